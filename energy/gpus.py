@@ -1,0 +1,196 @@
+"""Finding the GPUs to meter: start NVML, see which GPUs are in use, choose for each the best source that answers.
+
+The order: the total-energy counter (Volta and later), the same as a field value, instant power, one-second average power.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pynvml
+
+from energy.nvml import (
+    FATAL,
+    Call,
+    GpuFacts,
+    NvmlMeter,
+    average_watts,
+    counter_joules,
+    field_joules,
+    first_answer,
+    instant_watts,
+)
+from energy.records import MissingMeter, Source
+from energy.visible import CannotTell, visible_gpus
+
+PROBE_TRIES, PROBE_PAUSE_S = 5, 0.02  # a fresh driver refuses now and then what it answers a moment later
+ALL = "every GPU"
+
+_INIT_HELP = {
+    4: "the NVIDIA driver refuses this user: it must be able to open /dev/nvidiactl and /dev/nvidia0, 1, ...",
+    9: "the NVIDIA driver is not loaded: install it, or `sudo modprobe nvidia`",
+    12: "libnvidia-ml.so.1 was not found: no NVIDIA driver here, or a container started without `--gpus all` or with"
+    " NVIDIA_DRIVER_CAPABILITIES that leave out utility",
+    18: "libnvidia-ml.so.1 and the loaded kernel driver differ in version: restart the machine, or reload the driver",
+}
+
+
+class Unmeterable(Exception):  # noqa: N818 - an answer about one GPU, not a mistake
+    """One GPU cannot be metered; the message says why and what would mend it."""
+
+
+def find_gpus() -> tuple[list[NvmlMeter], list[MissingMeter]]:
+    """The GPUs in use that can be metered, and a reason for each that cannot.
+
+    NVML stays started for the life of the process: it counts its users, so that others may start and stop it too.
+    """
+    impostor = foreign_pynvml()
+    if impostor is not None:
+        return [], [_missing(impostor, ALL)]
+    try:
+        pynvml.nvmlInit()
+        count = int(pynvml.nvmlDeviceGetCount())
+    except pynvml.NVMLError as error:
+        # Where no driver is loaded no GPU works for us; a GPU whose library is not at hand may.
+        there = error.value not in {9, 12} or any(Path("/dev").glob("nvidia[0-9]*"))
+        return [], [_missing(_INIT_HELP.get(error.value, f"NVML: {error}"), ALL if there else None)]
+    seen = [_identify(index) for index in range(count)]
+    visible, order = os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("CUDA_DEVICE_ORDER")
+    try:
+        chosen = visible_gpus([s.uuid for s in seen], [s.name for s in seen], visible, order)
+    except CannotTell as error:
+        return [], [_missing(str(error), ALL)]
+    if not chosen:
+        why = "the driver sees no GPU" if count == 0 else f"CUDA_VISIBLE_DEVICES={visible!r} leaves no GPU in use"
+        return [], [_missing(why, None)]
+    return _probe_all([seen[index] for index in chosen])
+
+
+def driver_version() -> str | None:
+    """The NVIDIA driver's version; None where `find_gpus` has not been able to start NVML."""
+    version: str | None = first_answer(pynvml.nvmlSystemGetDriverVersion)
+    return version
+
+
+def foreign_pynvml() -> str | None:
+    """What to do if the unofficial `pynvml` distribution, which ships a module of the same name, hides NVIDIA's."""
+    try:
+        distribution = metadata.distribution("pynvml")
+    except metadata.PackageNotFoundError:
+        return None
+    if not any(str(file).startswith("pynvml/") or str(file) == "pynvml.py" for file in distribution.files or []):
+        return None  # later releases only ask for nvidia-ml-py
+    return (
+        f"the unofficial package pynvml {distribution.version} hides NVIDIA's own module:"
+        " `pip uninstall pynvml`, then `pip install --force-reinstall nvidia-ml-py`"
+    )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A GPU by NVML's index; uuid and name are None if it did not even tell those, and `error` says why."""
+
+    index: int
+    handle: Any = None
+    uuid: str | None = None
+    name: str | None = None
+    error: Any = None
+
+
+def _identify(index: int) -> _Seen:
+    try:
+        handle = _insist(lambda: pynvml.nvmlDeviceGetHandleByIndex(index))
+        uuid = _insist(lambda: pynvml.nvmlDeviceGetUUID(handle))
+        name = _insist(lambda: pynvml.nvmlDeviceGetName(handle))
+    except pynvml.NVMLError as error:
+        return _Seen(index, error=error)
+    return _Seen(index, handle, str(uuid), str(name))
+
+
+def _probe_all(gpus: list[_Seen]) -> tuple[list[NvmlMeter], list[MissingMeter]]:
+    meters, missing = [], []
+    for seen in gpus:
+        try:
+            meters.append(_probe(seen))
+        except Unmeterable as error:
+            missing.append(_missing(str(error), seen.uuid or f"GPU {seen.index}"))
+    return meters, missing
+
+
+def _probe(seen: _Seen) -> NvmlMeter:
+    handle = seen.handle
+    if seen.uuid is None or seen.name is None:
+        raise Unmeterable(FATAL.get(seen.error.value, f"it does not tell its name: {seen.error}"))
+    mig = first_answer(lambda: pynvml.nvmlDeviceGetMigMode(handle))
+    if mig is not None and mig[0]:
+        raise Unmeterable("MIG is on, and the counter reads the whole board: `nvidia-smi -mig 0`")
+    source, read, unanswered = _best_source(handle)
+    persistence = first_answer(lambda: pynvml.nvmlDeviceGetPersistenceMode(handle))
+    limit = first_answer(lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(handle))
+    facts = GpuFacts(
+        index=seen.index,
+        uuid=seen.uuid,
+        name=seen.name,
+        virtualization=first_answer(lambda: pynvml.nvmlDeviceGetVirtualizationMode(handle)),
+        persistence=None if persistence is None else bool(persistence),
+        power_limit_watts=None if limit is None else limit / 1e3,
+        unanswered=unanswered,
+    )
+    return NvmlMeter(facts, source, handle, read, _power_beside(handle) if source == "nvml-counter" else None)
+
+
+def _best_source(handle: Any) -> tuple[Source, Call, tuple[str, ...]]:
+    """The first source that answers with more than nothing: boards without a sensor answer 0."""
+    sources: tuple[tuple[Source, str, Call], ...] = (
+        ("nvml-counter", "total energy", partial(counter_joules, handle)),
+        ("nvml-counter", "total energy as field 83", partial(field_joules, handle)),
+        ("nvml-instant", "instant power", partial(instant_watts, handle)),
+        ("nvml-average", "average power", partial(average_watts, handle)),
+    )
+    unanswered: list[str] = []
+    for source, what, read in sources:
+        error = _probe_call(read)
+        if error is None:
+            return source, read, tuple(unanswered)
+        unanswered.append(f"{what}: {error}")
+    raise Unmeterable("it reports neither energy nor power (" + "; ".join(unanswered) + ")")
+
+
+def _power_beside(handle: Any) -> Call | None:
+    for read in (partial(instant_watts, handle), partial(average_watts, handle)):
+        if _probe_call(read) is None:
+            return read
+    return None
+
+
+def _probe_call(read: Call) -> str | None:
+    """None if the call gives a figure above 0, else why not."""
+    try:
+        return None if _insist(read) > 0 else "always 0"
+    except pynvml.NVMLError as error:
+        if error.value in FATAL:
+            raise Unmeterable(FATAL[error.value]) from None
+        return str(error)
+
+
+def _insist(call: Callable[[], Any]) -> Any:
+    """The call's answer, asked for again while it fails with anything that may pass. Raises the last NVMLError."""
+    for _ in range(PROBE_TRIES - 1):
+        try:
+            return call()
+        except pynvml.NVMLError as error:
+            if error.value in FATAL or error.value == pynvml.NVML_ERROR_FUNCTION_NOT_FOUND:
+                raise
+        time.sleep(PROBE_PAUSE_S)
+    return call()
+
+
+def _missing(reason: str, device: str | None) -> MissingMeter:
+    return MissingMeter(source="nvml-counter", reason=reason, device=device)

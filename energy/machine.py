@@ -1,0 +1,59 @@
+"""What this machine can meter, what it cannot, and what would mend that: the energy part of `prunebench doctor`."""
+
+from __future__ import annotations
+
+from energy.gpus import driver_version, find_gpus
+from energy.nvml import NvmlMeter
+from energy.rapl import find_rapl
+from energy.records import MeterInfo, MissingMeter, Record
+from energy.window import choose_headline
+
+_VIRTUAL = {1: "passed through to this virtual machine", 2: "a virtual GPU"}
+
+
+class MachineEnergy(Record):
+    """`headline` is where a trial's gross joules would come from here; None with `reason` if from nowhere."""
+
+    headline: str | None
+    reason: str | None
+    driver: str | None  # of NVIDIA GPUs
+    meters: list[MeterInfo]
+    missing: list[MissingMeter]
+    notes: list[str]  # what a careful user would change or know, one sentence each
+
+    def lines(self) -> list[str]:
+        """For people: one line a fact."""
+        found = [f"{m.source}: {m.name} ({m.device})" for m in self.meters]
+        lacking = [f"missing {m.source}{f' on {m.device}' if m.device else ''}: {m.reason}" for m in self.missing]
+        headline = f"gross joules from {self.headline}" if self.headline else f"no gross joules: {self.reason}"
+        return [headline, *found, *lacking, *self.notes]
+
+
+def describe_machine() -> MachineEnergy:
+    """Probe every meter once; nothing keeps running."""
+    gpus, missing_gpus = find_gpus()
+    zones, missing_zones = find_rapl()
+    missing = missing_gpus + missing_zones
+    infos = [gpu.info for gpu in gpus] + [zone.info for zone in zones]
+    chosen, absent = choose_headline(infos, missing)
+    ready = bool(chosen) and not absent
+    return MachineEnergy(
+        headline="+".join(sorted({m.source for m in chosen})) if ready else None,
+        reason=None if ready else "; ".join(m.reason for m in absent or missing),
+        driver=driver_version(),
+        meters=infos,
+        missing=missing,
+        notes=[note for gpu in gpus for note in _notes(gpu)],
+    )
+
+
+def _notes(gpu: NvmlMeter) -> list[str]:
+    facts, name = gpu.facts, f"GPU {gpu.facts.index} ({gpu.facts.name})"
+    notes = [f"{name} falls back to {gpu.info.source}: {why}" for why in facts.unanswered]
+    if facts.persistence is False:
+        notes.append(f"{name}: persistence mode is off, so its idle power changes: `sudo nvidia-smi -pm 1`")
+    if facts.virtualization in _VIRTUAL:
+        notes.append(f"{name} is {_VIRTUAL[facts.virtualization]}")
+    if facts.power_limit_watts is not None:
+        notes.append(f"{name}: power limit {facts.power_limit_watts:g} W")
+    return notes

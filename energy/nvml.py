@@ -1,0 +1,133 @@
+"""One NVIDIA GPU as a meter, through the vendor's own nvidia-ml-py (module `pynvml`).
+
+Field ids, scopes and return codes are those of the NVML API reference; scope 0 is the GPU alone, without a module's CPU.
+NVML gives millijoules and milliwatts; joules and watts leave this file.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pynvml
+
+from energy.meters import MeterLost, Reading
+from energy.records import Conditions, MeterInfo, Source
+
+FIELD_ENERGY, FIELD_POWER_INSTANT, SCOPE_GPU = 83, 186, 0
+SILENT_S = 30.0  # a GPU that has answered nothing for so long is given up; shorter silences are gaps
+FATAL = {1: "NVML was shut down", 15: "the GPU is lost", 16: "the GPU needs a reset"}
+
+_VALUE_MEMBERS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")  # of nvmlValue_t, by valueType
+# What slows a GPU down against its will. Idle, user-set clocks, sync boost and display limits are choices, not throttling.
+_THROTTLING = {0x04: "power-cap", 0x08: "hw-slowdown", 0x20: "sw-thermal", 0x40: "hw-thermal", 0x80: "power-brake"}
+
+Call = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class GpuFacts:
+    """What was learnt of one GPU when it was probed; None where it does not tell."""
+
+    index: int  # NVML's order, by PCI bus
+    uuid: str
+    name: str
+    virtualization: int | None = None  # 0 bare metal, 1 passed through, 2 vGPU, 3 and 4 hosts of vGPUs
+    persistence: bool | None = None
+    power_limit_watts: float | None = None
+    unanswered: tuple[str, ...] = ()  # better sources that do not answer, each with the driver's reason
+
+
+class NvmlMeter:
+    """One GPU: joules from its counter where it has one, and the power it reports beside them."""
+
+    def __init__(self, facts: GpuFacts, source: Source, handle: Any, read: Call, power: Call | None) -> None:
+        """`read` gives joules for the source "nvml-counter" and watts for the others; `power` is the counter's check."""
+        self.facts = facts
+        self.info = MeterInfo(source=source, domain="gpu", device=facts.uuid, name=facts.name)
+        self._handle = handle
+        self._read = read
+        self._power = power
+        self._answered_ns = time.monotonic_ns()
+
+    def read(self) -> Reading:
+        """One reading; a passing error is a gap. Raises MeterLost if the GPU is lost, or silent for 30 s."""
+        before = time.monotonic_ns()
+        try:
+            value = self._read()
+        except pynvml.NVMLError as error:
+            after = time.monotonic_ns()
+            self._judge(error, after)
+            return Reading(before, after)
+        after = self._answered_ns = time.monotonic_ns()
+        if self.info.source != "nvml-counter":
+            return Reading(before, after, watts=value)
+        # Power is the cross-check: without it the counter's reading still stands.
+        watts = None if self._power is None else first_answer(self._power)
+        return Reading(before, after, value, watts)
+
+    def conditions(self) -> Conditions:
+        """Clocks in MHz, temperature in degrees Celsius, and what slows this GPU down against its will."""
+        handle = self._handle
+        reasons = first_answer(
+            lambda: pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle),
+            lambda: pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle),
+        )
+        return Conditions(
+            at_ns=time.monotonic_ns(),
+            device=self.info.device,
+            sm_clock_mhz=first_answer(lambda: pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM)),
+            memory_clock_mhz=first_answer(lambda: pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_MEM)),
+            temperature_c=first_answer(
+                lambda: pynvml.nvmlDeviceGetTemperatureV(handle, pynvml.NVML_TEMPERATURE_GPU),
+                lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU),
+            ),
+            throttle_reasons=[name for bit, name in _THROTTLING.items() if (reasons or 0) & bit],
+        )
+
+    def _judge(self, error: Any, now_ns: int) -> None:
+        if error.value in FATAL:
+            raise MeterLost(FATAL[error.value])
+        silent_s = (now_ns - self._answered_ns) / 1e9
+        if silent_s > SILENT_S:
+            raise MeterLost(f"the GPU has not answered for {silent_s:.0f} s: {error}")
+
+
+def counter_joules(handle: Any) -> float:
+    """The total-energy counter's own call, joules since the driver was loaded."""
+    return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3
+
+
+def field_joules(handle: Any) -> float:
+    """The same counter as a field value, which some boards answer where they refuse the call."""
+    return _field(handle, FIELD_ENERGY) / 1e3
+
+
+def instant_watts(handle: Any) -> float:
+    """Power now, as the driver last sampled it."""
+    return _field(handle, FIELD_POWER_INSTANT) / 1e3
+
+
+def average_watts(handle: Any) -> float:
+    """Power averaged over one second on Ampere and later (GA100 apart), instant before."""
+    return float(pynvml.nvmlDeviceGetPowerUsage(handle)) / 1e3
+
+
+def first_answer(*calls: Callable[[], Any]) -> Any:
+    """What the first call that works returns; None if none does."""
+    for call in calls:
+        try:
+            return call()
+        except pynvml.NVMLError:
+            continue
+    return None
+
+
+def _field(handle: Any, field: int) -> float:
+    """The request as a whole succeeds although entries fail: each has its own return code, and its own type."""
+    value = pynvml.nvmlDeviceGetFieldValues(handle, [(field, SCOPE_GPU)])[0]
+    if value.nvmlReturn != pynvml.NVML_SUCCESS:
+        raise pynvml.NVMLError(value.nvmlReturn)
+    return float(getattr(value.value, _VALUE_MEMBERS[value.valueType]))

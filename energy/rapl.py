@@ -1,0 +1,88 @@
+"""CPU package and DRAM counters of the Linux powercap tree (Intel RAPL, and AMD's under the same name).
+
+Zones and attributes as in the kernel's Documentation/power/powercap. Of the zones only packages and DRAM are read: core and
+uncore are parts of the package, psys contains it, and `intel-rapl-mmio` shows the same packages once more.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+from energy.meters import MeterLost, Reading
+from energy.records import MeterInfo, MissingMeter
+
+POWERCAP = Path("/sys/class/powercap")
+REFRESH_S = 0.001  # the counters advance about once a millisecond (Intel SDM volume 3B, section 15.10)
+IMPLAUSIBLE_WATTS = 20_000  # a "wrap-around" that would need more than this was a reset
+
+
+class RaplMeter:
+    """One zone. `energy_uj` counts microjoules and starts again at 0 after `max_energy_range_uj`."""
+
+    def __init__(self, zone: Path, name: str) -> None:
+        self.info = MeterInfo(
+            source="rapl",
+            domain="dram" if name.startswith("dram") else "cpu-package",
+            device=zone.name,
+            name=name,
+            refresh_s=REFRESH_S,
+        )
+        self._file = zone / "energy_uj"
+        self._range_uj = int((zone / "max_energy_range_uj").read_text())
+        self._last_uj = int(self._file.read_text())
+        self._last_ns = time.monotonic_ns()
+        self._total_uj = 0
+
+    def read(self) -> Reading:
+        """Joules since the first read, wrap-arounds taken out. Raises MeterLost once the zone cannot be read."""
+        before = time.monotonic_ns()
+        try:
+            now_uj = int(self._file.read_text())
+        except (OSError, ValueError) as error:
+            raise MeterLost(f"{self._file} can no longer be read: {error}") from None
+        after = time.monotonic_ns()
+        step_uj = now_uj - self._last_uj
+        if step_uj < 0:
+            step_uj += self._range_uj
+            if not 0 <= step_uj <= IMPLAUSIBLE_WATTS * (after - self._last_ns) / 1e3:  # W x ns / 1000 = uJ
+                raise MeterLost(f"{self._file} went backwards: the counter was reset")
+        self._last_uj, self._last_ns = now_uj, after
+        self._total_uj += step_uj
+        return Reading(before, after, self._total_uj / 1e6)
+
+
+def find_rapl(root: Path = POWERCAP) -> tuple[list[RaplMeter], list[MissingMeter]]:
+    """The package and DRAM zones under `root` that can be read, and a reason for each that cannot."""
+    zones = {zone: _zone_name(zone) for zone in sorted(root.glob("intel-rapl:*"))}
+    wanted = {zone: name for zone, name in zones.items() if re.match(r"package-\d|dram", name)}
+    if not wanted:
+        reason = (
+            f"no package counter under {root}: a virtual machine or container that does not pass it on, a processor"
+            " without it, or a kernel module to load (`sudo modprobe intel_rapl_msr`)"
+        )
+        return [], [MissingMeter(source="rapl", reason=reason)]
+    meters, missing = [], []
+    for zone, name in wanted.items():
+        try:
+            meters.append(RaplMeter(zone, _full_name(name, zone, zones)))
+        except PermissionError:
+            reason = f"{zone}/energy_uj is for root only: `sudo chmod a+r {root}/intel-rapl:*/energy_uj`"
+            missing.append(MissingMeter(source="rapl", reason=reason, device=zone.name))
+        except (OSError, ValueError) as error:
+            missing.append(MissingMeter(source="rapl", reason=f"{zone} cannot be read: {error}", device=zone.name))
+    return meters, missing
+
+
+def _zone_name(zone: Path) -> str:
+    try:
+        return (zone / "name").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _full_name(name: str, zone: Path, zones: dict[Path, str]) -> str:
+    """With the package's name where there is one: the DRAM zones of all packages are called alike."""
+    parent = zones.get(zone.with_name(zone.name.rpartition(":")[0]))
+    return f"{name} ({parent})" if parent else name

@@ -1,0 +1,129 @@
+"""The thread that reads all meters, and what it has read: counters for `GET /energy`, a trace for windows."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from energy.gpus import find_gpus
+from energy.meters import EnergyError, Meter, MeterLost, ReportsConditions
+from energy.modelled import ModelledCpuMeter
+from energy.rapl import find_rapl
+from energy.records import Conditions, EnergyCounters, EnergyTrace, MissingMeter
+from energy.track import LEAD_IN_NS, Track
+
+HISTORY_S = 4 * 3600  # how far back a trace reaches: 9 MiB a meter at 50 ms
+MODELLED_INTERVAL_S = 0.2  # /proc is read for every process, and CPU time moves in steps of 10 ms anyway
+CONDITIONS_INTERVAL_S = 1.0
+
+
+def find_meters(
+    modelled_watts_per_core: float | None, process_ids: Callable[[], list[int]]
+) -> tuple[list[Meter], list[MissingMeter]]:
+    """All meters of this machine, and why others are missing. Modelled CPU energy only where its watts are stated.
+
+    Raises EnergyError for watts that are not above 0.
+    """
+    gpus, missing = find_gpus()
+    zones, missing_zones = find_rapl()
+    meters: list[Meter] = [*gpus, *zones]
+    if modelled_watts_per_core is not None:
+        meters.append(ModelledCpuMeter(modelled_watts_per_core, process_ids))
+    return meters, missing + missing_zones
+
+
+def start_sampler(
+    *,
+    modelled_watts_per_core: float | None,
+    process_ids: Callable[[], list[int]],
+    extra_meters: Sequence[Meter] = (),
+    interval_s: float = 0.05,
+) -> Sampler:
+    """Find this machine's meters, read each once, and go on reading them every `interval_s` until stopped.
+
+    process_ids: the processes whose CPU time is modelled, children included; asked anew at each read.
+    extra_meters: meters that cannot be found on the machine, such as the synthetic engine's.
+    Raises EnergyError for settings that cannot work.
+    """
+    meters, missing = find_meters(modelled_watts_per_core, process_ids)
+    return Sampler([*meters, *extra_meters], missing, interval_s)
+
+
+class Sampler:
+    """Reads every meter from a thread of its own, from construction to `stop`. All methods may be called from any thread."""
+
+    def __init__(self, meters: Sequence[Meter], missing: Sequence[MissingMeter], interval_s: float) -> None:
+        if not 0.001 <= interval_s <= 1:
+            raise EnergyError(f"the sampling interval must lie between 0.001 and 1 s, not {interval_s:g}")
+        self._interval_ns = round(interval_s * 1e9)
+        capacity = round(HISTORY_S / interval_s)
+        self._tracks = [(meter, Track(meter.info, capacity)) for meter in meters]
+        self._missing = list(missing)
+        self._conditions: deque[Conditions] = deque(maxlen=round(HISTORY_S / CONDITIONS_INTERVAL_S))
+        self._due_ns: dict[int, int] = {}  # next read of what is not read at every tick, by its position
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._tick(time.monotonic_ns())  # counters are there as soon as the sampler is
+        self._thread = threading.Thread(target=self._run, name="energy-sampler", daemon=True)
+        self._thread.start()
+
+    def counters(self) -> EnergyCounters:
+        """Joules since the sampler started, one row a meter."""
+        with self._lock:
+            rows = [track.counter() for _, track in self._tracks]
+        return EnergyCounters(now_ns=time.monotonic_ns(), meters=rows, missing=self._missing)
+
+    def trace(self, since_ns: int) -> EnergyTrace:
+        """Everything sampled since `since_ns`, and two seconds before it for interpolation at the window's start."""
+        with self._lock:
+            meters = [track.since(since_ns) for _, track in self._tracks]
+            conditions = [c for c in self._conditions if c.at_ns >= since_ns - LEAD_IN_NS]
+        return EnergyTrace(now_ns=time.monotonic_ns(), meters=meters, conditions=conditions, missing=self._missing)
+
+    def stop(self) -> None:
+        """End the thread; what was sampled stays readable. Safe to call twice."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        due = time.monotonic_ns()
+        while True:
+            # Absolute deadlines do not drift; ticks that were missed are skipped, not made up for in a burst.
+            now = time.monotonic_ns()
+            due += max(1, -((due - now) // self._interval_ns)) * self._interval_ns
+            if self._stopped.wait(max(0.0, (due - now) / 1e9)):
+                return
+            self._tick(time.monotonic_ns())
+
+    def _tick(self, now_ns: int) -> None:
+        for position, (meter, track) in enumerate(self._tracks):
+            if track.reason is None and (meter.info.measured or self._is_due(position, now_ns, MODELLED_INTERVAL_S)):
+                self._sample(meter, track)
+        if self._is_due(-1, now_ns, CONDITIONS_INTERVAL_S):
+            for meter, track in self._tracks:
+                if track.reason is None and isinstance(meter, ReportsConditions):
+                    conditions = meter.conditions()
+                    with self._lock:
+                        self._conditions.append(conditions)
+
+    def _sample(self, meter: Meter, track: Track) -> None:
+        try:
+            reading = meter.read()
+        except MeterLost as lost:
+            reason = str(lost)
+        except Exception as error:  # noqa: BLE001 - one broken meter must not silence the others
+            reason = f"reading it failed: {type(error).__name__}: {error}"
+        else:
+            with self._lock:
+                track.append(reading)
+            return
+        with self._lock:
+            track.fail(reason)
+
+    def _is_due(self, position: int, now_ns: int, interval_s: float) -> bool:
+        if now_ns < self._due_ns.get(position, 0):
+            return False
+        self._due_ns[position] = now_ns + round(interval_s * 1e9)
+        return True

@@ -1,0 +1,150 @@
+"""Joules over a window: `window_energy` cuts a trace to a load's own edges, docs/measurement.md is the contract.
+
+The headline is the sum over all GPUs; without a GPU, CPU packages and DRAM; with the synthetic engine, its own curve, since
+nothing else that could be read is caused by its load. One part of the headline missing makes all of it None.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from energy.curve import NoEnergy, curve_of, half_width, integrate_power, is_integrated
+from energy.records import EnergyTrace, MeterEnergy, MeterInfo, MeterTrace, MissingMeter, WindowEnergy
+
+SUSPECT = 0.05  # counter and integrated power further apart than this cannot both be right
+COMPARABLE_S = 10.0  # shorter windows are dominated by the delay of reported power
+
+
+def window_energy(trace: EnergyTrace, start_ns: int, end_ns: int, *, idle: WindowEnergy | None = None) -> WindowEnergy:
+    """Energy between two moments of the metered machine's monotonic clock.
+
+    idle: the same meters over a window with the model loaded and no requests; its mean power, times the duration, is
+    subtracted for `net_joules`. Whatever cannot be had is None with a reason. Raises ValueError for an empty window.
+    """
+    if end_ns <= start_ns:
+        raise ValueError(f"the window ends at {end_ns} ns, not after its start at {start_ns} ns")
+    seconds = (end_ns - start_ns) / 1e9
+    parts = [meter_energy(m, start_ns, end_ns) for m in trace.meters if m.info.measured]
+    chosen, reasons = _headline(parts, trace.missing)
+    gross = None if reasons else math.fsum(p.joules for p in chosen if p.joules is not None)
+    idle_watts, net_reason = _idle_power(chosen, idle)
+    modelled, basis, modelled_missing = _modelled(trace.meters, start_ns, end_ns)
+    return WindowEnergy(
+        start_ns=start_ns,
+        end_ns=end_ns,
+        gross_joules=gross,
+        gross_joules_uncertainty=None if gross is None else _in_quadrature(chosen),
+        net_joules=None if gross is None or idle_watts is None else gross - idle_watts * seconds,
+        net_reason=None if gross is None else net_reason,
+        idle_watts=idle_watts,
+        source="+".join(sorted({p.info.source for p in chosen})) or None,
+        reason="; ".join(reasons) or None,
+        modelled_joules=modelled,
+        modelled_basis=basis,
+        parts=parts,
+        missing=[*trace.missing, *modelled_missing],
+        conditions=[c for c in trace.conditions if start_ns <= c.at_ns <= end_ns],
+    )
+
+
+def meter_energy(trace: MeterTrace, start_ns: int, end_ns: int) -> MeterEnergy:
+    """Energy of one meter over one window, with the half-width of its 95 % interval and its cross-check."""
+    try:
+        curve = curve_of(trace)
+        joules = curve.at(end_ns) - curve.at(start_ns)
+        variance = curve.variance_at(start_ns) + curve.variance_at(end_ns)
+        if is_integrated(trace):
+            variance += integrate_power(trace, start_ns, end_ns).variance
+    except NoEnergy as none:
+        why = str(none) if trace.reason in {None, str(none)} else f"{trace.reason}; {none}"
+        return MeterEnergy(info=trace.info, joules=None, reason=why)
+    if joules <= 0 and trace.info.measured and trace.info.source != "synthetic":
+        return MeterEnergy(info=trace.info, joules=None, reason="the counter did not move during the window")
+    uncertainty = half_width(variance)
+    disagreement = _disagreement(trace, joules, start_ns, end_ns)
+    reason: str | None = None
+    if disagreement is not None and abs(disagreement) > SUSPECT:
+        # Nothing tells which of the two is right: the interval reaches from the one to the other.
+        uncertainty = max(uncertainty, abs(joules - joules / (1 + disagreement)))
+        reason = f"suspect: the counter is {disagreement:+.1%} off the integral of the power the device reports"
+    return MeterEnergy(
+        info=trace.info,
+        joules=joules,
+        uncertainty_joules=uncertainty,
+        mean_watts=joules / ((end_ns - start_ns) / 1e9),
+        disagreement=disagreement,
+        reason=reason,
+    )
+
+
+def _disagreement(trace: MeterTrace, joules: float, start_ns: int, end_ns: int) -> float | None:
+    """Counter / integrated reported power - 1, where the power is steady enough to be integrated to within 2.5 %."""
+    if is_integrated(trace) or (end_ns - start_ns) / 1e9 < COMPARABLE_S:
+        return None
+    try:
+        power = integrate_power(trace, start_ns, end_ns)
+    except NoEnergy:
+        return None
+    if power.joules <= 0 or half_width(power.variance) > SUSPECT / 2 * power.joules:
+        return None
+    return joules / power.joules - 1
+
+
+def choose_headline(
+    infos: Sequence[MeterInfo], missing: Sequence[MissingMeter]
+) -> tuple[list[MeterInfo], list[MissingMeter]]:
+    """The meters that are summed, and the devices that should be among them and could not be read."""
+    synthetic = [i for i in infos if i.domain == "synthetic"]
+    if synthetic:
+        return synthetic, []
+    gpus = [i for i in infos if i.domain == "gpu"]
+    absent = [m for m in missing if m.device is not None and m.source.startswith("nvml")]
+    if gpus or absent:
+        return gpus, absent
+    cpus = [i for i in infos if i.domain in {"cpu-package", "dram"}]
+    return cpus, [m for m in missing if m.device is not None and m.source == "rapl"]
+
+
+def _headline(energy: Sequence[MeterEnergy], missing: Sequence[MissingMeter]) -> tuple[list[MeterEnergy], list[str]]:
+    """The parts of the headline, and a reason for each part that is missing."""
+    infos, absent = choose_headline([e.info for e in energy], missing)
+    parts = [e for e in energy if e.info in infos]
+    reasons = [f"{p.info.device}: {p.reason}" for p in parts if p.joules is None]
+    reasons += [f"{m.device}: {m.reason}" for m in absent]
+    if not parts and not absent:
+        reasons = [m.reason for m in missing] or ["there is no meter"]
+    return parts, reasons
+
+
+def _in_quadrature(parts: Sequence[MeterEnergy]) -> float:
+    return math.hypot(*(p.uncertainty_joules for p in parts if p.uncertainty_joules is not None))
+
+
+def _idle_power(chosen: Sequence[MeterEnergy], idle: WindowEnergy | None) -> tuple[float | None, str | None]:
+    """Idle watts of the same meters as the headline, or why there are none."""
+    if idle is None:
+        return None, "idle power was not measured"
+    if idle.gross_joules is None:
+        return None, f"idle power is not known: {idle.reason}"
+    idle_chosen, _ = _headline(idle.parts, idle.missing)
+    if {_meter(p) for p in chosen} != {_meter(p) for p in idle_chosen}:
+        return None, "idle power was measured with other meters"
+    return idle.gross_joules / ((idle.end_ns - idle.start_ns) / 1e9), None
+
+
+def _meter(part: MeterEnergy) -> tuple[str, str]:
+    return part.info.source, part.info.device
+
+
+def _modelled(
+    meters: Sequence[MeterTrace], start_ns: int, end_ns: int
+) -> tuple[float | None, str | None, list[MissingMeter]]:
+    """Modelled joules, the assumption in words, and what is missing."""
+    modelled = [m for m in meters if not m.info.measured]
+    energies = [meter_energy(m, start_ns, end_ns) for m in modelled]
+    missing = [MissingMeter(source=e.info.source, reason=e.reason or "") for e in energies if e.joules is None]
+    basis = "; ".join(f"CPU seconds x {m.info.name}" for m in modelled) or None
+    if not energies or missing:
+        return None, basis, missing
+    return math.fsum(e.joules for e in energies if e.joules is not None), basis, []

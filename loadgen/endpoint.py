@@ -1,0 +1,75 @@
+"""The server under load: where it is, what it serves, and whether it can be asked at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+
+class LoadError(Exception):
+    """The load cannot be offered: one line naming the flag, URL or file to mend."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An OpenAI-compatible server and the model to ask it for. `url` has no path: http://127.0.0.1:8000."""
+
+    url: str
+    model: str
+    api_key: str | None = None
+    timeout_s: float = 300.0  # of one request, from sending to its end
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the server shares this machine, and so its clock."""
+        return urlsplit(self.url).hostname in {"127.0.0.1", "localhost", "::1"}
+
+    def client(self) -> httpx.Client:
+        """For everything that is not the measured stream. Proxies from the environment are not used."""
+        headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """What `/v1/models` says; engine facts are offered by prunebench's server only."""
+
+    max_model_len: int | None
+    engine: str | None
+    engine_version: str | None
+    dtype: str | None
+
+
+def check_endpoint(endpoint: Endpoint) -> ServedModel:
+    """Ask for the model before any load. Raises LoadError if it cannot be had."""
+    parts = urlsplit(endpoint.url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/"):
+        raise LoadError(f"URL {endpoint.url}: must be like http://127.0.0.1:8000, without a path")
+    try:
+        with endpoint.client() as client:
+            answer = client.get("/v1/models")
+            answer.raise_for_status()
+            cards = answer.json()["data"]
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code == httpx.codes.UNAUTHORIZED:
+            raise LoadError(f"{endpoint.url} wants an API key: --api-key-file") from None
+        raise LoadError(f"{endpoint.url}/v1/models answered {error.response.status_code}") from None
+    except httpx.HTTPError as error:
+        raise LoadError(f"{endpoint.url} does not answer: {error or type(error).__name__}") from None
+    except (ValueError, KeyError, TypeError):
+        raise LoadError(f"{endpoint.url}/v1/models is not an OpenAI list of models") from None
+    return _pick(endpoint, cards)
+
+
+def _pick(endpoint: Endpoint, cards: list[dict[str, Any]]) -> ServedModel:
+    for card in cards:
+        if card.get("id") == endpoint.model:
+            engine = card.get("engine") or {}
+            return ServedModel(
+                card.get("max_model_len"), engine.get("name"), engine.get("version"), engine.get("dtype")
+            )
+    served = ", ".join(str(card.get("id")) for card in cards) or "nothing"
+    raise LoadError(f"--model {endpoint.model}: {endpoint.url} serves {served}")

@@ -1,0 +1,214 @@
+"""One trial's request records as figures: vectorised over columns, a batch of rows at a time, so memory stays bounded.
+
+Definitions are docs/measurement.md's. Latencies are those of completed requests sent inside the window (a whole window
+holds them all); tokens are credited by their own arrival inside the window, whatever became of their request, since the
+server spent time and energy on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from loadgen.records import REQUEST_SCHEMA, RequestRecord, Trial
+
+FloatArray = npt.NDArray[np.float64]
+ROWS_AT_ONCE = 16_384  # with 128 tokens each about 2 M arrivals: some tens of MB of intermediate arrays
+QUANTILES = (5, 25, 50, 75, 95, 99)
+
+
+@dataclass(frozen=True)
+class TrialMetrics:
+    """Figures of one trial. Arrays have one entry a request, in file order; NaN: it did not happen.
+
+    `ttft_ms` counts from sending, `scheduled_ttft_ms` from the scheduled time; `e2e_ms` from sending to the last token.
+    `lag_ms` is sent - scheduled. `itl_ms` maps percentiles (`QUANTILES`) to the gap before a token, every token counting
+    once: a chunk of k tokens that took g is k tokens of g/k.
+    """
+
+    window_s: float
+    completed: npt.NDArray[np.bool_]
+    ttft_ms: FloatArray
+    scheduled_ttft_ms: FloatArray
+    tpot_ms: FloatArray
+    e2e_ms: FloatArray
+    lag_ms: FloatArray
+    prompt_tokens: FloatArray
+    output_tokens: FloatArray
+    streamed_tokens: FloatArray  # the cumulative count at the last chunk
+    itl_ms: dict[int, float]
+    itl_mean_ms: float | None
+    itl_std_ms: float | None
+    chunks: int
+    window_output_tokens: int
+    window_prompt_tokens: int  # of requests whose first token arrived in the window
+    window_requests: int  # completed, last token in the window
+    counted_by: frozenset[str]
+    first_error: str | None
+
+    @property
+    def requests(self) -> int:
+        """How many were recorded, failed ones included."""
+        return len(self.completed)
+
+    @property
+    def output_tokens_per_s(self) -> float:
+        """Output throughput: tokens that arrived in the window, over its length."""
+        return self.window_output_tokens / self.window_s
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one batch of rows gives; arrays of a batch in `arrays`, totals in `counts`."""
+
+    arrays: dict[str, FloatArray]
+    completed: npt.NDArray[np.bool_]
+    itl_ms: npt.NDArray[np.float32]
+    counts: dict[str, int]
+    counted_by: set[str]
+    first_error: str | None
+
+
+def percentiles(values: npt.NDArray[np.floating[Any]], wanted: Iterable[int]) -> dict[int, float]:
+    """Percentile -> value, by linear interpolation between order statistics. NaNs are left out; without data, empty."""
+    wanted = list(wanted)
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return {}
+    found = np.percentile(finite, wanted, overwrite_input=True)
+    return {p: float(v) for p, v in zip(wanted, found, strict=True)}
+
+
+def read_metrics(trial: Trial, parquet: Path) -> TrialMetrics:
+    """Measure a `requests.parquet`. Raises OSError or pyarrow.ArrowException if it cannot be read."""
+    with pq.ParquetFile(parquet) as file:
+        return _measure(trial, file.iter_batches(ROWS_AT_ONCE, columns=_COLUMNS))
+
+
+def measure_records(trial: Trial, records: Sequence[RequestRecord]) -> TrialMetrics:
+    """Measure records that are still in memory."""
+    columns = {name: [getattr(record, name) for record in records] for name in REQUEST_SCHEMA.names}
+    return _measure(trial, pa.table(columns, schema=REQUEST_SCHEMA).select(_COLUMNS).to_batches(ROWS_AT_ONCE))
+
+
+_COLUMNS = [
+    "scheduled_ns", "sent_ns", "first_token_ns", "last_token_ns", "arrival_ns", "arrival_tokens", "prompt_tokens",
+    "output_tokens", "counted_by", "error",
+]  # fmt: skip
+
+
+def _measure(trial: Trial, batches: Iterable[Any]) -> TrialMetrics:
+    """Join what the batches give. An empty trial gives empty arrays."""
+    parts = [_measure_batch(trial, batch) for batch in batches] or [
+        _measure_batch(trial, pa.RecordBatch.from_pylist([], schema=REQUEST_SCHEMA))
+    ]
+    arrays = {name: np.concatenate([p.arrays[name] for p in parts]) for name in parts[0].arrays}
+    counts = {name: sum(p.counts[name] for p in parts) for name in parts[0].counts}
+    itl = np.concatenate([p.itl_ms for p in parts])
+    return TrialMetrics(
+        window_s=(trial.window_end_ns - trial.window_start_ns) / 1e9,
+        completed=np.concatenate([p.completed for p in parts]),
+        itl_ms=percentiles(itl, QUANTILES),
+        itl_mean_ms=float(itl.mean(dtype=np.float64)) if itl.size else None,
+        itl_std_ms=float(itl.std(dtype=np.float64)) if itl.size else None,
+        counted_by=frozenset().union(*(p.counted_by for p in parts)),
+        first_error=next((p.first_error for p in parts if p.first_error), None),
+        chunks=counts["chunks"],
+        window_output_tokens=counts["output_tokens"],
+        window_prompt_tokens=counts["prompt_tokens"],
+        window_requests=counts["requests"],
+        **arrays,
+    )
+
+
+def _measure_batch(trial: Trial, batch: Any) -> _Part:
+    start = trial.window_start_ns
+    scheduled, sent, first, last = (
+        _since(batch.column(name), start) for name in ("scheduled_ns", "sent_ns", "first_token_ns", "last_token_ns")
+    )
+    prompt, output = _floats(batch.column("prompt_tokens")), _floats(batch.column("output_tokens"))
+    window_ms = (trial.window_end_ns - start) / 1e6
+    completed = batch.column("error").is_null().to_numpy(zero_copy_only=False)
+    counted = completed & _inside(sent, window_ms)  # whose latencies count
+    with np.errstate(invalid="ignore", divide="ignore"):
+        tpot = np.where(output > 1, (last - first) / (output - 1), np.nan)
+    arrivals = _arrivals(batch, start, counted, window_ms)
+    first_inside, last_inside = _inside(first, window_ms), _inside(last, window_ms)
+    return _Part(
+        arrays={
+            "ttft_ms": _where(counted, first - sent),
+            "scheduled_ttft_ms": _where(counted, first - scheduled),
+            "tpot_ms": _where(counted, tpot),
+            "e2e_ms": _where(counted, last - sent),
+            "lag_ms": sent - scheduled,
+            "prompt_tokens": prompt,
+            "output_tokens": output,
+            "streamed_tokens": arrivals.streamed,
+        },
+        completed=completed,
+        itl_ms=arrivals.itl_ms,
+        counts={
+            "chunks": arrivals.chunks,
+            "output_tokens": arrivals.in_window,
+            "prompt_tokens": int(np.nansum(prompt[first_inside])),
+            "requests": int((completed & last_inside).sum()),
+        },
+        counted_by={value for value in batch.column("counted_by").unique().to_pylist() if value},
+        first_error=next((value for value in batch.column("error").drop_null().to_pylist()), None),
+    )
+
+
+@dataclass(frozen=True)
+class _Arrivals:
+    streamed: FloatArray
+    itl_ms: npt.NDArray[np.float32]  # one entry a token after a request's first chunk
+    chunks: int
+    in_window: int
+
+
+def _arrivals(batch: Any, start_ns: int, counted: npt.NDArray[np.bool_], window_ms: float) -> _Arrivals:
+    """The list columns, flattened: [chunks] times and cumulative tokens, cut into requests by their lengths."""
+    lists = batch.column("arrival_ns")
+    lengths = np.asarray(lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), dtype=np.int64)
+    at_ms = (lists.flatten().to_numpy(zero_copy_only=False) - start_ns) / 1e6
+    cumulative = batch.column("arrival_tokens").flatten().to_numpy(zero_copy_only=False).astype(np.int64)
+    ends = np.cumsum(lengths)
+    some = lengths > 0
+    is_first = np.zeros(len(at_ms), dtype=bool)
+    is_first[(ends - lengths)[some]] = True
+    tokens = np.diff(cumulative, prepend=0)
+    tokens[is_first] = cumulative[is_first]
+    gaps = np.diff(at_ms, prepend=0.0)
+    streamed = np.full(len(lengths), np.nan)
+    streamed[some] = cumulative[ends[some] - 1]
+    used = np.repeat(counted, lengths) & ~is_first & (tokens > 0)
+    itl = np.repeat((gaps[used] / tokens[used]).astype(np.float32), tokens[used])
+    return _Arrivals(streamed, itl, int((tokens > 0).sum()), int(tokens[_inside(at_ms, window_ms)].sum()))
+
+
+def _since(column: Any, start_ns: int) -> FloatArray:
+    """Milliseconds after `start_ns`; nulls become NaN. The subtraction is done on integers: a float would lose digits."""
+    valid = column.is_valid().to_numpy(zero_copy_only=False)
+    ms = (column.fill_null(0).to_numpy(zero_copy_only=False) - start_ns) / 1e6
+    return np.where(valid, ms, np.nan)
+
+
+def _floats(column: Any) -> FloatArray:
+    values: FloatArray = column.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
+    return values
+
+
+def _inside(ms: FloatArray, window_ms: float) -> npt.NDArray[np.bool_]:
+    """Within the window, edges included: a whole window ends at its last arrival. NaN is outside."""
+    return (ms >= 0) & (ms <= window_ms)
+
+
+def _where(mask: npt.NDArray[np.bool_], values: FloatArray) -> FloatArray:
+    return np.where(mask, values, np.nan)

@@ -1,0 +1,55 @@
+"""A trial on disk: requests.parquet, trial.json, summary.json; the folder appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from loadgen.drive import TrialResult
+from loadgen.records import REQUEST_SCHEMA, Flag, RequestRecord, Trial
+from loadgen.summary import summarize
+
+
+def write_trial(
+    folder: Path, result: TrialResult, flags: Sequence[Flag], extra_files: Mapping[str, str] | None = None
+) -> None:
+    """Write into a `.partial` neighbour, fsync, rename once. An existing folder of that name is replaced."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    rows = pa.Table.from_pylist([asdict(r) for r in result.records], schema=REQUEST_SCHEMA)
+    pq.write_table(rows, partial / "requests.parquet", compression="zstd")
+    texts = {
+        "trial.json": result.trial.model_dump_json(indent=1),
+        "summary.json": json.dumps(summarize(result.trial, result.records, flags), indent=1),
+        **(extra_files or {}),
+    }
+    for name, text in texts.items():
+        (partial / name).write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+    for path in [*partial.iterdir(), partial]:
+        _sync(path)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    _sync(folder.parent)
+
+
+def read_trial(folder: Path) -> TrialResult:
+    """What `write_trial` wrote."""
+    trial = Trial.model_validate_json((folder / "trial.json").read_bytes())
+    rows = pq.read_table(folder / "requests.parquet").to_pylist()
+    return TrialResult(trial, [RequestRecord(**row) for row in rows])
+
+
+def _sync(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

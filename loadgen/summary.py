@@ -1,0 +1,92 @@
+"""`summary.json`: a trial in the keys of `vllm bench serve --save-result`, and what those lack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from loadgen.metrics import FloatArray, TrialMetrics, measure_records
+from loadgen.records import Flag, RequestRecord, Trial
+
+
+def summarize(trial: Trial, records: Sequence[RequestRecord], flags: Sequence[Flag]) -> dict[str, Any]:
+    """A flat dictionary, ready for JSON; None where there are no data.
+
+    Totals are over all measured requests. Throughputs are over the window, tokens credited by their arrival in it, and
+    `duration` is the window's length in seconds. Latencies are milliseconds over completed requests sent in the window;
+    `scheduled_` ones count from the scheduled time and are there for open loops.
+    """
+    metrics = measure_records(trial, records)
+    workload, energy = trial.workload, trial.energy
+    open_loop = workload.kind in {"constant", "poisson"}
+    summary: dict[str, Any] = {
+        "date": trial.started_at,
+        "endpoint_type": "openai",
+        "backend": "openai",
+        "label": workload.name,
+        "model_id": trial.model,
+        "tokenizer_id": None,
+        "num_prompts": len(records),
+        "request_rate": workload.rate if open_loop else "inf",
+        "burstiness": 1.0 if workload.kind == "poisson" else None,
+        "max_concurrency": workload.concurrency or workload.batch_size or (1 if workload.kind == "single" else None),
+        "duration": metrics.window_s,
+        "completed": int(metrics.completed.sum()),
+        "failed": int((~metrics.completed).sum()),
+        "total_input_tokens": _total(metrics.prompt_tokens),
+        "total_output_tokens": _total(metrics.output_tokens),
+        "request_throughput": metrics.window_requests / metrics.window_s,
+        "request_goodput": _goodput(trial, metrics),
+        "output_throughput": metrics.output_tokens_per_s,
+        "total_token_throughput": (metrics.window_output_tokens + metrics.window_prompt_tokens) / metrics.window_s,
+        **_statistics("ttft", metrics.ttft_ms),
+        **_statistics("tpot", metrics.tpot_ms),
+        **_itl(metrics),
+        **_statistics("e2el", metrics.e2e_ms),
+    }
+    if open_loop:
+        summary |= _statistics("scheduled_ttft", metrics.scheduled_ttft_ms)
+    return summary | {
+        "window_start_ns": trial.window_start_ns,
+        "window_end_ns": trial.window_end_ns,
+        "window_rule": trial.window_rule,
+        "window_output_tokens": metrics.window_output_tokens,
+        "joules_per_output_token": _per(energy.gross_joules, metrics.window_output_tokens),
+        "joules_per_request": _per(energy.gross_joules, metrics.window_requests),
+        "modelled_joules_per_output_token": _per(energy.modelled_joules, metrics.window_output_tokens),
+        "flags": [flag.model_dump() for flag in flags],
+        "energy": energy.model_dump(mode="json"),
+    }
+
+
+def _statistics(name: str, values: FloatArray) -> dict[str, float | None]:
+    finite = values[np.isfinite(values)]
+    found = (finite.mean(), np.median(finite), finite.std(), np.percentile(finite, 99)) if finite.size else (None,) * 4
+    keys = (f"{which}_{name}_ms" for which in ("mean", "median", "std", "p99"))
+    return {key: None if value is None else float(value) for key, value in zip(keys, found, strict=True)}
+
+
+def _itl(metrics: TrialMetrics) -> dict[str, float | None]:
+    return {
+        "mean_itl_ms": metrics.itl_mean_ms,
+        "median_itl_ms": metrics.itl_ms.get(50),
+        "std_itl_ms": metrics.itl_std_ms,
+        "p99_itl_ms": metrics.itl_ms.get(99),
+    }
+
+
+def _goodput(trial: Trial, metrics: TrialMetrics) -> float | None:
+    """Requests per second of the window that met every objective; None without objectives."""
+    limits = ((trial.workload.slo_ttft_ms, metrics.ttft_ms), (trial.workload.slo_tpot_ms, metrics.tpot_ms))
+    stated = [values <= limit for limit, values in limits if limit is not None]
+    return float(np.logical_and.reduce(stated).sum()) / metrics.window_s if stated else None
+
+
+def _total(tokens: FloatArray) -> int | None:
+    return int(np.nansum(tokens)) if np.isfinite(tokens).any() else None
+
+
+def _per(joules: float | None, count: int) -> float | None:
+    return joules / count if joules is not None and count else None

@@ -1,0 +1,310 @@
+"""The command line: each command reads its options, calls one room and prints what came of it.
+
+Mistakes of the user print one line that names what to mend and exit 2; a failed run exits 1; Ctrl-C exits 130.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from prunebench import __version__
+
+if TYPE_CHECKING:
+    from pruner.targets import Target
+
+app = typer.Typer(
+    name="prunebench",
+    help="What a width-pruned language model really costs to serve.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+
+class CriterionName(StrEnum):
+    """What --criterion takes."""
+
+    maw = "maw"
+    vow = "vow"
+    pon = "pon"
+    l2 = "l2"
+    random = "random"
+
+
+class TieBreakName(StrEnum):
+    """What --tie-break takes."""
+
+    stable = "stable"
+    torch = "torch"
+
+
+class EngineName(StrEnum):
+    """What --engine takes."""
+
+    auto = "auto"
+    vllm = "vllm"
+    transformers = "transformers"
+    synthetic = "synthetic"
+
+
+class WorkloadName(StrEnum):
+    """What --workload takes."""
+
+    single = "single"
+    batch = "batch"
+    concurrency = "concurrency"
+    constant = "constant"
+    poisson = "poisson"
+
+
+Ratios = Annotated[
+    list[float] | None, typer.Option("--expansion-ratio", help="Target width / hidden size; repeatable.")
+]
+Percentages = Annotated[
+    list[float] | None, typer.Option("--pruning-percentage", help="Share of the width to remove; repeatable.")
+]
+Widths = Annotated[list[int] | None, typer.Option("--intermediate-size", help="Target width itself; repeatable.")]
+MultipleOf = Annotated[int, typer.Option(min=1, help="Round widths to the nearest multiple of this.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if show:
+        out.print(__version__, highlight=False)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    experiment: Annotated[Path, typer.Argument(help="The experiment's TOML file.")],
+    output: Annotated[Path | None, typer.Option(help="The run folder; default runs/NAME-TIME.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run: finished trials are kept.")] = False,
+) -> None:
+    """Prune, serve, load, measure and report: one experiment, one folder."""
+    from prunebench.experiment import load_experiment
+    from prunebench.runner import run_experiment
+
+    raise typer.Exit(run_experiment(load_experiment(experiment), experiment, output, resume=resume, console=out))
+
+
+@app.command()
+def prune(
+    source: Annotated[Path, typer.Argument(help="The checkpoint to prune: a folder in Hugging Face layout.")],
+    output: Annotated[Path, typer.Option(help="Where the folders width-N go.")],
+    expansion_ratio: Ratios = None,
+    pruning_percentage: Percentages = None,
+    intermediate_size: Widths = None,
+    criterion: Annotated[CriterionName, typer.Option(help="What makes a neuron worth keeping.")] = CriterionName.maw,
+    seed: Annotated[int, typer.Option(help="Of the random criterion.")] = 0,
+    multiple_of: MultipleOf = 1,
+    tie_break: Annotated[TieBreakName, typer.Option(help="Among equal scores: lower index, or torch.topk's set.")] = (
+        TieBreakName.stable
+    ),
+    tensor_parallel: Annotated[int, typer.Option(min=1, help="Refuse widths that this does not divide.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Write narrower checkpoints, all widths in one pass over the source."""
+    from prunebench.pruning import prune_command
+
+    targets = _targets(expansion_ratio, pruning_percentage, intermediate_size)
+    prune_command(
+        source,
+        output,
+        targets,
+        criterion=criterion.value,
+        seed=seed,
+        multiple_of=multiple_of,
+        tie_break=tie_break.value,
+        tensor_parallel=tensor_parallel,
+        as_json=as_json,
+        console=out,
+    )
+
+
+@app.command()
+def inspect(
+    source: Annotated[Path, typer.Argument(help="A checkpoint folder.")],
+    expansion_ratio: Ratios = None,
+    pruning_percentage: Percentages = None,
+    intermediate_size: Widths = None,
+    multiple_of: MultipleOf = 1,
+    as_json: Json = False,
+) -> None:
+    """Show what each target width would give, by default the paper's percentages; nothing is written."""
+    from prunebench.pruning import inspect_command
+
+    targets = _targets(expansion_ratio, pruning_percentage, intermediate_size)
+    inspect_command(source, targets, multiple_of=multiple_of, as_json=as_json, console=out)
+
+
+@app.command()
+def serve(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint folder.")],
+    engine: Annotated[
+        EngineName, typer.Option(help="auto: vLLM where it is installed with a GPU, else transformers.")
+    ] = (EngineName.auto),
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8000,
+    served_model_name: Annotated[str | None, typer.Option(help="Default: the folder's name.")] = None,
+    api_key_file: Annotated[Path | None, typer.Option(help="Clients must send the key in this file.")] = None,
+    allow_open: Annotated[bool, typer.Option("--allow-open", help="Other machines may connect without a key.")] = False,
+    engine_option: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the engine; repeatable.")] = None,
+    modelled_watts_per_core: Annotated[
+        float | None, typer.Option(min=0.001, help="State an assumption; offers modelled CPU energy beside measured.")
+    ] = None,
+) -> None:
+    """Serve a checkpoint over the OpenAI API until interrupted."""
+    from prunebench.parent import end_with_parent
+    from server.serve import serve as serve_until_stopped
+    from server.settings import ServeSettings
+
+    end_with_parent()
+    settings = ServeSettings(
+        checkpoint=checkpoint,
+        engine=engine.value,
+        host=host,
+        port=port,
+        served_model_name=served_model_name,
+        api_key_file=api_key_file,
+        allow_open=allow_open,
+        engine_options=dict(_key_value(option) for option in engine_option or []),
+        modelled_watts_per_core=modelled_watts_per_core,
+    )
+    raise typer.Exit(serve_until_stopped(settings))
+
+
+@app.command()
+def load(
+    url: Annotated[str, typer.Argument(help="Base URL of an OpenAI-compatible server, e.g. http://127.0.0.1:8000.")],
+    model: Annotated[str, typer.Option(help="The model's name there.")],
+    output: Annotated[Path, typer.Option(help="Folder for requests.parquet, trial.json and summary.json.")],
+    workload: Annotated[WorkloadName, typer.Option(help="What load to offer.")] = WorkloadName.single,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Requests in flight, for concurrency.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Requests sent at once, for batch.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="Requests per second, for constant and poisson.")
+    ] = None,
+    requests: Annotated[int | None, typer.Option(min=1, help="How many requests to measure; default 100.")] = None,
+    duration: Annotated[float | None, typer.Option(min=0.1, help="Or: for how many seconds to start requests.")] = None,
+    warmup_requests: Annotated[int, typer.Option(min=0, help="Sent first, not measured.")] = 2,
+    prompt_tokens: Annotated[int, typer.Option(min=1)] = 128,
+    output_tokens: Annotated[int, typer.Option(min=1)] = 128,
+    natural_stop: Annotated[bool, typer.Option("--natural-stop", help="Let the model stop by itself.")] = False,
+    prompts: Annotated[Path | None, typer.Option(help="Text lines or JSONL with a prompt key.")] = None,
+    energy: Annotated[str, typer.Option(help="auto, none, local, or the URL of a server with /energy.")] = "auto",
+    slo: Annotated[str | None, typer.Option(help="For goodput, e.g. ttft=200ms,tpot=50ms.")] = None,
+    seed: Annotated[int, typer.Option()] = 0,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="tokenizer.json or its folder; default: ask the server.")
+    ] = None,
+    api_key_file: Annotated[Path | None, typer.Option(help="File with the key the server wants.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Load a server and record every request."""
+    from prunebench.loading import LoadCommand, load_command
+
+    command = LoadCommand(
+        url=url,
+        model=model,
+        output=output,
+        kind=workload.value,
+        concurrency=concurrency,
+        batch_size=batch_size,
+        rate=rate,
+        requests=requests,
+        duration_s=duration,
+        warmup_requests=warmup_requests,
+        prompt_tokens=prompt_tokens,
+        output_tokens=output_tokens,
+        natural_stop=natural_stop,
+        prompts=prompts,
+        energy=energy,
+        slo=slo,
+        seed=seed,
+        tokenizer=tokenizer,
+        api_key_file=api_key_file,
+    )
+    raise typer.Exit(load_command(command, as_json=as_json, console=out))
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="One or more run folders.")],
+    output: Annotated[Path | None, typer.Option(help="The HTML file; default report.html in the run folder.")] = None,
+) -> None:
+    """Turn runs into a report: HTML, Markdown, CSV and JSON."""
+    from reports.build import build_report
+
+    out.print(str(build_report(runs, output)), highlight=False, soft_wrap=True)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine can serve and measure, what is missing, and how to get it."""
+    from prunebench.doctor import doctor_command
+
+    doctor_command(as_json=as_json, console=out)
+
+
+def _targets(ratios: list[float] | None, percentages: list[float] | None, widths: list[int] | None) -> list[Target]:
+    """What the three target options ask for, in the order ratio, percentage, width."""
+    from pruner.targets import Target
+
+    return [
+        *(Target("ratio", ratio) for ratio in ratios or []),
+        *(Target("percentage", percentage) for percentage in percentages or []),
+        *(Target("width", width) for width in widths or []),
+    ]
+
+
+def _key_value(option: str) -> tuple[str, str]:
+    key, equals, value = option.partition("=")
+    if not (key and equals):
+        raise typer.BadParameter(f"--engine-option {option}: it must read KEY=VALUE")
+    return key, value
+
+
+def _user_errors() -> tuple[type[Exception], ...]:
+    """The rooms' errors that a user can mend. Only rooms already imported can have raised one."""
+    names = {
+        "energy.meters": "EnergyError",
+        "loadgen.endpoint": "LoadError",
+        "pruner.errors": "PruneError",
+        "server.settings": "ServeError",
+        "server.engines.base": "EngineError",
+        "reports.errors": "ReportError",
+        "prunebench.experiment": "ExperimentError",
+    }
+    return tuple(getattr(sys.modules[m], name) for m, name in names.items() if m in sys.modules)
+
+
+def main() -> None:
+    """Entry point of `prunebench` and `python -m prunebench`."""
+    try:
+        status = app(standalone_mode=False)
+    except KeyboardInterrupt:
+        err.print("interrupted")
+        status = 130
+    except Exception as error:
+        if isinstance(error, _user_errors()):
+            message = str(error)
+        elif hasattr(error, "format_message"):  # typer carries its own copy of click, whose errors have no public name
+            message = error.format_message()
+        else:
+            raise
+        err.print(f"prunebench: {message}", highlight=False, markup=False, soft_wrap=True)
+        status = 2
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+    sys.exit(status)

@@ -1,0 +1,75 @@
+"""The configurations of a run: the source as the baseline, and every width pruned from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from prunebench.experiment import Experiment
+from prunebench.progress import Steps
+from prunebench.writer import RunWriter
+from pruner.inspection import Inspection, inspect_checkpoint
+from pruner.manifest import Manifest
+from pruner.prune import PrunedCheckpoint, prune
+from reports.run_folder import ConfigurationInfo
+
+
+def prepare_configurations(experiment: Experiment, writer: RunWriter, console: Console) -> dict[str, ConfigurationInfo]:
+    """Prune what is to be pruned and describe every configuration, widest first, by label.
+
+    A target equal to the source's width is the source itself. What an earlier attempt at this run pruned or learnt about
+    a configuration is kept. Raises PruneError before anything is written.
+    """
+    source = experiment.model.source
+    before = writer.stored_configurations()
+    found = inspect_checkpoint(source, experiment.prune.targets(), multiple_of=experiment.prune.multiple_of)
+    configurations = [_describe(experiment, found, source, None)]
+    pruned = _prune(experiment, found, writer.path / "checkpoints", console)
+    configurations += [
+        _describe(experiment, inspect_checkpoint(one.folder, []), one.folder, one.manifest) for one in pruned
+    ]
+    configurations.sort(key=lambda info: -info.width)
+    kept = {info.label: before.get(info.label, info) for info in configurations}
+    for info in kept.values():
+        writer.write_configuration(info)
+    return kept
+
+
+def _prune(experiment: Experiment, found: Inspection, folder: Path, console: Console) -> list[PrunedCheckpoint]:
+    wanted = experiment.prune
+    asked = zip(wanted.targets(), found.targets, strict=True)
+    narrower = [target for target, row in asked if row.width != found.width]
+    if not narrower:
+        return []
+    with Steps(console, "pruning") as steps:
+        return prune(
+            experiment.model.source,
+            folder,
+            narrower,
+            criterion=wanted.criterion,
+            seed=wanted.seed,
+            multiple_of=wanted.multiple_of,
+            tie_break=wanted.tie_break,
+            progress=steps.bytes_done,
+        )
+
+
+def _describe(
+    experiment: Experiment, found: Inspection, checkpoint: Path, manifest: Manifest | None
+) -> ConfigurationInfo:
+    return ConfigurationInfo(
+        label=f"width-{found.width}",
+        is_baseline=manifest is None,
+        model=f"{experiment.model.source.name}-width-{found.width}",
+        checkpoint=str(checkpoint),
+        width=found.width,
+        hidden_size=found.hidden_size,
+        expansion_ratio=found.width / found.hidden_size,
+        pruning_percentage=0.0 if manifest is None else manifest.pruning_percentage,
+        parameters=found.parameters,
+        checkpoint_bytes=found.bytes,
+        engine=experiment.serve.engine,
+        engine_options=experiment.serve.options,
+        manifest=manifest,
+    )

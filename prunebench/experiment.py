@@ -1,0 +1,186 @@
+"""The experiment file: one TOML that says what to prune, serve, load and measure.
+
+    experiment = load_experiment(Path("experiments/demo.toml"))
+
+Unknown keys are refused with the nearest known one; every message names the key to mend.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sysconfig
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from energy.records import Record
+from loadgen.records import Workload
+from pruner.manifest import Criterion, TieBreak
+from pruner.targets import Target
+
+STDLIB_PREFIX = "stdlib:"
+
+
+class ExperimentError(Exception):
+    """The experiment file, or what it names, cannot be used; one line that names the key."""
+
+
+class Model(Record):
+    """Where the unpruned checkpoint is. A relative path is relative to the experiment file."""
+
+    source: Path
+
+
+class Prune(Record):
+    """The widths to make. The source itself is always served too, as the baseline."""
+
+    expansion_ratios: list[float] = []
+    pruning_percentages: list[float] = []
+    widths: list[int] = []
+    criterion: Criterion = "maw"
+    seed: int = 0
+    multiple_of: int = Field(default=1, ge=1)
+    tie_break: TieBreak = "stable"
+
+    @model_validator(mode="after")
+    def _something_to_prune(self) -> Prune:
+        if not self.targets():
+            raise ValueError("give expansion_ratios, pruning_percentages or widths")
+        return self
+
+    def targets(self) -> list[Target]:
+        """In the order ratios, percentages, widths."""
+        return [
+            *(Target("ratio", r) for r in self.expansion_ratios),
+            *(Target("percentage", p) for p in self.pruning_percentages),
+            *(Target("width", w) for w in self.widths),
+        ]
+
+
+class Serve(Record):
+    """How every configuration is served: the same engine and options for all."""
+
+    engine: Literal["auto", "vllm", "transformers", "synthetic"] = "auto"
+    options: dict[str, str] = {}
+    keep_servers: bool = False  # True: all configurations stay loaded side by side, if memory holds them
+    start_timeout_s: float = Field(default=600, gt=0)
+
+
+class Protocol(Record):
+    """Repeats: every block visits every configuration once, in shuffled order."""
+
+    blocks: int = Field(default=5, ge=1)
+    cooldown_s: float = Field(default=0, ge=0)
+    request_timeout_s: float = Field(default=300, gt=0)
+
+
+class EnergySettings(Record):
+    """Which meter. Modelled energy needs its assumption stated; it never shares a column with measured energy."""
+
+    source: str = "auto"  # auto, none, local, or the URL of a server that offers /energy
+    modelled_watts_per_core: float | None = Field(default=None, gt=0)
+    idle_s: float = Field(default=30, ge=0)
+
+
+class QualitySettings(Record):
+    """Held-out perplexity, over text files; `stdlib:NAME` names a file of this Python's standard library."""
+
+    perplexity_files: list[str] = []
+    context_tokens: int = Field(default=512, ge=8)
+    max_tokens: int = Field(default=16384, ge=8)  # text beyond so many tokens is not read
+
+
+def _unique_names(workloads: list[Workload]) -> list[Workload]:
+    names = [w.name for w in workloads]
+    if len(set(names)) != len(names):
+        raise ValueError("two workloads have the same name")
+    return workloads
+
+
+class Experiment(Record):
+    """Everything `prunebench run` needs, every default written out; saved resolved in the run folder."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = 0
+    model: Model
+    prune: Prune
+    serve: Serve = Serve()
+    protocol: Protocol = Protocol()
+    energy: EnergySettings = EnergySettings()
+    quality: QualitySettings | None = None
+    workloads: Annotated[list[Workload], Field(min_length=1), AfterValidator(_unique_names)]
+
+
+def load_experiment(path: Path) -> Experiment:
+    """Read and check an experiment file; paths in it become absolute.
+
+    Raises ExperimentError for a missing file, bad TOML, unknown or impossible values.
+    """
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ExperimentError(f"experiment file {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ExperimentError(f"experiment file {path} is not TOML: {error}") from None
+    try:
+        experiment = Experiment.model_validate(data)
+    except ValidationError as error:
+        raise ExperimentError(f"{path}: {_first_problem(error)}") from None
+    source = (path.parent / experiment.model.source).resolve()
+    if not (source / "config.json").is_file():
+        raise ExperimentError(f"{path}: model.source: no checkpoint at {source} (it has no config.json)")
+    quality = experiment.quality and experiment.quality.model_copy(
+        update={"perplexity_files": [_resolve_text(name, path) for name in experiment.quality.perplexity_files]}
+    )
+    return experiment.model_copy(update={"model": Model(source=source), "quality": quality})
+
+
+def read_text(name: str) -> str:
+    """The text behind one entry of `quality.perplexity_files`."""
+    return text_path(name).read_text("utf-8", errors="replace")
+
+
+def text_path(name: str) -> Path:
+    """Where an entry of `quality.perplexity_files` is on this machine."""
+    if name.startswith(STDLIB_PREFIX):
+        return Path(sysconfig.get_paths()["stdlib"]) / name.removeprefix(STDLIB_PREFIX)
+    return Path(name)
+
+
+def _resolve_text(name: str, experiment_file: Path) -> str:
+    resolved = name if name.startswith(STDLIB_PREFIX) else str((experiment_file.parent / name).resolve())
+    if not text_path(resolved).is_file():
+        raise ExperimentError(f"{experiment_file}: quality.perplexity_files: no file {name}")
+    return resolved
+
+
+def _first_problem(error: ValidationError) -> str:
+    """One line for the first thing pydantic found, with the nearest known key for an unknown one."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "experiment"
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(first["loc"][:-1])
+        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
+        return f"unknown key {where}{hint}"
+    if first["type"] == "missing":
+        return f"missing key {where}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}"
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    """The field names of the model at a pydantic error location."""
+    sections: dict[str, type[Record]] = {
+        "model": Model,
+        "prune": Prune,
+        "serve": Serve,
+        "protocol": Protocol,
+        "energy": EnergySettings,
+        "quality": QualitySettings,
+        "workloads": Workload,
+    }
+    model = sections[str(location[0])] if location else Experiment
+    return list(model.model_fields)

@@ -1,0 +1,64 @@
+"""Progress of long work: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+_PLAIN_EVERY_S = 5.0
+
+
+class Steps:
+    """A counted piece of work, as a context manager."""
+
+    def __init__(self, console: Console, title: str, total: int = 1) -> None:
+        self._console = console
+        self._title = title
+        self._total = total
+        self._done = 0
+        self._plain_at = time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.percentage:3.0f} %", markup=False),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task(title, total=total)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def advance(self, by: int, what: str) -> None:
+        """Count `by` more steps as done; `what` says which."""
+        self.reach(self._done + by, self._total, what)
+
+    def bytes_done(self, done: int, total: int) -> None:
+        """Progress in bytes, as the pruner reports it."""
+        self.reach(done, total, f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB")
+
+    def reach(self, done: int, total: int, what: str) -> None:
+        """So much is done of so much."""
+        self._done, self._total = done, total
+        self._bar.update(self._task, completed=done, total=total, description=f"{self._title}: {what}")
+        due = time.monotonic() - self._plain_at >= _PLAIN_EVERY_S
+        if not self._console.is_terminal and (due or done == total):
+            self._plain_at = time.monotonic()
+            self.say(f"{self._title}: {100 * done // max(1, total)} %, {what}")
+
+    def say(self, line: str) -> None:
+        """Print a line that stays above the bar."""
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)

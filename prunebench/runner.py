@@ -1,0 +1,183 @@
+"""A run: prune, serve, measure in interleaved blocks, report. What is finished is on disk before the next thing starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+import prunebench
+from loadgen.drive import run_trial
+from loadgen.endpoint import LoadError, check_endpoint
+from loadgen.metering import EnergySource, measure_idle, pick_energy
+from loadgen.prompts import SyntheticPrompts, ordinary_tokens
+from prunebench.configurations import prepare_configurations
+from prunebench.environment import describe_environment
+from prunebench.experiment import Experiment
+from prunebench.plan import Visit, plan_visits
+from prunebench.progress import Steps
+from prunebench.quality import PerplexityProbe
+from prunebench.serving import RunningServer, ServerCommand, ServerPool, ServerStartError, start_server
+from prunebench.writer import RunWriter, choose_run_folder, utc_now
+from reports.build import build_report
+from reports.checks import check_trial
+from reports.run_folder import ConfigurationInfo, RunInfo, TrialCell
+from reports.table import render_tables
+
+
+def run_experiment(
+    experiment: Experiment, experiment_file: Path, output: Path | None, *, resume: bool, console: Console
+) -> int:
+    """Run, report, print the table and the report's path. Returns the exit status: 1 if any cell failed.
+
+    On Ctrl-C the finished trials are reported before the interrupt goes on.
+    """
+    writer = RunWriter(choose_run_folder(experiment, output, resume=resume))
+    if resume:
+        writer.reopen(experiment)
+    else:
+        writer.create(experiment, experiment_file)
+    environment = describe_environment()
+    console.print(
+        f"{experiment.name} on {environment['processor']}, {environment['cores_usable']} cores", highlight=False
+    )
+    runner = Runner(experiment, writer, console)
+    try:
+        status = runner.run()
+    finally:
+        if next(iter(writer.folder.trials()), None) is not None:
+            page = build_report([writer.path])
+            for table in render_tables(writer.path):
+                console.print(table)
+            console.print(str(page), highlight=False, soft_wrap=True)
+    return 0 if status == "complete" else 1
+
+
+class Runner:
+    """One attempt at one experiment in one folder; it measures what is not on disk yet."""
+
+    def __init__(self, experiment: Experiment, writer: RunWriter, console: Console) -> None:
+        self._experiment = experiment
+        self._writer = writer
+        self._console = console
+        self._workloads = {w.name: w for w in experiment.workloads}
+        self._tokens = ordinary_tokens(experiment.model.source)
+        self._quality = experiment.quality and PerplexityProbe(experiment.quality, experiment.model.source)
+        self._configurations: dict[str, ConfigurationInfo] = {}
+        self._created_at = utc_now()
+
+    def run(self) -> str:
+        """Measure every missing cell; returns "complete" or "failed".
+
+        Raises what pruning raises, before anything is served. A cell that fails is recorded and the run goes on. On any
+        exception, KeyboardInterrupt included, servers are ended and the state is saved as interrupted.
+        """
+        self._configurations = prepare_configurations(self._experiment, self._writer, self._console)
+        self._save("running")
+        pool = ServerPool(self._start, keep=self._experiment.serve.keep_servers)
+        try:
+            visits = self._missing_visits()
+            with Steps(self._console, "measuring", sum(len(v.cells) for v in visits)) as steps:
+                for visit in visits:
+                    self._visit(visit, pool, steps)
+        except BaseException:
+            self._save("interrupted")
+            raise
+        finally:
+            pool.close()
+        return self._save("failed" if self._writer.folder.failures() else "complete")
+
+    def _missing_visits(self) -> list[Visit]:
+        every = plan_visits(
+            list(self._configurations),
+            list(self._workloads),
+            blocks=self._experiment.protocol.blocks,
+            seed=self._experiment.seed,
+        )
+        return [left for visit in every if (left := visit.without(self._writer.has_trial)).cells]
+
+    def _start(self, label: str) -> RunningServer:
+        serve, info = self._experiment.serve, self._configurations[label]
+        return start_server(
+            ServerCommand(
+                Path(info.checkpoint),
+                info.model,
+                serve.engine,
+                serve.options,
+                self._experiment.energy.modelled_watts_per_core,
+            ),
+            self._writer.path / "logs" / f"{label}.log",
+            start_timeout_s=serve.start_timeout_s,
+            request_timeout_s=self._experiment.protocol.request_timeout_s,
+        )
+
+    def _visit(self, visit: Visit, pool: ServerPool, steps: Steps) -> None:
+        """One configuration's turn: its server is up and every missing workload of the block is measured."""
+        left = list(visit.cells)
+        try:
+            server = pool.acquire(visit.label)
+            energy = pick_energy(self._experiment.energy.source, server.endpoint)
+            if self._configurations[visit.label].load_s is None:
+                self._describe(visit.label, server, energy)
+            while left:
+                self._measure(left[0], server, energy)
+                done = left.pop(0)
+                steps.advance(1, f"block {done.block + 1}, {done.label}, {done.workload}")
+        except (ServerStartError, LoadError) as error:
+            for cell in left:
+                self._writer.write_failure(cell, f"{error}")
+            pool.discard(visit.label)  # the next visit gets a fresh one
+            steps.say(f"block {visit.block + 1}, {visit.label}: failed: {error}")
+            steps.advance(len(left), f"{visit.label} failed")
+
+    def _measure(self, cell: TrialCell, server: RunningServer, energy: EnergySource) -> None:
+        """One trial, from warm-up to its folder on disk. Raises LoadError when it gave nothing to keep."""
+        # Prompts differ between blocks, so that no prefix cache helps, and are the same for every configuration.
+        seed = self._experiment.seed * 1000 + cell.block
+        workload = self._workloads[cell.workload]
+        result = run_trial(
+            server.endpoint,
+            workload,
+            SyntheticPrompts(self._tokens, workload.prompt_tokens, seed),
+            seed=seed,
+            energy=energy,
+            idle=self._configurations[cell.label].idle,
+        )
+        if all(record.error is not None for record in result.records):
+            raise LoadError(f"every request failed, the first with: {result.records[0].error}")
+        flags = check_trial(result.trial, result.records)
+        self._writer.write_trial(cell, result, flags)
+
+    def _describe(self, label: str, server: RunningServer, energy: EnergySource) -> None:
+        """On a configuration's first visit: who answers, idle power with the model loaded, quality."""
+        served = check_endpoint(server.endpoint)
+        idle_s = self._experiment.energy.idle_s
+        info = self._configurations[label].model_copy(
+            update={
+                "engine": served.engine or self._configurations[label].engine,
+                "engine_version": served.engine_version,
+                "dtype": served.dtype,
+                "load_s": server.load_s,
+                "idle": measure_idle(energy, idle_s) if idle_s else None,
+                "quality": self._quality and self._quality.measure(server.endpoint),
+            }
+        )
+        self._configurations[label] = info
+        self._writer.write_configuration(info)
+
+    def _save(self, status: str) -> str:
+        self._writer.write(
+            "run.json",
+            RunInfo(
+                name=self._experiment.name,
+                created_at=self._created_at,
+                prunebench_version=prunebench.__version__,
+                baseline=next(info.label for info in self._configurations.values() if info.is_baseline),
+                labels=list(self._configurations),
+                workloads=list(self._workloads),
+                blocks=self._experiment.protocol.blocks,
+                seed=self._experiment.seed,
+                status=status,
+            ),
+        )
+        return status

@@ -1,0 +1,157 @@
+"""The servers of a run: one `prunebench serve` process per configuration, started, watched and ended here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import httpx
+
+from loadgen.endpoint import Endpoint
+from prunebench.parent import PARENT_VARIABLE
+
+_STOP_S = 20.0
+
+
+class ServerStartError(Exception):
+    """A configuration could not be served; the message carries the last line its server said."""
+
+
+@dataclass(frozen=True)
+class ServerCommand:
+    """What to serve and how; becomes the arguments of `prunebench serve`."""
+
+    checkpoint: Path
+    model: str
+    engine: str
+    options: Mapping[str, str]
+    modelled_watts_per_core: float | None
+
+    def arguments(self, port: int) -> list[str]:
+        """The command line, with this interpreter."""
+        words = [sys.executable, "-m", "prunebench", "serve", str(self.checkpoint), "--engine", self.engine]
+        words += ["--port", str(port), "--served-model-name", self.model]
+        if self.modelled_watts_per_core is not None:
+            words += ["--modelled-watts-per-core", str(self.modelled_watts_per_core)]
+        for key, value in self.options.items():
+            words += ["--engine-option", f"{key}={value}"]
+        return words
+
+
+@dataclass
+class RunningServer:
+    """A healthy server process."""
+
+    endpoint: Endpoint
+    process: subprocess.Popen[bytes]
+    log: IO[bytes]
+    load_s: float  # from the start of the process to its first healthy answer
+
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self.process.poll() is None
+
+    def stop(self) -> None:
+        """Ask it to end, insist after a while; its own children go with its session."""
+        if self.alive():
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(_STOP_S)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.log.close()
+
+
+def start_server(
+    command: ServerCommand, log_file: Path, *, start_timeout_s: float, request_timeout_s: float
+) -> RunningServer:
+    """Start a server on a free loopback port and wait until it is healthy.
+
+    Raises ServerStartError if it ends or does not get healthy in time.
+    """
+    port = _free_port()
+    log = log_file.open("ab")
+    began = time.monotonic()
+    process = subprocess.Popen(
+        command.arguments(port),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # Ctrl-C goes to the runner, which ends its servers itself
+        env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
+    )
+    endpoint = Endpoint(url=f"http://127.0.0.1:{port}", model=command.model, timeout_s=request_timeout_s)
+    server = RunningServer(endpoint, process, log, load_s=0.0)
+    try:
+        _wait_until_healthy(server, began + start_timeout_s, log_file)
+    except BaseException:
+        server.stop()
+        raise
+    server.load_s = time.monotonic() - began
+    return server
+
+
+def _wait_until_healthy(server: RunningServer, deadline: float, log_file: Path) -> None:
+    with httpx.Client(base_url=server.endpoint.url, timeout=5, trust_env=False) as client:
+        while time.monotonic() < deadline:
+            status = server.process.poll()
+            if status is not None:
+                raise ServerStartError(f"the server ended with status {status}: {_last_line(log_file)}")
+            with contextlib.suppress(httpx.TransportError):
+                if client.get("/health").status_code == httpx.codes.OK:
+                    return
+            time.sleep(0.1)
+    raise ServerStartError(f"the server was not healthy in time: {_last_line(log_file)}")
+
+
+def _last_line(log_file: Path) -> str:
+    lines = log_file.read_text("utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"it said nothing (see {log_file})"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@dataclass
+class ServerPool:
+    """The servers a run has up: one at a time, or all side by side (`serve.keep_servers`)."""
+
+    start: Callable[[str], RunningServer]
+    keep: bool
+    _running: dict[str, RunningServer] = field(default_factory=dict)
+
+    def acquire(self, label: str) -> RunningServer:
+        """The healthy server of a configuration, started if need be."""
+        server = self._running.get(label)
+        if server is not None and server.alive():
+            return server
+        self.discard(label)
+        if not self.keep:
+            self.close()
+        self._running[label] = self.start(label)
+        return self._running[label]
+
+    def discard(self, label: str) -> None:
+        """End one server, because it failed or is no longer wanted."""
+        server = self._running.pop(label, None)
+        if server is not None:
+            server.stop()
+
+    def close(self) -> None:
+        """End them all."""
+        for label in list(self._running):
+            self.discard(label)

@@ -1,0 +1,113 @@
+"""Writing the run folder that `reports.run_folder` describes: every file appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+from energy.records import Record
+from loadgen.drive import TrialResult
+from loadgen.records import Flag
+from loadgen.store import write_trial
+from prunebench.environment import describe_environment
+from prunebench.experiment import Experiment, ExperimentError
+from reports.run_folder import ConfigurationInfo, FailedCell, RunFolder, TrialCell
+
+
+def utc_now() -> str:
+    """The wall clock, for people: ISO 8601, seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class RunWriter:
+    """The one writer of a run folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.folder = RunFolder(path)
+
+    def create(self, experiment: Experiment, experiment_file: Path) -> None:
+        """Start a folder. Raises ExperimentError if it already holds a run."""
+        if (self.path / "run.json").exists():
+            raise ExperimentError(f"--output {self.path} already holds a run; add --resume to go on with it")
+        for name in ("configurations", "trials", "failures", "logs"):
+            (self.path / name).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(experiment_file, self.path / "experiment.toml")
+        self.write("experiment.json", experiment)
+        self._write_text("environment.json", json.dumps(describe_environment(), indent=1) + "\n")
+
+    def reopen(self, experiment: Experiment) -> None:
+        """Go on with a folder: the experiment must be the one it was started with; half-written trials go."""
+        stored = self.path / "experiment.json"
+        if not stored.is_file():
+            raise ExperimentError(f"--resume: {self.path} holds no run to go on with")
+        before = Experiment.model_validate_json(stored.read_bytes())
+        if before != experiment:
+            changed = [key for key in Experiment.model_fields if getattr(before, key) != getattr(experiment, key)]
+            raise ExperimentError(
+                f"--resume: the experiment has changed since {self.path} was started: {', '.join(changed)}"
+            )
+        for leftover in (self.path / "trials").glob("*.partial"):
+            shutil.rmtree(leftover)
+
+    def write(self, name: str, record: Record) -> None:
+        """Write one record as JSON, by rename."""
+        self._write_text(name, record.model_dump_json(indent=1) + "\n")
+
+    def write_configuration(self, info: ConfigurationInfo) -> None:
+        """Replace what is known of a configuration."""
+        self.write(f"configurations/{info.label}.json", info)
+
+    def stored_configurations(self) -> dict[str, ConfigurationInfo]:
+        """What an earlier attempt wrote, by label."""
+        files = sorted((self.path / "configurations").glob("*.json"))
+        infos = (ConfigurationInfo.model_validate_json(file.read_bytes()) for file in files)
+        return {info.label: info for info in infos}
+
+    def has_trial(self, cell: TrialCell) -> bool:
+        """Whether the cell is finished: a folder under its name is a whole trial."""
+        return self._trial_folder(cell).exists()
+
+    def write_trial(self, cell: TrialCell, result: TrialResult, flags: list[Flag]) -> None:
+        """Keep a finished trial; a failure recorded for the cell earlier is over."""
+        write_trial(self._trial_folder(cell), result, flags, {"cell.json": cell.model_dump_json(indent=1) + "\n"})
+        (self.path / "failures" / f"{cell_name(cell)}.json").unlink(missing_ok=True)
+
+    def write_failure(self, cell: TrialCell, error: str) -> None:
+        """Keep the cause; `--resume` tries the cell again."""
+        failed = FailedCell(block=cell.block, label=cell.label, workload=cell.workload, error=error)
+        self.write(f"failures/{cell_name(cell)}.json", failed)
+
+    def _trial_folder(self, cell: TrialCell) -> Path:
+        return self.path / "trials" / cell_name(cell)
+
+    def _write_text(self, name: str, text: str) -> None:
+        target = self.path / name
+        partial = target.with_name(target.name + ".partial")
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+
+
+def cell_name(cell: TrialCell) -> str:
+    """The plain file name of a cell."""
+    return f"{cell.block:03d}-{cell.label}-{cell.workload}"
+
+
+def choose_run_folder(experiment: Experiment, output: Path | None, *, resume: bool) -> Path:
+    """Where the run goes: --output, else runs/NAME-TIME; with --resume the newest of that name."""
+    if output is not None:
+        return output
+    runs = Path("runs")
+    if resume:
+        mine = sorted(p.parent for p in runs.glob(f"{experiment.name}-*/run.json"))
+        if not mine:
+            raise ExperimentError(f"--resume: no run of {experiment.name} under {runs.absolute()}; give --output DIR")
+        return mine[-1]
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return runs / f"{experiment.name}-{stamp}"

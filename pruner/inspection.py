@@ -1,0 +1,91 @@
+"""What each target would give, from headers alone; nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from pruner.anatomy import find_mlps
+from pruner.checkpoint import open_checkpoint
+from pruner.errors import disk_errors
+from pruner.plan import Output, plan_outputs
+from pruner.targets import Target
+
+_ALIGNMENTS = (8, 16, 64, 128)
+_GPU_COUNTS = (1, 2, 4, 8)
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class TargetRow(_Row):
+    """One target and what it would give."""
+
+    target: str  # as asked for: "percentage 10"
+    width: int
+    widths: dict[str, int]  # by config key; more than one in mixture-of-experts checkpoints
+    expansion_ratio: float
+    pruning_percentage: float  # removed share of the width
+    parameters: int
+    bytes: int  # of the safetensors files
+    aligned_to: list[int]  # of 8, 16, 64 and 128, those that divide every width
+    tensor_parallel: list[int]  # of 1, 2, 4 and 8 GPUs, the numbers that divide every width
+
+
+class Inspection(_Row):
+    """A checkpoint that can be pruned, and its targets."""
+
+    family: str  # config.json's model_type of the language model
+    hidden_size: int
+    width: int
+    widths: dict[str, int]  # by config key
+    layers: int
+    mlps: int  # more than layers where there are experts
+    parameters: int  # elements stored: a tied embedding counts once
+    bytes: int  # of the safetensors files
+    targets: list[TargetRow]
+
+
+def inspect_checkpoint(source: Path, targets: Sequence[Target], *, multiple_of: int = 1) -> Inspection:
+    """Read config and headers of `source` and say what each target would give.
+
+    Raises:
+        PruneError: the checkpoint cannot be pruned or a target is out of range.
+
+    """
+    with disk_errors(source):
+        checkpoint = open_checkpoint(source)
+    anatomy = find_mlps(checkpoint)
+    rows = []
+    for target in targets:
+        (output,) = plan_outputs(checkpoint, anatomy, [target], multiple_of, tensor_parallel=1)
+        rows.append(_row(target, output))
+    return Inspection(
+        family=str(checkpoint.text_config.get("model_type", "unknown")),
+        hidden_size=anatomy.hidden,
+        width=anatomy.width,
+        widths=anatomy.widths,
+        layers=anatomy.layers,
+        mlps=len(anatomy.mlps),
+        parameters=checkpoint.parameters,
+        bytes=sum(shard.size for shard in checkpoint.shards),
+        targets=rows,
+    )
+
+
+def _row(target: Target, output: Output) -> TargetRow:
+    widths = output.widths.values()
+    return TargetRow(
+        target=str(target),
+        width=output.width,
+        widths=output.widths,
+        expansion_ratio=output.width / output.anatomy.hidden,
+        pruning_percentage=100 * (1 - output.width / output.anatomy.width),
+        parameters=output.parameters,
+        bytes=sum(output.shard_sizes.values()),
+        aligned_to=[n for n in _ALIGNMENTS if all(width % n == 0 for width in widths)],
+        tensor_parallel=[n for n in _GPU_COUNTS if all(width % n == 0 for width in widths)],
+    )

@@ -1,0 +1,62 @@
+"""`pruning.json`: how a pruned checkpoint came to be, in enough detail to make it again and to prove it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+MANIFEST_NAME = "pruning.json"
+Criterion = Literal["maw", "vow", "pon", "l2", "random"]
+TieBreak = Literal["stable", "torch"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceFile(_Record):
+    """One file of a checkpoint folder, source or pruned; `name` is its path in the folder."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+class LayerCut(_Record):
+    """One MLP's cut. `kept_sha256` is over the ascending kept indices as little-endian int64."""
+
+    prefix: str  # e.g. "model.layers.0.mlp"
+    kept_sha256: str
+    ties_at_cut: int  # neurons that share the score of the last one kept
+
+
+class WidthChange(_Record):
+    """One config key: a dense checkpoint has one, mixture-of-experts may have one more for shared experts or dense layers."""
+
+    key: str  # as in config.json, e.g. "moe_intermediate_size"
+    source_width: int
+    width: int
+
+
+class Manifest(_Record):
+    """All of `pruning.json`."""
+
+    schema_version: Literal[1] = 1
+    source_id: str  # folder name or hub id
+    source_revision: str | None  # hub commit, if known
+    source_files: list[SourceFile]
+    criterion: Criterion
+    seed: int | None  # of the random criterion
+    tie_break: TieBreak
+    target: str  # as asked for: "ratio 3.6", "percentage 10", "width 7373"
+    source_width: int
+    width: int  # as given
+    hidden_size: int
+    expansion_ratio: float  # width / hidden_size
+    pruning_percentage: float  # removed share of the source width
+    multiple_of: int
+    width_changes: list[WidthChange] = []  # every key; the first is source_width -> width above
+    layers: list[LayerCut]
+    output_files: list[SourceFile]
+    tool_versions: dict[str, str]

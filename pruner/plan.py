@@ -1,0 +1,129 @@
+"""What every output file will be, decided from headers alone, before a byte is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from pruner.anatomy import Anatomy
+from pruner.checkpoint import Checkpoint
+from pruner.errors import PruneError
+from pruner.targets import Target
+from pruner.tensors import Shard, Tensor, encode_header
+
+
+@dataclass(frozen=True)
+class Output:
+    """One narrower checkpoint to come. `widths` maps config keys to widths, in the order of `Anatomy.widths`."""
+
+    checkpoint: Checkpoint
+    anatomy: Anatomy
+    targets: tuple[Target, ...]  # those that ask for these widths
+    widths: dict[str, int]
+
+    @property
+    def width(self) -> int:
+        """The width that speaks for the checkpoint."""
+        return next(iter(self.widths.values()))
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"width-{self.width}"
+
+    def narrowed(self, tensor: Tensor) -> Tensor:
+        """The tensor in its new shape; `start` is still where the source has it."""
+        cut = self.anatomy.cuts.get(tensor.name)
+        return tensor if cut is None else replace(tensor, shape=cut.shape(tensor, self.widths[cut.mlp.key]))
+
+    @cached_property
+    def tensors(self) -> list[Tensor]:
+        """Every tensor in its new shape."""
+        return [self.narrowed(tensor) for _, tensor in self.checkpoint.tensors.values()]
+
+    def header(self, shard: Shard) -> bytes:
+        """The first bytes of the shard's narrower twin."""
+        return encode_header(shard.metadata, [self.narrowed(tensor) for tensor in writing_order(shard)])
+
+    @cached_property
+    def shard_sizes(self) -> dict[str, int]:
+        """Shard name -> bytes of its file, header included."""
+        return {
+            shard.name: len(self.header(shard)) + sum(self.narrowed(tensor).nbytes for tensor in shard.tensors)
+            for shard in self.checkpoint.shards
+        }
+
+    @property
+    def parameters(self) -> int:
+        """Elements of all stored tensors."""
+        return sum(tensor.parameters for tensor in self.tensors)
+
+    def config_json(self) -> bytes:
+        """config.json as it is, but for the widths: raw JSON, so that keys no library knows survive."""
+        config: dict[str, Any] = json.loads(json.dumps(self.checkpoint.config))
+        text = config
+        for part in self.checkpoint.section:
+            text = text[part]
+        text.update(self.widths)
+        return _pretty(config)
+
+    def index_json(self) -> bytes | None:
+        """The index with its totals brought up to date; None for a checkpoint of one file without an index."""
+        if self.checkpoint.index is None:
+            return None
+        index = json.loads(json.dumps(self.checkpoint.index))
+        if isinstance(index.get("metadata"), dict):
+            index["metadata"]["total_size"] = sum(tensor.nbytes for tensor in self.tensors)
+            if "total_parameters" in index["metadata"]:
+                index["metadata"]["total_parameters"] = self.parameters
+        return _pretty(index)
+
+
+def _pretty(value: dict[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def writing_order(shard: Shard) -> list[Tensor]:
+    """Source order, wider elements first, as safetensors itself writes: an odd width then misaligns no tensor after it."""
+    return sorted(shard.tensors, key=lambda tensor: -tensor.element_bytes)
+
+
+def plan_outputs(
+    checkpoint: Checkpoint, anatomy: Anatomy, targets: Sequence[Target], multiple_of: int, tensor_parallel: int
+) -> list[Output]:
+    """One output per distinct width, in the order first asked for.
+
+    Raises:
+        PruneError: a target is out of range or ambiguous, or `tensor_parallel` does not divide its width.
+
+    """
+    asked: dict[tuple[int, ...], list[Target]] = {}
+    for target in targets:
+        asked.setdefault(_widths(target, anatomy, multiple_of), []).append(target)
+    outputs = [
+        Output(checkpoint, anatomy, tuple(same), dict(zip(anatomy.widths, widths, strict=True)))
+        for widths, same in asked.items()
+    ]
+    for output in outputs:
+        for key, width in output.widths.items():
+            if width % tensor_parallel:
+                raise PruneError(
+                    f"{output.targets[0].asked}: gives {key} {width}, which {tensor_parallel} GPUs cannot share; "
+                    f"use --multiple-of {tensor_parallel}"
+                )
+    names = [output.name for output in outputs]
+    if twice := next((output for output in outputs if names.count(output.name) > 1), None):
+        raise PruneError(
+            f"{twice.targets[0].asked}: another target gives the same main width {twice.width} but other widths"
+        )
+    return outputs
+
+
+def _widths(target: Target, anatomy: Anatomy, multiple_of: int) -> tuple[int, ...]:
+    if len(anatomy.widths) > 1 and target.kind != "percentage":
+        keys = ", ".join(f"{key} {width}" for key, width in anatomy.widths.items())
+        raise PruneError(f"{target.asked}: this checkpoint has several widths ({keys}); use --pruning-percentage")
+    return tuple(target.width(width, anatomy.hidden, multiple_of) for width in anatomy.widths.values())

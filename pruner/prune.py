@@ -1,0 +1,157 @@
+"""One command's work: plan, score, write, verify, rename."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from pruner.anatomy import Anatomy, find_mlps
+from pruner.checkpoint import Checkpoint, open_checkpoint
+from pruner.criteria import Floats
+from pruner.errors import PruneError, disk_errors
+from pruner.manifest import MANIFEST_NAME, Criterion, Manifest, SourceFile, TieBreak
+from pruner.plan import Output, plan_outputs
+from pruner.provenance import Recipe, hash_sources, make_manifest, matching_manifest
+from pruner.scoring import Advance, score_neurons, scoring_bytes
+from pruner.staging import claimed, finish, partial_folder, refuse_inside, require_space, sync_folders
+from pruner.targets import Target
+from pruner.verifying import verified_bytes, verify
+from pruner.writing import HashedFile, chooser, write_outputs
+
+Progress = Callable[[int, int], None]  # bytes done, bytes in all
+
+
+@dataclass(frozen=True)
+class PrunedCheckpoint:
+    """A finished checkpoint on disk."""
+
+    folder: Path
+    width: int
+    manifest: Manifest
+
+
+def prune(
+    source: Path,
+    output: Path,
+    targets: Sequence[Target],
+    *,
+    criterion: Criterion = "maw",
+    seed: int = 0,
+    multiple_of: int = 1,
+    tie_break: TieBreak = "stable",
+    tensor_parallel: int = 1,
+    progress: Progress | None = None,
+) -> list[PrunedCheckpoint]:
+    """Write one narrower checkpoint per distinct width to `output`/width-W; returns them in the order first asked for.
+
+    The source's MLPs are read twice and the rest of it once, whatever the number of targets, and memory does not grow with
+    the model. A folder appears whole and verified or not at all. One that is already there is kept if its manifest says that
+    it is this very prune (same source bytes, criterion, seed, tie-break and widths) and its files are all there; anything
+    else is an error. `tensor_parallel` refuses widths that so many GPUs cannot share. `progress` gets (bytes done, bytes in
+    all) in the calling thread.
+
+    Raises:
+        PruneError: something the user can mend; nothing new is then left behind in `output`.
+
+    """
+    recipe = _checked_recipe(criterion, seed, multiple_of, tie_break)
+    if tensor_parallel < 1:
+        raise PruneError(f"--tensor-parallel {tensor_parallel}: must be at least 1")
+    if not targets:
+        raise PruneError("give at least one of --expansion-ratio, --pruning-percentage, --intermediate-size")
+    with disk_errors(output):
+        checkpoint = open_checkpoint(source)
+        anatomy = find_mlps(checkpoint)
+        outputs = plan_outputs(checkpoint, anatomy, targets, multiple_of, tensor_parallel)
+        refuse_inside(output, source)
+        with claimed(output):
+            return _Job(checkpoint, anatomy, recipe, output).run(outputs, progress)
+
+
+def _checked_recipe(criterion: Criterion, seed: int, multiple_of: int, tie_break: TieBreak) -> Recipe:
+    for flag, value, allowed in (("--criterion", criterion, Criterion), ("--tie-break", tie_break, TieBreak)):
+        if value not in get_args(allowed):
+            raise PruneError(f"{flag} {value}: must be one of {', '.join(get_args(allowed))}")
+    if seed < 0:
+        raise PruneError(f"--seed {seed}: must not be negative")
+    return Recipe(criterion, seed if criterion == "random" else None, tie_break, multiple_of)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One source, one place, one recipe."""
+
+    checkpoint: Checkpoint
+    anatomy: Anatomy
+    recipe: Recipe
+    place: Path
+
+    def run(self, outputs: list[Output], progress: Progress | None) -> list[PrunedCheckpoint]:
+        """Keep what is there, write what is not; nothing is written before everything has been checked."""
+        there = {output.name: output for output in outputs if (self.place / output.name).exists()}
+        wanted = [output for output in outputs if output.name not in there]
+        manifests = {name: matching_manifest(self.place / name, one, self.recipe) for name, one in there.items()}
+        require_space(self.place, wanted)
+        advance = self._counter(wanted, progress)
+        scores, source_files = self._read_source(score=bool(wanted), advance=advance)
+        for name, manifest in manifests.items():
+            if manifest.source_files != source_files:
+                raise PruneError(
+                    f"{self.place / name}: was pruned from another source; remove it or choose another --output"
+                )
+        if wanted:
+            manifests |= self._write(wanted, scores, source_files, advance)
+        return [PrunedCheckpoint(self.place / o.name, o.width, manifests[o.name]) for o in outputs]
+
+    def _counter(self, wanted: list[Output], progress: Progress | None) -> Advance:
+        total = sum(sum(output.shard_sizes.values()) + verified_bytes(output) for output in wanted)
+        total += scoring_bytes(self.checkpoint, self.anatomy, self.recipe.criterion) if wanted else 0
+        done = 0
+
+        def advance(nbytes: int) -> None:
+            nonlocal done
+            done += nbytes
+            if progress:
+                progress(done, total)
+
+        return advance
+
+    def _read_source(self, *, score: bool, advance: Advance) -> tuple[dict[str, Floats], list[SourceFile]]:
+        """Score and hash side by side: hashing keeps another core busy for about as long."""
+        stop = threading.Event()
+        with ThreadPoolExecutor(1) as pool:
+            hashes = pool.submit(hash_sources, self.checkpoint, stop.is_set)
+            try:
+                scores: dict[str, Floats] = {}
+                if score:
+                    scores = score_neurons(
+                        self.checkpoint, self.anatomy, self.recipe.criterion, self.recipe.seed or 0, advance
+                    )
+                return scores, hashes.result()
+            finally:
+                stop.set()  # after an error nobody waits for the hashes of a large model
+
+    def _write(
+        self, wanted: list[Output], scores: dict[str, Floats], source_files: list[SourceFile], advance: Advance
+    ) -> dict[str, Manifest]:
+        """Write all, then verify all, then rename all: an error before the first rename leaves nothing."""
+        choose = chooser(scores, self.recipe.tie_break)
+        folders = {partial_folder(self.place, output.name): output for output in wanted}
+        records = write_outputs(folders, self.checkpoint, choose, advance)
+        for shard in self.checkpoint.shards:
+            shard.check_unchanged()
+        manifests = {}
+        for folder, output in folders.items():
+            manifest = make_manifest(output, self.recipe, scores, source_files, records[folder])
+            with HashedFile(folder / MANIFEST_NAME) as file:
+                file.write((manifest.model_dump_json(indent=2) + "\n").encode())
+            verify(folder, output, choose, advance)
+            sync_folders(folder)
+            manifests[output.name] = manifest
+        for folder in folders:
+            finish(folder)
+        return manifests

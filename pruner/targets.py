@@ -1,0 +1,67 @@
+"""From what was asked for to a width."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from pruner.errors import PruneError
+
+TargetKind = Literal["ratio", "percentage", "width"]
+_FLAGS: dict[TargetKind, str] = {
+    "ratio": "--expansion-ratio",
+    "percentage": "--pruning-percentage",
+    "width": "--intermediate-size",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """How narrow the MLPs are to become.
+
+    Target("ratio", 3.6)       width is the integer nearest to 3.6 x hidden size
+    Target("percentage", 10)   a tenth of the neurons goes; optipfair's rounding, so its widths
+    Target("width", 7373)      exactly so many neurons stay
+    """
+
+    kind: TargetKind
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.value:.12g}"
+
+    @property
+    def asked(self) -> str:
+        """The target as its command-line flag, for messages."""
+        return f"{_FLAGS[self.kind]} {self.value:.12g}"
+
+    def width(self, source_width: int, hidden_size: int, multiple_of: int = 1) -> int:
+        """Neurons that stay, of `source_width`; with `multiple_of` the nearest multiple, ties up, never above the source.
+
+        Raises:
+            PruneError: the target is out of range for this checkpoint.
+
+        """
+        width = self._exact_width(source_width, hidden_size)
+        if not 1 <= width <= source_width:
+            raise PruneError(f"{self.asked}: gives width {width}, this checkpoint allows 1 to {source_width}")
+        if not 1 <= multiple_of <= source_width:
+            raise PruneError(f"--multiple-of {multiple_of}: must be between 1 and the source's width {source_width}")
+        nearest = (2 * width + multiple_of) // (2 * multiple_of) * multiple_of
+        largest = source_width // multiple_of * multiple_of
+        return min(max(nearest, multiple_of), largest)
+
+    def _exact_width(self, source_width: int, hidden_size: int) -> int:
+        if not math.isfinite(self.value):
+            raise PruneError(f"{self.asked}: must be a finite number")
+        if self.kind == "percentage":
+            if not 0 <= self.value <= 100:
+                raise PruneError(f"{self.asked}: must be between 0 and 100")
+            # In this order and no other: 29 % of 25600 is 7423 neurons in floating point, and the study's widths rest on it.
+            return source_width - min(int(self.value / 100 * source_width), source_width - 1)
+        if self.kind == "ratio":
+            return math.floor(self.value * hidden_size + 0.5)
+        if self.value != int(self.value):
+            raise PruneError(f"{self.asked}: must be a whole number")
+        return int(self.value)

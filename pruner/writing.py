@@ -1,0 +1,142 @@
+"""Second pass: the source is read once more, in its own order, and every output is written at once, hashed as it goes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pruner.anatomy import Cut
+from pruner.checkpoint import CONFIG, INDEX, Checkpoint
+from pruner.criteria import Floats
+from pruner.manifest import SourceFile, TieBreak
+from pruner.plan import Output, writing_order
+from pruner.scoring import Advance
+from pruner.selection import Indices, kept_neurons
+from pruner.tensors import BLOCK_BYTES, Shard, byte_blocks, opened, row_blocks
+
+Choose = Callable[[Cut, Output], Indices]  # which rows or columns of a tensor stay
+
+
+def chooser(scores: dict[str, Floats], tie_break: TieBreak) -> Choose:
+    """Selections made anew for every tensor: that is cheaper than keeping all of a large model's in memory."""
+
+    def choose(cut: Cut, output: Output) -> Indices:
+        kept = kept_neurons(scores[cut.mlp.prefix], cut.mlp.factor * output.widths[cut.mlp.key], tie_break)
+        return np.concatenate([kept + part * cut.mlp.neurons for part in range(cut.repeats)])
+
+    return choose
+
+
+class HashedFile:
+    """A new file that is hashed as it is written and is on the disk when the `with` ends. Its mode follows the umask."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("xb", buffering=0)
+        self._bytes = 0
+        self._sha256 = hashlib.sha256()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._file:
+            if error is None:
+                os.fsync(self._file.fileno())
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Append; returns the number of bytes."""
+        view = memoryview(data)
+        self._sha256.update(view)
+        written = 0
+        while written < len(view):  # an unbuffered write may stop early
+            written += self._file.write(view[written:])
+        self._bytes += written
+        return written
+
+    def record(self, name: str) -> SourceFile:
+        """What has been written, under the name it has in its folder."""
+        return SourceFile(name=name, bytes=self._bytes, sha256=self._sha256.hexdigest())
+
+
+def write_outputs(
+    folders: dict[Path, Output], checkpoint: Checkpoint, choose: Choose, advance: Advance
+) -> dict[Path, list[SourceFile]]:
+    """Fill every folder with its weights, config, index and companions; returns the files of each, by name.
+
+    Raises:
+        PruneError: the source was cut short.
+        OSError: a file cannot be written.
+
+    """
+    records: dict[Path, list[SourceFile]] = {folder: [] for folder in folders}
+    with ThreadPoolExecutor(min(len(folders), os.cpu_count() or 1)) as pool:
+        for shard in checkpoint.shards:
+            with ExitStack() as files:
+                sinks = {folder: files.enter_context(HashedFile(folder / shard.name)) for folder in folders}
+                _write_shard(shard, [(sink, folders[folder]) for folder, sink in sinks.items()], choose, advance, pool)
+            for folder, sink in sinks.items():
+                records[folder].append(sink.record(shard.name))
+    for folder, output in folders.items():
+        records[folder] += _write_small_files(folder, output)
+        records[folder].sort(key=lambda record: record.name)
+    return records
+
+
+def _write_shard(
+    shard: Shard, sinks: list[tuple[HashedFile, Output]], choose: Choose, advance: Advance, pool: ThreadPoolExecutor
+) -> None:
+    """Append one shard to all its outputs, a block at a time: hashing, gathering and writing all let other threads run."""
+    for sink, output in sinks:
+        advance(sink.write(output.header(shard)))
+    files = [sink for sink, _ in sinks]
+    with opened(shard.path) as descriptor:
+        for tensor in writing_order(shard):
+            cut = sinks[0][1].anatomy.cuts.get(tensor.name)
+            if cut is None:
+                for data in byte_blocks(descriptor, tensor):
+                    advance(sum(pool.map(HashedFile.write, files, [data] * len(files))))
+                continue
+            kept = [choose(cut, output) for _, output in sinks]
+            for row, block in row_blocks(descriptor, tensor):
+                advance(sum(pool.map(partial(_append_kept, block, row, cut.axis), files, kept)))
+
+
+def _append_kept(block: NDArray[Any], row: int, axis: int, file: HashedFile, kept: Indices) -> int:
+    return file.write(gather(block, row, axis, kept).reshape(-1).view(np.uint8).data)
+
+
+def gather(block: NDArray[Any], row: int, axis: int, kept: Indices) -> NDArray[Any]:
+    """What stays of a block of rows that begins at `row`: whole rows (axis 0) or columns of each (axis 1)."""
+    if axis == 1:
+        return np.take(block, kept, axis=1)  # several times faster than block[:, kept]
+    first, stop = np.searchsorted(kept, [row, row + len(block)])
+    return np.take(block, kept[first:stop] - row, axis=0)
+
+
+def _write_small_files(folder: Path, output: Output) -> list[SourceFile]:
+    contents = {CONFIG: output.config_json(), INDEX: output.index_json()}
+    records = []
+    for name, content in contents.items():
+        if content is not None:
+            with HashedFile(folder / name) as file:
+                file.write(content)
+            records.append(file.record(name))
+    for relative in output.checkpoint.companions:
+        (folder / relative.parent).mkdir(parents=True, exist_ok=True)
+        with (output.checkpoint.folder / relative).open("rb") as source, HashedFile(folder / relative) as file:
+            while data := source.read(BLOCK_BYTES):
+                file.write(data)
+        records.append(file.record(relative.as_posix()))
+    return records

@@ -1,0 +1,258 @@
+"""A measured run as the figures of its report: a cell for every configuration and workload, against the baseline.
+
+This is what `report.json` holds, and the only thing the table, the sentences, the plots and the pages are made from.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from energy.records import Record
+from loadgen.metrics import QUANTILES, percentiles
+from loadgen.records import Workload
+from reports.quantities import QUANTITIES, Amount, Quantity
+from reports.reading import MeasuredRun, MeasuredTrial, read_run
+from reports.rules import RULES, SEVERITY, Outcome
+from reports.run_checks import Located, check_run
+from reports.run_folder import ConfigurationInfo, FailedCell, RunInfo
+from reports.statistics import Comparison, compare
+
+
+class CellValue(Record):
+    """One quantity of one cell: the median over its trials, and the comparison with the baseline.
+
+    `comparison` is None for the baseline itself. `reason` says why there is no median, or why some trials have no value.
+    """
+
+    median: float | None
+    trials: int
+    comparison: Comparison | None
+    reason: str | None
+
+
+class Cell(Record):
+    """One configuration under one workload."""
+
+    label: str
+    workload: str
+    trials: int
+    requests: int
+    failed_requests: int
+    mean_output_tokens: float | None
+    energy_sources: list[str]  # of measured joules
+    modelled_basis: list[str]
+    energy_uncertainty: float | None  # of the joules, 95 % half-width, largest share over the trials
+    values: dict[str, CellValue]
+    ttft_ms: dict[int, float]  # percentiles over the requests of all trials
+    tpot_ms: dict[int, float]
+
+
+class TrialFigures(Record):
+    """One trial: where it stood in the run, and its quantities. A quantity it lacks is absent."""
+
+    block: int
+    label: str
+    workload: str
+    order: int
+    started_at: str
+    window_s: float
+    values: dict[str, float]
+
+
+class Observation(Record):
+    """What one check found for one configuration and workload; None: for all. The worst of `trials` trials speaks."""
+
+    outcome: Outcome
+    label: str | None
+    workload: str | None
+    trials: int
+    reason: str
+
+
+class CheckResult(Record):
+    """One rule over the whole run: its worst outcome, and what led to it."""
+
+    check: str
+    meaning: str
+    remedy: str
+    outcome: Outcome
+    observations: list[Observation]
+
+
+class ConfigurationFigures(Record):
+    """What is known of a configuration whatever the load."""
+
+    info: ConfigurationInfo
+    perplexity_ratio: float | None
+    perplexity_reason: str | None  # why there is no perplexity, or no ratio
+
+
+class Analysis(Record):
+    """Everything a report says about one run."""
+
+    folder: str  # the run folder's name
+    info: RunInfo
+    configurations: list[ConfigurationFigures]
+    workloads: dict[str, Workload]  # of which there is a trial
+    cells: list[Cell]
+    trials: list[TrialFigures]
+    checks: list[CheckResult]
+    failures: list[FailedCell]
+    environment: dict[str, Any]
+    experiment: str
+
+    def cell(self, label: str, workload: str) -> Cell:
+        """The cell of a configuration that was started. Raises KeyError for another."""
+        for cell in self.cells:
+            if (cell.label, cell.workload) == (label, workload):
+                return cell
+        raise KeyError((label, workload))
+
+
+def analyse_folder(path: Path) -> Analysis:
+    """Read a run folder and analyse it. Raises ReportError naming the path that cannot be read."""
+    return analyse(read_run(path), folder=path.resolve().name)
+
+
+def analyse(run: MeasuredRun, *, folder: str) -> Analysis:
+    """Cells, comparisons and checks of a measured run."""
+    return Analysis(
+        folder=folder,
+        info=run.info,
+        configurations=_configurations(run),
+        workloads={t.cell.workload: t.trial.workload for t in run.trials},
+        cells=[_cell(run, c.label, workload) for workload in run.info.workloads for c in run.configurations],
+        trials=[_trial(t) for t in sorted(run.trials, key=lambda t: t.cell.order)],
+        checks=_checks(check_run(run)),
+        failures=run.failures,
+        environment=run.environment,
+        experiment=run.experiment,
+    )
+
+
+def _configurations(run: MeasuredRun) -> list[ConfigurationFigures]:
+    baseline = next((c for c in run.configurations if c.label == run.info.baseline), None)
+    of_baseline = baseline.quality.perplexity if baseline and baseline.quality else None
+    figures = []
+    for info in run.configurations:
+        own = info.quality.perplexity if info.quality else None
+        reason = None
+        if own is None:
+            reason = (info.quality and info.quality.reason) or "quality was not measured"
+        elif of_baseline is None:
+            reason = "the baseline has no perplexity"
+        ratio = own / of_baseline if own and of_baseline else None
+        figures.append(ConfigurationFigures(info=info, perplexity_ratio=ratio, perplexity_reason=reason))
+    return figures
+
+
+def _cell(run: MeasuredRun, label: str, workload: str) -> Cell:
+    own, baseline = run.by_block(label, workload), run.by_block(run.info.baseline, workload)
+    trials = [own[block] for block in sorted(own)]
+    lengths = np.concatenate([t.metrics.output_tokens[t.metrics.completed] for t in trials] or [np.array([])])
+    energies = [t.trial.energy for t in trials]
+    shares = [
+        e.gross_joules_uncertainty / e.gross_joules for e in energies if e.gross_joules and e.gross_joules_uncertainty
+    ]
+    return Cell(
+        label=label,
+        workload=workload,
+        trials=len(trials),
+        requests=sum(t.metrics.requests for t in trials),
+        failed_requests=sum(int((~t.metrics.completed).sum()) for t in trials),
+        mean_output_tokens=float(np.nanmean(lengths)) if np.isfinite(lengths).any() else None,
+        energy_sources=sorted({e.source for e in energies if e.gross_joules is not None and e.source}),
+        modelled_basis=sorted({e.modelled_basis for e in energies if e.modelled_basis}),
+        energy_uncertainty=max(shares, default=None),
+        values={
+            quantity.key: _value(
+                quantity, own, None if label == run.info.baseline else baseline, _absence(run, label, workload)
+            )
+            for quantity in QUANTITIES.values()
+        },
+        ttft_ms=_pooled([t.metrics.ttft_ms for t in trials]),
+        tpot_ms=_pooled([t.metrics.tpot_ms for t in trials]),
+    )
+
+
+def _value(
+    quantity: Quantity, own: dict[int, MeasuredTrial], baseline: dict[int, MeasuredTrial] | None, absence: str
+) -> CellValue:
+    """`baseline` is None for the baseline's own cell; `absence` says why there is no trial, if there is none."""
+    amounts = {block: quantity.of(t.trial, t.metrics) for block, t in own.items()}
+    values = _present(amounts)
+    reasons = Counter(a.reason for a in amounts.values() if a.reason)
+    reason = reasons.most_common(1)[0][0] if reasons else None
+    comparison = None
+    if baseline is not None:
+        others = _present({block: quantity.of(t.trial, t.metrics) for block, t in baseline.items()})
+        comparison = compare(values, others, quantity.better)
+    return CellValue(
+        median=statistics.median(values.values()) if values else None,
+        trials=len(values),
+        comparison=comparison,
+        reason=reason if own else absence,
+    )
+
+
+def _present(amounts: dict[int, Amount]) -> dict[int, float]:
+    return {block: a.value for block, a in amounts.items() if a.value is not None}
+
+
+def _absence(run: MeasuredRun, label: str, workload: str) -> str:
+    errors = [f.error for f in run.failures if (f.label, f.workload) == (label, workload)]
+    return f"failed: {errors[0]}" if errors else f"not measured: the run is {run.info.status}"
+
+
+def _pooled(arrays: list[Any]) -> dict[int, float]:
+    return percentiles(np.concatenate(arrays), QUANTILES) if arrays else {}
+
+
+def _trial(measured: MeasuredTrial) -> TrialFigures:
+    amounts = {q.key: q.of(measured.trial, measured.metrics).value for q in QUANTITIES.values()}
+    cell = measured.cell
+    return TrialFigures(
+        block=cell.block,
+        label=cell.label,
+        workload=cell.workload,
+        order=cell.order,
+        started_at=measured.trial.started_at,
+        window_s=measured.metrics.window_s,
+        values={key: value for key, value in amounts.items() if value is not None},
+    )
+
+
+def _checks(found: list[Located]) -> list[CheckResult]:
+    """Group by rule, then by configuration and workload; worst first. A rule nothing was found for has no data."""
+    results = []
+    for rule in RULES.values():
+        own = [located for located in found if located.check == rule.name]
+        places = {(located.label, located.workload): None for located in own}
+        observations = [
+            _observe([located for located in own if (located.label, located.workload) == p]) for p in places
+        ]
+        observations.sort(key=lambda o: -SEVERITY[o.outcome])
+        decided = [o.outcome for o in observations if o.outcome != "no data"]
+        outcome: Outcome = max(decided, key=SEVERITY.__getitem__) if decided else "no data"
+        results.append(
+            CheckResult(
+                check=rule.name, meaning=rule.meaning, remedy=rule.remedy, outcome=outcome, observations=observations
+            )
+        )
+    return results
+
+
+def _observe(located: list[Located]) -> Observation:
+    """One place's findings as one: the worst outcome, how many trials have it, and what the first of them says."""
+    worst = max((one.finding.outcome for one in located), key=SEVERITY.__getitem__)
+    those = [one for one in located if one.finding.outcome == worst]
+    first = those[0]
+    trials = sum(one.block is not None for one in those)
+    return Observation(
+        outcome=worst, label=first.label, workload=first.workload, trials=trials, reason=first.finding.reason
+    )

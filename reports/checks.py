@@ -1,0 +1,143 @@
+"""Validity of one trial: every rule that its own records can decide. `reports.run_checks` has those that need the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from loadgen.metrics import TrialMetrics, measure_records, percentiles
+from loadgen.records import Flag, RequestRecord, Trial
+from reports.energy_checks import ENERGY_RULES
+from reports.rules import SEVERITY, Finding, Outcome, graded
+
+LATE_MS = 1.0  # delays of the client below this are never complained of
+LATE_SHARE, LATE_SHARE_FAIL = 0.05, 0.25  # of the median TTFT
+BUSY, BUSY_FAIL = 0.80, 0.95  # of one core
+
+
+def check_trial(trial: Trial, records: Sequence[RequestRecord]) -> list[Flag]:
+    """The rules that warn or fail on one trial, without the rest of the run."""
+    findings = find_in_trial(trial, measure_records(trial, records))
+    return [
+        Flag(check=name, outcome=finding.outcome, reason=finding.reason)
+        for name, finding in findings.items()
+        if finding.outcome in {"warn", "fail"}
+    ]
+
+
+def find_in_trial(trial: Trial, metrics: TrialMetrics) -> dict[str, Finding]:
+    """Rule -> what it found; rules that do not apply to this kind of workload are absent."""
+    found = {name: rule(trial, metrics) for name, rule in TRIAL_RULES.items()}
+    return {name: finding for name, finding in found.items() if finding is not None}
+
+
+def _failed_requests(_trial: Trial, metrics: TrialMetrics) -> Finding:
+    failed = int((~metrics.completed).sum())
+    if not metrics.requests:
+        return Finding("fail", "no request was measured")
+    if not failed:
+        return Finding("pass", f"all {metrics.requests:,} requests completed")
+    outcome = graded(failed / metrics.requests, 0.0, 0.01)
+    return Finding(
+        outcome, f"{failed:,} of {metrics.requests:,} requests failed, the first with: {metrics.first_error}"
+    )
+
+
+def _output_length_differs(trial: Trial, metrics: TrialMetrics) -> Finding | None:
+    if trial.workload.natural_stop:
+        return None  # lengths are the model's own there: compared between configurations by the run's rule
+    asked, written = trial.workload.output_tokens, metrics.output_tokens[metrics.completed]
+    if not np.isfinite(written).any():
+        return Finding("no data", "no request says how many tokens it wrote")
+    other = written[written != asked]
+    if other.size == 0:
+        return Finding("pass", f"every request wrote {asked} tokens")
+    uncounted = int(np.isnan(other).sum())
+    what = "without a count" if uncounted == other.size else f"{np.nanmin(other):.0f} to {np.nanmax(other):.0f}"
+    return Finding("fail", f"{other.size:,} of {written.size:,} requests did not write {asked} tokens ({what})")
+
+
+def _client_saturated(trial: Trial, metrics: TrialMetrics) -> Finding:
+    busy, lag = trial.client.cpu_fraction, trial.client.loop_lag_p99_ms
+    if busy is None and lag is None:
+        return Finding("no data", "the client's load was not recorded")
+    outcomes: list[Outcome] = []
+    words: list[str] = []
+    if busy is not None:
+        outcomes.append(graded(busy, BUSY, BUSY_FAIL))
+        words.append(f"the client used {busy:.0%} of a core")
+    if lag is not None:
+        outcomes.append(_graded_by_ttft(lag, metrics))
+        words.append(f"its timer was up to {lag:.1f} ms late (p99)")
+    return Finding(max(outcomes, key=SEVERITY.__getitem__), " and ".join(words))
+
+
+def _schedule_lag(trial: Trial, metrics: TrialMetrics) -> Finding | None:
+    if trial.workload.kind not in {"constant", "poisson"}:
+        return None
+    lag = percentiles(metrics.lag_ms, [99]).get(99)
+    if lag is None:
+        return Finding("no data", "nothing was sent")
+    return Finding(_graded_by_ttft(lag, metrics), f"requests left up to {lag:.1f} ms after their time (p99)")
+
+
+def _tokens_disagree(trial: Trial, metrics: TrialMetrics) -> Finding:
+    counted, streamed = metrics.output_tokens, metrics.streamed_tokens
+    both = metrics.completed & np.isfinite(counted) & np.isfinite(streamed)
+    if not both.any():
+        return Finding("no data", "there is no second count of the tokens")
+    unlike = int((counted[both] != streamed[both]).sum())
+    total = float(np.nansum(np.where(metrics.completed, counted, streamed)))
+    server = trial.server_generated_tokens
+    # A failed request goes on in the server unseen for a while, so only completed trials can be held against its counter.
+    off = None if server is None or not total or not metrics.completed.all() else server / total - 1
+    if unlike:
+        return Finding(
+            graded(unlike / int(both.sum()), 0.0, 0.01),
+            f"in {unlike:,} of {int(both.sum()):,} requests the tokens streamed are not those of the server's usage",
+        )
+    if off:
+        return Finding(
+            graded(abs(off), 0.0, 0.01),
+            f"the server's counter has {server:,} tokens, the records {total:,.0f} ({off:+.1%})",
+        )
+    beside = "usage and stream" if off is None else "usage, stream and the server's counter"
+    return Finding("pass", f"{beside} agree on {total:,.0f} tokens")
+
+
+def _multi_token_chunks(_trial: Trial, metrics: TrialMetrics) -> Finding:
+    if not metrics.chunks:
+        return Finding("no data", "no chunk arrived")
+    if "chunks" in metrics.counted_by:
+        return Finding("warn", "the server sends no usage: each chunk was taken for one token")
+    per_chunk = float(np.nansum(metrics.streamed_tokens)) / metrics.chunks
+    return Finding(graded(per_chunk, 1.05, float("inf")), f"{per_chunk:.2f} tokens a chunk")
+
+
+def _prefix_cache_hits(trial: Trial, metrics: TrialMetrics) -> Finding:
+    hits, prompts = trial.server_prefix_hit_tokens, float(np.nansum(metrics.prompt_tokens))
+    if hits is None:
+        return Finding("no data", "the server does not say what its prefix cache gave")
+    if not hits:
+        return Finding("pass", "no prompt token came from a prefix cache")
+    share = hits / prompts if prompts else 1.0
+    return Finding(graded(share, 0.0, 0.05), f"{hits:,} prompt tokens ({share:.0%}) came from the prefix cache")
+
+
+def _graded_by_ttft(late_ms: float, metrics: TrialMetrics) -> Outcome:
+    """A delay of the client, judged by the median TTFT that it is part of."""
+    typical = percentiles(metrics.ttft_ms, [50]).get(50, 0.0)
+    return graded(late_ms, max(LATE_MS, LATE_SHARE * typical), max(LATE_MS, LATE_SHARE_FAIL * typical))
+
+
+TRIAL_RULES: dict[str, Callable[[Trial, TrialMetrics], Finding | None]] = {
+    "failed-requests": _failed_requests,
+    "output-length-differs": _output_length_differs,
+    "client-saturated": _client_saturated,
+    "schedule-lag": _schedule_lag,
+    "tokens-disagree": _tokens_disagree,
+    "multi-token-chunks": _multi_token_chunks,
+    "prefix-cache-hits": _prefix_cache_hits,
+    **ENERGY_RULES,
+}

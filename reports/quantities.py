@@ -1,0 +1,121 @@
+"""What is compared: the quantities of a trial, each with its unit, its direction and why it may be missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from loadgen.metrics import FloatArray, TrialMetrics, percentiles
+from loadgen.records import Trial
+from reports.statistics import Direction
+
+
+class Amount(NamedTuple):
+    """A value, or the reason why there is none."""
+
+    value: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """`key` names it in report.json and cells.csv, with its unit in the name."""
+
+    key: str
+    title: str
+    unit: str
+    better: Direction
+    of: Callable[[Trial, TrialMetrics], Amount]
+
+
+def _percentile(values: FloatArray, wanted: int) -> Amount:
+    found = percentiles(values, [wanted]).get(wanted)
+    return Amount(found, None if found is not None else "no completed request in the window has it")
+
+
+def _itl(metrics: TrialMetrics, wanted: int) -> Amount:
+    found = metrics.itl_ms.get(wanted)
+    return Amount(found, None if found is not None else "no request has a second token")
+
+
+def _scheduled_ttft(trial: Trial, metrics: TrialMetrics) -> Amount:
+    if trial.workload.kind not in {"constant", "poisson"}:
+        return Amount(None, "a closed loop has no schedule")
+    return _percentile(metrics.scheduled_ttft_ms, 50)
+
+
+def _per(joules: float | None, credited: int, of_what: str, reason: str | None) -> Amount:
+    if joules is None:
+        return Amount(None, reason)
+    if credited == 0:
+        return Amount(None, f"no {of_what} in the window")
+    return Amount(joules / credited)
+
+
+def _gross(credited: Callable[[TrialMetrics], int], of_what: str) -> Callable[[Trial, TrialMetrics], Amount]:
+    def of(trial: Trial, metrics: TrialMetrics) -> Amount:
+        energy = trial.energy
+        return _per(energy.gross_joules, credited(metrics), of_what, energy.reason or "energy was not measured")
+
+    return of
+
+
+def _net(trial: Trial, metrics: TrialMetrics) -> Amount:
+    energy = trial.energy
+    reason = energy.net_reason or energy.reason or "energy was not measured"
+    return _per(energy.net_joules, metrics.window_output_tokens, "output token", reason)
+
+
+def _modelled(credited: Callable[[TrialMetrics], int], of_what: str) -> Callable[[Trial, TrialMetrics], Amount]:
+    def of(trial: Trial, metrics: TrialMetrics) -> Amount:
+        return _per(trial.energy.modelled_joules, credited(metrics), of_what, "no power per core was assumed")
+
+    return of
+
+
+def _output(metrics: TrialMetrics) -> int:
+    return metrics.window_output_tokens
+
+
+def _total(metrics: TrialMetrics) -> int:
+    return metrics.window_output_tokens + metrics.window_prompt_tokens
+
+
+def _requests(metrics: TrialMetrics) -> int:
+    return metrics.window_requests
+
+
+def _throughput(_trial: Trial, metrics: TrialMetrics) -> Amount:
+    if metrics.window_output_tokens == 0:
+        return Amount(None, "no output token in the window")
+    return Amount(metrics.output_tokens_per_s)
+
+
+OUTPUT_TOKENS_PER_S = "output_tokens_per_s"
+TTFT, TPOT, E2E = "median_ttft_ms", "median_tpot_ms", "median_e2e_ms"
+JOULES, NET_JOULES = "joules_per_output_token", "net_joules_per_output_token"
+MODELLED_JOULES = "modelled_joules_per_output_token"
+
+_ALL = (
+    Quantity(OUTPUT_TOKENS_PER_S, "Output tokens/s", "tokens/s", "higher", _throughput),
+    Quantity(TTFT, "TTFT", "ms", "lower", lambda _, m: _percentile(m.ttft_ms, 50)),
+    Quantity("p99_ttft_ms", "TTFT p99", "ms", "lower", lambda _, m: _percentile(m.ttft_ms, 99)),
+    Quantity("median_scheduled_ttft_ms", "TTFT from schedule", "ms", "lower", _scheduled_ttft),
+    Quantity(TPOT, "TPOT", "ms", "lower", lambda _, m: _percentile(m.tpot_ms, 50)),
+    Quantity("p99_tpot_ms", "TPOT p99", "ms", "lower", lambda _, m: _percentile(m.tpot_ms, 99)),
+    Quantity("median_itl_ms", "ITL", "ms", "lower", lambda _, m: _itl(m, 50)),
+    Quantity("p99_itl_ms", "ITL p99", "ms", "lower", lambda _, m: _itl(m, 99)),
+    Quantity(E2E, "E2E", "ms", "lower", lambda _, m: _percentile(m.e2e_ms, 50)),
+    Quantity(JOULES, "J/output token", "J", "lower", _gross(_output, "output token")),
+    Quantity("joules_per_total_token", "J/total token", "J", "lower", _gross(_total, "token")),
+    Quantity("joules_per_request", "J/request", "J", "lower", _gross(_requests, "completed request")),
+    Quantity(NET_JOULES, "Net J/output token", "J", "lower", _net),
+    Quantity(MODELLED_JOULES, "Modelled J/output token", "J", "lower", _modelled(_output, "output token")),
+    Quantity("modelled_joules_per_total_token", "Modelled J/total token", "J", "lower", _modelled(_total, "token")),
+    Quantity(
+        "modelled_joules_per_request", "Modelled J/request", "J", "lower", _modelled(_requests, "completed request")
+    ),
+)
+
+QUANTITIES = {quantity.key: quantity for quantity in _ALL}

@@ -1,0 +1,81 @@
+"""A run folder, read and measured: everything the analysis works on, finished run or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pydantic import ValidationError
+
+from loadgen.metrics import TrialMetrics, read_metrics
+from loadgen.records import Trial
+from reports.errors import ReportError
+from reports.run_folder import ConfigurationInfo, FailedCell, RunFolder, RunInfo, StoredTrial, TrialCell
+
+
+@dataclass(frozen=True)
+class MeasuredTrial:
+    """One trial with its place in the experiment and its figures."""
+
+    cell: TrialCell
+    trial: Trial
+    metrics: TrialMetrics
+
+
+@dataclass(frozen=True)
+class MeasuredRun:
+    """What is on disk of a run. `experiment` is the experiment file's text, empty if it is not there."""
+
+    info: RunInfo
+    configurations: list[ConfigurationInfo]
+    trials: list[MeasuredTrial]
+    failures: list[FailedCell]
+    environment: dict[str, Any]
+    experiment: str
+
+    def by_block(self, label: str, workload: str) -> dict[int, MeasuredTrial]:
+        """The trials of one cell."""
+        return {t.cell.block: t for t in self.trials if (t.cell.label, t.cell.workload) == (label, workload)}
+
+
+def read_run(path: Path) -> MeasuredRun:
+    """Read and measure a run. Raises ReportError naming the path that is missing or broken."""
+    folder = RunFolder(path)
+    if not (path / "run.json").is_file():
+        raise ReportError(f"{path} is not a run folder: it has no run.json")
+    try:
+        info, configurations, stored = folder.info(), folder.configurations(), list(folder.trials())
+        failures, environment = folder.failures(), folder.environment()
+    except (OSError, ValueError) as error:
+        raise ReportError(f"{path}: a file of this run cannot be read: {_one_line(error)}") from None
+    known = {c.label for c in configurations}
+    for trial in stored:
+        if trial.cell.label not in known:
+            raise ReportError(f"{trial.folder}: there is no configurations/{trial.cell.label}.json for this trial")
+    experiment = path / "experiment.toml"
+    return MeasuredRun(
+        info=info,
+        configurations=configurations,
+        trials=[_read_trial(trial) for trial in stored],
+        failures=failures,
+        environment=environment,
+        experiment=experiment.read_text("utf-8", errors="replace") if experiment.is_file() else "",
+    )
+
+
+def _read_trial(stored: StoredTrial) -> MeasuredTrial:
+    try:
+        trial = Trial.model_validate_json((stored.folder / "trial.json").read_bytes())
+        metrics = read_metrics(trial, stored.folder / "requests.parquet")
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise ReportError(f"{stored.folder}: this trial cannot be read: {_one_line(error)}") from None
+    return MeasuredTrial(stored.cell, trial, metrics)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{error.title}: {'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
+    return str(error).partition("\n")[0]

@@ -1,0 +1,145 @@
+"""Validity of a run: what every trial's rules found, and the rules that need more than one trial to decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from energy.records import WindowEnergy
+from reports.checks import find_in_trial
+from reports.reading import MeasuredRun
+from reports.rules import Finding, Outcome
+from reports.run_folder import ConfigurationInfo
+
+ENOUGH_BLOCKS = 5
+LENGTHS_DIFFER = 0.05
+IDLE_DIFFERS = 0.10
+
+
+@dataclass(frozen=True)
+class Located:
+    """One finding and where it was made; None: it is about all of them."""
+
+    check: str
+    finding: Finding
+    label: str | None = None
+    workload: str | None = None
+    block: int | None = None
+
+
+def check_run(run: MeasuredRun) -> list[Located]:
+    """Everything found in a run, passes included, in no particular order."""
+    found = [
+        Located(check, finding, t.cell.label, t.cell.workload, t.cell.block)
+        for t in run.trials
+        for check, finding in find_in_trial(t.trial, t.metrics).items()
+    ]
+    for rule in (_pairs, _natural_lengths, _widths, _engines, _idle_power):
+        found += rule(run)
+    return found
+
+
+def _pairs(run: MeasuredRun) -> Iterator[Located]:
+    """baseline-missing and too-few-repeats: which blocks have both a configuration and the baseline."""
+    for workload in run.info.workloads:
+        baseline = run.by_block(run.info.baseline, workload)
+        for configuration in run.configurations:
+            label = configuration.label
+            own = run.by_block(label, workload)
+            if not own or label == run.info.baseline:
+                continue
+            pairs, alone = sorted(set(own) & set(baseline)), sorted(set(own) - set(baseline))
+            yield Located("baseline-missing", _paired(pairs, alone), label, workload)
+            if pairs:
+                few: Outcome = "fail" if len(pairs) < 2 else "warn" if len(pairs) < ENOUGH_BLOCKS else "pass"
+                words = f"{len(pairs)} paired block{'s' * (len(pairs) != 1)}"
+                yield Located("too-few-repeats", Finding(few, words), label, workload)
+
+
+def _paired(pairs: list[int], alone: list[int]) -> Finding:
+    if not pairs:
+        return Finding("fail", f"none of {len(alone)} blocks has the baseline")
+    if alone:
+        return Finding("warn", f"no baseline in block {', '.join(str(b + 1) for b in alone)}")
+    return Finding("pass", f"the baseline is in all {len(pairs)} blocks")
+
+
+def _natural_lengths(run: MeasuredRun) -> Iterator[Located]:
+    """output-length-differs where models stop by themselves: mean lengths against the baseline's."""
+    natural = {t.cell.workload for t in run.trials if t.trial.workload.natural_stop}
+    for workload in sorted(natural):
+        baseline = _mean_length(run, run.info.baseline, workload)
+        for configuration in run.configurations:
+            length = _mean_length(run, configuration.label, workload)
+            if length is None or not baseline or configuration.label == run.info.baseline:
+                continue
+            finding = Finding(
+                "warn" if abs(length / baseline - 1) > LENGTHS_DIFFER else "pass",
+                f"{length:.1f} tokens a request on average, the baseline {baseline:.1f}",
+            )
+            yield Located("output-length-differs", finding, configuration.label, workload)
+
+
+def _mean_length(run: MeasuredRun, label: str, workload: str) -> float | None:
+    lengths = [t.metrics.output_tokens[t.metrics.completed] for t in run.by_block(label, workload).values()]
+    written = np.concatenate(lengths) if lengths else np.array([])
+    return float(np.nanmean(written)) if np.isfinite(written).any() else None
+
+
+def _widths(run: MeasuredRun) -> Iterator[Located]:
+    for configuration in run.configurations:
+        width = configuration.width
+        missed = next((m for m in (8, 64) if width % m), None)
+        if missed is None:
+            finding = Finding("pass", f"{width} is a multiple of 64")
+        else:
+            finding = Finding(
+                "warn", f"{width} is not a multiple of {missed}; {round(width / 64) * 64 or 64} is one of 64"
+            )
+        yield Located("width-unaligned", finding, configuration.label)
+
+
+def _engines(run: MeasuredRun) -> Iterator[Located]:
+    baseline = next((c for c in run.configurations if c.label == run.info.baseline), None)
+    if baseline is None:
+        return
+    wanted = _engine(baseline)
+    for configuration in run.configurations:
+        if configuration is baseline:
+            continue
+        own = _engine(configuration)
+        differing = [
+            f"{key} is {own.get(key)}, not {wanted.get(key)}" for key in wanted | own if own.get(key) != wanted.get(key)
+        ]
+        finding = Finding("fail", "; ".join(differing)) if differing else Finding("pass", "served as the baseline was")
+        yield Located("engine-differs", finding, configuration.label)
+
+
+def _engine(configuration: ConfigurationInfo) -> dict[str, str | None]:
+    return {
+        "engine": configuration.engine,
+        "version": configuration.engine_version,
+        "data type": configuration.dtype,
+        **configuration.engine_options,
+    }
+
+
+def _idle_power(run: MeasuredRun) -> Iterator[Located]:
+    """idle-drift between configurations: the machine is the same, so idle power should be."""
+    watts = {c.label: w for c in run.configurations if (w := _idle_watts(c.idle)) is not None}
+    baseline = watts.get(run.info.baseline)
+    if not baseline:
+        return
+    for label, own in watts.items():
+        if label != run.info.baseline:
+            off = own / baseline - 1
+            outcome: Outcome = "warn" if abs(off) > IDLE_DIFFERS else "pass"
+            yield Located("idle-drift", Finding(outcome, f"{own:.1f} W idle, the baseline {baseline:.1f} W"), label)
+
+
+def _idle_watts(idle: WindowEnergy | None) -> float | None:
+    if idle is None or idle.gross_joules is None:
+        return None
+    return idle.gross_joules / ((idle.end_ns - idle.start_ns) / 1e9)

@@ -1,0 +1,129 @@
+"""The run folder: what `prunebench run` leaves on disk and `prunebench report` reads.
+
+run.json                  RunInfo
+experiment.toml           as given           experiment.json   resolved, every default written out
+environment.json          versions, processor, GPUs, git revision
+checkpoints/              the pruned checkpoints, each with its pruning.json
+configurations/LABEL.json ConfigurationInfo  (LABEL is a plain file name)
+trials/BLOCK-LABEL-WORKLOAD/  requests.parquet, trial.json, summary.json, cell.json (TrialCell); appears whole or not at all
+failures/BLOCK-LABEL-WORKLOAD.json  FailedCell: what was tried and why it did not work
+report.html report.md cells.csv report.json
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from energy.records import Record, WindowEnergy
+from pruner.manifest import Manifest
+
+
+class Quality(Record):
+    """Held-out quality of one configuration, measured through its own endpoint."""
+
+    perplexity: float | None  # exp(mean negative log-likelihood per token)
+    standard_error: float | None  # of the perplexity, from the spread over windows of text
+    tokens: int
+    text: str  # what was read, in words
+    text_sha256: str
+    reason: str | None = None  # why perplexity is None
+
+
+class ConfigurationInfo(Record):
+    """A checkpoint plus the engine settings it is served with."""
+
+    label: str
+    is_baseline: bool
+    model: str  # name it is served under
+    checkpoint: str  # path, for people
+    width: int
+    hidden_size: int
+    expansion_ratio: float
+    pruning_percentage: float
+    parameters: int
+    checkpoint_bytes: int
+    engine: str
+    engine_version: str | None = None
+    engine_options: dict[str, str] = {}
+    dtype: str | None = None
+    manifest: Manifest | None = None  # None for the unpruned source
+    quality: Quality | None = None
+    idle: WindowEnergy | None = None  # model loaded, no requests
+    load_s: float | None = None  # from start of the server process to healthy
+
+
+class TrialCell(Record):
+    """Which cell of the experiment a trial fills."""
+
+    block: int
+    label: str
+    workload: str
+    order: int  # position within the run, for drift plots
+
+
+class FailedCell(Record):
+    """A cell that was tried and gave nothing to keep."""
+
+    block: int
+    label: str
+    workload: str
+    error: str
+
+
+class RunInfo(Record):
+    """What was to be measured, and how far it has come."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    created_at: str  # ISO 8601 UTC
+    prunebench_version: str
+    baseline: str  # label
+    labels: list[str]  # in the order of the experiment, widest first
+    workloads: list[str]
+    blocks: int
+    seed: int
+    status: Literal["running", "interrupted", "failed", "complete"]
+
+
+@dataclass(frozen=True)
+class StoredTrial:
+    """One finished trial on disk."""
+
+    cell: TrialCell
+    folder: Path
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run on disk. Reading never fails on an unfinished run: what is there is what there is."""
+
+    path: Path
+
+    def info(self) -> RunInfo:
+        """Raises OSError without a `run.json`, pydantic.ValidationError for one that is not ours."""
+        return RunInfo.model_validate_json((self.path / "run.json").read_bytes())
+
+    def environment(self) -> dict[str, Any]:
+        """Facts by name; empty if none were written."""
+        file = self.path / "environment.json"
+        return json.loads(file.read_bytes()) if file.exists() else {}
+
+    def configurations(self) -> list[ConfigurationInfo]:
+        """In the order of `RunInfo.labels`; configurations never started are absent."""
+        files = (self.path / "configurations" / f"{label}.json" for label in self.info().labels)
+        return [ConfigurationInfo.model_validate_json(f.read_bytes()) for f in files if f.exists()]
+
+    def trials(self) -> Iterator[StoredTrial]:
+        """Finished trials, by folder name; folders still being written are passed over."""
+        for file in sorted((self.path / "trials").glob("*/cell.json")):
+            if file.parent.name.endswith(".partial"):
+                continue
+            yield StoredTrial(TrialCell.model_validate_json(file.read_bytes()), file.parent)
+
+    def failures(self) -> list[FailedCell]:
+        """Failed cells, by file name."""
+        return [FailedCell.model_validate_json(f.read_bytes()) for f in sorted((self.path / "failures").glob("*.json"))]

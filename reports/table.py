@@ -1,0 +1,209 @@
+"""The table of a workload as plain data, for the page, the Markdown and the terminal alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from loadgen.records import Workload
+from reports.analysis import Analysis, Cell, ConfigurationFigures, analyse_folder
+from reports.quantities import JOULES, MODELLED_JOULES, NET_JOULES, OUTPUT_TOKENS_PER_S, TPOT, TTFT
+from reports.statistics import Verdict
+from reports.wording import figure, is_named_by_width, parameters, times, with_interval
+
+SIGNS: dict[Verdict, str] = {"better": "▲", "worse": "▼", "no detectable difference": "≈"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """`heading` with a unit or source beneath it."""
+
+    heading: str
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell: the value, its ratio to the baseline, and the letter of the note that says what is missing."""
+
+    text: str
+    change: str | None = None
+    verdict: Verdict | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration; the first entry is its name."""
+
+    is_baseline: bool
+    entries: list[Entry]
+
+
+@dataclass(frozen=True)
+class WorkloadTable:
+    """`notes` maps letters to reasons; `remarks` are about the whole table."""
+
+    workload: str
+    description: str
+    columns: list[Column]
+    rows: list[Row]
+    notes: dict[str, str]
+    remarks: list[str]
+
+
+@dataclass(frozen=True)
+class _Field:
+    column: Column
+    entry: Callable[[ConfigurationFigures, Cell], tuple[Entry, str | None]]  # the entry, and why something is missing
+
+
+def workload_tables(analysis: Analysis) -> list[WorkloadTable]:
+    """One table a workload, configurations in the order of the run."""
+    return [_table(analysis, workload) for workload in analysis.info.workloads]
+
+
+def render_table(analysis: Analysis) -> list[Table]:
+    """The same tables for a terminal."""
+    return [_render(table, analysis.info.name) for table in workload_tables(analysis)]
+
+
+def render_tables(run: Path) -> list[Table]:
+    """The tables of a run folder. Raises ReportError naming the path that cannot be read."""
+    return render_table(analyse_folder(run))
+
+
+def describe(workload: Workload) -> str:
+    """A workload in words: what is sent, and for how long."""
+    kinds = {
+        "single": "one request at a time",
+        "batch": f"{workload.batch_size} requests at once, the next when all are done",
+        "concurrency": f"{workload.concurrency} requests in flight",
+        "constant": f"{workload.rate} requests/s, evenly",
+        "poisson": f"{workload.rate} requests/s, Poisson arrivals",
+    }
+    stop = f"up to {workload.output_tokens}" if workload.natural_stop else f"exactly {workload.output_tokens}"
+    length = f"{workload.requests} requests" if workload.requests else f"{workload.duration_s:g} s"
+    return f"{kinds[workload.kind]}; {workload.prompt_tokens} prompt tokens, {stop} output tokens; {length} a trial"
+
+
+def _table(analysis: Analysis, workload: str) -> WorkloadTable:
+    cells = {c.info.label: analysis.cell(c.info.label, workload) for c in analysis.configurations}
+    fields = _fields(analysis, list(cells.values()))
+    letters: dict[str, str] = {}
+    rows = []
+    for configuration in analysis.configurations:
+        cell = cells[configuration.info.label]
+        entries = [_noted(*field.entry(configuration, cell), letters) for field in fields]
+        if configuration.info.is_baseline:
+            entries[0] = replace(entries[0], change="baseline")
+        rows.append(Row(configuration.info.is_baseline, entries))
+    known = analysis.workloads.get(workload)
+    return WorkloadTable(
+        workload=workload,
+        description=describe(known) if known else "no trial of this workload is finished",
+        columns=[field.column for field in fields],
+        rows=rows,
+        notes={letter: reason for reason, letter in letters.items()},
+        remarks=_remarks(list(cells.values())),
+    )
+
+
+def _fields(analysis: Analysis, cells: list[Cell]) -> list[_Field]:
+    """The columns of one workload: net and modelled joules only where there are any."""
+    configurations = analysis.configurations
+    fields = []
+    if not all(is_named_by_width(c.info) for c in configurations):
+        fields.append(_Field(Column("Configuration"), lambda c, _: (Entry(c.info.label), None)))
+    fields += [
+        _Field(Column("Width"), lambda c, _: (Entry(str(c.info.width)), None)),
+        _Field(Column("Ratio"), lambda c, _: (Entry(f"{c.info.expansion_ratio:.2f}"), None)),
+        _Field(Column("Parameters"), lambda c, _: (Entry(parameters(c.info.parameters)), None)),
+        _Field(Column("Perplexity"), lambda c, _: _perplexity(c)),
+        _quantity(OUTPUT_TOKENS_PER_S, Column("Output tokens/s")),
+        _quantity(TTFT, Column("TTFT", "ms")),
+        _quantity(TPOT, Column("TPOT", "ms")),
+        _quantity(JOULES, Column("J/output token", ", ".join(sorted({s for c in cells for s in c.energy_sources})))),
+    ]
+    if any(c.values[NET_JOULES].median is not None for c in cells):
+        # Without a ratio: idle power taken from both sides makes any saving look larger than the machine's.
+        fields.append(_quantity(NET_JOULES, Column("Net J/output token", "less idle"), compared=False))
+    if any(c.values[MODELLED_JOULES].median is not None for c in cells):
+        fields.append(_quantity(MODELLED_JOULES, Column("Modelled J/output token", "not measured")))
+    return fields
+
+
+def _perplexity(configuration: ConfigurationFigures) -> tuple[Entry, str | None]:
+    quality = configuration.info.quality
+    if quality is None or quality.perplexity is None:
+        return Entry("—"), configuration.perplexity_reason
+    ratio = configuration.perplexity_ratio
+    change = times(ratio) if ratio is not None and not configuration.info.is_baseline else None
+    return Entry(figure(quality.perplexity), change), configuration.perplexity_reason
+
+
+def _quantity(key: str, column: Column, *, compared: bool = True) -> _Field:
+    def entry(_: ConfigurationFigures, cell: Cell) -> tuple[Entry, str | None]:
+        value = cell.values[key]
+        if value.median is None:
+            return Entry("—"), value.reason
+        found = value.comparison
+        if found is None or not compared:
+            return Entry(figure(value.median)), value.reason
+        return Entry(figure(value.median), with_interval(found), found.verdict), value.reason or found.reason
+
+    return _Field(column, entry)
+
+
+def _noted(entry: Entry, reason: str | None, letters: dict[str, str]) -> Entry:
+    """With the letter of its reason, a new one for a new reason: a … z, aa …"""
+    if reason is None:
+        return entry
+    if reason not in letters:
+        turns, last = divmod(len(letters), 26)
+        letters[reason] = (chr(ord("a") + turns - 1) if turns else "") + chr(ord("a") + last)
+    return replace(entry, note=letters[reason])
+
+
+def _remarks(cells: list[Cell]) -> list[str]:
+    remarks = []
+    uncertainties = [c.energy_uncertainty for c in cells if c.energy_uncertainty is not None]
+    if uncertainties:
+        remarks.append(
+            f"Joules of a trial are known to ±{max(uncertainties):.1%} or better (95 %), sensor error apart."
+        )
+    bases = sorted({basis for c in cells for basis in c.modelled_basis})
+    if bases:
+        remarks.append(f"Modelled joules are {'; '.join(bases)}: an assumption, not a measurement.")
+    return remarks
+
+
+def _render(table: WorkloadTable, run: str) -> Table:
+    captions = [f"[{letter}] {reason}" for letter, reason in table.notes.items()] + table.remarks
+    rendered = Table(
+        title=Text(f"{run} · {table.workload}: {table.description}"),
+        caption=Text("\n".join(captions)) if captions else None,
+        caption_justify="left",
+        title_justify="left",
+    )
+    for column in table.columns:
+        rendered.add_column(Text(f"{column.heading}\n{column.unit}".strip()), justify="right")
+    for row in table.rows:
+        rendered.add_row(*(_render_entry(entry) for entry in row.entries), style="bold" if row.is_baseline else None)
+    return rendered
+
+
+def _render_entry(entry: Entry) -> Text:
+    text = Text(entry.text)
+    if entry.note:
+        text.append(f" [{entry.note}]", style="dim")
+    if entry.change:
+        style = {"better": "green", "worse": "red"}.get(entry.verdict or "", "dim")
+        text.append(
+            f"\n{SIGNS[entry.verdict] if entry.verdict else ''} {entry.change}".replace("\n ", "\n"), style=style
+        )
+    return text

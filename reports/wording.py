@@ -1,0 +1,64 @@
+"""Figures as words: one way of writing numbers, ratios and names in the table, the sentences and the plots."""
+
+from __future__ import annotations
+
+import math
+
+from reports.run_folder import ConfigurationInfo
+from reports.statistics import Comparison
+
+TIMES, TO = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
+
+
+def figure(value: float) -> str:
+    """Three significant digits, thousands separated: 1234.5 -> "1,234", 83.14 -> "83.1", 0.01234 -> "0.0123"."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{decimals}f}"
+
+
+def times(ratio: float) -> str:
+    """A ratio, such as 1.31x: two decimals, or three significant digits where that says more or less."""
+    return _ratio(ratio) + TIMES
+
+
+def _ratio(ratio: float) -> str:
+    return f"{ratio:.2f}" if 0.1 <= ratio < 10 else figure(ratio)
+
+
+def with_interval(comparison: Comparison) -> str | None:
+    """A ratio with its interval, such as 1.31x (1.25-1.38); alone without one; None without a ratio."""
+    if comparison.ratio is None:
+        return None
+    if comparison.low is None or comparison.high is None:
+        return times(comparison.ratio)
+    return f"{times(comparison.ratio)} ({_ratio(comparison.low)}{TO}{_ratio(comparison.high)})"
+
+
+def parameters(count: int) -> str:
+    """A parameter count, such as 1.24 B, 812 M, 703 k."""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{figure(count / size)} {unit}"
+    return str(count)
+
+
+def is_named_by_width(info: ConfigurationInfo) -> bool:
+    """Whether the label says nothing that the width does not."""
+    return info.label == f"width-{info.width}"
+
+
+def name(info: ConfigurationInfo) -> str:
+    """A configuration in a sentence."""
+    return f"width {info.width}" if is_named_by_width(info) else info.label
+
+
+def listed(names: list[str]) -> str:
+    """Names in a row: a, b and c."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    return text[:1].upper() + text[1:].rstrip(".") + "."

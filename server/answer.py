@@ -1,0 +1,207 @@
+"""From jobs to an HTTP answer: one JSON object, or server-sent events, with the same things in both.
+
+    Shape       what completions and chat word differently
+    Answer      runs the jobs of one request and words them through its shape
+
+Events are built with plain string formatting: at thousands of tokens a second nothing else is fast enough. There is one
+event for each delta of the engine, also when its text is empty (half a character, or the possible beginning of a stop
+string), so that clients see when tokens come. `data: [DONE]` ends whole answers only; an answer that fails once it has
+begun ends with `data: {"error": ...}` instead. Nothing is sent before the first token, so that failures before it still
+have their HTTP status.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any, Protocol
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from server.errors import as_api_error
+from server.flights import ClientGone
+from server.generation import Job, Piece, gathered
+from server.model import Model
+from server.protocol import SamplingRequest, StreamOptions
+
+logger = logging.getLogger(__name__)
+_EVENT_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+
+
+class Shape(Protocol):
+    """The words of one endpoint. `choice` texts are JSON objects, without what surrounds them."""
+
+    kind: str  # "object" of the whole answer
+    chunk_kind: str  # "object" of a streamed chunk
+
+    async def prepare(self) -> None:
+        """What must be known before the first token; runs where it is aborted if the client hangs up."""
+        ...
+
+    def opening(self, index: int) -> str | None:
+        """A streamed choice that goes before the first piece of choice `index`."""
+        ...
+
+    def piece(self, piece: Piece) -> str:
+        """A streamed choice with what one piece adds."""
+        ...
+
+    def whole(self, piece: Piece) -> dict[str, Any]:
+        """A choice of the whole answer; `piece` holds all of it."""
+        ...
+
+
+class Answer(Response):
+    """Runs one request's jobs. Exceptions before anything is sent go to the application's handlers."""
+
+    def __init__(
+        self, model: Model, asked: SamplingRequest, jobs: Sequence[Job], shape: Shape, request_id: str
+    ) -> None:
+        super().__init__()
+        self._model = model
+        self._jobs = jobs
+        self._shape = shape
+        self._id = request_id
+        self._created = int(time.time())
+        self._stream = (asked.stream_options or StreamOptions()) if asked.stream else None
+        # Choices of one prompt are one reading of it.
+        self._prompt_tokens = sum(len(job.prompt) for job in jobs[:: asked.n])
+        self._written = dict.fromkeys(range(len(jobs)), 0)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI side; a client that hangs up ends the jobs and gets no answer."""
+        with self._model.flights.admitted(len(self._jobs)):
+            try:
+                if self._stream is None:
+                    body = await self._model.flights.fly(receive, self._whole())
+                    await Response(body, media_type="application/json")(scope, receive, send)
+                else:
+                    await self._streamed(receive, send)
+            except ClientGone:
+                await Response(status_code=499)(scope, receive, send)  # nginx's number; nobody reads it
+
+    async def _whole(self) -> bytes:
+        await self._shape.prepare()
+        async with aclosing(self._pieces()) as pieces:
+            done = await gathered(pieces, self._jobs)
+        choices = [self._shape.whole(piece) for piece in done]
+        head = {"id": self._id, "object": self._shape.kind, "created": self._created, "model": self._model.name}
+        return json.dumps({**head, "choices": choices, "usage": self._usage()}).encode()
+
+    async def _streamed(self, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def pump() -> None:
+            nonlocal begun
+            async with aclosing(self._events()) as events:
+                async for event in events:
+                    if not begun:
+                        begun = True
+                        await send({"type": "http.response.start", "status": 200, "headers": _EVENT_HEADERS})
+                    await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
+
+        try:
+            await self._model.flights.fly(receive, pump())
+        except ClientGone:
+            if not begun:
+                raise
+            return
+        except Exception as error:
+            if not begun:
+                raise
+            told = as_api_error(error)
+            if told.status == 500:
+                logger.exception("a stream failed")
+            await send({"type": "http.response.body", "body": b"data: " + told.body() + b"\n\n", "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _events(self) -> AsyncGenerator[str, None]:
+        options = self._stream or StreamOptions()
+        model = json.dumps(self._model.name)
+        head = (
+            f'data: {{"id":"{self._id}","object":"{self._shape.chunk_kind}","created":{self._created},"model":{model},'
+        )
+        opened: set[int] = set()
+        await self._shape.prepare()
+        async with aclosing(self._pieces()) as pieces:
+            async for piece in pieces:
+                event = ""
+                if piece.index not in opened:
+                    opened.add(piece.index)
+                    opening = self._shape.opening(piece.index)
+                    event = f'{head}"choices":[{opening}]}}\n\n' if opening else ""
+                usage = f',"usage":{json.dumps(self._usage())}' if options.continuous_usage_stats else ""
+                yield f'{event}{head}"choices":[{self._shape.piece(piece)}]{usage}}}\n\n'
+        if options.include_usage:
+            yield f'{head}"choices":[],"usage":{json.dumps(self._usage())}}}\n\n'
+        yield "data: [DONE]\n\n"
+
+    async def _pieces(self) -> AsyncGenerator[Piece, None]:
+        """The pieces, counted. A job that may write nothing is done without the engine."""
+        for job in self._jobs:
+            if job.options.max_tokens == 0:
+                yield Piece(job.index, "", 0, finish_reason="length")
+        jobs = [job for job in self._jobs if job.options.max_tokens > 0]
+        async with aclosing(self._model.generator.pieces(jobs)) as pieces:
+            async for piece in pieces:
+                self._written[piece.index] = piece.tokens
+                yield piece
+
+    def _usage(self) -> dict[str, int]:
+        """Of all choices, so far."""
+        written = sum(self._written.values())
+        return {
+            "prompt_tokens": self._prompt_tokens,
+            "total_tokens": self._prompt_tokens + written,
+            "completion_tokens": written,
+        }
+
+
+def streamed_end(piece: Piece, logprobs: dict[str, Any] | None) -> str:
+    """The members every streamed choice ends with."""
+    told = "null" if logprobs is None else json.dumps(logprobs)
+    if piece.finish_reason is None:
+        return f'"logprobs":{told},"finish_reason":null'
+    return f'"logprobs":{told},"finish_reason":"{piece.finish_reason}","stop_reason":{json.dumps(piece.stop_reason)}'
+
+
+def whole_end(piece: Piece, logprobs: dict[str, Any] | None) -> dict[str, Any]:
+    """The same members of a choice that was not streamed."""
+    return {"logprobs": logprobs, "finish_reason": piece.finish_reason, "stop_reason": piece.stop_reason}
+
+
+def new_request_id(prefix: str) -> str:
+    """An id nobody else has: "cmpl-..." or "chatcmpl-..."."""
+    return f"{prefix}-{uuid.uuid4().hex}"
+
+
+def make_jobs(
+    model: Model,
+    asked: SamplingRequest,
+    prompts: Sequence[tuple[Sequence[int], int]],
+    logprobs: int | None,
+    request_id: str,
+) -> list[Job]:
+    """`n` jobs for each (prompt, most tokens to write), in OpenAI's order: all choices of the first prompt, then the next.
+
+    Raises ApiError 400 for stop tokens the model does not have.
+    """
+    model.check_tokens(asked.stop_token_ids, "stop_token_ids")
+    return [
+        Job(
+            request_id=f"{request_id}-{at * asked.n + choice}",
+            index=at * asked.n + choice,
+            prompt=prompt,
+            options=asked.sampling(most_tokens, logprobs, choice),
+            stop=asked.stop_strings,
+            keep_stop=asked.include_stop_str_in_output,
+            skip_special_tokens=asked.skip_special_tokens,
+        )
+        for at, (prompt, most_tokens) in enumerate(prompts)
+        for choice in range(asked.n)
+    ]

@@ -1,0 +1,192 @@
+"""The HTTP side: which path does what, who may ask, and every error in OpenAI's shape.
+
+POST /v1/completions   /v1/chat/completions   /tokenize   /detokenize
+GET  /v1/models   /health   /metrics   /energy   /energy/trace?since_ns=
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from server.chat import answer_chat
+from server.completions import answer_completion
+from server.engines.base import BadRequestError, EngineDeadError
+from server.errors import ApiError, as_api_error
+from server.metrics import Metrics
+from server.model import Model
+from server.protocol import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest, parse
+
+
+@dataclass
+class Stage:
+    """Where the server is in its life: no model yet, serving, or (the engine says so itself) dead."""
+
+    model: Model | None = None
+
+
+def create_app(stage: Stage, *, max_body_bytes: int, api_key: str | None = None) -> FastAPI:
+    """The application. Until `stage.model` is set every path answers 503; with a key, all but /health want it."""
+    app = FastAPI(
+        title="prunebench",
+        description="An OpenAI-compatible server that meters the energy of what it serves.",
+        version=metadata.version("prunebench"),
+        docs_url=None,  # its pages load scripts from elsewhere; /openapi.json stays
+        redoc_url=None,
+        middleware=[Middleware(_Gate, stage=stage, api_key=api_key)],
+        exception_handlers={
+            ApiError: _told,
+            BadRequestError: _told,
+            EngineDeadError: _told,
+            HTTPException: _told_http,
+            ClientDisconnect: _told_http,
+            Exception: _told,
+        },
+    )
+    endpoints = _Endpoints(stage, max_body_bytes)
+    for path, endpoint in (
+        ("/health", endpoints.health),
+        ("/metrics", endpoints.metrics),
+        ("/energy", endpoints.energy),
+        ("/energy/trace", endpoints.energy_trace),
+        ("/v1/models", endpoints.models),
+    ):
+        app.add_api_route(path, endpoint, methods=["GET"])
+    for path, endpoint, body in (
+        ("/v1/completions", endpoints.completions, CompletionRequest),
+        ("/v1/chat/completions", endpoints.chat, ChatRequest),
+        ("/tokenize", endpoints.tokenize, TokenizeRequest),
+        ("/detokenize", endpoints.detokenize, DetokenizeRequest),
+    ):
+        # Bodies are parsed by ourselves, for errors in OpenAI's shape; the document still says what they are.
+        app.add_api_route(path, endpoint, methods=["POST"], openapi_extra={"requestBody": _documented(body)})
+    return app
+
+
+def _documented(body: type[BaseModel]) -> dict[str, Any]:
+    return {"required": True, "content": {"application/json": {"schema": body.model_json_schema()}}}
+
+
+class _Gate:
+    """Stops requests that need no closer look: without the key, or before there is a model."""
+
+    def __init__(self, app: ASGIApp, stage: Stage, api_key: str | None) -> None:
+        self._app = app
+        self._stage = stage
+        self._authorization = None if api_key is None else f"Bearer {api_key}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        if scope["type"] == "http":
+            if scope["path"] != "/health" and not self._has_key(scope):
+                message = 'this server wants its API key as "Authorization: Bearer ..."'
+                app = _response(ApiError(401, message, code="invalid_api_key"))
+            elif self._stage.model is None:
+                app = _response(ApiError(503, "the model is being loaded", code="loading"))
+        await app(scope, receive, send)
+
+    def _has_key(self, scope: Scope) -> bool:
+        if self._authorization is None:
+            return True
+        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        return hmac.compare_digest(given, self._authorization)  # takes as long wherever the first difference is
+
+
+class _Endpoints:
+    def __init__(self, stage: Stage, max_body_bytes: int) -> None:
+        self._stage = stage
+        self._max_body_bytes = max_body_bytes
+
+    @property
+    def _model(self) -> Model:
+        if self._stage.model is None:  # the gate lets nothing through before there is one
+            raise ApiError(503, "the model is being loaded", code="loading")
+        return self._stage.model
+
+    async def completions(self, request: Request) -> Response:
+        return await answer_completion(self._model, parse(CompletionRequest, await self._body(request)))
+
+    async def chat(self, request: Request) -> Response:
+        return await answer_chat(self._model, parse(ChatRequest, await self._body(request)))
+
+    async def tokenize(self, request: Request) -> Response:
+        asked = parse(TokenizeRequest, await self._body(request))
+        self._model.check_name(asked.model)
+        token_ids = await self._model.encode(asked.prompt, add_special_tokens=asked.add_special_tokens)
+        longest = self._model.engine.info.max_model_len
+        return _json({"count": len(token_ids), "max_model_len": longest, "tokens": token_ids})
+
+    async def detokenize(self, request: Request) -> Response:
+        asked = parse(DetokenizeRequest, await self._body(request))
+        self._model.check_name(asked.model)
+        self._model.check_tokens(asked.tokens, "tokens")
+        return _json({"prompt": self._model.tokenizer.decode(asked.tokens, skip_special_tokens=False)})
+
+    async def models(self, _: Request) -> Response:
+        model = self._model
+        engine = asdict(model.engine.info)
+        card = {
+            "id": model.name,
+            "object": "model",
+            "created": model.created,
+            "owned_by": "prunebench",
+            "max_model_len": engine["max_model_len"],
+            "engine": engine,
+        }
+        return _json({"object": "list", "data": [card]})
+
+    async def health(self, _: Request) -> Response:
+        await self._model.engine.check_health()
+        return _json({"status": "ok"})
+
+    async def metrics(self, _: Request) -> Response:
+        return Response(self._model.metrics.text(), headers={"content-type": Metrics.content_type})
+
+    async def energy(self, _: Request) -> Response:
+        return Response(self._model.sampler.counters().model_dump_json(), media_type="application/json")
+
+    async def energy_trace(self, request: Request) -> Response:
+        try:
+            since_ns = int(request.query_params.get("since_ns", "0"))
+        except ValueError:
+            raise ApiError(400, "since_ns: must be a whole number of nanoseconds", param="since_ns") from None
+        return Response(self._model.sampler.trace(since_ns).model_dump_json(), media_type="application/json")
+
+    async def _body(self, request: Request) -> bytes:
+        """Raises ApiError 413 as soon as it is too long, whatever its headers say."""
+        parts, length = [], 0
+        async for part in request.stream():
+            parts.append(part)
+            length += len(part)
+            if length > self._max_body_bytes:
+                raise ApiError(413, f"the body is longer than the {self._max_body_bytes} bytes this server takes")
+        return b"".join(parts)
+
+
+def _json(content: dict[str, Any]) -> Response:
+    return Response(json.dumps(content), media_type="application/json")
+
+
+def _response(error: ApiError) -> Response:
+    headers = {"www-authenticate": "Bearer"} if error.status == 401 else None
+    return Response(error.body(), error.status, headers, media_type="application/json")
+
+
+async def _told(_: Request, error: Exception) -> Response:
+    return _response(as_api_error(error))
+
+
+async def _told_http(request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException):
+        return _response(ApiError(error.status_code, f"{request.method} {request.url.path}: {error.detail}"))
+    return Response(status_code=499)  # the client went away before its body was whole; nobody reads this

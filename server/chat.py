@@ -1,0 +1,71 @@
+"""`POST /v1/chat/completions`: messages through the checkpoint's own chat template."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from server.answer import Answer, make_jobs, new_request_id, streamed_end, whole_end
+from server.errors import ApiError
+from server.generation import Piece
+from server.logprobs import chat_logprobs
+from server.model import Model
+from server.protocol import ChatRequest
+from server.template import ChatTemplateError
+
+
+async def answer_chat(model: Model, asked: ChatRequest) -> Answer:
+    """The answer to a checked request. Raises ApiError 404 or 400 for what cannot be served.
+
+    The template writes its own special tokens, so none are added to what it renders.
+    """
+    model.check_name(asked.model)
+    if model.template is None:
+        raise ApiError(
+            400,
+            f"model {model.name!r} has no chat template (neither chat_template.jinja nor chat_template in "
+            "tokenizer_config.json); use /v1/completions",
+            param="messages",
+        )
+    try:
+        text = model.template.render(
+            [message.for_template() for message in asked.messages],
+            add_generation_prompt=asked.add_generation_prompt,
+            extra=asked.chat_template_kwargs,
+        )
+    except ChatTemplateError as error:
+        raise ApiError(400, f"messages: the chat template refused them: {error}", param="messages") from None
+    prompt = await model.encode(text, add_special_tokens=False)
+    most_tokens = model.clipped(prompt, asked.most_tokens, "messages")
+    logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
+    request_id = new_request_id("chatcmpl")
+    jobs = make_jobs(model, asked, [(prompt, most_tokens)], logprobs, request_id)
+    return Answer(model, asked, jobs, _ChatShape(model, asked), request_id)
+
+
+class _ChatShape:
+    kind = "chat.completion"
+    chunk_kind = "chat.completion.chunk"
+
+    def __init__(self, model: Model, asked: ChatRequest) -> None:
+        self._model = model
+        self._asked = asked
+
+    async def prepare(self) -> None:
+        """Nothing: there is no echo."""
+
+    def opening(self, index: int) -> str | None:
+        return f'{{"index":{index},"delta":{{"role":"assistant","content":""}},"logprobs":null,"finish_reason":null}}'
+
+    def piece(self, piece: Piece) -> str:
+        end = streamed_end(piece, self._logprobs(piece))
+        return f'{{"index":{piece.index},"delta":{{"content":{json.dumps(piece.text)}}},{end}}}'
+
+    def whole(self, piece: Piece) -> dict[str, Any]:
+        message = {"role": "assistant", "content": piece.text}
+        return {"index": piece.index, "message": message, **whole_end(piece, self._logprobs(piece))}
+
+    def _logprobs(self, piece: Piece) -> dict[str, Any] | None:
+        if piece.logprobs is None or not self._asked.logprobs:
+            return None
+        return chat_logprobs(self._model.tokenizer, piece.logprobs, self._asked.top_logprobs or 0)

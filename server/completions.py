@@ -1,0 +1,95 @@
+"""`POST /v1/completions`: text or token ids, one prompt or many, with `echo` and `logprobs` for scoring texts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from server.answer import Answer, make_jobs, new_request_id, streamed_end, whole_end
+from server.engines.base import TokenLogprob
+from server.generation import Piece
+from server.logprobs import completion_logprobs
+from server.model import Model
+from server.protocol import CompletionRequest
+
+
+async def answer_completion(model: Model, asked: CompletionRequest) -> Answer:
+    """The answer to a checked request. Raises ApiError 404 or 400 for what cannot be served."""
+    model.check_name(asked.model)
+    prompts = []
+    for prompt in asked.prompts:
+        if isinstance(prompt, str):
+            token_ids = await model.encode(prompt, add_special_tokens=asked.add_special_tokens)
+        else:
+            token_ids = prompt
+            model.check_tokens(token_ids, "prompt")
+        prompts.append((token_ids, model.clipped(token_ids, asked.max_tokens, "prompt")))
+    request_id = new_request_id("cmpl")
+    jobs = make_jobs(model, asked, prompts, asked.logprobs, request_id)
+    return Answer(model, asked, jobs, _CompletionShape(model, asked, [ids for ids, _ in prompts]), request_id)
+
+
+class _CompletionShape:
+    kind = "text_completion"
+    chunk_kind = "text_completion"
+
+    def __init__(self, model: Model, asked: CompletionRequest, prompts: Sequence[Sequence[int]]) -> None:
+        self._model = model
+        self._asked = asked
+        self._prompts = prompts
+        self._scores: list[list[TokenLogprob | None]] = []  # one a prompt, with echo and logprobs
+        self._offsets = [0] * (len(prompts) * asked.n)  # characters of tokens told so far, one a choice
+
+    async def prepare(self) -> None:
+        if self._asked.echo and self._asked.logprobs is not None:
+            scored = (self._model.engine.prompt_logprobs(prompt, self._asked.logprobs) for prompt in self._prompts)
+            self._scores = await asyncio.gather(*scored)
+
+    def opening(self, index: int) -> str | None:
+        if not self._asked.echo:
+            return None
+        return self._streamed(Piece(index, self._echo(index), tokens=0), self._echo_logprobs(index))
+
+    def piece(self, piece: Piece) -> str:
+        return self._streamed(piece, self._logprobs(piece))
+
+    def whole(self, piece: Piece) -> dict[str, Any]:
+        text, logprobs = piece.text, None
+        if self._asked.echo:
+            text = self._echo(piece.index) + text
+            logprobs = self._echo_logprobs(piece.index)
+        of_output = self._logprobs(piece)
+        if logprobs is None:
+            logprobs = of_output
+        elif of_output is not None:
+            logprobs = {key: logprobs[key] + of_output[key] for key in logprobs}
+        return {"index": piece.index, "text": text, **whole_end(piece, logprobs)}
+
+    @staticmethod
+    def _streamed(piece: Piece, logprobs: dict[str, Any] | None) -> str:
+        return f'{{"index":{piece.index},"text":{json.dumps(piece.text)},{streamed_end(piece, logprobs)}}}'
+
+    def _echo(self, index: int) -> str:
+        at = index // self._asked.n
+        prompt = self._asked.prompts[at]
+        if isinstance(prompt, str):
+            return prompt
+        return self._model.tokenizer.decode(prompt, skip_special_tokens=self._asked.skip_special_tokens)
+
+    def _echo_logprobs(self, index: int) -> dict[str, Any] | None:
+        if not self._scores:
+            return None
+        at = index // self._asked.n
+        return self._told(index, self._prompts[at], self._scores[at])
+
+    def _logprobs(self, piece: Piece) -> dict[str, Any] | None:
+        if piece.logprobs is None or self._asked.logprobs is None:
+            return None
+        return self._told(piece.index, [entry.token_id for entry in piece.logprobs], piece.logprobs)
+
+    def _told(self, index: int, token_ids: Sequence[int], logprobs: Sequence[TokenLogprob | None]) -> dict[str, Any]:
+        told = completion_logprobs(self._model.tokenizer, token_ids, logprobs, self._offsets[index])
+        self._offsets[index] += sum(len(text) for text in told["tokens"])
+        return told

@@ -1,0 +1,262 @@
+"""An engine without a model: known times, known tokens, known joules. It is how the harness proves its own numbers.
+
+A request's first token is due `prefill_ms` after it arrives and each later one `token_ms` after the one before, on an
+absolute schedule: a late wake-up delays one chunk, not those that follow. Requests do not slow each other down.
+
+The "language" counts: after token t comes t + 1 with probability 1/2, any other with equal shares of the rest; what is
+generated is always t + 1. The last id of the vocabulary is the end of sequence and never comes by counting.
+
+Power is `idle_watts` plus `active_watts` for each running request, so joules are known exactly at any moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import random
+import threading
+import time
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import tokenizers
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from energy.meters import Reading
+from energy.records import MeterInfo
+from server.engines.base import (
+    Delta,
+    EngineDeadError,
+    EngineError,
+    EngineInfo,
+    EngineLoad,
+    FinishReason,
+    SamplingOptions,
+    TokenLogprob,
+)
+
+
+class SyntheticOptions(BaseModel):
+    """`--engine-option KEY=VALUE` of this engine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prefill_ms: float = Field(default=20.0, ge=0)  # arrival to first token
+    token_ms: float = Field(default=5.0, ge=0)  # token to token
+    jitter_ms: float = Field(default=0.0, ge=0)  # each token up to so much later than scheduled
+    seed: int = 0  # of the jitter
+    chunk_tokens: int = Field(default=1, ge=1)  # tokens handed on together, when the last of them is due
+    natural_length: int | None = Field(default=None, ge=1)  # end of sequence after so many tokens, unless ignore_eos
+    fail_after: int | None = Field(default=None, ge=1)  # the engine dies after so many tokens of all requests together
+    max_model_len: int = Field(default=4096, ge=2)
+    vocab: int | None = Field(default=None, ge=3)  # None: as many as the checkpoint's tokenizer has
+    idle_watts: float = Field(default=50.0, ge=0)
+    active_watts: float = Field(default=10.0, ge=0)
+
+
+class SyntheticEngine:
+    """See the module's text. The checkpoint is only asked for the size of its vocabulary."""
+
+    def __init__(self, checkpoint: Path, options: Mapping[str, str]) -> None:
+        try:
+            self._options = SyntheticOptions.model_validate(dict(options))
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise EngineError(f"--engine-option {first['loc'][0]}: {first['msg']}") from None
+        self._checkpoint = checkpoint
+        self._info: EngineInfo | None = None
+        self._running: dict[str, _Run] = {}
+        self._generated = 0
+        self._dead = False
+        self.meter = SyntheticMeter(self._options.idle_watts, self._options.active_watts)
+
+    @property
+    def info(self) -> EngineInfo:
+        """Valid after `start`."""
+        if self._info is None:
+            raise EngineError("the synthetic engine has not been started")
+        return self._info
+
+    async def start(self) -> None:
+        """Settle the vocabulary. Raises EngineError if the checkpoint has no tokenizer to ask."""
+        vocabulary = self._options.vocab
+        if vocabulary is None:
+            file = self._checkpoint / "tokenizer.json"
+            if not file.is_file():
+                raise EngineError(f"{file}: not found; name the vocabulary's size with --engine-option vocab=N")
+            vocabulary = tokenizers.Tokenizer.from_file(str(file)).get_vocab_size()
+        self._info = EngineInfo("synthetic", "1", "none", vocabulary, self._options.max_model_len)
+
+    async def generate(
+        self, request_id: str, prompt: Sequence[int], options: SamplingOptions
+    ) -> AsyncGenerator[Delta, None]:
+        """Stream one request on its schedule. Of the sampling options only those that say where to stop matter."""
+        run = _Run(time.perf_counter())
+        self._running[request_id] = run
+        self.meter.set_running(len(self._running))
+        try:
+            for delta, due in self._schedule(prompt, options, run.begun):
+                await run.wait_until(due)
+                self._check_alive()
+                if run.aborted:
+                    yield Delta((), finish_reason="abort")
+                    return
+                self._generated += len(delta.token_ids)
+                yield delta
+                if self._options.fail_after is not None and self._generated >= self._options.fail_after:
+                    self._die()
+                    self._check_alive()
+        finally:
+            del self._running[request_id]
+            self.meter.set_running(len(self._running))
+
+    async def prompt_logprobs(self, prompt: Sequence[int], top: int) -> list[TokenLogprob | None]:
+        """The counting language's probabilities, once a prefill has passed."""
+        await asyncio.sleep(self._options.prefill_ms / 1e3)
+        self._check_alive()
+        return [None, *(self._logprob(before, token, top) for before, token in pairwise(prompt))]
+
+    async def abort(self, request_id: str) -> None:
+        """End a request, if it still runs, with finish reason "abort"."""
+        if run := self._running.get(request_id):
+            run.abort()
+
+    async def check_health(self) -> None:
+        """Raises EngineDeadError after `fail_after` tokens."""
+        self._check_alive()
+
+    def load(self) -> EngineLoad:
+        """Occupancy now; nothing ever waits."""
+        return EngineLoad(running=len(self._running), waiting=0, kv_usage=0.0)
+
+    def process_ids(self) -> list[int]:
+        """Ours alone."""
+        return [os.getpid()]
+
+    async def shutdown(self) -> None:
+        """Abort what runs."""
+        for run in self._running.values():
+            run.abort()
+
+    def _schedule(self, prompt: Sequence[int], options: SamplingOptions, begun: float) -> Iterator[tuple[Delta, float]]:
+        """The whole answer in advance: each delta, and the moment it is due (seconds of `perf_counter`)."""
+        mine = self._options
+        jitter = random.Random(f"{mine.seed} {options.seed} {list(prompt)}")  # the same request, the same jitter
+        before, chunk, logprobs = prompt[-1], [], []
+        due = begun
+        for count in range(1, options.max_tokens + 1):
+            token, finish = self._next(before, count, options)
+            chunk.append(token)
+            if options.logprobs is not None:
+                logprobs.append(self._logprob(before, token, options.logprobs))
+            scheduled = begun + (mine.prefill_ms + (count - 1) * mine.token_ms) / 1e3
+            due = max(due, scheduled + jitter.uniform(0, mine.jitter_ms) / 1e3)
+            if finish is not None or len(chunk) == mine.chunk_tokens:
+                yield Delta(chunk, logprobs or None, finish), due
+                chunk, logprobs = [], []
+            if finish is not None:
+                return
+            before = token
+
+    def _next(self, before: int, count: int, options: SamplingOptions) -> tuple[int, FinishReason | None]:
+        """Token number `count` (from 1), and whether it is the last."""
+        end = self.info.vocabulary - 1
+        natural = self._options.natural_length
+        may_stop = count > options.min_tokens
+        if natural is not None and count >= natural and may_stop and not options.ignore_eos:
+            return end, "stop"
+        token = (before + 1) % end
+        if token in options.stop_token_ids and may_stop:
+            return token, "stop"
+        return token, "length" if count == options.max_tokens else None
+
+    def _logprob(self, before: int, token: int, top: int) -> TokenLogprob:
+        vocabulary = self.info.vocabulary
+        likeliest = (before + 1) % (vocabulary - 1)
+        rest = math.log(0.5 / (vocabulary - 1))
+        ranked = [likeliest, *(i for i in range(min(top + 1, vocabulary)) if i != likeliest)][:top]
+        values = {i: math.log(0.5) if i == likeliest else rest for i in {*ranked, token}}
+        return TokenLogprob(token, values[token], values)
+
+    def _check_alive(self) -> None:
+        if self._dead:
+            raise EngineDeadError(f"fail_after={self._options.fail_after} tokens have been generated")
+
+    def _die(self) -> None:
+        self._dead = True
+        for run in self._running.values():
+            run.wake()
+
+
+class _Run:
+    """One request that runs: it sleeps until its next token is due, or until something else wakes it."""
+
+    def __init__(self, begun: float) -> None:
+        self.begun = begun
+        self.aborted = False
+        self._sleeping: asyncio.Future[None] | None = None
+
+    async def wait_until(self, due: float) -> None:
+        """Return at `due` (seconds of `perf_counter`; uvloop's timers are good to 1 ms), or when woken."""
+        remaining = due - time.perf_counter()
+        if remaining <= 0 or self.aborted:
+            await asyncio.sleep(0)  # others run too
+            return
+        loop = asyncio.get_running_loop()
+        self._sleeping = loop.create_future()
+        timer = loop.call_later(remaining, self.wake)
+        try:
+            await self._sleeping
+        finally:
+            timer.cancel()
+
+    def wake(self) -> None:
+        if self._sleeping is not None and not self._sleeping.done():
+            self._sleeping.set_result(None)
+
+    def abort(self) -> None:
+        self.aborted = True
+        self.wake()
+
+
+class SyntheticMeter:
+    """The power curve as a meter: joules are the exact integral. Read from the sampler's thread, set from the loop's."""
+
+    def __init__(self, idle_watts: float, active_watts: float) -> None:
+        self._idle_watts = idle_watts
+        self._active_watts = active_watts
+        self._watts = idle_watts
+        self._joules = 0.0
+        self._since_ns = time.monotonic_ns()
+        self._lock = threading.Lock()
+
+    @property
+    def info(self) -> MeterInfo:
+        """A counter that is right at every moment."""
+        return MeterInfo(
+            source="synthetic",
+            domain="synthetic",
+            device="synthetic",
+            name=f"{self._idle_watts:g} W + {self._active_watts:g} W per running request",
+            refresh_s=0.0,
+        )
+
+    def set_running(self, requests: int) -> None:
+        """From now on so many requests run."""
+        with self._lock:
+            self._settle()
+            self._watts = self._idle_watts + self._active_watts * requests
+
+    def read(self) -> Reading:
+        """Joules since the meter was made, and the power now."""
+        with self._lock:
+            now_ns = self._settle()
+            return Reading(before_ns=now_ns, after_ns=now_ns, joules=self._joules, watts=self._watts)
+
+    def _settle(self) -> int:
+        now_ns = time.monotonic_ns()
+        self._joules += self._watts * (now_ns - self._since_ns) / 1e9
+        self._since_ns = now_ns
+        return now_ns

@@ -1,0 +1,235 @@
+"""vLLM in this process, through the few of its interfaces that have been stable from 0.20 to 0.32.
+
+They are AsyncEngineArgs, SamplingParams, RequestOutputKind, tokens_input, EngineDeadError and, of AsyncLLM,
+from_engine_args, generate, abort, check_health, errored and shutdown; beside them only three plain attributes of its
+configuration are read. The model itself runs in a process that vLLM starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from server.engines.base import (
+    BadRequestError,
+    Delta,
+    EngineDeadError,
+    EngineError,
+    EngineInfo,
+    EngineLoad,
+    FinishReason,
+    SamplingOptions,
+    TokenLogprob,
+)
+from server.engines.checkpoint import end_of_sequence_ids, read_config
+from server.engines.limits import check_logprobs, check_options, check_prompt
+from server.engines.options import parse_options
+from server.engines.shapes import check_tensor_shapes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+    from pathlib import Path
+
+_CPU_CACHE_BYTES = 2**30  # vLLM would take half of the machine's memory
+_FINISH_REASONS: dict[str | None, FinishReason | None] = {None: None, "stop": "stop", "length": "length"}
+
+
+class VllmEngine:
+    """Serves `checkpoint` with any field of vLLM's AsyncEngineArgs as an option, given as text.
+
+    What differs from vLLM's own defaults: no tokenizer is loaded (the app has one), end-of-sequence ids are ours,
+    statistics are off; without a GPU also `enforce_eager`, a cache of 1 GiB (`kv_cache_memory_bytes`) and the longest
+    context that fits it. The prefix cache is as vLLM has it (`enable_prefix_caching`). Its log is cut to warnings unless
+    VLLM_LOGGING_LEVEL says otherwise. It starts processes, so the calling script needs a `__main__` guard.
+    """
+
+    def __init__(self, checkpoint: Path, options: Mapping[str, str]) -> None:
+        self._checkpoint = checkpoint
+        self._options = dict(options)
+        self._engine: Any = None
+        self._info: EngineInfo | None = None
+        self._eos: frozenset[int] = frozenset()
+        self._capacity = 0  # tokens the cache holds
+        self._held: dict[str, int] = {}  # request id → tokens in the cache; 0: nothing has come back yet
+        self._prefix_hits = 0
+        self._scorings = 0
+
+    @property
+    def info(self) -> EngineInfo:
+        """Valid after `start`."""
+        if self._info is None:
+            raise RuntimeError("the engine has not been started")
+        return self._info
+
+    async def start(self) -> None:
+        """Check the checkpoint, then start vLLM: about 20 s on a CPU. Raises EngineError."""
+        check_tensor_shapes(self._checkpoint)
+        self._eos = end_of_sequence_ids(self._checkpoint)
+        self._engine, version = await asyncio.to_thread(self._start)
+        config = self._engine.vllm_config
+        self._capacity = (config.cache_config.num_gpu_blocks or 0) * config.cache_config.block_size
+        self._info = EngineInfo(
+            name="vllm",
+            version=version,
+            dtype=str(config.model_config.dtype).removeprefix("torch."),
+            vocabulary=int(read_config(self._checkpoint)["vocab_size"]),
+            max_model_len=config.model_config.max_model_len,
+        )
+
+    def _start(self) -> tuple[Any, str]:
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        import torch
+        import vllm
+        from vllm import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        arguments: dict[str, Any] = {
+            "model": str(self._checkpoint),
+            "skip_tokenizer_init": True,  # without one vLLM checks no token ids, and a wrong one kills it: check_prompt must
+            "generation_config": "vllm",  # else vLLM would withhold end-of-sequence even from who ignores it
+            "disable_log_stats": True,
+        }
+        if not torch.cuda.is_available():
+            arguments |= {"enforce_eager": True, "max_model_len": -1}
+            if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
+                arguments["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
+        arguments |= parse_options(AsyncEngineArgs, self._options)
+        try:
+            return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments)), vllm.__version__
+        except (ValueError, RuntimeError, OSError, TypeError, KeyError, AssertionError, NotImplementedError) as error:
+            reason = str(error).strip().replace("\n", " ")
+            raise EngineError(f"{self._checkpoint}: vLLM cannot start: {reason}") from error
+
+    async def generate(self, request_id: str, prompt: Sequence[int], options: SamplingOptions) -> AsyncIterator[Delta]:
+        """Stream one request; closing the iterator aborts it.
+
+        Raises BadRequestError for what vLLM or `server.engines.limits` refuses, EngineDeadError once the core is dead.
+        """
+        check_options(options, self.info)
+        check_prompt(prompt, options.max_tokens, self.info)
+        parameters = _parameters(
+            max_tokens=options.max_tokens,
+            min_tokens=options.min_tokens,
+            ignore_eos=options.ignore_eos,
+            temperature=options.temperature,
+            top_p=options.top_p,
+            top_k=options.top_k,
+            min_p=options.min_p,
+            repetition_penalty=options.repetition_penalty,
+            presence_penalty=options.presence_penalty,
+            frequency_penalty=options.frequency_penalty,
+            seed=options.seed,
+            stop_token_ids=sorted({*options.stop_token_ids, *(() if options.ignore_eos else self._eos)}),
+            logprobs=options.logprobs,
+        )
+        async with aclosing(self._outputs(request_id, prompt, parameters)) as outputs:
+            async for output in outputs:
+                yield _delta(output.outputs[0])
+
+    async def prompt_logprobs(self, prompt: Sequence[int], top: int) -> list[TokenLogprob | None]:
+        """Log-probabilities of a prompt's tokens; vLLM generates one token to get them, so one must fit the context."""
+        check_logprobs(top)
+        check_prompt(prompt, 1, self.info)
+        self._scorings += 1
+        parameters = _parameters(final_only=True, max_tokens=1, temperature=0.0, prompt_logprobs=top)
+        scores: list[TokenLogprob | None] = []
+        async with aclosing(self._outputs(f"scoring-{self._scorings}", prompt, parameters)) as outputs:
+            async for output in outputs:
+                entries = zip(prompt, output.prompt_logprobs, strict=True)
+                scores = [None if entry is None else _token_logprob(token, entry) for token, entry in entries]
+        return scores
+
+    async def _outputs(self, request_id: str, prompt: Sequence[int], parameters: Any) -> AsyncGenerator[Any]:
+        """What vLLM gives for one request, counted, and with its exceptions turned into ours."""
+        from vllm.inputs import tokens_input
+        from vllm.v1.engine.exceptions import EngineDeadError as CoreDeadError
+
+        if self._engine is None:
+            raise EngineDeadError("vLLM has been shut down")
+        if request_id in self._held:
+            raise BadRequestError(f"request id {request_id} is in use")
+        self._held[request_id] = 0
+        try:
+            async with aclosing(self._engine.generate(tokens_input(list(prompt)), parameters, request_id)) as outputs:
+                async for output in outputs:
+                    if self._held[request_id] == 0:
+                        self._held[request_id] = len(prompt)
+                        self._prefix_hits += output.num_cached_tokens or 0
+                    self._held[request_id] += len(output.outputs[0].token_ids)
+                    yield output
+        except CoreDeadError as error:
+            raise EngineDeadError("vLLM's engine core has died; its own log says why") from error
+        except _request_errors() as error:
+            raise BadRequestError(str(error)) from error
+        finally:
+            del self._held[request_id]
+
+    async def abort(self, request_id: str) -> None:
+        """End a request with finish reason "abort", if it still runs."""
+        if request_id in self._held and self._engine is not None:
+            await self._engine.abort(request_id)
+
+    async def check_health(self) -> None:
+        """Raise EngineDeadError once vLLM's core is dead or has been shut down."""
+        if self._engine is None or self._engine.errored:
+            raise EngineDeadError("vLLM's engine core is not running")
+
+    def load(self) -> EngineLoad:
+        """Occupancy as seen from here: waiting is what has had no token yet, and shared prefixes count each time."""
+        running = sum(held > 0 for held in self._held.values())
+        usage = sum(self._held.values()) / self._capacity if self._capacity else 0.0
+        return EngineLoad(running, len(self._held) - running, min(1.0, usage), self._prefix_hits)
+
+    def process_ids(self) -> list[int]:
+        """Our own process and those that vLLM has started, which do the work."""
+        return [os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))]
+
+    async def shutdown(self) -> None:
+        """Stop vLLM's processes, which can take 5 s. Safe to call twice."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await asyncio.gather(*(engine.abort(request_id) for request_id in self._held))
+            await asyncio.to_thread(engine.shutdown)
+            del engine
+            gc.collect()  # its __del__ fails if it is left to the interpreter's end
+
+
+def _parameters(*, final_only: bool = False, **values: Any) -> Any:
+    """SamplingParams, without detokenizing. Raises BadRequestError for what vLLM refuses."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    kind = RequestOutputKind.FINAL_ONLY if final_only else RequestOutputKind.DELTA
+    try:
+        return SamplingParams(detokenize=False, output_kind=kind, **values)
+    except _request_errors() as error:
+        raise BadRequestError(str(error)) from error
+
+
+def _request_errors() -> tuple[type[Exception], ...]:
+    """The classes of vLLM's complaints about a request: ValueError in older versions, one of its own since 0.28."""
+    import vllm.exceptions
+
+    own = getattr(vllm.exceptions, "VLLMClientError", None)
+    return (ValueError,) if own is None else (ValueError, own)
+
+
+def _delta(output: Any) -> Delta:
+    token_ids = tuple(output.token_ids)
+    logprobs = None
+    if output.logprobs is not None:
+        entries = zip(token_ids, output.logprobs, strict=True)
+        logprobs = tuple(_token_logprob(token, entry) for token, entry in entries)
+    # Whatever else vLLM may call the end of a request, it was not asked for.
+    return Delta(token_ids, logprobs, _FINISH_REASONS.get(output.finish_reason, "abort"))
+
+
+def _token_logprob(token: int, entry: Mapping[int, Any]) -> TokenLogprob:
+    """From vLLM's mapping of token id → Logprob, which has the chosen token first."""
+    top = {found: value.logprob for found, value in sorted(entry.items(), key=lambda item: -item[1].logprob)}
+    return TokenLogprob(token, top[token], top)

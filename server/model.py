@@ -1,0 +1,78 @@
+"""A loaded checkpoint with all that answering takes, and the checks every request goes through."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from energy.sampler import Sampler
+from server.engines.base import Engine
+from server.errors import ApiError
+from server.flights import Flights
+from server.generation import Generator
+from server.metrics import Metrics
+from server.settings import ServeSettings
+from server.template import ChatTemplate
+from server.tokenizer import Tokenizer
+
+_INLINE_CHARACTERS = 20_000  # about 5 ms
+
+
+class Model:
+    """What the endpoints share. The engine has been started; whoever made it stops it."""
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        template: ChatTemplate | None,
+        sampler: Sampler,
+    ) -> None:
+        self.name = settings.model_name
+        self.created = int(time.time())
+        self.engine = engine
+        self.tokenizer = tokenizer
+        self.template = template  # None: the checkpoint has none, and chat is refused
+        self.sampler = sampler
+        self.metrics = Metrics(self.name, engine.load)
+        self.generator = Generator(engine, tokenizer, self.metrics)
+        self.flights = Flights(settings.max_concurrent_requests)
+
+    def check_name(self, asked: str | None) -> None:
+        """Raise ApiError 404 for a model that is not served here; None asks for whatever is."""
+        if asked is not None and asked != self.name:
+            raise ApiError(
+                404, f"model {asked!r} is not served here; {self.name!r} is", param="model", code="model_not_found"
+            )
+
+    async def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        """Token ids of `text`. A long one is read in a thread, so that streams go on meanwhile."""
+        if len(text) <= _INLINE_CHARACTERS:
+            return self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        return await asyncio.to_thread(self.tokenizer.encode, text, add_special_tokens=add_special_tokens)
+
+    def check_tokens(self, token_ids: Sequence[int], param: str) -> None:
+        """Raise ApiError 400 for token ids the model does not have."""
+        vocabulary = self.engine.info.vocabulary
+        if token_ids and not (min(token_ids) >= 0 and max(token_ids) < vocabulary):
+            raise ApiError(400, f"{param}: token ids go from 0 to {vocabulary - 1}", param=param)
+
+    def clipped(self, prompt: Sequence[int], wanted: int | None, param: str) -> int:
+        """How many tokens may be written after `prompt`: `wanted` (None: no limit), or what the context leaves.
+
+        Raises ApiError 400 for a prompt that is empty or leaves no room for a single wanted token.
+        """
+        context = self.engine.info.max_model_len
+        room = context - len(prompt)
+        if not prompt:
+            raise ApiError(400, f"{param}: has no tokens", param=param)
+        if room < (0 if wanted == 0 else 1):
+            raise ApiError(
+                400,
+                f"{param}: {len(prompt)} tokens do not fit the maximum context length of {context} tokens, output included",
+                param=param,
+                code="context_length_exceeded",
+            )
+        return room if wanted is None else min(wanted, room)

@@ -1,0 +1,243 @@
+"""`prunebench serve`: from a folder to a listening server, and to a clean end.
+
+    check the settings   nothing heavy is imported yet; mistakes are told at once
+    take the port        a taken one is told before minutes go into loading
+    listen               /health answers 503 "loading" as far as the loading engine leaves the loop time to
+    load the engine      then everything answers
+    watch the engine     until a signal, or until the engine has died
+
+Exit status: 0 after SIGINT or SIGTERM, EXIT_ENGINE_DIED (3) after the engine has died. A signal closes the port, lets
+running requests finish for `shutdown_grace_s` and then ends them; a second signal ends them at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import socket
+import sys
+import time
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from energy.meters import EnergyError
+from energy.sampler import Sampler, start_sampler
+from server.app import Stage, create_app
+from server.engines.base import Engine, EngineDeadError, EngineError
+from server.engines.checkpoint import read_config
+from server.engines.select import choose_engine, make_engine, own_meters
+from server.model import Model
+from server.settings import LOOPBACK_HOSTS, EngineName, ServeError, ServeSettings
+from server.template import find_template
+from server.tokenizer import Tokenizer
+
+EXIT_STOPPED = 0
+EXIT_ENGINE_DIED = 3
+_HEALTH_INTERVAL_S = 0.25
+_LAST_WORDS_S = 0.5  # for requests in flight to be told that the engine has died
+_ENGINE_STOP_S = 15.0  # vLLM takes 5
+# An idle connection is kept longer than any pause of an open-loop client, which would else send into a closing one.
+_KEEP_ALIVE_S = 120
+
+
+def serve(settings: ServeSettings) -> int:
+    """Serve until a signal; the exit status is the return value. Raises ServeError for what the user must mend."""
+    name = check_settings(settings)
+    api_key = read_api_key(settings)
+    tokenizer = Tokenizer(settings.checkpoint)
+    with _taken_port(settings) as port, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_Serving(settings, name, tokenizer, api_key).run(port))
+
+
+def check_settings(settings: ServeSettings) -> EngineName:
+    """The engine that will serve. Raises ServeError for a wrong checkpoint, engine or exposure; imports nothing heavy."""
+    folder = settings.checkpoint
+    if not folder.is_dir():
+        raise ServeError(f"CHECKPOINT {folder}: no such folder")
+    name = choose_engine(settings)
+    if name != "synthetic":
+        try:
+            read_config(folder)
+        except EngineError as error:
+            raise ServeError(str(error)) from None
+    if settings.host not in LOOPBACK_HOSTS and settings.api_key_file is None and not settings.allow_open:
+        raise ServeError(
+            f"--host {settings.host}: others could reach the server; give it a key with --api-key-file, "
+            "or say --allow-open if that is meant"
+        )
+    return name
+
+
+def read_api_key(settings: ServeSettings) -> str | None:
+    """The key, or None where none is wanted. Raises ServeError for a file that holds none."""
+    file = settings.api_key_file
+    if file is None:
+        return None
+    try:
+        key = file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ServeError(f"--api-key-file {file}: cannot be read: {error}") from None
+    if not key:
+        raise ServeError(f"--api-key-file {file}: is empty")
+    if not (key.isascii() and key.isprintable()):
+        raise ServeError(f"--api-key-file {file}: the key must be one line of ASCII, to travel in a header")
+    return key
+
+
+@contextmanager
+def _taken_port(settings: ServeSettings) -> Iterator[socket.socket]:
+    """A socket that listens on the port. Nobody can take it while the model loads."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as port:
+        port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            port.bind((settings.host, settings.port))
+            port.listen(2048)
+        except OSError as error:
+            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+                raise ServeError(f"--host {settings.host}: not an address of this machine") from None
+            raise ServeError(f"--port {settings.port}: cannot listen on {settings.host}: {error.strerror}") from None
+        yield port
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn, but signals are ours: it would raise them again once stopped, and the exit status would be theirs."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Serving:
+    """One life of the server."""
+
+    def __init__(self, settings: ServeSettings, name: EngineName, tokenizer: Tokenizer, api_key: str | None) -> None:
+        self._settings = settings
+        self._name = name
+        self._tokenizer = tokenizer
+        self._template = find_template(settings.checkpoint)
+        self._stage = Stage()
+        self._stopping = asyncio.Event()
+        app = create_app(self._stage, max_body_bytes=settings.max_body_bytes, api_key=api_key)
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                # Ours comes first and tells the clients; this is for what does not end even then.
+                timeout_graceful_shutdown=round(settings.shutdown_grace_s) + 5,
+            )
+        )
+
+    async def run(self, port: socket.socket) -> int:
+        """Serve on the listening socket; the exit status. Raises ServeError if the engine cannot load."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
+        url = _url(port)
+        http = asyncio.create_task(self._server.serve(sockets=[port]))
+        engine = sampler = None
+        try:
+            engine = self._make_engine()
+            begun = time.monotonic()
+            if not await self._unless_stopped(self._start(engine)):
+                return EXIT_STOPPED
+            sampler = self._start_sampler(engine)
+            self._stage.model = Model(self._settings, engine, self._tokenizer, self._template, sampler)
+            _say(f"ready at {url} as {self._stage.model.name!r}, loaded in {time.monotonic() - begun:.1f} s")
+            return await self._watch(engine)
+        finally:
+            self._server.should_exit = True
+            await http
+            if sampler is not None:
+                sampler.stop()
+            if engine is not None:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(engine.shutdown(), _ENGINE_STOP_S)
+
+    def _make_engine(self) -> Engine:
+        _say(f"loading {self._settings.checkpoint} with the {self._name} engine")
+        try:
+            return make_engine(self._name, self._settings)
+        except EngineError as error:
+            raise ServeError(str(error)) from None
+
+    async def _start(self, engine: Engine) -> None:
+        try:
+            await engine.start()
+        except (EngineError, EngineDeadError) as error:
+            raise ServeError(str(error)) from None
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Whether `work` came to its end before a signal did."""
+        working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                return False
+            working.result()
+            return True
+        finally:
+            working.cancel()
+            stopping.cancel()
+            await asyncio.gather(working, stopping, return_exceptions=True)
+
+    def _start_sampler(self, engine: Engine) -> Sampler:
+        watts = self._settings.modelled_watts_per_core
+        try:
+            return start_sampler(
+                modelled_watts_per_core=watts, process_ids=engine.process_ids, extra_meters=own_meters(engine)
+            )
+        except EnergyError as error:
+            raise ServeError(f"--modelled-watts-per-core {watts}: {error}") from None
+
+    async def _watch(self, engine: Engine) -> int:
+        while not self._stopping.is_set():
+            try:
+                await engine.check_health()
+            except EngineDeadError as error:
+                _say(f"the engine has died: {error}")
+                await asyncio.sleep(_LAST_WORDS_S)
+                self._end_requests()
+                return EXIT_ENGINE_DIED
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), _HEALTH_INTERVAL_S)
+        return EXIT_STOPPED
+
+    def _on_signal(self) -> None:
+        self._server.should_exit = True
+        if self._stopping.is_set():
+            self._end_requests()
+            return
+        loaded = self._stage.model is not None
+        patience = (
+            f"running requests have {self._settings.shutdown_grace_s:g} s to finish"
+            if loaded
+            else "loading cannot be cut short"
+        )
+        _say(f"stopping; {patience}")
+        self._stopping.set()
+        asyncio.get_running_loop().call_later(self._settings.shutdown_grace_s, self._end_requests)
+
+    def _end_requests(self) -> None:
+        if self._stage.model is not None:
+            self._stage.model.flights.abort()
+
+
+def _url(port: socket.socket) -> str:
+    host, number = port.getsockname()[:2]
+    return f"http://[{host}]:{number}" if ":" in host else f"http://{host}:{number}"
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"prunebench serve: {line}\n")
+    sys.stderr.flush()

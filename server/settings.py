@@ -1,0 +1,39 @@
+"""What `prunebench serve` is told, and the one error a user can cause with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+EngineName = Literal["vllm", "transformers", "synthetic"]
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class ServeError(Exception):
+    """A flag or file the user must mend; one line that names it."""
+
+
+class ServeSettings(BaseModel):
+    """Everything the server needs to know. Command-line flags have the same names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    checkpoint: Path
+    engine: EngineName | Literal["auto"] = "auto"  # auto: vllm with a GPU, else transformers
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)  # 0: any free one, told on stderr
+    served_model_name: str | None = None  # None: the checkpoint folder's name
+    api_key_file: Path | None = None  # its text, stripped, is the key clients send as "Authorization: Bearer ..."
+    allow_open: bool = False  # serve without a key on a host that others can reach
+    engine_options: dict[str, str] = {}
+    modelled_watts_per_core: float | None = Field(default=None, gt=0)
+    max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
+    max_concurrent_requests: int = Field(default=4096, ge=1)  # sequences in the engine, running or waiting: prompts x n
+    shutdown_grace_s: float = Field(default=5.0, ge=0)  # how long a signal lets running requests finish
+
+    @property
+    def model_name(self) -> str:
+        """The name clients ask for."""
+        return self.served_model_name or self.checkpoint.resolve().name

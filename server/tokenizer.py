@@ -1,0 +1,184 @@
+"""Text to token ids and back, through the checkpoint's `tokenizer.json`; streams come out whole character by character.
+
+    Tokenizer       one checkpoint's vocabulary and special tokens
+    TokenDecoder    the text of a growing list of tokens: what each token adds, never half a character
+
+Two kinds of vocabulary are in use. In byte-level ones (GPT-2, Llama 3, Qwen, Mistral since Nemo) each token is a byte string
+and text is those bytes read as UTF-8: an incremental UTF-8 decoder is exact for any tokens at all. In the others
+(SentencePiece: Llama 2, Gemma) the text of a token depends on its neighbours, so a short window is decoded again.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Protocol
+
+import tokenizers
+
+from server.settings import ServeError
+
+TOKENIZER_NAME = "tokenizer.json"
+_CONTEXT = 6  # prompt tokens a decoder is shown first: enough for a split character and for a leading space
+_LONGEST_CHARACTER = 4  # bytes, so tokens
+_PATIENCE = 8  # tokens that may wait for a character to be complete; four bytes make one, more is not text
+_BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>\Z")  # SentencePiece's byte fallback
+
+
+class TokenDecoder(Protocol):
+    """The text of a growing list of tokens."""
+
+    def push(self, token_id: int) -> str:
+        """What this token adds; empty while a character is incomplete."""
+        ...
+
+    def finish(self) -> str:
+        """What was still incomplete, with U+FFFD for bytes that are no character."""
+        ...
+
+
+class Tokenizer:
+    """The checkpoint's own tokenizer, without the truncation and padding its file may ask for."""
+
+    def __init__(self, folder: Path) -> None:
+        file = folder / TOKENIZER_NAME
+        if not file.is_file():
+            raise ServeError(f"{file}: not found; serving needs the checkpoint's fast tokenizer in this file")
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_file(str(file))
+            decoder = json.loads(file.read_bytes()).get("decoder") or {}
+        except Exception as error:  # noqa: BLE001 - the Rust library raises plain Exception
+            raise ServeError(f"{file}: cannot be read as a tokenizer: {error}") from None
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._byte_level = decoder.get("type") == "ByteLevel"
+        self._special = {i for i, token in self._tokenizer.get_added_tokens_decoder().items() if token.special}
+        self._bytes: dict[int, bytes] = {}
+
+    @property
+    def vocabulary(self) -> int:
+        """Token ids below this are known."""
+        return self._tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        """Token ids of `text`; special tokens are added as the tokenizer's post-processor does (usually BOS)."""
+        return self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str:
+        """Text of the whole list at once."""
+        return self._tokenizer.decode(list(token_ids), skip_special_tokens=skip_special_tokens)
+
+    def decoder(self, prompt: Sequence[int], *, skip_special_tokens: bool) -> TokenDecoder:
+        """A decoder for what follows `prompt`: a character or leading space begun there is continued."""
+        kind = _ByteLevelDecoder if self._byte_level else _WindowDecoder
+        return kind(self, prompt[-_CONTEXT:], skip_special_tokens)
+
+    def is_special(self, token_id: int) -> bool:
+        """Whether the token stands for no text: BOS, EOS, chat markers."""
+        return token_id in self._special
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """What one token contributes by itself; empty for an id the vocabulary does not have."""
+        found = self._bytes.get(token_id)
+        if found is None:
+            piece = self._tokenizer.id_to_token(token_id) or ""
+            found = _bytes_of_byte_level(piece) if self._byte_level else _bytes_of_piece(piece)
+            self._bytes[token_id] = found
+        return found
+
+    def token_text(self, token_id: int) -> str:
+        r"""One token for people and for `logprobs`; bytes that are no text by themselves as OpenAI writes them, `bytes:\xe2`."""
+        raw = self.token_bytes(token_id)
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)
+
+
+class _ByteLevelDecoder:
+    def __init__(self, tokenizer: Tokenizer, context: Sequence[int], skip_special: bool) -> None:
+        self._tokenizer = tokenizer
+        self._skip_special = skip_special
+        self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        for token_id in context:
+            self.push(token_id)
+
+    def push(self, token_id: int) -> str:
+        if self._skip_special and self._tokenizer.is_special(token_id):
+            return ""
+        return self._utf8.decode(self._tokenizer.token_bytes(token_id))
+
+    def finish(self) -> str:
+        return self._utf8.decode(b"", final=True)
+
+
+class _WindowDecoder:
+    """Decodes the tokens since the last but one whole character, and hands on what is new at the end."""
+
+    def __init__(self, tokenizer: Tokenizer, context: Sequence[int], skip_special: bool) -> None:
+        self._tokenizer = tokenizer
+        self._skip_special = skip_special
+        # `settled`: tokens of the window whose text has been handed on.
+        self._window, self._settled = self._whole_characters(list(context))
+        self._told = self._text(self._window[: self._settled])  # that text
+
+    def push(self, token_id: int) -> str:
+        if (self._skip_special and self._tokenizer.is_special(token_id)) or not self._tokenizer.token_bytes(token_id):
+            return ""  # and no context for what follows
+        self._window.append(token_id)
+        text = self._text(self._window)
+        if text.endswith("\ufffd") and len(self._window) - self._settled < _PATIENCE:
+            return ""
+        return self._hand_on(text)
+
+    def finish(self) -> str:
+        return self._hand_on(self._text(self._window))
+
+    def _hand_on(self, text: str) -> str:
+        new = text[len(self._told) :]
+        if new:
+            self._window = self._window[self._settled :]
+            self._settled = len(self._window)
+            self._told = self._text(self._window)
+        return new
+
+    def _whole_characters(self, context: list[int]) -> tuple[list[int], int]:
+        """The context from its first whole character on, and the number of tokens up to the end of its last one.
+
+        One stray byte would spoil a whole run of byte tokens, so both ends are looked for together.
+        """
+        for start, cut in product(range(_LONGEST_CHARACTER), repeat=2):
+            text = self._text(context[start : len(context) - cut])
+            if not text.startswith("\ufffd") and not text.endswith("\ufffd"):
+                return context[start:], max(0, len(context) - cut - start)
+        return context, len(context)
+
+    def _text(self, token_ids: list[int]) -> str:
+        return self._tokenizer.decode(token_ids, skip_special_tokens=self._skip_special)
+
+
+def _byte_of_character() -> dict[str, int]:
+    """How byte-level vocabularies write bytes: printable ones as themselves, the rest from U+0100 on (GPT-2's table)."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+_BYTE_OF_CHARACTER = _byte_of_character()
+
+
+def _bytes_of_byte_level(piece: str) -> bytes:
+    try:
+        return bytes(_BYTE_OF_CHARACTER[character] for character in piece)
+    except KeyError:
+        return piece.encode()  # an added token is written as plain text
+
+
+def _bytes_of_piece(piece: str) -> bytes:
+    if match := _BYTE_TOKEN.match(piece):
+        return bytes([int(match[1], 16)])
+    return piece.replace("\u2581", " ").encode()

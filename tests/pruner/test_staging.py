@@ -1,0 +1,148 @@
+"""All or nothing: kills, failures, other writers, and folders that are already there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pruner import PruneError, Target, prune
+from pruner.staging import claimed
+from tests.pruner import tiny
+
+TARGETS = [Target("width", 17), Target("width", 8)]
+_KILLED_HALFWAY = """
+import os, signal, sys
+from pathlib import Path
+from pruner import Target, prune
+def progress(done, total):
+    if done > 0.6 * total:
+        os.kill(os.getpid(), signal.SIGKILL)
+prune(Path(sys.argv[1]), Path(sys.argv[2]), [Target("width", 17), Target("width", 8)], progress=progress)
+"""
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def test_a_killed_run_leaves_only_partial_folders_and_the_next_one_clears_them(llama: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    killed = subprocess.run([sys.executable, "-c", _KILLED_HALFWAY, llama, out], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert names(out) == ["width-17.partial", "width-8.partial"]
+    prune(llama, out, [Target("width", 30)])
+    assert names(out) == ["width-30"]
+
+
+def test_a_run_that_is_stopped_leaves_nothing(llama: Path, tmp_path: Path) -> None:
+    def stop(done: int, total: int) -> None:
+        if done > total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prune(llama, tmp_path / "out", TARGETS, progress=stop)
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_that_only_look_like_ours_are_left_alone(llama: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / "my.partial").mkdir(parents=True)
+    (tmp_path / "out" / "width-9.partial").write_text("a file")
+    prune(llama, tmp_path / "out", TARGETS)
+    assert names(tmp_path / "out") == ["my.partial", "width-17", "width-8", "width-9.partial"]
+
+
+def test_the_very_same_prune_is_kept_and_only_what_is_missing_is_written(llama: Path, tmp_path: Path) -> None:
+    (first,) = prune(llama, tmp_path / "out", [Target("width", 17)])
+    before = stamps(first.folder)
+    again, new = prune(llama, tmp_path / "out", TARGETS)
+    assert stamps(again.folder) == before
+    assert again == first
+    assert new.width == 8
+
+
+@pytest.mark.parametrize("how", [{"criterion": "vow"}, {"tie_break": "torch"}, {"criterion": "random", "seed": 5}])
+def test_a_folder_that_was_pruned_otherwise_is_not_overwritten(how, llama: Path, tmp_path: Path) -> None:
+    (first,) = prune(llama, tmp_path / "out", [Target("width", 17)])
+    before = stamps(first.folder)
+    with pytest.raises(PruneError, match=r"width-17: is already there and was pruned otherwise \(maw, width 17\)"):
+        prune(llama, tmp_path / "out", TARGETS, **how)
+    assert stamps(first.folder) == before
+    assert names(tmp_path / "out") == ["width-17"]
+
+
+def test_a_folder_pruned_from_another_source_is_not_taken_for_this_one(llama: Path, tmp_path: Path) -> None:
+    prune(llama, tmp_path / "out", [Target("width", 17)])
+    tiny.rewrite(llama, lambda tensors: tensors["model.norm.weight"].add_(1))
+    with pytest.raises(PruneError, match="width-17: was pruned from another source"):
+        prune(llama, tmp_path / "out", TARGETS)
+    assert names(tmp_path / "out") == ["width-17"]
+
+
+def test_a_finished_folder_with_a_file_gone_is_not_taken_for_whole(llama: Path, tmp_path: Path) -> None:
+    (first,) = prune(llama, tmp_path / "out", [Target("width", 17)])
+    (first.folder / "model.safetensors").unlink()
+    with pytest.raises(PruneError, match=r"its model\.safetensors is missing or altered"):
+        prune(llama, tmp_path / "out", [Target("width", 17)])
+
+
+def test_a_folder_without_a_manifest_is_not_overwritten(llama: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / "width-17").mkdir(parents=True)
+    with pytest.raises(PruneError, match=r"no readable pruning\.json; remove it"):
+        prune(llama, tmp_path / "out", TARGETS)
+
+
+@pytest.mark.parametrize("inside", ["", "sub", "sub/sub"])
+def test_the_source_is_never_written_to(inside: str, llama: Path) -> None:
+    before = names(llama)
+    with pytest.raises(PruneError, match="lies in the source checkpoint"):
+        prune(llama, llama / inside, TARGETS)
+    assert names(llama) == before
+
+
+def test_a_link_to_the_source_is_seen_through(llama: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(llama)
+    with pytest.raises(PruneError, match="lies in the source checkpoint"):
+        prune(llama, tmp_path / "link", TARGETS)
+
+
+def test_a_source_may_lie_beside_its_targets(llama: Path) -> None:
+    (one,) = prune(llama, llama.parent, [Target("width", 17)])
+    assert one.folder == llama.parent / "width-17"
+
+
+def test_two_writers_do_not_share_a_folder(llama: Path, tmp_path: Path) -> None:
+    with claimed(tmp_path / "out"), pytest.raises(PruneError, match="another prune is writing there"):
+        prune(llama, tmp_path / "out", TARGETS)
+    prune(llama, tmp_path / "out", TARGETS)
+
+
+def test_the_claim_leaves_no_file_and_no_lock(llama: Path, tmp_path: Path) -> None:
+    prune(llama, tmp_path / "out", TARGETS)
+    assert names(tmp_path / "out") == ["width-17", "width-8"]
+    descriptor = os.open(tmp_path / "out", os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(descriptor)
+
+
+def test_a_full_disk_is_seen_before_anything_is_written(llama: Path, tmp_path: Path, monkeypatch) -> None:
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr("pruner.staging.shutil.disk_usage", lambda place: usage)
+    with pytest.raises(PruneError, match=r"[0-9,]{5,} bytes are needed, 1,000 are free"):
+        prune(llama, tmp_path / "out", TARGETS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_cannot_be_made_is_one_line(llama: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PruneError, match=r"file.*: (Not a directory|File exists)"):
+        prune(llama, tmp_path / "file" / "out", TARGETS)

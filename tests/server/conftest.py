@@ -1,0 +1,194 @@
+"""A tiny checkpoint made here, and real servers over the synthetic engine: in a thread to look inside, or a process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+import httpx
+import pytest
+import uvicorn
+from tokenizers import Tokenizer as FastTokenizer
+from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+
+from energy.sampler import start_sampler
+from server.app import Stage, create_app
+from server.engines.synthetic import SyntheticEngine
+from server.model import Model
+from server.settings import ServeSettings
+from server.template import find_template
+from server.tokenizer import Tokenizer
+
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools here') }}{% endif %}"
+    "[{{ m.role }}]{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+QUICK = {"prefill_ms": "2", "token_ms": "1"}
+
+
+def byte_level_tokenizer() -> FastTokenizer:
+    """As GPT-2, Llama 3 and Qwen have it; <s> goes before every text."""
+    tokenizer = FastTokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(
+        ["the quick brown fox jumps over the lazy dog", "naïve café über 日本語 👍🏽"] * 20,
+        trainers.BpeTrainer(
+            vocab_size=400,
+            special_tokens=["<s>", "</s>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    return tokenizer
+
+
+def sentencepiece_tokenizer() -> FastTokenizer:
+    """As Llama 2 has it: spaces are written ▁, unknown characters fall back to bytes, the first space is dropped."""
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *"abcdefghijklmnopqrstuvwxyz"]
+    merges = [("▁", "t"), ("▁t", "h"), ("▁th", "e"), ("▁", "a"), ("a", "n")]
+    pieces += ["".join(merge) for merge in merges]
+    model = models.BPE(
+        {piece: i for i, piece in enumerate(pieces)}, merges, byte_fallback=True, unk_token="<unk>", fuse_unk=True
+    )
+    tokenizer = FastTokenizer(model)
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first", split=False)
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return tokenizer
+
+
+def write_checkpoint(folder: Path, *, template: str | None = TEMPLATE, tokenizer: FastTokenizer | None = None) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (tokenizer or byte_level_tokenizer()).save(str(folder / "tokenizer.json"))
+    config = {"bos_token": "<s>", "eos_token": {"content": "</s>"}, "chat_template": template}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tokenizer(checkpoint: Path) -> Tokenizer:
+    return Tokenizer(checkpoint)
+
+
+class RunningServer:
+    """A server in a thread of this process, with its insides in reach."""
+
+    def __init__(self, settings: ServeSettings, api_key: str | None) -> None:
+        self.stage = Stage()
+        self._settings = settings
+        self.app = create_app(self.stage, max_body_bytes=settings.max_body_bytes, api_key=api_key)
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                self.app, http="httptools", lifespan="off", log_level="critical", timeout_graceful_shutdown=1
+            )
+        )
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        wait_until(lambda: self._server.started)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+
+    @property
+    def model(self) -> Model:
+        assert self.stage.model is not None
+        return self.stage.model
+
+    @property
+    def running(self) -> int:
+        return self.model.engine.load().running
+
+    async def _run(self) -> None:
+        engine = SyntheticEngine(self._settings.checkpoint, self._settings.engine_options)
+        await engine.start()
+        sampler = start_sampler(
+            modelled_watts_per_core=None, process_ids=engine.process_ids, extra_meters=[engine.meter], interval_s=0.01
+        )
+        folder = self._settings.checkpoint
+        self.stage.model = Model(self._settings, engine, Tokenizer(folder), find_template(folder), sampler)
+        try:
+            await self._server.serve(sockets=[self._socket])
+        finally:
+            sampler.stop()
+
+
+@contextmanager
+def running_server(checkpoint: Path, *, api_key: str | None = None, **settings: object) -> Iterator[RunningServer]:
+    options = {**QUICK, **settings.pop("engine_options", {})}  # type: ignore[dict-item]
+    with RunningServer(ServeSettings(checkpoint=checkpoint, engine_options=options, **settings), api_key) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def server(checkpoint: Path) -> Iterator[RunningServer]:
+    with running_server(checkpoint) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: RunningServer) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=20) as client:
+        yield client
+
+
+def wait_until(true: Callable[[], object], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
+
+
+_SERVE = """
+import sys
+from server.serve import serve
+from server.settings import ServeError, ServeSettings
+try:
+    sys.exit(serve(ServeSettings.model_validate_json(sys.argv[1])))
+except ServeError as error:
+    sys.exit(f"{error}")
+"""
+
+
+def serve_process(**settings: object) -> subprocess.Popen[str]:
+    """`serve` in a process of its own; its progress is on stderr."""
+    given = ServeSettings.model_validate({"engine": "synthetic", "port": 0, **settings}).model_dump_json()
+    return subprocess.Popen([sys.executable, "-c", _SERVE, given], stderr=subprocess.PIPE, text=True)
+
+
+def url_once_ready(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if " ready at " in line:
+            return line.split(" ready at ")[1].split()[0]
+    raise AssertionError("the server ended before it was ready")
+
+
+def events(text: str) -> list[dict]:
+    """The JSON of every `data:` event but the last, which must be [DONE]."""
+    datas = [line.removeprefix("data: ") for line in text.split("\n\n") if line]
+    assert datas.pop() == "[DONE]"
+    return [json.loads(data) for data in datas]

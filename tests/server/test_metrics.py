@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from server.engines.base import EngineLoad
+from server.metrics import Metrics
+from tests.server.conftest import running_server
+
+
+def samples(text):
+    return {
+        (sample.name, sample.labels.get("finished_reason")): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if "le" not in sample.labels
+    }
+
+
+def test_requests_show_under_vllms_names(checkpoint):
+    with (
+        running_server(checkpoint, engine_options={"natural_length": "3"}) as server,
+        httpx.Client(base_url=server.url) as client,
+    ):
+        client.post("/v1/completions", json={"prompt": [5, 6], "max_tokens": 10, "ignore_eos": True})
+        client.post("/v1/completions", json={"prompt": [5, 6, 7], "max_tokens": 10})
+        found = samples(client.get("/metrics").text)
+    assert found["vllm:prompt_tokens_total", None] == 5
+    assert found["vllm:generation_tokens_total", None] == 13
+    assert found["vllm:request_success_total", "length"] == 1
+    assert found["vllm:request_success_total", "stop"] == 1
+    assert found["vllm:num_requests_running", None] == found["vllm:num_requests_waiting", None] == 0
+    for name in ("time_to_first_token_seconds", "e2e_request_latency_seconds", "request_time_per_output_token_seconds"):
+        assert found[f"vllm:{name}_count", None] == 2
+    assert found["vllm:e2e_request_latency_seconds_sum", None] > found["vllm:time_to_first_token_seconds_sum", None] > 0
+
+
+def test_occupancy_is_the_engines_own_at_the_moment_of_asking():
+    loads = iter([EngineLoad(1, 2, 0.5), EngineLoad(3, 0, 0.25, prefix_hit_tokens=64)])
+    metrics = Metrics("m", lambda: next(loads))
+    first, second = samples(metrics.text().decode()), samples(metrics.text().decode())
+    assert (first["vllm:num_requests_running", None], first["vllm:num_requests_waiting", None]) == (1, 2)
+    assert (second["vllm:num_requests_running", None], second["vllm:kv_cache_usage_perc", None]) == (3, 0.25)
+    assert second["vllm:prefix_cache_hits_total", None] == 64
+
+
+def test_an_engine_that_does_not_say_what_its_prefix_cache_did_shows_no_zero():
+    metrics = Metrics("m", lambda: EngineLoad(0, 0, 0.0))
+    assert "prefix_cache" not in metrics.text().decode()
+
+
+def test_two_servers_in_one_process_do_not_share_figures():
+    one, other = (Metrics("m", lambda: EngineLoad(0, 0, 0.0)) for _ in range(2))
+    one.begin(7)
+    assert samples(one.text().decode())["vllm:prompt_tokens_total", None] == 7
+    assert samples(other.text().decode())["vllm:prompt_tokens_total", None] == 0
