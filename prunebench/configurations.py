@@ -13,6 +13,20 @@ from pruner.inspection import Inspection, inspect_checkpoint
 from pruner.manifest import Manifest
 from pruner.prune import PrunedCheckpoint, prune
 from reports.run_folder import ConfigurationInfo
+from server.engines.select import make_engine
+from server.serve import check_settings
+from server.settings import ServeSettings
+
+
+def check_configurations(experiment: Experiment) -> None:
+    """Find out what would stop every configuration, before there is a run folder.
+
+    Raises PruneError, ServeError or EngineError naming the target, key or option to mend.
+    """
+    source, wanted = experiment.model.source, experiment.prune
+    inspect_checkpoint(source, wanted.targets(), multiple_of=wanted.multiple_of)
+    settings = ServeSettings(checkpoint=source, engine=experiment.serve.engine, engine_options=experiment.serve.options)
+    make_engine(check_settings(settings), settings)
 
 
 def prepare_configurations(experiment: Experiment, writer: RunWriter, console: Console) -> dict[str, ConfigurationInfo]:
@@ -30,10 +44,15 @@ def prepare_configurations(experiment: Experiment, writer: RunWriter, console: C
         _describe(experiment, inspect_checkpoint(one.folder, []), one.folder, one.manifest) for one in pruned
     ]
     configurations.sort(key=lambda info: -info.width)
-    kept = {info.label: before.get(info.label, info) for info in configurations}
+    kept = {info.label: _updated(before.get(info.label, info), info.checkpoint) for info in configurations}
     for info in kept.values():
         writer.write_configuration(info)
     return kept
+
+
+def _updated(info: ConfigurationInfo, checkpoint: str) -> ConfigurationInfo:
+    """What was known before, at where the checkpoint is now: a run folder may have been moved."""
+    return info.model_copy(update={"checkpoint": checkpoint})
 
 
 def _prune(experiment: Experiment, found: Inspection, folder: Path, console: Console) -> list[PrunedCheckpoint]:
@@ -62,7 +81,7 @@ def _describe(
         label=f"width-{found.width}",
         is_baseline=manifest is None,
         model=f"{experiment.model.source.name}-width-{found.width}",
-        checkpoint=str(checkpoint),
+        checkpoint=str(checkpoint.resolve()),
         width=found.width,
         hidden_size=found.hidden_size,
         expansion_ratio=found.width / found.hidden_size,

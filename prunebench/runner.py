@@ -11,7 +11,7 @@ from loadgen.drive import run_trial
 from loadgen.endpoint import LoadError, check_endpoint
 from loadgen.metering import EnergySource, measure_idle, pick_energy
 from loadgen.prompts import SyntheticPrompts, ordinary_tokens
-from prunebench.configurations import prepare_configurations
+from prunebench.configurations import check_configurations, prepare_configurations
 from prunebench.environment import describe_environment
 from prunebench.experiment import Experiment
 from prunebench.plan import Visit, plan_visits
@@ -32,6 +32,7 @@ def run_experiment(
 
     On Ctrl-C the finished trials are reported before the interrupt goes on.
     """
+    check_configurations(experiment)
     writer = RunWriter(choose_run_folder(experiment, output, resume=resume))
     if resume:
         writer.reopen(experiment)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from server.engines.base import EngineError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def read_config(checkpoint: Path) -> dict[str, Any]:

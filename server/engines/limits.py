@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from server.engines.base import BadRequestError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from server.engines.base import EngineInfo, SamplingOptions
+from server.engines.base import BadRequestError, EngineInfo, SamplingOptions
 
 MAX_LOGPROBS = 20  # vLLM's default limit, kept so that the engines refuse the same requests
 

@@ -7,12 +7,10 @@ import difflib
 import json
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 from server.engines.base import EngineError
-
-if typing.TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 

@@ -6,15 +6,12 @@ one argmax for the whole batch; everything else is done only for the rows that a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from server.engines.base import SamplingOptions, TokenLogprob
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _SCORED_AT_ONCE = 64  # rows of fp32 log-probabilities held at a time: 40 MB at a vocabulary of 150,000
 

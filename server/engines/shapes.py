@@ -9,14 +9,12 @@ from __future__ import annotations
 import json
 import re
 import struct
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from server.engines.base import EngineError
 from server.engines.checkpoint import read_config
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 _MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
 # Packed quantized tensors have shapes of their own; they are left to the engine.

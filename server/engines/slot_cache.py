@@ -8,7 +8,8 @@ have no word for; it travels to the mask as a tensor-valued query offset.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,9 +17,6 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import Cache, CacheLayerMixin
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 ATTENTION = "prunebench_slots"  # to be given to `from_pretrained(attn_implementation=…)`
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -16,12 +18,7 @@ from server.engines.base import EngineError
 from server.engines.checkpoint import read_config
 from server.engines.shapes import check_tensor_shapes
 from server.engines.slot_cache import ATTENTION, SlotCache
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from server.engines.transformers_options import TransformersOptions
+from server.engines.transformers_options import TransformersOptions
 
 _DEFAULT_CONTEXT = 4096  # a model may allow 131,072, whose slots would not fit; ask for more with max_model_len
 

@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from server.engines.base import Delta, EngineLoad, FinishReason, SamplingOptions, TokenLogprob
 from server.engines.sampling import SamplingState, sample, token_logprobs
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from torch import Tensor
-
-    from server.engines.slot_model import SlotModel
+from server.engines.slot_model import SlotModel
 
 CHUNK = 512  # prompt tokens at once: bounds memory, and how long running requests wait for a newcomer
 # Short prompts share a forward call up to so many tokens, padding included. Beyond, a CPU gains nothing more from it, and

@@ -11,6 +11,7 @@ import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from server.engines.base import (
@@ -27,8 +28,6 @@ from server.engines.options import parse_options
 from server.engines.transformers_options import TransformersOptions
 
 if TYPE_CHECKING:  # torch takes seconds to import, so the thread does it
-    from pathlib import Path
-
     from server.engines.slot_scheduler import Event, SlotScheduler
 
 _Item = Delta | list[TokenLogprob | None] | BaseException

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -30,10 +32,6 @@ from server.engines.checkpoint import end_of_sequence_ids, read_config
 from server.engines.limits import check_logprobs, check_options, check_prompt
 from server.engines.options import parse_options
 from server.engines.shapes import check_tensor_shapes
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-    from pathlib import Path
 
 _CPU_CACHE_BYTES = 2**30  # vLLM would take half of the machine's memory
 _FINISH_REASONS: dict[str | None, FinishReason | None] = {None: None, "stop": "stop", "length": "length"}

@@ -1,0 +1,106 @@
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+TINYGLU = Path(__file__).parents[2] / "examples" / "tinyglu"
+
+SYNTHETIC = f"""
+name = "tiny"
+seed = 7
+[model]
+source = "{TINYGLU}"
+[prune]
+expansion_ratios = [4.0, 2.0]
+[serve]
+engine = "synthetic"
+keep_servers = true
+[serve.options]
+prefill_ms = "2"
+token_ms = "1"
+[protocol]
+blocks = 2
+[energy]
+idle_s = 0.2
+[[workloads]]
+name = "single-request"
+kind = "single"
+requests = 4
+prompt_tokens = 8
+output_tokens = 8
+[[workloads]]
+name = "batch-4"
+kind = "batch"
+batch_size = 4
+requests = 8
+prompt_tokens = 8
+output_tokens = 8
+"""
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def prunebench(tmp_path: Path) -> Command:
+    """Runs the command line as a user would, in an empty folder."""
+
+    def run(*words: object, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "prunebench", *map(str, words)]
+        return subprocess.run(
+            command,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def started(tmp_path: Path):
+    """Starts a command and hands it over while it runs; whatever it started is gone afterwards."""
+    processes = []
+
+    def start(*words: object) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prunebench", *map(str, words)],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                os.kill(child.pid, signal.SIGKILL)
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Callable[..., Path]:
+    """Writes the small synthetic experiment, with some of its text replaced."""
+
+    def write(**replaced: str) -> Path:
+        text = SYNTHETIC
+        for before, after in replaced.items():
+            assert f"{before} = " in text
+            lines = [f"{before} = {after}" if line.startswith(f"{before} = ") else line for line in text.splitlines()]
+            text = "\n".join(lines)
+        file = tmp_path / "tiny.toml"
+        file.write_text(text)
+        return file
+
+    return write

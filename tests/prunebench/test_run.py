@@ -1,0 +1,212 @@
+"""`prunebench run` as a user runs it: real processes, a real server, the engine whose times and joules are known."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from loadgen.store import read_trial
+from reports.run_folder import RunFolder
+from tests.prunebench.conftest import SYNTHETIC
+
+pytestmark = pytest.mark.slow
+CELLS = 2 * 2 * 2  # blocks x widths x workloads
+
+
+def wait_for_trials(folder: Path, count: int, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 60
+    while len(list((folder / "trials").glob("*/cell.json"))) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def servers_of(process_id: int) -> list[psutil.Process]:
+    return [p for p in psutil.Process(process_id).children(recursive=True) if "serve" in p.cmdline()]
+
+
+def wait_until_gone(processes: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=20)
+    assert not alive
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Path, "subprocess.CompletedProcess[str]"]:
+    """One whole run that the tests below look at."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.toml").write_text(SYNTHETIC)
+    done = subprocess.run(
+        [sys.executable, "-m", "prunebench", "run", "tiny.toml", "--output", "out"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return folder / "out", done
+
+
+def test_a_run_ends_well_and_its_last_line_is_the_path_of_the_report(finished):
+    folder, done = finished
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "out/report.html"
+    assert (folder / "report.html").stat().st_size > 100_000
+
+
+def test_the_run_folder_holds_what_a_reader_needs_to_repeat_it(finished):
+    folder, _ = finished
+    assert (folder / "experiment.toml").read_bytes() == (folder.parent / "tiny.toml").read_bytes()
+    resolved = json.loads((folder / "experiment.json").read_text())
+    assert resolved["protocol"] == {"blocks": 2, "cooldown_s": 0, "request_timeout_s": 300}
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["packages"]["numpy"]
+    assert environment["cores_usable"] == len(os.sched_getaffinity(0))
+    run = RunFolder(folder)
+    assert run.info().status == "complete"
+    baseline, pruned = run.configurations()
+    assert (baseline.width, baseline.is_baseline, baseline.manifest) == (1024, True, None)
+    assert (pruned.width, pruned.is_baseline) == (512, False)
+    assert pruned.manifest is not None
+    assert pruned.manifest.target == "ratio 2"
+    assert pruned.engine == "synthetic"
+    assert pruned.engine_version
+
+
+def test_every_cell_has_a_trial_and_nothing_is_half_written(finished):
+    folder, _ = finished
+    cells = {(t.cell.block, t.cell.label, t.cell.workload) for t in RunFolder(folder).trials()}
+    assert len(cells) == CELLS
+    assert not list(folder.rglob("*.partial"))
+
+
+def test_every_configuration_is_asked_the_same_and_blocks_are_not(finished):
+    folder, _ = finished
+    seeds = {(t.cell.block, t.cell.label): read_trial(t.folder).trial.seed for t in RunFolder(folder).trials()}
+    assert seeds[0, "width-1024"] == seeds[0, "width-512"] != seeds[1, "width-512"]
+
+
+def test_fixed_output_lengths_are_kept(finished):
+    folder, _ = finished
+    for stored in RunFolder(folder).trials():
+        assert {record.output_tokens for record in read_trial(stored.folder).records} == {8}
+
+
+def test_the_joules_of_the_synthetic_engine_reach_the_report(finished):
+    folder, _ = finished
+    for stored in RunFolder(folder).trials():
+        energy = read_trial(stored.folder).trial.energy
+        assert energy.source == "synthetic"
+        assert energy.gross_joules is not None
+        assert energy.gross_joules > 0
+
+
+def test_the_table_shows_every_width(finished):
+    _, done = finished
+    for width in ("1024", "512"):
+        assert width in done.stdout
+
+
+def test_the_same_folder_is_not_run_into_twice(finished, prunebench):
+    folder, _ = finished
+    again = prunebench("run", folder.parent / "tiny.toml", "--output", folder)
+    assert again.returncode == 2
+    assert "already holds a run; add --resume" in again.stderr
+
+
+def test_resuming_a_finished_run_measures_nothing(finished, prunebench, tmp_path):
+    folder, _ = finished
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    shutil.copy(folder.parent / "tiny.toml", tmp_path)
+    before = {p: p.stat().st_mtime_ns for p in copy.glob("trials/*/*")}
+    resumed = prunebench("run", "tiny.toml", "--output", copy, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert {p: p.stat().st_mtime_ns for p in copy.glob("trials/*/*")} == before
+
+
+def test_a_changed_experiment_is_not_resumed(finished, prunebench, experiment):
+    folder, _ = finished
+    resumed = prunebench("run", experiment(seed="8"), "--output", folder, "--resume")
+    assert resumed.returncode == 2
+    assert "the experiment has changed" in resumed.stderr
+    assert "seed" in resumed.stderr
+
+
+def test_after_kill_9_the_servers_are_gone_and_resume_repeats_no_finished_trial(
+    prunebench, started, experiment, tmp_path
+):
+    folder = tmp_path / "out"
+    process = started("run", experiment(blocks="4"), "--output", folder)
+    wait_for_trials(folder, 3, process)
+    servers = servers_of(process.pid)
+    assert servers
+    process.kill()
+    process.communicate()
+    wait_until_gone(servers)
+    done = {p: p.stat().st_mtime_ns for p in folder.glob("trials/*/*") if ".partial" not in str(p)}
+    assert len(done) < 4 * 4 * 4
+
+    resumed = prunebench("run", "tiny.toml", "--resume", "--output", folder)
+    assert resumed.returncode == 0, resumed.stderr
+    after = {p: p.stat().st_mtime_ns for p in folder.glob("trials/*/*")}
+    assert done.items() <= after.items()
+    assert len(list(RunFolder(folder).trials())) == 2 * CELLS
+    assert not list(folder.rglob("*.partial"))
+
+
+def test_ctrl_c_leaves_finished_trials_and_a_report_and_no_server(started, experiment, tmp_path):
+    folder = tmp_path / "out"
+    process = started("run", experiment(blocks="40"), "--output", folder)
+    wait_for_trials(folder, 3, process)
+    servers = servers_of(process.pid)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert out.splitlines()[-1] == str(folder / "report.html")
+    assert RunFolder(folder).info().status == "interrupted"
+    wait_until_gone(servers)
+
+
+def test_a_configuration_that_cannot_be_served_is_recorded_and_the_run_fails(prunebench, experiment, tmp_path):
+    failing = experiment()
+    failing.write_text(failing.read_text().replace("[serve.options]", '[serve.options]\nmax_model_len = "8"'))
+    done = prunebench("run", failing, "--output", "out")
+    assert done.returncode == 1
+    failures = RunFolder(tmp_path / "out").failures()
+    assert len(failures) == CELLS
+    assert "every request failed" in failures[0].error
+    assert RunFolder(tmp_path / "out").info().status == "failed"
+
+
+def test_an_engine_that_dies_fails_its_cells_and_the_others_go_on(prunebench, experiment, tmp_path):
+    file = experiment(blocks="1")
+    file.write_text(file.read_text().replace("[serve.options]", '[serve.options]\nfail_after = "60"'))
+    done = prunebench("run", file, "--output", "out")
+    run = RunFolder(tmp_path / "out")
+    assert done.returncode == 1, done.stdout
+    finished = {(t.cell.label, t.cell.workload) for t in run.trials()}
+    failed = {(f.label, f.workload) for f in run.failures()}
+    assert failed
+    assert not finished & failed
+    assert len(finished | failed) == 4
+
+
+def test_resume_without_a_folder_goes_on_with_the_newest_run_of_that_name(prunebench, experiment, tmp_path):
+    file = experiment(blocks="1")
+    nothing = prunebench("run", file, "--resume")
+    assert nothing.returncode == 2
+    assert "--resume: no run of tiny" in nothing.stderr
+    assert prunebench("run", file).returncode == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    shutil.rmtree(next((run / "trials").iterdir()))
+    assert prunebench("run", file, "--resume").returncode == 0
+    assert [run] == list((tmp_path / "runs").iterdir())
+    assert len(list(RunFolder(run).trials())) == 4
