@@ -33,11 +33,13 @@ from energy.visible import CannotTell, visible_gpus
 PROBE_TRIES, PROBE_PAUSE_S = 5, 0.02  # a fresh driver refuses now and then what it answers a moment later
 ALL = "every GPU"
 
+_NO_DRIVER_REMEDY = (
+    "install the driver; a container wants `--gpus all` and NVIDIA_DRIVER_CAPABILITIES that include utility"
+)
 _INIT_HELP = {
     4: "the NVIDIA driver refuses this user: it must be able to open /dev/nvidiactl and /dev/nvidia0, 1, ...",
     9: "the NVIDIA driver is not loaded: install it, or `sudo modprobe nvidia`",
-    12: "libnvidia-ml.so.1 was not found: no NVIDIA driver here, or a container started without `--gpus all` or with"
-    " NVIDIA_DRIVER_CAPABILITIES that leave out utility",
+    12: "no NVIDIA driver: libnvidia-ml.so.1 was not found",
     18: "libnvidia-ml.so.1 and the loaded kernel driver differ in version: restart the machine, or reload the driver",
 }
 
@@ -60,7 +62,8 @@ def find_gpus() -> tuple[list[NvmlMeter], list[MissingMeter]]:
     except pynvml.NVMLError as error:
         # Where no driver is loaded no GPU works for us; a GPU whose library is not at hand may.
         there = error.value not in {9, 12} or any(Path("/dev").glob("nvidia[0-9]*"))
-        return [], [_missing(_INIT_HELP.get(error.value, f"NVML: {error}"), ALL if there else None)]
+        remedy = _NO_DRIVER_REMEDY if error.value == 12 else None
+        return [], [_missing(_INIT_HELP.get(error.value, f"NVML: {error}"), ALL if there else None, remedy)]
     seen = [_identify(index) for index in range(count)]
     visible, order = os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("CUDA_DEVICE_ORDER")
     try:
@@ -192,5 +195,5 @@ def _insist(call: Callable[[], Any]) -> Any:
     return call()
 
 
-def _missing(reason: str, device: str | None) -> MissingMeter:
-    return MissingMeter(source="nvml-counter", reason=reason, device=device)
+def _missing(reason: str, device: str | None, remedy: str | None = None) -> MissingMeter:
+    return MissingMeter(source="nvml-counter", reason=reason, remedy=remedy, device=device)

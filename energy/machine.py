@@ -24,7 +24,7 @@ class MachineEnergy(Record):
     def lines(self) -> list[str]:
         """For people: one line a fact."""
         found = [f"{m.source}: {m.name} ({m.device})" for m in self.meters]
-        lacking = [f"missing {m.source}{f' on {m.device}' if m.device else ''}: {m.reason}" for m in self.missing]
+        lacking = [_lacking(m) for m in self.missing]
         headline = f"gross joules from {self.headline}" if self.headline else f"no gross joules: {self.reason}"
         return [headline, *found, *lacking, *self.notes]
 
@@ -45,6 +45,12 @@ def describe_machine() -> MachineEnergy:
         missing=missing,
         notes=[note for gpu in gpus for note in _notes(gpu)],
     )
+
+
+def _lacking(missing: MissingMeter) -> str:
+    where = f" on {missing.device}" if missing.device else ""
+    remedy = f"; {missing.remedy}" if missing.remedy else ""
+    return f"missing {missing.source}{where}: {missing.reason}{remedy}"
 
 
 def _notes(gpu: NvmlMeter) -> list[str]:

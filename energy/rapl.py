@@ -58,11 +58,11 @@ def find_rapl(root: Path = POWERCAP) -> tuple[list[RaplMeter], list[MissingMeter
     zones = {zone: _zone_name(zone) for zone in sorted(root.glob("intel-rapl:*"))}
     wanted = {zone: name for zone, name in zones.items() if re.match(r"package-\d|dram", name)}
     if not wanted:
-        reason = (
-            f"no package counter under {root}: a virtual machine or container that does not pass it on, a processor"
-            " without it, or a kernel module to load (`sudo modprobe intel_rapl_msr`)"
+        reason = f"no package counter under {root}"
+        remedy = (
+            "a physical machine that has one may need `sudo modprobe intel_rapl_msr`; virtual ones seldom pass it on"
         )
-        return [], [MissingMeter(source="rapl", reason=reason)]
+        return [], [MissingMeter(source="rapl", reason=reason, remedy=remedy)]
     meters, missing = [], []
     for zone, name in wanted.items():
         try:

@@ -43,6 +43,7 @@ class MissingMeter(Record):
 
     source: Source
     reason: str
+    remedy: str | None = None  # what would mend it, where the reason does not say
     device: str | None = None  # set when the device is there and could not be read; None: nothing of the kind was found
 
 

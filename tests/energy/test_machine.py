@@ -59,3 +59,4 @@ def test_a_machine_with_nothing_tells_every_reason(fake_gpus):
     assert described.headline is None
     assert "the driver sees no GPU" in (described.reason or "")
     assert "no package counter" in (described.reason or "")
+    assert any("modprobe intel_rapl_msr" in line for line in described.lines())

@@ -80,7 +80,8 @@ def test_a_machine_without_the_tree_says_so(tmp_path):
     meters, (missing,) = find_rapl(tmp_path / "powercap")
     assert meters == []
     assert missing.device is None
-    assert "virtual machine" in missing.reason
+    assert "no package counter" in missing.reason
+    assert "virtual ones seldom" in (missing.remedy or "")
 
 
 def test_a_zone_for_root_only_comes_with_the_command_that_mends_it(tmp_path, monkeypatch):
