@@ -71,4 +71,4 @@ def _what_is_wrong(row: Floats, criterion: Criterion) -> str:
         return "holds NaN; the checkpoint is damaged"
     if np.isinf(row).any():
         return "holds infinity; the checkpoint is damaged"
-    return f"is too large (or, for vow, too short) for the {criterion} criterion in float32; use another --criterion"
+    return f"is too large for the {criterion} criterion in float32; use another --criterion"

@@ -114,17 +114,16 @@ def test_weights_keep_their_dtype_and_bits(dtype: torch.dtype, tmp_path: Path) -
     assert all(torch.equal(found[name], expected[name]) for name in found)
 
 
-def test_an_odd_width_misaligns_no_wider_element_that_follows(llama: Path, tmp_path: Path) -> None:
-    def widen_norms(tensors: dict[str, torch.Tensor]) -> None:
-        tensors |= {name: tensor.float() for name, tensor in tensors.items() if "norm" in name}
-
-    tiny.rewrite(llama, widen_norms)
-    names = sorted(names_of(llama), key=lambda name: "norm" in name)  # bfloat16 first, as the library never would
-    tiny.reshard(llama, [names])
-    (one,) = prune(llama, tmp_path / "out", [Target("width", 17)])
+def test_an_odd_width_misaligns_no_wider_element_that_follows(tmp_path: Path) -> None:
+    source = tiny.make_checkpoint("llama-with-mlp-bias", tmp_path / "source")
+    bias, norm = "model.layers.0.mlp.gate_proj.bias", "model.norm.weight"
+    tiny.rewrite(source, lambda tensors: tensors.update({norm: tensors[norm].float()}))
+    first = [bias, norm]  # 17 elements of 2 bytes before elements of 4, as the library would never lay them out
+    tiny.reshard(source, [first + [name for name in names_of(source) if name not in first]])
+    (one,) = prune(source, tmp_path / "out", [Target("width", 17)])
     (file,) = one.folder.glob("*.safetensors")
     assert all(tensor.start % tensor.element_bytes == 0 for tensor in read_shard(one.folder, file.name).tensors)
-    assert torch.equal(tiny.tensors_of(one.folder)["model.norm.weight"], tiny.tensors_of(llama)["model.norm.weight"])
+    assert torch.equal(tiny.tensors_of(one.folder)[norm], tiny.tensors_of(source)[norm])
 
 
 def test_the_manifest_tells_where_every_byte_comes_from(llama: Path, tmp_path: Path) -> None:
@@ -215,13 +214,32 @@ def test_a_bad_weight_is_refused_with_its_layer_and_row(bad: float, llama: Path,
     assert not (tmp_path / "out").exists()
 
 
-def test_a_score_that_overflows_is_not_called_damage(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("factor", "message"),
+    [
+        (1e30, "pon score of row 0 overflows float32; use --criterion maw"),
+        (1e38, "row [0-9]+ is too large for the pon criterion"),
+    ],
+)
+def test_a_score_that_overflows_is_not_called_damage(factor: float, message: str, tmp_path: Path) -> None:
+    def enlarge(tensors: dict[str, torch.Tensor]) -> None:
+        for part in ("gate", "up"):
+            tensors[f"model.layers.0.mlp.{part}_proj.weight"] *= factor
+
     source = tiny.make_checkpoint("llama", tmp_path / "source", torch.float32)
-    tiny.rewrite(source, lambda tensors: tensors["model.layers.0.mlp.up_proj.weight"].mul_(1e38))
-    tiny.rewrite(source, lambda tensors: tensors["model.layers.0.mlp.gate_proj.weight"].mul_(1e30))
-    with pytest.raises(PruneError, match="pon"):
+    tiny.rewrite(source, enlarge)
+    with pytest.raises(PruneError, match=message):
         prune(source, tmp_path / "out", WIDTHS, criterion="pon")
     assert prune(source, tmp_path / "out", WIDTHS)
+
+
+def test_a_source_that_changes_meanwhile_is_refused(llama: Path, tmp_path: Path) -> None:
+    def touch(done: int, total: int) -> None:
+        os.utime(llama / "model.safetensors", ns=(done, done))
+
+    with pytest.raises(PruneError, match=r"model\.safetensors: changed while it was being read"):
+        prune(llama, tmp_path / "out", WIDTHS, progress=touch)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pruner.selection
 from pruner.selection import kept_neurons, ties_at_cut
 
 
@@ -24,6 +23,7 @@ def test_the_highest_scores_stay_in_ascending_order() -> None:
     assert kept_neurons(scores, 3, "torch").tolist() == [0, 2, 3]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=60), st.data())
 def test_stable_keeps_the_lower_index_of_equals_so_widths_nest(values, data) -> None:
     scores = np.array(values, dtype=np.float32)
@@ -35,7 +35,7 @@ def test_stable_keeps_the_lower_index_of_equals_so_widths_nest(values, data) -> 
     assert set(narrower.tolist()) <= set(kept.tolist())
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=300), st.data())
 def test_torch_keeps_what_topk_keeps_of_many_ties(values, data) -> None:
     scores = np.array(values, dtype=np.float32)
@@ -97,15 +97,11 @@ def scores_that_exhaust_quickselect(size: int) -> np.ndarray:
     return -np.array(adversary.rank, dtype=np.float32)
 
 
-def test_torch_keeps_what_topk_keeps_when_every_pivot_is_a_bad_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-    select = pruner.selection._heap_select
-    monkeypatch.setattr(pruner.selection, "_heap_select", lambda *a: calls.append(1) or select(*a))
-    distinct = scores_that_exhaust_quickselect(400)
-    for scores in (distinct, np.floor(distinct / 2)):
-        for width in (200, 310, 395):
-            assert kept_neurons(scores, width, "torch").tolist() == topk(scores, width)
-    assert calls  # the library's fallback was really taken
+def test_torch_keeps_what_topk_keeps_when_every_pivot_is_a_bad_one() -> None:
+    scores = scores_that_exhaust_quickselect(400)
+    scores[(scores < -120) & (scores > -240)] = -121  # equals at the cut show after how many rounds the heap takes over
+    for width in range(125, 235, 7):
+        assert kept_neurons(scores, width, "torch").tolist() == topk(scores, width)
 
 
 def test_the_two_tie_breaks_differ_where_scores_tie() -> None:

@@ -40,8 +40,8 @@ def test_a_killed_run_leaves_only_partial_folders_and_the_next_one_clears_them(l
     killed = subprocess.run([sys.executable, "-c", _KILLED_HALFWAY, llama, out], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert names(out) == ["width-17.partial", "width-8.partial"]
-    prune(llama, out, [Target("width", 30)])
-    assert names(out) == ["width-30"]
+    prune(llama, out, [Target("width", 17)])
+    assert names(out) == ["width-17"]
 
 
 def test_a_run_that_is_stopped_leaves_nothing(llama: Path, tmp_path: Path) -> None:
@@ -88,9 +88,10 @@ def test_a_folder_pruned_from_another_source_is_not_taken_for_this_one(llama: Pa
     assert names(tmp_path / "out") == ["width-17"]
 
 
-def test_a_finished_folder_with_a_file_gone_is_not_taken_for_whole(llama: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: os.truncate(path, 100)])
+def test_a_finished_folder_with_a_file_gone_or_cut_is_not_taken_for_whole(harm, llama: Path, tmp_path: Path) -> None:
     (first,) = prune(llama, tmp_path / "out", [Target("width", 17)])
-    (first.folder / "model.safetensors").unlink()
+    harm(first.folder / "model.safetensors")
     with pytest.raises(PruneError, match=r"its model\.safetensors is missing or altered"):
         prune(llama, tmp_path / "out", [Target("width", 17)])
 
@@ -132,6 +133,19 @@ def test_the_claim_leaves_no_file_and_no_lock(llama: Path, tmp_path: Path) -> No
     descriptor = os.open(tmp_path / "out", os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(descriptor)
+
+
+def test_every_file_and_folder_is_on_the_disk_before_it_gets_its_name(llama: Path, tmp_path: Path, monkeypatch) -> None:
+    synced: dict[int, str] = {}  # inode -> what it was called then
+    sync = os.fsync
+    monkeypatch.setattr(
+        os,
+        "fsync",
+        lambda fd: synced.update({os.fstat(fd).st_ino: str(Path(f"/proc/self/fd/{fd}").readlink())}) or sync(fd),
+    )
+    (one,) = prune(llama, tmp_path / "out", [Target("width", 17)])
+    for path in (one.folder, *one.folder.iterdir()):
+        assert "width-17.partial" in synced[path.stat().st_ino]
 
 
 def test_a_full_disk_is_seen_before_anything_is_written(llama: Path, tmp_path: Path, monkeypatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pruner import PruneError, Target
@@ -42,6 +42,7 @@ def test_a_multiple_never_exceeds_the_source() -> None:
     assert Target("width", 8000).width(8000, 2048, 128) == 7936
 
 
+@settings(deadline=None)
 @given(
     source=st.integers(1, 30000),
     kind=st.sampled_from(["ratio", "percentage", "width"]),

@@ -109,7 +109,7 @@ def test_a_damaged_file_is_refused_in_one_line_that_names_it(what: str, tmp_path
     assert str(caught.value).isprintable()
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_whatever_happens_to_a_header_it_is_read_in_full_or_refused(
     tmp_path_factory: pytest.TempPathFactory, data
