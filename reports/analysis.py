@@ -103,6 +103,7 @@ class Analysis(Record):
     trials: list[TrialFigures]
     checks: list[CheckResult]
     failures: list[FailedCell]
+    energy_remedies: list[str]  # what would let this machine measure what it did not; empty if it measured
     environment: dict[str, Any]
     experiment: str
 
@@ -130,9 +131,16 @@ def analyse(run: MeasuredRun, *, folder: str) -> Analysis:
         trials=[_trial(t) for t in sorted(run.trials, key=lambda t: t.cell.order)],
         checks=_checks(check_run(run)),
         failures=run.failures,
+        energy_remedies=_energy_remedies(run),
         environment=run.environment,
         experiment=run.experiment,
     )
+
+
+def _energy_remedies(run: MeasuredRun) -> list[str]:
+    """Each remedy once, in the order met; only of trials that have no measured joules."""
+    unmeasured = [t.trial.energy for t in run.trials if t.trial.energy.gross_joules is None]
+    return list(dict.fromkeys(m.remedy for energy in unmeasured for m in energy.missing if m.remedy))
 
 
 def _configurations(run: MeasuredRun) -> list[ConfigurationFigures]:

@@ -73,7 +73,22 @@ def _workload_answer(analysis: Analysis, workload: str) -> Answer:
     sentences = [sentence(_verdicts(analysis, workload, speed_quantity(analysis, workload)))]
     if _any_value(analysis, JOULES, workload):
         sentences.append(sentence(_verdicts(analysis, workload, JOULES)))
+    failing = _failing_checks(analysis, workload)
+    if failing:
+        sentences.append(f"Mind that {listed(failing)}.")
     return Answer(workload, sentences)
+
+
+def _failing_checks(analysis: Analysis, workload: str) -> list[str]:
+    """What fails for this workload and how often, but for the rules whose failing already leaves no verdict to use."""
+    measured = sum(trial.workload == workload for trial in analysis.trials)
+    said = []
+    for check in analysis.checks:
+        failed = [o for o in check.observations if o.outcome == "fail" and o.workload in {workload, None}]
+        if failed and check.check not in {"baseline-missing", "too-few-repeats"}:
+            trials = sum(observation.trials for observation in failed)
+            said.append(f"{check.check} fails" + (f" in {trials} of {measured} trials" if trials else ""))
+    return said
 
 
 def _verdicts(analysis: Analysis, workload: str, key: str) -> str:

@@ -61,8 +61,13 @@ def ratio_plot(analysis: Analysis, workload: str, key: str, *, title: str | None
         data.append(baseline_mark(baseline, 1.0))
     layout = plain_layout(RATIO_AXIS, "ratio to the baseline")
     layout["shapes"] = [level(1.0)]
-    drawn = [v for p in points for v in (p.comparison.low, p.comparison.high, *p.comparison.ratios.values()) if v]
-    layout["yaxis"] |= {"range": at_least(0.9, 1.1, drawn), "tickformat": ".2f"}
+    ratios = [ratio for p in points for ratio in p.comparison.ratios.values()]
+    ends = [end for p in points for end in (p.comparison.low, p.comparison.high) if end is not None]
+    # Two blocks may give an interval from 0.02 to 20, in which no ratio could be read any more.
+    shown = [min(max(end, min(ratios) / 1.5), max(ratios) * 1.5) for end in ends]
+    if shown != ends:
+        lede += " Intervals go on beyond the axis."
+    layout["yaxis"] |= {"range": at_least(0.9, 1.1, [*ratios, *shown]), "tickformat": ".2f"}
     said = [
         f"{name(p.configuration.info)}: {with_interval(p.comparison)}, {p.comparison.verdict or 'no verdict'}"
         for p in points

@@ -9,6 +9,7 @@ from reports.analysis import Analysis
 from reports.answers import answers, progress
 from reports.overview import environment_rows, limits, subtitle, summary
 from reports.table import SIGNS, Entry, WorkloadTable, workload_tables
+from reports.wording import sentence
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
@@ -27,6 +28,11 @@ def _run(analysis: Analysis) -> str:
     parts += _limits(analysis)
     for table in workload_tables(analysis):
         parts += _table(table)
+    if analysis.energy_remedies:
+        parts += [
+            "## To measure joules",
+            "\n".join(f"- {_plain(sentence(remedy))}" for remedy in analysis.energy_remedies),
+        ]
     parts += [
         "## Every check",
         _rows(["Check", "Outcome", "Seen"], [[c.check, c.outcome, summary(c)] for c in analysis.checks]),
@@ -55,7 +61,7 @@ def _table(table: WorkloadTable) -> list[str]:
     heads = [f"{c.heading} ({c.unit})" if c.unit else c.heading for c in table.columns]
     rows = [[_entry(entry) for entry in row.entries] for row in table.rows]
     notes = [f"- [{letter}] {reason}" for letter, reason in table.notes.items()] + [f"- {r}" for r in table.remarks]
-    parts = [f"## {_plain(table.workload)}", _plain(table.description).capitalize() + ".", _rows(heads, rows)]
+    parts = [f"## {_plain(table.workload)}", _plain(sentence(table.description)), _rows(heads, rows)]
     return [*parts, "\n".join("- " + _plain(note.removeprefix("- ")) for note in notes)] if notes else parts
 
 

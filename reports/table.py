@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -189,9 +190,14 @@ def _render(table: WorkloadTable, run: str) -> Table:
         caption=Text("\n".join(captions)) if captions else None,
         caption_justify="left",
         title_justify="left",
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
     )
     for column in table.columns:
-        rendered.add_column(Text(f"{column.heading}\n{column.unit}".strip()), justify="right")
+        rendered.add_column(
+            Text(f"{column.heading}\n{column.unit}".strip()), justify="right", overflow="fold"
+        )  # folded on a narrow terminal, never cut
     for row in table.rows:
         rendered.add_row(*(_render_entry(entry) for entry in row.entries), style="bold" if row.is_baseline else None)
     return rendered

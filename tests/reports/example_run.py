@@ -19,7 +19,8 @@ from reports.run_folder import ConfigurationInfo, FailedCell, Quality, RunInfo, 
 SINGLE = Workload(name="single-request", kind="single", requests=12, prompt_tokens=64, output_tokens=32)
 BATCH = Workload(name="batch-8", kind="batch", batch_size=8, requests=32, prompt_tokens=64, output_tokens=32)
 HIDDEN = 256
-NO_METER = "no NVIDIA driver answers, and RAPL may not be read: ask an administrator for read access to energy_uj"
+NO_METER = "no NVIDIA driver answers, and RAPL may not be read"
+REMEDY = "ask an administrator for read access to energy_uj"
 EPOCH_NS = 7_000_000_000_000_003  # an uptime of 81 days: floats of nanoseconds would lose digits
 
 
@@ -40,6 +41,7 @@ class Example:
     workloads: tuple[Workload, ...] = (SINGLE, BATCH)
     blocks: int = 5
     noise: float = 0.0
+    seed: int = 11
     energy: Literal["nvml", "modelled", "none"] = "nvml"
     quality: bool = True
     status: Literal["complete", "interrupted", "failed"] = "complete"
@@ -59,6 +61,10 @@ class Example:
         if workload.kind == "single":
             return Truth(ttft_ms=20.0, tpot_ms=10.0, watts=180.0 - 20.0 * cut)
         return Truth(ttft_ms=60.0 / (1 + 0.5 * cut), tpot_ms=16.0 / (1 + 0.5 * cut), watts=260.0)
+
+    def offered(self, width: int, workload: Workload) -> Workload:
+        """What is really written: as asked."""
+        return workload
 
     def perplexity(self, width: int) -> float:
         return 8.0 * float(np.exp(3.0 * (1 - width / self.widths[0])))
@@ -96,7 +102,7 @@ def write_run(path: Path, example: Example) -> Path:
 
 
 def _write_cells(path: Path, example: Example) -> None:
-    rng = np.random.default_rng(11)
+    rng = np.random.default_rng(example.seed)
     order, clock = 0, EPOCH_NS
     for block in range(example.blocks):
         shared = 1 + example.noise * float(rng.normal())  # what the whole block shares, such as a warm machine
@@ -109,7 +115,8 @@ def _write_cells(path: Path, example: Example) -> None:
                     write_failure(path, cell, "server ended with status 1: out of memory")
                 elif place not in example.missing:
                     own = shared * (1 + example.noise * float(rng.normal()))
-                    records = offer(workload, example.truth(width, workload), own, clock, rng, example.noise)
+                    offered = example.offered(width, workload)
+                    records = offer(offered, example.truth(width, workload), own, clock, rng, example.noise)
                     write_trial(path, cell, measure(example, width, workload, records), records)
                     clock = max(r.end_ns or 0 for r in records) + 10**9
 
@@ -241,7 +248,7 @@ def measure(example: Example, width: int, workload: Workload, records: list[Requ
 def window_energy(kind: str, watts: float, start_ns: int, end_ns: int) -> WindowEnergy:
     """Joules over a window: measured by a GPU's counter, modelled, or not there with a reason."""
     seconds = (end_ns - start_ns) / 1e9
-    missing = [MissingMeter(source="nvml-counter", reason=NO_METER)]
+    missing = [MissingMeter(source="nvml-counter", reason=NO_METER, remedy=REMEDY)]
     if kind == "none":
         return WindowEnergy(start_ns=start_ns, end_ns=end_ns, reason=NO_METER, missing=missing)
     if kind == "modelled":

@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reports.analysis import Analysis, analyse_folder
+from tests.reports.example_run import Example, write_run
+
+
+@pytest.fixture(scope="session")
+def exact_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete run with measured energy and no noise: every figure is the truth."""
+    return write_run(tmp_path_factory.mktemp("exact") / "run", Example())
+
+
+@pytest.fixture(scope="session")
+def exact(exact_run: Path) -> Analysis:
+    return analyse_folder(exact_run)

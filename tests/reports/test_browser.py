@@ -1,0 +1,115 @@
+"""The page in a real Chromium: drawn without errors or requests, in both themes, at the widths of a desk and a phone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.build import build_report
+from tests.reports.example_run import BATCH, SINGLE, Example, write_run
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+SMALL = (SINGLE.model_copy(update={"requests": 3}), BATCH.model_copy(update={"requests": 8}))
+PLOTS = 2 * 5 + 2 + 2 + 1 + 2
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no chromium on this machine")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    example = Example(
+        noise=0.01, workloads=SMALL, labels={512: "<script>alert(1)"}, model="<img src=x onerror=alert(1)>"
+    )
+    return build_report([write_run(tmp_path_factory.mktemp("browser") / "run", example)])
+
+
+class Visit:
+    """A page opened in the browser, with everything that went wrong or went out."""
+
+    def __init__(self, browser: Any, report: Path, *, theme: str, width: int) -> None:
+        self.page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+        self.problems: list[str] = []
+        self.page.on("console", lambda message: self.problems.append(message.text))
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.problems.append(dialog.message))
+        self.page.on("request", lambda request: self._went_out(request.url))
+        self.page.goto(report.as_uri())
+        self.wait(f"document.querySelectorAll('.canvas .main-svg').length >= {PLOTS}")
+
+    def _went_out(self, url: str) -> None:
+        if not url.startswith(("file:", "data:", "blob:")):
+            self.problems.append(url)
+
+    def ask(self, script: str) -> Any:
+        return self.page.evaluate(script)
+
+    def wait(self, condition: str) -> None:
+        """Until it is true; playwright's own waiting needs eval, which the page's policy forbids."""
+        for _ in range(100):
+            if self.ask(condition):
+                return
+            self.page.wait_for_timeout(100)
+        raise AssertionError(f"it did not come true in ten seconds: {condition}")
+
+    def close(self) -> None:
+        self.page.close()
+
+
+@pytest.fixture(scope="module", params=[("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)], ids=str)
+def visit(request: pytest.FixtureRequest, browser: Any, report: Path) -> Iterator[Visit]:
+    theme, width = request.param
+    visit = Visit(browser, report, theme=theme, width=width)
+    yield visit
+    visit.close()
+
+
+def test_every_plot_is_drawn_without_a_complaint_and_nothing_is_fetched(visit):
+    assert visit.ask("document.querySelectorAll('.canvas').length") == PLOTS
+    assert visit.ask("[...document.querySelectorAll('.canvas')].every(c => c.querySelector('.main-svg'))")
+    assert visit.problems == []
+
+
+def test_every_plot_has_marks_in_it(visit):
+    empty = "[...document.querySelectorAll('.canvas')].filter(c => !c.querySelector('.point, .box, .js-line')).length"
+    assert visit.ask(empty) == 0
+
+
+def test_the_page_is_never_wider_than_the_screen(visit):
+    assert visit.ask("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_plots_take_the_colours_of_the_theme(browser, report):
+    colour = "getComputedStyle(document.querySelector('.xtitle')).fill"
+    light, dark = (Visit(browser, report, theme=theme, width=1280) for theme in ("light", "dark"))
+    assert light.ask(colour) == "rgb(28, 28, 26)"
+    assert dark.ask(colour) == "rgb(233, 231, 226)"
+    light.page.emulate_media(color_scheme="dark")
+    light.wait(f"{colour} === 'rgb(233, 231, 226)'")
+    light.close()
+    dark.close()
+
+
+def test_a_dark_page_prints_light(browser, report):
+    visit = Visit(browser, report, theme="dark", width=1280)
+    visit.ask("dispatchEvent(new Event('beforeprint'))")
+    assert visit.ask("getComputedStyle(document.querySelector('.xtitle')).fill") == "rgb(28, 28, 26)"
+    assert visit.ask("Math.max(...[...document.querySelectorAll('.canvas .main-svg')].map(s => s.clientWidth))") == 330
+    visit.ask("dispatchEvent(new Event('afterprint'))")
+    assert visit.ask("getComputedStyle(document.querySelector('.xtitle')).fill") == "rgb(233, 231, 226)"
+    assert visit.problems == []
+    visit.close()

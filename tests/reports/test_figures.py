@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadgen.records import Workload
+from reports.analysis import Analysis, analyse_folder
+from reports.figures import Plot, latency_plot, order_plot, quality_plot, ratio_plot, speedup_plot
+from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, TPOT
+from tests.reports.example_run import BATCH, HIDDEN, NO_METER, SINGLE, Example, write_run
+
+SMALL = (SINGLE.model_copy(update={"requests": 3}), BATCH.model_copy(update={"requests": 8}))
+
+
+def analysed(path: Path, example: Example) -> Analysis:
+    return analyse_folder(write_run(path / "run", example))
+
+
+def all_plots(analysis: Analysis) -> list[Plot]:
+    return [
+        plot
+        for workload in analysis.info.workloads
+        for plot in (
+            ratio_plot(analysis, workload, OUTPUT_TOKENS_PER_S),
+            ratio_plot(analysis, workload, JOULES),
+            latency_plot(analysis, workload, "TTFT"),
+            latency_plot(analysis, workload, "TPOT"),
+            quality_plot(analysis, workload),
+            order_plot(analysis, workload),
+        )
+    ] + [speedup_plot(analysis)]
+
+
+def test_plotly_knows_every_property_we_set(exact):
+    """plotly.js ignores a misspelt property in silence; plotly.py refuses it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # importing graph_objects is not ours
+        from plotly import graph_objects
+    for plot in all_plots(exact):
+        coloured = re.sub(r"var\(--sans\)", "serif", json.dumps(plot.figure))
+        figure = json.loads(re.sub(r"var\(--[\w-]+\)", "#123456", coloured))
+        assert len(graph_objects.Figure(figure).data) == len(figure["data"])
+
+
+def test_every_plot_says_in_words_what_it_shows(exact):
+    for plot in all_plots(exact):
+        assert plot.figure is not None
+        assert len(plot.alt) > 40
+        assert not re.search(r"[<>]", plot.alt)
+
+
+def test_points_and_bars_are_the_ratios_and_their_intervals(tmp_path):
+    analysis = analysed(tmp_path, Example(noise=0.01, workloads=SMALL, widths=(1024, 512)))
+    comparison = analysis.cell("width-512", "batch-8").values[OUTPUT_TOKENS_PER_S].comparison
+    [blocks, point, baseline] = ratio_plot(analysis, "batch-8", OUTPUT_TOKENS_PER_S).figure["data"]
+    assert point["x"] == [512 / HIDDEN]
+    assert point["y"] == [comparison.ratio]
+    assert point["y"][0] + point["error_y"]["array"][0] == pytest.approx(comparison.high)
+    assert point["y"][0] - point["error_y"]["arrayminus"][0] == pytest.approx(comparison.low)
+    assert blocks["y"] == list(comparison.ratios.values())
+    assert (baseline["x"], baseline["y"]) == ([1024 / HIDDEN], [1.0])
+
+
+def test_an_interval_of_two_blocks_does_not_flatten_the_plot(tmp_path):
+    analysis = analysed(tmp_path, Example(noise=0.3, blocks=2, workloads=SMALL[1:], widths=(1024, 512)))
+    comparison = analysis.cell("width-512", "batch-8").values[TPOT].comparison
+    plot = ratio_plot(analysis, "batch-8", TPOT)
+    assert comparison.high > 5
+    assert plot.figure["layout"]["yaxis"]["range"][1] < 2 * max(1.1, *comparison.ratios.values())
+    assert plot.lede.endswith("Intervals go on beyond the axis.")
+
+
+def test_shape_and_colour_both_tell_the_verdict(exact):
+    [_, faster, _] = ratio_plot(exact, "batch-8", OUTPUT_TOKENS_PER_S).figure["data"]
+    [_, same, _] = ratio_plot(exact, "single-request", TPOT).figure["data"]
+    assert faster["marker"]["symbol"] != same["marker"]["symbol"]
+    assert faster["marker"]["color"] != same["marker"]["color"]
+
+
+def test_a_missing_quantity_is_a_reason_instead_of_a_plot(tmp_path):
+    analysis = analysed(tmp_path, Example(energy="modelled", workloads=SMALL, blocks=2))
+    plot = ratio_plot(analysis, "batch-8", JOULES)
+    assert (plot.figure, plot.absent) == (None, NO_METER)
+    assert ratio_plot(analysis, "batch-8", MODELLED_JOULES).figure is not None
+
+
+def test_without_a_baseline_there_is_no_ratio_to_plot(tmp_path):
+    missing = frozenset((b, 1024, w.name) for b in range(2) for w in SMALL)
+    analysis = analysed(tmp_path, Example(workloads=SMALL, blocks=2, missing=missing))
+    assert ratio_plot(analysis, "batch-8", TPOT).absent == "no block has both this configuration and the baseline"
+    assert speedup_plot(analysis).absent == "no closed-loop workload has a comparison with the baseline"
+    assert order_plot(analysis, "batch-8").figure is not None
+
+
+def test_boxes_are_the_percentiles_of_all_requests(exact):
+    cell = exact.cell("width-512", "batch-8")
+    [box, tail] = latency_plot(exact, "batch-8", "TTFT").figure["data"]
+    assert box["y"][-1] == "width 512"
+    assert (box["q1"][-1], box["median"][-1], tail["x"][-1]) == (cell.ttft_ms[25], cell.ttft_ms[50], cell.ttft_ms[99])
+
+
+def test_the_promise_is_the_ratio_of_bytes_and_of_parameters(exact):
+    infos = {c.info.width: c.info for c in exact.configurations}
+    [by_bytes, by_flops, *realised] = speedup_plot(exact).figure["data"]
+    assert by_bytes["x"] == [2.0, 2.5, 3.0, 3.5, 4.0]
+    assert by_bytes["y"][0] == infos[1024].checkpoint_bytes / infos[512].checkpoint_bytes
+    assert by_flops["y"][0] == infos[1024].parameters / infos[512].parameters
+    assert [trace["name"] for trace in realised] == ["single-request", "batch-8"]
+
+
+def test_an_open_loop_realises_no_speed_up(tmp_path):
+    steady = Workload(name="steady", kind="poisson", rate=4, requests=4, output_tokens=8)
+    analysis = analysed(tmp_path, Example(widths=(1024, 512), workloads=(steady,), blocks=2))
+    assert speedup_plot(analysis).absent == "no closed-loop workload has a comparison with the baseline"
+
+
+def test_quality_stands_against_joules_where_they_were_measured_and_time_where_not(tmp_path, exact):
+    modelled = analysed(tmp_path, Example(energy="modelled", workloads=SMALL, blocks=2))
+    assert quality_plot(exact, "batch-8").title == "batch-8: perplexity against J/output token"
+    assert quality_plot(modelled, "batch-8").title == "batch-8: perplexity against TPOT"
+
+
+def test_only_configurations_that_none_beats_are_filled(exact):
+    """Single requests cost nearly the same at every width, so each of them is beaten by none but on joules."""
+    marks = quality_plot(exact, "batch-8").figure["data"][1]
+    assert marks["marker"]["symbol"] == ["circle"] * 5
+    assert quality_plot(exact, "batch-8").alt.endswith("width 1024, width 896, width 768, width 640 and width 512.")
+
+
+def test_without_quality_there_is_nothing_to_set_against_cost(tmp_path):
+    analysis = analysed(tmp_path, Example(workloads=SMALL, blocks=1, quality=False))
+    assert quality_plot(analysis, "batch-8").absent == "no configuration has both a perplexity and this cost"
+
+
+def test_trials_stand_in_the_order_of_the_run_with_lines_between_blocks(exact):
+    figure = order_plot(exact, "batch-8").figure
+    assert figure["data"][0]["x"] == sorted(figure["data"][0]["x"])
+    uprights = [shape for shape in figure["layout"]["shapes"] if shape.get("yref") == "paper"]
+    assert [line["x0"] for line in uprights] == [10.5, 20.5, 30.5, 40.5]
+
+
+def test_markup_in_a_label_is_escaped_for_plotly(tmp_path):
+    example = Example(workloads=SMALL, widths=(1024, 512), blocks=2, labels={512: "<a href='javascript:x'>"})
+    for plot in all_plots(analysed(tmp_path, example)):
+        assert "<a" not in json.dumps(_without_breaks(plot.figure))
+
+
+def _without_breaks(figure: Any) -> Any:
+    return json.loads(json.dumps(figure).replace("<br>", "").replace("<extra></extra>", ""))

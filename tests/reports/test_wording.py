@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+
+from reports.statistics import Comparison
+from reports.wording import TIMES, TO, figure, listed, parameters, sentence, times, with_interval
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (1234.5, "1,234"),
+        (83.14, "83.1"),
+        (0.01234, "0.0123"),
+        (9.0, "9.00"),
+        (0.0, "0"),
+        (-2.5, "-2.50"),
+        (1e-9, "0.00000000100"),
+    ],
+)
+def test_figures_have_three_significant_digits(value, words):
+    assert figure(value) == words
+
+
+@pytest.mark.parametrize(("ratio", "words"), [(1.3149, "1.31"), (0.5, "0.50"), (12.345, "12.3"), (0.01234, "0.0123")])
+def test_ratios_have_two_decimals_or_three_digits(ratio, words):
+    assert times(ratio) == words + TIMES
+
+
+def test_an_interval_stands_in_brackets():
+    assert with_interval(Comparison(ratio=1.31, low=1.25, high=1.38)) == f"1.31{TIMES} (1.25{TO}1.38)"
+    assert with_interval(Comparison(ratio=1.31)) == f"1.31{TIMES}"
+    assert with_interval(Comparison(reason="none")) is None
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(1_235_814_400, "1.24 B"), (812_000_000, "812 M"), (703_000, "703 k"), (12, "12")]
+)
+def test_parameters_have_a_unit(count, words):
+    assert parameters(count) == words
+
+
+def test_names_are_listed_as_in_speech():
+    assert [listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
+
+
+def test_a_sentence_keeps_the_capitals_it_has():
+    assert sentence("no NVIDIA driver.") == "No NVIDIA driver."
