@@ -9,50 +9,60 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from loadgen.records import ClientHealth, RequestRecord, Workload
+from loadgen.timer import Timer
 
-_PROBE_S = 0.01
+_PROBE_NS = 10_000_000
 
 
 @dataclass
 class ClientWatch:
-    """CPU time and timer lateness of this process between its start and its end."""
+    """CPU time and timer lateness of this process, noted every 10 ms: three columns of equal length."""
 
-    lags_ns: list[int] = field(default_factory=list)
-    cpu_s: float = 0.0
-    wall_s: float = 0.0
+    at_ns: list[int] = field(default_factory=list)
+    cpu_ns: list[int] = field(default_factory=list)  # of the whole process, since it began
+    lag_ns: list[int] = field(default_factory=list)
 
-    def health(self, workload: Workload, records: Sequence[RequestRecord]) -> ClientHealth:
-        """What the trial records. Schedule lag is that of open loops: closed ones have no schedule to keep."""
+    def health(self, workload: Workload, records: Sequence[RequestRecord], start_ns: int, end_ns: int) -> ClientHealth:
+        """What the trial records, for the window. Closed loops have no schedule to lag behind."""
+        at = np.array(self.at_ns)
+        inside = (at >= start_ns) & (at <= end_ns)
         late = [r.sent_ns - r.scheduled_ns for r in records if r.sent_ns is not None]
         open_loop = workload.kind in {"constant", "poisson"}
+        cpu_fraction = None
+        if len(at):
+            begin, end = np.interp([start_ns, end_ns], at, self.cpu_ns)
+            cpu_fraction = float(end - begin) / (end_ns - start_ns)
         return ClientHealth(
-            cpu_fraction=self.cpu_s / self.wall_s if self.wall_s else None,
-            loop_lag_p99_ms=_p99_ms(self.lags_ns),
-            schedule_lag_p99_ms=_p99_ms(late) if open_loop else None,
+            cpu_fraction=cpu_fraction,
+            loop_lag_p99_ms=_p99_ms(np.array(self.lag_ns)[inside]) if len(at) else None,
+            schedule_lag_p99_ms=_p99_ms(np.array(late)) if open_loop else None,
         )
+
+    async def keep_noting(self) -> None:
+        """Never ends."""
+        with Timer() as timer:
+            while True:
+                due = time.monotonic_ns() + _PROBE_NS
+                await timer.until(due)
+                now = time.monotonic_ns()
+                self.at_ns.append(now)
+                self.cpu_ns.append(time.process_time_ns())
+                self.lag_ns.append(now - due)
 
 
 @contextlib.asynccontextmanager
 async def watch_client() -> AsyncIterator[ClientWatch]:
     """Watch the event loop from within while the body runs."""
     watch = ClientWatch()
-    cpu, wall = time.process_time(), time.monotonic()
-    probe = asyncio.create_task(_probe(watch.lags_ns))
+    noting = asyncio.create_task(watch.keep_noting())
     try:
         yield watch
     finally:
-        probe.cancel()
-        watch.cpu_s, watch.wall_s = time.process_time() - cpu, time.monotonic() - wall
+        noting.cancel()
 
 
-async def _probe(lags_ns: list[int]) -> None:
-    while True:
-        due = time.monotonic_ns() + round(_PROBE_S * 1e9)
-        await asyncio.sleep(_PROBE_S)
-        lags_ns.append(time.monotonic_ns() - due)
-
-
-def _p99_ms(values_ns: Sequence[int]) -> float | None:
-    return float(np.percentile(values_ns, 99)) / 1e6 if values_ns else None
+def _p99_ms(values_ns: npt.NDArray[np.int64]) -> float | None:
+    return float(np.percentile(values_ns, 99)) / 1e6 if values_ns.size else None

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http
 import itertools
 import json
+import math
+import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 import uvloop
 from prometheus_client.parser import text_string_to_metric_families
 
 from energy.records import WindowEnergy
+from loadgen.ahead import RequestsAhead
+from loadgen.backlog import Backlog
 from loadgen.client_health import ClientWatch, watch_client
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.metering import EnergySource
 from loadgen.prompts import Prompts
 from loadgen.records import RequestRecord, Trial, Workload
-from loadgen.sse import error_of, read_answer
+from loadgen.sse import error_of
+from loadgen.timer import Timer
 from loadgen.window import cut_window
 from loadgen.wire import Exchange, WireClient
 from loadgen.workloads import arrivals, in_flight
 
+_AFTER_FAILURE_S = 0.1  # a user whose request has failed waits so long: a dead server is not asked a million times
+_SPARE = 16  # connections an open loop has at hand from the start
 _GENERATED, _PREFIX_HITS = "vllm:generation_tokens", "vllm:prefix_cache_hits"
 
 
@@ -47,16 +56,19 @@ def run_trial(
     idle: WindowEnergy | None = None,
     on_finished: Callable[[RequestRecord], None] | None = None,
 ) -> TrialResult:
-    """Measure one trial; blocks until it is over. `on_finished` sees every measured request as it ends.
+    """Measure one trial; blocks until it is over.
 
-    Failed requests are records with an error. Raises LoadError if not one request got as far as the server.
+    `on_finished` sees every measured request as it ends; its tokens are only counted after the trial. Failed requests are
+    records with an error. Raises LoadError if the whole warm-up failed, or if not one request got as far as the server.
     KeyboardInterrupt closes the connections and goes on.
     """
+    _allow_many_connections()
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     driver = _Driver(endpoint, workload, prompts, seed, on_finished or (lambda _: None))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         watch = runner.run(driver.run())
-    records = driver.records
+    driver.backlog.read_all()
+    records = sorted(driver.records, key=lambda record: record.index)
     if not any(r.sent_ns is not None for r in records):
         raise LoadError(
             f"{endpoint.url}: no request could be sent: {records[0].error if records else 'there were none'}"
@@ -75,7 +87,7 @@ def run_trial(
         first_sent_ns=min(r.sent_ns for r in records if r.sent_ns is not None),
         last_end_ns=max(r.end_ns for r in records if r.end_ns is not None),
         started_at=started_at,
-        client=watch.health(workload, records),
+        client=watch.health(workload, records, start, end),
         energy=joules,
         server_prefix_hit_tokens=_change(before, after, _PREFIX_HITS),
         server_generated_tokens=_change(before, after, _GENERATED),
@@ -91,59 +103,70 @@ class _Driver:
     seed: int
     on_finished: Callable[[RequestRecord], None]
     records: list[RequestRecord] = field(default_factory=list)
+    backlog: Backlog = field(default_factory=Backlog)
     counters_before: dict[str, float] = field(default_factory=dict)  # the server's, when the warm-up was over
 
     async def run(self) -> ClientWatch:
         async with WireClient(self.endpoint) as client:
             await self._warm_up(client)
+            requests = RequestsAhead(lambda index: self._request(client, index), self.workload.requests)
+            requests.fill()
             self.counters_before = _server_counters(self.endpoint)
-            async with watch_client() as watch:
+            async with watch_client() as watch, _aside(requests.keep_full(), self.backlog.keep_small()):
                 if in_flight(self.workload) is None:
-                    await self._open_loop(client)
+                    await self._open_loop(client, requests)
                 elif self.workload.kind == "batch":
-                    await self._batches(client)
+                    await self._batches(client, requests)
                 else:
-                    await self._closed_loop(client)
-        self.records.sort(key=lambda record: record.index)
+                    await self._closed_loop(client, requests)
         return watch
 
     async def _warm_up(self, client: WireClient) -> None:
-        """The same shapes as will be measured, so many at a time as will be in flight; nothing of it is kept."""
-        count = self.workload.warmup_requests
+        """The same shapes as will be measured, in whole groups of as many as will be in flight; nothing of it is kept."""
         together = in_flight(self.workload) or 1
-        await client.open(min(together, 64))
-        for first in range(0, count, together):
-            numbers = range(first, min(first + together, count))
-            await asyncio.gather(*(client.send(self._request(client, -1 - n)) for n in numbers))
+        await client.open(in_flight(self.workload) or _SPARE)
+        groups = math.ceil(self.workload.warmup_requests / together)
+        errors: list[str | None] = []
+        for first in range(0, groups * together, together):
+            sent = [client.send(self._request(client, -1 - n)) for n in range(first, first + together)]
+            errors += [_wire_error(exchange) for exchange in await asyncio.gather(*sent)]
+        if errors and all(errors):
+            raise LoadError(f"{self.endpoint.url}: every warm-up request failed, the first with: {errors[0]}")
 
-    async def _closed_loop(self, client: WireClient) -> None:
+    async def _closed_loop(self, client: WireClient, requests: RequestsAhead) -> None:
         """So many users, each sending its next request when its last has ended."""
         numbers = self._numbers()
 
         async def user() -> None:
             for index in numbers:
-                await self._one(client, index, index, time.monotonic_ns())
+                record = await self._one(client, requests.take(), index, index, time.monotonic_ns())
+                if record.error is not None:
+                    await asyncio.sleep(_AFTER_FAILURE_S)
 
         await asyncio.gather(*(user() for _ in range(in_flight(self.workload) or 1)))
 
-    async def _batches(self, client: WireClient) -> None:
+    async def _batches(self, client: WireClient, requests: RequestsAhead) -> None:
         """Groups sent at once, the next when all of the last have ended."""
         numbers = self._numbers()
         for group in itertools.count():
-            members = list(itertools.islice(numbers, self.workload.batch_size))
+            members = [(index, requests.take()) for index in itertools.islice(numbers, self.workload.batch_size)]
             if not members:
                 return
             now = time.monotonic_ns()
-            await asyncio.gather(*(self._one(client, index, group, now) for index in members))
+            done = await asyncio.gather(*(self._one(client, taken, index, group, now) for index, taken in members))
+            if all(record.error is not None for record in done):
+                await asyncio.sleep(_AFTER_FAILURE_S)
 
-    async def _open_loop(self, client: WireClient) -> None:
+    async def _open_loop(self, client: WireClient, requests: RequestsAhead) -> None:
         """Requests leave on schedule, whatever has come back."""
         began = time.monotonic_ns()
-        async with asyncio.TaskGroup() as tasks:
-            for index, at_s in enumerate(arrivals(self.workload, self.seed)):
-                scheduled = began + round(at_s * 1e9)
-                await asyncio.sleep(max(0.0, (scheduled - time.monotonic_ns()) / 1e9))
-                tasks.create_task(self._one(client, index, index, scheduled))
+        with Timer() as timer:
+            async with asyncio.TaskGroup() as tasks:
+                for index, at_s in enumerate(arrivals(self.workload, self.seed)):
+                    scheduled = began + round(at_s * 1e9)
+                    request = requests.take()
+                    await timer.until(scheduled)
+                    tasks.create_task(self._one(client, request, index, index, scheduled))
 
     def _numbers(self) -> Iterator[int]:
         """Indices of the requests to come: so many, or until the time is up."""
@@ -152,11 +175,26 @@ class _Driver:
         deadline = time.monotonic() + (self.workload.duration_s or 0)
         return itertools.takewhile(lambda _: time.monotonic() < deadline, itertools.count())
 
-    async def _one(self, client: WireClient, index: int, group: int, scheduled_ns: int) -> None:
-        exchange = await client.send(self._request(client, index))
-        record = _record(exchange, f"{self.seed}-{index}", index, group, scheduled_ns)
+    async def _one(
+        self, client: WireClient, request: bytes, index: int, group: int, scheduled_ns: int
+    ) -> RequestRecord:
+        exchange = await client.send(request)
+        record = RequestRecord(
+            request_id=f"{self.seed}-{index}",
+            index=index,
+            group=group,
+            scheduled_ns=scheduled_ns,
+            sent_ns=exchange.sent_ns,
+            headers_ns=exchange.headers_ns,
+            end_ns=exchange.end_ns,
+            status=exchange.status,
+            error=_wire_error(exchange),
+        )
+        if exchange.status == http.HTTPStatus.OK:
+            self.backlog.add(record, exchange)
         self.records.append(record)
         self.on_finished(record)
+        return record
 
     def _request(self, client: WireClient, index: int) -> bytes:
         """Greedy, streamed, with usage; of fixed length unless the workload stops naturally."""
@@ -173,32 +211,30 @@ class _Driver:
         return client.request("/v1/completions", json.dumps(body).encode())
 
 
-def _record(exchange: Exchange, request_id: str, index: int, group: int, scheduled_ns: int) -> RequestRecord:
-    """What came of one request."""
-    record = RequestRecord(
-        request_id=request_id,
-        index=index,
-        group=group,
-        scheduled_ns=scheduled_ns,
-        sent_ns=exchange.sent_ns,
-        headers_ns=exchange.headers_ns,
-        end_ns=exchange.end_ns,
-        status=exchange.status,
-        error=exchange.error,
-    )
-    if exchange.status is not None and exchange.status != httpx.codes.OK:
-        record.error = exchange.error or error_of(exchange.status, exchange.body)
-        return record
-    answer = read_answer(exchange.reads)
-    record.arrival_ns, record.arrival_tokens = answer.arrival_ns, answer.arrival_tokens
-    record.first_token_ns = answer.arrival_ns[0] if answer.arrival_ns else None
-    record.last_token_ns = answer.arrival_ns[-1] if answer.arrival_ns else None
-    record.prompt_tokens, record.output_tokens = answer.prompt_tokens, answer.output_tokens
-    record.counted_by, record.finish_reason = answer.counted_by, answer.finish_reason
-    record.error = exchange.error or answer.error
-    if record.error is None and not answer.complete:
-        record.error = "the stream ended without [DONE]"
-    return record
+def _wire_error(exchange: Exchange) -> str | None:
+    """What went wrong, as far as it can be told without reading the stream."""
+    if exchange.error is not None or exchange.status in {None, http.HTTPStatus.OK}:
+        return exchange.error
+    return error_of(exchange.status or 0, exchange.body)
+
+
+@contextlib.asynccontextmanager
+async def _aside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run work on the side while the body runs, and end it with that."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _allow_many_connections() -> None:
+    """Many systems allow a process 1,024 open files unless it asks for the rest of what it may have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _server_counters(endpoint: Endpoint) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,7 +31,11 @@ class Endpoint:
     def client(self) -> httpx.Client:
         """For everything that is not the measured stream. Proxies from the environment are not used."""
         headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False, verify=self.tls() or True)
+
+    def tls(self) -> ssl.SSLContext | None:
+        """For https: certificates are checked against the system's store, or SSL_CERT_FILE where that is set."""
+        return ssl.create_default_context() if urlsplit(self.url).scheme == "https" else None
 
 
 @dataclass(frozen=True)
@@ -48,11 +53,13 @@ def check_endpoint(endpoint: Endpoint) -> ServedModel:
     parts = urlsplit(endpoint.url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/"):
         raise LoadError(f"URL {endpoint.url}: must be like http://127.0.0.1:8000, without a path")
+    if endpoint.api_key is not None and not (endpoint.api_key.isascii() and endpoint.api_key.isprintable()):
+        raise LoadError("--api-key-file: the key must be one line of ASCII, to travel in a header")
     try:
         with endpoint.client() as client:
             answer = client.get("/v1/models")
             answer.raise_for_status()
-            cards = answer.json()["data"]
+            cards = {str(card["id"]): card for card in answer.json()["data"]}
     except httpx.HTTPStatusError as error:
         if error.response.status_code == httpx.codes.UNAUTHORIZED:
             raise LoadError(f"{endpoint.url} wants an API key: --api-key-file") from None
@@ -61,15 +68,13 @@ def check_endpoint(endpoint: Endpoint) -> ServedModel:
         raise LoadError(f"{endpoint.url} does not answer: {error or type(error).__name__}") from None
     except (ValueError, KeyError, TypeError):
         raise LoadError(f"{endpoint.url}/v1/models is not an OpenAI list of models") from None
-    return _pick(endpoint, cards)
+    card = cards.get(endpoint.model)
+    if card is None:
+        raise LoadError(f"--model {endpoint.model}: {endpoint.url} serves {', '.join(cards) or 'nothing'}")
+    return _served(card)
 
 
-def _pick(endpoint: Endpoint, cards: list[dict[str, Any]]) -> ServedModel:
-    for card in cards:
-        if card.get("id") == endpoint.model:
-            engine = card.get("engine") or {}
-            return ServedModel(
-                card.get("max_model_len"), engine.get("name"), engine.get("version"), engine.get("dtype")
-            )
-    served = ", ".join(str(card.get("id")) for card in cards) or "nothing"
-    raise LoadError(f"--model {endpoint.model}: {endpoint.url} serves {served}")
+def _served(card: dict[str, Any]) -> ServedModel:
+    engine = card.get("engine")
+    engine = engine if isinstance(engine, dict) else {}
+    return ServedModel(card.get("max_model_len"), engine.get("name"), engine.get("version"), engine.get("dtype"))

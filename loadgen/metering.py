@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import dataclass
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import httpx
 from pydantic import ValidationError
@@ -68,7 +70,8 @@ class ServerEnergy:
         except (httpx.HTTPError, ValidationError) as error:
             return WindowEnergy(start_ns=start_ns, end_ns=end_ns, reason=f"the server's meters did not answer: {error}")
         found = window_energy(trace, start, end, idle=idle)
-        return found.model_copy(update={"start_ns": start_ns, "end_ns": end_ns})
+        conditions = [c.model_copy(update={"at_ns": c.at_ns - self.offset_ns}) for c in found.conditions]
+        return found.model_copy(update={"start_ns": start_ns, "end_ns": end_ns, "conditions": conditions})
 
 
 def pick_energy(choice: str, endpoint: Endpoint) -> EnergySource:
@@ -86,7 +89,10 @@ def pick_energy(choice: str, endpoint: Endpoint) -> EnergySource:
     if choice != "auto":
         if not choice.startswith(("http://", "https://")):
             raise LoadError(f"--energy {choice}: must be auto, none, local or a URL")
-        remote = _of_server(Endpoint(url=choice.rstrip("/"), model=endpoint.model, api_key=endpoint.api_key))
+        url = choice.rstrip("/")
+        # A key is for the server it was given for, and for no other.
+        key = endpoint.api_key if urlsplit(url)[:2] == urlsplit(endpoint.url)[:2] else None
+        remote = _of_server(Endpoint(url=url, model=endpoint.model, api_key=key))
         if remote is None:
             raise LoadError(f"--energy {choice}: there is no /energy there")
         return remote
@@ -103,18 +109,23 @@ def measure_idle(source: EnergySource, seconds: float) -> WindowEnergy:
     return source.over(start, time.monotonic_ns())
 
 
+@functools.cache
 def _local() -> LocalEnergy:
+    """One sampler for this process, whoever asks: its meters are the machine's."""
     return LocalEnergy(start_sampler(modelled_watts_per_core=None, process_ids=list))
 
 
 def _of_server(endpoint: Endpoint) -> ServerEnergy | None:
-    """None if the server offers no counters of our kind. On one machine the clocks are one; else the offset is that of the
-    quickest of several round trips, whose middle is when the server looked at its clock.
+    """None if the server offers no counters of our kind.
+
+    The clock offset is that of the quickest of several round trips, whose middle is when the server looked at its clock. On
+    one machine the clocks are one, which shows: the moment falls within the round trip. The address would not tell, since
+    127.0.0.1 may be one end of a tunnel.
     """
     best: tuple[int, int] | None = None
     try:
         with endpoint.client() as client:
-            for _ in range(1 if endpoint.is_local else _ROUND_TRIPS):
+            for _ in range(_ROUND_TRIPS):
                 before = time.monotonic_ns()
                 answer = client.get("/energy")
                 after = time.monotonic_ns()
@@ -123,4 +134,6 @@ def _of_server(endpoint: Endpoint) -> ServerEnergy | None:
                 best = min(best or (after - before, offset), (after - before, offset))
     except (httpx.HTTPError, ValidationError):
         return None
-    return ServerEnergy(endpoint, 0 if endpoint.is_local or best is None else best[1])
+    if best is None or abs(best[1]) <= best[0] / 2:
+        return ServerEnergy(endpoint, 0)
+    return ServerEnergy(endpoint, best[1])

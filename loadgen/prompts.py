@@ -70,7 +70,10 @@ def ordinary_tokens(tokenizer: Path) -> list[int]:
     special = set(loaded.get_added_tokens_decoder())
     ids = [i for i in range(loaded.get_vocab_size()) if i not in special]
     texts = loaded.decode_batch([[i] for i in ids])
-    return [i for i, text in zip(ids, texts, strict=True) if text.strip().isascii() and text.strip().isalpha()]
+    pool = [i for i, text in zip(ids, texts, strict=True) if text.strip().isascii() and text.strip().isalpha()]
+    if not pool:
+        raise LoadError(f"--tokenizer {tokenizer}: has no tokens of plain text; give --prompts FILE")
+    return pool
 
 
 def served_tokens(endpoint: Endpoint) -> list[int]:

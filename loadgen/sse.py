@@ -23,6 +23,15 @@ class Answer:
     error: str | None = None
     complete: bool = False  # the stream said [DONE]
 
+    @property
+    def incomplete(self) -> str | None:
+        """What a whole answer has and this one lacks."""
+        if not self.complete:
+            return "the stream ended without [DONE]"
+        if self.finish_reason == "abort":
+            return "the server ended the answer before it was finished"
+        return None if self.arrival_ns else "the answer had no tokens"
+
 
 def events(reads: Sequence[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
     """(time, data) of each event: the time of the read that completed it, however the bytes were split.
@@ -47,43 +56,59 @@ def events(reads: Sequence[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
 
 
 def read_answer(reads: Sequence[tuple[int, bytes]]) -> Answer:
-    """Read a stream of OpenAI completion or chat chunks.
+    """Read a whole stream at once."""
+    answer = Answer()
+    for _ in reading(reads, answer):
+        pass
+    return answer
+
+
+def reading(reads: Sequence[tuple[int, bytes]], answer: Answer) -> Iterator[None]:
+    """Read a stream of OpenAI completion or chat chunks into `answer`; yields after each event, so that it can be paused.
 
     Tokens are counted by the usage each chunk carries (`continuous_usage_stats`) where the server offers it: then a chunk
     of several tokens counts as several and a chunk with an incomplete character as one. Otherwise every chunk with content
-    counts one, and if the final usage disagrees its total is spread evenly over the chunks.
+    counts one, and if the final usage disagrees its total is spread evenly over the chunks. An event that is no chunk ends
+    the reading with an error; what was read before it stands.
     """
-    answer = Answer()
-    chunks = 0
     continuous = False
     for at_ns, data in events(reads):
         if data == b"[DONE]":
             answer.complete = True
             break
         try:
-            event = json.loads(data)
-        except ValueError:
-            answer.error = f"an event is not JSON: {data[:80]!r}"
+            chunk = json.loads(data)
+            if chunk.get("error") is not None:
+                answer.error = _message(chunk["error"])
+                break
+            continuous = _take(chunk, at_ns, answer, continuous=continuous)
+        except (ValueError, TypeError, AttributeError, LookupError):
+            answer.error = f"an event is not a completion chunk: {data[:80]!r}"
             break
-        if event.get("error") is not None:
-            answer.error = _message(event["error"])
-            break
-        choices, usage = event.get("choices") or [], event.get("usage") or {}
-        tokens = usage.get("completion_tokens")
-        if choices:
-            answer.finish_reason = choices[0].get("finish_reason") or answer.finish_reason
-            if tokens is not None:
-                continuous = True
-                chunks = tokens
-            elif _has_content(choices[0]):
-                chunks += 1
-            if chunks > (answer.arrival_tokens[-1] if answer.arrival_tokens else 0):
-                answer.arrival_ns.append(at_ns)
-                answer.arrival_tokens.append(chunks)
-        if tokens is not None:
-            answer.output_tokens, answer.prompt_tokens = tokens, usage.get("prompt_tokens")
+        yield
     _settle(answer, continuous=continuous)
-    return answer
+
+
+def _take(chunk: dict[str, Any], at_ns: int, answer: Answer, *, continuous: bool) -> bool:
+    """Add one chunk. Returns whether chunks carry a running count, as the first one with content shows."""
+    choices, usage = chunk.get("choices") or [], chunk.get("usage") or {}
+    tokens = usage.get("completion_tokens")
+    if choices:
+        answer.finish_reason = choices[0].get("finish_reason") or answer.finish_reason
+        before = answer.arrival_tokens[-1] if answer.arrival_tokens else 0
+        continuous = continuous or (not before and bool(tokens))
+        now = before
+        if continuous and tokens is not None:
+            now = tokens
+        elif _has_content(choices[0]):
+            now = before + 1
+        if now > before:
+            answer.arrival_ns.append(at_ns)
+            answer.arrival_tokens.append(now)
+    if tokens:
+        answer.output_tokens = tokens
+    answer.prompt_tokens = usage.get("prompt_tokens", answer.prompt_tokens)
+    return continuous
 
 
 def _settle(answer: Answer, *, continuous: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,6 +42,8 @@ def summarize(trial: Trial, records: Sequence[RequestRecord], flags: Sequence[Fl
         "request_goodput": _goodput(trial, metrics),
         "output_throughput": metrics.output_tokens_per_s,
         "total_token_throughput": (metrics.window_output_tokens + metrics.window_prompt_tokens) / metrics.window_s,
+        "max_output_tokens_per_s": _busiest_second(records),
+        "max_concurrent_requests": _most_in_flight(records),
         **_statistics("ttft", metrics.ttft_ms),
         **_statistics("tpot", metrics.tpot_ms),
         **_itl(metrics),
@@ -54,6 +57,9 @@ def summarize(trial: Trial, records: Sequence[RequestRecord], flags: Sequence[Fl
         "window_rule": trial.window_rule,
         "window_output_tokens": metrics.window_output_tokens,
         "joules_per_output_token": _per(energy.gross_joules, metrics.window_output_tokens),
+        "joules_per_total_token": _per(
+            energy.gross_joules, metrics.window_output_tokens + metrics.window_prompt_tokens
+        ),
         "joules_per_request": _per(energy.gross_joules, metrics.window_requests),
         "modelled_joules_per_output_token": _per(energy.modelled_joules, metrics.window_output_tokens),
         "flags": [flag.model_dump() for flag in flags],
@@ -75,6 +81,24 @@ def _itl(metrics: TrialMetrics) -> dict[str, float | None]:
         "std_itl_ms": metrics.itl_std_ms,
         "p99_itl_ms": metrics.itl_ms.get(99),
     }
+
+
+def _busiest_second(records: Sequence[RequestRecord]) -> float | None:
+    """Output tokens in the fullest second, counted from the first sending, ramps included."""
+    arrivals = [(np.array(r.arrival_ns), np.diff(r.arrival_tokens, prepend=0)) for r in records if r.arrival_ns]
+    if not arrivals:
+        return None
+    at = np.concatenate([ns for ns, _ in arrivals])
+    seconds = (at - min(r.sent_ns for r in records if r.sent_ns is not None)) // 10**9
+    return float(np.bincount(seconds, weights=np.concatenate([tokens for _, tokens in arrivals])).max())
+
+
+def _most_in_flight(records: Sequence[RequestRecord]) -> int | None:
+    """How many requests were under way at once, at most."""
+    spans = [(r.sent_ns, r.end_ns) for r in records if r.sent_ns is not None and r.end_ns is not None]
+    # At one and the same moment an end goes before a start.
+    steps = sorted([(sent, 1) for sent, _ in spans] + [(end, -1) for _, end in spans])
+    return max(itertools.accumulate(step for _, step in steps), default=None)
 
 
 def _goodput(trial: Trial, metrics: TrialMetrics) -> float | None:

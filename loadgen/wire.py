@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
+import http
 import time
 from dataclasses import dataclass, field
 from typing import Self
@@ -44,6 +44,8 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.usable = False
+        self.dropped = False  # closed by the server before a byte of the answer
+        self._framed = False  # the answer says where it ends; else its end is that of the connection
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = None
         self._exchange = Exchange()
@@ -56,6 +58,7 @@ class _Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._exchange = Exchange()
         self._done = asyncio.get_running_loop().create_future()
+        self._read_ns = 0
         self._exchange.sent_ns = time.monotonic_ns()
         self._transport.write(request)
         return self._exchange, self._done
@@ -81,13 +84,27 @@ class _Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self._finish(f"the answer is not HTTP: {error}")
+            self.close()  # also where the answer was whole and more came after it
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.usable = False
+        self.dropped = self._read_ns == 0
         self._read_ns = time.monotonic_ns()
-        self._finish(f"the connection was lost: {exc or 'closed by the server'}")
+        if exc is None and self._exchange.headers_ns is not None and not self._framed:
+            self._finish(None)
+        else:
+            self._finish(f"the connection was lost: {exc or 'closed by the server'}")
 
     # httptools
+
+    def on_message_begin(self) -> None:
+        if self._done is None or self._done.done():
+            raise httptools.HttpParserError("an answer nobody asked for")
+        self._framed = False
+
+    def on_header(self, name: bytes, _: bytes) -> None:
+        if name.lower() in {b"content-length", b"transfer-encoding"}:
+            self._framed = True
 
     def on_headers_complete(self) -> None:
         assert self._parser is not None  # noqa: S101 - it is calling
@@ -99,6 +116,8 @@ class _Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         assert self._parser is not None  # noqa: S101 - it is calling
+        if (self._exchange.status or 0) < http.HTTPStatus.OK:
+            return  # an interim answer, such as 103 Early Hints; the real one follows
         keep = self._parser.should_keep_alive()
         self._finish(None)
         if not keep:
@@ -123,7 +142,7 @@ class WireClient:
     def __init__(self, endpoint: Endpoint) -> None:
         parts = urlsplit(endpoint.url)
         self._host = parts.hostname or ""
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._tls = endpoint.tls()
         self._port = parts.port or (443 if self._tls else 80)
         self._timeout_s = endpoint.timeout_s
         self._idle: list[_Connection] = []
@@ -137,6 +156,7 @@ class WireClient:
     async def __aexit__(self, *_: object) -> None:
         for connection in self._all:
             connection.close()
+        await asyncio.sleep(0)  # aborted transports let go of their sockets in the loop's next round
 
     def request(self, path: str, body: bytes) -> bytes:
         """The bytes of a POST, made before they are needed."""
@@ -149,9 +169,9 @@ class WireClient:
             if not connection.usable:
                 continue
             exchange = await self._exchange(connection, request)
-            if exchange.error is None or exchange.headers_ns is not None:
+            if exchange.error is None or not connection.dropped:
                 return exchange
-            # The server may have closed an idle connection just as we wrote: that request never was. Take another.
+            # The server has closed an idle connection just as we wrote: that request never was. Take another.
         try:
             connection = await self._connect()
         except (OSError, TimeoutError) as error:

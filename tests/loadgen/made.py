@@ -1,0 +1,62 @@
+"""Records and trials with stated times, for tests of what is computed from them."""
+
+from __future__ import annotations
+
+from energy.records import WindowEnergy
+from loadgen.records import ClientHealth, RequestRecord, Trial, Workload
+
+MS = 1_000_000
+
+
+def record(index, sent, first, last, *, end=None, tokens=3, group=None, **other):
+    """A completed request; times in ms. Its tokens are spread evenly from `first` to `last`."""
+    step = (last - first) / (tokens - 1) if tokens > 1 else 0
+    arrivals = [round((first + n * step) * MS) for n in range(tokens)]
+    given = {
+        "request_id": f"0-{index}",
+        "index": index,
+        "group": index if group is None else group,
+        "scheduled_ns": sent * MS,
+        "sent_ns": sent * MS,
+        "headers_ns": first * MS,
+        "first_token_ns": arrivals[0],
+        "last_token_ns": arrivals[-1],
+        "end_ns": (last if end is None else end) * MS,
+        "arrival_ns": arrivals,
+        "arrival_tokens": list(range(1, tokens + 1)),
+        "prompt_tokens": 5,
+        "output_tokens": tokens,
+        "counted_by": "server-continuous-usage",
+        "finish_reason": "length",
+        "status": 200,
+    }
+    return RequestRecord(**{**given, **other})
+
+
+def failed(index, sent, end, error="HTTP 500: no"):
+    return RequestRecord(f"0-{index}", index, index, sent * MS, sent_ns=sent * MS, end_ns=end * MS, error=error)
+
+
+def workload(kind="single", **other):
+    needs = {"batch": {"batch_size": 2}, "concurrency": {"concurrency": 2}, "constant": {"rate": 10.0}}
+    needs["poisson"] = needs["constant"]
+    stop = {} if "duration_s" in other else {"requests": 4}
+    return Workload(**{"name": kind, "kind": kind, **stop, **needs.get(kind, {}), **other})
+
+
+def trial(start, end, *, load=None, **energy):
+    """A trial whose window is start to end, ms."""
+    return Trial(
+        url="http://127.0.0.1:1",
+        model="m",
+        workload=load or workload(),
+        seed=0,
+        window_start_ns=start * MS,
+        window_end_ns=end * MS,
+        window_rule="whole",
+        first_sent_ns=start * MS,
+        last_end_ns=end * MS,
+        started_at="2026-01-01T00:00:00+00:00",
+        client=ClientHealth(cpu_fraction=0.1, loop_lag_p99_ms=0.1, schedule_lag_p99_ms=None),
+        energy=WindowEnergy(start_ns=start * MS, end_ns=end * MS, **energy),
+    )

@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import itertools
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from loadgen.drive import run_trial
+from loadgen.endpoint import Endpoint, LoadError
+from loadgen.metering import NoEnergy
+from loadgen.prompts import FilePrompts, SyntheticPrompts
+from tests.loadgen.made import MS, workload
+from tests.loadgen.scripted import CLOSE, HEAD, ScriptedServer, chunked, sized, stream, token
+
+POOL = range(100, 200)
+METRICS = (
+    b'# TYPE vllm:generation_tokens_total counter\nvllm:generation_tokens_total{engine="0"} %d\n'
+    b'# TYPE vllm:prefix_cache_hits_total counter\nvllm:prefix_cache_hits_total{engine="0"} 7\n'
+)
+
+
+def run(script, load, *, pages=None, prompts=None, **settings):
+    """(result, what the server was asked, in order)."""
+    with ScriptedServer(script, pages=pages or {}) as server:
+        endpoint = Endpoint(server.url, "m", **settings)
+        prompts = prompts or SyntheticPrompts(POOL, load.prompt_tokens, seed=0)
+        result = run_trial(endpoint, load, prompts, seed=0, energy=NoEnergy("not here"))
+        return result, server.asked
+
+
+def quick(*_):
+    return stream(2, first_s=0.01, token_s=0.01)
+
+
+def test_single_requests_go_one_after_another_after_the_warm_up():
+    result, asked = run(quick, workload("single", requests=3, warmup_requests=2, output_tokens=2))
+    assert len(asked) == 5
+    assert [r.index for r in result.records] == [0, 1, 2]
+    assert all(a.end_ns <= b.sent_ns for a, b in itertools.pairwise(result.records))
+    assert all(r.error is None and r.arrival_tokens == [1, 2] for r in result.records)
+    trial = result.trial
+    assert (trial.window_rule, trial.window_start_ns) == ("whole", result.records[0].sent_ns)
+    assert trial.window_end_ns == result.records[-1].end_ns
+
+
+def test_what_is_asked_is_greedy_streamed_of_fixed_length_and_different_each_time():
+    _, asked = run(quick, workload("single", requests=3, warmup_requests=2, prompt_tokens=9, output_tokens=2))
+    bodies = [a.body for a in asked]
+    assert all(len(body["prompt"]) == 9 for body in bodies)
+    assert len({tuple(body.pop("prompt")) for body in bodies}) == 5
+    assert bodies[0] == {
+        "model": "m",
+        "max_tokens": 2,
+        "temperature": 0,
+        "stream": True,
+        "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+        "ignore_eos": True,
+    }
+
+
+def test_a_natural_stop_leaves_the_end_to_the_model_and_texts_go_as_they_are():
+    load = workload("single", requests=2, warmup_requests=0, natural_stop=True)
+    _, asked = run(quick, load, prompts=FilePrompts(["one", "two"]))
+    assert all("ignore_eos" not in a.body for a in asked)
+    assert [a.body["prompt"] for a in asked] == ["one", "two"]
+
+
+def test_a_batch_is_sent_at_once_and_the_next_when_all_have_ended():
+    def script(n, _):
+        return stream(2, first_s=0.02 if n % 3 else 0.1)
+
+    load = workload("batch", batch_size=3, requests=6, warmup_requests=1)
+    result, asked = run(script, load)
+    assert len(asked) == 9  # the warm-up is a whole batch too
+    first, second = result.records[:3], result.records[3:]
+    assert [r.group for r in result.records] == [0, 0, 0, 1, 1, 1]
+    assert max(r.sent_ns for r in first) < min(r.first_token_ns for r in first)
+    assert max(r.end_ns for r in first) <= min(r.sent_ns for r in second)
+    assert len({r.scheduled_ns for r in first}) == 1
+
+
+def test_a_closed_loop_keeps_so_many_in_flight_and_no_more():
+    load = workload("concurrency", concurrency=4, requests=20, warmup_requests=1)
+    result, asked = run(quick, load)
+    assert len(asked) == 24
+    for r in result.records:
+        beside = [o for o in result.records if o.sent_ns <= r.sent_ns < o.end_ns]
+        assert len(beside) <= 4
+    trial = result.trial
+    assert trial.window_rule == "steady"
+    assert trial.first_sent_ns < trial.window_start_ns < trial.window_end_ns < trial.last_end_ns
+
+
+@pytest.mark.parametrize("kind", ["constant", "poisson"])
+def test_an_open_loop_sends_on_schedule_whatever_has_come_back_and_never_early(kind):
+    load = workload(kind, rate=100.0, requests=20, warmup_requests=0)
+    result, _ = run(lambda *_: stream(2, first_s=0.5), load)
+    records = result.records
+    assert max(r.sent_ns for r in records) < min(r.end_ns for r in records)
+    assert all(r.sent_ns >= r.scheduled_ns for r in records)
+    gaps = [b.scheduled_ns - a.scheduled_ns for a, b in itertools.pairwise(records)]
+    if kind == "constant":
+        assert all(gap == pytest.approx(10 * MS, abs=2) for gap in gaps)
+    assert result.trial.client.schedule_lag_p99_ms >= 0
+
+
+@pytest.mark.parametrize("kind", ["single", "concurrency", "constant"])
+def test_a_duration_stops_new_requests_and_lets_the_last_ones_end(kind):
+    load = workload(kind, duration_s=0.4, warmup_requests=0, **({"rate": 50.0} if kind == "constant" else {}))
+    result, _ = run(quick, load)
+    start = min(r.sent_ns for r in result.records)
+    assert len(result.records) > 5
+    assert all(r.scheduled_ns - start < 0.6e9 for r in result.records)
+    assert all(r.error is None for r in result.records)
+
+
+def test_everybody_who_ends_is_told_of():
+    told = []
+    with ScriptedServer(quick) as server:
+        endpoint = Endpoint(server.url, "m")
+        load = workload("concurrency", requests=6, warmup_requests=2)
+        prompts = SyntheticPrompts(POOL, 4, 0)
+        run_trial(endpoint, load, prompts, seed=0, energy=NoEnergy(""), on_finished=lambda r: told.append(r.index))
+    assert sorted(told) == [0, 1, 2, 3, 4, 5]
+
+
+def test_failed_requests_are_records_with_their_reasons():
+    def script(n, _):
+        return [
+            stream(2),
+            [sized(b'{"error": {"message": "too long"}}', "400 Bad Request")],
+            [HEAD + chunked(token(usage=1)), 0.05, CLOSE],
+            [HEAD + chunked(token(usage=1)) + chunked(b'data: {"error": {"message": "died"}}\n\n') + b"0\r\n\r\n"],
+            [HEAD + chunked(token(usage=1)) + chunked(b"data: []\n\n") + b"0\r\n\r\n"],
+            [5.0],
+        ][n]
+
+    result, _ = run(script, workload("single", requests=6, warmup_requests=0), timeout_s=0.5)
+    errors = [r.error for r in result.records]
+    assert errors[0] is None
+    for error, reason in zip(
+        errors[1:], ("HTTP 400: too long", "lost", "died", "not a completion", "0.5 s"), strict=True
+    ):
+        assert reason in error
+    assert [r.arrival_tokens for r in result.records] == [[1, 2], [], [1], [1], [1], []]
+    assert [r.status for r in result.records] == [200, 400, 200, 200, 200, None]
+
+
+def test_a_server_that_refuses_every_warm_up_request_is_told_before_the_load():
+    no = sized(b'{"error": {"message": "max_tokens is too large"}}', "400 Bad Request")
+    with pytest.raises(LoadError, match="warm-up request failed, the first with: HTTP 400: max_tokens is too large"):
+        run(lambda *_: [no], workload("single", requests=100))
+
+
+def test_nobody_there_is_an_error_of_one_line():
+    with ScriptedServer(quick) as server:
+        url = server.url
+    for warmup in (0, 2):
+        load = workload("single", requests=2, warmup_requests=warmup)
+        with pytest.raises(LoadError, match="no connection") as told:
+            run_trial(Endpoint(url, "m"), load, SyntheticPrompts(POOL, 4, 0), seed=0, energy=NoEnergy(""))
+        assert "\n" not in str(told.value)
+
+
+def test_a_server_that_fails_at_once_is_not_asked_without_end():
+    def script(n, _):
+        return quick() if n == 0 else [sized(b"no", "503 Service Unavailable")]
+
+    _, asked = run(script, workload("single", duration_s=0.5, warmup_requests=1))
+    assert len(asked) < 10
+
+
+def test_the_servers_counters_are_those_of_the_measured_requests_only():
+    written = []
+
+    def script(n, _):
+        written.append(n)
+        return stream(5)
+
+    pages = {"/metrics": lambda: METRICS % (1000 + 5 * len(written))}
+    result, _ = run(script, workload("single", requests=4, warmup_requests=3), pages=pages)
+    assert (result.trial.server_generated_tokens, result.trial.server_prefix_hit_tokens) == (20, 0)
+
+
+def test_a_server_without_counters_has_none():
+    result, _ = run(quick, workload("single", requests=1))
+    assert (result.trial.server_generated_tokens, result.trial.server_prefix_hit_tokens) == (None, None)
+
+
+_LOAD = """
+import sys
+from loadgen.drive import run_trial
+from loadgen.endpoint import Endpoint
+from loadgen.metering import NoEnergy
+from loadgen.prompts import SyntheticPrompts
+from loadgen.records import Workload
+load = Workload(name="w", kind=sys.argv[2], requests=1000, concurrency=8, rate=50, batch_size=8, warmup_requests=0)
+try:
+    run_trial(Endpoint(sys.argv[1], "m"), load, SyntheticPrompts(range(9), 4, 0), seed=0, energy=NoEnergy(""))
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("kind", ["concurrency", "batch", "constant"])
+def test_an_interrupt_ends_it_at_once_and_closes_the_connections(kind):
+    def script(*_):
+        return [HEAD, *[step for n in range(1, 200) for step in (chunked(token(usage=n)), 0.05)]]
+
+    with ScriptedServer(script) as server:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", _LOAD, server.url, kind], stderr=subprocess.PIPE, text=True
+        )
+        while len(server.asked) < 8:
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=8)
+    assert (process.returncode, said) == (130, "")

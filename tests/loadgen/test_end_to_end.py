@@ -1,0 +1,72 @@
+"""The load against the real server with its synthetic engine, whose times and joules are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from loadgen.drive import run_trial
+from loadgen.endpoint import Endpoint
+from loadgen.metering import measure_idle, pick_energy
+from loadgen.metrics import measure_records
+from loadgen.prompts import SyntheticPrompts, served_tokens
+from loadgen.store import read_trial, write_trial
+from loadgen.summary import summarize
+from tests.loadgen.made import workload
+from tests.server.conftest import serve_process, url_once_ready, write_checkpoint
+
+OPTIONS = {"prefill_ms": "30", "token_ms": "5", "idle_watts": "50", "active_watts": "10"}
+TOKENS = 20
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory):
+    folder = write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny")
+    process = serve_process(checkpoint=folder, engine_options=OPTIONS)
+    yield Endpoint(url_once_ready(process), "tiny")
+    process.terminate()
+    process.communicate(timeout=30)
+
+
+def measured(endpoint, load, **more):
+    prompts = SyntheticPrompts(served_tokens(endpoint), load.prompt_tokens, seed=1)
+    return run_trial(endpoint, load, prompts, seed=1, energy=pick_energy("auto", endpoint), **more)
+
+
+@pytest.mark.parametrize("kind", ["single", "batch", "concurrency", "constant", "poisson"])
+def test_every_kind_of_load_finds_the_engines_own_figures(endpoint, kind):
+    load = workload(kind, requests=12, output_tokens=TOKENS, prompt_tokens=16)
+    result = measured(endpoint, load)
+    assert [r.error for r in result.records] == [None] * 12
+    assert {(r.output_tokens, r.prompt_tokens, r.counted_by) for r in result.records} == {
+        (TOKENS, 16, "server-continuous-usage")
+    }
+    assert result.trial.server_generated_tokens == 12 * TOKENS
+    metrics = measure_records(result.trial, result.records)
+    # The engine never writes early; how late a busy machine makes it is not for a test to say.
+    assert np.nanmin(metrics.ttft_ms) >= 29
+    assert np.nanmedian(metrics.ttft_ms) < 150
+    assert 4.9 < np.nanmedian(metrics.tpot_ms) < 25
+
+
+def test_joules_are_those_of_the_engines_power_curve(endpoint):
+    idle = measure_idle(pick_energy("auto", endpoint), 0.5)
+    load = workload("concurrency", concurrency=4, requests=40, output_tokens=TOKENS)
+    result = measured(endpoint, load, idle=idle)
+    energy, trial = result.trial.energy, result.trial
+    seconds = (trial.window_end_ns - trial.window_start_ns) / 1e9
+    # Between one request's end and its successor's arrival at the engine a place is empty for a moment.
+    assert 70 < energy.gross_joules / seconds < 90.5
+    assert energy.idle_watts == pytest.approx(50, rel=0.01)
+    assert energy.net_joules == pytest.approx(energy.gross_joules - 50 * seconds, rel=0.01)
+    assert energy.source == "synthetic"
+    summary = summarize(trial, result.records, [])
+    assert summary["joules_per_output_token"] == pytest.approx(
+        energy.gross_joules / summary["window_output_tokens"], rel=1e-9
+    )
+
+
+def test_a_trial_comes_back_from_disk_as_it_was(endpoint, tmp_path):
+    result = measured(endpoint, workload("single", requests=2, output_tokens=3))
+    write_trial(tmp_path / "t", result, [])
+    assert read_trial(tmp_path / "t") == result

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from loadgen.endpoint import Endpoint, LoadError, ServedModel, check_endpoint
+from tests.loadgen.scripted import ScriptedServer
+from tests.server.conftest import running_server, write_checkpoint
+
+
+def serving(models):
+    return ScriptedServer(lambda *_: [], pages={"/v1/models": lambda: models})
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny")
+
+
+def test_our_server_says_what_it_serves_with_what(checkpoint):
+    with running_server(checkpoint) as server:
+        served = check_endpoint(Endpoint(server.url, "tiny"))
+    assert served == ServedModel(4096, "synthetic", "1", "none")
+
+
+def test_a_server_that_says_less_is_taken_as_it_is():
+    with serving(json.dumps({"data": [{"id": "m"}]}).encode()) as server:
+        assert check_endpoint(Endpoint(server.url, "m")) == ServedModel(None, None, None, None)
+
+
+def test_an_unknown_model_is_told_with_those_that_are_served(checkpoint):
+    with running_server(checkpoint) as server, pytest.raises(LoadError, match=r"--model other: .* serves tiny$"):
+        check_endpoint(Endpoint(server.url, "other"))
+
+
+def test_a_missing_or_wrong_key_names_its_flag(checkpoint):
+    with running_server(checkpoint, api_key="secret") as server:
+        for key in (None, "wrong"):
+            with pytest.raises(LoadError, match="--api-key-file"):
+                check_endpoint(Endpoint(server.url, "tiny", api_key=key))
+        assert check_endpoint(Endpoint(server.url, "tiny", api_key="secret")).engine == "synthetic"
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "two\nlines"])
+def test_a_key_that_cannot_travel_in_a_header_is_not_tried_and_not_shown(key):
+    with pytest.raises(LoadError, match="--api-key-file") as told:
+        check_endpoint(Endpoint("http://127.0.0.1:9", "m", api_key=key))
+    assert key not in str(told.value)
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://a", "http://", "http://127.0.0.1:1/v1"])
+def test_a_url_that_is_none_is_told_before_anything_is_asked(url):
+    with pytest.raises(LoadError, match="must be like"):
+        check_endpoint(Endpoint(url, "m"))
+
+
+def test_nobody_there_names_the_url():
+    with pytest.raises(LoadError, match=r"http://127.0.0.1:9 does not answer"):
+        check_endpoint(Endpoint("http://127.0.0.1:9", "m"))
+
+
+@pytest.mark.parametrize("page", [b"hello", b"{}", b'{"data": 5}', b'{"data": [5]}', b'{"data": [{}]}', b"[]"])
+def test_another_kind_of_server_is_told_as_such(page):
+    with serving(page) as server, pytest.raises(LoadError, match="not an OpenAI list of models"):
+        check_endpoint(Endpoint(server.url, "m"))
+
+
+def test_every_error_is_one_line():
+    with serving(b"{}") as server, pytest.raises(LoadError) as told:
+        check_endpoint(Endpoint(server.url, "m"))
+    assert "\n" not in str(told.value)
