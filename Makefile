@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-# Needs Python 3.11 with venv, and make; `make test` also needs gcc and uses Chromium (see system-packages).
+# Needs Python 3.11 with venv, and make; `make test` and ENGINE=vllm also want a few of Debian's packages (system-packages).
 
 PYTHON ?= python3.11
 ENGINE ?= transformers
@@ -10,7 +10,7 @@ CODE := $(ROOMS) tests examples benchmarks requirements
 
 # The full environment serves the demo too; without it the demo installs only what it needs.
 ifeq ($(ENGINE),vllm)
-DEMO_ENVIRONMENT := .venv/.full
+DEMO_ENVIRONMENT := .venv/.full system-packages
 DEMO := experiments/demo-vllm.toml
 else
 DEMO_ENVIRONMENT := $(if $(wildcard .venv/.full),.venv/.full,.venv/.demo)
@@ -38,15 +38,17 @@ format: .venv/.full
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
 
-# What pip cannot bring: a C compiler for the library that stands in for NVML, and a browser for the report.
+# What pip cannot bring: a C compiler for the library that stands in for NVML, a browser for the report, and what vLLM for
+# the CPU links to.
 system-packages:
 	@missing=; \
 	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
+	$(PYTHON) -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null || missing="$$missing libnuma1"; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
 	elif [ -n "$$missing" ]; then \
-	  echo "note: the tests also want:$$missing (apt-get install$$missing)"; \
+	  echo "note: as root this would install$$missing (apt-get install$$missing)"; \
 	fi
 
 .venv/bin/python:

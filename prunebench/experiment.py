@@ -72,7 +72,7 @@ class Protocol(Record):
     """Repeats: every block visits every configuration once, in shuffled order."""
 
     blocks: int = Field(default=5, ge=1)
-    cooldown_s: float = Field(default=0, ge=0)
+    cooldown_s: float = Field(default=0, ge=0)  # rest before each trial, its server idle
     request_timeout_s: float = Field(default=300, gt=0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from rich.console import Console
@@ -65,7 +66,7 @@ class Runner:
         self._tokens = ordinary_tokens(experiment.model.source)
         self._quality = experiment.quality and PerplexityProbe(experiment.quality, experiment.model.source)
         self._configurations: dict[str, ConfigurationInfo] = {}
-        self._created_at = utc_now()
+        self._created_at = writer.created_at() or utc_now()
 
     def run(self) -> str:
         """Measure every missing cell; returns "complete" or "failed".
@@ -115,12 +116,14 @@ class Runner:
     def _visit(self, visit: Visit, pool: ServerPool, steps: Steps) -> None:
         """One configuration's turn: its server is up and every missing workload of the block is measured."""
         left = list(visit.cells)
+        steps.advance(0, f"block {visit.block + 1}, {visit.label}: starting")
         try:
             server = pool.acquire(visit.label)
             energy = pick_energy(self._experiment.energy.source, server.endpoint)
             if self._configurations[visit.label].load_s is None:
                 self._describe(visit.label, server, energy)
             while left:
+                time.sleep(self._experiment.protocol.cooldown_s)
                 self._measure(left[0], server, energy)
                 done = left.pop(0)
                 steps.advance(1, f"block {done.block + 1}, {done.label}, {done.workload}")
@@ -133,8 +136,8 @@ class Runner:
 
     def _measure(self, cell: TrialCell, server: RunningServer, energy: EnergySource) -> None:
         """One trial, from warm-up to its folder on disk. Raises LoadError when it gave nothing to keep."""
-        # Prompts differ between blocks, so that no prefix cache helps, and are the same for every configuration.
-        seed = self._experiment.seed * 1000 + cell.block
+        # Prompts differ between blocks and workloads, so that no prefix cache helps; every configuration gets the same.
+        seed = (self._experiment.seed * 1000 + cell.block) * 1000 + list(self._workloads).index(cell.workload)
         workload = self._workloads[cell.workload]
         result = run_trial(
             server.endpoint,

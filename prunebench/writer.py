@@ -53,6 +53,10 @@ class RunWriter:
         for leftover in (self.path / "trials").glob("*.partial"):
             shutil.rmtree(leftover)
 
+    def created_at(self) -> str | None:
+        """When the run was first started; None for one that has not been."""
+        return self.folder.info().created_at if (self.path / "run.json").is_file() else None
+
     def write(self, name: str, record: Record) -> None:
         """Write one record as JSON, by rename."""
         self._write_text(name, record.model_dump_json(indent=1) + "\n")

