@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 
 import prunebench
+from energy.machine import describe_machine
 
 PACKAGES = (
     "fastapi", "httptools", "httpx", "numpy", "nvidia-ml-py", "pyarrow", "scipy", "tokenizers", "torch", "transformers",
@@ -21,6 +22,7 @@ PACKAGES = (
 
 def describe_environment() -> dict[str, Any]:
     """Facts a reader needs to judge or repeat a run; None where this machine does not tell."""
+    metering = describe_machine()
     return {
         "prunebench": prunebench.__version__,
         "revision": source_revision(),
@@ -32,6 +34,8 @@ def describe_environment() -> dict[str, Any]:
         "cores_usable": len(os.sched_getaffinity(0)),
         "memory_bytes": psutil.virtual_memory().total,
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "gpus": [f"{meter.name} ({meter.device})" for meter in metering.meters if meter.domain == "gpu"],
+        "gpu_driver": metering.driver,
         "packages": {name: package_version(name) for name in PACKAGES},
     }
 
