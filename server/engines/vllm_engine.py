@@ -97,6 +97,9 @@ class VllmEngine:
             if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
                 arguments["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
         arguments |= parse_options(AsyncEngineArgs, self._options)
+        if arguments.get("enforce_eager") and not torch.cuda.is_available():
+            # Eager vLLM still compiles a helper for log-probabilities, and its core dies where there is no C++ compiler.
+            os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
         try:
             return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments)), vllm.__version__
         except (ValueError, RuntimeError, OSError, TypeError, KeyError, AssertionError, NotImplementedError) as error:
