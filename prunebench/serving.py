@@ -61,7 +61,7 @@ class RunningServer:
         return self.process.poll() is None
 
     def stop(self) -> None:
-        """Ask it to end, insist after a while; its own children go with its session."""
+        """Ask it to end, insist after a while; its own children go with its group."""
         if self.alive():
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -87,7 +87,9 @@ def start_server(
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
-        start_new_session=True,  # Ctrl-C goes to the runner, which ends its servers itself
+        # Ctrl-C goes to the runner, which ends its servers itself. A session of its own would shield it too, but the kernel
+        # shares processors between sessions before it shares them within one, and the client would be kept waiting.
+        process_group=0,
         env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
     )
     endpoint = Endpoint(url=f"http://127.0.0.1:{port}", model=command.model, timeout_s=request_timeout_s)
