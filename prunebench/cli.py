@@ -40,6 +40,7 @@ class CriterionName(StrEnum):
     pon = "pon"
     l2 = "l2"
     random = "random"
+    act = "act"
 
 
 class TieBreakName(StrEnum):
@@ -75,6 +76,8 @@ Percentages = Annotated[
     list[float] | None, typer.Option("--pruning-percentage", help="Share of the width to remove; repeatable.")
 ]
 Widths = Annotated[list[int] | None, typer.Option("--intermediate-size", help="Target width itself; repeatable.")]
+Source = Annotated[str, typer.Argument(help="A checkpoint folder, or a model on the Hugging Face hub, OWNER/NAME.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a model on the hub; default main.")]
 MultipleOf = Annotated[int, typer.Option(min=1, help="Round widths to the nearest multiple of this.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
@@ -101,18 +104,25 @@ def run(
 
 @app.command()
 def prune(
-    source: Annotated[Path, typer.Argument(help="The checkpoint to prune: a folder in Hugging Face layout.")],
+    source: Source,
     output: Annotated[Path, typer.Option(help="Where the folders width-N go.")],
+    revision: Revision = None,
     expansion_ratio: Ratios = None,
     pruning_percentage: Percentages = None,
     intermediate_size: Widths = None,
     criterion: Annotated[CriterionName, typer.Option(help="What makes a neuron worth keeping.")] = CriterionName.maw,
     seed: Annotated[int, typer.Option(help="Of the random criterion.")] = 0,
+    calibration: Annotated[
+        Path | None, typer.Option(help="A text for the act criterion, which runs the model.")
+    ] = None,
     multiple_of: MultipleOf = 1,
     tie_break: Annotated[TieBreakName, typer.Option(help="Among equal scores: lower index, or torch.topk's set.")] = (
         TieBreakName.stable
     ),
     tensor_parallel: Annotated[int, typer.Option(min=1, help="Refuse widths that this does not divide.")] = 1,
+    push: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="Upload each to OWNER/NAME-width-N, private.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write narrower checkpoints, all widths in one pass over the source."""
@@ -123,11 +133,14 @@ def prune(
         source,
         output,
         targets,
+        revision=revision,
         criterion=criterion.value,
         seed=seed,
+        calibration=calibration,
         multiple_of=multiple_of,
         tie_break=tie_break.value,
         tensor_parallel=tensor_parallel,
+        push_to=push,
         as_json=as_json,
         console=out,
     )
@@ -135,7 +148,8 @@ def prune(
 
 @app.command()
 def inspect(
-    source: Annotated[Path, typer.Argument(help="A checkpoint folder.")],
+    source: Source,
+    revision: Revision = None,
     expansion_ratio: Ratios = None,
     pruning_percentage: Percentages = None,
     intermediate_size: Widths = None,
@@ -146,7 +160,7 @@ def inspect(
     from prunebench.pruning import inspect_command
 
     targets = _targets(expansion_ratio, pruning_percentage, intermediate_size)
-    inspect_command(source, targets, multiple_of=multiple_of, as_json=as_json, console=out)
+    inspect_command(source, targets, revision=revision, multiple_of=multiple_of, as_json=as_json, console=out)
 
 
 @app.command()

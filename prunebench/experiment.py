@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from energy.records import Record
 from loadgen.records import Workload
-from pruner.manifest import Criterion, TieBreak
+from pruner.manifest import TieBreak, WeightCriterion
 from pruner.targets import Target
 
 STDLIB_PREFIX = "stdlib:"
@@ -39,7 +39,7 @@ class Prune(Record):
     expansion_ratios: list[float] = []
     pruning_percentages: list[float] = []
     widths: list[int] = []
-    criterion: Criterion = "maw"
+    criterion: WeightCriterion = "maw"
     seed: int = 0
     multiple_of: int = Field(default=1, ge=1)
     tie_break: TieBreak = "stable"

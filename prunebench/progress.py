@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 _PLAIN_EVERY_S = 5.0
@@ -21,6 +22,7 @@ class Steps:
         self._total = total
         self._done = 0
         self._plain_at = time.monotonic()
+        self._bytes_from: tuple[float, int] | None = None
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -47,8 +49,13 @@ class Steps:
         self.reach(self._done + by, self._total, what)
 
     def bytes_done(self, done: int, total: int) -> None:
-        """Progress in bytes, as the pruner reports it."""
-        self.reach(done, total, f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB")
+        """Progress in bytes, as the pruner reports it, with the mean rate so far."""
+        now = time.monotonic()
+        if self._bytes_from is None:
+            self._bytes_from = now, done
+        started, before = self._bytes_from
+        rate = f", {decimal(round((done - before) / (now - started)))}/s" if now > started else ""
+        self.reach(done, total, f"{decimal(done)} of {decimal(total)}{rate}")
 
     def reach(self, done: int, total: int, what: str) -> None:
         """So much is done of so much."""

@@ -8,25 +8,79 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
 from prunebench.progress import Steps
-from pruner.inspection import Inspection, inspect_checkpoint
+from pruner.errors import PruneError
+from pruner.hub import find_source, source_headers
+from pruner.inspection import ALIGNMENTS, Inspection, TargetRow, inspect_checkpoint
+from pruner.prune import PrunedCheckpoint
 from pruner.prune import prune as prune_checkpoint
-from pruner.targets import Target
+from pruner.publishing import check_push, push
+from pruner.scoring import Calibration
+from pruner.targets import Target, require_targets
 
 PAPER_PERCENTAGES = (10, 20, 30, 40, 50, 60)  # arXiv 2512.22671
 
 
 def prune_command(
-    source: Path, output: Path, targets: Sequence[Target], *, as_json: bool, console: Console, **how: Any
+    source: str,
+    output: Path,
+    targets: Sequence[Target],
+    *,
+    revision: str | None,
+    criterion: str,
+    calibration: Path | None,
+    multiple_of: int,
+    push_to: str | None,
+    as_json: bool,
+    console: Console,
+    **how: Any,
 ) -> None:
-    """Prune, with progress on stderr, and name what was written."""
-    with Steps(Console(stderr=True), "pruning") as steps:
-        pruned = prune_checkpoint(source, output, targets, progress=steps.bytes_done, **how)
+    """Fetch the source if it is on the hub, prune, with progress on stderr, push if asked, and name what was written."""
+    require_targets(targets)
+    if push_to:
+        check_push(push_to)
+    with source_headers(source, revision) as headers:  # what cannot be pruned need not be downloaded
+        inspect_checkpoint(headers, targets, multiple_of=multiple_of)
+    folder = find_source(source, revision)
+    stderr = Console(stderr=True)
+    with Steps(stderr, "pruning") as steps:
+        pruned = prune_checkpoint(
+            folder,
+            output,
+            targets,
+            criterion=criterion,  # type: ignore[arg-type]  # the pruner names the wrong ones itself
+            calibration=_calibration(folder, criterion, calibration, steps),
+            multiple_of=multiple_of,
+            announce=lambda needed, free: steps.say(
+                f"writing {decimal(needed)} to {output}, {decimal(free)} are free there"
+            ),
+            progress=steps.bytes_done,
+            **how,
+        )
+        addresses = push(pruned, push_to, lambda name: steps.say(f"uploading {name}")) if push_to else []
+    _print(pruned, addresses, as_json=as_json, console=console)
+
+
+def _calibration(source: Path, criterion: str, text: Path | None, steps: Steps) -> Calibration | None:
+    if text is None:
+        return None
+    if criterion != "act":  # before torch is imported and the text is read
+        raise PruneError(f"--calibration {text}: only --criterion act uses a text")
+    from prunebench.calibration import TextCalibration
+
+    return TextCalibration(
+        source, text, lambda done, total: steps.reach(done, total, f"calibrating, sequence {done} of {total}")
+    )
+
+
+def _print(pruned: list[PrunedCheckpoint], addresses: list[str], *, as_json: bool, console: Console) -> None:
     if as_json:
         rows = [{"folder": str(one.folder), **one.manifest.model_dump(mode="json")} for one in pruned]
-        console.print_json(json.dumps(rows))
+        pushed = [{"pushed_to": address} for address in addresses] or [{} for _ in rows]
+        console.print_json(json.dumps([row | more for row, more in zip(rows, pushed, strict=True)]))
         return
     for one in pruned:
         made = one.manifest
@@ -37,38 +91,64 @@ def prune_command(
             highlight=False,
             soft_wrap=True,
         )
+    for address in addresses:
+        console.print(f"pushed to {address}", highlight=False, soft_wrap=True)
 
 
 def inspect_command(
-    source: Path, targets: Sequence[Target], *, multiple_of: int, as_json: bool, console: Console
+    source: str,
+    targets: Sequence[Target],
+    *,
+    revision: str | None,
+    multiple_of: int,
+    as_json: bool,
+    console: Console,
 ) -> None:
-    """What each target would give; without targets the paper's percentages."""
+    """What each target would give; without targets the paper's percentages. Of a model on the hub only headers are fetched."""
     wanted = targets or [Target("percentage", p) for p in PAPER_PERCENTAGES]
-    found = inspect_checkpoint(source, wanted, multiple_of=multiple_of)
+    with source_headers(source, revision) as folder:
+        found = inspect_checkpoint(folder, wanted, multiple_of=multiple_of)
     if as_json:
         console.print_json(found.model_dump_json())
     else:
         console.print(_table(source, found))
 
 
-def _table(source: Path, found: Inspection) -> Table:
+def _table(source: str, found: Inspection) -> Table:
     table = Table(
-        title=f"{source.name}: {found.family}, {found.layers} layers, hidden {found.hidden_size}, width {found.width}, "
-        f"{found.parameters:,} parameters, {found.bytes / 1e6:,.1f} MB",
+        title=f"{Path(source).name}: {found.family}, {found.layers} layers, hidden {found.hidden_size}, "
+        f"width {found.width}, {found.parameters:,} parameters, {decimal(found.bytes)}",
+        caption="saved: memory for weights, whatever the KV cache takes; ✓: every width divides by it; tensor parallel: GPUs",
         title_justify="left",
+        caption_justify="left",
     )
-    for name in ("target", "width", "ratio", "removed", "parameters", "MB", "saved", "aligned to", "tensor parallel"):
+    names = [
+        "target",
+        "width",
+        "ratio",
+        "removed",
+        "parameters",
+        "size",
+        "saved",
+        *map(str, ALIGNMENTS),
+        "tensor parallel",
+    ]
+    for name in names:
         table.add_column(name, justify="left" if name == "target" else "right")
     for row in found.targets:
-        table.add_row(
-            row.target,
-            str(row.width),
-            f"{row.expansion_ratio:.4g}",
-            f"{row.pruning_percentage:.1f} %",
-            f"{row.parameters:,}",
-            f"{row.bytes / 1e6:,.1f}",
-            f"{1 - row.bytes / found.bytes:.1%}",
-            str(max(row.aligned_to, default=1)),
-            ", ".join(map(str, row.tensor_parallel)),
-        )
+        table.add_row(*_cells(row))
     return table
+
+
+def _cells(row: TargetRow) -> list[str]:
+    return [
+        row.target,
+        str(row.width),
+        f"{row.expansion_ratio:.4g}",
+        f"{row.pruning_percentage:.1f} %",
+        f"{row.parameters:,}",
+        decimal(row.bytes),
+        decimal(row.memory_saved),
+        *("✓" if alignment in row.aligned_to else "" for alignment in ALIGNMENTS),
+        ", ".join(map(str, row.tensor_parallel)),
+    ]

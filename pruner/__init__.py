@@ -3,14 +3,21 @@
 Everything other rooms need is named here; every error a user can cause is a `PruneError`.
 """
 
+from pruner.anatomy import Anatomy
 from pruner.errors import PruneError
+from pruner.hub import find_source, source_headers
 from pruner.inspection import Inspection, TargetRow, inspect_checkpoint
-from pruner.manifest import MANIFEST_NAME, Criterion, Manifest, TieBreak
+from pruner.manifest import MANIFEST_NAME, CalibrationText, Criterion, Manifest, TieBreak, WeightCriterion
 from pruner.prune import PrunedCheckpoint, prune
+from pruner.publishing import check_push, push
+from pruner.scoring import Calibration
 from pruner.targets import Target
 
 __all__ = [
     "MANIFEST_NAME",
+    "Anatomy",
+    "Calibration",
+    "CalibrationText",
     "Criterion",
     "Inspection",
     "Manifest",
@@ -19,6 +26,11 @@ __all__ = [
     "Target",
     "TargetRow",
     "TieBreak",
+    "WeightCriterion",
+    "check_push",
+    "find_source",
     "inspect_checkpoint",
     "prune",
+    "push",
+    "source_headers",
 ]

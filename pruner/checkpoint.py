@@ -18,13 +18,27 @@ from pruner.tensors import Shard, Tensor, read_shard
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+CARD = "README.md"
 # Weights of the unpruned model in whatever format, and their indexes: beside narrower safetensors they would be wrong.
+OTHER_FORMATS = [
+    "bin",
+    "bin.index.json",
+    "pt",
+    "pth",
+    "ckpt",
+    "h5",
+    "msgpack",
+    "gguf",
+    "ggml",
+    "onnx",
+    "onnx_data",
+    "npz",
+]
+OTHER_FOLDERS = ["original", "onnx", "openvino"]
 _STALE = re.compile(
-    r"\.(safetensors|bin|pt|pth|ckpt|h5|msgpack|gguf|ggml|onnx|onnx_data|ot|npz|partial)$"
-    r"|\.(safetensors|bin)\.index\.json$"
+    rf"\.({'|'.join(map(re.escape, OTHER_FORMATS))}|safetensors|safetensors\.index\.json|partial)$"
     r"|^params\.json$"  # Mistral's own config, which names the unpruned width
 )
-_STALE_FOLDERS = {"original", "onnx", "openvino"}
 _SNAPSHOT = re.compile(r"/models--([^/]+)/snapshots/([0-9a-f]{40})$")
 
 
@@ -37,6 +51,7 @@ class Checkpoint:
     shards: tuple[Shard, ...]
     index: dict[str, Any] | None
     companions: tuple[Path, ...]  # tokenizer, templates, remote code ...: relative paths, copied as they are
+    card: Path | None  # the model card, if there is one
 
     @property
     def section(self) -> tuple[str, ...]:
@@ -85,7 +100,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     index, names = _shard_names(folder)
     shards = tuple(read_shard(folder, name) for name in names)
     _check_names(shards, index)
-    return Checkpoint(folder, config, shards, index, tuple(_companions(folder)))
+    card = folder / CARD
+    return Checkpoint(folder, config, shards, index, tuple(_companions(folder)), card if card.is_file() else None)
 
 
 def _read_json(folder: Path, name: str) -> dict[str, Any]:
@@ -140,12 +156,12 @@ def _companions(folder: Path) -> Iterator[Path]:
     """Files to copy, in order; symlinks count as what they point to."""
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(
-            f for f in folders if not f.startswith(".") and f not in _STALE_FOLDERS and f != "__pycache__"
+            f for f in folders if not f.startswith(".") and f not in OTHER_FOLDERS and f != "__pycache__"
         )
         relative = Path(parent).relative_to(folder)
         for name in sorted(files):
             top = relative == Path()
-            if _STALE.search(name) or name.startswith(".") or (top and name in {CONFIG, INDEX, MANIFEST_NAME}):
+            if _STALE.search(name) or name.startswith(".") or (top and name in {CONFIG, INDEX, CARD, MANIFEST_NAME}):
                 continue
             if not (folder / relative / name).is_file():
                 raise PruneError(f"{folder / relative / name}: a link to nothing; fetch it again or remove it")

@@ -50,7 +50,13 @@ def _norm2(rows: Floats) -> Floats:
     return np.sqrt(total)
 
 
-_FIGURES: dict[Criterion, Callable[[Floats], Floats]] = {"maw": _spread, "vow": _variance, "pon": _norm1, "l2": _norm2}
+_FIGURES: dict[Criterion, Callable[[Floats], Floats]] = {
+    "maw": _spread,
+    "vow": _variance,
+    "pon": _norm1,
+    "l2": _norm2,
+    "act": _spread,
+}
 
 
 def row_figures(criterion: Criterion, rows: Floats) -> Floats:
@@ -60,7 +66,7 @@ def row_figures(criterion: Criterion, rows: Floats) -> Floats:
 
 
 def combine(criterion: Criterion, gate: Floats, up: Floats) -> Floats:
-    """Scores of the neurons, [neurons], from the figures of their gate and up rows."""
+    """Scores of the neurons, [neurons], from the figures of their gate and up rows; under `act` still to be weighed."""
     with np.errstate(over="ignore"):
         return gate * up if criterion == "pon" else gate + up
 

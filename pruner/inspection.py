@@ -13,7 +13,7 @@ from pruner.errors import disk_errors
 from pruner.plan import Output, plan_outputs
 from pruner.targets import Target
 
-_ALIGNMENTS = (8, 16, 64, 128)
+ALIGNMENTS = (8, 16, 64, 128)  # 16-byte rows in bf16, A100-class tiles, FP8 blocks
 _GPU_COUNTS = (1, 2, 4, 8)
 
 
@@ -31,6 +31,7 @@ class TargetRow(_Row):
     pruning_percentage: float  # removed share of the width
     parameters: int
     bytes: int  # of the safetensors files
+    memory_saved: int  # bytes of weights that need not be loaded; the KV cache has nothing to do with the width
     aligned_to: list[int]  # of 8, 16, 64 and 128, those that divide every width
     tensor_parallel: list[int]  # of 1, 2, 4 and 8 GPUs, the numbers that divide every width
 
@@ -86,6 +87,8 @@ def _row(target: Target, output: Output) -> TargetRow:
         pruning_percentage=100 * (1 - output.width / output.anatomy.width),
         parameters=output.parameters,
         bytes=sum(output.shard_sizes.values()),
-        aligned_to=[n for n in _ALIGNMENTS if all(width % n == 0 for width in widths)],
+        memory_saved=sum(t.nbytes for _, t in output.checkpoint.tensors.values())
+        - sum(t.nbytes for t in output.tensors),
+        aligned_to=[n for n in ALIGNMENTS if all(width % n == 0 for width in widths)],
         tensor_parallel=[n for n in _GPU_COUNTS if all(width % n == 0 for width in widths)],
     )

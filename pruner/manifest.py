@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 MANIFEST_NAME = "pruning.json"
-Criterion = Literal["maw", "vow", "pon", "l2", "random"]
+WeightCriterion = Literal["maw", "vow", "pon", "l2", "random"]
+Criterion = Literal[WeightCriterion, "act"]
 TieBreak = Literal["stable", "torch"]
 
 
@@ -31,6 +32,17 @@ class LayerCut(_Record):
     ties_at_cut: int  # neurons that share the score of the last one kept
 
 
+class CalibrationText(_Record):
+    """The text whose activations weigh the neurons under `act`, and how it was run through the model."""
+
+    name: str  # of the file
+    sha256: str
+    tokens: int  # run through the model, start tokens included
+    sequence_tokens: int  # at most so many at once, the start token included
+    dtype: str  # of weights and computation, e.g. "bfloat16"
+    measured_with: dict[str, str]  # versions of torch and transformers, and the device
+
+
 class WidthChange(_Record):
     """One config key: a dense checkpoint has one, mixture-of-experts may have one more for shared experts or dense layers."""
 
@@ -48,6 +60,7 @@ class Manifest(_Record):
     source_files: list[SourceFile]
     criterion: Criterion
     seed: int | None  # of the random criterion
+    calibration: CalibrationText | None = None  # of the act criterion
     tie_break: TieBreak
     target: str  # as asked for: "ratio 3.6", "percentage 10", "width 7373"
     source_width: int

@@ -13,10 +13,19 @@ import numpy as np
 from pydantic import ValidationError
 
 from pruner.anatomy import Mlp
-from pruner.checkpoint import CONFIG, INDEX, Checkpoint
+from pruner.checkpoint import CARD, CONFIG, INDEX, Checkpoint
 from pruner.criteria import Floats
 from pruner.errors import PruneError
-from pruner.manifest import MANIFEST_NAME, Criterion, LayerCut, Manifest, SourceFile, TieBreak, WidthChange
+from pruner.manifest import (
+    MANIFEST_NAME,
+    CalibrationText,
+    Criterion,
+    LayerCut,
+    Manifest,
+    SourceFile,
+    TieBreak,
+    WidthChange,
+)
 from pruner.plan import Output
 from pruner.selection import kept_neurons, ties_at_cut
 from pruner.tensors import BLOCK_BYTES
@@ -24,17 +33,22 @@ from pruner.tensors import BLOCK_BYTES
 
 @dataclass(frozen=True)
 class Recipe:
-    """What, beside source and target, is asked for. `seed` is None unless the criterion is random."""
+    """What, beside source and target, is asked for.
+
+    `seed` is None unless the criterion is random, `calibration` unless it is act.
+    """
 
     criterion: Criterion
     seed: int | None
+    calibration: CalibrationText | None
     tie_break: TieBreak
     multiple_of: int
 
 
 def hash_sources(checkpoint: Checkpoint, cancelled: Callable[[], bool]) -> list[SourceFile]:
     """Every file that a pruned checkpoint is made of, by name; cut short once `cancelled()`."""
-    names = [CONFIG, *([INDEX] if checkpoint.index else []), *(path.as_posix() for path in checkpoint.companions)]
+    names = [CONFIG, *([INDEX] if checkpoint.index else []), *([CARD] if checkpoint.card else [])]
+    names += [path.as_posix() for path in checkpoint.companions]
     paths = {name: checkpoint.folder / name for name in names} | {shard.name: shard.path for shard in checkpoint.shards}
     return [_hash_file(name, paths[name], cancelled) for name in sorted(paths)]
 
@@ -64,6 +78,7 @@ def make_manifest(
         source_files=source_files,
         criterion=recipe.criterion,
         seed=recipe.seed,
+        calibration=recipe.calibration,
         tie_break=recipe.tie_break,
         target=", ".join(map(str, output.targets)),
         source_width=anatomy.width,
@@ -109,8 +124,8 @@ def matching_manifest(folder: Path, output: Output, recipe: Recipe) -> Manifest:
     except (OSError, ValidationError) as error:
         raise PruneError(f"{folder}: is already there and has no readable {MANIFEST_NAME}; {advice}") from error
     widths = {change.key: change.width for change in manifest.width_changes}
-    theirs = (manifest.criterion, manifest.seed, manifest.tie_break, widths)
-    if theirs != (recipe.criterion, recipe.seed, recipe.tie_break, output.widths):
+    theirs = (manifest.criterion, manifest.seed, manifest.calibration, manifest.tie_break, widths)
+    if theirs != (recipe.criterion, recipe.seed, recipe.calibration, recipe.tie_break, output.widths):
         raise PruneError(
             f"{folder}: is already there and was pruned otherwise ({manifest.criterion}, {manifest.target}); {advice}"
         )

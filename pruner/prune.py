@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import get_args
 
 from pruner.anatomy import Anatomy, find_mlps
+from pruner.card import model_card
 from pruner.checkpoint import Checkpoint, open_checkpoint
 from pruner.criteria import Floats
 from pruner.errors import PruneError, disk_errors
 from pruner.manifest import MANIFEST_NAME, Criterion, Manifest, SourceFile, TieBreak
 from pruner.plan import Output, plan_outputs
 from pruner.provenance import Recipe, hash_sources, make_manifest, matching_manifest
-from pruner.scoring import Advance, score_neurons, scoring_bytes
+from pruner.scoring import Advance, Calibration, score_neurons, scoring_bytes
 from pruner.staging import claimed, finish, partial_folder, refuse_inside, require_space, sync_folders
-from pruner.targets import Target
+from pruner.targets import Target, require_targets
 from pruner.verifying import verified_bytes, verify
 from pruner.writing import HashedFile, chooser, write_outputs
 
+Announce = Callable[[int, int], None]  # bytes that will be written, bytes that are free there
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 
@@ -41,9 +43,11 @@ def prune(
     *,
     criterion: Criterion = "maw",
     seed: int = 0,
+    calibration: Calibration | None = None,
     multiple_of: int = 1,
     tie_break: TieBreak = "stable",
     tensor_parallel: int = 1,
+    announce: Announce | None = None,
     progress: Progress | None = None,
 ) -> list[PrunedCheckpoint]:
     """Write one narrower checkpoint per distinct width to `output`/width-W; returns them in the order first asked for.
@@ -51,34 +55,47 @@ def prune(
     The source's MLPs are read twice and the rest of it once, whatever the number of targets, and memory does not grow with
     the model. A folder appears whole and verified or not at all. One that is already there is kept if its manifest says that
     it is this very prune (same source bytes, criterion, seed, tie-break and widths) and its files are all there; anything
-    else is an error. `tensor_parallel` refuses widths that so many GPUs cannot share. `progress` gets (bytes done, bytes in
-    all) in the calling thread.
+    else is an error. `calibration` is what the act criterion needs, and runs once everything else has been checked.
+    `tensor_parallel` refuses widths that so many GPUs cannot share. `announce` hears once, before the first byte, how many
+    bytes will be written and how many are free, unless nothing is left to write. `progress` gets (bytes done, bytes in all)
+    in the calling thread.
 
     Raises:
         PruneError: something the user can mend; nothing new is then left behind in `output`.
 
     """
-    recipe = _checked_recipe(criterion, seed, multiple_of, tie_break)
+    recipe = _checked_recipe(criterion, seed, calibration, multiple_of, tie_break)
     if tensor_parallel < 1:
         raise PruneError(f"--tensor-parallel {tensor_parallel}: must be at least 1")
-    if not targets:
-        raise PruneError("give at least one of --expansion-ratio, --pruning-percentage, --intermediate-size")
+    require_targets(targets)
     with disk_errors(output):
         checkpoint = open_checkpoint(source)
         anatomy = find_mlps(checkpoint)
         outputs = plan_outputs(checkpoint, anatomy, targets, multiple_of, tensor_parallel)
         refuse_inside(output, source)
         with claimed(output):
-            return _Job(checkpoint, anatomy, recipe, output).run(outputs, progress)
+            return _Job(checkpoint, anatomy, recipe, calibration, output).run(outputs, announce, progress)
 
 
-def _checked_recipe(criterion: Criterion, seed: int, multiple_of: int, tie_break: TieBreak) -> Recipe:
+def _checked_recipe(
+    criterion: Criterion, seed: int, calibration: Calibration | None, multiple_of: int, tie_break: TieBreak
+) -> Recipe:
     for flag, value, allowed in (("--criterion", criterion, Criterion), ("--tie-break", tie_break, TieBreak)):
         if value not in get_args(allowed):
             raise PruneError(f"{flag} {value}: must be one of {', '.join(get_args(allowed))}")
     if seed < 0:
         raise PruneError(f"--seed {seed}: must not be negative")
-    return Recipe(criterion, seed if criterion == "random" else None, tie_break, multiple_of)
+    if criterion == "act" and calibration is None:
+        raise PruneError("--criterion act: needs a text, --calibration FILE")
+    if criterion != "act" and calibration is not None:
+        raise PruneError("--calibration: only --criterion act uses a text")
+    return Recipe(
+        criterion=criterion,
+        seed=seed if criterion == "random" else None,
+        calibration=calibration.record if calibration else None,
+        tie_break=tie_break,
+        multiple_of=multiple_of,
+    )
 
 
 @dataclass(frozen=True)
@@ -88,14 +105,19 @@ class _Job:
     checkpoint: Checkpoint
     anatomy: Anatomy
     recipe: Recipe
+    calibration: Calibration | None
     place: Path
 
-    def run(self, outputs: list[Output], progress: Progress | None) -> list[PrunedCheckpoint]:
+    def run(
+        self, outputs: list[Output], announce: Announce | None, progress: Progress | None
+    ) -> list[PrunedCheckpoint]:
         """Keep what is there, write what is not; nothing is written before everything has been checked."""
         there = {output.name: output for output in outputs if (self.place / output.name).exists()}
         wanted = [output for output in outputs if output.name not in there]
         manifests = {name: matching_manifest(self.place / name, one, self.recipe) for name, one in there.items()}
-        require_space(self.place, wanted)
+        needed, free = require_space(self.place, wanted)
+        if wanted and announce:
+            announce(needed, free)
         advance = self._counter(wanted, progress)
         scores, source_files = self._read_source(score=bool(wanted), advance=advance)
         for name, manifest in manifests.items():
@@ -122,14 +144,16 @@ class _Job:
 
     def _read_source(self, *, score: bool, advance: Advance) -> tuple[dict[str, Floats], list[SourceFile]]:
         """Score and hash side by side: hashing keeps another core busy for about as long."""
+        recipe = self.recipe
         stop = threading.Event()
         with ThreadPoolExecutor(1) as pool:
             hashes = pool.submit(hash_sources, self.checkpoint, stop.is_set)
             try:
                 scores: dict[str, Floats] = {}
                 if score:
+                    norms = self.calibration.norms(self.anatomy) if self.calibration else None
                     scores = score_neurons(
-                        self.checkpoint, self.anatomy, self.recipe.criterion, self.recipe.seed or 0, advance
+                        self.checkpoint, self.anatomy, recipe.criterion, advance, seed=recipe.seed or 0, norms=norms
                     )
                 return scores, hashes.result()
             finally:
@@ -141,7 +165,8 @@ class _Job:
         """Write all, then verify all, then rename all: an error before the first rename leaves nothing."""
         choose = chooser(scores, self.recipe.tie_break)
         folders = {partial_folder(self.place, output.name): output for output in wanted}
-        records = write_outputs(folders, self.checkpoint, choose, advance)
+        cards = {folder: model_card(output, self.recipe) for folder, output in folders.items()}
+        records = write_outputs(folders, cards, self.checkpoint, choose, advance)
         for shard in self.checkpoint.shards:
             shard.check_unchanged()
         manifests = {}

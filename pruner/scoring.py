@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pruner.anatomy import Anatomy, Mlp, RowSpan
 from pruner.checkpoint import Checkpoint
 from pruner.criteria import Floats, combine, random_scores, row_figures
 from pruner.errors import PruneError
-from pruner.manifest import Criterion
+from pruner.manifest import CalibrationText, Criterion
 from pruner.tensors import opened, row_blocks, to_float32
 
 Advance = Callable[[int], None]  # is told how many more bytes are done
+Norms = Mapping[str, NDArray[np.floating[Any]]]  # MLP prefix -> L2 norm of what each neuron feeds its down projection
+
+
+class Calibration(Protocol):
+    """Runs a text through the model, for `act`. The pruner never does so itself, and so needs no torch."""
+
+    @property
+    def record(self) -> CalibrationText:
+        """What the manifest says about it; known before the model runs."""
+
+    def norms(self, anatomy: Anatomy) -> Norms:
+        """Run it. Raises PruneError if the model cannot be run."""
 
 
 def scoring_bytes(checkpoint: Checkpoint, anatomy: Anatomy, criterion: Criterion) -> int:
@@ -26,12 +40,19 @@ def scoring_bytes(checkpoint: Checkpoint, anatomy: Anatomy, criterion: Criterion
 
 
 def score_neurons(
-    checkpoint: Checkpoint, anatomy: Anatomy, criterion: Criterion, seed: int, advance: Advance
+    checkpoint: Checkpoint,
+    anatomy: Anatomy,
+    criterion: Criterion,
+    advance: Advance,
+    *,
+    seed: int = 0,
+    norms: Norms | None = None,
 ) -> dict[str, Floats]:
-    """MLP prefix -> scores [neurons]: 4 bytes a neuron are all that is kept.
+    """MLP prefix -> scores [neurons]: 4 bytes a neuron are all that is kept. `norms` weigh them, under `act`.
 
     Raises:
-        PruneError: a scored weight is NaN or infinite, or a score overflows; the message names tensor and row.
+        PruneError: a scored weight is NaN or infinite, or a score overflows; the message names tensor and row. Or an MLP's
+            norms are none of [neurons] finite figures, or all 0: the text reached no such expert.
 
     """
     if criterion == "random":
@@ -53,13 +74,28 @@ def score_neurons(
                 advance(block.nbytes)
             return np.concatenate(parts)
 
-        return {
-            mlp.prefix: _score(mlp, criterion, figures(mlp, mlp.gate), figures(mlp, mlp.up)) for mlp in anatomy.mlps
-        }
+        scores = {}
+        for mlp in anatomy.mlps:
+            score = combine(criterion, figures(mlp, mlp.gate), figures(mlp, mlp.up))
+            if norms is not None:
+                score = _weighed(score, mlp, norms)
+            scores[mlp.prefix] = _checked(score, mlp, criterion)
+        return scores
 
 
-def _score(mlp: Mlp, criterion: Criterion, gate: Floats, up: Floats) -> Floats:
-    scores = combine(criterion, gate, up)
+def _weighed(scores: Floats, mlp: Mlp, norms: Norms) -> Floats:
+    norm = norms.get(mlp.prefix)
+    if norm is None or norm.shape != scores.shape:
+        raise PruneError(f"{mlp.prefix}: the calibration gave no norm for each of its {mlp.neurons} neurons")
+    if not np.isfinite(norm).all():
+        raise PruneError(f"{mlp.prefix}: the calibration text drives its activations beyond what the dtype can hold")
+    if not norm.any():
+        raise PruneError(f"{mlp.prefix}: no token of the calibration text reaches it; use a longer --calibration text")
+    with np.errstate(over="ignore"):
+        return scores * norm.astype(np.float32)
+
+
+def _checked(scores: Floats, mlp: Mlp, criterion: Criterion) -> Floats:
     if not np.isfinite(scores).all():
         row = int(np.flatnonzero(~np.isfinite(scores))[0])
         raise PruneError(f"{mlp.prefix}: the {criterion} score of row {row} overflows float32; use --criterion maw")

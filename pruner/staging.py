@@ -86,8 +86,11 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def require_space(output: Path, outputs: Iterable[Output]) -> None:
-    """Raises PruneError, with both figures in bytes, if the disk cannot hold what is planned."""
+def require_space(output: Path, outputs: Iterable[Output]) -> tuple[int, int]:
+    """Bytes that are planned, manifests aside, and bytes that are free.
+
+    Raises PruneError, with both figures, if the disk cannot hold what is planned.
+    """
     needed = 0
     for planned in outputs:
         folder = planned.checkpoint.folder
@@ -97,3 +100,4 @@ def require_space(output: Path, outputs: Iterable[Output]) -> None:
     free = shutil.disk_usage(output).free
     if needed > free:
         raise PruneError(f"--output {output}: {needed:,} bytes are needed, {free:,} are free on that disk")
+    return needed, free

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,12 @@ _FLAGS: dict[TargetKind, str] = {
     "percentage": "--pruning-percentage",
     "width": "--intermediate-size",
 }
+
+
+def require_targets(targets: Sequence[Target]) -> None:
+    """Raises PruneError if nothing is asked for."""
+    if not targets:
+        raise PruneError(f"give at least one of {', '.join(_FLAGS.values())}")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pruner.anatomy import Cut
-from pruner.checkpoint import CONFIG, INDEX, Checkpoint
+from pruner.checkpoint import CARD, CONFIG, INDEX, Checkpoint
 from pruner.criteria import Floats
 from pruner.manifest import SourceFile, TieBreak
 from pruner.plan import Output, writing_order
@@ -71,9 +71,9 @@ class HashedFile:
 
 
 def write_outputs(
-    folders: dict[Path, Output], checkpoint: Checkpoint, choose: Choose, advance: Advance
+    folders: dict[Path, Output], cards: dict[Path, bytes], checkpoint: Checkpoint, choose: Choose, advance: Advance
 ) -> dict[Path, list[SourceFile]]:
-    """Fill every folder with its weights, config, index and companions; returns the files of each, by name.
+    """Fill every folder with its weights, config, index, model card and companions; returns the files of each, by name.
 
     Raises:
         PruneError: the source was cut short.
@@ -89,7 +89,7 @@ def write_outputs(
             for folder, sink in sinks.items():
                 records[folder].append(sink.record(shard.name))
     for folder, output in folders.items():
-        records[folder] += _write_small_files(folder, output)
+        records[folder] += _write_small_files(folder, output, cards[folder])
         records[folder].sort(key=lambda record: record.name)
     return records
 
@@ -97,20 +97,34 @@ def write_outputs(
 def _write_shard(
     shard: Shard, sinks: list[tuple[HashedFile, Output]], choose: Choose, advance: Advance, pool: ThreadPoolExecutor
 ) -> None:
-    """Append one shard to all its outputs, a block at a time: hashing, gathering and writing all let other threads run."""
+    """Append one shard to all its outputs, a block at a time: hashing, gathering and writing all let other threads run.
+
+    While a block is being written the next one is read; it waits until every file has the block before it.
+    """
     for sink, output in sinks:
         advance(sink.write(output.header(shard)))
     files = [sink for sink, _ in sinks]
+    written: Iterable[int] = ()
     with opened(shard.path) as descriptor:
-        for tensor in writing_order(shard):
-            cut = sinks[0][1].anatomy.cuts.get(tensor.name)
-            if cut is None:
-                for data in byte_blocks(descriptor, tensor):
-                    advance(sum(pool.map(HashedFile.write, files, [data] * len(files))))
-                continue
-            kept = [choose(cut, output) for _, output in sinks]
-            for row, block in row_blocks(descriptor, tensor):
-                advance(sum(pool.map(partial(_append_kept, block, row, cut.axis), files, kept)))
+        for append, parts in _blocks(descriptor, shard, [output for _, output in sinks], choose):
+            advance(sum(written))
+            written = pool.map(append, files, parts)
+        advance(sum(written))
+
+
+def _blocks(
+    descriptor: int, shard: Shard, outputs: list[Output], choose: Choose
+) -> Iterator[tuple[Callable[[HashedFile, Any], int], list[Any]]]:
+    """Every block of the shard, in order: how to append it to a file, and for each output what is to be appended."""
+    for tensor in writing_order(shard):
+        cut = outputs[0].anatomy.cuts.get(tensor.name)
+        if cut is None:
+            for data in byte_blocks(descriptor, tensor):
+                yield HashedFile.write, [data] * len(outputs)
+            continue
+        kept = [choose(cut, output) for output in outputs]
+        for row, block in row_blocks(descriptor, tensor):
+            yield partial(_append_kept, block, row, cut.axis), kept
 
 
 def _append_kept(block: NDArray[Any], row: int, axis: int, file: HashedFile, kept: Indices) -> int:
@@ -125,8 +139,8 @@ def gather(block: NDArray[Any], row: int, axis: int, kept: Indices) -> NDArray[A
     return np.take(block, kept[first:stop] - row, axis=0)
 
 
-def _write_small_files(folder: Path, output: Output) -> list[SourceFile]:
-    contents = {CONFIG: output.config_json(), INDEX: output.index_json()}
+def _write_small_files(folder: Path, output: Output, card: bytes) -> list[SourceFile]:
+    contents = {CONFIG: output.config_json(), INDEX: output.index_json(), CARD: card}
     records = []
     for name, content in contents.items():
         if content is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import signal
 import subprocess
@@ -11,18 +12,29 @@ from pathlib import Path
 
 import pytest
 
-from pruner import PruneError, Target, prune
+from pruner import MANIFEST_NAME, Manifest, PruneError, Target, prune
 from pruner.staging import claimed
 from tests.pruner import tiny
 
 TARGETS = [Target("width", 17), Target("width", 8)]
-_KILLED_HALFWAY = """
+_KILLED = """
 import os, signal, sys
 from pathlib import Path
 from pruner import Target, prune
-def progress(done, total):
-    if done > 0.6 * total:
-        os.kill(os.getpid(), signal.SIGKILL)
+where, left = sys.argv[3], int(sys.argv[4])
+def die_in_time(function):
+    def called(*arguments):
+        global left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments)
+    return called
+if where == "fsync":
+    os.fsync = die_in_time(os.fsync)
+if where == "rename":
+    Path.rename = die_in_time(Path.rename)
+progress = die_in_time(lambda done, total: None) if where == "progress" else None
 prune(Path(sys.argv[1]), Path(sys.argv[2]), [Target("width", 17), Target("width", 8)], progress=progress)
 """
 
@@ -35,13 +47,35 @@ def stamps(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
-def test_a_killed_run_leaves_only_partial_folders_and_the_next_one_clears_them(llama: Path, tmp_path: Path) -> None:
+def assert_whole(folder: Path) -> None:
+    manifest = Manifest.model_validate_json((folder / MANIFEST_NAME).read_bytes())
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    del found[MANIFEST_NAME]
+    assert found == {record.name: record.sha256 for record in manifest.output_files}
+
+
+@pytest.mark.parametrize(
+    ("where", "calls"),
+    [
+        *(("progress", calls) for calls in (0, 3, 20, 40)),  # scoring, writing, verifying
+        *(("fsync", calls) for calls in (0, 2, 9, 12)),  # of files, of folders
+        *(("rename", calls) for calls in (0, 1)),  # between the two as well
+    ],
+)
+def test_a_run_killed_at_any_moment_leaves_whole_folders_or_partial_ones_that_the_next_one_clears(
+    where: str, calls: int, llama: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
-    killed = subprocess.run([sys.executable, "-c", _KILLED_HALFWAY, llama, out], check=False)
+    killed = subprocess.run([sys.executable, "-c", _KILLED, llama, out, where, str(calls)], check=False)
     assert killed.returncode == -signal.SIGKILL
-    assert names(out) == ["width-17.partial", "width-8.partial"]
-    prune(llama, out, [Target("width", 17)])
-    assert names(out) == ["width-17"]
+    finished = [name for name in names(out) if not name.endswith(".partial")]
+    assert finished == (["width-17"] if (where, calls) in {("rename", 1), ("fsync", 12)} else [])
+    for name in finished:
+        assert_whole(out / name)
+    prune(llama, out, TARGETS)
+    assert names(out) == ["width-17", "width-8"]
+    assert_whole(out / "width-17")
+    assert_whole(out / "width-8")
 
 
 def test_a_run_that_is_stopped_leaves_nothing(llama: Path, tmp_path: Path) -> None:

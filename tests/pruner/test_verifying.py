@@ -21,7 +21,7 @@ def look_again(source: Path, folder: Path) -> None:
     checkpoint = open_checkpoint(source)
     anatomy = find_mlps(checkpoint)
     (output,) = plan_outputs(checkpoint, anatomy, [Target("width", 17)], 1, 1)
-    scores = score_neurons(checkpoint, anatomy, "maw", 0, lambda nbytes: None)
+    scores = score_neurons(checkpoint, anatomy, "maw", lambda nbytes: None)
     verify(folder, output, chooser(scores, "stable"), lambda nbytes: None)
 
 

@@ -1,0 +1,129 @@
+"""README.md of a pruned checkpoint: the model card that the hub and its readers expect.
+
+Format: https://huggingface.co/docs/hub/model-cards. The same prune gives the same bytes: no dates, no paths of a machine.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from pruner.checkpoint import Checkpoint
+from pruner.manifest import MANIFEST_NAME, Criterion
+from pruner.plan import Output
+from pruner.provenance import Recipe
+
+# What stays true of a narrower model. Licences bind it like the model it comes from.
+_KEPT_KEYS = {"license", "license_name", "license_link", "language", "pipeline_tag", "library_name"}
+_FORMULAS: dict[Criterion, str] = {
+    "maw": "(max gate + |min gate|) + (max up + |min up|), over the neuron's rows of the gate and up projections",
+    "vow": "var(gate) + var(up), over the neuron's rows of the gate and up projections",
+    "pon": "the L1 norms of the neuron's gate and up rows, multiplied",
+    "l2": "the L2 norms of the neuron's gate and up rows, added",
+    "random": "a seeded random order, as a control",
+    "act": "the maw score times the L2 norm of what the neuron feeds the down projection, over a calibration text",
+}
+_STUDY = """\
+@misc{martra2025fragile,
+  title         = {Fragile Knowledge, Robust Instruction-Following: The Width Pruning Dichotomy in Llama-3.2},
+  author        = {Pere Martra},
+  year          = {2025},
+  eprint        = {2512.22671},
+  archivePrefix = {arXiv}
+}"""
+_WANDA = """\
+@inproceedings{sun2024wanda,
+  title         = {A Simple and Effective Pruning Approach for Large Language Models},
+  author        = {Mingjie Sun and Zhuang Liu and Anna Bair and J. Zico Kolter},
+  booktitle     = {International Conference on Learning Representations},
+  year          = {2024},
+  eprint        = {2306.11695},
+  archivePrefix = {arXiv}
+}"""
+
+
+def model_card(output: Output, recipe: Recipe) -> bytes:
+    """The card of one output, UTF-8. It takes the place of the source's, keeps its licence and links to it."""
+    source = output.checkpoint
+    name, revision = source.identity
+    source_name = name.rpartition("/")[2]
+    front = [*_front_matter(source), *([f"base_model: {name}"] if _is_hub_id(name) else [])]
+    link = f"[{name}](https://huggingface.co/{name})" if _is_hub_id(name) else f"`{name}`"
+    papers = [_STUDY, _WANDA] if recipe.criterion == "act" else [_STUDY]
+    lines = [
+        "---",
+        *front,
+        "tags:",
+        *(f"- {tag}" for tag in ("pruning", "width-pruning", "prunebench")),
+        "---",
+        "",
+        f"# {source_name}, pruned to {output.name}",
+        "",
+        f"{link}{f' at revision {revision}' if revision else ''} with narrower MLPs. Neurons were removed and nothing was trained",
+        "afterwards, so measure what it still knows before you rely on it. Everything else is the source's, byte for byte.",
+        "",
+        *_widths(output),
+        "",
+        f"- Criterion `{recipe.criterion}`, the highest stay: {_FORMULAS[recipe.criterion]}.",
+        *_details(recipe),
+        f"- Parameters: {source.parameters:,} → {output.parameters:,}.",
+        "",
+        "## How it was made",
+        "",
+        f"    {_command(output, recipe)}",
+        "",
+        f"`{MANIFEST_NAME}` has the sha256 of every file it was made of and of every file here, and of the kept neurons a layer.",
+        "",
+        "## What to cite",
+        "",
+        "The source model's card says how to cite the model. Of the method:",
+        "",
+        "```bibtex",
+        "\n\n".join(papers),
+        "```",
+        "",
+    ]
+    return "\n".join(lines).encode()
+
+
+def _is_hub_id(name: str) -> bool:
+    return "/" in name
+
+
+def _front_matter(source: Checkpoint) -> list[str]:
+    """Lines of the source card's YAML for the keys that are kept, as they stand; values may go on for several lines."""
+    text = source.card.read_text(encoding="utf-8", errors="replace") if source.card else ""
+    match = re.match(r"---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(\r?\n|$)", text, re.DOTALL)
+    kept, lines = False, []
+    for line in match[1].splitlines() if match else []:
+        if key := re.match(r"([\w-]+)[ \t]*:", line):
+            kept = key[1] in _KEPT_KEYS
+        if kept and line.strip():
+            lines.append(line)
+    return lines
+
+
+def _widths(output: Output) -> list[str]:
+    rows = [
+        f"| `{key}` | {before} | {output.widths[key]} | {100 * (1 - output.widths[key] / before):.1f} % "
+        f"| {output.widths[key] / output.anatomy.hidden:.4g} |"
+        for key, before in output.anatomy.widths.items()
+    ]
+    return ["| config key | source | here | removed | expansion ratio |", "|---|---|---|---|---|", *rows]
+
+
+def _details(recipe: Recipe) -> list[str]:
+    lines = [f"- Among equal scores: {'the lower index' if recipe.tie_break == 'stable' else 'what torch.topk keeps'}."]
+    if text := recipe.calibration:
+        lines.append(f"- Calibration text: {text.name}, {text.tokens:,} tokens, sha256 {text.sha256}.")
+    return lines
+
+
+def _command(output: Output, recipe: Recipe) -> str:
+    name, revision = output.checkpoint.identity
+    flags = [f"--revision {revision}"] if revision and _is_hub_id(name) else []
+    flags += ["--output DIR", *(target.asked for target in output.targets), f"--criterion {recipe.criterion}"]
+    flags += [f"--calibration {shlex.quote(recipe.calibration.name)}"] if recipe.calibration else []
+    flags += [f"--seed {recipe.seed}"] if recipe.seed is not None else []
+    flags += [f"--multiple-of {recipe.multiple_of}"] if recipe.multiple_of > 1 else []
+    return " ".join(["prunebench prune", shlex.quote(name), *flags, f"--tie-break {recipe.tie_break}"])

@@ -1,0 +1,139 @@
+"""Checkpoints from the Hugging Face hub. huggingface_hub is imported only when a source is not a folder."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pruner.checkpoint import CONFIG, INDEX, OTHER_FOLDERS, OTHER_FORMATS
+from pruner.errors import PruneError
+from pruner.tensors import LONGEST_HEADER
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_FETCHED_AT_ONCE = 1 << 18  # most headers are shorter
+_UNWANTED = [*(f"*.{suffix}" for suffix in OTHER_FORMATS), *(f"{name}/*" for name in OTHER_FOLDERS), "consolidated*"]
+_LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
+
+
+def find_source(source: str, revision: str | None = None) -> Path:
+    """The folder of a checkpoint: a local one if there is one of that name, else the hub's, downloaded to its cache.
+
+    Weights in other formats are not downloaded. `revision` is a branch, tag or commit; the commit that it names is part of the
+    folder's path, and so gets into the manifest. Without a network what an earlier download left in the cache will do.
+
+    Raises:
+        PruneError: it is neither, or cannot be downloaded.
+
+    """
+    if not _is_on_hub(source, revision):
+        return Path(source)
+    from huggingface_hub import snapshot_download
+
+    with hub_errors(f"SOURCE {source}: no such folder here", source, revision):
+        return Path(snapshot_download(source, revision=revision, ignore_patterns=_UNWANTED))
+
+
+@contextmanager
+def source_headers(source: str, revision: str | None = None) -> Iterator[Path]:
+    """A folder good for inspection only: of a model on the hub, config, index and headers, in files hollow after that.
+
+    Raises:
+        PruneError: as `find_source`.
+
+    """
+    if not _is_on_hub(source, revision):
+        yield Path(source)
+        return
+    with TemporaryDirectory() as place:
+        folder = Path(place)
+        try:
+            with hub_errors(f"SOURCE {source}: no such folder here", source, revision):
+                _fetch_headers(source, revision, folder)
+        except PruneError:
+            cached = _cached(source, revision)
+            if cached is None:
+                raise
+            folder = cached
+        yield folder
+
+
+def _cached(repository: str, revision: str | None) -> Path | None:
+    from huggingface_hub import errors, snapshot_download
+
+    try:
+        return Path(snapshot_download(repository, revision=revision, ignore_patterns=_UNWANTED, local_files_only=True))
+    except (errors.LocalEntryNotFoundError, errors.HFValidationError):
+        return None
+
+
+def _is_on_hub(source: str, revision: str | None) -> bool:
+    local = Path(source).exists() or not _HUB_ID.fullmatch(source)
+    if local and revision is not None:
+        raise PruneError(f"--revision {revision}: {source} is not a model on the hub; only those have revisions")
+    return not local
+
+
+def _fetch_headers(repository: str, revision: str | None, folder: Path) -> None:
+    from huggingface_hub import HfApi, HfFileSystem
+
+    info = HfApi().model_info(repository, revision=revision, files_metadata=True)
+    sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or []}
+    files, top = HfFileSystem(), f"{repository}@{info.sha}"
+
+    def fetch(name: str) -> None:
+        with (
+            files.open(f"{top}/{name}", "rb", block_size=_FETCHED_AT_ONCE) as remote,
+            (folder / name).open("wb") as local,
+        ):
+            length = remote.read(8)
+            local.write(length + remote.read(min(int.from_bytes(length, "little"), LONGEST_HEADER)))
+            local.truncate(sizes[name])
+
+    for name in {CONFIG, INDEX} & sizes.keys():
+        (folder / name).write_bytes(files.cat_file(f"{top}/{name}"))
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(fetch, (name for name in sizes if re.fullmatch(r"[^/]+\.safetensors", name))))
+
+
+@contextmanager
+def hub_errors(what: str, repository: str, revision: str | None = None) -> Iterator[None]:
+    """Whatever goes wrong with the hub, as a PruneError: `what`, the reason, and what to do about it in one line."""
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]  # re-exported without saying so
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    try:
+        yield
+    except Exception as error:  # the errors of the library, its HTTP client and its transfer client share no base
+        raise PruneError(f"{what}: {_reason(error, repository, revision)}") from error
+
+
+def _reason(error: BaseException, repository: str, revision: str | None) -> str:
+    from huggingface_hub import constants, errors
+
+    known = {  # the first that fits
+        errors.GatedRepoError: f"access is restricted; accept the terms at {constants.ENDPOINT}/{repository} and {_LOG_IN}",
+        errors.RevisionNotFoundError: f"the hub's {repository} has no --revision {revision}",
+        errors.RepositoryNotFoundError: f"the hub shows no {repository}; check the name, and if it is private {_LOG_IN}",
+        errors.LocalTokenNotFoundError: _LOG_IN,
+        errors.HFValidationError: str(error).partition("\n")[0],  # of the name itself
+    }
+    if reason := next((text for kind, text in known.items() if isinstance(error, kind)), None):
+        return reason
+    if isinstance(error, errors.HfHubHTTPError):
+        status = error.response.status_code
+        return f"the hub answers {status}; {_LOG_IN if status in {401, 403} else 'try again later'}"
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set and the cache does not help; unset it"
+    if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ is not None:
+        return _reason(error.__cause__, repository, revision)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'the hub cache'}: {error.strerror}"
+    return f"no answer from {constants.ENDPOINT} ({type(error).__name__}); check the network"

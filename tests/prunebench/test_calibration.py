@@ -1,0 +1,176 @@
+"""What a text drives through the down projections, held against hooks and hand-made products."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch.nn import functional
+from transformers import PreTrainedTokenizerFast
+
+from prunebench.calibration import SEQUENCE_TOKENS, TextCalibration
+from pruner import PruneError, Target, prune
+from pruner.anatomy import find_mlps
+from pruner.checkpoint import open_checkpoint
+from tests.pruner import tiny
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz .,"
+TEXT = "the quick brown fox jumps over the lazy dog. " * 25  # 1125 letters: three sequences
+EXPERTS = ["mixtral", "qwen2-moe", "qwen3-moe", "olmoe", "glm4-moe"]
+
+
+def add_tokenizer(folder: Path, *, start: bool = False) -> Path:
+    """A token a letter."""
+    vocabulary = {"<pad>": 0, "<s>": 1, "</s>": 2} | {letter: 3 + place for place, letter in enumerate(LETTERS)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    if start:
+        tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT)
+    return path
+
+
+def measured(folder: Path, text: Path) -> dict[str, np.ndarray]:
+    norms = TextCalibration(folder, text, lambda done, total: None).norms(find_mlps(open_checkpoint(folder)))
+    assert all(norm.dtype == np.float64 for norm in norms.values())
+    return norms
+
+
+def sequences(start: tuple[int, ...] = ()) -> list[torch.Tensor]:
+    ids = [3 + LETTERS.index(letter) for letter in TEXT]
+    step = SEQUENCE_TOKENS - len(start)
+    return [torch.tensor([[*start, *ids[i : i + step]]]) for i in range(0, len(ids), step)]
+
+
+def hooked(folder: Path, inputs: list[torch.Tensor]) -> dict[str, np.ndarray]:
+    """Module name -> norms, from hooks on the down projections that are modules."""
+    model, fed = tiny.load(folder), {}
+    for name, module in model.named_modules():
+        if (
+            name.endswith(("down_proj", "output_linear"))
+            and isinstance(module, torch.nn.Linear)
+            and "vision" not in name
+        ):
+            module.register_forward_pre_hook(
+                lambda _, args, name=name: fed.setdefault(name, []).append(args[0].detach().flatten(0, -2))
+            )
+    with torch.no_grad():
+        for ids in inputs:
+            model(ids)
+    return {name.rpartition(".")[0]: torch.cat(parts).double().norm(dim=0).numpy() for name, parts in fed.items()}
+
+
+@pytest.mark.parametrize("family", sorted(set(tiny.CONFIGS) - set(EXPERTS) - {"qwen2-moe-with-a-dense-layer"}))
+def test_norms_are_those_of_what_hooks_on_the_down_projections_see(family: str, text: Path, tmp_path: Path) -> None:
+    folder = add_tokenizer(tiny.make_checkpoint(family, tmp_path / "source", torch.float32))
+    norms, expected = measured(folder, text), hooked(folder, sequences())
+    assert len(norms) == len(expected) == 2
+    for layer in range(2):
+        (ours,) = (norm for prefix, norm in norms.items() if f"layers.{layer}." in prefix)
+        (theirs,) = (norm for name, norm in expected.items() if f"layers.{layer}." in name)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", EXPERTS)
+def test_an_expert_is_weighed_by_the_tokens_that_are_routed_to_it(family: str, text: Path, tmp_path: Path) -> None:
+    folder = add_tokenizer(tiny.make_checkpoint(family, tmp_path / "source", torch.float32))
+    norms = measured(folder, text)
+    model, squares = tiny.load(folder), {}
+
+    def note(module: torch.nn.Module, args: tuple[torch.Tensor, ...], layer: int) -> None:
+        hidden, routes = args[0].reshape(-1, tiny.HIDDEN), args[1]
+        for expert, gate_up in enumerate(module.gate_up_proj):
+            gate, up = (hidden[(routes == expert).any(dim=-1)] @ gate_up.T).chunk(2, dim=-1)
+            fed = (functional.silu(gate) * up).double().square().sum(dim=0)
+            squares[layer, expert] = squares.get((layer, expert), 0) + fed
+
+    for layer, block in enumerate(model.get_decoder().layers):
+        if hasattr(block.mlp, "experts"):
+            block.mlp.experts.register_forward_pre_hook(lambda m, args, layer=layer: note(m, args, layer))
+    with torch.no_grad():
+        for ids in sequences():
+            model(ids)
+    assert squares
+    for (layer, expert), total in squares.items():
+        (norm,) = (
+            n for prefix, n in norms.items() if f"layers.{layer}." in prefix and prefix.endswith(f".experts.{expert}")
+        )
+        np.testing.assert_allclose(norm, total.sqrt().numpy(), rtol=1e-4)
+    shared = {name: n for name, n in hooked(folder, sequences()).items() if "shared" in name}
+    for name, expected in shared.items():
+        np.testing.assert_allclose(norms[name], expected, rtol=1e-4)
+
+
+def test_a_tokenizer_that_starts_texts_with_a_token_starts_every_sequence_with_it(text: Path, tmp_path: Path) -> None:
+    folder = add_tokenizer(tiny.make_checkpoint("llama", tmp_path / "source", torch.float32), start=True)
+    calibration = TextCalibration(folder, text, lambda done, total: None)
+    assert calibration.record.tokens == len(TEXT) + 3
+    expected = hooked(folder, sequences(start=(1,)))
+    for prefix, norm in calibration.norms(find_mlps(open_checkpoint(folder))).items():
+        np.testing.assert_allclose(norm, expected[prefix], rtol=1e-4)
+
+
+def test_pruning_by_act_keeps_the_highest_products_and_its_manifest_says_of_what(text: Path, tmp_path: Path) -> None:
+    folder = add_tokenizer(tiny.make_checkpoint("llama", tmp_path / "source"))
+    seen: list[tuple[int, int]] = []
+    calibration = TextCalibration(folder, text, lambda done, total: seen.append((done, total)))
+    (one,) = prune(folder, tmp_path / "out", [Target("width", 17)], criterion="act", calibration=calibration)
+    source, made = tiny.tensors_of(folder), one.manifest
+    for prefix, norm in hooked(folder, sequences()).items():
+        rows = [source[f"{prefix}.{part}_proj.weight"].float() for part in ("gate", "up")]
+        maw = sum(row.max(dim=1).values + row.min(dim=1).values.abs() for row in rows)
+        kept = (maw * torch.from_numpy(norm).float()).argsort(descending=True)[:17].sort().values
+        assert torch.equal(
+            tiny.tensors_of(one.folder)[f"{prefix}.down_proj.weight"], source[f"{prefix}.down_proj.weight"][:, kept]
+        )
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    text_record = made.calibration
+    assert (made.criterion, text_record.name, text_record.tokens, text_record.dtype) == (
+        "act",
+        "text.txt",
+        1125,
+        "bfloat16",
+    )
+    assert text_record.sha256 == hashlib.sha256(text.read_bytes()).hexdigest()
+    assert text_record.measured_with["torch"] == torch.__version__
+
+
+def test_a_text_that_cannot_be_used_is_named(text: Path, tmp_path: Path) -> None:
+    folder = add_tokenizer(tiny.make_checkpoint("llama", tmp_path / "source"))
+    for content, message in ((b"", "holds no token"), (b"\xff", "not UTF-8 text"), (None, "No such file")):
+        if content is None:
+            text.unlink()
+        else:
+            text.write_bytes(content)
+        with pytest.raises(PruneError, match=rf"--calibration .*text\.txt: {message}"):
+            TextCalibration(folder, text, lambda done, total: None)
+
+
+def test_a_checkpoint_without_a_tokenizer_is_one_line(llama_folder: Path, text: Path) -> None:
+    with pytest.raises(PruneError, match=r"--criterion act: .*source/tokenizer\.json: No such file"):
+        TextCalibration(llama_folder, text, lambda done, total: None)
+
+
+def test_weights_that_transformers_would_make_up_are_refused(llama_folder: Path, text: Path, tmp_path: Path) -> None:
+    add_tokenizer(llama_folder)
+    tiny.rewrite(llama_folder, lambda tensors: tensors.pop("model.norm.weight"))
+    calibration = TextCalibration(llama_folder, text, lambda done, total: None)
+    with pytest.raises(PruneError, match=r"transformers does not find model\.norm\.weight"):
+        prune(llama_folder, tmp_path / "out", [Target("width", 17)], criterion="act", calibration=calibration)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def llama_folder(tmp_path: Path) -> Path:
+    return tiny.make_checkpoint("llama", tmp_path / "source")
