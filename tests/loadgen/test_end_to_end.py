@@ -15,6 +15,8 @@ from loadgen.summary import summarize
 from tests.loadgen.made import workload
 from tests.server.conftest import serve_process, url_once_ready, write_checkpoint
 
+pytestmark = pytest.mark.slow  # real servers under real load
+
 OPTIONS = {"prefill_ms": "30", "token_ms": "5", "idle_watts": "50", "active_watts": "10"}
 TOKENS = 20
 

@@ -12,6 +12,8 @@ from prunebench.progress import Steps
 from tests.prunebench.conftest import TINYGLU
 from tests.pruner.hub_server import COMMIT, Hub, running_hub
 
+pytestmark = pytest.mark.slow  # every test starts a process of its own
+
 HALF = ["--pruning-percentage", "50"]
 
 
