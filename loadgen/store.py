@@ -20,9 +20,13 @@ from loadgen.summary import summarize
 def write_trial(
     folder: Path, result: TrialResult, flags: Sequence[Flag], extra_files: Mapping[str, str] | None = None
 ) -> None:
-    """Write into a `.partial` neighbour, fsync, rename once. An existing folder of that name is replaced."""
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    """Write into a `.partial` neighbour, fsync, rename once.
+
+    An existing folder of that name stays as it is until then, and is never seen half removed: it steps aside first.
+    """
+    partial, old = (folder.with_name(folder.name + ending) for ending in (".partial", ".old.partial"))
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir(parents=True)
     rows = pa.Table.from_pylist([asdict(r) for r in result.records], schema=REQUEST_SCHEMA)
     pq.write_table(rows, partial / "requests.parquet", compression="zstd")
@@ -35,9 +39,11 @@ def write_trial(
         (partial / name).write_text(text.rstrip("\n") + "\n", encoding="utf-8")
     for path in [*partial.iterdir(), partial]:
         _sync(path)
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
     partial.rename(folder)
     _sync(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def read_trial(folder: Path) -> TrialResult:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import pickle
+import subprocess
+import sys
 
 import pyarrow.parquet as pq
 import pytest
@@ -36,15 +39,54 @@ def test_the_folder_holds_the_three_files_and_the_callers_own(tmp_path):
 
 
 def test_an_earlier_attempts_leftovers_are_replaced(tmp_path):
-    (tmp_path / "t.partial").mkdir()
-    (tmp_path / "t.partial" / "junk").touch()
+    for name in ("t.partial", "t.old.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "junk").touch()
     write_trial(tmp_path / "t", result(), [])
     write_trial(tmp_path / "t", result(tokens=4), [])
     assert read_trial(tmp_path / "t").records[0].output_tokens == 4
     assert not (tmp_path / "t" / "junk").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["t"]
 
 
 def test_a_write_that_fails_leaves_no_folder_under_the_name(tmp_path):
     with pytest.raises(AttributeError):
         write_trial(tmp_path / "t", result(), [], {"cell.json": None})
     assert not (tmp_path / "t").exists()
+
+
+def test_a_write_that_fails_leaves_the_folder_that_was_there(tmp_path):
+    write_trial(tmp_path / "t", result(), [])
+    with pytest.raises(AttributeError):
+        write_trial(tmp_path / "t", result(tokens=4), [], {"cell.json": None})
+    assert read_trial(tmp_path / "t") == result()
+
+
+# Ends, as a killed process does, before the nth time a folder is renamed or removed.
+_KILLED = """
+import os, pathlib, pickle, shutil, sys
+from loadgen.store import write_trial
+left = int(sys.argv[2])
+def dying(function):
+    def call(*arguments, **options):
+        global left
+        left -= 1
+        if left < 0:
+            os._exit(9)
+        return function(*arguments, **options)
+    return call
+shutil.rmtree, pathlib.Path.rename = dying(shutil.rmtree), dying(pathlib.Path.rename)
+write_trial(pathlib.Path(sys.argv[1]), pickle.load(sys.stdin.buffer), [])
+"""
+
+
+def test_whenever_the_process_is_killed_there_is_no_half_trial_under_the_name(tmp_path):
+    for steps in range(6):
+        folder = tmp_path / str(steps) / "t"
+        write_trial(folder, result(), [])
+        command = [sys.executable, "-c", _KILLED, folder, str(steps)]
+        killed = subprocess.run(command, input=pickle.dumps(result(tokens=4)), check=False, capture_output=True)
+        assert killed.returncode == (9 if steps < 5 else 0), killed.stderr
+        # Between the two renames the name is free, and both trials are whole beside it.
+        found = folder if folder.exists() else folder.with_name("t.old.partial")
+        assert read_trial(found) == (result() if steps < 4 else result(tokens=4))

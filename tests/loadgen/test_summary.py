@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import ast
 import json
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +26,25 @@ def test_it_has_the_keys_of_vllm_bench_serve_and_is_json():
     summary = summarize(trial(0, 100), [record(0, 0, 10, 30)], [])
     assert set(summary) >= VLLM_KEYS
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+
+
+# Of single requests, which are in requests.parquet; of speech only; of a ramp, which we do not offer.
+NOT_OURS = {"input_lens", "output_lens", "ttfts", "itls", "latencies", "start_times", "queue_times", "generated_texts"}
+NOT_OURS |= {"errors", "rtfx", "ramp_up_strategy", "ramp_up_start_rps", "ramp_up_end_rps"}
+
+
+@pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed")
+def test_the_installed_vllm_writes_no_key_that_we_lack():
+    tree = ast.parse((Path(find_spec("vllm").origin).parent / "benchmarks" / "serve.py").read_text("utf-8"))
+    keys = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            named = {key.value for key in node.keys if isinstance(key, ast.Constant)}
+            keys |= named if "total_output_tokens" in named else set()
+        elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+            keys |= {node.slice.value} if ast.unparse(node.value) == "result_json" else set()
+    assert len(keys - NOT_OURS) > 20
+    assert keys - NOT_OURS <= set(summarize(trial(0, 100), [record(0, 0, 10, 30)], []))
 
 
 def test_latencies_are_those_of_the_definitions():

@@ -1,0 +1,72 @@
+"""How rows are cut, joined and credited; every quantity against plain Python is in tests/reports/test_quantities.py."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from loadgen import metrics
+from loadgen.drive import TrialResult
+from loadgen.metrics import measure_records, percentiles, read_metrics
+from loadgen.store import write_trial
+from tests.loadgen.made import failed, record, trial
+
+RECORDS = [record(0, 0, 10, 30), failed(1, 5, 6), record(2, 20, 40, 45, tokens=1), record(3, 25, 50, 95, tokens=6)]
+
+
+def same(one, other):
+    for field in fields(one):
+        np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name), err_msg=field.name)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_however_many_rows_are_read_at_once_the_figures_are_the_same(tmp_path, monkeypatch, rows):
+    within = trial(0, 100)
+    whole = measure_records(within, RECORDS)
+    write_trial(tmp_path / "t", TrialResult(within, RECORDS), [])
+    monkeypatch.setattr(metrics, "ROWS_AT_ONCE", rows)
+    same(measure_records(within, RECORDS), whole)
+    same(read_metrics(within, tmp_path / "t" / "requests.parquet"), whole)
+    assert (whole.requests, whole.chunks) == (4, 10)
+
+
+def test_latencies_have_one_entry_a_request_and_no_number_where_it_did_not_happen():
+    found = measure_records(trial(0, 100), RECORDS)
+    np.testing.assert_array_equal(found.ttft_ms, [10, np.nan, 20, 25])
+    np.testing.assert_array_equal(found.tpot_ms, [10, np.nan, np.nan, 9])  # the third has a single token
+    np.testing.assert_array_equal(found.completed, [True, False, True, True])
+    assert found.first_error == "HTTP 500: no"
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "tokens"),
+    [(10, 30, 3), (11, 30, 2), (10, 29, 2), (30, 31, 1), (31, 40, 0)],
+)
+def test_tokens_at_the_windows_edges_are_inside_it(start, end, tokens):
+    found = measure_records(trial(start, end), RECORDS[:1])  # tokens at 10, 20 and 30
+    assert found.window_output_tokens == tokens
+    assert found.output_tokens_per_s == pytest.approx(tokens / (end - start) * 1e3)
+
+
+def test_adjoining_windows_share_out_every_token_once():
+    edges = [0, 15, 35, 60, 100]  # no token falls on an edge
+    parts = [measure_records(trial(a, b), RECORDS) for a, b in itertools.pairwise(edges)]
+    whole = measure_records(trial(0, 100), RECORDS)
+    for name in ("window_output_tokens", "window_prompt_tokens", "window_requests"):
+        assert sum(getattr(part, name) for part in parts) == getattr(whole, name)
+    assert (whole.window_output_tokens, whole.window_prompt_tokens, whole.window_requests) == (10, 15, 3)
+
+
+def test_no_requests_give_empty_rows_and_no_statistics():
+    found = measure_records(trial(0, 100), [])
+    assert (found.requests, found.itl_ms, found.itl_mean_ms, found.first_error) == (0, {}, None, None)
+
+
+def test_percentiles_leave_out_what_did_not_happen_and_keep_what_they_are_given():
+    values = np.array([4.0, np.nan, 1.0, 3.0, 2.0])
+    assert percentiles(values, [0, 50, 100]) == {0: 1.0, 50: 2.5, 100: 4.0}
+    np.testing.assert_array_equal(values, [4.0, np.nan, 1.0, 3.0, 2.0])
+    assert percentiles(np.array([np.nan]), [50]) == {}
