@@ -84,6 +84,8 @@ class Answer(Response):
                     await self._streamed(receive, send)
             except ClientGone:
                 await Response(status_code=499)(scope, receive, send)  # nginx's number; nobody reads it
+            finally:
+                scope["state"]["usage"].update(self._usage())  # for the access log
 
     async def _whole(self) -> bytes:
         await self._shape.prepare()

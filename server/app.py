@@ -6,26 +6,33 @@ GET  /v1/models   /health   /metrics   /energy   /energy/trace?since_ns=
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
+import re
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from server.access import Access
 from server.chat import answer_chat
 from server.completions import answer_completion
+from server.document import components, operation
 from server.engines.base import BadRequestError, EngineDeadError
 from server.errors import ApiError, as_api_error
 from server.metrics import Metrics
 from server.model import Model
 from server.protocol import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest, parse
+from server.settings import ServeSettings
+
+_NANOSECONDS = re.compile(r"[0-9]{1,19}")
+_HEADERS = {401: {"www-authenticate": "Bearer"}, 408: {"connection": "close"}, 429: {"retry-after": "1"}}
 
 
 @dataclass
@@ -35,7 +42,7 @@ class Stage:
     model: Model | None = None
 
 
-def create_app(stage: Stage, *, max_body_bytes: int, api_key: str | None = None) -> FastAPI:
+def create_app(stage: Stage, settings: ServeSettings, *, api_key: str | None = None) -> ASGIApp:
     """The application. Until `stage.model` is set every path answers 503; with a key, all but /health want it."""
     app = FastAPI(
         title="prunebench",
@@ -53,28 +60,25 @@ def create_app(stage: Stage, *, max_body_bytes: int, api_key: str | None = None)
             Exception: _told,
         },
     )
-    endpoints = _Endpoints(stage, max_body_bytes)
-    for path, endpoint in (
-        ("/health", endpoints.health),
-        ("/metrics", endpoints.metrics),
-        ("/energy", endpoints.energy),
-        ("/energy/trace", endpoints.energy_trace),
-        ("/v1/models", endpoints.models),
-    ):
-        app.add_api_route(path, endpoint, methods=["GET"])
-    for path, endpoint, body in (
-        ("/v1/completions", endpoints.completions, CompletionRequest),
-        ("/v1/chat/completions", endpoints.chat, ChatRequest),
-        ("/tokenize", endpoints.tokenize, TokenizeRequest),
-        ("/detokenize", endpoints.detokenize, DetokenizeRequest),
-    ):
+    endpoints = _Endpoints(stage, settings)
+    for method, path, endpoint in (
+        ("GET", "/health", endpoints.health),
+        ("GET", "/metrics", endpoints.metrics),
+        ("GET", "/energy", endpoints.energy),
+        ("GET", "/energy/trace", endpoints.energy_trace),
+        ("GET", "/v1/models", endpoints.models),
         # Bodies are parsed by ourselves, for errors in OpenAI's shape; the document still says what they are.
-        app.add_api_route(path, endpoint, methods=["POST"], openapi_extra={"requestBody": _documented(body)})
-    return app
-
-
-def _documented(body: type[BaseModel]) -> dict[str, Any]:
-    return {"required": True, "content": {"application/json": {"schema": body.model_json_schema()}}}
+        ("POST", "/v1/completions", endpoints.completions),
+        ("POST", "/v1/chat/completions", endpoints.chat),
+        ("POST", "/tokenize", endpoints.tokenize),
+        ("POST", "/detokenize", endpoints.detokenize),
+    ):
+        extra = operation(path)
+        app.add_api_route(path, endpoint, methods=[method], response_class=Response, openapi_extra=extra)
+    app.openapi_schema = {**app.openapi(), "components": components()}
+    if api_key is not None:
+        app.openapi_schema["security"] = [{"key": []}]
+    return Access(app, log=settings.access_log)
 
 
 class _Gate:
@@ -103,9 +107,10 @@ class _Gate:
 
 
 class _Endpoints:
-    def __init__(self, stage: Stage, max_body_bytes: int) -> None:
+    def __init__(self, stage: Stage, settings: ServeSettings) -> None:
         self._stage = stage
-        self._max_body_bytes = max_body_bytes
+        self._max_body_bytes = settings.max_body_bytes
+        self._patience_s = settings.receive_timeout_s
 
     @property
     def _model(self) -> Model:
@@ -122,7 +127,7 @@ class _Endpoints:
     async def tokenize(self, request: Request) -> Response:
         asked = parse(TokenizeRequest, await self._body(request))
         self._model.check_name(asked.model)
-        token_ids = await self._model.encode(asked.prompt, add_special_tokens=asked.add_special_tokens)
+        (token_ids,) = await self._model.encode([asked.prompt], add_special_tokens=asked.add_special_tokens)
         longest = self._model.engine.info.max_model_len
         return _json({"count": len(token_ids), "max_model_len": longest, "tokens": token_ids})
 
@@ -156,20 +161,26 @@ class _Endpoints:
         return Response(self._model.sampler.counters().model_dump_json(), media_type="application/json")
 
     async def energy_trace(self, request: Request) -> Response:
-        try:
-            since_ns = int(request.query_params.get("since_ns", "0"))
-        except ValueError:
-            raise ApiError(400, "since_ns: must be a whole number of nanoseconds", param="since_ns") from None
+        given = request.query_params.get("since_ns", "0")
+        if not _NANOSECONDS.fullmatch(given):
+            raise ApiError(400, "since_ns: must be a whole number of nanoseconds", param="since_ns")
+        since_ns = int(given)
         return Response(self._model.sampler.trace(since_ns).model_dump_json(), media_type="application/json")
 
     async def _body(self, request: Request) -> bytes:
-        """Raises ApiError 413 as soon as it is too long, whatever its headers say."""
+        """Raises ApiError 413 as soon as it is too long, whatever its headers say, and 408 when it takes too long."""
         parts, length = [], 0
-        async for part in request.stream():
-            parts.append(part)
-            length += len(part)
-            if length > self._max_body_bytes:
-                raise ApiError(413, f"the body is longer than the {self._max_body_bytes} bytes this server takes")
+        try:
+            async with asyncio.timeout(self._patience_s):
+                async for part in request.stream():
+                    parts.append(part)
+                    length += len(part)
+                    if length > self._max_body_bytes:
+                        raise ApiError(
+                            413, f"the body is longer than the {self._max_body_bytes} bytes this server takes"
+                        )
+        except TimeoutError:
+            raise ApiError(408, f"the body did not come within {self._patience_s:g} s") from None
         return b"".join(parts)
 
 
@@ -178,8 +189,7 @@ def _json(content: dict[str, Any]) -> Response:
 
 
 def _response(error: ApiError) -> Response:
-    headers = {"www-authenticate": "Bearer"} if error.status == 401 else None
-    return Response(error.body(), error.status, headers, media_type="application/json")
+    return Response(error.body(), error.status, _HEADERS.get(error.status), media_type="application/json")
 
 
 async def _told(_: Request, error: Exception) -> Response:

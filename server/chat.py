@@ -20,6 +20,7 @@ async def answer_chat(model: Model, asked: ChatRequest) -> Answer:
     The template writes its own special tokens, so none are added to what it renders.
     """
     model.check_name(asked.model)
+    model.flights.check(asked.n)
     if model.template is None:
         raise ApiError(
             400,
@@ -35,7 +36,8 @@ async def answer_chat(model: Model, asked: ChatRequest) -> Answer:
         )
     except ChatTemplateError as error:
         raise ApiError(400, f"messages: the chat template refused them: {error}", param="messages") from None
-    prompt = await model.encode(text, add_special_tokens=False)
+    model.check_texts([text], "messages")
+    (prompt,) = await model.encode([text], add_special_tokens=False)
     most_tokens = model.clipped(prompt, asked.most_tokens, "messages")
     logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
     request_id = new_request_id("chatcmpl")

@@ -18,17 +18,23 @@ from server.protocol import CompletionRequest
 async def answer_completion(model: Model, asked: CompletionRequest) -> Answer:
     """The answer to a checked request. Raises ApiError 404 or 400 for what cannot be served."""
     model.check_name(asked.model)
-    prompts = []
-    for prompt in asked.prompts:
-        if isinstance(prompt, str):
-            token_ids = await model.encode(prompt, add_special_tokens=asked.add_special_tokens)
-        else:
-            token_ids = prompt
-            model.check_tokens(token_ids, "prompt")
-        prompts.append((token_ids, model.clipped(token_ids, asked.max_tokens, "prompt")))
+    model.flights.check(len(asked.prompts) * asked.n)
+    all_ids = await _token_ids(model, asked)
+    prompts = [(token_ids, model.clipped(token_ids, asked.max_tokens, "prompt")) for token_ids in all_ids]
     request_id = new_request_id("cmpl")
     jobs = make_jobs(model, asked, prompts, asked.logprobs, request_id)
-    return Answer(model, asked, jobs, _CompletionShape(model, asked, [ids for ids, _ in prompts]), request_id)
+    return Answer(model, asked, jobs, _CompletionShape(model, asked, all_ids), request_id)
+
+
+async def _token_ids(model: Model, asked: CompletionRequest) -> list[list[int]]:
+    texts = [prompt for prompt in asked.prompts if isinstance(prompt, str)]
+    if texts:
+        model.check_texts(texts, "prompt")
+        return await model.encode(texts, add_special_tokens=asked.add_special_tokens)
+    given = [prompt for prompt in asked.prompts if not isinstance(prompt, str)]
+    for token_ids in given:
+        model.check_tokens(token_ids, "prompt")
+    return given
 
 
 class _CompletionShape:
@@ -44,8 +50,13 @@ class _CompletionShape:
 
     async def prepare(self) -> None:
         if self._asked.echo and self._asked.logprobs is not None:
-            scored = (self._model.engine.prompt_logprobs(prompt, self._asked.logprobs) for prompt in self._prompts)
-            self._scores = await asyncio.gather(*scored)
+            engine, top = self._model.engine, self._asked.logprobs
+            scoring = [asyncio.ensure_future(engine.prompt_logprobs(prompt, top)) for prompt in self._prompts]
+            try:
+                self._scores = await asyncio.gather(*scoring)
+            finally:
+                for one in scoring:  # gather leaves the others running when one fails
+                    one.cancel()
 
     def opening(self, index: int) -> str | None:
         if not self._asked.echo:

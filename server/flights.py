@@ -26,11 +26,14 @@ class Flights:
         self._sequences = 0
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    @contextmanager
-    def admitted(self, sequences: int) -> Iterator[None]:
-        """Hold places for so many sequences. Raises ApiError 400 if they never fit, 429 if they do not fit now."""
+    def check(self, sequences: int) -> None:
+        """Raise ApiError 400 if so many would never be admitted."""
         if sequences > self._limit:
             raise ApiError(400, f"{sequences} sequences in one request are more than this server takes ({self._limit})")
+
+    @contextmanager
+    def admitted(self, sequences: int) -> Iterator[None]:
+        """Hold places for so many sequences. Raises ApiError 429 if they do not fit now."""
         if self._sequences + sequences > self._limit:
             raise ApiError(429, f"{self._sequences} sequences are in flight and this server takes {self._limit}")
         self._sequences += sequences

@@ -94,7 +94,7 @@ class Generator:
                 piece = writer.write(delta)
                 timing.wrote(piece.tokens)
                 if piece.finish_reason is not None:
-                    timing.finished(piece.finish_reason)
+                    timing.finished(piece.finish_reason, delta.times)
                     yield piece
                     return
                 yield piece

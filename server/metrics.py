@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from server.engines.base import EngineLoad, FinishReason
+from server.engines.base import EngineLoad, FinishReason, RequestTimes
+from server.footprint import Footprint
 
 _LABELS = ("model_name",)
 _Family = GaugeMetricFamily | CounterMetricFamily
@@ -84,6 +85,14 @@ class Metrics:
             "vllm:request_time_per_output_token_seconds", "(last - first token) / (output tokens - 1).", _TPOT_BUCKETS
         )
         self.e2e = histogram("vllm:e2e_request_latency_seconds", "Time to the last output token.", _E2E_BUCKETS)
+        self.queue, self.prefill, self.decode = (
+            histogram(f"vllm:request_{phase}_time_seconds", f"Time {where}, where the engine tells it.", _E2E_BUCKETS)
+            for phase, where in (
+                ("queue", "before a place in the batch"),
+                ("prefill", "from there to the first token"),
+                ("decode", "from the first token to the last"),
+            )
+        )
         self._finished = Counter(
             "vllm:request_success",
             "Requests that ended by themselves.",
@@ -100,6 +109,18 @@ class Metrics:
     def finished(self, reason: FinishReason) -> None:
         """Count a request that has ended."""
         self._finished.labels(self._model_name, reason).inc()
+
+    def loaded(self, footprint: Footprint) -> None:
+        """From now on tell what loading cost; a figure that is not known is left out."""
+        for name, text, value in (
+            ("seconds", "Time the engine took to start.", footprint.seconds),
+            ("resident_bytes", "RSS of the engine's processes once loaded.", footprint.resident_bytes),
+            ("gpu_bytes", "GPU memory in use once loaded, less what was before.", footprint.gpu_bytes),
+        ):
+            if value is not None:
+                Gauge(f"prunebench_load_{name}", text, _LABELS, registry=self._registry).labels(self._model_name).set(
+                    value
+                )
 
     def text(self) -> bytes:
         """The exposition format."""
@@ -127,9 +148,13 @@ class Timing:
             self._first = time.perf_counter()
             self._metrics.ttft.observe(self._first - self._begun)
 
-    def finished(self, reason: FinishReason) -> None:
-        """The last token was the last one told."""
+    def finished(self, reason: FinishReason, times: RequestTimes | None) -> None:
+        """The last token was the last one told. Without the engine's times (a stop string ended it) none are counted."""
         now = time.perf_counter()
+        if times is not None:
+            self._metrics.queue.observe(times.queue_s)
+            self._metrics.prefill.observe(times.prefill_s)
+            self._metrics.decode.observe(times.decode_s)
         self._metrics.finished(reason)
         self._metrics.e2e.observe(now - self._begun)
         if self._first is not None and self._tokens > 1:

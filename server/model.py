@@ -39,6 +39,7 @@ class Model:
         self.metrics = Metrics(self.name, engine.load)
         self.generator = Generator(engine, tokenizer, self.metrics)
         self.flights = Flights(settings.max_concurrent_requests)
+        self._longest_text = engine.info.max_model_len * tokenizer.longest_token
 
     def check_name(self, asked: str | None) -> None:
         """Raise ApiError 404 for a model that is not served here; None asks for whatever is."""
@@ -47,11 +48,26 @@ class Model:
                 404, f"model {asked!r} is not served here; {self.name!r} is", param="model", code="model_not_found"
             )
 
-    async def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        """Token ids of `text`. A long one is read in a thread, so that streams go on meanwhile."""
-        if len(text) <= _INLINE_CHARACTERS:
-            return self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
-        return await asyncio.to_thread(self.tokenizer.encode, text, add_special_tokens=add_special_tokens)
+    async def encode(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[int]]:
+        """Token ids of each text. Long ones are read in a thread, so that streams go on meanwhile."""
+
+        def encoded() -> list[list[int]]:
+            return [self.tokenizer.encode(text, add_special_tokens=add_special_tokens) for text in texts]
+
+        if sum(map(len, texts)) <= _INLINE_CHARACTERS:
+            return encoded()
+        return await asyncio.to_thread(encoded)
+
+    def check_texts(self, texts: Sequence[str], param: str) -> None:
+        """Raise ApiError 400 for one longer than a context of the longest token: not worth seconds of tokenizing."""
+        if any(len(text) > self._longest_text for text in texts):
+            raise ApiError(
+                400,
+                f"{param}: a text of more than {self._longest_text} characters is not read; "
+                f"the maximum context length is {self.engine.info.max_model_len} tokens",
+                param=param,
+                code="context_length_exceeded",
+            )
 
     def check_tokens(self, token_ids: Sequence[int], param: str) -> None:
         """Raise ApiError 400 for token ids the model does not have."""

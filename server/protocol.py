@@ -7,6 +7,7 @@ a checkpoint's `generation_config.json` is never read, so that two checkpoints a
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -17,13 +18,18 @@ from server.errors import ApiError
 
 MOST_LOGPROBS = 20  # vLLM's own limit
 MOST_CHOICES = 128
+MOST_PROMPTS = 4096  # in one request
 _EXPECTED = {  # where pydantic would speak of the members of a union
-    "prompt": "must be a text, a list of token ids, or a list of either, and not empty",
+    "prompt": "must be a text, a list of token ids, or a list of at most 4096 of either, and not empty",
     "stop": "must be a text or a list of at most 64 texts, none of them empty",
 }
 _StopString = Annotated[str, Field(min_length=1, max_length=1024)]
-_StopList = Annotated[list[_StopString], Field(max_length=64)]
-_TokenIds = Annotated[list[int], Field(min_length=1)]
+# Lists fail at their first wrong member: one error for each of a million would be the larger problem.
+_StopList = Annotated[list[_StopString], Field(max_length=64, fail_fast=True)]
+_TokenIds = Annotated[list[int], Field(min_length=1, fail_fast=True)]
+_Texts = Annotated[list[str], Field(min_length=1, max_length=MOST_PROMPTS, fail_fast=True)]
+_Prompts = Annotated[list[_TokenIds], Field(min_length=1, max_length=MOST_PROMPTS, fail_fast=True)]
+_MOST_TOLD = 10  # errors of one request
 
 
 class _Request(BaseModel):
@@ -58,12 +64,12 @@ class SamplingRequest(_Request):
     stream_options: StreamOptions | None = None
     user: str | None = None  # the caller's own label; taken and not used, as at OpenAI
     # vLLM
-    top_k: int = Field(default=0, ge=-1)
+    top_k: int = Field(default=0, ge=-1, lt=2**31)
     min_p: float = Field(default=0.0, ge=0, le=1)
     repetition_penalty: float = Field(default=1.0, gt=0, le=100)
     min_tokens: int = Field(default=0, ge=0)
     ignore_eos: bool = False
-    stop_token_ids: Annotated[list[int], Field(max_length=64)] = []
+    stop_token_ids: Annotated[list[int], Field(max_length=64, fail_fast=True)] = []
     include_stop_str_in_output: bool = False
     skip_special_tokens: bool = True
 
@@ -102,9 +108,7 @@ class SamplingRequest(_Request):
 class CompletionRequest(SamplingRequest):
     """`POST /v1/completions`."""
 
-    prompt: (
-        str | _TokenIds | Annotated[list[str], Field(min_length=1)] | Annotated[list[_TokenIds], Field(min_length=1)]
-    )
+    prompt: str | _TokenIds | _Texts | _Prompts
     max_tokens: int = Field(default=16, ge=0)
     echo: bool = False
     logprobs: int | None = Field(default=None, ge=0, le=MOST_LOGPROBS)
@@ -147,7 +151,7 @@ class ChatMessage(_Request):
     """One message. What is allowed where is the chat template's to say."""
 
     role: str
-    content: str | list[TextPart] = ""
+    content: str | Annotated[list[TextPart], Field(fail_fast=True)] = ""
     name: str | None = None
 
     def for_template(self) -> dict[str, str]:
@@ -160,7 +164,7 @@ class ChatMessage(_Request):
 class ChatRequest(SamplingRequest):
     """`POST /v1/chat/completions`. Without a limit it may fill the context."""
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, fail_fast=True)]
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     logprobs: bool = False
@@ -193,7 +197,7 @@ class TokenizeRequest(_Request):
 class DetokenizeRequest(_Request):
     """`POST /detokenize`."""
 
-    tokens: list[int]
+    tokens: Annotated[list[int], Field(fail_fast=True)]
     model: str | None = None
 
 
@@ -213,7 +217,7 @@ def _bad_request(error: ValidationError) -> ApiError:
     for detail in error.errors(include_url=False, include_input=False):
         path = _path(detail["loc"])
         told.setdefault(path, _told(path, detail))  # a union objects once for each member; the first is enough
-    return ApiError(400, "; ".join(told.values()), param=next(iter(told)) or None)
+    return ApiError(400, "; ".join(islice(told.values(), _MOST_TOLD)), param=next(iter(told)) or None)
 
 
 def _path(loc: tuple[int | str, ...]) -> str:

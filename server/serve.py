@@ -17,7 +17,6 @@ import errno
 import signal
 import socket
 import sys
-import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -28,9 +27,11 @@ import uvloop
 from energy.meters import EnergyError
 from energy.sampler import Sampler, start_sampler
 from server.app import Stage, create_app
+from server.connection import limited_connection
 from server.engines.base import Engine, EngineDeadError, EngineError
 from server.engines.checkpoint import read_config
 from server.engines.select import choose_engine, make_engine, own_meters
+from server.footprint import Loading
 from server.model import Model
 from server.settings import LOOPBACK_HOSTS, EngineName, ServeError, ServeSettings
 from server.template import find_template
@@ -39,6 +40,7 @@ from server.tokenizer import Tokenizer
 EXIT_STOPPED = 0
 EXIT_ENGINE_DIED = 3
 _HEALTH_INTERVAL_S = 0.25
+_PROGRESS_INTERVAL_S = 10.0
 _LAST_WORDS_S = 0.5  # for requests in flight to be told that the engine has died
 _ENGINE_STOP_S = 15.0  # vLLM takes 5
 # An idle connection is kept longer than any pause of an open-loop client, which would else send into a closing one.
@@ -123,11 +125,11 @@ class _Serving:
         self._template = find_template(settings.checkpoint)
         self._stage = Stage()
         self._stopping = asyncio.Event()
-        app = create_app(self._stage, max_body_bytes=settings.max_body_bytes, api_key=api_key)
+        app = create_app(self._stage, settings, api_key=api_key)
         self._server = _Server(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=limited_connection(settings.receive_timeout_s, settings.send_timeout_s),
                 ws="none",
                 lifespan="off",
                 log_level="warning",
@@ -148,12 +150,14 @@ class _Serving:
         engine = sampler = None
         try:
             engine = self._make_engine()
-            begun = time.monotonic()
-            if not await self._unless_stopped(self._start(engine)):
+            loading = Loading()
+            if not await self._unless_stopped(self._start(engine), loading):
                 return EXIT_STOPPED
             sampler = self._start_sampler(engine)
             self._stage.model = Model(self._settings, engine, self._tokenizer, self._template, sampler)
-            _say(f"ready at {url} as {self._stage.model.name!r}, loaded in {time.monotonic() - begun:.1f} s")
+            footprint = loading.done(engine.process_ids())
+            self._stage.model.metrics.loaded(footprint)
+            _say(f"ready at {url} as {self._stage.model.name!r}, {footprint}")
             return await self._watch(engine)
         finally:
             self._server.should_exit = True
@@ -177,11 +181,16 @@ class _Serving:
         except (EngineError, EngineDeadError) as error:
             raise ServeError(str(error)) from None
 
-    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Whether `work` came to its end before a signal did."""
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None], loading: Loading) -> bool:
+        """Whether `work` came to its end before a signal did; from time to time it is told that it goes on."""
         working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(self._stopping.wait())
         try:
-            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+            while not (working.done() or stopping.done()):
+                done, _ = await asyncio.wait(
+                    (working, stopping), timeout=_PROGRESS_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not done:
+                    _say(f"still loading after {loading.seconds:.0f} s")
             if not working.done():
                 return False
             working.result()

@@ -29,8 +29,11 @@ class ServeSettings(BaseModel):
     allow_open: bool = False  # serve without a key on a host that others can reach
     engine_options: dict[str, str] = {}
     modelled_watts_per_core: float | None = Field(default=None, gt=0)
-    max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
+    max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
     max_concurrent_requests: int = Field(default=4096, ge=1)  # sequences in the engine, running or waiting: prompts x n
+    receive_timeout_s: float = Field(default=30.0, gt=0)  # for a request's headers to come, and again for its body
+    send_timeout_s: float = Field(default=30.0, gt=0)  # an answer left unread for so long ends the connection
+    access_log: bool = False  # one line of JSON a request on stderr
     shutdown_grace_s: float = Field(default=5.0, ge=0)  # how long a signal lets running requests finish
 
     @property

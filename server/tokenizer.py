@@ -64,6 +64,11 @@ class Tokenizer:
         """Token ids below this are known."""
         return self._tokenizer.get_vocab_size(with_added_tokens=True)
 
+    @property
+    def longest_token(self) -> int:
+        """Characters of the longest token, as the vocabulary writes it."""
+        return max(map(len, self._tokenizer.get_vocab(with_added_tokens=True)), default=1)
+
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """Token ids of `text`; special tokens are added as the tokenizer's post-processor does (usually BOS)."""
         return self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids

@@ -54,6 +54,15 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestTimes:
+    """Where one request's time went, by the engine's own clock, seconds."""
+
+    queue_s: float  # waiting for a place in the batch
+    prefill_s: float  # from there to the first token
+    decode_s: float  # from the first to the last token
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """What has come since the last delta. The last one of a request, and only that, has a finish reason.
 
@@ -63,6 +72,7 @@ class Delta:
     token_ids: Sequence[int]
     logprobs: Sequence[TokenLogprob] | None = None
     finish_reason: FinishReason | None = None
+    times: RequestTimes | None = None  # with the last delta, where the engine knows them
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ Prompts in progress have slots behind them: a long one alone, a few short ones t
 from __future__ import annotations
 
 import itertools
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from server.engines.base import Delta, EngineLoad, FinishReason, SamplingOptions, TokenLogprob
+from server.engines.base import Delta, EngineLoad, FinishReason, RequestTimes, SamplingOptions, TokenLogprob
 from server.engines.sampling import SamplingState, sample, token_logprobs
 from server.engines.slot_model import SlotModel
 
@@ -33,6 +34,13 @@ class Generation:
     state: SamplingState | None = None
     cached: int = 0  # positions of it in the cache
     last: int = 0  # the newest token, not yet in the cache
+    queued: float = field(default_factory=time.perf_counter)  # when this was made, seconds
+    started: float = 0.0  # when its prompt began to be processed
+    first: float = 0.0  # when its first token had come
+
+    def times(self) -> RequestTimes:
+        """Where the time of a request whose last token has just come went."""
+        return RequestTimes(self.started - self.queued, self.first - self.started, time.perf_counter() - self.first)
 
 
 @dataclass(slots=True, eq=False)
@@ -121,6 +129,9 @@ class SlotScheduler:
             self._entry = len(self._running)
         chunks = [job.prompt[start : start + CHUNK] for job in group]
         generations = [job for job in group if isinstance(job, Generation)]
+        if start == 0:
+            for generation in generations:
+                generation.started = time.perf_counter()
         places = sorted({len(chunk) - 1 for chunk in chunks}) if generations else None
         logits = self._model.prefill(self._entry, chunks, start, places)
         for job, chunk in zip(group, chunks, strict=True):
@@ -177,10 +188,13 @@ class SlotScheduler:
         for row, (job, state, token) in enumerate(zip(jobs, states, tokens, strict=True)):
             state.take(token)
             job.last = token
+            job.first = job.first or time.perf_counter()
             reason = _finish_reason(state, token)
             if reason is not None:
                 finished.append(job)
-            events.append((job.key, Delta((token,), (logprobs[row],) if row in logprobs else None, reason)))
+            scores = (logprobs[row],) if row in logprobs else None
+            times = None if reason is None else job.times()
+            events.append((job.key, Delta((token,), scores, reason, times)))
         if finished:
             self._leave([slot for slot, job in enumerate(self._running) if job in finished])
         self._emit(events, self.load())

@@ -18,6 +18,7 @@ import random
 import threading
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from server.engines.base import (
     EngineInfo,
     EngineLoad,
     FinishReason,
+    RequestTimes,
     SamplingOptions,
     TokenLogprob,
 )
@@ -96,6 +98,7 @@ class SyntheticEngine:
         run = _Run(time.perf_counter())
         self._running[request_id] = run
         self.meter.set_running(len(self._running))
+        first: float | None = None
         try:
             for delta, due in self._schedule(prompt, options, run.begun):
                 await run.wait_until(due)
@@ -104,6 +107,10 @@ class SyntheticEngine:
                     yield Delta((), finish_reason="abort")
                     return
                 self._generated += len(delta.token_ids)
+                now = time.perf_counter()
+                first = first or now
+                if delta.finish_reason is not None:  # nothing ever waits
+                    delta = replace(delta, times=RequestTimes(0.0, first - run.begun, now - first))  # noqa: PLW2901 - the same, with times
                 yield delta
                 if self._options.fail_after is not None and self._generated >= self._options.fail_after:
                     self._die()

@@ -25,6 +25,7 @@ from server.engines.base import (
     EngineInfo,
     EngineLoad,
     FinishReason,
+    RequestTimes,
     SamplingOptions,
     TokenLogprob,
 )
@@ -41,7 +42,7 @@ class VllmEngine:
     """Serves `checkpoint` with any field of vLLM's AsyncEngineArgs as an option, given as text.
 
     What differs from vLLM's own defaults: no tokenizer is loaded (the app has one), end-of-sequence ids are ours,
-    statistics are off; without a GPU also `enforce_eager`, a cache of 1 GiB (`kv_cache_memory_bytes`) and the longest
+    statistics are off (`disable_log_stats=false` brings the times of queue, prefill and decode to /metrics); without a GPU also `enforce_eager`, a cache of 1 GiB (`kv_cache_memory_bytes`) and the longest
     context that fits it. The prefix cache is as vLLM has it (`enable_prefix_caching`). Its log is cut to warnings unless
     VLLM_LOGGING_LEVEL says otherwise. It starts processes, so the calling script needs a `__main__` guard.
     """
@@ -130,7 +131,7 @@ class VllmEngine:
         )
         async with aclosing(self._outputs(request_id, prompt, parameters)) as outputs:
             async for output in outputs:
-                yield _delta(output.outputs[0])
+                yield _delta(output)
 
     async def prompt_logprobs(self, prompt: Sequence[int], top: int) -> list[TokenLogprob | None]:
         """Log-probabilities of a prompt's tokens; vLLM generates one token to get them, so one must fit the context."""
@@ -220,14 +221,27 @@ def _request_errors() -> tuple[type[Exception], ...]:
     return (ValueError,) if own is None else (ValueError, own)
 
 
-def _delta(output: Any) -> Delta:
+def _delta(answer: Any) -> Delta:
+    output = answer.outputs[0]
     token_ids = tuple(output.token_ids)
     logprobs = None
     if output.logprobs is not None:
         entries = zip(token_ids, output.logprobs, strict=True)
         logprobs = tuple(_token_logprob(token, entry) for token, entry in entries)
     # Whatever else vLLM may call the end of a request, it was not asked for.
-    return Delta(token_ids, logprobs, _FINISH_REASONS.get(output.finish_reason, "abort"))
+    reason = _FINISH_REASONS.get(output.finish_reason, "abort")
+    return Delta(token_ids, logprobs, reason, None if reason is None else _times(answer.metrics))
+
+
+def _times(metrics: Any) -> RequestTimes | None:
+    """From vLLM's own stamps, which it takes only with `disable_log_stats=false`."""
+    if metrics is None or not metrics.first_token_ts:
+        return None
+    return RequestTimes(
+        queue_s=metrics.scheduled_ts - metrics.queued_ts,
+        prefill_s=metrics.first_token_ts - metrics.scheduled_ts,
+        decode_s=metrics.last_token_ts - metrics.first_token_ts,
+    )
 
 
 def _token_logprob(token: int, entry: Mapping[int, Any]) -> TokenLogprob:

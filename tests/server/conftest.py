@@ -17,11 +17,13 @@ from typing import Self
 import httpx
 import pytest
 import uvicorn
+import uvloop
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from energy.sampler import start_sampler
 from server.app import Stage, create_app
+from server.connection import limited_connection
 from server.engines.synthetic import SyntheticEngine
 from server.model import Model
 from server.settings import ServeSettings
@@ -94,15 +96,22 @@ class RunningServer:
     def __init__(self, settings: ServeSettings, api_key: str | None) -> None:
         self.stage = Stage()
         self._settings = settings
-        self.app = create_app(self.stage, max_body_bytes=settings.max_body_bytes, api_key=api_key)
+        self.app = create_app(self.stage, settings, api_key=api_key)
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._server = uvicorn.Server(
             uvicorn.Config(
-                self.app, http="httptools", lifespan="off", log_level="critical", timeout_graceful_shutdown=1
+                self.app,
+                http=limited_connection(settings.receive_timeout_s, settings.send_timeout_s),
+                ws="none",
+                lifespan="off",
+                log_level="critical",
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=1,
             )
         )
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+        self._thread = threading.Thread(target=self._run_in_uvloop)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -122,7 +131,21 @@ class RunningServer:
     def running(self) -> int:
         return self.model.engine.load().running
 
+    @property
+    def tasks(self) -> int:
+        """Tasks of the server's loop."""
+        return len(asyncio.all_tasks(self.loop))
+
+    @property
+    def connections(self) -> int:
+        return len(self._server.server_state.connections)
+
+    def _run_in_uvloop(self) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._run())
+
     async def _run(self) -> None:
+        self.loop = asyncio.get_running_loop()
         engine = SyntheticEngine(self._settings.checkpoint, self._settings.engine_options)
         await engine.start()
         sampler = start_sampler(

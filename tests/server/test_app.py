@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from energy.records import EnergyCounters, EnergyTrace
 from server.app import Stage, create_app
+from server.settings import ServeSettings
 from tests.server.conftest import running_server, wait_until
 
 SHAPE = {"message", "type", "param", "code"}
@@ -33,8 +34,8 @@ def test_health_is_200_while_the_engine_lives(client):
     assert client.get("/health").status_code == 200
 
 
-def test_everything_is_503_until_there_is_a_model():
-    loading = TestClient(create_app(Stage(), max_body_bytes=1024))
+def test_everything_is_503_until_there_is_a_model(checkpoint):
+    loading = TestClient(create_app(Stage(), ServeSettings(checkpoint=checkpoint)))
     for path in ("/health", "/v1/models", "/metrics", "/energy"):
         response = loading.get(path)
         assert response.status_code == 503
@@ -103,7 +104,7 @@ def test_tokens_come_back_as_text(client, tokenizer):
 
 
 def test_a_long_text_is_read_whole(client):
-    text = "the quick brown fox " * 2000
+    text = "the quick brown fox " * 1200
     counted = client.post("/tokenize", json={"prompt": text, "add_special_tokens": False}).json()
     assert client.post("/detokenize", json={"tokens": counted["tokens"]}).json()["prompt"] == text
     refused = client.post("/v1/completions", json={"prompt": text})
@@ -206,3 +207,39 @@ def test_a_dying_engine_fails_what_runs_and_turns_health_to_503(checkpoint):
 def test_a_connection_serves_many_requests(client):
     for _ in range(20):
         assert client.post("/v1/completions", json={"prompt": "x", "max_tokens": 1}).status_code == 200
+
+
+def test_what_could_never_be_served_is_refused_before_work_goes_into_it(checkpoint, monkeypatch):
+    """Many or long texts are not tokenized first; a list of wrong things is one error, not a million."""
+    with running_server(checkpoint, max_concurrent_requests=8) as server, httpx.Client(base_url=server.url) as client:
+        monkeypatch.setattr(server.model, "encode", None)  # touching it would be a 500
+        for fields, says in (
+            ({"prompt": ["a"] * 9}, "9 sequences"),
+            ({"prompt": ["a", "b"], "n": 5}, "10 sequences"),
+            ({"prompt": ["a"] * 5000}, "at most 4096"),
+            ({"prompt": [[1]] * 5000}, "at most 4096"),
+            ({"prompt": "a" * 1_000_000}, "is not read"),
+            ({"prompt": "a", "n": 129}, "n: "),
+            ({"prompt": [None] * 100_000}, "prompt: must be"),
+            ({"prompt": "a", **{f"field{i}": 1 for i in range(1000)}}, "field9: "),
+        ):
+            refused = client.post("/v1/completions", json=fields)
+            assert refused.status_code == 400
+            assert says in error_of(refused)["message"]
+            assert len(refused.content) < 2000
+        chat = client.post("/v1/chat/completions", json={"messages": [{"role": "u", "content": "a" * 1_000_000}]})
+        assert error_of(chat)["code"] == "context_length_exceeded"
+
+
+def test_long_texts_of_one_list_are_read_together_off_the_loop(client):
+    texts = ["the quick brown fox " * 100] * 20
+    answer = client.post("/v1/completions", json={"prompt": texts, "max_tokens": 1}).json()
+    one = client.post("/v1/completions", json={"prompt": texts[0], "max_tokens": 1}).json()
+    assert answer["usage"]["prompt_tokens"] == 20 * one["usage"]["prompt_tokens"]
+
+
+def test_a_moment_that_is_no_number_is_refused(client):
+    for since in ("-1", "1_000", " 5", "1e9", "", "9" * 20):
+        refused = client.get("/energy/trace", params={"since_ns": since})
+        assert refused.status_code == 400, since
+        assert error_of(refused)["param"] == "since_ns"

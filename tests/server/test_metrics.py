@@ -4,6 +4,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from server.engines.base import EngineLoad
+from server.footprint import Footprint
 from server.metrics import Metrics
 from tests.server.conftest import running_server
 
@@ -33,6 +34,41 @@ def test_requests_show_under_vllms_names(checkpoint):
     for name in ("time_to_first_token_seconds", "e2e_request_latency_seconds", "request_time_per_output_token_seconds"):
         assert found[f"vllm:{name}_count", None] == 2
     assert found["vllm:e2e_request_latency_seconds_sum", None] > found["vllm:time_to_first_token_seconds_sum", None] > 0
+
+
+def test_the_engines_own_times_are_told_phase_by_phase(checkpoint):
+    options = {"prefill_ms": "40", "token_ms": "10"}
+    with running_server(checkpoint, engine_options=options) as server, httpx.Client(base_url=server.url) as client:
+        client.post("/v1/completions", json={"prompt": [5, 6], "max_tokens": 5}).raise_for_status()
+        client.post("/v1/completions", json={"prompt": [5, 6], "max_tokens": 1, "stream": True}).raise_for_status()
+        found = samples(client.get("/metrics").text)
+    assert [found[f"vllm:request_{phase}_time_seconds_count", None] for phase in ("queue", "prefill", "decode")] == [
+        2
+    ] * 3
+    assert found["vllm:request_queue_time_seconds_sum", None] == 0
+    assert found["vllm:request_prefill_time_seconds_sum", None] >= 2 * 0.039
+    assert found["vllm:request_decode_time_seconds_sum", None] >= 4 * 0.01 * 0.95
+    whole = found["vllm:e2e_request_latency_seconds_sum", None]
+    phases = sum(found[f"vllm:request_{phase}_time_seconds_sum", None] for phase in ("queue", "prefill", "decode"))
+    assert phases <= whole
+
+
+def test_a_request_the_engine_did_not_end_has_no_times(checkpoint):
+    with running_server(checkpoint) as server, httpx.Client(base_url=server.url) as client:
+        text = client.post("/v1/completions", json={"prompt": [20], "max_tokens": 9}).json()["choices"][0]["text"]
+        client.post("/v1/completions", json={"prompt": [20], "max_tokens": 9, "stop": text[2:4]}).raise_for_status()
+        found = samples(client.get("/metrics").text)
+    assert found["vllm:request_success_total", "stop"] == 1
+    assert found["vllm:request_prefill_time_seconds_count", None] == 1
+
+
+def test_what_loading_cost_is_told_and_what_is_not_known_is_left_out():
+    metrics = Metrics("m", lambda: EngineLoad(0, 0, 0.0))
+    assert "prunebench_load" not in metrics.text().decode()
+    metrics.loaded(Footprint(seconds=2.5, resident_bytes=10**9, gpu_bytes=None))
+    found = samples(metrics.text().decode())
+    assert (found["prunebench_load_seconds", None], found["prunebench_load_resident_bytes", None]) == (2.5, 1e9)
+    assert ("prunebench_load_gpu_bytes", None) not in found
 
 
 def test_occupancy_is_the_engines_own_at_the_moment_of_asking():

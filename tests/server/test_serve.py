@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -29,6 +30,21 @@ def test_a_signal_ends_an_idle_server_with_status_0(checkpoint, number):
         _, told = process.communicate(timeout=20)
     assert process.returncode == 0
     assert "Traceback" not in told
+
+
+def test_the_ready_line_and_the_metrics_tell_what_loading_cost(checkpoint):
+    process = serve_process(checkpoint=checkpoint)
+    told = [process.stderr.readline() for _ in range(2)]
+    assert told[0] == f"prunebench serve: loading {checkpoint} with the synthetic engine\n"
+    ready = re.fullmatch(
+        r"prunebench serve: ready at (\S+) as 'tiny', loaded in [\d.]+ s; ([\d.]+) GB resident.*\n", told[1]
+    )
+    metrics = httpx.get(f"{ready[1]}/metrics").text
+    process.terminate()
+    process.communicate(timeout=20)
+    (resident,) = re.findall(r'^prunebench_load_resident_bytes{model_name="tiny"} (\S+)$', metrics, re.MULTILINE)
+    assert float(resident) / 1e9 == pytest.approx(float(ready[2]), abs=0.006)
+    assert 'prunebench_load_seconds{model_name="tiny"}' in metrics
 
 
 def answer_to_one_in_flight_when_stopped(process, **asked):
