@@ -4,7 +4,9 @@
 
 The server writes the first token `--first-ms` after it has read a request and one more every `--token-ms`, on an absolute
 schedule, and notes when it really wrote. The truth is that note, for the requests of the client's window; what the client
-says beyond it is its own error, and the time a request waits in the server's socket while that is busy. CPU seconds of the client are those of the whole trial, parsing included, start-up of the interpreter left out.
+says beyond it is its own error, and the time a request waits in the server's socket while that is busy. How late the server
+was against its schedule is given too. CPU seconds of the client are those of the whole trial, parsing included, start-up of
+the interpreter left out.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import uvloop
 
-from loadgen.drive import run_trial
+from loadgen.drive import TrialResult, run_trial
 from loadgen.endpoint import Endpoint
 from loadgen.metering import NoEnergy
 from loadgen.metrics import measure_records
@@ -46,30 +48,57 @@ class KnownServer:
         data = f"data: {CHUNK.format(finish=finish, total=64 + tokens, tokens=tokens)}\n\n".encode()
         return b"%x\r\n%b\r\n" % (len(data), data)
 
-    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one connection's requests until it closes."""
-        try:
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).lower()
-                read = time.monotonic_ns()
-                if head.startswith(b"get"):
-                    writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
-                    continue
-                await reader.readexactly(int(head.split(b"content-length:")[1].split(b"\r\n")[0]))
-                await self._answer(writer, read)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
 
-    async def _answer(self, writer: asyncio.StreamWriter, read: int) -> None:
-        first = last = 0
-        for n, event in enumerate(self.events):
-            due = self.first_s + n * self.token_s
-            await asyncio.sleep(max(0.0, due - (time.monotonic_ns() - read) / 1e9))
-            last = time.monotonic_ns()
-            first = first or last
-            writer.write(HEAD + event if n == 0 else event)
-        writer.write(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
-        self.notes.append((read, first, last))
+class KnownConnection(asyncio.Protocol):
+    """Answers one request after another; each is stamped as soon as its bytes are read."""
+
+    def __init__(self, server: KnownServer) -> None:
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._received = b""
+        self._read = self._first = self._sent = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep what is written to."""
+        self._transport = transport  # type: ignore[assignment]  # stream connections get a Transport
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """Write no more: the client is gone."""
+        self._transport = None
+
+    def data_received(self, data: bytes) -> None:
+        """Stamp it, and start answering once the request is whole."""
+        read = time.monotonic_ns()
+        self._received += data
+        head, ended, body = self._received.partition(b"\r\n\r\n")
+        if not ended or self._transport is None:
+            return
+        if head.startswith(b"GET"):
+            self._received = b""
+            self._transport.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        elif len(body) == int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0]):
+            self._received = b""
+            self._read, self._sent = read, 0
+            self._wait()
+
+    def _wait(self) -> None:
+        due = self._server.first_s + self._sent * self._server.token_s
+        self._loop.call_later(max(0.0, due - (time.monotonic_ns() - self._read) / 1e9), self._write)
+
+    def _write(self) -> None:
+        if self._transport is None:
+            return
+        now = time.monotonic_ns()
+        event = self._server.events[self._sent]
+        self._first = now if self._sent == 0 else self._first
+        self._sent += 1
+        self._transport.write(HEAD + event if self._sent == 1 else event)
+        if self._sent < len(self._server.events):
+            self._wait()
+        else:
+            self._transport.write(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
+            self._server.notes.append((self._read, self._first, now))
 
 
 def serve(pipe: Connection, server: KnownServer, core: int) -> None:
@@ -77,9 +106,10 @@ def serve(pipe: Connection, server: KnownServer, core: int) -> None:
     os.sched_setaffinity(0, {core})
 
     async def run() -> None:
-        listening = await asyncio.start_server(server.connected, "127.0.0.1", 0, backlog=4096)
+        loop = asyncio.get_running_loop()
+        listening = await loop.create_server(lambda: KnownConnection(server), "127.0.0.1", 0, backlog=4096)
         pipe.send(listening.sockets[0].getsockname()[1])
-        await asyncio.get_running_loop().run_in_executor(None, pipe.recv)  # until we are told to stop
+        await loop.run_in_executor(None, pipe.recv)  # until we are told to stop
         pipe.send(server.notes)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -112,23 +142,36 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
     finally:
         process.join(5)
         process.kill()
+    return compare(result, notes, arguments) | {"client_cpu_s": cpu_s}
+
+
+def compare(result: TrialResult, notes: np.ndarray, arguments: argparse.Namespace) -> dict[str, float]:
+    """What the client says beside what the server noted, [answers, (read, first write, last write)], ns."""
     trial = result.trial
     metrics = measure_records(trial, result.records)
-    read, first, last = notes[(notes[:, 0] >= trial.window_start_ns) & (notes[:, 0] <= trial.window_end_ns)].T
-    steps = arguments.output_tokens - 1
+    inside = (notes[:, 0] >= trial.window_start_ns) & (notes[:, 0] <= trial.window_end_ns)
+    read, first, last = notes[inside].T / 1e6
+    ttft, tpot = first - read, (last - first) / (arguments.output_tokens - 1)
     figures = {
-        "requests": float(metrics.completed.sum()),
-        "client_cpu_s": cpu_s,
+        "completed": float(metrics.completed.sum()),
         "client_cpu_fraction": trial.client.cpu_fraction or float("nan"),
         "tokens_per_s": metrics.output_tokens_per_s,
     }
-    for name, seen, real in (
-        ("ttft", metrics.ttft_ms, (first - read) / 1e6),
-        ("tpot", metrics.tpot_ms, (last - first) / 1e6 / steps),
-    ):
-        for p in (50, 99):
-            figures[f"{name}_p{p}_ms"] = float(np.nanpercentile(seen, p))
-            figures[f"{name}_p{p}_error_ms"] = float(np.nanpercentile(seen, p) - np.percentile(real, p))
+    # The one way and the other, the nth to leave taken for the nth to arrive: where the error of a TTFT comes from.
+    sent, stamped = (np.sort([getattr(r, name) for r in result.records]) for name in ("sent_ns", "first_token_ns"))
+    ways = {"sent_to_read": np.sort(notes[:, 0]) - sent, "written_to_stamped": stamped - np.sort(notes[:, 1])}
+    for p in (50, 99):
+        figures |= {f"{way}_p{p}_ms": float(np.percentile(took, p)) / 1e6 for way, took in ways.items()}
+        seen = [float(np.nanpercentile(values, p)) for values in (metrics.ttft_ms, metrics.tpot_ms)]
+        real = [float(np.percentile(values, p)) for values in (ttft, tpot)]
+        figures |= {
+            f"ttft_p{p}_ms": seen[0],
+            f"ttft_p{p}_error_ms": seen[0] - real[0],
+            f"ttft_p{p}_server_late_ms": real[0] - arguments.first_ms,
+            f"tpot_p{p}_ms": seen[1],
+            f"tpot_p{p}_error_percent": 100 * (seen[1] / real[1] - 1),
+            f"tpot_p{p}_server_late_percent": 100 * (real[1] / arguments.token_ms - 1),
+        }
     return figures
 
 
@@ -143,9 +186,10 @@ def main() -> None:
     arguments = parser.parse_args()
     figures = measure(arguments)
     for name, value in figures.items():
-        print(f"{name:24} {value:10.3f}")
+        print(f"{name:28} {value:10.3f}")
     if arguments.output:
-        arguments.output.write_text(json.dumps({**vars(arguments), "output": None, **figures}, indent=1) + "\n")
+        asked = {name: value for name, value in vars(arguments).items() if name != "output"}
+        arguments.output.write_text(json.dumps({**asked, **figures}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import http
 import itertools
 import json
@@ -112,7 +113,8 @@ class _Driver:
             requests = RequestsAhead(lambda index: self._request(client, index), self.workload.requests)
             requests.fill()
             self.counters_before = _server_counters(self.endpoint)
-            async with watch_client() as watch, _aside(requests.keep_full(), self.backlog.keep_small()):
+            aside = _aside(requests.keep_full(), self.backlog.keep_small())
+            async with watch_client() as watch, aside, _no_full_collections():
                 if in_flight(self.workload) is None:
                     await self._open_loop(client, requests)
                 elif self.workload.kind == "batch":
@@ -228,6 +230,20 @@ async def _aside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _no_full_collections() -> AsyncIterator[None]:
+    """Python's search of all objects for dead cycles would stop the stamping for tens of milliseconds, once many answers wait.
+
+    Young objects are still searched, in about a millisecond, so that what failed requests leave behind does not pile up.
+    """
+    young, middle, old = gc.get_threshold()
+    gc.set_threshold(young, middle, 1_000_000)
+    try:
+        yield
+    finally:
+        gc.set_threshold(young, middle, old)
 
 
 def _allow_many_connections() -> None:

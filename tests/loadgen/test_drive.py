@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import itertools
 import signal
 import subprocess
@@ -124,6 +125,21 @@ def test_everybody_who_ends_is_told_of():
         prompts = SyntheticPrompts(POOL, 4, 0)
         run_trial(endpoint, load, prompts, seed=0, energy=NoEnergy(""), on_finished=lambda r: told.append(r.index))
     assert sorted(told) == [0, 1, 2, 3, 4, 5]
+
+
+def test_no_full_garbage_collection_holds_up_the_load_and_there_are_some_again_after_it():
+    kept, full, before = [], [], gc.get_threshold()
+
+    def fill_memory(_):
+        kept.append([[] for _ in range(300_000)])
+        full.append(gc.get_stats()[2]["collections"])
+
+    with ScriptedServer(quick) as server:
+        endpoint = Endpoint(server.url, "m")
+        load, prompts = workload("single", requests=6), SyntheticPrompts(POOL, 4, 0)
+        run_trial(endpoint, load, prompts, seed=0, energy=NoEnergy(""), on_finished=fill_memory)
+    assert full[0] == full[-1]
+    assert gc.get_threshold() == before
 
 
 def test_failed_requests_are_records_with_their_reasons():

@@ -229,6 +229,10 @@ async def test_tls_is_spoken_and_certificates_are_checked(certificate, monkeypat
         monkeypatch.setenv("SSL_CERT_FILE", str(cert))
         async with client_of(server) as client:
             known = (await ask(client))[0]
+        # The certificate is for the address, not for this name.
+        async with WireClient(Endpoint(server.url.replace("127.0.0.1", "localhost"), "m")) as client:
+            misnamed = (await ask(client))[0]
+    assert "certificate verify failed" in misnamed.error
     assert "certificate verify failed" in stranger.error
     assert known.error is None
     assert read_answer(known.reads).arrival_tokens == [1, 2, 3]
