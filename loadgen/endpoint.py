@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,6 +37,16 @@ class Endpoint:
     def tls(self) -> ssl.SSLContext | None:
         """For https: certificates are checked against the system's store, or SSL_CERT_FILE where that is set."""
         return ssl.create_default_context() if urlsplit(self.url).scheme == "https" else None
+
+
+def read_key(file: Path | None, option: str) -> str | None:
+    """The API key in a file, None without one. Raises LoadError naming `option` for a file that cannot be read."""
+    if file is None:
+        return None
+    try:
+        return file.read_text("utf-8").strip()
+    except OSError as error:
+        raise LoadError(f"{option} {file}: {error.strerror}") from None
 
 
 @dataclass(frozen=True)

@@ -94,12 +94,51 @@ def run(
     experiment: Annotated[Path, typer.Argument(help="The experiment's TOML file.")],
     output: Annotated[Path | None, typer.Option(help="The run folder; default runs/NAME-TIME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run: finished trials are kept.")] = False,
+    resume_or_start: Annotated[
+        bool, typer.Option("--resume-or-start", help="Go on if the newest run is unfinished, else start one.")
+    ] = False,
+    checkpoints: Annotated[Path | None, typer.Option(help="Where pruned ones go; default the run folder.")] = None,
+    prune_only: Annotated[bool, typer.Option("--prune-only", help="Leave serving to a later --resume.")] = False,
+    serve_on: Annotated[
+        str | None, typer.Option(metavar="URL", help="A `prunebench host` that starts the servers.")
+    ] = None,
+    serve_key_file: Annotated[Path | None, typer.Option(help="File with the key that host wants.")] = None,
 ) -> None:
     """Prune, serve, load, measure and report: one experiment, one folder."""
+    from loadgen.endpoint import read_key
     from prunebench.experiment import load_experiment
-    from prunebench.runner import run_experiment
+    from prunebench.remote import RemoteHost
+    from prunebench.runner import Place, run_experiment
 
-    raise typer.Exit(run_experiment(load_experiment(experiment), experiment, output, resume=resume, console=out))
+    key = read_key(serve_key_file, "--serve-key-file")
+    host = RemoteHost(serve_on.rstrip("/"), key) if serve_on else None
+    raise typer.Exit(
+        run_experiment(
+            load_experiment(experiment),
+            experiment,
+            output,
+            resume="yes" if resume else "if-unfinished" if resume_or_start else "no",
+            console=out,
+            place=Place(checkpoints, host, prune_only),
+        )
+    )
+
+
+@app.command()
+def host(
+    root: Annotated[list[Path], typer.Option(help="Folder whose checkpoints may be served; repeatable.")],
+    host: Annotated[str, typer.Option(help="Address to listen on, also of the servers.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 7000,
+    first_port: Annotated[int, typer.Option(min=1, max=65535, help="Of the servers.")] = 8000,
+    most_servers: Annotated[int, typer.Option(min=1, max=100, help="Servers at a time, on so many ports.")] = 10,
+    api_key_file: Annotated[Path | None, typer.Option(help="Runners and clients must send the key in it.")] = None,
+    logs: Annotated[Path, typer.Option(help="Folder for the servers' logs.")] = Path("logs"),
+) -> None:
+    """Start and stop servers here for runners elsewhere (`prunebench run --serve-on`)."""
+    from prunebench.hosting import HostSettings, host_servers
+
+    settings = HostSettings(root, logs, host, port, first_port, most_servers, api_key_file)
+    host_servers(settings, lambda line: err.print(line, highlight=False, markup=False, soft_wrap=True))
 
 
 @app.command()
@@ -255,13 +294,22 @@ def load(
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="One or more run folders.")],
+    runs: Annotated[list[Path], typer.Argument(help="One or more run folders; of a folder of runs, the newest.")],
     output: Annotated[Path | None, typer.Option(help="The HTML file; default report.html in the run folder.")] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Until the runner at work on it ends; exit 1 if the run is not complete.")
+    ] = False,
 ) -> None:
     """Turn runs into a report: HTML, Markdown, CSV and JSON."""
+    from prunebench.waiting import newest_run, wait_for_run
     from reports.build import build_report
 
-    out.print(str(build_report(runs, output)), highlight=False, soft_wrap=True)
+    folders = [newest_run(run) for run in runs]
+    missing = [problem for run in folders if wait and (problem := wait_for_run(run))]
+    out.print(str(build_report(folders, output)), highlight=False, soft_wrap=True)
+    for problem in missing:
+        err.print(f"prunebench: {problem}", highlight=False, markup=False, soft_wrap=True)
+    raise typer.Exit(1 if missing else 0)
 
 
 @app.command()

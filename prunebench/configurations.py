@@ -39,7 +39,7 @@ def prepare_configurations(experiment: Experiment, writer: RunWriter, console: C
     before = writer.stored_configurations()
     found = inspect_checkpoint(source, experiment.prune.targets(), multiple_of=experiment.prune.multiple_of)
     configurations = [_describe(experiment, found, source, None)]
-    pruned = _prune(experiment, found, writer.path / "checkpoints", console)
+    pruned = _prune(experiment, found, writer.checkpoints, console)
     configurations += [
         _describe(experiment, inspect_checkpoint(one.folder, []), one.folder, one.manifest) for one in pruned
     ]

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from loadgen.drive import run_trial
-from loadgen.endpoint import Endpoint, LoadError, check_endpoint
+from loadgen.endpoint import Endpoint, LoadError, check_endpoint, read_key
 from loadgen.metering import pick_energy
 from loadgen.prompts import Prompts, SyntheticPrompts, ordinary_tokens, read_prompts, served_tokens
 from loadgen.records import Flag, Workload, WorkloadKind
@@ -77,12 +77,7 @@ class LoadCommand:
 
     def endpoint(self) -> Endpoint:
         """The server, with the key in --api-key-file. Raises LoadError for a file that cannot be read."""
-        if self.api_key_file is None:
-            return Endpoint(self.url.rstrip("/"), self.model)
-        try:
-            key = self.api_key_file.read_text("utf-8").strip()
-        except OSError as error:
-            raise LoadError(f"--api-key-file {self.api_key_file}: {error.strerror}") from None
+        key = read_key(self.api_key_file, "--api-key-file")
         return Endpoint(self.url.rstrip("/"), self.model, api_key=key)
 
     def row(self, endpoint: Endpoint) -> Prompts:

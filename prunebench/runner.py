@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -18,32 +19,60 @@ from prunebench.experiment import Experiment
 from prunebench.plan import Visit, plan_visits
 from prunebench.progress import Steps
 from prunebench.quality import PerplexityProbe
-from prunebench.serving import RunningServer, ServerCommand, ServerPool, ServerStartError, start_server
-from prunebench.writer import RunWriter, choose_run_folder, utc_now
+from prunebench.remote import RemoteHost
+from prunebench.serving import Server, ServerCommand, ServerPool, ServerStartError, start_server
+from prunebench.writer import Resume, RunWriter, choose_run_folder, utc_now
 from reports.build import build_report
 from reports.checks import check_trial
 from reports.run_folder import ConfigurationInfo, RunInfo, TrialCell
 from reports.table import render_tables
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a run's parts are, when they are not all in one folder on one machine."""
+
+    checkpoints: Path | None = None  # None: in the run folder
+    host: RemoteHost | None = None  # None: servers are processes of the runner
+    prune_only: bool = False  # leave the rest to a later --resume
+
+
 def run_experiment(
-    experiment: Experiment, experiment_file: Path, output: Path | None, *, resume: bool, console: Console
+    experiment: Experiment,
+    experiment_file: Path,
+    output: Path | None,
+    *,
+    resume: Resume,
+    console: Console,
+    place: Place = Place(),
 ) -> int:
     """Run, report, print the table and the report's path. Returns the exit status: 1 if any cell failed.
 
     On Ctrl-C the finished trials are reported before the interrupt goes on.
     """
     check_configurations(experiment)
-    writer = RunWriter(choose_run_folder(experiment, output, resume=resume))
-    if resume:
-        writer.reopen(experiment)
-    else:
-        writer.create(experiment, experiment_file)
+    if place.host is not None:
+        place.host.check()
+    folder, goes_on = choose_run_folder(experiment, output, resume)
+    writer = RunWriter(folder, place.checkpoints)
+    with writer.locked():
+        if goes_on:
+            writer.reopen(experiment)
+        else:
+            writer.create(experiment, experiment_file)
+        return _run(experiment, writer, place, console)
+
+
+def _run(experiment: Experiment, writer: RunWriter, place: Place, console: Console) -> int:
     environment = describe_environment()
     console.print(
         f"{experiment.name} on {environment['processor']}, {environment['cores_usable']} cores", highlight=False
     )
-    runner = Runner(experiment, writer, console)
+    runner = Runner(experiment, writer, console, place.host)
+    if place.prune_only:
+        runner.prepare()
+        console.print(str(writer.path), highlight=False, soft_wrap=True)
+        return 0
     try:
         status = runner.run()
     finally:
@@ -58,8 +87,11 @@ def run_experiment(
 class Runner:
     """One attempt at one experiment in one folder; it measures what is not on disk yet."""
 
-    def __init__(self, experiment: Experiment, writer: RunWriter, console: Console) -> None:
+    def __init__(
+        self, experiment: Experiment, writer: RunWriter, console: Console, host: RemoteHost | None = None
+    ) -> None:
         self._experiment = experiment
+        self._host = host
         self._writer = writer
         self._console = console
         self._workloads = {w.name: w for w in experiment.workloads}
@@ -67,6 +99,11 @@ class Runner:
         self._quality = experiment.quality and PerplexityProbe(experiment.quality, experiment.model.source)
         self._configurations: dict[str, ConfigurationInfo] = {}
         self._created_at = writer.created_at() or utc_now()
+
+    def prepare(self) -> None:
+        """Prune and describe every configuration, and serve none. Raises what pruning raises."""
+        self._configurations = prepare_configurations(self._experiment, self._writer, self._console)
+        self._save("prepared")
 
     def run(self) -> str:
         """Measure every missing cell; returns "complete" or "failed".
@@ -86,7 +123,8 @@ class Runner:
             self._save("interrupted")
             raise
         finally:
-            pool.close()
+            if self._host is None:
+                pool.close()  # else they are the host's, and go on serving
         return self._save("failed" if self._writer.folder.failures() else "complete")
 
     def _missing_visits(self) -> list[Visit]:
@@ -98,20 +136,20 @@ class Runner:
         )
         return [left for visit in every if (left := visit.without(self._writer.has_trial)).cells]
 
-    def _start(self, label: str) -> RunningServer:
+    def _start(self, label: str) -> Server:
         serve, info = self._experiment.serve, self._configurations[label]
-        return start_server(
-            ServerCommand(
-                Path(info.checkpoint),
-                info.model,
-                serve.engine,
-                serve.options,
-                self._experiment.energy.modelled_watts_per_core,
-            ),
-            self._writer.path / "logs" / f"{label}.log",
-            start_timeout_s=serve.start_timeout_s,
-            request_timeout_s=self._experiment.protocol.request_timeout_s,
+        command = ServerCommand(
+            Path(info.checkpoint),
+            info.model,
+            serve.engine,
+            serve.options,
+            self._experiment.energy.modelled_watts_per_core,
         )
+        start_s, request_s = serve.start_timeout_s, self._experiment.protocol.request_timeout_s
+        if self._host is not None:
+            return self._host.start(label, command, start_timeout_s=start_s, request_timeout_s=request_s)
+        log = self._writer.path / "logs" / f"{label}.log"
+        return start_server(command, log, start_timeout_s=start_s, request_timeout_s=request_s)
 
     def _visit(self, visit: Visit, pool: ServerPool, steps: Steps) -> None:
         """One configuration's turn: its server is up and every missing workload of the block is measured."""
@@ -134,7 +172,7 @@ class Runner:
             steps.say(f"block {visit.block + 1}, {visit.label}: failed: {error}")
             steps.advance(len(left), f"{visit.label} failed")
 
-    def _measure(self, cell: TrialCell, server: RunningServer, energy: EnergySource) -> None:
+    def _measure(self, cell: TrialCell, server: Server, energy: EnergySource) -> None:
         """One trial, from warm-up to its folder on disk. Raises LoadError when it gave nothing to keep."""
         # Prompts differ between blocks and workloads, so that no prefix cache helps; every configuration gets the same.
         seed = (self._experiment.seed * 1000 + cell.block) * 1000 + list(self._workloads).index(cell.workload)
@@ -152,7 +190,7 @@ class Runner:
         flags = check_trial(result.trial, result.records)
         self._writer.write_trial(cell, result, flags)
 
-    def _describe(self, label: str, server: RunningServer, energy: EnergySource) -> None:
+    def _describe(self, label: str, server: Server, energy: EnergySource) -> None:
         """On a configuration's first visit: who answers, idle power with the model loaded, quality."""
         served = check_endpoint(server.endpoint)
         idle_s = self._experiment.energy.idle_s

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import httpx
 
@@ -35,11 +35,16 @@ class ServerCommand:
     engine: str
     options: Mapping[str, str]
     modelled_watts_per_core: float | None
+    host: str = "127.0.0.1"
+    port: int | None = None  # None: any free one
+    api_key_file: Path | None = None
 
     def arguments(self, port: int) -> list[str]:
         """The command line, with this interpreter."""
         words = [sys.executable, "-m", "prunebench", "serve", str(self.checkpoint), "--engine", self.engine]
-        words += ["--port", str(port), "--served-model-name", self.model]
+        words += ["--host", self.host, "--port", str(port), "--served-model-name", self.model]
+        if self.api_key_file is not None:
+            words += ["--api-key-file", str(self.api_key_file)]
         if self.modelled_watts_per_core is not None:
             words += ["--modelled-watts-per-core", str(self.modelled_watts_per_core)]
         for key, value in self.options.items():
@@ -47,9 +52,27 @@ class ServerCommand:
         return words
 
 
+class Server(Protocol):
+    """A healthy server, wherever it runs."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it listens."""
+
+    @property
+    def load_s(self) -> float:
+        """From the start of the process to its first healthy answer."""
+
+    def alive(self) -> bool:
+        """Whether its process still runs."""
+
+    def stop(self) -> None:
+        """End it."""
+
+
 @dataclass
 class RunningServer:
-    """A healthy server process."""
+    """A healthy server process of ours."""
 
     endpoint: Endpoint
     process: subprocess.Popen[bytes]
@@ -75,11 +98,11 @@ class RunningServer:
 def start_server(
     command: ServerCommand, log_file: Path, *, start_timeout_s: float, request_timeout_s: float
 ) -> RunningServer:
-    """Start a server on a free loopback port and wait until it is healthy.
+    """Start a server and wait until it is healthy.
 
     Raises ServerStartError if it ends or does not get healthy in time.
     """
-    port = _free_port()
+    port = command.port or _free_port()
     log = log_file.open("ab")
     began = time.monotonic()
     process = subprocess.Popen(
@@ -132,11 +155,11 @@ def _free_port() -> int:
 class ServerPool:
     """The servers a run has up: one at a time, or all side by side (`serve.keep_servers`)."""
 
-    start: Callable[[str], RunningServer]
+    start: Callable[[str], Server]
     keep: bool
-    _running: dict[str, RunningServer] = field(default_factory=dict)
+    _running: dict[str, Server] = field(default_factory=dict)
 
-    def acquire(self, label: str) -> RunningServer:
+    def acquire(self, label: str) -> Server:
         """The healthy server of a configuration, started if need be."""
         server = self._running.get(label)
         if server is not None and server.alive():

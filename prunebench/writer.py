@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from energy.records import Record
 from loadgen.drive import TrialResult
@@ -14,7 +19,10 @@ from loadgen.records import Flag
 from loadgen.store import write_trial
 from prunebench.environment import describe_environment
 from prunebench.experiment import Experiment, ExperimentError
-from reports.run_folder import ConfigurationInfo, FailedCell, RunFolder, TrialCell
+from reports.run_folder import LOCK_NAME, ConfigurationInfo, FailedCell, RunFolder, TrialCell
+
+Resume = Literal["no", "yes", "if-unfinished"]
+_LOCK_S = 1.0  # who only asks whether there is a runner holds the lock for a moment too
 
 
 def utc_now() -> str:
@@ -25,9 +33,26 @@ def utc_now() -> str:
 class RunWriter:
     """The one writer of a run folder."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, checkpoints: Path | None = None) -> None:
         self.path = path
+        self.checkpoints = checkpoints or path / "checkpoints"
         self.folder = RunFolder(path)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other runners out; the kernel lets go of it however this one ends. Raises ExperimentError if one is there."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / LOCK_NAME).open("w") as file:
+            deadline = time.monotonic() + _LOCK_S
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise ExperimentError(f"--output {self.path}: another prunebench is writing to it") from None
+                    time.sleep(0.05)
+            yield
 
     def create(self, experiment: Experiment, experiment_file: Path) -> None:
         """Start a folder. Raises ExperimentError if it already holds a run."""
@@ -103,15 +128,19 @@ def cell_name(cell: TrialCell) -> str:
     return f"{cell.block:03d}-{cell.label}-{cell.workload}"
 
 
-def choose_run_folder(experiment: Experiment, output: Path | None, *, resume: bool) -> Path:
-    """Where the run goes: --output, else runs/NAME-TIME; with --resume the newest of that name."""
+def choose_run_folder(experiment: Experiment, output: Path | None, resume: Resume) -> tuple[Path, bool]:
+    """Where the run goes, and whether it goes on there: --output, else runs/NAME-TIME, or the newest of that name."""
     if output is not None:
-        return output
+        return output, resume == "yes" or (resume == "if-unfinished" and _is_unfinished(output))
     runs = Path("runs")
-    if resume:
-        mine = sorted(p.parent for p in runs.glob(f"{experiment.name}-*/run.json"))
-        if not mine:
-            raise ExperimentError(f"--resume: no run of {experiment.name} under {runs.absolute()}; give --output DIR")
-        return mine[-1]
+    mine = sorted(p.parent for p in runs.glob(f"{experiment.name}-*/run.json"))
+    if resume == "yes" and not mine:
+        raise ExperimentError(f"--resume: no run of {experiment.name} under {runs.absolute()}; give --output DIR")
+    if resume == "yes" or (resume == "if-unfinished" and mine and _is_unfinished(mine[-1])):
+        return mine[-1], True
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    return runs / f"{experiment.name}-{stamp}"
+    return runs / f"{experiment.name}-{stamp}", False
+
+
+def _is_unfinished(path: Path) -> bool:
+    return (path / "run.json").is_file() and RunFolder(path).info().status != "complete"

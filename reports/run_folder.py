@@ -8,10 +8,12 @@ configurations/LABEL.json ConfigurationInfo  (LABEL is a plain file name)
 trials/BLOCK-LABEL-WORKLOAD/  requests.parquet, trial.json, summary.json, cell.json (TrialCell); appears whole or not at all
 failures/BLOCK-LABEL-WORKLOAD.json  FailedCell: what was tried and why it did not work
 report.html report.md cells.csv report.json
+run.lock                  held by the runner as long as it lives
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ from typing import Any, Literal
 
 from energy.records import Record, WindowEnergy
 from pruner.manifest import Manifest
+
+LOCK_NAME = "run.lock"
 
 
 class Quality(Record):
@@ -86,7 +90,7 @@ class RunInfo(Record):
     workloads: list[str]
     blocks: int
     seed: int
-    status: Literal["running", "interrupted", "failed", "complete"]
+    status: Literal["prepared", "running", "interrupted", "failed", "complete"]
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,17 @@ class RunFolder:
         """Facts by name; empty if none were written."""
         file = self.path / "environment.json"
         return json.loads(file.read_bytes()) if file.exists() else {}
+
+    def has_runner(self) -> bool:
+        """Whether a runner is at work here, in this or another container of the same machine."""
+        try:
+            with (self.path / LOCK_NAME).open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
 
     def configurations(self) -> list[ConfigurationInfo]:
         """In the order of `RunInfo.labels`; configurations never started are absent."""
