@@ -69,6 +69,15 @@ class WorkloadName(StrEnum):
     poisson = "poisson"
 
 
+class ComparisonFormat(StrEnum):
+    """What compare --format takes."""
+
+    text = "text"
+    markdown = "markdown"
+    junit = "junit"
+    json = "json"
+
+
 Ratios = Annotated[
     list[float] | None, typer.Option("--expansion-ratio", help="Target width / hidden size; repeatable.")
 ]
@@ -310,6 +319,37 @@ def report(
     for problem in missing:
         err.print(f"prunebench: {problem}", highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(1 if missing else 0)
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(help="A run folder, the one to compare with.")],
+    after: Annotated[Path, typer.Argument(help="Another run folder.")],
+    margin: Annotated[str, typer.Option(help="How far from 1 a ratio's whole interval must lie for a verdict.")] = "2%",
+    fail_over: Annotated[
+        str | None, typer.Option(help="Exit 1 if a quantity's whole 95 % interval is worse by more than this, e.g. 5%.")
+    ] = None,
+    quantity: Annotated[
+        list[str] | None, typer.Option(help="A key of report.json to compare; repeatable; default: the table's.")
+    ] = None,
+    style: Annotated[ComparisonFormat, typer.Option("--format", help="How to write it.")] = ComparisonFormat.text,
+    output: Annotated[Path | None, typer.Option(help="Write to this file instead of printing.")] = None,
+) -> None:
+    """Compare two runs width by width: another GPU, another engine, last week."""
+    from prunebench.comparing import compare_command
+
+    raise typer.Exit(
+        compare_command(
+            before,
+            after,
+            margin=margin,
+            fail_over=fail_over,
+            quantities=quantity or [],
+            style=style.value,
+            output=output,
+            console=out,
+        )
+    )
 
 
 @app.command()
