@@ -22,6 +22,9 @@ from reports.run_checks import Located, check_run
 from reports.run_folder import ConfigurationInfo, FailedCell, RunInfo
 from reports.statistics import Comparison, compare
 
+# The percentiles a distribution is drawn through: every one, and the tails more finely.
+LEVELS = (0.0, 0.1, 0.5, *range(1, 100), 99.5, 99.9, 100.0)
+
 
 class CellValue(Record):
     """One quantity of one cell: the median over its trials, and the comparison with the baseline.
@@ -50,6 +53,7 @@ class Cell(Record):
     values: dict[str, CellValue]
     ttft_ms: dict[int, float]  # percentiles over the requests of all trials
     tpot_ms: dict[int, float]
+    distributions: dict[str, list[float]]  # ttft_ms, tpot_ms, e2e_ms: values at LEVELS over the same requests, or none
 
 
 class TrialFigures(Record):
@@ -185,6 +189,11 @@ def _cell(run: MeasuredRun, label: str, workload: str) -> Cell:
         },
         ttft_ms=_pooled([t.metrics.ttft_ms for t in trials]),
         tpot_ms=_pooled([t.metrics.tpot_ms for t in trials]),
+        distributions={
+            "ttft_ms": _distribution([t.metrics.ttft_ms for t in trials]),
+            "tpot_ms": _distribution([t.metrics.tpot_ms for t in trials]),
+            "e2e_ms": _distribution([t.metrics.e2e_ms for t in trials]),
+        },
     )
 
 
@@ -219,6 +228,13 @@ def _absence(run: MeasuredRun, label: str, workload: str) -> str:
 
 def _pooled(arrays: list[Any]) -> dict[int, float]:
     return percentiles(np.concatenate(arrays), QUANTILES) if arrays else {}
+
+
+def _distribution(arrays: list[Any]) -> list[float]:
+    """Values at `LEVELS` to six digits: enough for a plot, and a report of many cells stays small."""
+    pooled = np.concatenate(arrays) if arrays else np.array([])
+    finite = pooled[np.isfinite(pooled)]
+    return [float(f"{value:.6g}") for value in np.percentile(finite, LEVELS)] if finite.size else []
 
 
 def _trial(measured: MeasuredTrial) -> TrialFigures:

@@ -5,17 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reports.analysis import Analysis, CellValue, ConfigurationFigures
+from reports.document import Answer
 from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
 from reports.statistics import Comparison, Verdict
 from reports.wording import listed, name, sentence, times, with_interval
-
-
-@dataclass(frozen=True)
-class Answer:
-    """`topic` is a workload, or what else the sentences are about."""
-
-    topic: str
-    sentences: list[str]
 
 
 @dataclass(frozen=True)

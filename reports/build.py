@@ -11,6 +11,7 @@ from reports.cells import render_cells
 from reports.errors import ReportError
 from reports.markdown import render_markdown
 from reports.page import render_page
+from reports.sections import run_article
 
 __all__ = ["ReportError", "build_report"]
 
@@ -28,8 +29,9 @@ def build_report(runs: Sequence[Path], output: Path | None = None) -> Path:
     page = output or runs[0] / "report.html"
     stem = page.stem
     cells = "cells.csv" if stem == "report" else f"{stem}-cells.csv"
-    _write(page, render_page(analyses))
-    _write(page.with_name(f"{stem}.md"), render_markdown(analyses))
+    articles = [run_article(analysis, f"run-{number}") for number, analysis in enumerate(analyses, 1)]
+    _write(page, render_page(articles))
+    _write(page.with_name(f"{stem}.md"), render_markdown(articles))
     _write(page.with_name(cells), render_cells(analyses))
     _write(page.with_name(f"{stem}.json"), _render_json(analyses))
     return page

@@ -1,148 +1,126 @@
-"""What the plots are drawn with: marks, axes and lines in plotly's own JSON."""
+"""A chart in plotly's own JSON. Plotly reads markup in every text, so all of it is escaped here.
+
+Colours stay names of the style sheet's variables; the page's script puts in those of the theme.
+"""
 
 from __future__ import annotations
 
 import html
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-from reports.analysis import Analysis, CellValue, ConfigurationFigures
-from reports.statistics import Comparison, Verdict
-from reports.table import SIGNS
-from reports.wording import figure, name, with_interval
+from reports.chart import Axis, Band, Chart, Marks, Rule, Symbol, round_ticks
 
 Json = dict[str, Any]
-_MARKS: dict[Verdict | None, Json] = {
-    "better": {"symbol": "circle", "size": 10, "color": "var(--better)"},
-    "worse": {"symbol": "diamond", "size": 11, "color": "var(--worse)"},
-    "no detectable difference": {"symbol": "circle-open", "size": 10, "color": "var(--same)", "line": {"width": 2}},
-    None: {"symbol": "x-thin", "size": 9, "color": "var(--same)", "line": {"width": 2, "color": "var(--same)"}},
-}
+_SYMBOLS: dict[Symbol, str] = {
+    "circle": "circle", "circle-open": "circle-open", "square": "square", "diamond": "diamond", "triangle": "triangle-up", "cross": "x-thin",
+}  # fmt: skip
+_TICKS = {"plain": None, "ratio": ".2f", "percent": ".0%"}
 
 
-@dataclass(frozen=True)
-class Point:
-    """A configuration that has a ratio to the baseline."""
-
-    configuration: ConfigurationFigures
-    value: CellValue
-    comparison: Comparison
-
-
-def points_of(analysis: Analysis, workload: str, key: str) -> list[Point]:
-    """The configurations whose quantity `key` has a ratio, in the order of the run."""
-    points = []
-    for configuration in analysis.configurations:
-        value = analysis.cell(configuration.info.label, workload).values[key]
-        if value.comparison is not None and value.comparison.ratio is not None:
-            points.append(Point(configuration, value, value.comparison))
-    return points
-
-
-def baseline_of(analysis: Analysis) -> ConfigurationFigures | None:
-    """The baseline, if it was started."""
-    return next((c for c in analysis.configurations if c.info.is_baseline), None)
-
-
-def block_marks(points: list[Point]) -> Json:
-    """The ratio of every single block, faint."""
-    pairs = [(p.configuration.info.expansion_ratio, ratio) for p in points for ratio in p.comparison.ratios.values()]
-    return {
-        "type": "scatter", "mode": "markers", "x": [x for x, _ in pairs], "y": [y for _, y in pairs], "hoverinfo": "skip",
-        "marker": {"size": 4, "color": "var(--muted)", "opacity": 0.45},
-    }  # fmt: skip
-
-
-def verdict_marks(points: list[Point], unit: str) -> list[Json]:
-    """Ratios with intervals, a trace for each verdict: shape and colour both say which."""
-    traces = []
-    for verdict, mark in _MARKS.items():
-        own = [p for p in points if p.comparison.verdict == verdict]
-        if own:
-            traces.append(ratio_marks(own) | {"mode": "markers", "marker": mark, "text": [hover(p, unit) for p in own]})
-            traces[-1]["error_y"]["color"] = mark["color"]
-    return traces
-
-
-def ratio_marks(points: list[Point]) -> Json:
-    """Ratios with their intervals as error bars, which plotly wants as distances."""
-    found = [p.comparison for p in points]
-    ratios = [c.ratio or 1.0 for c in found]
-    return {
-        "type": "scatter",
-        "x": [p.configuration.info.expansion_ratio for p in points],
-        "y": ratios,
-        "hovertemplate": "%{text}<extra></extra>",
-        "error_y": {
-            "type": "data",
-            "symmetric": False,
-            "array": [(c.high or r) - r for c, r in zip(found, ratios, strict=True)],
-            "arrayminus": [r - (c.low or r) for c, r in zip(found, ratios, strict=True)],
-            "thickness": 1.5,
-            "width": 4,
-        },
-    }
-
-
-def hover(point: Point, unit: str) -> str:
-    """Name, median and ratio; plotly reads markup in it, so names are escaped."""
-    label, found = html.escape(name(point.configuration.info)), point.comparison
-    sign = f" {SIGNS[found.verdict]} {found.verdict}" if found.verdict else ""
-    return f"{label}<br>{figure(point.value.median or 0.0)} {unit}<br>{with_interval(found)}{sign}"
-
-
-def baseline_mark(baseline: ConfigurationFigures, y: float) -> Json:
-    """The baseline itself."""
-    return {
-        "type": "scatter", "mode": "markers", "x": [baseline.info.expansion_ratio], "y": [y],
-        "hovertemplate": f"baseline, {html.escape(name(baseline.info))}<extra></extra>",
-        "marker": {"symbol": "square", "size": 8, "color": "var(--ink)"},
-    }  # fmt: skip
-
-
-def at_least(low: float, high: float, drawn: list[float]) -> list[float]:
-    """An axis range that holds what is drawn and is never narrower: differences of a percent must look small."""
-    low, high = min([low, *drawn]), max([high, *drawn])
-    margin = 0.04 * (high - low)
-    return [low - margin, high + margin]
-
-
-def round_ticks(values: list[float]) -> Json:
-    """Ticks of a log axis at 1, 2 and 5 times powers of ten; plotly's own, every digit, overlap in a low plot."""
-    powers = range(math.floor(math.log10(min(values))) - 1, math.ceil(math.log10(max(values))) + 1)
-    return {"tickvals": [digit * 10.0**power for power in powers for digit in (1, 2, 5)], "tickformat": "~g"}
-
-
-def plain_layout(x: str, y: str, *, height: int = 300) -> Json:
-    """Transparent, without legend or zoom; `x` and `y` title the axes, `height` is in pixels."""
-
-    def axis(title: str) -> Json:
-        return {
-            "title": {"text": title, "standoff": 8}, "gridcolor": "var(--grid)", "zeroline": False, "linecolor": "var(--rule)",
-            "tickfont": {"color": "var(--muted)"}, "automargin": True, "fixedrange": True,
-        }  # fmt: skip
-
-    return {
-        "height": height, "margin": {"l": 8, "r": 12, "t": 8, "b": 8}, "showlegend": False, "hovermode": "closest",
+def plotly_figure(chart: Chart) -> Json:
+    """`data` and `layout`: transparent, without zoom or mode bar."""
+    layout: Json = {
+        "height": chart.height, "margin": {"l": 8, "r": 16, "t": 8, "b": 8}, "showlegend": chart.has_legend, "hovermode": "closest",
         "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": "var(--sans)", "size": 12, "color": "var(--ink)"},
-        "hoverlabel": {"bgcolor": "var(--card)", "bordercolor": "var(--rule)", "font": {"color": "var(--ink)"}},
-        "xaxis": axis(x), "yaxis": axis(y),
+        "hoverlabel": {"bgcolor": "var(--card)", "bordercolor": "var(--rule)", "font": {"color": "var(--ink)"}, "align": "left"},
+        "xaxis": _axis(chart.x, [x for m in chart.marks for x in m.x]),
+        "yaxis": _axis(chart.y, [y for m in chart.marks for y in m.y]),
+        "shapes": [*map(_band, chart.bands), *map(_rule, chart.rules)],
+        "annotations": [_band_name(band) for band in chart.bands if band.name],
+    }  # fmt: skip
+    if chart.has_legend:
+        layout["legend"] = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 11}}
+    return {"data": [_trace(marks) for marks in chart.marks], "layout": layout}
+
+
+def safe(text: str) -> str:
+    """Text that plotly shows as it is."""
+    return html.escape(text, quote=False)
+
+
+def _axis(axis: Axis, drawn: Sequence[float]) -> Json:
+    made: Json = {
+        "title": {"text": safe(axis.title), "standoff": 8}, "gridcolor": "var(--grid)", "zeroline": False, "linecolor": "var(--rule)",
+        "tickfont": {"color": "var(--muted)"}, "automargin": True, "fixedrange": True, "showgrid": axis.grid,
+    }  # fmt: skip
+    if _TICKS[axis.form]:
+        made["tickformat"] = _TICKS[axis.form]
+    positive = [value for value in drawn if value > 0]
+    if axis.log and positive:
+        # plotly's own ticks, every digit, overlap in a low plot
+        made |= {"type": "log", "tickvals": round_ticks(min(positive), max(positive)), "tickformat": "~g"}
+    if axis.limits:
+        made["range"] = [math.log10(end) for end in axis.limits] if axis.log else list(axis.limits)
+    return made
+
+
+def _trace(marks: Marks) -> Json:
+    colour = f"var(--{marks.colour})"
+    modes = [("lines", marks.line), ("markers", marks.symbol), ("text", marks.texts)]
+    trace: Json = {
+        "type": "scatter", "mode": "+".join(mode for mode, there in modes if there), "x": list(marks.x), "y": list(marks.y),
+        "showlegend": bool(marks.name), "name": safe(marks.name),
+    }  # fmt: skip
+    if marks.line:
+        trace["line"] = {
+            "color": colour,
+            "width": marks.width,
+            "dash": marks.line,
+            "shape": "hv" if marks.steps else "linear",
+        }
+    if marks.symbol:
+        # An open or thin symbol is only its line.
+        width = 2 if marks.symbol in {"circle-open", "cross"} else 0
+        trace["marker"] = {
+            "symbol": _SYMBOLS[marks.symbol], "size": marks.size, "color": colour, "line": {"width": width, "color": colour},
+            "opacity": 0.45 if marks.faint else 1,
+        }  # fmt: skip
+    if marks.texts:
+        trace |= {
+            "text": [safe(text) for text in marks.texts], "textposition": "top right", "cliponaxis": False,
+            "textfont": {"size": 11, "color": "var(--muted)"},
+        }  # fmt: skip
+    if marks.low is not None and marks.high is not None:
+        trace["error_y"] = _bars(marks, colour)
+    if marks.hover is None:
+        trace["hoverinfo"] = "skip"
+    else:
+        trace["customdata"] = [safe(text).replace("\n", "<br>") for text in marks.hover]
+        trace["hovertemplate"] = "%{customdata}<extra></extra>"
+    return trace
+
+
+def _bars(marks: Marks, colour: str) -> Json:
+    """Intervals as error bars, which plotly wants as distances."""
+    lows, highs = marks.low or (), marks.high or ()
+    return {
+        "type": "data", "symmetric": False, "thickness": 1.5, "width": 4, "color": colour,
+        "array": [(y if high is None else high) - y for y, high in zip(marks.y, highs, strict=True)],
+        "arrayminus": [y - (y if low is None else low) for y, low in zip(marks.y, lows, strict=True)],
     }  # fmt: skip
 
 
-def level(y: float) -> Json:
-    """A dashed line across at `y`."""
+def _rule(rule: Rule) -> Json:
+    along, across = ("y", "x") if rule.axis == "y" else ("x", "y")
+    line = {"color": "var(--muted)", "width": 1.5 if rule.dash == "dash" else 1, "dash": rule.dash}
     return {
-        "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "layer": "between",
-        "line": {"color": "var(--muted)", "width": 1.5, "dash": "dash"},
+        "type": "line", f"{across}ref": "paper", f"{across}0": 0, f"{across}1": 1, f"{along}0": rule.at, f"{along}1": rule.at,
+        "layer": "between", "line": line,
     }  # fmt: skip
 
 
-def upright(x: float) -> Json:
-    """A thin vertical line at `x`."""
+def _band(band: Band) -> Json:
     return {
-        "type": "line", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1, "layer": "between",
-        "line": {"color": "var(--rule)", "width": 1},
+        "type": "rect", "yref": "paper", "x0": band.start, "x1": band.end, "y0": 0, "y1": 1, "layer": "below",
+        "line": {"width": 0}, "fillcolor": "var(--accent-soft)",
+    }  # fmt: skip
+
+
+def _band_name(band: Band) -> Json:
+    return {
+        "x": (band.start + band.end) / 2, "y": 1, "yref": "paper", "yanchor": "top", "showarrow": False, "text": safe(band.name),
+        "font": {"size": 10, "color": "var(--muted)"},
     }  # fmt: skip

@@ -1,47 +1,57 @@
-"""The plots, as plotly's own JSON and a text alternative. Colours are names of the page's CSS variables: it has two themes.
+"""The plots of a run: what is drawn, with a sentence under the title and a text alternative.
 
-A plot whose data are missing is a `Plot` without a figure and with the reason.
+A plot whose data are missing has no chart, and says the reason.
 """
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 
-from reports.analysis import Analysis, ConfigurationFigures
+from reports.analysis import LEVELS, Analysis, CellValue, ConfigurationFigures
 from reports.answers import speed_quantity
-from reports.drawing import (
-    Json,
-    Point,
-    at_least,
-    baseline_mark,
-    baseline_of,
-    block_marks,
-    hover,
-    level,
-    plain_layout,
-    points_of,
-    ratio_marks,
-    round_ticks,
-    upright,
-    verdict_marks,
-)
+from reports.chart import SERIES, SYMBOLS, Axis, Chart, Marks, Rule, Symbol, at_least, ramp
+from reports.document import SIGNS, Plot
 from reports.quantities import JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
+from reports.statistics import Comparison, Verdict
 from reports.wording import figure, listed, name, times, with_interval
 
-RATIO_AXIS = "expansion ratio"
-SERIES_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "hexagon")
+DISTRIBUTIONS = {"ttft_ms": "TTFT", "tpot_ms": "TPOT", "e2e_ms": "E2E"}
+RATIO_AXIS = Axis("expansion ratio")
+_VERDICTS: dict[Verdict | None, tuple[Symbol, str]] = {
+    "better": ("circle", "better"),
+    "worse": ("diamond", "worse"),
+    "no detectable difference": ("circle-open", "same"),
+    None: ("cross", "same"),
+}
 
 
 @dataclass(frozen=True)
-class Plot:
-    """`lede` is the sentence under the title; `alt` says what is seen; `figure` has plotly's data and layout."""
+class Point:
+    """A configuration that has a ratio to the baseline."""
 
-    title: str
-    lede: str
-    alt: str
-    figure: Json | None
-    absent: str | None = None  # why there is no figure
+    configuration: ConfigurationFigures
+    value: CellValue
+    comparison: Comparison
+
+    @property
+    def x(self) -> float:
+        """Where it stands: the expansion ratio."""
+        return self.configuration.info.expansion_ratio
+
+
+def points_of(analysis: Analysis, workload: str, key: str) -> list[Point]:
+    """The configurations whose quantity `key` has a ratio, in the order of the run."""
+    points = []
+    for configuration in analysis.configurations:
+        value = analysis.cell(configuration.info.label, workload).values[key]
+        if value.comparison is not None and value.comparison.ratio is not None:
+            points.append(Point(configuration, value, value.comparison))
+    return points
+
+
+def baseline_of(analysis: Analysis) -> ConfigurationFigures | None:
+    """The baseline, if it was started."""
+    return next((c for c in analysis.configurations if c.info.is_baseline), None)
 
 
 def ratio_plot(analysis: Analysis, workload: str, key: str, *, title: str | None = None) -> Plot:
@@ -56,52 +66,61 @@ def ratio_plot(analysis: Analysis, workload: str, key: str, *, title: str | None
     lede = f"{quantity.better.capitalize()} is better." + (
         f" Baseline: {figure(median)} {quantity.unit}." if median else ""
     )
-    data = [block_marks(points), *verdict_marks(points, quantity.unit)]
+    marks = [_blocks(points), *_by_verdict(points, quantity.unit)]
     if baseline:
-        data.append(baseline_mark(baseline, 1.0))
-    layout = plain_layout(RATIO_AXIS, "ratio to the baseline")
-    layout["shapes"] = [level(1.0)]
+        marks.append(_baseline_mark(baseline))
     ratios = [ratio for p in points for ratio in p.comparison.ratios.values()]
     ends = [end for p in points for end in (p.comparison.low, p.comparison.high) if end is not None]
     # Two blocks may give an interval from 0.02 to 20, in which no ratio could be read any more.
     shown = [min(max(end, min(ratios) / 1.5), max(ratios) * 1.5) for end in ends]
     if shown != ends:
         lede += " Intervals go on beyond the axis."
-    layout["yaxis"] |= {"range": at_least(0.9, 1.1, [*ratios, *shown]), "tickformat": ".2f"}
+    chart = Chart(
+        RATIO_AXIS,
+        Axis("ratio to the baseline", at_least(0.9, 1.1, [*ratios, *shown]), form="ratio"),
+        marks,
+        [Rule(1.0)],
+    )
     said = [
         f"{name(p.configuration.info)}: {with_interval(p.comparison)}, {p.comparison.verdict or 'no verdict'}"
         for p in points
     ]
-    return Plot(title, lede, f"{title}, ratio to the baseline: {'; '.join(said)}.", {"data": data, "layout": layout})
+    return Plot(title, lede, f"{title}, ratio to the baseline: {'; '.join(said)}.", chart)
 
 
-def latency_plot(analysis: Analysis, workload: str, which: str) -> Plot:
-    """Latency of single requests by configuration: percentiles 5, 25, 50, 75, 95 as a box, 99 as a point."""
-    title = f"{which}, request by request"
-    found: list[tuple[str, dict[int, float]]] = []
-    for configuration in analysis.configurations:
-        cell = analysis.cell(configuration.info.label, workload)
-        percentiles = cell.ttft_ms if which == "TTFT" else cell.tpot_ms
-        if percentiles:
-            found.append((name(configuration.info), percentiles))
+def distribution_plot(analysis: Analysis, workload: str, key: str) -> Plot:
+    """What share of the requests took no longer than so many milliseconds, a line for each configuration."""
+    title = f"{workload}: {DISTRIBUTIONS[key]}"
+    found = [
+        (c.info, values)
+        for c in analysis.configurations
+        if (values := analysis.cell(c.info.label, workload).distributions[key])
+    ]
     if not found:
         return Plot(title, "", "", None, "no completed request has one")
-    names = [html.escape(label) for label, _ in found]
-    column = {p: [values[p] for _, values in found] for p in found[0][1]}
-    box = {
-        "type": "box", "orientation": "h", "y": names, "lowerfence": column[5], "q1": column[25], "median": column[50],
-        "q3": column[75], "upperfence": column[95], "line": {"color": "var(--accent)", "width": 1.5},
-        "fillcolor": "var(--accent-soft)", "whiskerwidth": 0.6, "hoverinfo": "x+y",
-    }  # fmt: skip
-    tail = {
-        "type": "scatter", "mode": "markers", "x": column[99], "y": names, "hovertemplate": "p99 %{x:.4g} ms<extra></extra>",
-        "marker": {"symbol": "line-ns", "size": 11, "line": {"width": 2, "color": "var(--muted)"}},
-    }  # fmt: skip
-    layout = plain_layout("ms", "", height=120 + 30 * len(found))
-    layout["yaxis"] |= {"autorange": "reversed", "showgrid": False, "automargin": True}
-    said = [f"{label}: median {figure(v[50])} ms, 99th percentile {figure(v[99])} ms" for label, v in found]
-    lede = "Box: middle half of the requests; whiskers: 5th to 95th percentile; tick: 99th."
-    return Plot(title, lede, f"{title}. {'; '.join(said)}.", {"data": [box, tail], "layout": layout})
+    marks = []
+    for number, (info, values) in enumerate(found):
+        hover = [
+            f"{name(info)}\n{level:.4g} % within {figure(ms)} ms" for level, ms in zip(LEVELS, values, strict=True)
+        ]
+        marks.append(
+            Marks(
+                values,
+                [level / 100 for level in LEVELS],
+                name(info),
+                "ink" if info.is_baseline else ramp(number, len(found)),
+                line="solid",
+                width=2.5 if info.is_baseline else 1.5,
+                hover=hover,
+            )
+        )
+    middle, tail = LEVELS.index(50), LEVELS.index(99)
+    said = [f"{name(info)}: median {figure(v[middle])} ms, 99th percentile {figure(v[tail])} ms" for info, v in found]
+    ends = [end for _, values in found for end in (values[0], values[-1])]
+    wide = min(ends) > 0 and max(ends) > 20 * min(ends)
+    axis = Axis("ms", None if wide else at_least(0.95 * min(ends), 1.05 * max(ends), []), log=wide)
+    chart = Chart(axis, Axis("share of requests", (-0.02, 1.02), form="percent"), marks)
+    return Plot(title, "Further left is faster; a long tail leans to the right.", f"{title}. {'; '.join(said)}.", chart)
 
 
 def quality_plot(analysis: Analysis, workload: str) -> Plot:
@@ -118,27 +137,23 @@ def quality_plot(analysis: Analysis, workload: str) -> Plot:
     if not found:
         return Plot(title, "", "", None, "no configuration has both a perplexity and this cost")
     front = _front([(x, y) for x, y, _ in found])
-    names = [html.escape(name(c.info)) for _, _, c in found]
-    line = {
-        "type": "scatter", "mode": "lines", "x": [x for x, _ in front], "y": [y for _, y in front], "hoverinfo": "skip",
-        "line": {"color": "var(--accent)", "width": 1.5, "dash": "dot"},
-    }  # fmt: skip
-    marks = {
-        "type": "scatter", "mode": "markers+text", "x": [x for x, _, _ in found], "y": [y for _, y, _ in found],
-        "text": [html.escape(str(c.info.width)) for _, _, c in found], "textposition": "top right",
-        "textfont": {"size": 11, "color": "var(--muted)"}, "customdata": names, "cliponaxis": False,
-        "hovertemplate": f"%{{customdata}}<br>%{{x:.4g}} {cost.unit}<br>perplexity %{{y:.4g}}<extra></extra>",
-        "marker": {
-            "size": 10, "symbol": ["circle" if (x, y) in front else "circle-open" for x, y, _ in found],
-            "color": "var(--accent)", "line": {"width": 1.5, "color": "var(--accent)"},
-        },
-    }  # fmt: skip
-    layout = plain_layout(f"{cost.title}, {cost.unit}", "perplexity")
-    layout["yaxis"] |= {"type": "log", **round_ticks([y for _, y, _ in found])}
-    layout["margin"]["r"] = 36  # room for the last label
+    marks = [Marks([x for x, _ in front], [y for _, y in front], line="dot")]
+    for beaten in (False, True):
+        own = [one for one in found if ((one[0], one[1]) not in front) == beaten]
+        marks.append(
+            Marks(
+                [x for x, _, _ in own],
+                [y for _, y, _ in own],
+                symbol="circle-open" if beaten else "circle",
+                size=10,
+                texts=[str(c.info.width) for _, _, c in own],
+                hover=[f"{name(c.info)}\n{x:.4g} {cost.unit}\nperplexity {y:.4g}" for x, y, c in own],
+            )
+        )
     best = listed([name(c.info) for x, y, c in found if (x, y) in front])
     lede = "Lower left is better. Filled: no other configuration is better in both. Labels are widths."
-    return Plot(title, lede, f"{title}. Not beaten in both: {best}.", {"data": [line, marks], "layout": layout})
+    chart = Chart(Axis(f"{cost.title}, {cost.unit}"), Axis("perplexity", log=True), marks)
+    return Plot(title, lede, f"{title}. Not beaten in both: {best}.", chart)
 
 
 def speedup_plot(analysis: Analysis) -> Plot:
@@ -147,29 +162,29 @@ def speedup_plot(analysis: Analysis) -> Plot:
     baseline = baseline_of(analysis)
     if baseline is None:
         return Plot(title, "", "", None, "the baseline was not started")
-    configurations = sorted(analysis.configurations, key=lambda c: c.info.expansion_ratio)
-    data = [
-        _promise(configurations, "bytes per token", [baseline.info.checkpoint_bytes / c.info.checkpoint_bytes for c in configurations], "solid"),
-        _promise(configurations, "FLOPs per token", [baseline.info.parameters / c.info.parameters for c in configurations], "dot"),
+    ordered = sorted((c.info for c in analysis.configurations), key=lambda info: info.expansion_ratio)
+    x = [info.expansion_ratio for info in ordered]
+    marks = [
+        Marks(x, [baseline.info.checkpoint_bytes / info.checkpoint_bytes for info in ordered], "bytes per token", "muted", line="solid", width=2),
+        Marks(x, [baseline.info.parameters / info.parameters for info in ordered], "FLOPs per token", "ink", line="dot", width=2),
     ]  # fmt: skip
     said = []
     closed = [w for w in analysis.info.workloads if speed_quantity(analysis, w) == OUTPUT_TOKENS_PER_S]
     for number, workload in enumerate(closed):
         points = points_of(analysis, workload, OUTPUT_TOKENS_PER_S)
         if points:
-            data.append(_realised(points, workload, number))
+            series = f"series-{number % SERIES + 1}"
+            marks.append(_ratios(points, "tokens/s", workload, series, SYMBOLS[number % len(SYMBOLS)]))
             said += [f"{workload}, {name(p.configuration.info)}: {with_interval(p.comparison)}" for p in points]
     if not said:
         return Plot(title, "", "", None, "no closed-loop workload has a comparison with the baseline")
-    layout = plain_layout(RATIO_AXIS, "speed-up", height=380)
-    layout |= {"showlegend": True, "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}}
-    layout["shapes"] = [level(1.0)]
     lede = (
         "The lines are what decoding would gain if it were bound by reading the checkpoint's bytes once a token, or by "
         "2 FLOPs a parameter a token; the marks are output tokens/s against the baseline. The lines meet where every "
         "parameter has the same size."
     )
-    return Plot(title, lede, f"{title}. {'; '.join(said)}.", {"data": data, "layout": layout})
+    chart = Chart(RATIO_AXIS, Axis("speed-up", form="ratio"), marks, [Rule(1.0)], height=380)
+    return Plot(title, lede, f"{title}. {'; '.join(said)}.", chart)
 
 
 def order_plot(analysis: Analysis, workload: str) -> Plot:
@@ -181,25 +196,28 @@ def order_plot(analysis: Analysis, workload: str) -> Plot:
         return Plot(title, "", "", None, "no trial of this workload is finished")
     medians = {c.label: c.values[key].median for c in analysis.cells if c.workload == workload}
     ratios = [t.values[key] / (medians[t.label] or t.values[key]) for t in trials]
-    baseline = [t.label == analysis.info.baseline for t in trials]
-    labels = {c.info.label: html.escape(name(c.info)) for c in analysis.configurations}
-    marks = {
-        "type": "scatter", "mode": "markers", "x": [t.order + 1 for t in trials], "y": ratios,
-        "text": [f"{labels[t.label]}, block {t.block + 1}" for t in trials],
-        "hovertemplate": "%{text}<br>%{y:.3f} of its median<extra></extra>",
-        "marker": {
-            "size": 8, "color": ["var(--ink)" if b else "var(--accent)" for b in baseline],
-            "symbol": ["diamond" if b else "circle" for b in baseline],
-        },
-    }  # fmt: skip
-    layout = plain_layout("trial", "ratio to its median")
-    layout["xaxis"]["showgrid"] = False
-    layout["yaxis"] |= {"range": at_least(0.95, 1.05, ratios), "tickformat": ".2f"}
+    labels = {c.info.label: name(c.info) for c in analysis.configurations}
+    marks = []
+    for is_baseline in (False, True):
+        own = [
+            (t, r) for t, r in zip(trials, ratios, strict=True) if (t.label == analysis.info.baseline) == is_baseline
+        ]
+        marks.append(
+            Marks(
+                [t.order + 1 for t, _ in own],
+                [r for _, r in own],
+                colour="ink" if is_baseline else "accent",
+                symbol="diamond" if is_baseline else "circle",
+                size=8,
+                hover=[f"{labels[t.label]}, block {t.block + 1}\n{r:.3f} of its median" for t, r in own],
+            )
+        )
     starts = {t.block: t.order for t in reversed(analysis.trials)}
-    layout["shapes"] = [level(1.0), *(upright(order + 0.5) for order in sorted(starts.values())[1:])]
+    rules = [Rule(1.0), *(Rule(order + 0.5, "x", "solid") for order in sorted(starts.values())[1:])]
     lede = "Each trial over the median of its own configuration. Diamonds: baseline; vertical lines: blocks."
     alt = f"{title}: {len(trials)} trials between {times(min(ratios))} and {times(max(ratios))} of their configuration's median."
-    return Plot(title, lede, alt, {"data": [marks], "layout": layout})
+    axis = Axis("ratio to its median", at_least(0.95, 1.05, ratios), form="ratio")
+    return Plot(title, lede, alt, Chart(Axis("trial", grid=False), axis, marks, rules))
 
 
 def _why_absent(analysis: Analysis, workload: str, key: str) -> str:
@@ -208,24 +226,47 @@ def _why_absent(analysis: Analysis, workload: str, key: str) -> str:
     return next((reason for reason in reasons if reason), "there is nothing to compare")
 
 
-def _promise(configurations: list[ConfigurationFigures], label: str, gains: list[float], dash: str) -> Json:
-    return {
-        "type": "scatter", "mode": "lines", "name": label, "x": [c.info.expansion_ratio for c in configurations], "y": gains,
-        "line": {"color": "var(--muted)" if dash == "solid" else "var(--ink)", "width": 2, "dash": dash},
-        "hovertemplate": f"{label}: %{{y:.2f}}<extra></extra>",
-    }  # fmt: skip
+def _blocks(points: list[Point]) -> Marks:
+    """The ratio of every single block, faint."""
+    pairs = [(p.x, ratio) for p in points for ratio in p.comparison.ratios.values()]
+    return Marks([x for x, _ in pairs], [y for _, y in pairs], colour="muted", symbol="circle", size=4, faint=True)
 
 
-def _realised(points: list[Point], workload: str, number: int) -> Json:
-    colour = f"var(--series-{number % 4 + 1})"
-    trace = ratio_marks(points)
-    trace["error_y"]["color"] = colour
-    return trace | {
-        "mode": "markers",
-        "name": html.escape(workload),
-        "text": [hover(p, "tokens/s") for p in points],
-        "marker": {"symbol": SERIES_SYMBOLS[number % len(SERIES_SYMBOLS)], "size": 10, "color": colour},
-    }
+def _by_verdict(points: list[Point], unit: str) -> list[Marks]:
+    """Ratios with intervals, a series for each verdict: shape and colour both say which."""
+    series = []
+    for verdict, (symbol, colour) in _VERDICTS.items():
+        own = [p for p in points if p.comparison.verdict == verdict]
+        if own:
+            series.append(_ratios(own, unit, "", colour, symbol))
+    return series
+
+
+def _ratios(points: list[Point], unit: str, series: str, colour: str, symbol: Symbol) -> Marks:
+    return Marks(
+        [p.x for p in points],
+        [p.comparison.ratio or 1.0 for p in points],
+        series,
+        colour,
+        symbol,
+        size=10,
+        low=[p.comparison.low for p in points],
+        high=[p.comparison.high for p in points],
+        hover=[_hover(p, unit) for p in points],
+    )
+
+
+def _hover(point: Point, unit: str) -> str:
+    """Name, median and ratio."""
+    found = point.comparison
+    sign = f" {SIGNS[found.verdict]} {found.verdict}" if found.verdict else ""
+    value = f"{figure(point.value.median or 0.0)} {unit}"
+    return f"{name(point.configuration.info)}\n{value}\n{with_interval(found)}{sign}"
+
+
+def _baseline_mark(baseline: ConfigurationFigures) -> Marks:
+    hover = [f"baseline, {name(baseline.info)}"]
+    return Marks([baseline.info.expansion_ratio], [1.0], colour="ink", symbol="square", size=8, hover=hover)
 
 
 def _front(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

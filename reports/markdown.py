@@ -1,81 +1,113 @@
-"""The report as Markdown: the same answer, checks and tables, without plots."""
+"""Articles as Markdown: the same sections, escaped so that text from outside stays text."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from reports.analysis import Analysis
-from reports.answers import answers, progress
-from reports.overview import environment_rows, limits, subtitle, summary
-from reports.table import SIGNS, Entry, WorkloadTable, workload_tables
-from reports.wording import sentence
+from reports.document import (
+    SIGNS,
+    Answer,
+    Answers,
+    Article,
+    Block,
+    Code,
+    Entry,
+    Findings,
+    Fold,
+    Heading,
+    Items,
+    Plots,
+    Prose,
+    Section,
+    Table,
+)
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
-def render_markdown(analyses: Sequence[Analysis]) -> str:
-    """One or more runs, one after another. Text from outside is escaped, so it stays text."""
-    return "\n\n".join(_run(analysis) for analysis in analyses) + "\n"
+def render_markdown(articles: Sequence[Article]) -> str:
+    """One or more articles, one after another."""
+    return "\n\n".join(_article(article) for article in articles) + "\n"
 
 
-def _run(analysis: Analysis) -> str:
-    parts = [f"# {_plain(analysis.info.name)}", _plain(subtitle(analysis))]
-    unfinished = progress(analysis)
-    if unfinished:
-        parts.append(f"**{_plain(unfinished)}**")
-    parts += [f"**{_plain(a.topic)}:** {_plain(' '.join(a.sentences))}" for a in answers(analysis)]
-    parts += _limits(analysis)
-    for table in workload_tables(analysis):
-        parts += _table(table)
-    if analysis.energy_remedies:
-        parts += [
-            "## To measure joules",
-            "\n".join(f"- {_plain(sentence(remedy))}" for remedy in analysis.energy_remedies),
-        ]
-    parts += [
-        "## Every check",
-        _rows(["Check", "Outcome", "Seen"], [[c.check, c.outcome, summary(c)] for c in analysis.checks]),
-    ]
-    if analysis.failures:
-        failures = [[str(f.block + 1), f.label, f.workload, f.error] for f in analysis.failures]
-        parts += ["## Failures", _rows(["Block", "Configuration", "Workload", "Error"], failures)]
-    parts += ["## Environment", _rows(["", ""], [list(row) for row in environment_rows(analysis.environment)])]
-    if analysis.experiment:
-        fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", analysis.experiment)), default=0))
-        parts += ["## Experiment", f"{fence}toml\n{analysis.experiment.rstrip()}\n{fence}"]
-    return "\n\n".join(parts)
+def _article(article: Article) -> str:
+    head = [f"# {plain(article.title)}", plain(article.subtitle)]
+    return "\n\n".join([*head, *(part for section in article.sections for part in _section(section))])
 
 
-def _limits(analysis: Analysis) -> list[str]:
-    found = limits(analysis)
-    if not found:
-        return []
-    return [
-        "## What limits this",
-        "\n".join(f"- **{c.check}** ({c.outcome}): {_plain(summary(c))}. {c.remedy}" for c in found),
-    ]
+def _section(section: Section) -> list[str]:
+    return [f"## {plain(section.title)}", *_blocks(section.blocks)]
 
 
-def _table(table: WorkloadTable) -> list[str]:
+def _blocks(blocks: Iterable[Block]) -> list[str]:
+    return [text for block in blocks if (text := _block(block))]
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Prose(text, kind):
+            found = f"**{plain(text)}**" if kind == "alert" else plain(text)
+        case Heading(text):
+            found = f"### {plain(text)}"
+        case Items(items):
+            found = _list(plain(item) for item in items)
+        case Code():
+            found = _code(block)
+        case Answers(answers):
+            found = "\n\n".join(_answer(answer) for answer in answers)
+        case Findings():
+            found = _findings(block)
+        case Table():
+            found = _table(block)
+        case Plots(plots):
+            found = _list(plain(plot.alt if plot.chart else f"{plot.title}: no plot: {plot.absent}") for plot in plots)
+        case Fold(title, inner):
+            found = "\n\n".join([f"### {plain(title)}", *_blocks(inner)])
+    return found
+
+
+def _answer(answer: Answer) -> str:
+    said = [answer.choice, *answer.sentences, answer.checks]
+    return " ".join([f"**{plain(answer.topic)}:**", *(plain(text) for text in said if text)])
+
+
+def _list(items: Iterable[str]) -> str:
+    return "\n".join(f"- {item}" for item in items)
+
+
+def _code(code: Code) -> str:
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", code.text)), default=0))
+    return f"{fence}{code.language}\n{code.text.rstrip()}\n{fence}"
+
+
+def _findings(block: Findings) -> str:
+    if block.folded:
+        return _rows(["Check", "Outcome", "Seen"], [[plain(f.name), f.outcome, plain(f.seen)] for f in block.findings])
+    return _list(
+        f"**{plain(f.name)}** ({f.outcome}): {plain(f.seen)} {plain(f.remedy)}".strip() for f in block.findings
+    )
+
+
+def _table(table: Table) -> str:
     heads = [f"{c.heading} ({c.unit})" if c.unit else c.heading for c in table.columns]
     rows = [[_entry(entry) for entry in row.entries] for row in table.rows]
-    notes = [f"- [{letter}] {reason}" for letter, reason in table.notes.items()] + [f"- {r}" for r in table.remarks]
-    parts = [f"## {_plain(table.workload)}", _plain(sentence(table.description)), _rows(heads, rows)]
-    return [*parts, "\n".join("- " + _plain(note.removeprefix("- ")) for note in notes)] if notes else parts
+    notes = [f"[{letter}] {reason}" for letter, reason in table.notes.items()] + list(table.remarks)
+    parts = [plain(table.caption), _rows([plain(head) for head in heads], rows), _list(plain(note) for note in notes)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _entry(entry: Entry) -> str:
     sign = SIGNS[entry.verdict] if entry.verdict else ""
     note = f"[{entry.note}]" if entry.note else ""
-    return " ".join(part for part in (entry.text, entry.change or "", sign, note) if part)
+    return plain(" ".join(part for part in (entry.text, entry.change or "", sign, note) if part))
 
 
-def _rows(heads: list[str], rows: list[list[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *([_plain(cell) for cell in row] for row in rows)]
+def _rows(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """On one line, with everything escaped that Markdown or HTML would read."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))

@@ -1,4 +1,4 @@
-"""The table of a workload as plain data, for the page, the Markdown and the terminal alike."""
+"""The table of a workload, for the page, the Markdown and the terminal alike."""
 
 from __future__ import annotations
 
@@ -7,42 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich import box
-from rich.table import Table
+from rich.table import Table as TerminalTable
 from rich.text import Text
 
 from loadgen.records import Workload
 from reports.analysis import Analysis, Cell, ConfigurationFigures, analyse_folder
+from reports.document import SIGNS, Column, Entry, Row, Table
 from reports.quantities import JOULES, MODELLED_JOULES, NET_JOULES, OUTPUT_TOKENS_PER_S, TPOT, TTFT
-from reports.statistics import Verdict
 from reports.wording import figure, is_named_by_width, parameters, times, with_interval
-
-SIGNS: dict[Verdict, str] = {"better": "▲", "worse": "▼", "no detectable difference": "≈"}
-
-
-@dataclass(frozen=True)
-class Column:
-    """`heading` with a unit or source beneath it."""
-
-    heading: str
-    unit: str = ""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One cell: the value, its ratio to the baseline, and the letter of the note that says what is missing."""
-
-    text: str
-    change: str | None = None
-    verdict: Verdict | None = None
-    note: str | None = None
-
-
-@dataclass(frozen=True)
-class Row:
-    """One configuration; the first entry is its name."""
-
-    is_baseline: bool
-    entries: list[Entry]
 
 
 @dataclass(frozen=True)
@@ -56,6 +28,12 @@ class WorkloadTable:
     notes: dict[str, str]
     remarks: list[str]
 
+    @property
+    def block(self) -> Table:
+        """As a block of the report."""
+        caption = "Medians over trials; beneath, the ratio to the baseline with its 95 % interval."
+        return Table(caption, self.columns, self.rows, self.notes, self.remarks)
+
 
 @dataclass(frozen=True)
 class _Field:
@@ -68,12 +46,12 @@ def workload_tables(analysis: Analysis) -> list[WorkloadTable]:
     return [_table(analysis, workload) for workload in analysis.info.workloads]
 
 
-def render_table(analysis: Analysis) -> list[Table]:
+def render_table(analysis: Analysis) -> list[TerminalTable]:
     """The same tables for a terminal."""
     return [_render(table, analysis.info.name) for table in workload_tables(analysis)]
 
 
-def render_tables(run: Path) -> list[Table]:
+def render_tables(run: Path) -> list[TerminalTable]:
     """The tables of a run folder. Raises ReportError naming the path that cannot be read."""
     return render_table(analyse_folder(run))
 
@@ -102,7 +80,7 @@ def _table(analysis: Analysis, workload: str) -> WorkloadTable:
         entries = [_noted(*field.entry(configuration, cell), letters) for field in fields]
         if configuration.info.is_baseline:
             entries[0] = replace(entries[0], change="baseline")
-        rows.append(Row(configuration.info.is_baseline, entries))
+        rows.append(Row(entries, configuration.info.is_baseline))
     known = analysis.workloads.get(workload)
     return WorkloadTable(
         workload=workload,
@@ -183,9 +161,9 @@ def _remarks(cells: list[Cell]) -> list[str]:
     return remarks
 
 
-def _render(table: WorkloadTable, run: str) -> Table:
+def _render(table: WorkloadTable, run: str) -> TerminalTable:
     captions = [f"[{letter}] {reason}" for letter, reason in table.notes.items()] + table.remarks
-    rendered = Table(
+    rendered = TerminalTable(
         title=Text(f"{run} · {table.workload}: {table.description}"),
         caption=Text("\n".join(captions)) if captions else None,
         caption_justify="left",

@@ -14,7 +14,7 @@ from tests.reports.example_run import BATCH, SINGLE, Example, write_run
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SMALL = (SINGLE.model_copy(update={"requests": 3}), BATCH.model_copy(update={"requests": 8}))
-PLOTS = 2 * 5 + 2 + 2 + 1 + 2
+PLOTS = 2 * 3 + 2 + 2 * 3 + 2 + 1 + 2
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_every_plot_is_drawn_without_a_complaint_and_nothing_is_fetched(visit):
 
 
 def test_every_plot_has_marks_in_it(visit):
-    empty = "[...document.querySelectorAll('.canvas')].filter(c => !c.querySelector('.point, .box, .js-line')).length"
+    empty = "[...document.querySelectorAll('.canvas')].filter(c => !c.querySelector('.point, .js-line')).length"
     assert visit.ask(empty) == 0
 
 

@@ -10,7 +10,9 @@ import pytest
 
 from loadgen.records import Workload
 from reports.analysis import Analysis, analyse_folder
-from reports.figures import Plot, latency_plot, order_plot, quality_plot, ratio_plot, speedup_plot
+from reports.document import Plot
+from reports.drawing import plotly_figure
+from reports.figures import DISTRIBUTIONS, distribution_plot, order_plot, quality_plot, ratio_plot, speedup_plot
 from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, TPOT
 from tests.reports.example_run import BATCH, HIDDEN, NO_METER, SINGLE, Example, write_run
 
@@ -28,8 +30,7 @@ def all_plots(analysis: Analysis) -> list[Plot]:
         for plot in (
             ratio_plot(analysis, workload, OUTPUT_TOKENS_PER_S),
             ratio_plot(analysis, workload, JOULES),
-            latency_plot(analysis, workload, "TTFT"),
-            latency_plot(analysis, workload, "TPOT"),
+            *(distribution_plot(analysis, workload, key) for key in DISTRIBUTIONS),
             quality_plot(analysis, workload),
             order_plot(analysis, workload),
         )
@@ -42,14 +43,14 @@ def test_plotly_knows_every_property_we_set(exact):
         warnings.simplefilter("ignore")  # importing graph_objects is not ours
         from plotly import graph_objects
     for plot in all_plots(exact):
-        coloured = re.sub(r"var\(--sans\)", "serif", json.dumps(plot.figure))
+        coloured = re.sub(r"var\(--sans\)", "serif", json.dumps(plotly_figure(plot.chart)))
         figure = json.loads(re.sub(r"var\(--[\w-]+\)", "#123456", coloured))
         assert len(graph_objects.Figure(figure).data) == len(figure["data"])
 
 
 def test_every_plot_says_in_words_what_it_shows(exact):
     for plot in all_plots(exact):
-        assert plot.figure is not None
+        assert plot.chart is not None
         assert len(plot.alt) > 40
         assert not re.search(r"[<>]", plot.alt)
 
@@ -57,13 +58,11 @@ def test_every_plot_says_in_words_what_it_shows(exact):
 def test_points_and_bars_are_the_ratios_and_their_intervals(tmp_path):
     analysis = analysed(tmp_path, Example(noise=0.01, workloads=SMALL, widths=(1024, 512)))
     comparison = analysis.cell("width-512", "batch-8").values[OUTPUT_TOKENS_PER_S].comparison
-    [blocks, point, baseline] = ratio_plot(analysis, "batch-8", OUTPUT_TOKENS_PER_S).figure["data"]
-    assert point["x"] == [512 / HIDDEN]
-    assert point["y"] == [comparison.ratio]
-    assert point["y"][0] + point["error_y"]["array"][0] == pytest.approx(comparison.high)
-    assert point["y"][0] - point["error_y"]["arrayminus"][0] == pytest.approx(comparison.low)
-    assert blocks["y"] == list(comparison.ratios.values())
-    assert (baseline["x"], baseline["y"]) == ([1024 / HIDDEN], [1.0])
+    [blocks, point, baseline] = ratio_plot(analysis, "batch-8", OUTPUT_TOKENS_PER_S).chart.marks
+    assert point.x == [512 / HIDDEN]
+    assert (point.low, point.y, point.high) == ([comparison.low], [comparison.ratio], [comparison.high])
+    assert blocks.y == list(comparison.ratios.values())
+    assert (baseline.x, baseline.y) == ([1024 / HIDDEN], [1.0])
 
 
 def test_an_interval_of_two_blocks_does_not_flatten_the_plot(tmp_path):
@@ -71,22 +70,22 @@ def test_an_interval_of_two_blocks_does_not_flatten_the_plot(tmp_path):
     comparison = analysis.cell("width-512", "batch-8").values[TPOT].comparison
     plot = ratio_plot(analysis, "batch-8", TPOT)
     assert comparison.high > 5
-    assert plot.figure["layout"]["yaxis"]["range"][1] < 2 * max(1.1, *comparison.ratios.values())
+    assert plot.chart.y.limits[1] < 2 * max(1.1, *comparison.ratios.values())
     assert plot.lede.endswith("Intervals go on beyond the axis.")
 
 
 def test_shape_and_colour_both_tell_the_verdict(exact):
-    [_, faster, _] = ratio_plot(exact, "batch-8", OUTPUT_TOKENS_PER_S).figure["data"]
-    [_, same, _] = ratio_plot(exact, "single-request", TPOT).figure["data"]
-    assert faster["marker"]["symbol"] != same["marker"]["symbol"]
-    assert faster["marker"]["color"] != same["marker"]["color"]
+    [_, faster, _] = ratio_plot(exact, "batch-8", OUTPUT_TOKENS_PER_S).chart.marks
+    [_, same, _] = ratio_plot(exact, "single-request", TPOT).chart.marks
+    assert faster.symbol != same.symbol
+    assert faster.colour != same.colour
 
 
 def test_a_missing_quantity_is_a_reason_instead_of_a_plot(tmp_path):
     analysis = analysed(tmp_path, Example(energy="modelled", workloads=SMALL, blocks=2))
     plot = ratio_plot(analysis, "batch-8", JOULES)
-    assert (plot.figure, plot.absent) == (None, NO_METER)
-    assert ratio_plot(analysis, "batch-8", MODELLED_JOULES).figure is not None
+    assert (plot.chart, plot.absent) == (None, NO_METER)
+    assert ratio_plot(analysis, "batch-8", MODELLED_JOULES).chart is not None
 
 
 def test_without_a_baseline_there_is_no_ratio_to_plot(tmp_path):
@@ -94,23 +93,26 @@ def test_without_a_baseline_there_is_no_ratio_to_plot(tmp_path):
     analysis = analysed(tmp_path, Example(workloads=SMALL, blocks=2, missing=missing))
     assert ratio_plot(analysis, "batch-8", TPOT).absent == "no block has both this configuration and the baseline"
     assert speedup_plot(analysis).absent == "no closed-loop workload has a comparison with the baseline"
-    assert order_plot(analysis, "batch-8").figure is not None
+    assert order_plot(analysis, "batch-8").chart is not None
 
 
-def test_boxes_are_the_percentiles_of_all_requests(exact):
-    cell = exact.cell("width-512", "batch-8")
-    [box, tail] = latency_plot(exact, "batch-8", "TTFT").figure["data"]
-    assert box["y"][-1] == "width 512"
-    assert (box["q1"][-1], box["median"][-1], tail["x"][-1]) == (cell.ttft_ms[25], cell.ttft_ms[50], cell.ttft_ms[99])
+def test_a_distribution_goes_through_the_percentiles_of_all_requests(tmp_path):
+    analysis = analysed(tmp_path, Example(noise=0.05, workloads=SMALL, widths=(1024, 512)))
+    cell = analysis.cell("width-512", "batch-8")
+    line = distribution_plot(analysis, "batch-8", "ttft_ms").chart.marks[-1]
+    assert line.name == "width 512"
+    at = dict(zip(line.y, line.x, strict=True))
+    assert [at[p / 100] for p in (5, 50, 99)] == pytest.approx([cell.ttft_ms[p] for p in (5, 50, 99)], rel=1e-5)
+    assert line.x == sorted(line.x)
 
 
 def test_the_promise_is_the_ratio_of_bytes_and_of_parameters(exact):
     infos = {c.info.width: c.info for c in exact.configurations}
-    [by_bytes, by_flops, *realised] = speedup_plot(exact).figure["data"]
-    assert by_bytes["x"] == [2.0, 2.5, 3.0, 3.5, 4.0]
-    assert by_bytes["y"][0] == infos[1024].checkpoint_bytes / infos[512].checkpoint_bytes
-    assert by_flops["y"][0] == infos[1024].parameters / infos[512].parameters
-    assert [trace["name"] for trace in realised] == ["single-request", "batch-8"]
+    [by_bytes, by_flops, *realised] = speedup_plot(exact).chart.marks
+    assert by_bytes.x == [2.0, 2.5, 3.0, 3.5, 4.0]
+    assert by_bytes.y[0] == infos[1024].checkpoint_bytes / infos[512].checkpoint_bytes
+    assert by_flops.y[0] == infos[1024].parameters / infos[512].parameters
+    assert [marks.name for marks in realised] == ["single-request", "batch-8"]
 
 
 def test_an_open_loop_realises_no_speed_up(tmp_path):
@@ -127,8 +129,8 @@ def test_quality_stands_against_joules_where_they_were_measured_and_time_where_n
 
 def test_only_configurations_that_none_beats_are_filled(exact):
     """Single requests cost nearly the same at every width, so each of them is beaten by none but on joules."""
-    marks = quality_plot(exact, "batch-8").figure["data"][1]
-    assert marks["marker"]["symbol"] == ["circle"] * 5
+    [front, unbeaten, beaten] = quality_plot(exact, "batch-8").chart.marks
+    assert (len(front.x), len(unbeaten.x), len(beaten.x)) == (5, 5, 0)
     assert quality_plot(exact, "batch-8").alt.endswith("width 1024, width 896, width 768, width 640 and width 512.")
 
 
@@ -138,16 +140,15 @@ def test_without_quality_there_is_nothing_to_set_against_cost(tmp_path):
 
 
 def test_trials_stand_in_the_order_of_the_run_with_lines_between_blocks(exact):
-    figure = order_plot(exact, "batch-8").figure
-    assert figure["data"][0]["x"] == sorted(figure["data"][0]["x"])
-    uprights = [shape for shape in figure["layout"]["shapes"] if shape.get("yref") == "paper"]
-    assert [line["x0"] for line in uprights] == [10.5, 20.5, 30.5, 40.5]
+    chart = order_plot(exact, "batch-8").chart
+    assert all(list(marks.x) == sorted(marks.x) for marks in chart.marks)
+    assert [rule.at for rule in chart.rules if rule.axis == "x"] == [10.5, 20.5, 30.5, 40.5]
 
 
 def test_markup_in_a_label_is_escaped_for_plotly(tmp_path):
     example = Example(workloads=SMALL, widths=(1024, 512), blocks=2, labels={512: "<a href='javascript:x'>"})
     for plot in all_plots(analysed(tmp_path, example)):
-        assert "<a" not in json.dumps(_without_breaks(plot.figure))
+        assert "<a" not in json.dumps(_without_breaks(plotly_figure(plot.chart)))
 
 
 def _without_breaks(figure: Any) -> Any:
