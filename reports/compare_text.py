@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.compare import ComparedCell, ComparedQuantity, RunComparison
-from reports.table import SIGNS
+from reports.document import SIGNS
 from reports.wording import figure, with_interval
 
 _HEADINGS = ("Workload", "Width", "Quantity", "Before", "After", "After / before", "Verdict")
