@@ -11,6 +11,8 @@ The standard deviation at an edge has two terms, both of a uniform error (width 
                     silence longer than usual; P is the highest power around the edge. For two edges of a counter at steady
                     power that is 0.41 * P * refresh.
     change  D * h   when within the h seconds between two knots the power changed by D, seen in the neighbouring intervals
+
+An edge that comes from another machine's clock has a third, P times the width of what that clock may be off.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from energy.track import POWER_SOURCES
 Floats = NDArray[np.float64]
 
 # How far behind reported power may be, seconds: instant power is refreshed about every 0.1 s, the average covers 1 s.
-POWER_LAG_S = {"nvml-instant": 0.1, "nvml-average": 1.0}
+POWER_LAG_S = {"nvml-samples": 0.05, "nvml-instant": 0.1, "nvml-average": 1.0, "nvml-module": 0.1}
 LONGEST_SILENCE_S = 1.0  # power that was not read for longer cannot be integrated
 USUAL_KNOTS = 3.0  # a gap is a knot interval so many times as long as usual
 
@@ -56,8 +58,8 @@ class EnergyCurve:
         span = float(self.seconds[-1] - self.seconds[recent])
         return float(self.joules[-1]) + past * float(self.joules[-1] - self.joules[recent]) / span
 
-    def variance_at(self, ns: int) -> float:
-        """Variance of `at`, in square joules."""
+    def variance_at(self, ns: int, clock_error_s: float = 0.0) -> float:
+        """Variance of `at`, in square joules, for a moment that is known to within `clock_error_s` either way."""
         s = self._seconds_at(ns)
         lengths = np.diff(self.seconds)
         own = int(np.clip(np.searchsorted(self.seconds, s, side="right") - 1, 0, len(lengths) - 1))
@@ -69,7 +71,8 @@ class EnergyCurve:
         silence = length if length > USUAL_KNOTS * usual else 0.0
         age = float(power.max()) * (self.age_s + past + silence)
         change = float(power.max() - power.min()) * (length + past)
-        return (age**2 + change**2) / 12
+        clock = float(power.max()) * 2 * clock_error_s
+        return (age**2 + change**2 + clock**2) / 12
 
     def _seconds_at(self, ns: int) -> float:
         s = (ns - self.origin_ns) / 1e9
@@ -155,4 +158,4 @@ def half_width(variance: float) -> float:
 
 def is_integrated(trace: MeterTrace) -> bool:
     """Whether the joules of this trace are themselves integrated power."""
-    return trace.info.source in POWER_SOURCES
+    return trace.info.source in POWER_SOURCES or trace.info.source == "nvml-samples"

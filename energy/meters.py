@@ -28,13 +28,14 @@ class Reading:
 
     joules: cumulative since some moment that does not change; None for a meter that only knows power.
     watts: the power the device itself reports; None where it does not.
-    Both None: the meter did not answer this time (a gap), and may the next.
+    Both None: the meter did not answer this time (a gap), and may the next; `error` says why, if it was an error.
     """
 
     before_ns: int
     after_ns: int
     joules: float | None = None
     watts: float | None = None
+    error: str | None = None
 
 
 class Meter(Protocol):

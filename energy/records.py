@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict
 
 Source = Literal[
     "nvml-counter",  # the GPU's own total-energy counter
+    "nvml-samples",  # the driver's own buffer of power samples, each with its time, integrated here
     "nvml-instant",  # instant power, integrated here
     "nvml-average",  # one-second average power, integrated here
+    "nvml-module",  # instant power of a whole module, its CPU included (Grace Hopper), integrated here
     "rapl",  # CPU package or DRAM counter
     "modelled-cpu",  # CPU seconds x stated watts per core: an assumption, not a measurement
     "synthetic",  # the synthetic engine's known power curve
@@ -27,6 +29,24 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class GpuFacts(Record):
+    """What one GPU told when it was probed; None where it does not tell."""
+
+    index: int  # NVML's order, by PCI bus
+    uuid: str
+    name: str
+    driver: str | None = None
+    vbios: str | None = None
+    mig: bool | None = None
+    virtualization: int | None = None  # 0 bare metal, 1 passed through, 2 vGPU, 3 and 4 hosts of vGPUs
+    persistence: bool | None = None
+    power_limit_watts: float | None = None  # enforced now
+    default_power_limit_watts: float | None = None
+    power_limit_range_watts: tuple[float, float] | None = None
+    module_watts: float | None = None  # of a module with a CPU on it (Grace Hopper), when probed; more than the GPU's
+    unanswered: tuple[str, ...] = ()  # better sources that do not answer, each with the driver's reason
+
+
 class MeterInfo(Record):
     """One meter: what it reads, on which device, and how far it may be trusted."""
 
@@ -36,6 +56,7 @@ class MeterInfo(Record):
     name: str | None = None  # for people: "NVIDIA H100", "package-0", "7.5 W per core, assumed"
     measured: bool = True  # False for modelled energy, which never shares a column with measured energy
     refresh_s: float | None = None  # how often the counter changes, as observed; None until it has been seen to
+    gpu: GpuFacts | None = None
 
 
 class MissingMeter(Record):
@@ -65,6 +86,13 @@ class EnergyCounters(Record):
     missing: list[MissingMeter]
 
 
+class FailedRead(Record):
+    """One read that gave nothing, tried twice: a gap."""
+
+    at_ns: int
+    reason: str
+
+
 class MeterTrace(Record):
     """The samples of one meter, as columns of equal length in time order.
 
@@ -77,6 +105,7 @@ class MeterTrace(Record):
     after_ns: list[int]
     joules: list[float]
     watts: list[float | None]
+    failed_reads: list[FailedRead] = []  # the latest thousand at most
     reason: str | None = None  # why the trace ends early or must not be used
 
 
@@ -108,6 +137,8 @@ class MeterEnergy(Record):
     uncertainty_joules: float | None = None  # half-width of a 95 % interval
     mean_watts: float | None = None
     disagreement: float | None = None  # counter / integral of the reported power - 1; None: nothing to compare with
+    failed_reads: int = 0  # reads within the window that gave nothing
+    longest_gap_s: float | None = None  # between two readings, anywhere in the window
     reason: str | None = None  # why joules is None, or what is suspect about it
 
 
@@ -122,9 +153,12 @@ class WindowEnergy(Record):
     end_ns: int
     gross_joules: float | None = None
     gross_joules_uncertainty: float | None = None  # half-width of a 95 % interval
+    mean_watts: float | None = None  # gross / duration
     net_joules: float | None = None
+    net_joules_uncertainty: float | None = None  # half-width of a 95 % interval: gross's and idle's together
     net_reason: str | None = None  # why net_joules is None although gross_joules is there
     idle_watts: float | None = None  # what was subtracted, per second
+    clock_error_s: float = 0.0  # how far the edges may be off on the meters' clock; it is part of the uncertainty
     source: str | None = None  # e.g. "nvml-counter", "rapl"
     reason: str | None = None  # why gross_joules is None
     modelled_joules: float | None = None

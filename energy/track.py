@@ -6,17 +6,20 @@ Kept apart from the thread that fills it, so that resets, freezes and gaps are t
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import deque
 
 import numpy as np
 
 from energy.meters import Reading
-from energy.records import Counter, MeterInfo, MeterTrace, Source
+from energy.records import Counter, FailedRead, MeterInfo, MeterTrace, Source
 
-POWER_SOURCES: frozenset[Source] = frozenset({"nvml-instant", "nvml-average"})  # integrated here, by trapezoids
+# Integrated here, by trapezoids. (What the driver sampled itself is integrated sample by sample in energy.samples.)
+POWER_SOURCES: frozenset[Source] = frozenset({"nvml-instant", "nvml-average", "nvml-module"})
 FROZEN_S = 5.0  # a counter that stands still so long while power is reported is broken; real ones move within 0.5 s
 FROZEN_JOULES = 5.0  # and the reported power must have been worth so much meanwhile
 LEAD_IN_NS = 2_000_000_000  # a trace begins so long before the moment asked for: the edge lies between two changes
 CHANGES_SEEN = 5  # before a refresh interval is stated
+FAILURES_KEPT = 1000
 _COLUMNS = np.dtype([("before", "i8"), ("after", "i8"), ("joules", "f8"), ("watts", "f8")])
 
 
@@ -32,12 +35,15 @@ class Track:
         self._changed_at = 0  # number of the sample at which joules last changed
         self._unchanged_joules = 0.0  # reported power, integrated since then
         self._intervals: list[float] = []  # seconds between changes, most recent last
+        self._failed: deque[FailedRead] = deque(maxlen=FAILURES_KEPT)
         self.reason: str | None = None
 
     def append(self, reading: Reading) -> None:
         """Take one reading. A gap adds nothing; a counter that cannot be right ends the track with a reason."""
         if self.reason is not None:
             return
+        if reading.error is not None:
+            self._failed.append(FailedRead(at_ns=reading.before_ns, reason=reading.error))
         joules = self._integrated(reading) if self._info.source in POWER_SOURCES else self._counted(reading)
         if joules is None:
             return
@@ -90,6 +96,7 @@ class Track:
             after_ns=rows["after"].tolist(),
             joules=rows["joules"].tolist(),
             watts=[_optional(w) for w in rows["watts"].tolist()],
+            failed_reads=[failed for failed in self._failed if failed.at_ns >= since_ns - LEAD_IN_NS],
             reason=self.reason,
         )
 

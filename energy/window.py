@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from energy.curve import NoEnergy, curve_of, half_width, integrate_power, is_integrated
 from energy.records import EnergyTrace, MeterEnergy, MeterInfo, MeterTrace, MissingMeter, WindowEnergy
 
@@ -16,28 +18,38 @@ SUSPECT = 0.05  # counter and integrated power further apart than this cannot bo
 COMPARABLE_S = 10.0  # shorter windows are dominated by the delay of reported power
 
 
-def window_energy(trace: EnergyTrace, start_ns: int, end_ns: int, *, idle: WindowEnergy | None = None) -> WindowEnergy:
+def window_energy(
+    trace: EnergyTrace, start_ns: int, end_ns: int, *, idle: WindowEnergy | None = None, clock_error_s: float = 0.0
+) -> WindowEnergy:
     """Energy between two moments of the metered machine's monotonic clock.
 
     idle: the same meters over a window with the model loaded and no requests; its mean power, times the duration, is
-    subtracted for `net_joules`. Whatever cannot be had is None with a reason. Raises ValueError for an empty window.
+    subtracted for `net_joules`. clock_error_s: how far the two moments may be off, if they were told by another clock.
+    Whatever cannot be had is None with a reason. Raises ValueError for an empty window.
     """
     if end_ns <= start_ns:
         raise ValueError(f"the window ends at {end_ns} ns, not after its start at {start_ns} ns")
     seconds = (end_ns - start_ns) / 1e9
-    parts = [meter_energy(m, start_ns, end_ns) for m in trace.meters if m.info.measured]
+    parts = [meter_energy(m, start_ns, end_ns, clock_error_s) for m in trace.meters if m.info.measured]
     chosen, reasons = _headline(parts, trace.missing)
     gross = None if reasons else math.fsum(p.joules for p in chosen if p.joules is not None)
+    uncertainty = None if gross is None else _in_quadrature(chosen)
     idle_watts, net_reason = _idle_power(chosen, idle)
+    net = None if gross is None or idle_watts is None else gross - idle_watts * seconds
     modelled, basis, modelled_missing = _modelled(trace.meters, start_ns, end_ns)
     return WindowEnergy(
         start_ns=start_ns,
         end_ns=end_ns,
         gross_joules=gross,
-        gross_joules_uncertainty=None if gross is None else _in_quadrature(chosen),
-        net_joules=None if gross is None or idle_watts is None else gross - idle_watts * seconds,
+        gross_joules_uncertainty=uncertainty,
+        mean_watts=None if gross is None else gross / seconds,
+        net_joules=net,
+        net_joules_uncertainty=None
+        if net is None
+        else math.hypot(uncertainty or 0.0, seconds * _idle_uncertainty(idle)),
         net_reason=None if gross is None else net_reason,
         idle_watts=idle_watts,
+        clock_error_s=clock_error_s,
         source="+".join(sorted({p.info.source for p in chosen})) or None,
         reason="; ".join(reasons) or None,
         modelled_joules=modelled,
@@ -48,19 +60,21 @@ def window_energy(trace: EnergyTrace, start_ns: int, end_ns: int, *, idle: Windo
     )
 
 
-def meter_energy(trace: MeterTrace, start_ns: int, end_ns: int) -> MeterEnergy:
+def meter_energy(trace: MeterTrace, start_ns: int, end_ns: int, clock_error_s: float = 0.0) -> MeterEnergy:
     """Energy of one meter over one window, with the half-width of its 95 % interval and its cross-check."""
+    failed = sum(start_ns <= read.at_ns <= end_ns for read in trace.failed_reads)
     try:
         curve = curve_of(trace)
         joules = curve.at(end_ns) - curve.at(start_ns)
-        variance = curve.variance_at(start_ns) + curve.variance_at(end_ns)
+        variance = curve.variance_at(start_ns, clock_error_s) + curve.variance_at(end_ns, clock_error_s)
         if is_integrated(trace):
             variance += integrate_power(trace, start_ns, end_ns).variance
     except NoEnergy as none:
         why = str(none) if trace.reason in {None, str(none)} else f"{trace.reason}; {none}"
-        return MeterEnergy(info=trace.info, joules=None, reason=why)
+        return MeterEnergy(info=trace.info, joules=None, failed_reads=failed, reason=why)
     if joules <= 0 and trace.info.measured and trace.info.source != "synthetic":
-        return MeterEnergy(info=trace.info, joules=None, reason="the counter did not move during the window")
+        why = "the counter did not move during the window"
+        return MeterEnergy(info=trace.info, joules=None, failed_reads=failed, reason=why)
     uncertainty = half_width(variance)
     disagreement = _disagreement(trace, joules, start_ns, end_ns)
     reason: str | None = None
@@ -74,8 +88,17 @@ def meter_energy(trace: MeterTrace, start_ns: int, end_ns: int) -> MeterEnergy:
         uncertainty_joules=uncertainty,
         mean_watts=joules / ((end_ns - start_ns) / 1e9),
         disagreement=disagreement,
+        failed_reads=failed,
+        longest_gap_s=_longest_gap(trace, start_ns, end_ns),
         reason=reason,
     )
+
+
+def _longest_gap(trace: MeterTrace, start_ns: int, end_ns: int) -> float:
+    """The longest time between two readings of which some lies in the window."""
+    at = np.array(trace.after_ns)
+    touching = (at[1:] > start_ns) & (at[:-1] < end_ns)
+    return float(np.diff(at)[touching].max(initial=0)) / 1e9
 
 
 def _disagreement(trace: MeterTrace, joules: float, start_ns: int, end_ns: int) -> float | None:
@@ -131,6 +154,13 @@ def _idle_power(chosen: Sequence[MeterEnergy], idle: WindowEnergy | None) -> tup
     if {_meter(p) for p in chosen} != {_meter(p) for p in idle_chosen}:
         return None, "idle power was measured with other meters"
     return idle.gross_joules / ((idle.end_ns - idle.start_ns) / 1e9), None
+
+
+def _idle_uncertainty(idle: WindowEnergy | None) -> float:
+    """Of idle power, in watts: half-width of its 95 % interval."""
+    if idle is None or idle.gross_joules_uncertainty is None:
+        return 0.0
+    return idle.gross_joules_uncertainty / ((idle.end_ns - idle.start_ns) / 1e9)
 
 
 def _meter(part: MeterEnergy) -> tuple[str, str]:

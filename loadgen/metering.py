@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -11,17 +12,26 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import ValidationError
 
-from energy.records import EnergyCounters, EnergyTrace, WindowEnergy
+from energy.records import EnergyCounters, EnergyTrace, MeterTrace, WindowEnergy
 from energy.sampler import Sampler, start_sampler
 from energy.window import window_energy
+from loadgen.clock import ClockOffset, estimate_offset
 from loadgen.endpoint import Endpoint, LoadError
 
 _ROUND_TRIPS = 20
-_AFTER_WINDOW_S = 0.25  # samples just past the window's end make its edge exact
+_PAUSE_S, _PAUSES = (
+    0.25,
+    8,
+)  # samples past the window's end make its edge exact: so long, and so often, they are waited for
 
 
 class EnergySource(Protocol):
     """Gives joules over a window of this process's monotonic clock."""
+
+    @property
+    def measures(self) -> bool:
+        """Whether there is any meter that measures: without one, waiting for a figure is time lost."""
+        ...
 
     def over(self, start_ns: int, end_ns: int, *, idle: WindowEnergy | None = None) -> WindowEnergy:
         """Energy of a window that has just ended; what could not be metered is None with the reason."""
@@ -33,6 +43,7 @@ class NoEnergy:
     """No meter; `reason` says why."""
 
     reason: str
+    measures: bool = False
 
     def over(self, start_ns: int, end_ns: int, *, idle: WindowEnergy | None = None) -> WindowEnergy:  # noqa: ARG002
         """Nothing, with the reason."""
@@ -45,10 +56,15 @@ class LocalEnergy:
 
     sampler: Sampler
 
+    @property
+    def measures(self) -> bool:
+        """Whether this machine has a meter."""
+        return any(row.info.measured for row in self.sampler.counters().meters)
+
     def over(self, start_ns: int, end_ns: int, *, idle: WindowEnergy | None = None) -> WindowEnergy:
         """Cut from our own sampler's trace."""
-        time.sleep(_AFTER_WINDOW_S)
-        return window_energy(self.sampler.trace(start_ns), start_ns, end_ns, idle=idle)
+        trace = _trace_past(end_ns, lambda: self.sampler.trace(start_ns))
+        return window_energy(trace, start_ns, end_ns, idle=idle)
 
 
 @dataclass(frozen=True)
@@ -56,21 +72,30 @@ class ServerEnergy:
     """The meters of the serving host, read from its `/energy/trace`."""
 
     endpoint: Endpoint
-    offset_ns: int  # the server's clock minus ours
+    clock: ClockOffset  # of the server, when its meters were found
+    measures: bool = True
 
     def over(self, start_ns: int, end_ns: int, *, idle: WindowEnergy | None = None) -> WindowEnergy:
-        """Cut from the server's trace, on its clock; the result's edges are on ours."""
-        time.sleep(_AFTER_WINDOW_S)
-        start, end = start_ns + self.offset_ns, end_ns + self.offset_ns
+        """Cut from the server's trace, on its clock; the result's edges are on ours.
+
+        The clock is asked for anew: over a long trial two clocks drift apart by more than an edge may be off.
+        """
         try:
             with self.endpoint.client() as client:
-                answer = client.get("/energy/trace", params={"since_ns": start})
-                answer.raise_for_status()
-                trace = EnergyTrace.model_validate_json(answer.content)
+                now = estimate_offset(lambda: _counters(client).now_ns, _ROUND_TRIPS)
+                (to_start, error_ns), (to_end, _) = (self.clock.between(now, edge) for edge in (start_ns, end_ns))
+                start, end = start_ns + to_start, end_ns + to_end
+
+                def read() -> EnergyTrace:
+                    answer = client.get("/energy/trace", params={"since_ns": start})
+                    answer.raise_for_status()
+                    return EnergyTrace.model_validate_json(answer.content)
+
+                trace = _trace_past(end, read)
         except (httpx.HTTPError, ValidationError) as error:
             return WindowEnergy(start_ns=start_ns, end_ns=end_ns, reason=f"the server's meters did not answer: {error}")
-        found = window_energy(trace, start, end, idle=idle)
-        conditions = [c.model_copy(update={"at_ns": c.at_ns - self.offset_ns}) for c in found.conditions]
+        found = window_energy(trace, start, end, idle=idle, clock_error_s=error_ns / 1e9)
+        conditions = [c.model_copy(update={"at_ns": c.at_ns - to_start}) for c in found.conditions]
         return found.model_copy(update={"start_ns": start_ns, "end_ns": end_ns, "conditions": conditions})
 
 
@@ -102,11 +127,36 @@ def pick_energy(choice: str, endpoint: Endpoint) -> EnergySource:
     return _local() if endpoint.is_local else NoEnergy("the server is on another machine and offers no /energy")
 
 
+def energy_without_server(choice: str) -> EnergySource:
+    """The source behind the setting `energy.source` while nothing is served: what `pick_energy` would find for a URL, or
+    this machine's own meters, for a server that is to run here.
+    """
+    if choice in {"auto", "local"}:
+        return _local()
+    return pick_energy(choice, Endpoint(url="http://127.0.0.1", model=""))
+
+
 def measure_idle(source: EnergySource, seconds: float) -> WindowEnergy:
-    """Wait, and meter the waiting: the model is loaded and nothing is asked."""
+    """Wait, and meter the waiting. Without a meter there is nothing to wait for, and the answer is the reason at once."""
     start = time.monotonic_ns()
-    time.sleep(seconds)
+    if source.measures:
+        time.sleep(seconds)
     return source.over(start, time.monotonic_ns())
+
+
+def _trace_past(end_ns: int, read: Callable[[], EnergyTrace]) -> EnergyTrace:
+    """The trace once every meter has been read, and a slow one has moved, after `end_ns`; two seconds at most."""
+    for _ in range(_PAUSES):
+        time.sleep(_PAUSE_S)
+        trace = read()
+        if all(_is_past(meter, end_ns) for meter in trace.meters):
+            break
+    return trace
+
+
+def _is_past(meter: MeterTrace, end_ns: int) -> bool:
+    wanted = end_ns + round((meter.info.refresh_s or 0.0) * 1.5e9)
+    return meter.reason is not None or (bool(meter.after_ns) and meter.after_ns[-1] >= wanted)
 
 
 @functools.cache
@@ -116,24 +166,17 @@ def _local() -> LocalEnergy:
 
 
 def _of_server(endpoint: Endpoint) -> ServerEnergy | None:
-    """None if the server offers no counters of our kind.
-
-    The clock offset is that of the quickest of several round trips, whose middle is when the server looked at its clock. On
-    one machine the clocks are one, which shows: the moment falls within the round trip. The address would not tell, since
-    127.0.0.1 may be one end of a tunnel.
-    """
-    best: tuple[int, int] | None = None
+    """None if the server offers no counters of our kind."""
     try:
         with endpoint.client() as client:
-            for _ in range(_ROUND_TRIPS):
-                before = time.monotonic_ns()
-                answer = client.get("/energy")
-                after = time.monotonic_ns()
-                answer.raise_for_status()
-                offset = EnergyCounters.model_validate_json(answer.content).now_ns - (before + after) // 2
-                best = min(best or (after - before, offset), (after - before, offset))
+            clock = estimate_offset(lambda: _counters(client).now_ns, _ROUND_TRIPS)
+            rows = _counters(client).meters
     except (httpx.HTTPError, ValidationError):
         return None
-    if best is None or abs(best[1]) <= best[0] / 2:
-        return ServerEnergy(endpoint, 0)
-    return ServerEnergy(endpoint, best[1])
+    return ServerEnergy(endpoint, clock, any(row.info.measured for row in rows))
+
+
+def _counters(client: httpx.Client) -> EnergyCounters:
+    answer = client.get("/energy")
+    answer.raise_for_status()
+    return EnergyCounters.model_validate_json(answer.content)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 import prunebench
+from energy.records import WindowEnergy
 from loadgen.drive import run_trial
 from loadgen.endpoint import LoadError, check_endpoint
-from loadgen.metering import EnergySource, measure_idle, pick_energy
+from loadgen.metering import EnergySource, energy_without_server, measure_idle, pick_energy
 from loadgen.prompts import SyntheticPrompts, ordinary_tokens
 from prunebench.configurations import check_configurations, prepare_configurations
 from prunebench.environment import describe_environment
@@ -26,6 +28,8 @@ from reports.build import build_report
 from reports.checks import check_trial
 from reports.run_folder import ConfigurationInfo, RunInfo, TrialCell
 from reports.table import render_tables
+
+_AFTER_LOAD_S = 10.0  # how long the power right after load is watched: it falls to the quiet level within seconds
 
 
 @dataclass(frozen=True)
@@ -156,15 +160,19 @@ class Runner:
         left = list(visit.cells)
         steps.advance(0, f"block {visit.block + 1}, {visit.label}: starting")
         try:
+            first = self._configurations[visit.label].load_s is None
+            without_model = self._idle_without_model(pool) if first else None
             server = pool.acquire(visit.label)
             energy = pick_energy(self._experiment.energy.source, server.endpoint)
-            if self._configurations[visit.label].load_s is None:
-                self._describe(visit.label, server, energy)
+            if first:
+                self._describe(visit.label, server, energy, without_model)
             while left:
                 time.sleep(self._experiment.protocol.cooldown_s)
                 self._measure(left[0], server, energy)
                 done = left.pop(0)
                 steps.advance(1, f"block {done.block + 1}, {done.label}, {done.workload}")
+            if visit.block == self._experiment.protocol.blocks - 1:
+                self._idle_after_load(visit.label, energy)
         except (ServerStartError, LoadError) as error:
             for cell in left:
                 self._writer.write_failure(cell, f"{error}")
@@ -190,20 +198,44 @@ class Runner:
         flags = check_trial(result.trial, result.records)
         self._writer.write_trial(cell, result, flags)
 
-    def _describe(self, label: str, server: Server, energy: EnergySource) -> None:
+    def _idle_without_model(self, pool: ServerPool) -> WindowEnergy | None:
+        """Idle power before a configuration's server is started; None where another's stays loaded beside it, where the
+        servers are another host's, and if idle_s is 0.
+        """
+        idle_s = self._experiment.energy.idle_s
+        if not idle_s or self._host is not None or (pool.keep and pool.any_running()):
+            return None
+        pool.close()
+        return measure_idle(energy_without_server(self._experiment.energy.source), idle_s)
+
+    def _idle_after_load(self, label: str, energy: EnergySource) -> None:
+        """After a configuration's last trial: the power right then, and once more when all is quiet."""
+        idle_s = self._experiment.energy.idle_s
+        if not idle_s:
+            return
+        self._update(
+            label,
+            idle_after_load=measure_idle(energy, min(idle_s, _AFTER_LOAD_S)),
+            idle_again=measure_idle(energy, idle_s),
+        )
+
+    def _describe(self, label: str, server: Server, energy: EnergySource, without_model: WindowEnergy | None) -> None:
         """On a configuration's first visit: who answers, idle power with the model loaded, quality."""
         served = check_endpoint(server.endpoint)
         idle_s = self._experiment.energy.idle_s
-        info = self._configurations[label].model_copy(
-            update={
-                "engine": served.engine or self._configurations[label].engine,
-                "engine_version": served.engine_version,
-                "dtype": served.dtype,
-                "load_s": server.load_s,
-                "idle": measure_idle(energy, idle_s) if idle_s else None,
-                "quality": self._quality and self._quality.measure(server.endpoint),
-            }
+        self._update(
+            label,
+            engine=served.engine or self._configurations[label].engine,
+            engine_version=served.engine_version,
+            dtype=served.dtype,
+            load_s=server.load_s,
+            idle=measure_idle(energy, idle_s) if idle_s else None,
+            idle_without_model=without_model,
+            quality=self._quality and self._quality.measure(server.endpoint),
         )
+
+    def _update(self, label: str, **facts: Any) -> None:
+        info = self._configurations[label].model_copy(update=facts)
         self._configurations[label] = info
         self._writer.write_configuration(info)
 

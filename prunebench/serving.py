@@ -170,6 +170,10 @@ class ServerPool:
         self._running[label] = self.start(label)
         return self._running[label]
 
+    def any_running(self) -> bool:
+        """Whether any server is up."""
+        return any(server.alive() for server in self._running.values())
+
     def discard(self, label: str) -> None:
         """End one server, because it failed or is no longer wanted."""
         server = self._running.pop(label, None)

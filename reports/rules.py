@@ -120,7 +120,7 @@ _RULES = (
     ),
     Rule(
         "idle-drift",
-        "Idle power differs between configurations by more than 10 %, or net joules came out negative.",
+        "Idle power differs between configurations, or from before to after the trials, by more than 10 %; or net joules came out negative.",
         "Use gross joules; measure idle for longer, on a quiet machine.",
     ),
 )  # fmt: skip

@@ -127,7 +127,14 @@ def _engine(configuration: ConfigurationInfo) -> dict[str, str | None]:
 
 
 def _idle_power(run: MeasuredRun) -> Iterator[Located]:
-    """idle-drift between configurations: the machine is the same, so idle power should be."""
+    """idle-drift, between configurations on one machine, and of each between before and after its trials."""
+    for c in run.configurations:
+        before, after = _idle_watts(c.idle), _idle_watts(c.idle_again)
+        if before and after is not None:
+            drifted: Outcome = "warn" if abs(after / before - 1) > IDLE_DIFFERS else "pass"
+            yield Located(
+                "idle-drift", Finding(drifted, f"{before:.1f} W idle, {after:.1f} W after its last trial"), c.label
+            )
     watts = {c.label: w for c in run.configurations if (w := _idle_watts(c.idle)) is not None}
     baseline = watts.get(run.info.baseline)
     if not baseline:

@@ -56,7 +56,10 @@ class ConfigurationInfo(Record):
     dtype: str | None = None
     manifest: Manifest | None = None  # None for the unpruned source
     quality: Quality | None = None
-    idle: WindowEnergy | None = None  # model loaded, no requests
+    idle: WindowEnergy | None = None  # model loaded, no requests, before the first trial: what net joules subtract
+    idle_without_model: WindowEnergy | None = None  # before its server was started
+    idle_after_load: WindowEnergy | None = None  # from the end of its last trial on: clocks and heat are still up
+    idle_again: WindowEnergy | None = None  # model loaded, no requests, after the last trial
     load_s: float | None = None  # from start of the server process to healthy
 
 

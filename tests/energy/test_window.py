@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from energy.records import Conditions, EnergyTrace, MeterInfo, MeterTrace, MissingMeter, WindowEnergy
+from energy.records import Conditions, EnergyTrace, FailedRead, MeterInfo, MeterTrace, MissingMeter, WindowEnergy
 from energy.window import meter_energy, window_energy
 from tests.energy.simulate import Board, Truth, load_like, moment, steady, trace_of
 
@@ -234,6 +234,32 @@ def test_conditions_are_those_within_the_window():
     states = [Conditions(at_ns=moment(s), device="GPU-0000", temperature_c=50 + s) for s in (9, 11, 19, 21)]
     energy = over(trace.model_copy(update={"conditions": states}), 10, 20)
     assert [c.temperature_c for c in energy.conditions] == [61, 69]
+
+
+def test_edges_that_another_clock_told_are_as_uncertain_as_that_clock():
+    trace = trace_of(Board(source="synthetic", refresh_s=0.0).watch(steady(300)))
+    sure = window_energy(trace, moment(10), moment(40))
+    unsure = window_energy(trace, moment(10), moment(40), clock_error_s=0.02)
+    assert unsure.gross_joules == sure.gross_joules
+    # Each edge is uniform within 2 x 0.02 s of 300 W.
+    assert unsure.gross_joules_uncertainty == pytest.approx(1.96 * np.sqrt(2) * 300 * 0.04 / np.sqrt(12), rel=0.01)
+
+
+def test_net_is_as_uncertain_as_gross_and_idle_together():
+    idle = over(trace_of(Board().watch(steady(80))), 10, 20)
+    energy = over(trace_of(Board().watch(steady(300))), 10, 40, idle)
+    wanted = np.hypot(energy.gross_joules_uncertainty, 3 * (idle.gross_joules_uncertainty or 0))
+    assert energy.net_joules_uncertainty == pytest.approx(wanted)
+    assert energy.mean_watts == pytest.approx(300, rel=0.002)
+
+
+def test_gaps_are_counted_and_the_longest_is_told():
+    trace = Board(silences=((12.0, 15.0),)).watch(steady(300))
+    failed = [FailedRead(at_ns=moment(s), reason="Timeout") for s in (9.0, 12.5, 14.0)]
+    part = over(trace_of(trace.model_copy(update={"failed_reads": failed})), 10, 40).parts[0]
+    assert part.failed_reads == 2
+    assert part.longest_gap_s == pytest.approx(3, abs=0.1)
+    assert over(trace_of(trace), 20, 40).parts[0].longest_gap_s == pytest.approx(0.05, abs=0.01)
 
 
 def test_an_empty_window_is_refused():

@@ -111,6 +111,19 @@ def test_the_joules_of_the_synthetic_engine_reach_the_report(finished):
         assert energy.gross_joules > 0
 
 
+def test_idle_power_is_known_before_and_after_and_without_a_model_only_where_none_was_loaded(finished):
+    folder, _ = finished
+    configurations = RunFolder(folder).configurations()
+    for configuration in configurations:
+        for idle in (configuration.idle, configuration.idle_after_load, configuration.idle_again):
+            assert idle.mean_watts == pytest.approx(50, rel=0.01)  # the synthetic engine's own
+            assert idle.source == "synthetic"
+        assert configuration.idle.start_ns < configuration.idle_after_load.start_ns < configuration.idle_again.start_ns
+    without = [c.idle_without_model for c in configurations if c.idle_without_model is not None]
+    assert len(without) == 1  # servers are kept: the second was started beside the first
+    assert without[0].gross_joules is not None or without[0].reason
+
+
 def test_the_table_shows_every_width(finished):
     _, done = finished
     for width in ("1024", "512"):

@@ -78,6 +78,16 @@ def test_idle_power_far_from_the_baselines_drifts(clean, joules, expected):
     assert [f.finding.outcome for f in found] == [expected]
 
 
+@pytest.mark.parametrize(("joules", "expected"), [(125.0, "pass"), (150.0, "warn"), (0.0, "warn")])
+def test_idle_power_that_is_another_after_the_trials_drifts(clean, joules, expected):
+    file = clean / "configurations" / "width-512.json"
+    configuration = json.loads(file.read_text())
+    configuration["idle_again"] = {**configuration["idle"], "gross_joules": joules}  # 120 J before them
+    file.write_text(json.dumps(configuration))
+    found = [f.finding for f in check_run(read_run(clean)) if f.check == "idle-drift" and f.block is None]
+    assert expected in [f.outcome for f in found if "after its last trial" in f.reason]
+
+
 def test_models_that_stop_at_other_lengths_are_flagged(tmp_path):
     """The published study's trap: 19 tokens against the baseline's 5 were read as a latency penalty."""
     verbose = LengthByWidth(widths=PAIR, workloads=(SHORT.model_copy(update={"natural_stop": True}),), blocks=2)
