@@ -1,27 +1,30 @@
-"""From run folders to report.html, report.md, cells.csv and report.json."""
+"""From run folders to a report's files: page, Markdown, pictures, and the table of figures."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from reports.analysis import Analysis, analyse_folder
 from reports.cells import render_cells
+from reports.document import Article
 from reports.errors import ReportError
 from reports.markdown import render_markdown
 from reports.page import render_page
+from reports.pictures import draw_picture
 from reports.sections import run_article
 
-__all__ = ["ReportError", "build_report"]
+__all__ = ["ReportError", "build_report", "write_articles"]
 
 
-def build_report(runs: Sequence[Path], output: Path | None = None) -> Path:
+def build_report(runs: Sequence[Path], output: Path | None = None, *, png: bool = False) -> Path:
     """Write the report of one or more runs, one after another, and return the HTML file.
 
-    It goes to `output`, by default report.html in the first run's folder; the Markdown, CSV and JSON go beside it, under
-    their usual names, or under the stem of `output` if that is another one. Each file appears whole or not at all. Raises
-    ReportError naming a path that cannot be read or written.
+    It goes to `output`, by default report.html in the first run's folder; the other files go beside it, under their usual
+    names, or under the stem of `output` if that is another one. Each file appears whole or not at all. Raises ReportError
+    naming a path that cannot be read or written.
     """
     if not runs:
         raise ReportError("name at least one run folder")
@@ -29,12 +32,28 @@ def build_report(runs: Sequence[Path], output: Path | None = None) -> Path:
     page = output or runs[0] / "report.html"
     stem = page.stem
     cells = "cells.csv" if stem == "report" else f"{stem}-cells.csv"
-    articles = [run_article(analysis, f"run-{number}") for number, analysis in enumerate(analyses, 1)]
-    _write(page, render_page(articles))
-    _write(page.with_name(f"{stem}.md"), render_markdown(articles))
-    _write(page.with_name(cells), render_cells(analyses))
-    _write(page.with_name(f"{stem}.json"), _render_json(analyses))
+    write_articles(
+        [run_article(analysis, f"run-{number}") for number, analysis in enumerate(analyses, 1)], page, png=png
+    )
+    _write(page.with_name(cells), render_cells(analyses).encode())
+    _write(page.with_name(f"{stem}.json"), _render_json(analyses).encode())
     return page
+
+
+def write_articles(articles: Sequence[Article], page: Path, *, png: bool = False) -> None:
+    """Write articles as a page, as Markdown beside it, and their plots as SVG in a folder of the page's name.
+
+    png: each plot as PNG too, for slides. Raises ReportError naming a path that cannot be written.
+    """
+    charts = {plot_id: plot.chart for article in articles for plot_id, plot in article.plots() if plot.chart}
+    pictures = {plot_id: draw_picture(chart) for plot_id, chart in charts.items()}
+    files = {f"{plot_id}.svg": picture for plot_id, picture in pictures.items()}
+    if png:
+        files |= {f"{plot_id}.png": draw_picture(chart, "png") for plot_id, chart in charts.items()}
+    folder = page.with_name(f"{page.stem}-plots")
+    _write(page, render_page(articles, pictures).encode("utf-8", "replace"))
+    _write_folder(folder, files)
+    _write(page.with_name(f"{page.stem}.md"), render_markdown(articles, folder.name).encode("utf-8", "replace"))
 
 
 def _render_json(analyses: Sequence[Analysis]) -> str:
@@ -43,10 +62,24 @@ def _render_json(analyses: Sequence[Analysis]) -> str:
     return json.dumps({"schema_version": 1, "runs": runs}, indent=1, allow_nan=False) + "\n"
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: bytes) -> None:
     partial = path.with_name(f"{path.name}.partial")
     try:
-        partial.write_text(text, "utf-8")
+        partial.write_bytes(content)
         partial.replace(path)
     except OSError as error:
         raise ReportError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """A folder of just these files, in place of an older one."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        for name, content in files.items():
+            (partial / name).write_bytes(content)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.replace(folder)
+    except OSError as error:
+        raise ReportError(f"{folder} cannot be written: {error.strerror}") from None

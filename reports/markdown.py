@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from reports.document import (
     SIGNS,
@@ -17,34 +17,34 @@ from reports.document import (
     Fold,
     Heading,
     Items,
+    Plot,
     Plots,
     Prose,
-    Section,
     Table,
 )
+from reports.wording import sentence
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
-def render_markdown(articles: Sequence[Article]) -> str:
-    """One or more articles, one after another."""
-    return "\n\n".join(_article(article) for article in articles) + "\n"
+def render_markdown(articles: Sequence[Article], pictures: str) -> str:
+    """One or more articles, one after another. `pictures` is the folder that has their plots as SVG, from here."""
+    return "\n\n".join(_article(article, pictures) for article in articles) + "\n"
 
 
-def _article(article: Article) -> str:
-    head = [f"# {plain(article.title)}", plain(article.subtitle)]
-    return "\n\n".join([*head, *(part for section in article.sections for part in _section(section))])
+def _article(article: Article, pictures: str) -> str:
+    files = {id(plot): f"{pictures}/{plot_id}.svg" for plot_id, plot in article.plots()}
+    parts = [f"# {plain(article.title)}", plain(article.subtitle)]
+    for section in article.sections:
+        parts += [f"## {plain(section.title)}", *_blocks(section.blocks, files)]
+    return "\n\n".join(parts)
 
 
-def _section(section: Section) -> list[str]:
-    return [f"## {plain(section.title)}", *_blocks(section.blocks)]
+def _blocks(blocks: Iterable[Block], files: Mapping[int, str]) -> list[str]:
+    return [text for block in blocks if (text := _block(block, files))]
 
 
-def _blocks(blocks: Iterable[Block]) -> list[str]:
-    return [text for block in blocks if (text := _block(block))]
-
-
-def _block(block: Block) -> str:
+def _block(block: Block, files: Mapping[int, str]) -> str:
     match block:
         case Prose(text, kind):
             found = f"**{plain(text)}**" if kind == "alert" else plain(text)
@@ -61,15 +61,22 @@ def _block(block: Block) -> str:
         case Table():
             found = _table(block)
         case Plots(plots):
-            found = _list(plain(plot.alt if plot.chart else f"{plot.title}: no plot: {plot.absent}") for plot in plots)
+            found = "\n\n".join(_plot(plot, files[id(plot)]) for plot in plots)
         case Fold(title, inner):
-            found = "\n\n".join([f"### {plain(title)}", *_blocks(inner)])
+            found = "\n\n".join([f"### {plain(title)}", *_blocks(inner, files)])
     return found
 
 
 def _answer(answer: Answer) -> str:
     said = [answer.choice, *answer.sentences, answer.checks]
     return " ".join([f"**{plain(answer.topic)}:**", *(plain(text) for text in said if text)])
+
+
+def _plot(plot: Plot, file: str) -> str:
+    """A picture between its title and, for readers who cannot see it, its words."""
+    if plot.chart is None:
+        return f"**{plain(plot.title)}** — no plot: {plain(sentence(plot.absent or ''))}"
+    return f"**{plain(plot.title)}** — {plain(plot.lede)}\n\n![{plain(plot.alt)}](<{file}>)"
 
 
 def _list(items: Iterable[str]) -> str:

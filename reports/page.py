@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,11 @@ from reports.wording import TO, sentence
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render_page(articles: Sequence[Article]) -> str:
-    """The HTML of one or more articles, one after another."""
+def render_page(articles: Sequence[Article], pictures: Mapping[str, bytes]) -> str:
+    """The HTML of one or more articles, one after another.
+
+    pictures: the SVG of every plot that has a chart, by its id; shown on paper, and where scripts do not run.
+    """
     scripts = [get_plotlyjs(), (_TEMPLATES / "report.js").read_text("utf-8")]
     plots = {plot_id: plot for article in articles for plot_id, plot in article.plots()}
     figures = {plot_id: plotly_figure(plot.chart) for plot_id, plot in plots.items() if plot.chart}
@@ -36,7 +39,9 @@ def render_page(articles: Sequence[Article]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(signs=SIGNS, ids={id(plot): plot_id for plot_id, plot in plots.items()})
+    # An image cannot run scripts, whatever an SVG says.
+    stills = {plot_id: f"data:image/svg+xml;base64,{_base64(picture)}" for plot_id, picture in pictures.items()}
+    environment.globals.update(signs=SIGNS, stills=stills, ids={id(plot): plot_id for plot_id, plot in plots.items()})
     environment.filters.update(sentence=sentence, unbroken=_unbroken, kind=lambda block: type(block).__name__, key=id)
     return environment.get_template("report.html").render(
         articles=articles,
@@ -60,4 +65,8 @@ def _json(value: Any) -> str:
 
 
 def _digest(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return _base64(hashlib.sha256(script.encode()).digest())
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

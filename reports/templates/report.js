@@ -1,8 +1,7 @@
-// Draws the plots in the colours of the page's theme, and again when the theme changes or the page is printed.
+// Draws the plots in the colours of the page's theme, those in sight first, and again when the theme changes. Paper has pictures.
 "use strict";
 (() => {
   const figures = JSON.parse(document.getElementById("figures").textContent);
-  const root = document.documentElement;
   const config = { displayModeBar: false, responsive: true };
 
   // Colours and fonts in the figures are written "var(--name)": the style sheet is the only place that knows them.
@@ -18,23 +17,36 @@
     return node;
   };
 
-  const draw = (sizes = {}) => {
-    const style = getComputedStyle(root);
-    for (const [id, figure] of Object.entries(figures)) {
-      const { data, layout } = resolve(figure, style);
-      Plotly.react(id, data, { ...layout, ...sizes, autosize: !sizes.width, dragmode: false }, config);
-    }
+  const draw = (id) => {
+    const { data, layout } = resolve(figures[id], getComputedStyle(document.documentElement));
+    Plotly.react(id, data, { ...layout, autosize: true, dragmode: false }, config);
   };
 
-  draw();
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => draw());
+  const drawn = new Set();
+  const once = (id) => {
+    if (!drawn.has(id)) {
+      drawn.add(id);
+      draw(id);
+    }
+  };
+  const seen = new IntersectionObserver(
+    (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => once(entry.target.id)),
+    { rootMargin: "600px" },
+  );
+  const idle = window.requestIdleCallback ?? ((next) => setTimeout(next, 50));
+  const waiting = Object.keys(figures);
+  const drawNext = () => {
+    const id = waiting.find((one) => !drawn.has(one));
+    if (id) {
+      once(id);
+      idle(drawNext);
+    }
+  };
+  for (const id of waiting) seen.observe(document.getElementById(id));
+  idle(drawNext);
+
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn.forEach(draw));
   addEventListener("beforeprint", () => {
-    root.classList.add("printing");
     for (const details of document.querySelectorAll("details.noted")) details.open = true;
-    draw({ width: 330 });
-  });
-  addEventListener("afterprint", () => {
-    root.classList.remove("printing");
-    draw();
   });
 })();

@@ -49,7 +49,7 @@ class Visit:
         self.page.on("dialog", lambda dialog: self.problems.append(dialog.message))
         self.page.on("request", lambda request: self._went_out(request.url))
         self.page.goto(report.as_uri())
-        self.wait(f"document.querySelectorAll('.canvas .main-svg').length >= {PLOTS}")
+        self.wait("[...document.querySelectorAll('.canvas')].every(canvas => canvas.querySelector('.main-svg'))")
 
     def _went_out(self, url: str) -> None:
         if not url.startswith(("file:", "data:", "blob:")):
@@ -104,12 +104,24 @@ def test_plots_take_the_colours_of_the_theme(browser, report):
     dark.close()
 
 
-def test_a_dark_page_prints_light(browser, report):
+def test_paper_has_the_pictures_in_place_of_the_plots_and_is_light(browser, report):
     visit = Visit(browser, report, theme="dark", width=1280)
-    visit.ask("dispatchEvent(new Event('beforeprint'))")
-    assert visit.ask("getComputedStyle(document.querySelector('.xtitle')).fill") == "rgb(28, 28, 26)"
-    assert visit.ask("Math.max(...[...document.querySelectorAll('.canvas .main-svg')].map(s => s.clientWidth))") == 330
-    visit.ask("dispatchEvent(new Event('afterprint'))")
-    assert visit.ask("getComputedStyle(document.querySelector('.xtitle')).fill") == "rgb(233, 231, 226)"
+    visit.page.emulate_media(media="print", color_scheme="dark")
+    shown = "[...document.querySelectorAll('%s')].filter(e => e.checkVisibility()).length"
+    assert visit.ask(shown % ".still") == PLOTS
+    assert visit.ask("[...document.querySelectorAll('.still')].every(i => i.complete && i.naturalWidth > 300)")
+    assert visit.ask(shown % ".canvas") == 0
+    assert visit.ask("getComputedStyle(document.querySelector('h1')).color") == "rgb(28, 28, 26)"
+    pages = visit.page.pdf(format="A4", tagged=True)
+    assert pages.startswith(b"%PDF")
+    assert pages.count(b"/Type /Page\n") > 3
     assert visit.problems == []
     visit.close()
+
+
+def test_without_scripts_the_pictures_stand_in_for_the_plots(browser, report):
+    page = browser.new_page(java_script_enabled=False)
+    page.goto(report.as_uri())
+    assert page.locator(".still:visible").count() == PLOTS
+    assert page.locator(".canvas:visible").count() == 0
+    page.close()

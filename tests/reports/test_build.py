@@ -58,6 +58,13 @@ def test_a_report_is_four_files_in_the_run_folder(run):
     assert not list(run.glob("*.partial"))
 
 
+def test_markdown_shows_every_plot_as_a_picture_that_lies_beside_it(run):
+    build_report([run])
+    named = re.findall(r"!\[.{40,}\]\(<(.+)>\)", (run / "report.md").read_text())
+    assert len(named) == 2 * 3 + 2 + 2 * 3 + 2 + 1 + 2
+    assert {f.name for f in (run / "report-plots").iterdir()} == {Path(name).name for name in named}
+
+
 def test_the_figures_of_report_json_are_the_truth(run):
     build_report([run])
     [stored] = json.loads((run / "report.json").read_text())["runs"]
@@ -184,7 +191,9 @@ def test_several_runs_stand_one_after_another_in_one_page(run, tmp_path):
 def test_an_output_file_has_the_others_beside_it(run, tmp_path):
     (tmp_path / "out").mkdir()
     assert build_report([run], tmp_path / "out" / "march.html") == tmp_path / "out" / "march.html"
-    assert {f.name for f in (tmp_path / "out").iterdir()} == {"march.html", "march.md", "march.json", "march-cells.csv"}
+    assert {f.name for f in (tmp_path / "out").iterdir()} == {
+        "march.html", "march.md", "march.json", "march-cells.csv", "march-plots",
+    }  # fmt: skip
     assert not (run / "report.html").exists()
 
 
