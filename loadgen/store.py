@@ -27,23 +27,31 @@ def write_trial(
     partial, old = (folder.with_name(folder.name + ending) for ending in (".partial", ".old.partial"))
     for leftover in (partial, old):
         shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        _write_files(partial, result, flags, extra_files or {})
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)  # on a full disk it is in the way of everything else
+        raise
+    if folder.exists():
+        folder.rename(old)
+    partial.rename(folder)
+    _sync(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_files(partial: Path, result: TrialResult, flags: Sequence[Flag], extra_files: Mapping[str, str]) -> None:
     partial.mkdir(parents=True)
     rows = pa.Table.from_pylist([asdict(r) for r in result.records], schema=REQUEST_SCHEMA)
     pq.write_table(rows, partial / "requests.parquet", compression="zstd")
     texts = {
         "trial.json": result.trial.model_dump_json(indent=1),
         "summary.json": json.dumps(summarize(result.trial, result.records, flags), indent=1),
-        **(extra_files or {}),
+        **extra_files,
     }
     for name, text in texts.items():
         (partial / name).write_text(text.rstrip("\n") + "\n", encoding="utf-8")
     for path in [*partial.iterdir(), partial]:
         _sync(path)
-    if folder.exists():
-        folder.rename(old)
-    partial.rename(folder)
-    _sync(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def read_trial(folder: Path) -> TrialResult:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from loadgen.endpoint import Endpoint, LoadError
-from prunebench.serving import ServerCommand, ServerStartError
+from prunebench.serving import ServerCommand, ServerStartError, is_healthy
 
 _ANSWER_S = 30.0
 
@@ -30,6 +30,13 @@ class RemoteServer:
             return any(one["name"] == self._name and one["alive"] for one in self._host.servers())
         except httpx.HTTPError:
             return False
+
+    def problem(self) -> str | None:
+        """What is wrong with it, in words; None if it says that it is healthy."""
+        if is_healthy(self.endpoint.url):
+            return None
+        how = "is not healthy" if self.alive() else "has ended"
+        return f"the server {self._name} on {self._host.url} {how}; its log is there"
 
     def stop(self) -> None:
         """End it, if the host still answers."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +25,14 @@ from prunebench.progress import Steps
 from prunebench.quality import PerplexityProbe
 from prunebench.remote import RemoteHost
 from prunebench.serving import Server, ServerCommand, ServerPool, ServerStartError, start_server
-from prunebench.writer import Resume, RunWriter, choose_run_folder, utc_now
-from reports.build import build_report
+from prunebench.writer import Resume, RunWriter, choose_run_folder, describe_os_error, utc_now
+from reports.build import ReportError, build_report
 from reports.checks import check_trial
 from reports.run_folder import ConfigurationInfo, RunInfo, TrialCell
 from reports.table import render_tables
 
 _AFTER_LOAD_S = 10.0  # how long the power right after load is watched: it falls to the quiet level within seconds
+_PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def run_experiment(
     writer = RunWriter(folder, place.checkpoints)
     with writer.locked():
         if goes_on:
-            writer.reopen(experiment)
+            writer.reopen(experiment, experiment_file)
         else:
             writer.create(experiment, experiment_file)
         return _run(experiment, writer, place, console)
@@ -79,13 +82,28 @@ def _run(experiment: Experiment, writer: RunWriter, place: Place, console: Conso
         return 0
     try:
         status = runner.run()
+    except OSError as error:
+        status = "interrupted"
+        console.print(
+            f"stopped: {describe_os_error(error)}; what is finished is kept, mend it and add --resume", **_PLAIN
+        )
     finally:
+        reported = _report(writer, console)
+    return 0 if status == "complete" and reported else 1
+
+
+def _report(writer: RunWriter, console: Console) -> bool:
+    """The report of whatever is finished; False if it could not be written, which must hide no other failure."""
+    try:
         if next(iter(writer.folder.trials()), None) is not None:
             page = build_report([writer.path])
             for table in render_tables(writer.path):
                 console.print(table)
-            console.print(str(page), highlight=False, soft_wrap=True)
-    return 0 if status == "complete" else 1
+            console.print(str(page), **_PLAIN)
+    except ReportError as error:
+        console.print(f"no report: {error}", **_PLAIN)
+        return False
+    return True
 
 
 class Runner:
@@ -124,7 +142,8 @@ class Runner:
                 for visit in visits:
                     self._visit(visit, pool, steps)
         except BaseException:
-            self._save("interrupted")
+            with contextlib.suppress(OSError):  # a full disk is told by what is on its way already
+                self._save("interrupted")
             raise
         finally:
             if self._host is None:
@@ -156,43 +175,71 @@ class Runner:
         return start_server(command, log, start_timeout_s=start_s, request_timeout_s=request_s)
 
     def _visit(self, visit: Visit, pool: ServerPool, steps: Steps) -> None:
-        """One configuration's turn: its server is up and every missing workload of the block is measured."""
-        left = list(visit.cells)
+        """One configuration's turn: its server is up and every missing workload of the block is measured.
+
+        A cell that fails costs itself alone: those after it get a fresh server.
+        """
+        if not visit.cells:
+            return
         steps.advance(0, f"block {visit.block + 1}, {visit.label}: starting")
         try:
-            first = self._configurations[visit.label].load_s is None
-            without_model = self._idle_without_model(pool) if first else None
-            server = pool.acquire(visit.label)
-            energy = pick_energy(self._experiment.energy.source, server.endpoint)
-            if first:
-                self._describe(visit.label, server, energy, without_model)
-            while left:
-                time.sleep(self._experiment.protocol.cooldown_s)
-                self._measure(left[0], server, energy)
-                done = left.pop(0)
-                steps.advance(1, f"block {done.block + 1}, {done.label}, {done.workload}")
-            if visit.block == self._experiment.protocol.blocks - 1:
-                self._idle_after_load(visit.label, energy)
-        except (ServerStartError, LoadError) as error:
-            for cell in left:
-                self._writer.write_failure(cell, f"{error}")
-            pool.discard(visit.label)  # the next visit gets a fresh one
-            steps.say(f"block {visit.block + 1}, {visit.label}: failed: {error}")
-            steps.advance(len(left), f"{visit.label} failed")
+            server, energy = self._ready(visit.label, pool)
+        except (ServerStartError, LoadError, OSError) as error:
+            self._fail(visit.cells, error, pool, steps)
+            return
+        for done, cell in enumerate(visit.cells, 1):
+            time.sleep(self._experiment.protocol.cooldown_s)
+            try:
+                self._measure(cell, server, energy)
+            except (LoadError, OSError) as error:
+                self._fail([cell], error, pool, steps)
+                self._visit(replace(visit, cells=visit.cells[done:]), pool, steps)
+                return
+            steps.advance(1, f"block {cell.block + 1}, {cell.label}, {cell.workload}")
+        if visit.block == self._experiment.protocol.blocks - 1:
+            self._idle_after_load(visit.label, energy)
+
+    def _ready(self, label: str, pool: ServerPool) -> tuple[Server, EnergySource]:
+        """The configuration's server and meters; on its first visit it is described too."""
+        first = self._configurations[label].load_s is None
+        without_model = self._idle_without_model(pool) if first else None
+        server = pool.acquire(label)
+        energy = pick_energy(self._experiment.energy.source, server.endpoint)
+        if first:
+            self._describe(label, server, energy, without_model)
+        return server, energy
+
+    def _fail(self, cells: Sequence[TrialCell], error: Exception, pool: ServerPool, steps: Steps) -> None:
+        """Record the cause of each; `--resume` tries them again. The server is not trusted any more."""
+        pool.discard(cells[0].label)
+        cause = describe_os_error(error) if isinstance(error, OSError) else f"{error}"
+        for cell in cells:
+            self._writer.write_failure(cell, cause)
+        names = ", ".join(cell.workload for cell in cells)
+        steps.say(f"block {cells[0].block + 1}, {cells[0].label}, {names}: failed: {cause}")
+        steps.advance(len(cells), f"{cells[0].label} failed")
 
     def _measure(self, cell: TrialCell, server: Server, energy: EnergySource) -> None:
-        """One trial, from warm-up to its folder on disk. Raises LoadError when it gave nothing to keep."""
+        """One trial, from warm-up to its folder on disk.
+
+        Raises LoadError when it gave nothing to keep: whatever a server that died or hung has answered before is not kept.
+        """
         # Prompts differ between blocks and workloads, so that no prefix cache helps; every configuration gets the same.
         seed = (self._experiment.seed * 1000 + cell.block) * 1000 + list(self._workloads).index(cell.workload)
         workload = self._workloads[cell.workload]
-        result = run_trial(
-            server.endpoint,
-            workload,
-            SyntheticPrompts(self._tokens, workload.prompt_tokens, seed),
-            seed=seed,
-            energy=energy,
-            idle=self._configurations[cell.label].idle,
-        )
+        try:
+            result = run_trial(
+                server.endpoint,
+                workload,
+                SyntheticPrompts(self._tokens, workload.prompt_tokens, seed),
+                seed=seed,
+                energy=energy,
+                idle=self._configurations[cell.label].idle,
+            )
+        except LoadError as error:
+            raise LoadError(server.problem() or f"{error}") from None
+        if problem := server.problem():
+            raise LoadError(problem)
         if all(record.error is not None for record in result.records):
             raise LoadError(f"every request failed, the first with: {result.records[0].error}")
         flags = check_trial(result.trial, result.records)
@@ -223,16 +270,18 @@ class Runner:
         """On a configuration's first visit: who answers, idle power with the model loaded, quality."""
         served = check_endpoint(server.endpoint)
         idle_s = self._experiment.energy.idle_s
-        self._update(
-            label,
-            engine=served.engine or self._configurations[label].engine,
-            engine_version=served.engine_version,
-            dtype=served.dtype,
-            load_s=server.load_s,
-            idle=measure_idle(energy, idle_s) if idle_s else None,
-            idle_without_model=without_model,
-            quality=self._quality and self._quality.measure(server.endpoint),
-        )
+        facts: dict[str, Any] = {
+            "engine": served.engine or self._configurations[label].engine,
+            "engine_version": served.engine_version,
+            "dtype": served.dtype,
+            "load_s": server.load_s,
+            "idle": measure_idle(energy, idle_s) if idle_s else None,
+            "idle_without_model": without_model,
+            "quality": self._quality and self._quality.measure(server.endpoint),
+        }
+        if problem := server.problem():  # what was learnt of a server that has died since may be half the truth
+            raise LoadError(problem)
+        self._update(label, **facts)
 
     def _update(self, label: str, **facts: Any) -> None:
         info = self._configurations[label].model_copy(update=facts)

@@ -20,6 +20,8 @@ from loadgen.endpoint import Endpoint
 from prunebench.parent import PARENT_VARIABLE
 
 _STOP_S = 20.0
+_HEALTH_S = 10.0  # within which a server that is not hung says whether it is healthy
+_LAST_WORDS_S = 5.0  # for which a server whose engine has died stays to say so
 
 
 class ServerStartError(Exception):
@@ -66,6 +68,9 @@ class Server(Protocol):
     def alive(self) -> bool:
         """Whether its process still runs."""
 
+    def problem(self) -> str | None:
+        """What is wrong with it, in words; None if it says that it is healthy."""
+
     def stop(self) -> None:
         """End it."""
 
@@ -77,11 +82,22 @@ class RunningServer:
     endpoint: Endpoint
     process: subprocess.Popen[bytes]
     log: IO[bytes]
+    log_file: Path
     load_s: float  # from the start of the process to its first healthy answer
 
     def alive(self) -> bool:
         """Whether the process still runs."""
         return self.process.poll() is None
+
+    def problem(self) -> str | None:
+        """What is wrong with it, in words; None if it says that it is healthy."""
+        if self.alive() and is_healthy(self.endpoint.url):
+            return None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(_LAST_WORDS_S)
+        if self.alive():
+            return f"the server does not say that it is healthy: {_last_line(self.log_file)}"
+        return _obituary(self.process.returncode, self.log_file)
 
     def stop(self) -> None:
         """Ask it to end, insist after a while; its own children go with its group."""
@@ -116,7 +132,7 @@ def start_server(
         env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
     )
     endpoint = Endpoint(url=f"http://127.0.0.1:{port}", model=command.model, timeout_s=request_timeout_s)
-    server = RunningServer(endpoint, process, log, load_s=0.0)
+    server = RunningServer(endpoint, process, log, log_file, load_s=0.0)
     try:
         _wait_until_healthy(server, began + start_timeout_s, log_file)
     except BaseException:
@@ -127,16 +143,31 @@ def start_server(
 
 
 def _wait_until_healthy(server: RunningServer, deadline: float, log_file: Path) -> None:
-    with httpx.Client(base_url=server.endpoint.url, timeout=5, trust_env=False) as client:
-        while time.monotonic() < deadline:
-            status = server.process.poll()
-            if status is not None:
-                raise ServerStartError(f"the server ended with status {status}: {_last_line(log_file)}")
-            with contextlib.suppress(httpx.TransportError):
-                if client.get("/health").status_code == httpx.codes.OK:
-                    return
-            time.sleep(0.1)
-    raise ServerStartError(f"the server was not healthy in time: {_last_line(log_file)}")
+    while time.monotonic() < deadline:
+        status = server.process.poll()
+        if status is not None:
+            raise ServerStartError(_obituary(status, log_file))
+        if is_healthy(server.endpoint.url):
+            return
+        time.sleep(0.1)
+    raise ServerStartError(f"the server was not healthy in time (serve.start_timeout_s): {_last_line(log_file)}")
+
+
+def is_healthy(url: str) -> bool:
+    """Whether the server at `url` says so, soon enough."""
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(f"{url}/health", timeout=_HEALTH_S, trust_env=False).status_code == httpx.codes.OK
+    return False
+
+
+def _obituary(status: int, log_file: Path) -> str:
+    """How a server ended and what it said last. The kernel kills without a word when memory runs out."""
+    how = f"status {status}"
+    if status < 0:
+        how = f"signal {signal.Signals(-status).name}"
+    if -status == signal.SIGKILL:
+        how += " (the kernel sends it when memory runs out)"
+    return f"the server ended with {how}: {_last_line(log_file)}"
 
 
 def _last_line(log_file: Path) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -61,14 +62,17 @@ class RunWriter:
         for name in ("configurations", "trials", "failures", "logs"):
             (self.path / name).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(experiment_file, self.path / "experiment.toml")
-        self.write("experiment.json", experiment)
         self._write_text("environment.json", json.dumps(describe_environment(), indent=1) + "\n")
+        self.write("experiment.json", experiment)  # last: what has it can be gone on with
 
-    def reopen(self, experiment: Experiment) -> None:
-        """Go on with a folder: the experiment must be the one it was started with; half-written trials go."""
+    def reopen(self, experiment: Experiment, experiment_file: Path) -> None:
+        """Go on with a folder: the experiment must be the one it was started with; what is half written goes."""
         stored = self.path / "experiment.json"
-        if not stored.is_file():
+        if not stored.is_file() and not (self.path / "trials").is_dir():
             raise ExperimentError(f"--resume: {self.path} holds no run to go on with")
+        if not stored.is_file():  # killed while it was being made
+            self.create(experiment, experiment_file)
+            return
         before = Experiment.model_validate_json(stored.read_bytes())
         if before != experiment:
             changed = [key for key in Experiment.model_fields if getattr(before, key) != getattr(experiment, key)]
@@ -77,6 +81,8 @@ class RunWriter:
             )
         for leftover in (self.path / "trials").glob("*.partial"):
             shutil.rmtree(leftover)
+        for leftover in (*self.path.glob("*.partial"), *self.path.glob("[cf]*s/*.json.partial")):
+            leftover.unlink()
 
     def created_at(self) -> str | None:
         """When the run was first started; None for one that has not been."""
@@ -133,13 +139,19 @@ def choose_run_folder(experiment: Experiment, output: Path | None, resume: Resum
     if output is not None:
         return output, resume == "yes" or (resume == "if-unfinished" and _is_unfinished(output))
     runs = Path("runs")
-    mine = sorted(p.parent for p in runs.glob(f"{experiment.name}-*/run.json"))
+    stamped = re.compile(re.escape(experiment.name) + r"-\d{8}-\d{6}")  # and not those of a name that begins alike
+    mine = sorted(p.parent for p in runs.glob("*/experiment.json") if stamped.fullmatch(p.parent.name))
     if resume == "yes" and not mine:
         raise ExperimentError(f"--resume: no run of {experiment.name} under {runs.absolute()}; give --output DIR")
     if resume == "yes" or (resume == "if-unfinished" and mine and _is_unfinished(mine[-1])):
         return mine[-1], True
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     return runs / f"{experiment.name}-{stamp}", False
+
+
+def describe_os_error(error: OSError) -> str:
+    """What the system refused, in one line: a full disk, no permission, too many processes."""
+    return f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}"
 
 
 def _is_unfinished(path: Path) -> bool:

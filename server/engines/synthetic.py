@@ -52,6 +52,11 @@ class SyntheticOptions(BaseModel):
     chunk_tokens: int = Field(default=1, ge=1)  # tokens handed on together, when the last of them is due
     natural_length: int | None = Field(default=None, ge=1)  # end of sequence after so many tokens, unless ignore_eos
     fail_after: int | None = Field(default=None, ge=1)  # the engine dies after so many tokens of all requests together
+    hang_after: int | None = Field(
+        default=None, ge=1
+    )  # after so many tokens no other ever comes, and health looks well
+    memory_bytes: int | None = Field(default=None, ge=1)  # a checkpoint with larger weights does not start
+    start_s: float = Field(default=0.0, ge=0)  # loading takes so long
     max_model_len: int = Field(default=4096, ge=2)
     vocab: int | None = Field(default=None, ge=3)  # None: as many as the checkpoint's tokenizer has
     idle_watts: float = Field(default=50.0, ge=0)
@@ -82,7 +87,9 @@ class SyntheticEngine:
         return self._info
 
     async def start(self) -> None:
-        """Settle the vocabulary. Raises EngineError if the checkpoint has no tokenizer to ask."""
+        """Settle the vocabulary. Raises EngineError if the checkpoint has no tokenizer to ask, or does not fit."""
+        self._check_memory()
+        await asyncio.sleep(self._options.start_s)
         vocabulary = self._options.vocab
         if vocabulary is None:
             file = self._checkpoint / "tokenizer.json"
@@ -101,7 +108,7 @@ class SyntheticEngine:
         first: float | None = None
         try:
             for delta, due in self._schedule(prompt, options, run.begun):
-                await run.wait_until(due)
+                await run.wait_until(math.inf if self._hangs() else due)
                 self._check_alive()
                 if run.aborted:
                     yield Delta((), finish_reason="abort")
@@ -187,6 +194,17 @@ class SyntheticEngine:
         values = {i: math.log(0.5) if i == likeliest else rest for i in {*ranked, token}}
         return TokenLogprob(token, values[token], values)
 
+    def _hangs(self) -> bool:
+        return self._options.hang_after is not None and self._generated >= self._options.hang_after
+
+    def _check_memory(self) -> None:
+        limit = self._options.memory_bytes
+        if limit is None:
+            return
+        weights = sum(file.stat().st_size for file in self._checkpoint.glob("*.safetensors"))
+        if weights > limit:
+            raise EngineError(f"out of memory: the weights are {weights:,} bytes, memory_bytes allows {limit:,}")
+
     def _check_alive(self) -> None:
         if self._dead:
             raise EngineDeadError(f"fail_after={self._options.fail_after} tokens have been generated")
@@ -206,18 +224,19 @@ class _Run:
         self._sleeping: asyncio.Future[None] | None = None
 
     async def wait_until(self, due: float) -> None:
-        """Return at `due` (seconds of `perf_counter`; uvloop's timers are good to 1 ms), or when woken."""
+        """Return at `due` (seconds of `perf_counter`; uvloop's timers are good to 1 ms; infinity: never), or when woken."""
         remaining = due - time.perf_counter()
         if remaining <= 0 or self.aborted:
             await asyncio.sleep(0)  # others run too
             return
         loop = asyncio.get_running_loop()
         self._sleeping = loop.create_future()
-        timer = loop.call_later(remaining, self.wake)
+        timer = loop.call_later(remaining, self.wake) if math.isfinite(remaining) else None
         try:
             await self._sleeping
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
 
     def wake(self) -> None:
         if self._sleeping is not None and not self._sleeping.done():
