@@ -88,6 +88,9 @@ Widths = Annotated[list[int] | None, typer.Option("--intermediate-size", help="T
 Source = Annotated[str, typer.Argument(help="A checkpoint folder, or a model on the Hugging Face hub, OWNER/NAME.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a model on the hub; default main.")]
 MultipleOf = Annotated[int, typer.Option(min=1, help="Round widths to the nearest multiple of this.")]
+Margin = Annotated[
+    str, typer.Option(help="Differences up to this are no verdict, e.g. 1% or 0.01; 0: any that is not chance.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
@@ -308,14 +311,16 @@ def report(
     wait: Annotated[
         bool, typer.Option("--wait", help="Until the runner at work on it ends; exit 1 if the run is not complete.")
     ] = False,
+    margin: Margin = "1%",
 ) -> None:
     """Turn runs into a report: HTML, Markdown, CSV and JSON."""
+    from prunebench.comparing import share
     from prunebench.waiting import newest_run, wait_for_run
     from reports.build import build_report
 
     folders = [newest_run(run) for run in runs]
     missing = [problem for run in folders if wait and (problem := wait_for_run(run))]
-    out.print(str(build_report(folders, output)), highlight=False, soft_wrap=True)
+    out.print(str(build_report(folders, output, margin=share(margin, "--margin"))), highlight=False, soft_wrap=True)
     for problem in missing:
         err.print(f"prunebench: {problem}", highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(1 if missing else 0)

@@ -37,8 +37,8 @@ def compare_command(
     comparison = compare_runs(
         analyse_folder(before),
         analyse_folder(after),
-        margin=_share(margin, "--margin"),
-        fail_over=None if fail_over is None else _share(fail_over, "--fail-over"),
+        margin=share(margin, "--margin"),
+        fail_over=None if fail_over is None else share(fail_over, "--fail-over"),
         keys=quantities or DEFAULT_QUANTITIES,
     )
     text = render_comparison(comparison, style, console.width)
@@ -56,7 +56,7 @@ def compare_command(
     return 0
 
 
-def _share(text: str, option: str) -> float:
+def share(text: str, option: str) -> float:
     """A percentage such as 5%, or a share such as 0.05."""
     try:
         value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)

@@ -20,7 +20,7 @@ from reports.reading import MeasuredRun, MeasuredTrial, read_run
 from reports.rules import RULES, SEVERITY, Outcome
 from reports.run_checks import Located, check_run
 from reports.run_folder import ConfigurationInfo, FailedCell, RunInfo
-from reports.statistics import Comparison, compare
+from reports.statistics import MARGIN, Comparison, compare
 
 # The percentiles a distribution is drawn through: every one, and the tails more finely.
 LEVELS = (0.0, 0.1, 0.5, *range(1, 100), 99.5, 99.9, 100.0)
@@ -101,6 +101,7 @@ class Analysis(Record):
 
     folder: str  # the run folder's name
     info: RunInfo
+    margin: float  # of every verdict
     configurations: list[ConfigurationFigures]
     workloads: dict[str, Workload]  # of which there is a trial
     cells: list[Cell]
@@ -119,19 +120,20 @@ class Analysis(Record):
         raise KeyError((label, workload))
 
 
-def analyse_folder(path: Path) -> Analysis:
+def analyse_folder(path: Path, *, margin: float = MARGIN) -> Analysis:
     """Read a run folder and analyse it. Raises ReportError naming the path that cannot be read."""
-    return analyse(read_run(path), folder=path.resolve().name)
+    return analyse(read_run(path), folder=path.resolve().name, margin=margin)
 
 
-def analyse(run: MeasuredRun, *, folder: str) -> Analysis:
-    """Cells, comparisons and checks of a measured run."""
+def analyse(run: MeasuredRun, *, folder: str, margin: float = MARGIN) -> Analysis:
+    """Cells, comparisons and checks of a measured run; verdicts are judged at `margin`, a share."""
     return Analysis(
         folder=folder,
         info=run.info,
+        margin=margin,
         configurations=_configurations(run),
         workloads={t.cell.workload: t.trial.workload for t in run.trials},
-        cells=[_cell(run, c.label, workload) for workload in run.info.workloads for c in run.configurations],
+        cells=[_cell(run, c.label, workload, margin) for workload in run.info.workloads for c in run.configurations],
         trials=[_trial(t) for t in sorted(run.trials, key=lambda t: t.cell.order)],
         checks=_checks(check_run(run)),
         failures=run.failures,
@@ -163,7 +165,7 @@ def _configurations(run: MeasuredRun) -> list[ConfigurationFigures]:
     return figures
 
 
-def _cell(run: MeasuredRun, label: str, workload: str) -> Cell:
+def _cell(run: MeasuredRun, label: str, workload: str, margin: float) -> Cell:
     own, baseline = run.by_block(label, workload), run.by_block(run.info.baseline, workload)
     trials = [own[block] for block in sorted(own)]
     lengths = np.concatenate([t.metrics.output_tokens[t.metrics.completed] for t in trials] or [np.array([])])
@@ -183,7 +185,7 @@ def _cell(run: MeasuredRun, label: str, workload: str) -> Cell:
         energy_uncertainty=max(shares, default=None),
         values={
             quantity.key: _value(
-                quantity, own, None if label == run.info.baseline else baseline, _absence(run, label, workload)
+                quantity, own, None if label == run.info.baseline else baseline, margin, _absence(run, label, workload)
             )
             for quantity in QUANTITIES.values()
         },
@@ -198,7 +200,11 @@ def _cell(run: MeasuredRun, label: str, workload: str) -> Cell:
 
 
 def _value(
-    quantity: Quantity, own: dict[int, MeasuredTrial], baseline: dict[int, MeasuredTrial] | None, absence: str
+    quantity: Quantity,
+    own: dict[int, MeasuredTrial],
+    baseline: dict[int, MeasuredTrial] | None,
+    margin: float,
+    absence: str,
 ) -> CellValue:
     """`baseline` is None for the baseline's own cell; `absence` says why there is no trial, if there is none."""
     amounts = {block: quantity.of(t.trial, t.metrics) for block, t in own.items()}
@@ -208,7 +214,7 @@ def _value(
     comparison = None
     if baseline is not None:
         others = _present({block: quantity.of(t.trial, t.metrics) for block, t in baseline.items()})
-        comparison = compare(values, others, quantity.better)
+        comparison = compare(values, others, quantity.better, margin=margin)
     return CellValue(
         median=statistics.median(values.values()) if values else None,
         trials=len(values),

@@ -15,20 +15,23 @@ from reports.markdown import render_markdown
 from reports.page import render_page
 from reports.pictures import draw_picture
 from reports.sections import run_article
+from reports.statistics import MARGIN
 
 __all__ = ["ReportError", "build_report", "write_articles"]
 
 
-def build_report(runs: Sequence[Path], output: Path | None = None, *, png: bool = False) -> Path:
+def build_report(
+    runs: Sequence[Path], output: Path | None = None, *, margin: float = MARGIN, png: bool = False
+) -> Path:
     """Write the report of one or more runs, one after another, and return the HTML file.
 
     It goes to `output`, by default report.html in the first run's folder; the other files go beside it, under their usual
-    names, or under the stem of `output` if that is another one. Each file appears whole or not at all. Raises ReportError
-    naming a path that cannot be read or written.
+    names, or under the stem of `output` if that is another one. Each file appears whole or not at all. Verdicts are judged at
+    `margin`, a share. Raises ReportError naming a path that cannot be read or written.
     """
     if not runs:
         raise ReportError("name at least one run folder")
-    analyses = [analyse_folder(run) for run in runs]
+    analyses = [analyse_folder(run, margin=margin) for run in runs]
     page = output or runs[0] / "report.html"
     stem = page.stem
     cells = "cells.csv" if stem == "report" else f"{stem}-cells.csv"

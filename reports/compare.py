@@ -20,8 +20,8 @@ from reports.analysis import Analysis, Cell, ConfigurationFigures
 from reports.differences import Difference, find_differences, workload_differences
 from reports.errors import ReportError
 from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT, TTFT
-from reports.statistics import Comparison
-from reports.unpaired import compare_unpaired, verdict_beyond
+from reports.statistics import Comparison, verdict_beyond
+from reports.unpaired import compare_unpaired
 
 DEFAULT_QUANTITIES = (OUTPUT_TOKENS_PER_S, TTFT, TPOT, JOULES, MODELLED_JOULES)
 

@@ -57,7 +57,7 @@ def answer_section(analysis: Analysis) -> Section:
     )
     said = (
         "Ratios are to the baseline within the same block, averaged as logarithms, with 95 % t intervals. An interval that "
-        "includes 1 is no detectable difference."
+        f"does not lie wholly more than {100 * analysis.margin:.3g} % from 1 is no detectable difference."
     )
     if compared:
         said += f" Each of the {compared} intervals in this report stands alone: about one in twenty would miss its true ratio by chance."

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from reports.statistics import CONFIDENCE, Comparison, Direction, Verdict
+from reports.statistics import CONFIDENCE, Comparison, Direction, judged
 
 
 def compare_unpaired(
@@ -38,19 +38,7 @@ def compare_unpaired(
     if min(len(own), len(other)) < 2:
         return Comparison(ratio=math.exp(middle), reason="a single trial has no spread, so there is no interval")
     half = _half_width(own.var(ddof=1) / len(own), other.var(ddof=1) / len(other), len(own), len(other), confidence)
-    low, high = math.exp(middle - half), math.exp(middle + half)
-    return Comparison(
-        ratio=math.exp(middle), low=low, high=high, verdict=verdict_beyond(low, high, better, margin=margin)
-    )
-
-
-def verdict_beyond(low: float, high: float, better: Direction, *, margin: float) -> Verdict:
-    """What may be said at a margin: something only if the whole interval lies above 1 + margin or below 1 / (1 + margin)."""
-    if low > 1 + margin:
-        return "better" if better == "higher" else "worse"
-    if high < 1 / (1 + margin):
-        return "worse" if better == "higher" else "better"
-    return "no detectable difference"
+    return judged(middle, middle - half, middle + half, better, margin)
 
 
 def _half_width(own: float, other: float, n: int, m: int, confidence: float) -> float:

@@ -33,6 +33,7 @@ MISTAKES = {
     "a checkpoint that is none": (["serve", "."], "config.json"),
     "an engine option that is none": (["serve", TINYGLU, "--engine-option", "dtype"], "KEY=VALUE"),
     "a host without a key": (["serve", TINYGLU, "--engine", "synthetic", "--host", "0.0.0.0"], "--host 0.0.0.0"),
+    "a margin that is no share": (["report", ".", "--margin", "150%"], "--margin 150%"),
     "a run that is none": (["report", "."], "run.json"),
     "a URL with a path": (["load", "http://127.0.0.1:1/v1", "--model", "m", "--output", "out"], "without a path"),
     "a server that is not there": (

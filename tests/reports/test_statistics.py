@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports.statistics import compare, mean_interval
+from reports.statistics import MARGIN, compare, mean_interval
 
 
 def simulate(true_ratio: float, rng: np.random.Generator, blocks: int = 5) -> tuple[dict[int, float], dict[int, float]]:
@@ -16,18 +16,46 @@ def simulate(true_ratio: float, rng: np.random.Generator, blocks: int = 5) -> tu
     return dict(enumerate(100 * true_ratio * own)), dict(enumerate(100 * baseline))
 
 
-def test_equal_configurations_are_called_so_in_at_least_93_of_100_runs():
+@pytest.mark.parametrize("margin", [0.0, MARGIN])
+def test_equal_configurations_are_called_so_in_at_least_93_of_100_runs(margin):
     rng = np.random.default_rng(1)
-    verdicts = [compare(*simulate(1.0, rng), "higher").verdict for _ in range(2000)]
+    verdicts = [compare(*simulate(1.0, rng), "higher", margin=margin).verdict for _ in range(2000)]
     assert verdicts.count("no detectable difference") / 2000 >= 0.93
 
 
-@pytest.mark.parametrize("blocks", [3, 5, 12])
-def test_95_of_100_intervals_hold_the_true_ratio(blocks):
-    rng = np.random.default_rng(blocks)
-    found = [compare(*simulate(1.3, rng, blocks), "higher") for _ in range(1500)]
-    covered = sum(c.low <= 1.3 <= c.high for c in found) / 1500
-    assert 0.935 <= covered <= 0.965
+def test_a_difference_of_exactly_the_margin_is_hardly_ever_said_to_exceed_it_or_to_lie_within():
+    rng = np.random.default_rng(4)
+    found = [compare(*simulate(1.05, rng, 8), "higher", margin=0.05) for _ in range(2000)]
+    assert sum(c.verdict == "better" for c in found) / 2000 <= 0.035
+    assert sum(c.equivalent for c in found) / 2000 <= 0.035
+
+
+def test_equal_configurations_are_shown_to_be_so_where_the_margin_allows():
+    rng = np.random.default_rng(5)
+    found = [compare(*simulate(1.0, rng, 8), "higher", margin=0.1) for _ in range(500)]
+    assert sum(c.equivalent for c in found) / 500 > 0.98
+
+
+@pytest.mark.parametrize("noise", ["gamma", "student"])
+def test_intervals_hold_the_truth_where_noise_is_skewed_or_has_heavy_tails(noise):
+    rng = np.random.default_rng(6)
+    draw = {"gamma": lambda: np.log(rng.gamma(4, size=5)), "student": lambda: 0.1 * rng.standard_t(5, size=5)}[noise]
+    covered = 0
+    for _ in range(2000):
+        own, baseline = np.exp(draw()), np.exp(draw())
+        found = compare(dict(enumerate(0.8 * own)), dict(enumerate(baseline)), "lower")
+        covered += found.low <= 0.8 <= found.high
+    assert covered / 2000 >= 0.94
+
+
+def test_a_bootstrap_of_five_blocks_would_be_too_sure_of_itself():
+    rng = np.random.default_rng(7)
+    logs = rng.normal(0, 0.05, (2000, 5))
+    means = logs[np.arange(2000)[:, None, None], rng.integers(0, 5, (2000, 400, 5))].mean(axis=2)
+    low, high = np.percentile(means, [2.5, 97.5], axis=1)
+    assert np.mean((low <= 0) & (high >= 0)) < 0.88
+    intervals = [mean_interval(list(row)) for row in logs]
+    assert 0.94 <= np.mean([i.low <= 0 <= i.high for i in intervals]) <= 0.96
 
 
 def test_a_real_gain_of_a_tenth_is_found_through_block_effects_twice_its_size():
@@ -53,7 +81,18 @@ def test_lower_is_better_turns_the_verdict_round():
 def test_a_margin_asks_for_more_than_a_difference():
     own, baseline = {0: 1.03, 1: 1.031, 2: 1.029}, {0: 1.0, 1: 1.0, 2: 1.0}
     assert compare(own, baseline, "higher").verdict == "better"
-    assert compare(own, baseline, "higher", margin=0.05).verdict == "no detectable difference"
+    within = compare(own, baseline, "higher", margin=0.05)
+    assert (within.verdict, within.equivalent, within.margin) == ("no detectable difference", True, 0.05)
+
+
+def test_an_interval_across_the_margin_decides_neither():
+    found = compare({0: 1.0, 1: 1.09, 2: 1.03}, {0: 1.0, 1: 1.0, 2: 1.0}, "higher", margin=0.05)
+    assert (found.verdict, found.equivalent) == ("no detectable difference", False)
+
+
+def test_a_negative_margin_is_refused():
+    with pytest.raises(ValueError, match="must not be negative"):
+        compare({0: 1.0, 1: 1.1}, {0: 1.0, 1: 1.0}, "higher", margin=-0.1)
 
 
 def test_only_blocks_with_both_are_paired():
