@@ -16,6 +16,7 @@ from torch import Tensor
 
 from server.engines.base import EngineError
 from server.engines.checkpoint import read_config
+from server.engines.packing import pack_linears
 from server.engines.shapes import check_tensor_shapes
 from server.engines.slot_cache import ATTENTION, SlotCache
 from server.engines.transformers_options import TransformersOptions
@@ -48,7 +49,7 @@ class SlotModel:
         config = self._model.config.get_text_config()
         query_heads = getattr(config, "num_attention_heads", 0)
         if not query_heads:
-            return  # no attention, no cache; `prove` will refuse the model
+            return  # no attention, no cache; `prepare` will refuse the model
         heads = getattr(config, "num_key_value_heads", None) or query_heads
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // query_heads
         token_bytes = 2 * config.num_hidden_layers * heads * head_dim * self.dtype.itemsize
@@ -95,11 +96,12 @@ class SlotModel:
         logits: Tensor = output.logits
         return logits
 
-    def prove(self) -> None:
-        """Raise EngineError unless prompts by chunks and staggered decoding give the logits of a plain forward call.
+    def prepare(self) -> None:
+        """Lay the weights out for speed. Raises EngineError unless all works as in a plain forward call before that.
 
         Architectures differ in how they use a cache, and one that ignores positions or masks would serve nonsense
-        without an error. It also reserves the cache and warms up the kernels.
+        without an error; so prompts by chunks and staggered decoding must give the same logits. It also reserves the cache
+        and warms up the kernels.
         """
         name = type(self._model).__name__
         try:
@@ -120,6 +122,10 @@ class SlotModel:
         tokens = torch.randint(self.vocabulary, (2, length), generator=torch.Generator().manual_seed(0)).tolist()
         tokens = tokens[: self.slots]
         ends = [length - 1 - row for row in range(len(tokens))]  # the second row is shorter, so that positions differ
+        plain = self._model(input_ids=torch.tensor(tokens, device=self.device), use_cache=False).logits.float()
+        expected = torch.stack([plain[row, end] for row, end in enumerate(ends)])
+        if self.device.type == "cpu":
+            pack_linears(self._model)
         middle = length // 2
         self.prefill(0, [row[: max(1, middle - i)] for i, row in enumerate(tokens)], 0, [0])
         for row, end in enumerate(ends):
@@ -127,8 +133,6 @@ class SlotModel:
             if end > begun:
                 self.prefill(row, [tokens[row][begun:end]], begun, [0])
         found = self.decode([row[end] for row, end in zip(tokens, ends, strict=True)], ends).float()
-        plain = self._model(input_ids=torch.tensor(tokens, device=self.device), use_cache=False).logits.float()
-        expected = torch.stack([plain[row, end] for row, end in enumerate(ends)])
         return float((found - expected).norm() / expected.norm().clamp_min(1e-12))
 
     def close(self) -> None:

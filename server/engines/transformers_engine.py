@@ -196,7 +196,7 @@ class TransformersEngine:
 
         with torch.inference_mode():
             model = SlotModel(self._checkpoint, self._options)
-            model.prove()
+            model.prepare()
             scheduler = SlotScheduler(model, end_of_sequence_ids(self._checkpoint), self._announce)
             started.set_result(
                 EngineInfo(
