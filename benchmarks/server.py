@@ -1,0 +1,351 @@
+"""What the HTTP layer costs: our server, vLLM's own, and the engine without either, on one nano model, in one run.
+
+    python -P benchmarks/server.py --repeats 5 --output server.json
+
+A random one-layer Llama of 0.7 million parameters, so small that the API layer is most of the work. The same engine
+settings for all three: vLLM, eager on a CPU, one process for the engine's core each. The engine alone is
+`AsyncLLM.generate` on uvloop without detokenizing, which is as fast as anything above it can be. Both servers stream
+to the same client, `loadgen.wire` in a process of its own; the engine alone needs none, so that its figure includes
+neither a client nor the kernel's share of a connection. `streams` requests are always in flight, `--rounds` of them one after another
+in each stream. Each repeat visits every number of streams and every system once in shuffled order; ratios are taken within
+a repeat. TTFT: sent to first event read, or for the engine alone called to first token.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvloop
+
+from loadgen.endpoint import Endpoint
+from loadgen.wire import Exchange, WireClient
+
+ROOT = Path(__file__).parent.parent
+PROMPT_TOKENS = 32
+VOCABULARY = 4096
+ENGINE = {
+    "dtype": "float32",
+    "enforce_eager": True,
+    "max_model_len": 512,
+    "max_num_batched_tokens": 2048,
+    "kv_cache_memory_bytes": 2**29,
+    "enable_prefix_caching": False,
+    "disable_log_stats": True,
+}
+_START_S = 240
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one measurement asks of one system."""
+
+    streams: int
+    rounds: int  # requests of each stream, one after another
+    new_tokens: int
+    seed: int
+
+    def prompts(self) -> list[list[list[int]]]:
+        """Token ids: stream → round → prompt."""
+        draw = random.Random(self.seed)
+        return [
+            [[draw.randrange(VOCABULARY) for _ in range(PROMPT_TOKENS)] for _ in range(self.rounds)]
+            for _ in range(self.streams)
+        ]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one measurement found."""
+
+    tokens_per_second: float
+    median_ttft_ms: float
+    p99_ttft_ms: float
+
+
+Ask = Callable[[list[int]], Awaitable[float]]  # a prompt → TTFT in ms; raises for a wrong number of tokens
+
+
+def make_checkpoint(folder: Path) -> None:
+    """The nano model, with TinyGLU's tokenizer."""
+    import torch
+    import transformers
+
+    config = transformers.LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(0)
+    transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(ROOT / "examples" / "tinyglu" / name, folder)
+
+
+async def offer(load: Load, ask: Ask) -> Figures:
+    """Keep `load.streams` requests in flight until all are answered."""
+
+    async def stream(prompts: list[list[int]]) -> list[float]:
+        return [await ask(prompt) for prompt in prompts]
+
+    begun = time.perf_counter()
+    found = await asyncio.gather(*(stream(prompts) for prompts in load.prompts()))
+    seconds = time.perf_counter() - begun
+    ttfts = sorted(ttft for one in found for ttft in one)
+    tokens = load.streams * load.rounds * load.new_tokens
+    return Figures(tokens / seconds, statistics.median(ttfts), ttfts[int(0.99 * len(ttfts))])
+
+
+def be_engine(pipe: Connection, folder: Path, most_streams: int) -> None:
+    """The process of the engine without a server: answers each Load with Figures until it gets None."""
+
+    async def run() -> None:
+        from vllm import AsyncEngineArgs, SamplingParams
+        from vllm.inputs import tokens_input
+        from vllm.sampling_params import RequestOutputKind
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        arguments = AsyncEngineArgs(model=str(folder), max_num_seqs=most_streams, skip_tokenizer_init=True, **ENGINE)
+        engine = AsyncLLM.from_engine_args(arguments)
+        count = 0
+
+        async def ask(prompt: list[int]) -> float:
+            nonlocal count
+            count += 1
+            parameters = SamplingParams(
+                max_tokens=load.new_tokens,
+                temperature=0,
+                ignore_eos=True,
+                detokenize=False,
+                output_kind=RequestOutputKind.DELTA,
+            )
+            sent = time.perf_counter()
+            first, tokens = 0.0, 0
+            async for output in engine.generate(tokens_input(prompt), parameters, str(count)):
+                first = first or time.perf_counter()
+                tokens += len(output.outputs[0].token_ids)
+            assert tokens == load.new_tokens
+            return (first - sent) * 1e3
+
+        pipe.send("ready")
+        loop = asyncio.get_running_loop()
+        while (load := await loop.run_in_executor(None, pipe.recv)) is not None:
+            pipe.send(await offer(load, ask))
+        engine.shutdown()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+
+
+def be_client(pipe: Connection) -> None:
+    """The client's process: answers each (URL, Load) with Figures until it gets None."""
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        while (given := await loop.run_in_executor(None, pipe.recv)) is not None:
+            url, load = given
+            pipe.send(await offer_to_server(url, load))
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+
+
+async def offer_to_server(url: str, load: Load) -> Figures:
+    """`offer` over HTTP. What was read is looked at only once the load is over."""
+    exchanges: list[Exchange] = []
+    common = {"model": "nano", "max_tokens": load.new_tokens, "temperature": 0, "ignore_eos": True, "stream": True}
+    common["stream_options"] = {"include_usage": True}
+    async with WireClient(Endpoint(url, "nano")) as client:
+        await client.open(load.streams)
+
+        async def ask(prompt: list[int]) -> float:
+            exchange = await client.send(
+                client.request("/v1/completions", json.dumps({**common, "prompt": prompt}).encode())
+            )
+            exchanges.append(exchange)
+            assert exchange.sent_ns is not None
+            return (exchange.reads[0][0] - exchange.sent_ns) / 1e6 if exchange.reads else float("nan")
+
+        figures = await offer(load, ask)
+    for exchange in exchanges:
+        assert exchange.status == 200, (exchange.status, exchange.error, exchange.body)
+        counted = json.loads(exchange.body.strip().splitlines()[-3].removeprefix(b"data: "))["usage"]
+        assert counted["completion_tokens"] == load.new_tokens, counted
+    return figures
+
+
+@contextlib.contextmanager
+def process(target: Callable[..., None], *arguments: object) -> Iterator[Connection]:
+    """A spawned process of our own, and the pipe to it."""
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    child = spawn.Process(target=target, args=(theirs, *arguments))
+    child.start()
+    try:
+        yield ours
+        ours.send(None)
+        child.join(30)
+    finally:
+        child.kill()
+        child.join()
+
+
+@contextlib.contextmanager
+def server(arguments: list[str], log: Path) -> Iterator[str]:
+    """A server's process, asked for a free port with --port; its URL, before it is ready."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with log.open("w") as output:
+        child = subprocess.Popen(
+            [sys.executable, *arguments, "--host", "127.0.0.1", "--port", str(port)],
+            stdout=output,
+            stderr=output,
+            cwd=ROOT,
+        )
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            child.terminate()
+            try:
+                child.wait(30)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+
+def wait_until_healthy(url: str, log: Path) -> None:
+    """Raises TimeoutError with the end of the server's log."""
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"{url}/health", timeout=5).is_success:
+                return
+        time.sleep(0.5)
+    raise TimeoutError(f"{url} is not healthy: {log.read_text()[-2000:]}")
+
+
+def our_arguments(folder: Path, most_streams: int) -> list[str]:
+    options = {**ENGINE, "max_num_seqs": most_streams}
+    given = [f"--engine-option={key}={str(value).lower()}" for key, value in options.items()]
+    return ["-m", "prunebench", "serve", str(folder), "--engine", "vllm", "--served-model-name", "nano", *given]
+
+
+def their_arguments(folder: Path, most_streams: int) -> list[str]:
+    options = {**ENGINE, "max_num_seqs": most_streams}
+    words = ["-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), "--served-model-name", "nano"]
+    words += ["--disable-uvicorn-access-log"]
+    for key, value in options.items():
+        flag = key.replace("_", "-")
+        words += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+    return words
+
+
+def measure(systems: dict[str, Callable[[Load], Figures]], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Figures: streams → system → one entry a repeat."""
+    shuffle = random.Random(0)
+    found: dict[str, Any] = {str(n): {name: [] for name in systems} for n in arguments.streams}
+    for repeat in range(-1, arguments.repeats):  # the first one only warms up
+        for streams in shuffle.sample(arguments.streams, len(arguments.streams)):
+            load = Load(
+                streams, arguments.rounds if streams > 1 else 2 * arguments.rounds, arguments.new_tokens, repeat
+            )
+            for name in shuffle.sample(list(systems), len(systems)):
+                figures = systems[name](load)
+                if repeat >= 0:
+                    found[str(streams)][name].append(asdict(figures))
+    return found
+
+
+def summarise(found: dict[str, Any]) -> dict[str, Any]:
+    """Medians, and the median of each repeat's ratio to the engine alone."""
+    summary: dict[str, Any] = {}
+    for streams, systems in found.items():
+        summary[streams] = {}
+        for name, repeats in systems.items():
+            medians = {key: statistics.median(one[key] for one in repeats) for key in repeats[0]}
+            pairs = zip(repeats, systems["engine"], strict=True)
+            ratio = statistics.median(one["tokens_per_second"] / alone["tokens_per_second"] for one, alone in pairs)
+            summary[streams][name] = {**medians, "ratio_to_engine": ratio}
+    return summary
+
+
+def compare(arguments: argparse.Namespace) -> dict[str, Any]:
+    most = max(arguments.streams)
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        scratch = Path(name)
+        folder = scratch / "nano"
+        make_checkpoint(folder)
+        client = stack.enter_context(process(be_client))
+        engine = stack.enter_context(process(be_engine, folder, most))
+        urls = {
+            system: stack.enter_context(server(words, scratch / f"{system}.log"))
+            for system, words in (("ours", our_arguments(folder, most)), ("vllm", their_arguments(folder, most)))
+        }
+        for system, url in urls.items():
+            wait_until_healthy(url, scratch / f"{system}.log")
+        if not engine.poll(_START_S) or engine.recv() != "ready":
+            raise TimeoutError("the engine alone did not start")
+
+        def alone(load: Load) -> Figures:
+            engine.send(load)
+            figures: Figures = engine.recv()
+            return figures
+
+        def served(url: str) -> Callable[[Load], Figures]:
+            def ask(load: Load) -> Figures:
+                client.send((url, load))
+                figures: Figures = client.recv()
+                return figures
+
+            return ask
+
+        systems = {"engine": alone, **{system: served(url) for system, url in urls.items()}}
+        found = measure(systems, arguments)
+    return {"engine_options": ENGINE, "cores": os.cpu_count(), "figures": found, "summary": summarise(found)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--streams", type=int, nargs="+", default=[1, 8, 32, 128])
+    parser.add_argument("--rounds", type=int, default=3, help="requests of each stream; twice as many of a single one")
+    parser.add_argument("--new-tokens", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--output", type=Path, help="write every figure as JSON")
+    arguments = parser.parse_args()
+    result = compare(arguments)
+    print("streams  system   tokens/s  of engine   TTFT median / p99, ms")
+    for streams, systems in result["summary"].items():
+        for name, row in systems.items():
+            print(
+                f"{streams:>7}  {name:<7} {row['tokens_per_second']:>9.0f} {row['ratio_to_engine']:>10.3f}   "
+                f"{row['median_ttft_ms']:.1f} / {row['p99_ttft_ms']:.1f}"
+            )
+    if arguments.output:
+        arguments.output.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
