@@ -166,3 +166,19 @@ class WindowEnergy(Record):
     parts: list[MeterEnergy] = []
     missing: list[MissingMeter] = []
     conditions: list[Conditions] = []
+
+
+class MeterPower(Record):
+    """Mean watts of one meter in steps of `step_ns`, the first beginning at `start_ns`."""
+
+    info: MeterInfo
+    start_ns: int
+    step_ns: int
+    watts: list[float]
+
+
+class PowerTimeline(Record):
+    """`power.json`: what each meter's power did during a trial, ramps included. For looking at; joules are `WindowEnergy`'s."""
+
+    schema_version: Literal[1] = 1
+    meters: list[MeterPower]

@@ -20,7 +20,7 @@ import httpx
 import uvloop
 from prometheus_client.parser import text_string_to_metric_families
 
-from energy.records import WindowEnergy
+from energy.records import PowerTimeline, WindowEnergy
 from loadgen.ahead import RequestsAhead
 from loadgen.backlog import Backlog
 from loadgen.client_health import ClientWatch, watch_client
@@ -36,6 +36,7 @@ from loadgen.workloads import arrivals, in_flight
 
 _AFTER_FAILURE_S = 0.1  # a user whose request has failed waits so long: a dead server is not asked a million times
 _SPARE = 16  # connections an open loop has at hand from the start
+_LEAD_NS = 10**9  # power is kept from so long before the first request until so long after the last
 _GENERATED, _PREFIX_HITS = "vllm:generation_tokens", "vllm:prefix_cache_hits"
 
 
@@ -45,6 +46,7 @@ class TrialResult:
 
     trial: Trial
     records: list[RequestRecord]
+    power: PowerTimeline = field(default_factory=lambda: PowerTimeline(meters=[]))
 
 
 def run_trial(
@@ -93,7 +95,7 @@ def run_trial(
         server_prefix_hit_tokens=_change(before, after, _PREFIX_HITS),
         server_generated_tokens=_change(before, after, _GENERATED),
     )
-    return TrialResult(trial, records)
+    return TrialResult(trial, records, energy.power(trial.first_sent_ns - _LEAD_NS, trial.last_end_ns + _LEAD_NS))
 
 
 @dataclass

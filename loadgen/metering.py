@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import ValidationError
 
-from energy.records import EnergyCounters, EnergyTrace, MeterTrace, WindowEnergy
+from energy.power import power_timeline
+from energy.records import EnergyCounters, EnergyTrace, MeterTrace, PowerTimeline, WindowEnergy
 from energy.sampler import Sampler, start_sampler
 from energy.window import window_energy
 from loadgen.clock import ClockOffset, estimate_offset
@@ -37,6 +38,10 @@ class EnergySource(Protocol):
         """Energy of a window that has just ended; what could not be metered is None with the reason."""
         ...
 
+    def power(self, start_ns: int, end_ns: int) -> PowerTimeline:
+        """Power over a stretch that has just ended; a meter that cannot be read is left out."""
+        ...
+
 
 @dataclass(frozen=True)
 class NoEnergy:
@@ -48,6 +53,10 @@ class NoEnergy:
     def over(self, start_ns: int, end_ns: int, *, idle: WindowEnergy | None = None) -> WindowEnergy:  # noqa: ARG002
         """Nothing, with the reason."""
         return WindowEnergy(start_ns=start_ns, end_ns=end_ns, reason=self.reason)
+
+    def power(self, start_ns: int, end_ns: int) -> PowerTimeline:  # noqa: ARG002
+        """Nothing."""
+        return PowerTimeline(meters=[])
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,10 @@ class LocalEnergy:
         """Cut from our own sampler's trace."""
         trace = _trace_past(end_ns, lambda: self.sampler.trace(start_ns))
         return window_energy(trace, start_ns, end_ns, idle=idle)
+
+    def power(self, start_ns: int, end_ns: int) -> PowerTimeline:
+        """From our own sampler's trace."""
+        return power_timeline(self.sampler.trace(start_ns), start_ns, end_ns)
 
 
 @dataclass(frozen=True)
@@ -86,17 +99,23 @@ class ServerEnergy:
                 (to_start, error_ns), (to_end, _) = (self.clock.between(now, edge) for edge in (start_ns, end_ns))
                 start, end = start_ns + to_start, end_ns + to_end
 
-                def read() -> EnergyTrace:
-                    answer = client.get("/energy/trace", params={"since_ns": start})
-                    answer.raise_for_status()
-                    return EnergyTrace.model_validate_json(answer.content)
-
-                trace = _trace_past(end, read)
+                trace = _trace_past(end, lambda: _trace(client, start))
         except (httpx.HTTPError, ValidationError) as error:
             return WindowEnergy(start_ns=start_ns, end_ns=end_ns, reason=f"the server's meters did not answer: {error}")
         found = window_energy(trace, start, end, idle=idle, clock_error_s=error_ns / 1e9)
         conditions = [c.model_copy(update={"at_ns": c.at_ns - to_start}) for c in found.conditions]
         return found.model_copy(update={"start_ns": start_ns, "end_ns": end_ns, "conditions": conditions})
+
+    def power(self, start_ns: int, end_ns: int) -> PowerTimeline:
+        """From the server's trace, its times on our clock."""
+        try:
+            with self.endpoint.client() as client:
+                now = estimate_offset(lambda: _counters(client).now_ns, _ROUND_TRIPS)
+                offset, _ = self.clock.between(now, end_ns)
+                trace = _trace(client, start_ns + offset)
+        except (httpx.HTTPError, ValidationError):
+            return PowerTimeline(meters=[])
+        return power_timeline(trace, start_ns + offset, end_ns + offset, offset_ns=offset)
 
 
 def pick_energy(choice: str, endpoint: Endpoint) -> EnergySource:
@@ -180,3 +199,9 @@ def _counters(client: httpx.Client) -> EnergyCounters:
     answer = client.get("/energy")
     answer.raise_for_status()
     return EnergyCounters.model_validate_json(answer.content)
+
+
+def _trace(client: httpx.Client, since_ns: int) -> EnergyTrace:
+    answer = client.get("/energy/trace", params={"since_ns": since_ns})
+    answer.raise_for_status()
+    return EnergyTrace.model_validate_json(answer.content)

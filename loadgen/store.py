@@ -1,4 +1,4 @@
-"""A trial on disk: requests.parquet, trial.json, summary.json; the folder appears whole or not at all."""
+"""A trial on disk: requests.parquet, trial.json, summary.json, power.json; the folder appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from energy.records import PowerTimeline
 from loadgen.drive import TrialResult
 from loadgen.records import REQUEST_SCHEMA, Flag, RequestRecord, Trial
 from loadgen.summary import summarize
@@ -45,6 +46,7 @@ def _write_files(partial: Path, result: TrialResult, flags: Sequence[Flag], extr
     pq.write_table(rows, partial / "requests.parquet", compression="zstd")
     texts = {
         "trial.json": result.trial.model_dump_json(indent=1),
+        "power.json": result.power.model_dump_json(),
         "summary.json": json.dumps(summarize(result.trial, result.records, flags), indent=1),
         **extra_files,
     }
@@ -58,7 +60,8 @@ def read_trial(folder: Path) -> TrialResult:
     """What `write_trial` wrote."""
     trial = Trial.model_validate_json((folder / "trial.json").read_bytes())
     rows = pq.read_table(folder / "requests.parquet").to_pylist()
-    return TrialResult(trial, [RequestRecord(**row) for row in rows])
+    power = PowerTimeline.model_validate_json((folder / "power.json").read_bytes())
+    return TrialResult(trial, [RequestRecord(**row) for row in rows], power)
 
 
 def _sync(path: Path) -> None:

@@ -5,7 +5,8 @@ experiment.toml           as given           experiment.json   resolved, every d
 environment.json          versions, processor, GPUs, git revision
 checkpoints/              the pruned checkpoints, each with its pruning.json
 configurations/LABEL.json ConfigurationInfo  (LABEL is a plain file name)
-trials/BLOCK-LABEL-WORKLOAD/  requests.parquet, trial.json, summary.json, cell.json (TrialCell); appears whole or not at all
+trials/BLOCK-LABEL-WORKLOAD/  requests.parquet, trial.json, summary.json, power.json, cell.json (TrialCell);
+                              appears whole or not at all
 failures/BLOCK-LABEL-WORKLOAD.json  FailedCell: what was tried and why it did not work
 report.html report.md report-plots/ cells.csv report.json
 run.lock                  held by the runner as long as it lives

@@ -60,6 +60,21 @@ def test_a_clock_that_is_another_is_found_out_and_joules_are_on_the_servers_whil
     assert all(found.start_ns <= seen.at_ns <= found.end_ns for seen in found.conditions)
 
 
+@pytest.mark.parametrize("ahead_s", [0, 3600])
+def test_power_of_another_machine_is_on_our_clock(ahead_s):
+    with metered(ahead_ns=ahead_s * 10**9) as server:
+        source = pick_energy("auto", Endpoint(server.url, "m"))
+        now = time.monotonic_ns()
+        [power] = source.power(now - 2 * 10**9, now).meters
+    assert power.start_ns == pytest.approx(now - 2 * 10**9, abs=50e6)
+    assert power.start_ns + len(power.watts) * power.step_ns == pytest.approx(now, abs=power.step_ns + 50e6)
+    assert power.watts == pytest.approx([40.0] * len(power.watts), rel=0.01)
+
+
+def test_without_a_meter_there_is_no_power():
+    assert NoEnergy("none").power(1, 2).meters == []
+
+
 def test_without_meters_of_its_own_a_server_on_this_machine_gets_this_machines():
     with ScriptedServer(lambda *_: []) as server:
         source = pick_energy("auto", Endpoint(server.url, "m"))

@@ -8,6 +8,7 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 
+from energy.records import MeterInfo, MeterPower, PowerTimeline
 from loadgen.drive import TrialResult
 from loadgen.records import REQUEST_SCHEMA, Flag
 from loadgen.store import read_trial, write_trial
@@ -15,7 +16,9 @@ from tests.loadgen.made import failed, record, trial
 
 
 def result(tokens=3):
-    return TrialResult(trial(0, 100, gross_joules=6.0), [record(0, 0, 10, 30, tokens=tokens), failed(1, 30, 40)])
+    info = MeterInfo(source="rapl", domain="cpu-package", device="package-0")
+    power = PowerTimeline(meters=[MeterPower(info=info, start_ns=5, step_ns=10, watts=[40.0, 41.5])])
+    return TrialResult(trial(0, 100, gross_joules=6.0), [record(0, 0, 10, 30, tokens=tokens), failed(1, 30, 40)], power)
 
 
 def test_what_is_written_is_what_is_read(tmp_path):
@@ -23,7 +26,7 @@ def test_what_is_written_is_what_is_read(tmp_path):
     assert read_trial(tmp_path / "a" / "trial") == result()
 
 
-def test_the_folder_holds_the_three_files_and_the_callers_own(tmp_path):
+def test_the_folder_holds_its_files_and_the_callers_own(tmp_path):
     flag = Flag(check="failed-requests", outcome="warn", reason="one")
     write_trial(tmp_path / "t", result(), [flag], {"cell.json": "{}"})
     assert {p.name for p in tmp_path.iterdir()} == {"t"}
@@ -31,6 +34,7 @@ def test_the_folder_holds_the_three_files_and_the_callers_own(tmp_path):
         "requests.parquet",
         "trial.json",
         "summary.json",
+        "power.json",
         "cell.json",
     }
     summary = json.loads((tmp_path / "t" / "summary.json").read_text())

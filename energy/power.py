@@ -1,0 +1,44 @@
+"""Power over a stretch of time, to be looked at: mean watts per step, from the same curve that joules are taken from.
+
+Steps are equal and at least as long as the meter's own, so that the area under them is the energy, whatever the source.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from energy.curve import NoEnergy, curve_of
+from energy.records import EnergyTrace, MeterPower, MeterTrace, PowerTimeline
+
+SHORTEST_STEP_S = 0.1
+MOST_STEPS = 1200  # what a plot can show; keeps a trial's file near 10 kB a meter
+
+
+def power_timeline(trace: EnergyTrace, start_ns: int, end_ns: int, *, offset_ns: int = 0) -> PowerTimeline:
+    """Every meter's power between two moments of its machine's clock, which is `offset_ns` ahead of the result's.
+
+    A meter that says nothing of that stretch is left out; `WindowEnergy` has the reason.
+    """
+    found = [_meter_power(meter, start_ns, end_ns, offset_ns) for meter in trace.meters]
+    return PowerTimeline(meters=[power for power in found if power is not None])
+
+
+def _meter_power(trace: MeterTrace, start_ns: int, end_ns: int, offset_ns: int) -> MeterPower | None:
+    try:
+        curve = curve_of(trace)
+    except NoEnergy:
+        return None
+    start = max((start_ns - curve.origin_ns) / 1e9, float(curve.seconds[0]))
+    end = min((end_ns - curve.origin_ns) / 1e9, float(curve.seconds[-1]))
+    own = float(np.median(np.diff(curve.seconds)))
+    step = max(SHORTEST_STEP_S, own, (end - start) / MOST_STEPS)
+    steps = int((end - start) / step)
+    if steps < 1:
+        return None
+    joules = np.interp(start + step * np.arange(steps + 1), curve.seconds, curve.joules)
+    return MeterPower(
+        info=trace.info,
+        start_ns=curve.origin_ns + round(start * 1e9) - offset_ns,
+        step_ns=round(step * 1e9),
+        watts=[float(f"{watts:.4g}") for watts in np.diff(joules) / step],
+    )
