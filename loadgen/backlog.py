@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from loadgen.listed import reading_list
 from loadgen.records import RequestRecord
 from loadgen.sse import Answer, reading
 from loadgen.wire import Exchange
@@ -25,7 +26,7 @@ class Backlog:
 
     def __init__(self, room_bytes: int = _ROOM_BYTES) -> None:
         self._room_bytes = room_bytes
-        self._waiting: deque[tuple[RequestRecord, Exchange, int]] = deque()
+        self._waiting: deque[tuple[Sequence[RequestRecord], Exchange, int]] = deque()
         self._bytes = 0
         self._reading: Iterator[None] | None = None
 
@@ -34,10 +35,10 @@ class Backlog:
         """Of the answers not yet read."""
         return self._bytes
 
-    def add(self, record: RequestRecord, exchange: Exchange) -> None:
-        """Keep an answer to fill in its record later."""
+    def add(self, records: Sequence[RequestRecord], exchange: Exchange) -> None:
+        """Keep an answer to fill in its records later: several where one request had a list of prompts."""
         size = sum(len(data) for _, data in exchange.reads)
-        self._waiting.append((record, exchange, size))
+        self._waiting.append((records, exchange, size))
         self._bytes += size
 
     def read_all(self) -> None:
@@ -54,9 +55,9 @@ class Backlog:
 
     def _read_until(self, deadline_ns: int) -> None:
         while self._waiting and time.monotonic_ns() < deadline_ns:
-            record, exchange, size = self._waiting[0]
+            records, exchange, size = self._waiting[0]
             if self._reading is None:
-                self._reading = _fill(record, exchange)
+                self._reading = _fill(records, exchange)
             for _ in self._reading:
                 if time.monotonic_ns() >= deadline_ns:
                     return
@@ -65,10 +66,16 @@ class Backlog:
             self._bytes -= size
 
 
-def _fill(record: RequestRecord, exchange: Exchange) -> Iterator[None]:
-    """Put what the answer says into the record; yields between events."""
-    answer = Answer()
-    yield from reading(exchange.reads, answer)
+def _fill(records: Sequence[RequestRecord], exchange: Exchange) -> Iterator[None]:
+    """Put what the answer says into its records; yields between events."""
+    answers = [Answer() for _ in records]
+    yield from reading(exchange.reads, answers[0]) if len(answers) == 1 else reading_list(exchange.reads, answers)
+    for record, answer in zip(records, answers, strict=True):
+        fill_record(record, answer)
+
+
+def fill_record(record: RequestRecord, answer: Answer) -> None:
+    """Put what one answer says into its record."""
     record.arrival_ns, record.arrival_tokens = answer.arrival_ns, answer.arrival_tokens
     if answer.arrival_ns:
         record.first_token_ns, record.last_token_ns = answer.arrival_ns[0], answer.arrival_ns[-1]

@@ -30,7 +30,6 @@ class ClientWatch:
         at = np.array(self.at_ns)
         inside = (at >= start_ns) & (at <= end_ns)
         late = [r.sent_ns - r.scheduled_ns for r in records if r.sent_ns is not None]
-        open_loop = workload.kind in {"constant", "poisson"}
         cpu_fraction = None
         if len(at):
             begin, end = np.interp([start_ns, end_ns], at, self.cpu_ns)
@@ -38,7 +37,7 @@ class ClientWatch:
         return ClientHealth(
             cpu_fraction=cpu_fraction,
             loop_lag_p99_ms=_p99_ms(np.array(self.lag_ns)[inside]) if len(at) else None,
-            schedule_lag_p99_ms=_p99_ms(np.array(late)) if open_loop else None,
+            schedule_lag_p99_ms=_p99_ms(np.array(late)) if workload.open_loop else None,
         )
 
     async def keep_noting(self) -> None:

@@ -28,11 +28,12 @@ from loadgen.endpoint import Endpoint, LoadError
 from loadgen.metering import EnergySource
 from loadgen.prompts import Prompts
 from loadgen.records import RequestRecord, Trial, Workload
+from loadgen.shapes import answer_length
 from loadgen.sse import error_of
 from loadgen.timer import Timer
 from loadgen.window import cut_window
 from loadgen.wire import Exchange, WireClient
-from loadgen.workloads import arrivals, in_flight
+from loadgen.workloads import arrivals, in_flight, user_starts
 
 _AFTER_FAILURE_S = 0.1  # a user whose request has failed waits so long: a dead server is not asked a million times
 _SPARE = 16  # connections an open loop has at hand from the start
@@ -112,12 +113,12 @@ class _Driver:
     async def run(self) -> ClientWatch:
         async with WireClient(self.endpoint) as client:
             await self._warm_up(client)
-            requests = RequestsAhead(lambda index: self._request(client, index), self.workload.requests)
+            requests = RequestsAhead(lambda number: self._request(client, number), self._count())
             requests.fill()
             self.counters_before = _server_counters(self.endpoint)
             aside = _aside(requests.keep_full(), self.backlog.keep_small())
             async with watch_client() as watch, aside, _no_full_collections():
-                if in_flight(self.workload) is None:
+                if self.workload.open_loop:
                     await self._open_loop(client, requests)
                 elif self.workload.kind == "batch":
                     await self._batches(client, requests)
@@ -127,9 +128,10 @@ class _Driver:
 
     async def _warm_up(self, client: WireClient) -> None:
         """The same shapes as will be measured, in whole groups of as many as will be in flight; nothing of it is kept."""
-        together = in_flight(self.workload) or 1
-        await client.open(in_flight(self.workload) or _SPARE)
-        groups = math.ceil(self.workload.warmup_requests / together)
+        as_list = self.workload.batch_as == "list"
+        together = 1 if as_list else in_flight(self.workload) or 1
+        await client.open(1 if as_list else in_flight(self.workload) or _SPARE)
+        groups = math.ceil(self.workload.warmup_requests / (in_flight(self.workload) or 1))
         errors: list[str | None] = []
         for first in range(0, groups * together, together):
             sent = [client.send(self._request(client, -1 - n)) for n in range(first, first + together)]
@@ -138,27 +140,30 @@ class _Driver:
             raise LoadError(f"{self.endpoint.url}: every warm-up request failed, the first with: {errors[0]}")
 
     async def _closed_loop(self, client: WireClient, requests: RequestsAhead) -> None:
-        """So many users, each sending its next request when its last has ended."""
+        """So many users, each sending its next request when its last has ended; in a ramp they come one after another."""
         numbers = self._numbers()
 
-        async def user() -> None:
+        async def user(starts_s: float) -> None:
+            await asyncio.sleep(starts_s)
             for index in numbers:
-                record = await self._one(client, requests.take(), index, index, time.monotonic_ns())
+                (record,) = await self._send(client, requests.take(), [index], index, time.monotonic_ns())
                 if record.error is not None:
                     await asyncio.sleep(_AFTER_FAILURE_S)
 
-        await asyncio.gather(*(user() for _ in range(in_flight(self.workload) or 1)))
+        await asyncio.gather(*(user(starts_s) for starts_s in user_starts(self.workload)))
 
     async def _batches(self, client: WireClient, requests: RequestsAhead) -> None:
         """Groups sent at once, the next when all of the last have ended."""
         numbers = self._numbers()
         for group in itertools.count():
-            members = [(index, requests.take()) for index in itertools.islice(numbers, self.workload.batch_size)]
+            members = list(itertools.islice(numbers, self.workload.batch_size))
             if not members:
                 return
+            sent = [members] if self.workload.batch_as == "list" else [[index] for index in members]
+            taken = [(requests.take(), indices) for indices in sent]
             now = time.monotonic_ns()
-            done = await asyncio.gather(*(self._one(client, taken, index, group, now) for index, taken in members))
-            if all(record.error is not None for record in done):
+            done = await asyncio.gather(*(self._send(client, request, of, group, now) for request, of in taken))
+            if all(record.error is not None for records in done for record in records):
                 await asyncio.sleep(_AFTER_FAILURE_S)
 
     async def _open_loop(self, client: WireClient, requests: RequestsAhead) -> None:
@@ -170,7 +175,7 @@ class _Driver:
                     scheduled = began + round(at_s * 1e9)
                     request = requests.take()
                     await timer.until(scheduled)
-                    tasks.create_task(self._one(client, request, index, index, scheduled))
+                    tasks.create_task(self._send(client, request, [index], index, scheduled))
 
     def _numbers(self) -> Iterator[int]:
         """Indices of the requests to come: so many, or until the time is up."""
@@ -179,33 +184,51 @@ class _Driver:
         deadline = time.monotonic() + (self.workload.duration_s or 0)
         return itertools.takewhile(lambda _: time.monotonic() < deadline, itertools.count())
 
-    async def _one(
-        self, client: WireClient, request: bytes, index: int, group: int, scheduled_ns: int
-    ) -> RequestRecord:
+    async def _send(
+        self, client: WireClient, request: bytes, indices: list[int], group: int, scheduled_ns: int
+    ) -> list[RequestRecord]:
+        """One exchange, and a record for each prompt in it."""
         exchange = await client.send(request)
-        record = RequestRecord(
-            request_id=f"{self.seed}-{index}",
-            index=index,
-            group=group,
-            scheduled_ns=scheduled_ns,
-            sent_ns=exchange.sent_ns,
-            headers_ns=exchange.headers_ns,
-            end_ns=exchange.end_ns,
-            status=exchange.status,
-            error=_wire_error(exchange),
-        )
+        records = [
+            RequestRecord(
+                request_id=f"{self.seed}-{index}",
+                index=index,
+                group=group,
+                scheduled_ns=scheduled_ns,
+                sent_ns=exchange.sent_ns,
+                headers_ns=exchange.headers_ns,
+                end_ns=exchange.end_ns,
+                asked_tokens=answer_length(self.workload, self.seed, index),
+                status=exchange.status,
+                error=_wire_error(exchange),
+            )
+            for index in indices
+        ]
         if exchange.status == http.HTTPStatus.OK:
-            self.backlog.add(record, exchange)
-        self.records.append(record)
-        self.on_finished(record)
-        return record
+            self.backlog.add(records, exchange)
+        self.records += records
+        for record in records:
+            self.on_finished(record)
+        return records
 
-    def _request(self, client: WireClient, index: int) -> bytes:
+    def _count(self) -> int | None:
+        """How many HTTP requests there will be, where that is known."""
+        if self.workload.requests is None or self.workload.batch_as == "requests":
+            return self.workload.requests
+        return math.ceil(self.workload.requests / (self.workload.batch_size or 1))
+
+    def _request(self, client: WireClient, number: int) -> bytes:
         """Greedy, streamed, with usage; of fixed length unless the workload stops naturally."""
+        prompt: Any = self.prompts[number]
+        if self.workload.batch_as == "list":
+            size, most = self.workload.batch_size or 1, self.workload.requests or 10**18
+            first = number * size
+            # Warm-up lists count down, and the last list of all may be short.
+            prompt = [self.prompts[index] for index in range(first, min(first + size, most))]
         body = {
             "model": self.endpoint.model,
-            "prompt": self.prompts[index],
-            "max_tokens": self.workload.output_tokens,
+            "prompt": prompt,
+            "max_tokens": answer_length(self.workload, self.seed, number),
             "temperature": 0,
             "stream": True,
             "stream_options": {"include_usage": True, "continuous_usage_stats": True},

@@ -40,6 +40,7 @@ class TrialMetrics:
     tpot_ms: FloatArray
     e2e_ms: FloatArray
     lag_ms: FloatArray
+    asked_tokens: FloatArray  # output tokens that were asked for
     prompt_tokens: FloatArray
     output_tokens: FloatArray
     streamed_tokens: FloatArray  # the cumulative count at the last chunk
@@ -99,7 +100,7 @@ def measure_records(trial: Trial, records: Sequence[RequestRecord]) -> TrialMetr
 
 
 _COLUMNS = [
-    "scheduled_ns", "sent_ns", "first_token_ns", "last_token_ns", "arrival_ns", "arrival_tokens", "prompt_tokens",
+    "scheduled_ns", "sent_ns", "first_token_ns", "last_token_ns", "arrival_ns", "arrival_tokens", "asked_tokens", "prompt_tokens",
     "output_tokens", "counted_by", "error",
 ]  # fmt: skip
 
@@ -134,6 +135,7 @@ def _measure_batch(trial: Trial, batch: Any) -> _Part:
         _since(batch.column(name), start) for name in ("scheduled_ns", "sent_ns", "first_token_ns", "last_token_ns")
     )
     prompt, output = _floats(batch.column("prompt_tokens")), _floats(batch.column("output_tokens"))
+    asked, fixed = _floats(batch.column("asked_tokens")), trial.workload.output_tokens
     window_ms = (trial.window_end_ns - start) / 1e6
     completed = batch.column("error").is_null().to_numpy(zero_copy_only=False)
     counted = completed & _inside(sent, window_ms)  # whose latencies count
@@ -148,6 +150,7 @@ def _measure_batch(trial: Trial, batch: Any) -> _Part:
             "tpot_ms": _where(counted, tpot),
             "e2e_ms": _where(counted, last - sent),
             "lag_ms": sent - scheduled,
+            "asked_tokens": np.where(np.isnan(asked), fixed if isinstance(fixed, int) else np.nan, asked),
             "prompt_tokens": prompt,
             "output_tokens": output,
             "streamed_tokens": arrivals.streamed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import random
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -14,6 +14,9 @@ import httpx
 from tokenizers import Tokenizer
 
 from loadgen.endpoint import Endpoint, LoadError
+from loadgen.lengths import draw_tokens
+from loadgen.records import Workload
+from loadgen.trace import BLOCK_TOKENS, TraceRow, read_trace
 
 Prompt = list[int] | str
 
@@ -37,43 +40,156 @@ class Prompts(Protocol):
 
 @dataclass(frozen=True)
 class SyntheticPrompts:
-    """Exactly `tokens` ordinary token ids each, drawn anew for every request.
+    """Ordinary token ids, drawn anew for every request, exactly as many as asked for (`loadgen.lengths`).
 
-    Two prompts differ from their first tokens on, so that a prefix cache has nothing to give.
+    Two prompts differ from their first tokens on, so that a prefix cache has nothing to give; or from after the first
+    `shared_prefix` tokens on, which all have in common.
     """
 
     pool: Sequence[int]
-    tokens: int
+    tokens: int | str
+    seed: int
+    shared_prefix: int = 0
+
+    def __getitem__(self, index: int) -> Prompt:
+        return self.ids(index)
+
+    def ids(self, index: int) -> list[int]:
+        """The token ids of request `index`."""
+        length = draw_tokens(self.tokens, f"{self.seed}/prompt/{index}")
+        shared = min(self.shared_prefix, length)
+        own = random.Random(f"{self.seed}/{index}").choices(self.pool, k=length - shared)
+        return random.Random(f"{self.seed}/shared").choices(self.pool, k=shared) + own if shared else own
+
+
+@dataclass(frozen=True)
+class TracePrompts:
+    """Prompts as long as a trace's, which begin alike where the trace says that its prompts did.
+
+    Every hash id stands for 512 tokens of its own, so that a prefix cache gives what it gave in the recorded traffic.
+    """
+
+    pool: Sequence[int]
+    rows: Sequence[TraceRow]
     seed: int
 
     def __getitem__(self, index: int) -> Prompt:
-        return random.Random(f"{self.seed}/{index}").choices(self.pool, k=self.tokens)
+        return self.ids(index)
+
+    def ids(self, index: int) -> list[int]:
+        """The token ids of request `index`; those of warm-up requests share nothing."""
+        row = self.rows[index % len(self.rows)]
+        hashes = row.hash_ids if index >= 0 else ()
+        blocks = (random.Random(f"{self.seed}/block/{h}").choices(self.pool, k=BLOCK_TOKENS) for h in hashes)
+        ids = list(itertools.islice(itertools.chain.from_iterable(blocks), row.prompt_tokens))
+        return ids + random.Random(f"{self.seed}/{index}").choices(self.pool, k=row.prompt_tokens - len(ids))
+
+
+@dataclass(frozen=True)
+class TextPrompts:
+    """The same as text of which the tokenizer makes exactly as many tokens, those that it adds by itself included."""
+
+    made: SyntheticPrompts | TracePrompts  # over a pool of `word_tokens`
+    tokenizer: Tokenizer
+
+    def __getitem__(self, index: int) -> Prompt:
+        ids = self.made.ids(index)
+        added = len(self.tokenizer.encode("").ids)
+        words = ids[: len(ids) - added]
+        text: str = self.tokenizer.decode(words)
+        again = self.tokenizer.encode(text)
+        if (
+            not words
+            or len(again.ids) != len(ids)
+            or self.tokenizer.encode(text, add_special_tokens=False).ids != words
+        ):
+            raise LoadError(f"--prompt-as text: no text of exactly {len(ids)} tokens comes back as it was; send ids")
+        return text
 
 
 @dataclass(frozen=True)
 class FilePrompts:
-    """The user's texts in order, and again from the start when they run out."""
+    """The user's texts in order, and again when they run out: then with a number in front, which no prefix cache holds."""
 
     texts: Sequence[str]
 
     def __getitem__(self, index: int) -> Prompt:
-        return self.texts[index % len(self.texts)]
+        lap, place = divmod(index, len(self.texts))
+        return f"({lap}) {self.texts[place]}" if lap else self.texts[place]
+
+
+def make_prompts(workload: Workload, tokens: Tokenizer | Sequence[int], seed: int) -> Prompts:
+    """What a workload asks for, made up from a tokenizer or from ids that stand for words. Raises LoadError."""
+    if isinstance(tokens, Tokenizer):
+        pool = word_tokens(tokens) if workload.prompt_as == "text" else plain_tokens(tokens)
+    else:
+        pool = list(tokens)
+    if not pool:
+        raise LoadError("--tokenizer: has no tokens of plain text; give --prompts FILE")
+    made: SyntheticPrompts | TracePrompts
+    if workload.trace is not None:
+        made = TracePrompts(pool, read_trace(workload.trace), seed)
+    else:
+        made = SyntheticPrompts(pool, workload.prompt_tokens, seed, workload.shared_prefix)
+    if workload.prompt_as == "ids":
+        return made
+    if not isinstance(tokens, Tokenizer):
+        raise LoadError("--prompt-as text: needs the model's --tokenizer PATH, to count exactly")
+    return TextPrompts(made, tokens)
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """A tokenizer.json, or that of a folder."""
+    file = path / "tokenizer.json" if path.is_dir() else path
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # noqa: BLE001 - tokenizers raises bare Exceptions
+        raise LoadError(f"--tokenizer {path}: {error}") from None
+
+
+def plain_tokens(tokenizer: Tokenizer) -> list[int]:
+    """Ids that stand for plain text: nothing special, nothing half a character."""
+    special = set(tokenizer.get_added_tokens_decoder())
+    ids = [i for i in range(tokenizer.get_vocab_size()) if i not in special]
+    texts = tokenizer.decode_batch([[i] for i in ids])
+    return [i for i, text in zip(ids, texts, strict=True) if text.strip().isascii() and text.strip().isalpha()]
+
+
+def word_tokens(tokenizer: Tokenizer) -> list[int]:
+    """Ids that stay themselves when they go through text: words with the space before them."""
+    ids = plain_tokens(tokenizer)
+    texts = tokenizer.decode_batch([[i, i, i] for i in ids])
+    again = tokenizer.encode_batch(texts, add_special_tokens=False)
+    return [
+        i
+        for i, text, back in zip(ids, texts, again, strict=True)
+        if text.strip().count(" ") == 2 and back.ids == [i] * 3
+    ]
 
 
 def ordinary_tokens(tokenizer: Path) -> list[int]:
-    """Ids of a tokenizer.json (or its folder) that stand for plain text: nothing special, nothing half a character."""
-    file = tokenizer / "tokenizer.json" if tokenizer.is_dir() else tokenizer
-    try:
-        loaded = Tokenizer.from_file(str(file))
-    except Exception as error:  # noqa: BLE001 - tokenizers raises bare Exceptions
-        raise LoadError(f"--tokenizer {tokenizer}: {error}") from None
-    special = set(loaded.get_added_tokens_decoder())
-    ids = [i for i in range(loaded.get_vocab_size()) if i not in special]
-    texts = loaded.decode_batch([[i] for i in ids])
-    pool = [i for i, text in zip(ids, texts, strict=True) if text.strip().isascii() and text.strip().isalpha()]
+    """`plain_tokens` of a tokenizer.json or its folder. Raises LoadError where there are none."""
+    pool = plain_tokens(read_tokenizer(tokenizer))
     if not pool:
         raise LoadError(f"--tokenizer {tokenizer}: has no tokens of plain text; give --prompts FILE")
     return pool
+
+
+def check_served_tokenizer(endpoint: Endpoint, tokenizer: Tokenizer) -> None:
+    """Hold a tokenizer against the server's own /tokenize, where it has one. Raises LoadError if they disagree."""
+    try:
+        with endpoint.client() as client:
+            answer = client.post("/tokenize", json={"model": endpoint.model, "prompt": _WORDS})
+            answer.raise_for_status()
+            served = list(answer.json()["tokens"])
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return
+    ours = tokenizer.encode(_WORDS).ids
+    if served != ours:
+        raise LoadError(
+            f"--tokenizer: is not the one of {endpoint.url}: of the same text it makes {len(ours)} tokens, "
+            f"the server {len(served)}{'' if len(served) != len(ours) else ' others'}"
+        )
 
 
 def served_tokens(endpoint: Endpoint) -> list[int]:
@@ -89,25 +205,3 @@ def served_tokens(endpoint: Endpoint) -> list[int]:
         raise LoadError(
             f"{endpoint.url} does not tokenize ({error}): give --tokenizer PATH or --prompts FILE"
         ) from None
-
-
-def read_prompts(file: Path) -> FilePrompts:
-    """One prompt a line: plain text, or JSON objects with a `prompt` key where the name ends in .jsonl."""
-    try:
-        lines = [line for line in file.read_text("utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise LoadError(f"--prompts {file}: {error}") from None
-    texts = [_json_prompt(file, n, line) for n, line in enumerate(lines, 1)] if file.suffix == ".jsonl" else lines
-    if not texts:
-        raise LoadError(f"--prompts {file}: holds no prompts")
-    return FilePrompts(texts)
-
-
-def _json_prompt(file: Path, number: int, line: str) -> str:
-    try:
-        prompt = json.loads(line)["prompt"]
-    except (ValueError, KeyError, TypeError):
-        raise LoadError(f'--prompts {file}: line {number} is not {{"prompt": "…"}}') from None
-    if not isinstance(prompt, str):
-        raise LoadError(f"--prompts {file}: line {number}: prompt must be a string")
-    return prompt

@@ -78,18 +78,23 @@ def reading(reads: Sequence[tuple[int, bytes]], answer: Answer) -> Iterator[None
             break
         try:
             chunk = json.loads(data)
-            if chunk.get("error") is not None:
-                answer.error = _message(chunk["error"])
+            answer.error = event_error(chunk)
+            if answer.error is not None:
                 break
-            continuous = _take(chunk, at_ns, answer, continuous=continuous)
+            continuous = take(chunk, at_ns, answer, continuous=continuous)
         except (ValueError, TypeError, AttributeError, LookupError):
             answer.error = f"an event is not a completion chunk: {data[:80]!r}"
             break
         yield
-    _settle(answer, continuous=continuous)
+    settle(answer, continuous=continuous)
 
 
-def _take(chunk: dict[str, Any], at_ns: int, answer: Answer, *, continuous: bool) -> bool:
+def event_error(chunk: dict[str, Any]) -> str | None:
+    """The message of an event that tells of an error."""
+    return None if chunk.get("error") is None else _message(chunk["error"])
+
+
+def take(chunk: dict[str, Any], at_ns: int, answer: Answer, *, continuous: bool) -> bool:
     """Add one chunk. Returns whether chunks carry a running count, as the first one with content shows."""
     choices, usage = chunk.get("choices") or [], chunk.get("usage") or {}
     tokens = usage.get("completion_tokens")
@@ -111,7 +116,7 @@ def _take(chunk: dict[str, Any], at_ns: int, answer: Answer, *, continuous: bool
     return continuous
 
 
-def _settle(answer: Answer, *, continuous: bool) -> None:
+def settle(answer: Answer, *, continuous: bool) -> None:
     """Say who counted, and make the arrivals add up to the total."""
     counted = answer.arrival_tokens[-1] if answer.arrival_tokens else 0
     if continuous:

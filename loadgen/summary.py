@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from loadgen.metrics import FloatArray, TrialMetrics, measure_records
-from loadgen.records import Flag, RequestRecord, Trial
+from loadgen.records import Flag, RequestRecord, Trial, Workload
+from loadgen.workloads import in_flight
 
 
 def summarize(trial: Trial, records: Sequence[RequestRecord], flags: Sequence[Flag]) -> dict[str, Any]:
@@ -21,7 +23,7 @@ def summarize(trial: Trial, records: Sequence[RequestRecord], flags: Sequence[Fl
     """
     metrics = measure_records(trial, records)
     workload, energy = trial.workload, trial.energy
-    open_loop = workload.kind in {"constant", "poisson"}
+    open_loop = workload.open_loop
     summary: dict[str, Any] = {
         "date": trial.started_at,
         "endpoint_type": "openai",
@@ -31,8 +33,8 @@ def summarize(trial: Trial, records: Sequence[RequestRecord], flags: Sequence[Fl
         "tokenizer_id": None,
         "num_prompts": len(records),
         "request_rate": workload.rate if open_loop else "inf",
-        "burstiness": 1.0 if workload.kind == "poisson" else None,
-        "max_concurrency": workload.concurrency or workload.batch_size or (1 if workload.kind == "single" else None),
+        "burstiness": 1.0 if workload.kind == "poisson" else workload.burstiness,
+        "max_concurrency": in_flight(workload),
         "duration": metrics.window_s,
         "completed": int(metrics.completed.sum()),
         "failed": int((~metrics.completed).sum()),
@@ -101,11 +103,20 @@ def _most_in_flight(records: Sequence[RequestRecord]) -> int | None:
     return max(itertools.accumulate(step for _, step in steps), default=None)
 
 
+def met_objectives(workload: Workload, metrics: TrialMetrics) -> npt.NDArray[np.bool_] | None:
+    """Which requests of the window met every objective; None without objectives.
+
+    One token has no time per token, and so keeps to any.
+    """
+    limits = ((workload.slo_ttft_ms, metrics.ttft_ms), (workload.slo_tpot_ms, metrics.tpot_ms))
+    broken = [values > limit for limit, values in limits if limit is not None]
+    return np.isfinite(metrics.ttft_ms) & ~np.logical_or.reduce(broken) if broken else None
+
+
 def _goodput(trial: Trial, metrics: TrialMetrics) -> float | None:
-    """Requests per second of the window that met every objective; None without objectives."""
-    limits = ((trial.workload.slo_ttft_ms, metrics.ttft_ms), (trial.workload.slo_tpot_ms, metrics.tpot_ms))
-    stated = [values <= limit for limit, values in limits if limit is not None]
-    return float(np.logical_and.reduce(stated).sum()) / metrics.window_s if stated else None
+    """Requests per second of the window that met every objective."""
+    met = met_objectives(trial.workload, metrics)
+    return None if met is None else float(met.sum()) / metrics.window_s
 
 
 def _total(tokens: FloatArray) -> int | None:

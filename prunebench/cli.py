@@ -67,6 +67,24 @@ class WorkloadName(StrEnum):
     concurrency = "concurrency"
     constant = "constant"
     poisson = "poisson"
+    burst = "burst"
+    ramp = "ramp"
+    trace = "trace"
+    sweep = "sweep"
+
+
+class BatchForm(StrEnum):
+    """What --batch-as takes."""
+
+    requests = "requests"
+    list = "list"
+
+
+class PromptForm(StrEnum):
+    """What --prompt-as takes."""
+
+    ids = "ids"
+    text = "text"
 
 
 class ComparisonFormat(StrEnum):
@@ -256,21 +274,53 @@ def load(
     model: Annotated[str, typer.Option(help="The model's name there.")],
     output: Annotated[Path, typer.Option(help="Folder for requests.parquet, trial.json and summary.json.")],
     workload: Annotated[WorkloadName, typer.Option(help="What load to offer.")] = WorkloadName.single,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Requests in flight, for concurrency.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Requests sent at once, for batch.")] = None,
-    rate: Annotated[
-        float | None, typer.Option(min=0.001, help="Requests per second, for constant and poisson.")
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Requests in flight, for concurrency; at first, for ramp.")
     ] = None,
+    end_concurrency: Annotated[int | None, typer.Option(min=1, help="Requests in flight at the end of a ramp.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Requests sent at once, for batch.")] = None,
+    batch_as: Annotated[
+        BatchForm | None, typer.Option(help="For batch: so many requests (default), or one with a list of prompts.")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="Requests per second, for open loops; at first, for ramp and sweep.")
+    ] = None,
+    end_rate: Annotated[
+        float | None, typer.Option(min=0.001, help="Requests per second at the end of a ramp; the most of a sweep.")
+    ] = None,
+    rates: Annotated[str | None, typer.Option(help="For sweep: these and no others, e.g. 1,2,4.")] = None,
+    ramp_steps: Annotated[
+        int | None, typer.Option(min=2, help="For ramp: in so many steps instead of a straight line.")
+    ] = None,
+    burstiness: Annotated[
+        float | None, typer.Option(min=0.001, help="For burst, ramp and sweep: 1 is Poisson, less comes in bursts.")
+    ] = None,
+    trace: Annotated[Path | None, typer.Option(help="For trace: Azure's CSV or Mooncake's JSONL.")] = None,
+    speed: Annotated[float | None, typer.Option(min=0.001, help="For trace: so many times as fast.")] = None,
     requests: Annotated[int | None, typer.Option(min=1, help="How many requests to measure; default 100.")] = None,
-    duration: Annotated[float | None, typer.Option(min=0.1, help="Or: for how many seconds to start requests.")] = None,
+    duration: Annotated[
+        float | None, typer.Option(min=0.1, help="Or: for how many seconds to start requests; default of sweep 20.")
+    ] = None,
     warmup_requests: Annotated[int, typer.Option(min=0, help="Sent first, not measured.")] = 2,
-    prompt_tokens: Annotated[int, typer.Option(min=1)] = 128,
-    output_tokens: Annotated[int, typer.Option(min=1)] = 128,
+    prompt_tokens: Annotated[
+        str, typer.Option(help="128, uniform:64-256, normal:128,32 or lognormal:128,64,16-1024.")
+    ] = "128",
+    output_tokens: Annotated[str, typer.Option(help="As --prompt-tokens.")] = "128",
     natural_stop: Annotated[bool, typer.Option("--natural-stop", help="Let the model stop by itself.")] = False,
-    prompts: Annotated[Path | None, typer.Option(help="Text lines or JSONL with a prompt key.")] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(help="FILE.txt, .jsonl, .csv or .json (ShareGPT); or hellaswag, mmlu, ifeval, each with :FOLDER."),
+    ] = None,
+    prompt_as: Annotated[PromptForm | None, typer.Option(help="How made-up prompts are sent; default ids.")] = None,
+    shared_prefix: Annotated[
+        int | None, typer.Option(min=1, help="First tokens that all prompts share; default none.")
+    ] = None,
     energy: Annotated[str, typer.Option(help="auto, none, local, or the URL of a server with /energy.")] = "auto",
     slo: Annotated[str | None, typer.Option(help="For goodput, e.g. ttft=200ms,tpot=50ms.")] = None,
-    seed: Annotated[int, typer.Option()] = 0,
+    slo_share: Annotated[
+        float | None, typer.Option(min=0.01, max=1, help="For sweep: share of requests that must meet it; default 0.9.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of prompts, lengths and arrivals.")] = 0,
     tokenizer: Annotated[
         Path | None, typer.Option(help="tokenizer.json or its folder; default: ask the server.")
     ] = None,
@@ -280,21 +330,35 @@ def load(
     """Load a server and record every request."""
     from prunebench.loading import LoadCommand, load_command
 
+    fields = {
+        "kind": workload.value,
+        "requests": requests,
+        "duration_s": duration,
+        "batch_size": batch_size,
+        "batch_as": batch_as and batch_as.value,
+        "concurrency": concurrency,
+        "end_concurrency": end_concurrency,
+        "rate": rate,
+        "end_rate": end_rate,
+        "rates": rates and [part.strip() for part in rates.split(",")],
+        "ramp_steps": ramp_steps,
+        "burstiness": burstiness,
+        "trace": trace,
+        "speed": speed,
+        "prompt_tokens": prompt_tokens,
+        "output_tokens": output_tokens,
+        "natural_stop": natural_stop,
+        "prompts": prompts,
+        "prompt_as": prompt_as and prompt_as.value,
+        "shared_prefix": shared_prefix,
+        "warmup_requests": warmup_requests,
+        "slo_share": slo_share,
+    }
     command = LoadCommand(
         url=url,
         model=model,
         output=output,
-        kind=workload.value,
-        concurrency=concurrency,
-        batch_size=batch_size,
-        rate=rate,
-        requests=requests,
-        duration_s=duration,
-        warmup_requests=warmup_requests,
-        prompt_tokens=prompt_tokens,
-        output_tokens=output_tokens,
-        natural_stop=natural_stop,
-        prompts=prompts,
+        fields=fields,
         energy=energy,
         slo=slo,
         seed=seed,

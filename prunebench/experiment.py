@@ -17,6 +17,8 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from energy.records import Record
 from loadgen.records import Workload
+from loadgen.sweep import points
+from loadgen.texts import is_source
 from pruner.manifest import TieBreak, WeightCriterion
 from pruner.targets import Target
 
@@ -93,6 +95,7 @@ class QualitySettings(Record):
 
 
 def _unique_names(workloads: list[Workload]) -> list[Workload]:
+    workloads = [point for workload in workloads for point in points(workload)]
     names = [w.name for w in workloads]
     if len(set(names)) != len(names):
         raise ValueError("two workloads have the same name")
@@ -131,10 +134,11 @@ def load_experiment(path: Path) -> Experiment:
     source = (path.parent / experiment.model.source).resolve()
     if not (source / "config.json").is_file():
         raise ExperimentError(f"{path}: model.source: no checkpoint at {source} (it has no config.json)")
+    workloads = [_resolve_files(workload, path) for workload in experiment.workloads]
     quality = experiment.quality and experiment.quality.model_copy(
         update={"perplexity_files": [_resolve_text(name, path) for name in experiment.quality.perplexity_files]}
     )
-    return experiment.model_copy(update={"model": Model(source=source), "quality": quality})
+    return experiment.model_copy(update={"model": Model(source=source), "quality": quality, "workloads": workloads})
 
 
 def read_text(name: str) -> str:
@@ -156,6 +160,19 @@ def _resolve_text(name: str, experiment_file: Path) -> str:
     return resolved
 
 
+def _resolve_files(workload: Workload, experiment_file: Path) -> Workload:
+    """A trace or a file of prompts beside the experiment, by its absolute path."""
+    found: dict[str, object] = {}
+    if workload.trace is not None:
+        found["trace"] = experiment_file.parent.resolve() / workload.trace
+    if workload.prompts is not None and not is_source(workload.prompts):
+        found["prompts"] = str(experiment_file.parent.resolve() / workload.prompts)
+    for key, file in found.items():
+        if not Path(str(file)).is_file():
+            raise ExperimentError(f"{experiment_file}: workload {workload.name}: {key}: no file {file}")
+    return workload.model_copy(update=found)
+
+
 def _first_problem(error: ValidationError) -> str:
     """One line for the first thing pydantic found, with the nearest known key for an unknown one."""
     first = error.errors()[0]
@@ -167,7 +184,7 @@ def _first_problem(error: ValidationError) -> str:
         return f"unknown key {where}{hint}"
     if first["type"] == "missing":
         return f"missing key {where}"
-    message = first["msg"].removeprefix("Value error, ")
+    message = first["msg"].removeprefix("Value error, ").replace("`", "")
     return f"{where}: {message}"
 
 

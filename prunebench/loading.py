@@ -1,9 +1,10 @@
-"""`prunebench load`: one trial against a server that is already there."""
+"""`prunebench load`: one trial, or a sweep of them, against a server that is already there."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,38 +12,32 @@ from typing import Any
 from pydantic import ValidationError
 from rich.console import Console
 
-from loadgen.drive import run_trial
-from loadgen.endpoint import Endpoint, LoadError, check_endpoint, read_key
-from loadgen.metering import pick_energy
-from loadgen.prompts import Prompts, SyntheticPrompts, ordinary_tokens, read_prompts, served_tokens
-from loadgen.records import Flag, Workload, WorkloadKind
+from loadgen.drive import TrialResult, run_trial
+from loadgen.endpoint import Endpoint, LoadError, ServedModel, check_endpoint, read_key
+from loadgen.lengths import most_tokens
+from loadgen.metering import EnergySource, pick_energy
+from loadgen.prompts import Prompts, check_served_tokenizer, make_prompts, read_tokenizer, served_tokens
+from loadgen.records import Flag, Workload
 from loadgen.store import write_trial
 from loadgen.summary import summarize
+from loadgen.texts import read_prompts
 from prunebench.progress import Steps
 from reports.checks import check_trial
 
 _DEFAULT_REQUESTS = 100
+_SWEEP_S, _SWEEP_RATE = 20.0, 1.0  # of every rate of a sweep, and the lowest of them
 _SLO = re.compile(r"(ttft|tpot)=(\d+(?:\.\d+)?)ms")
+_FLAGS = {"duration_s": "--duration", "slo_ttft_ms": "--slo", "slo_tpot_ms": "--slo"}
 
 
 @dataclass(frozen=True)
 class LoadCommand:
-    """The options of `prunebench load`."""
+    """The options of `prunebench load`. `fields` are those of the workload, None where the option was not given."""
 
     url: str
     model: str
     output: Path
-    kind: WorkloadKind
-    concurrency: int | None
-    batch_size: int | None
-    rate: float | None
-    requests: int | None
-    duration_s: float | None
-    warmup_requests: int
-    prompt_tokens: int
-    output_tokens: int
-    natural_stop: bool
-    prompts: Path | None
+    fields: Mapping[str, object]
     energy: str
     slo: str | None
     seed: int
@@ -51,61 +46,71 @@ class LoadCommand:
 
     def workload(self) -> Workload:
         """The workload they describe. Raises LoadError naming the option that does not fit."""
-        objectives = _objectives(self.slo)
-        requests = self.requests
-        if requests is None and self.duration_s is None:
-            requests = _DEFAULT_REQUESTS
+        kind = str(self.fields["kind"])
+        given = {name: value for name, value in self.fields.items() if value is not None}
+        if kind == "sweep":
+            if "duration_s" not in given and "requests" not in given:
+                given["duration_s"] = _SWEEP_S
+            if "rate" not in given and "rates" not in given:
+                given["rate"] = _SWEEP_RATE
+        elif kind != "trace" and "duration_s" not in given:
+            given.setdefault("requests", _DEFAULT_REQUESTS)
         try:
-            return Workload(
-                name=self.kind,
-                kind=self.kind,
-                requests=requests,
-                duration_s=self.duration_s,
-                batch_size=self.batch_size,
-                concurrency=self.concurrency,
-                rate=self.rate,
-                prompt_tokens=self.prompt_tokens,
-                output_tokens=self.output_tokens,
-                natural_stop=self.natural_stop,
-                warmup_requests=self.warmup_requests,
-                slo_ttft_ms=objectives.get("ttft"),
-                slo_tpot_ms=objectives.get("tpot"),
-            )
+            return Workload.model_validate({"name": kind, **given, **_objectives(self.slo)})
         except ValidationError as error:
-            message = error.errors()[0]["msg"].removeprefix("Value error, ")
-            raise LoadError(f"--workload {self.kind}: {message}") from None
+            raise LoadError(_in_flags(kind, error)) from None
 
     def endpoint(self) -> Endpoint:
         """The server, with the key in --api-key-file. Raises LoadError for a file that cannot be read."""
         key = read_key(self.api_key_file, "--api-key-file")
         return Endpoint(self.url.rstrip("/"), self.model, api_key=key)
 
-    def row(self, endpoint: Endpoint) -> Prompts:
-        """The prompts: the user's file, or token ids by --tokenizer or the server's own /tokenize."""
-        if self.prompts is not None:
-            return read_prompts(self.prompts)
-        pool = ordinary_tokens(self.tokenizer) if self.tokenizer else served_tokens(endpoint)
-        return SyntheticPrompts(pool, self.prompt_tokens, self.seed)
+    def prompts(self, endpoint: Endpoint, workload: Workload, seed: int) -> Prompts:
+        """The user's texts, or made up by --tokenizer or the server's own /tokenize."""
+        if workload.prompts is not None:
+            return read_prompts(workload.prompts, seed)
+        if self.tokenizer is None:
+            return make_prompts(workload, served_tokens(endpoint), seed)
+        tokenizer = read_tokenizer(self.tokenizer)
+        check_served_tokenizer(endpoint, tokenizer)
+        return make_prompts(workload, tokenizer, seed)
+
+
+@dataclass(frozen=True)
+class Loading:
+    """A load that has been checked and can be offered."""
+
+    command: LoadCommand
+    endpoint: Endpoint
+    energy: EnergySource
+
+    def trial(self, workload: Workload, seed: int) -> tuple[TrialResult, list[Flag]]:
+        """One trial and what its checks say."""
+        prompts = self.command.prompts(self.endpoint, workload, seed)
+        with Steps(Console(stderr=True), f"loading {workload.name}", workload.requests or 0) as steps:
+            result = run_trial(
+                self.endpoint,
+                workload,
+                prompts,
+                seed=seed,
+                energy=self.energy,
+                on_finished=lambda record: steps.advance(1, f"request {record.index + 1}"),
+            )
+        return result, check_trial(result.trial, result.records)
 
 
 def load_command(command: LoadCommand, *, as_json: bool, console: Console) -> int:
     """Offer the load, write the folder, print the summary. Returns the exit status: 1 if every request failed."""
     workload, endpoint = command.workload(), command.endpoint()
-    if command.output.exists() and any(command.output.iterdir()):
-        raise LoadError(f"--output {command.output}: is not empty")
-    check_endpoint(endpoint)
-    prompts = command.row(endpoint)
-    energy = pick_energy(command.energy, endpoint)
-    with Steps(Console(stderr=True), "loading", workload.requests or 0) as steps:
-        result = run_trial(
-            endpoint,
-            workload,
-            prompts,
-            seed=command.seed,
-            energy=energy,
-            on_finished=lambda record: steps.advance(1, f"request {record.index + 1}"),
-        )
-    flags = check_trial(result.trial, result.records)
+    if command.output.exists() and (not command.output.is_dir() or any(command.output.iterdir())):
+        raise LoadError(f"--output {command.output}: is not an empty folder")
+    check_fits(check_endpoint(endpoint), workload)
+    loading = Loading(command, endpoint, pick_energy(command.energy, endpoint))
+    if workload.kind == "sweep":
+        from prunebench.sweeping import sweep_command
+
+        return sweep_command(loading, workload, as_json=as_json, console=console)
+    result, flags = loading.trial(workload, command.seed)
     write_trial(command.output, result, flags)
     summary = summarize(result.trial, result.records, flags)
     if as_json:
@@ -114,6 +119,28 @@ def load_command(command: LoadCommand, *, as_json: bool, console: Console) -> in
         for line in _lines(summary, flags, command.output):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 0 if summary["completed"] else 1
+
+
+def check_fits(served: ServedModel, workload: Workload) -> None:
+    """Raise LoadError if a request can be longer than what the model holds, before the first is sent."""
+    prompt = 0 if workload.prompts is not None else most_tokens(workload.prompt_tokens) or 0
+    longest = prompt + (most_tokens(workload.output_tokens) or 0)
+    if workload.kind != "trace" and served.max_model_len is not None and longest > served.max_model_len:
+        raise LoadError(
+            f"--prompt-tokens {workload.prompt_tokens} and --output-tokens {workload.output_tokens}: "
+            f"the model holds {served.max_model_len:,} tokens"
+        )
+
+
+def _in_flags(kind: str, error: ValidationError) -> str:
+    """Pydantic's first complaint, in the words of the command line."""
+    first = error.errors()[0]
+    message = re.sub(r"`(\w+)`", lambda match: _flag(match[1]), first["msg"].removeprefix("Value error, "))
+    return f"{_flag(str(first['loc'][0])) if first['loc'] else f'--workload {kind}'}: {message}"
+
+
+def _flag(field: str) -> str:
+    return _FLAGS.get(field, f"--{field.replace('_', '-')}")
 
 
 def _lines(summary: dict[str, Any], flags: list[Flag], output: Path) -> list[str]:
@@ -126,6 +153,8 @@ def _lines(summary: dict[str, Any], flags: list[Flag], output: Path) -> list[str
         *(f"{title:<16} {_latency(summary, name)}" for title, name in _LATENCIES),
         f"J/output token   {energy['reason'] if joules is None else measured}",
     ]
+    if summary["request_goodput"] is not None:
+        lines.insert(2, f"goodput          {summary['request_goodput']:.2f} requests/s met every objective")
     lines += [f"{flag.outcome}: {flag.check}: {flag.reason}" for flag in flags]
     return [*lines, str(output)]
 
@@ -139,8 +168,8 @@ def _latency(summary: dict[str, Any], name: str) -> str:
 
 
 def _objectives(text: str | None) -> dict[str, float]:
-    """ttft=200ms,tpot=50ms as {"ttft": 200.0, "tpot": 50.0}."""
+    """ttft=200ms,tpot=50ms as {"slo_ttft_ms": 200.0, "slo_tpot_ms": 50.0}."""
     found = [_SLO.fullmatch(part.strip()) for part in text.split(",")] if text else []
     if not all(found):
         raise LoadError(f"--slo {text}: must read like ttft=200ms,tpot=50ms")
-    return {match[1]: float(match[2]) for match in found if match}
+    return {f"slo_{match[1]}_ms": float(match[2]) for match in found if match}

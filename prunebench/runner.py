@@ -16,7 +16,8 @@ from energy.records import WindowEnergy
 from loadgen.drive import run_trial
 from loadgen.endpoint import LoadError, check_endpoint
 from loadgen.metering import EnergySource, energy_without_server, measure_idle, pick_energy
-from loadgen.prompts import SyntheticPrompts, ordinary_tokens
+from loadgen.prompts import make_prompts, read_tokenizer
+from loadgen.texts import read_prompts
 from prunebench.configurations import check_configurations, prepare_configurations
 from prunebench.environment import describe_environment
 from prunebench.experiment import Experiment
@@ -117,7 +118,7 @@ class Runner:
         self._writer = writer
         self._console = console
         self._workloads = {w.name: w for w in experiment.workloads}
-        self._tokens = ordinary_tokens(experiment.model.source)
+        self._tokenizer = read_tokenizer(experiment.model.source)
         self._quality = experiment.quality and PerplexityProbe(experiment.quality, experiment.model.source)
         self._configurations: dict[str, ConfigurationInfo] = {}
         self._created_at = writer.created_at() or utc_now()
@@ -231,7 +232,9 @@ class Runner:
             result = run_trial(
                 server.endpoint,
                 workload,
-                SyntheticPrompts(self._tokens, workload.prompt_tokens, seed),
+                read_prompts(workload.prompts, seed)
+                if workload.prompts
+                else make_prompts(workload, self._tokenizer, seed),
                 seed=seed,
                 energy=energy,
                 idle=self._configurations[cell.label].idle,

@@ -50,7 +50,7 @@ def answers(analysis: Analysis) -> list[Answer]:
 def speed_quantity(analysis: Analysis, workload: str) -> str:
     """The quantity that shows speed: an open loop's throughput is the rate it was offered."""
     known = analysis.workloads.get(workload)
-    return TPOT if known and known.kind in {"constant", "poisson"} else OUTPUT_TOKENS_PER_S
+    return TPOT if known and known.open_loop else OUTPUT_TOKENS_PER_S
 
 
 def progress(analysis: Analysis) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from loadgen.metrics import TrialMetrics, measure_records, percentiles
+from loadgen.metrics import FloatArray, TrialMetrics, measure_records, percentiles
 from loadgen.records import Flag, RequestRecord, Trial
 from reports.energy_checks import ENERGY_RULES
 from reports.rules import SEVERITY, Finding, Outcome, graded
@@ -47,15 +47,22 @@ def _failed_requests(_trial: Trial, metrics: TrialMetrics) -> Finding:
 def _output_length_differs(trial: Trial, metrics: TrialMetrics) -> Finding | None:
     if trial.workload.natural_stop:
         return None  # lengths are the model's own there: compared between configurations by the run's rule
-    asked, written = trial.workload.output_tokens, metrics.output_tokens[metrics.completed]
-    if not np.isfinite(written).any():
-        return Finding("no data", "no request says how many tokens it wrote")
+    asked, written = metrics.asked_tokens[metrics.completed], metrics.output_tokens[metrics.completed]
+    if not (np.isfinite(written).any() and np.isfinite(asked).any()):
+        return Finding("no data", "no request says how many tokens it wrote, or was asked for")
     other = written[written != asked]
     if other.size == 0:
-        return Finding("pass", f"every request wrote {asked} tokens")
+        return Finding("pass", f"every request wrote the {_in_words(asked)} tokens it was asked for")
     uncounted = int(np.isnan(other).sum())
     what = "without a count" if uncounted == other.size else f"{np.nanmin(other):.0f} to {np.nanmax(other):.0f}"
-    return Finding("fail", f"{other.size:,} of {written.size:,} requests did not write {asked} tokens ({what})")
+    return Finding(
+        "fail", f"{other.size:,} of {written.size:,} requests did not write {_in_words(asked)} tokens ({what})"
+    )
+
+
+def _in_words(lengths: FloatArray) -> str:
+    low, high = np.nanmin(lengths), np.nanmax(lengths)
+    return f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
 
 
 def _client_saturated(trial: Trial, metrics: TrialMetrics) -> Finding:
@@ -74,7 +81,7 @@ def _client_saturated(trial: Trial, metrics: TrialMetrics) -> Finding:
 
 
 def _schedule_lag(trial: Trial, metrics: TrialMetrics) -> Finding | None:
-    if trial.workload.kind not in {"constant", "poisson"}:
+    if not trial.workload.open_loop:
         return None
     lag = percentiles(metrics.lag_ms, [99]).get(99)
     if lag is None:

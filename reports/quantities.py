@@ -40,7 +40,7 @@ def _itl(metrics: TrialMetrics, wanted: int) -> Amount:
 
 
 def _scheduled_ttft(trial: Trial, metrics: TrialMetrics) -> Amount:
-    if trial.workload.kind not in {"constant", "poisson"}:
+    if not trial.workload.open_loop:
         return Amount(None, "a closed loop has no schedule")
     return _percentile(metrics.scheduled_ttft_ms, 50)
 

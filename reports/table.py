@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,9 +65,16 @@ def describe(workload: Workload) -> str:
         "concurrency": f"{workload.concurrency} requests in flight",
         "constant": f"{workload.rate} requests/s, evenly",
         "poisson": f"{workload.rate} requests/s, Poisson arrivals",
+        "burst": f"{workload.rate} requests/s in bursts (gamma gaps of shape {workload.burstiness})",
+        "ramp": f"{workload.rate} to {workload.end_rate} requests/s"
+        if workload.open_loop
+        else f"{workload.concurrency} to {workload.end_concurrency} requests in flight",
+        "trace": f"{workload.trace.name if workload.trace else None} replayed at {workload.speed:g} times its speed",
     }
     stop = f"up to {workload.output_tokens}" if workload.natural_stop else f"exactly {workload.output_tokens}"
-    length = f"{workload.requests} requests" if workload.requests else f"{workload.duration_s:g} s"
+    length = f"{workload.requests} requests" if workload.requests else f"{workload.duration_s or math.inf:g} s"
+    if workload.kind == "trace":
+        return f"{kinds['trace']}; prompts and outputs as long as recorded"
     return f"{kinds[workload.kind]}; {workload.prompt_tokens} prompt tokens, {stop} output tokens; {length} a trial"
 
 

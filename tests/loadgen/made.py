@@ -24,6 +24,7 @@ def record(index, sent, first, last, *, end=None, tokens=3, group=None, **other)
         "end_ns": (last if end is None else end) * MS,
         "arrival_ns": arrivals,
         "arrival_tokens": list(range(1, tokens + 1)),
+        "asked_tokens": tokens,
         "prompt_tokens": 5,
         "output_tokens": tokens,
         "counted_by": "server-continuous-usage",
@@ -39,7 +40,7 @@ def failed(index, sent, end, error="HTTP 500: no"):
 
 def workload(kind="single", **other):
     needs = {"batch": {"batch_size": 2}, "concurrency": {"concurrency": 2}, "constant": {"rate": 10.0}}
-    needs["poisson"] = needs["constant"]
+    needs |= {"poisson": needs["constant"], "burst": {"rate": 10.0, "burstiness": 0.5}, "sweep": {"rate": 1.0}}
     stop = {} if "duration_s" in other else {"requests": 4}
     return Workload(**{"name": kind, "kind": kind, **stop, **needs.get(kind, {}), **other})
 

@@ -14,7 +14,7 @@ DONE = b"data: [DONE]\n\n"
 def add(backlog, *parts, error=None):
     record = RequestRecord("0-0", 0, 0, 0, sent_ns=1, end_ns=99, status=200, error=error)
     reads = [(10 * n, part) for n, part in enumerate(parts, 1)]
-    backlog.add(record, Exchange(sent_ns=1, end_ns=99, status=200, reads=reads, error=error))
+    backlog.add([record], Exchange(sent_ns=1, end_ns=99, status=200, reads=reads, error=error))
     return record
 
 

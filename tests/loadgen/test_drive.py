@@ -11,9 +11,10 @@ import pytest
 from loadgen.drive import run_trial
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.metering import NoEnergy
-from loadgen.prompts import FilePrompts, SyntheticPrompts
+from loadgen.prompts import FilePrompts, SyntheticPrompts, make_prompts
+from loadgen.shapes import answer_length, prompt_length
 from tests.loadgen.made import MS, workload
-from tests.loadgen.scripted import CLOSE, HEAD, ScriptedServer, chunked, sized, stream, token
+from tests.loadgen.scripted import CLOSE, HEAD, ScriptedServer, chunked, event, sized, stream, token
 
 POOL = range(100, 200)
 METRICS = (
@@ -92,6 +93,86 @@ def test_a_closed_loop_keeps_so_many_in_flight_and_no_more():
     trial = result.trial
     assert trial.window_rule == "steady"
     assert trial.first_sent_ns < trial.window_start_ns < trial.window_end_ns < trial.last_end_ns
+
+
+def listed(size, tokens=2, usage=True):
+    """One stream with chunks of every prompt by turns, and the total at the end."""
+    chunks = [
+        event(
+            choices=[{"index": n, "text": "a", "finish_reason": "length" if t == tokens else None}],
+            **({"usage": {"prompt_tokens": 3, "completion_tokens": t}} if usage else {}),
+        )
+        for t in range(1, tokens + 1)
+        for n in range(size)
+    ]
+    total = event(choices=[], usage={"prompt_tokens": 3 * size, "completion_tokens": tokens * size})
+    return [HEAD, *[chunked(chunk) for chunk in chunks], chunked(total + b"data: [DONE]\n\n") + b"0\r\n\r\n"]
+
+
+@pytest.mark.parametrize("usage", [True, False])
+def test_a_batch_may_be_one_request_with_a_list_of_prompts_and_has_a_record_for_each(usage):
+    def script(_, asked):
+        return listed(len(asked.body["prompt"]), usage=usage)
+
+    load = workload("batch", batch_size=3, batch_as="list", requests=7, warmup_requests=1, output_tokens=2)
+    result, asked = run(script, load)
+    assert [len(a.body["prompt"]) for a in asked] == [3, 3, 3, 1]  # the warm-up, two whole lists and the rest
+    assert len({tuple(prompt) for a in asked for prompt in a.body["prompt"]}) == 10
+    assert [(r.index, r.group) for r in result.records] == [(0, 0), (1, 0), (2, 0), (3, 1), (4, 1), (5, 1), (6, 2)]
+    assert [r.error for r in result.records] == [None] * 7
+    assert {(r.output_tokens, len(r.arrival_ns), r.asked_tokens) for r in result.records} == {(2, 2, 2)}
+    # Without usage in every chunk only a list of one has a total that is its own.
+    counted = ["server-continuous-usage"] * 7 if usage else ["chunks"] * 6 + ["server-usage"]
+    assert [r.counted_by for r in result.records] == counted
+
+
+def test_a_list_that_breaks_off_is_an_error_of_every_prompt_in_it():
+    def script(_, asked):
+        return [*listed(len(asked.body["prompt"]))[:3], CLOSE]
+
+    load = workload("batch", batch_size=2, batch_as="list", requests=2, warmup_requests=0, output_tokens=2)
+    result, _ = run(script, load)
+    assert all("connection was lost" in r.error for r in result.records)
+    assert [r.arrival_tokens for r in result.records] == [[1], [1]]
+
+
+def test_the_users_of_a_ramp_join_one_after_another():
+    load = workload("ramp", concurrency=1, end_concurrency=4, duration_s=0.8, warmup_requests=0, output_tokens=2)
+    result, _ = run(lambda *_: stream(2, first_s=0.02), load)
+    assert most_in_flight(result.records, before_s=0.15) == 1
+    assert most_in_flight(result.records, before_s=9) == 4
+    assert result.trial.window_rule == "whole"
+
+
+def most_in_flight(records, before_s):
+    began = min(r.sent_ns for r in records)
+    inside = [r for r in records if r.sent_ns - began < before_s * 1e9]
+    return max(sum(o.sent_ns <= r.sent_ns < o.end_ns for o in inside) for r in inside)
+
+
+def test_every_request_asks_for_the_length_that_is_drawn_for_it():
+    load = workload("single", requests=6, warmup_requests=0, prompt_tokens="uniform:3-30", output_tokens="uniform:1-9")
+    result, asked = run(lambda _, a: stream(a.body["max_tokens"]), load)
+    assert [a.body["max_tokens"] for a in asked] == [answer_length(load, 0, n) for n in range(6)]
+    assert [len(a.body["prompt"]) for a in asked] == [prompt_length(load, 0, n) for n in range(6)]
+    assert [r.asked_tokens for r in result.records] == [r.output_tokens for r in result.records]
+    assert len({r.asked_tokens for r in result.records}) > 1
+
+
+def test_a_trace_leaves_at_its_times_with_its_lengths(tmp_path):
+    file = tmp_path / "t.jsonl"
+    rows = [(0, 600, 2, [1, 2]), (30, 520, 3, [1, 9]), (100, 5, 1, [])]
+    file.write_text(
+        "".join(
+            f'{{"timestamp": {t}, "input_length": {i}, "output_length": {o}, "hash_ids": {h}}}\n' for t, i, o, h in rows
+        )
+    )
+    load = workload("trace", trace=file, requests=None, speed=0.5, warmup_requests=1)
+    result, asked = run(lambda _, a: stream(a.body["max_tokens"]), load, prompts=make_prompts(load, POOL, seed=0))
+    assert [(len(a.body["prompt"]), a.body["max_tokens"]) for a in asked[1:]] == [(600, 2), (520, 3), (5, 1)]
+    assert asked[1].body["prompt"][:512] == asked[2].body["prompt"][:512] != asked[0].body["prompt"][:512]
+    first = result.records[0].scheduled_ns
+    assert [round((r.scheduled_ns - first) / MS) for r in result.records] == [0, 60, 200]
 
 
 @pytest.mark.parametrize("kind", ["constant", "poisson"])
@@ -212,7 +293,8 @@ from loadgen.endpoint import Endpoint
 from loadgen.metering import NoEnergy
 from loadgen.prompts import SyntheticPrompts
 from loadgen.records import Workload
-load = Workload(name="w", kind=sys.argv[2], requests=1000, concurrency=8, rate=50, batch_size=8, warmup_requests=0)
+needs = {"concurrency": {"concurrency": 8}, "batch": {"batch_size": 8}, "constant": {"rate": 50}}[sys.argv[2]]
+load = Workload(name="w", kind=sys.argv[2], requests=1000, warmup_requests=0, **needs)
 try:
     run_trial(Endpoint(sys.argv[1], "m"), load, SyntheticPrompts(range(9), 4, 0), seed=0, energy=NoEnergy(""))
 except KeyboardInterrupt:

@@ -1,14 +1,27 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from tokenizers import Tokenizer
 
 from loadgen.endpoint import Endpoint, LoadError
-from loadgen.prompts import SyntheticPrompts, ordinary_tokens, read_prompts, served_tokens
+from loadgen.prompts import (
+    SyntheticPrompts,
+    TracePrompts,
+    check_served_tokenizer,
+    make_prompts,
+    ordinary_tokens,
+    read_tokenizer,
+    served_tokens,
+)
+from loadgen.shapes import prompt_length
+from loadgen.trace import TraceRow
+from tests.loadgen.made import workload
 from tests.loadgen.scripted import ScriptedServer
-from tests.server.conftest import running_server, sentencepiece_tokenizer, write_checkpoint
+from tests.server.conftest import byte_level_tokenizer, running_server, sentencepiece_tokenizer, write_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -76,34 +89,74 @@ def test_a_server_that_does_not_tokenize_names_the_ways_out():
         served_tokens(Endpoint(server.url, "m"))
 
 
-def test_text_prompts_are_lines_and_start_again_when_they_run_out(tmp_path):
-    file = tmp_path / "prompts.txt"
-    file.write_text("one\n\ntwo é\n", "utf-8")
-    prompts = read_prompts(file)
-    assert [prompts[n] for n in range(3)] == ["one", "two é", "one"]
+@pytest.mark.parametrize("kind", ["byte-level", "sentencepiece"])
+@pytest.mark.parametrize("length", [2, 64, 700])
+def test_text_prompts_are_of_exactly_so_many_tokens_and_come_back_as_they_were(tmp_path, kind, length):
+    tokenizer = word_tokenizer() if kind == "byte-level" else sentencepiece_tokenizer()
+    load = workload(prompt_tokens=length, prompt_as="text")
+    row = make_prompts(load, tokenizer, seed=3)
+    texts = [row[n] for n in range(10)]
+    assert [len(tokenizer.encode(text).ids) for text in texts] == [length] * 10
+    for text in texts:
+        words = tokenizer.encode(text, add_special_tokens=False).ids
+        assert tokenizer.encode(tokenizer.decode(words), add_special_tokens=False).ids == words
+    assert len(set(texts)) == (10 if length > 2 else len(set(texts)))
 
 
-def test_jsonl_prompts_are_the_prompt_key(tmp_path):
-    file = tmp_path / "prompts.jsonl"
-    file.write_text('{"prompt": "a\\nb", "id": 1}\n\n{"prompt": "c"}\n')
-    assert [read_prompts(file)[n] for n in range(2)] == ["a\nb", "c"]
+def word_tokenizer():
+    """Byte-level, with words of their own, and a token before every text."""
+    tokenizer = byte_level_tokenizer()
+    assert len(tokenizer.encode("").ids) == 1
+    return tokenizer
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "reason"),
-    [
-        ("p.jsonl", '{"prompt": "a"}\n{"text": "b"}\n', "line 2"),
-        ("p.jsonl", "[1]\n", "line 1"),
-        ("p.jsonl", '{"prompt": 5}\n', "line 1"),
-        ("p.txt", "\n\n", "no prompts"),
-    ],
-)
-def test_a_file_of_prompts_that_is_none_is_named_with_the_line(tmp_path, name, text, reason):
-    (tmp_path / name).write_text(text)
-    with pytest.raises(LoadError, match=rf"--prompts .*{reason}"):
-        read_prompts(tmp_path / name)
+def test_text_is_not_made_by_guesswork():
+    with pytest.raises(LoadError, match=r"--prompt-as text: needs .*--tokenizer"):
+        make_prompts(workload(prompt_as="text"), [1, 2, 3], seed=0)
 
 
-def test_a_file_of_prompts_that_is_missing_is_named(tmp_path):
-    with pytest.raises(LoadError, match=r"--prompts .*missing\.txt"):
-        read_prompts(tmp_path / "missing.txt")
+def test_prompts_drawn_from_a_distribution_have_the_lengths_that_the_workload_says_in_every_process():
+    load = workload(prompt_tokens="uniform:5-50")
+    row = make_prompts(load, range(100), seed=4)
+    lengths = [len(row[n]) for n in range(200)]
+    assert lengths == [prompt_length(load, 4, n) for n in range(200)]
+    assert (min(lengths), max(lengths)) == (5, 50)
+    code = (
+        "from loadgen.prompts import SyntheticPrompts; import json;"
+        "row = SyntheticPrompts(range(100), 'uniform:5-50', 4); print(json.dumps([row[n] for n in range(20)]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [row[n] for n in range(20)]
+
+
+def test_a_shared_prefix_is_the_same_for_all_and_what_follows_is_not():
+    row = make_prompts(workload(prompt_tokens=40, shared_prefix=30), range(1000), seed=1)
+    assert {tuple(row[n][:30]) for n in range(-5, 50)} == {tuple(row[0][:30])}
+    assert len({tuple(row[n][30:]) for n in range(-5, 50)}) == 55
+    assert len(row[7]) == 40
+
+
+def test_prompts_of_a_trace_begin_alike_where_its_hashes_do():
+    rows = [
+        TraceRow(0, 1100, 5, (1, 2, 3)),
+        TraceRow(1, 1030, 5, (1, 2, 9)),
+        TraceRow(2, 20, 5, ()),
+        TraceRow(3, 512, 5, (7,)),
+    ]
+    row = TracePrompts(range(10_000), rows, seed=2)
+    assert [len(row[n]) for n in range(4)] == [1100, 1030, 20, 512]
+    assert row[0][:1024] == row[1][:1024]
+    assert row[0][1024:1030] != row[1][1024:]
+    assert row[3][:20] != row[0][:20]
+    assert row[-4][:20] != row[0][:20]  # a warm-up request fills no cache for the measured ones
+
+
+def test_a_tokenizer_that_the_server_does_not_use_is_refused(checkpoint, tmp_path):
+    mine = read_tokenizer(checkpoint)
+    with running_server(checkpoint) as server:
+        endpoint = Endpoint(server.url, "tiny")
+        check_served_tokenizer(endpoint, mine)
+        with pytest.raises(LoadError, match="--tokenizer: is not the one"):
+            check_served_tokenizer(endpoint, sentencepiece_tokenizer())
+    with ScriptedServer(lambda *_: [b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"]) as server:
+        check_served_tokenizer(Endpoint(server.url, "m"), mine)  # it cannot say

@@ -1,0 +1,74 @@
+"""How many tokens: a number, or a distribution to draw from, the same for the same seed and request wherever it is drawn.
+
+    128                          exactly
+    uniform:64-256               every length from 64 to 256 alike
+    normal:128,32                mean and standard deviation in tokens
+    lognormal:128,64             mean and standard deviation in tokens, not of the logarithm
+    lognormal:128,64,16-1024     the same, held between limits
+
+Draws are rounded, and at least 1.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_UNIFORM = re.compile(r"uniform:(\d+)-(\d+)")
+_SPREAD = re.compile(rf"(normal|lognormal):{_NUMBER},{_NUMBER}(?:,(\d+)-(\d+))?")
+_READS = "must be a number, or read like uniform:64-256, normal:128,32 or lognormal:128,64,16-1024"
+
+
+def check_tokens(tokens: int | str) -> int | str:
+    """A plain number as an int. Raises ValueError for what is no length."""
+    if isinstance(tokens, str) and tokens.isdecimal():
+        tokens = int(tokens)
+    if isinstance(tokens, int):
+        if tokens < 1:
+            raise ValueError("must be at least 1")
+        return tokens
+    uniform, spread = _UNIFORM.fullmatch(tokens), _SPREAD.fullmatch(tokens)
+    if not (uniform or spread):
+        raise ValueError(f"{tokens!r} {_READS}")
+    limits = uniform.groups() if uniform else spread.groups()[3:] if spread else ()
+    if limits[0] is not None and not 1 <= int(limits[0]) <= int(limits[1]):
+        raise ValueError(f"{tokens!r}: the limits must be at least 1 and rise")
+    if spread and float(spread[2]) < 1:
+        raise ValueError(f"{tokens!r}: the mean must be at least 1")
+    return tokens
+
+
+Tokens = Annotated[int | str, AfterValidator(check_tokens)]
+
+
+def draw_tokens(tokens: int | str, key: str) -> int:
+    """The length for one request. `key` is all that the draw depends on besides `tokens`."""
+    if isinstance(tokens, int):
+        return tokens
+    draw = random.Random(key)
+    if uniform := _UNIFORM.fullmatch(tokens):
+        return draw.randint(int(uniform[1]), int(uniform[2]))
+    spread = _SPREAD.fullmatch(tokens)
+    if spread is None:
+        raise ValueError(f"{tokens!r} {_READS}")
+    mean, deviation = float(spread[2]), float(spread[3])
+    if spread[1] == "normal":
+        drawn = draw.gauss(mean, deviation)
+    else:
+        variance = math.log1p((deviation / mean) ** 2)  # of the logarithm
+        drawn = draw.lognormvariate(math.log(mean) - variance / 2, math.sqrt(variance))
+    low, high = (int(spread[4]), int(spread[5])) if spread[4] else (1, 10**9)
+    return min(max(round(drawn), low), high)
+
+
+def most_tokens(tokens: int | str) -> int | None:
+    """The longest that can be drawn; None where there is no limit."""
+    if isinstance(tokens, int):
+        return tokens
+    limits = re.search(r"(\d+)-(\d+)$", tokens)
+    return int(limits[2]) if limits else None

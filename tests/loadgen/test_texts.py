@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from loadgen import texts
+from loadgen.endpoint import LoadError
+from loadgen.texts import read_prompts
+
+
+def test_text_prompts_are_lines_and_get_a_number_in_front_when_they_run_out(tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_text("one\n\ntwo é\n", "utf-8")
+    prompts = read_prompts(str(file))
+    assert [prompts[n] for n in range(5)] == ["one", "two é", "(1) one", "(1) two é", "(2) one"]
+    assert prompts[-1] == "(-1) two é"  # of the warm-up: the measured ones are new to a prefix cache
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("p.jsonl", '{"prompt": "a\\nb", "id": 1}\n\n{"text": "c"}\n'),
+        ("p.csv", 'id,prompt\n1,"a\nb"\n2,c\n'),
+        ("p.csv", '\ufefftext\n"a\nb"\nc\n'),
+        ("p.csv", 'question\n"a\nb"\nc\n'),
+    ],
+)
+def test_every_layout_gives_its_prompts(tmp_path, name, text):
+    (tmp_path / name).write_text(text, "utf-8")
+    prompts = read_prompts(str(tmp_path / name))
+    assert prompts.texts == ["a\nb", "c"]
+
+
+def test_sharegpt_gives_the_first_human_turn(tmp_path):
+    conversations = [
+        {"id": "1", "conversations": [{"from": "human", "value": "hello"}, {"from": "gpt", "value": "hi"}]},
+        {"id": "2", "conversations": [{"from": "gpt", "value": "so"}, {"from": "human", "value": "why?"}]},
+        {"id": "3", "conversations": []},
+    ]
+    (tmp_path / "s.json").write_text(json.dumps(conversations))
+    assert read_prompts(str(tmp_path / "s.json")).texts == ["hello", "why?"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("p.jsonl", '{"prompt": "a"}\n{"words": "b"}\n', "line 2"),
+        ("p.jsonl", "[1]\n", "line 1"),
+        ("p.jsonl", '{"prompt": 5}\n', "line 1"),
+        ("p.csv", "a,b\n1,2\n", "no column named prompt, but a, b"),
+        ("p.csv", "", "no column named prompt"),
+        ("s.json", "{}", "holds no prompts"),
+        ("s.json", '[{"prompt": "a"}]', "ShareGPT"),
+        ("s.json", '[{"conversations": [{"value": "a"}]}]', "entry 1"),
+        ("p.txt", "\n\n", "no prompts"),
+    ],
+)
+def test_a_file_of_prompts_that_is_none_is_named_with_the_place(tmp_path, name, text, reason):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(LoadError, match=rf"--prompts .*{reason}"):
+        read_prompts(str(tmp_path / name))
+
+
+def test_a_file_of_prompts_that_is_missing_is_named(tmp_path):
+    with pytest.raises(LoadError, match=r"--prompts .*missing\.txt"):
+        read_prompts(str(tmp_path / "missing.txt"))
+
+
+def local(folder, split, rows):
+    folder.mkdir()
+    (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_the_studys_sources_are_built_as_it_built_them_and_shuffled_by_the_seed(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    hellaswag = local(
+        tmp_path / "h", "validation", [{"ctx": f"He runs {n}", "endings": ["a", "b", "c", "d"]} for n in range(6)]
+    )
+    mmlu = local(tmp_path / "m", "test", [{"question": f"What is {n}?", "choices": ["1", "2"]} for n in range(6)])
+    ifeval = local(tmp_path / "i", "train", [{"key": n, "prompt": f"Write {n} words"} for n in range(6)])
+    order = list(range(6))
+    random.Random(42).shuffle(order)
+    first = read_prompts(f"hellaswag:{hellaswag}", 42)[0]
+    assert first == f"He runs {order[0]}\n\nWhat happens next?\nA. a\nB. b\nC. c\nD. d\n\nAnswer:"
+    assert read_prompts(f"mmlu:{mmlu}", 42).texts == [f"What is {n}?" for n in order]
+    assert read_prompts(f"ifeval:{ifeval}", 42).texts == [f"Write {n} words" for n in order]
+    assert read_prompts(f"ifeval:{ifeval}", 7).texts != read_prompts(f"ifeval:{ifeval}", 42).texts
+
+
+def test_a_source_without_its_data_says_so_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(LoadError, match=r"--prompts mmlu: .*nowhere cannot be read: [^\n]+$"):
+        read_prompts(f"mmlu:{tmp_path / 'nowhere'}")
+    wrong = local(tmp_path / "w", "test", [{"prompt": "a"}])
+    with pytest.raises(LoadError, match=r"--prompts mmlu: .*question"):
+        read_prompts(f"mmlu:{wrong}")
+
+
+def test_only_the_three_names_are_sources(tmp_path, monkeypatch):
+    assert texts.is_source("mmlu")
+    assert texts.is_source("ifeval:some/folder")
+    assert not texts.is_source("prompts.txt")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mmlu").write_text("a prompt of my own")
+    assert read_prompts("mmlu").texts == ["a prompt of my own"]
