@@ -42,7 +42,7 @@ MISTAKES = {
     ),
     "a batch without its size": (
         ["load", "http://127.0.0.1:9", "--model", "m", "--output", "out", "--workload", "batch"],
-        "batch_size",
+        "--batch-size",
     ),
     "objectives that read wrong": (
         ["load", "http://127.0.0.1:9", "--model", "m", "--output", "out", "--slo", "fast"],
