@@ -17,6 +17,7 @@ from rich.console import Console
 from prunebench import __version__
 
 if TYPE_CHECKING:
+    from prunebench.writer import Resume
     from pruner.targets import Target
 
 app = typer.Typer(
@@ -133,6 +134,13 @@ def run(
         str | None, typer.Option(metavar="URL", help="A `prunebench host` that starts the servers.")
     ] = None,
     serve_key_file: Annotated[Path | None, typer.Option(help="File with the key that host wants.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan, its duration and disk use; write nothing.")
+    ] = False,
+    assume: Annotated[
+        str | None, typer.Option(help="For --dry-run, e.g. ttft=200ms,tpot=20ms,start=60s (of a server).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan of --dry-run as JSON.")] = False,
 ) -> None:
     """Prune, serve, load, measure and report: one experiment, one folder."""
     from loadgen.endpoint import read_key
@@ -140,6 +148,15 @@ def run(
     from prunebench.remote import RemoteHost
     from prunebench.runner import Place, run_experiment
 
+    resuming: Resume = "yes" if resume else "if-unfinished" if resume_or_start else "no"
+    if dry_run:
+        from prunebench.forecast import dry_run_command
+
+        dry_run_command(load_experiment(experiment), output, resuming, assume, as_json=as_json, console=out)
+        return
+    for name, given in (("--assume", assume is not None), ("--json", as_json)):
+        if given:
+            raise typer.BadParameter(f"{name} belongs to --dry-run")
     key = read_key(serve_key_file, "--serve-key-file")
     host = RemoteHost(serve_on.rstrip("/"), key) if serve_on else None
     raise typer.Exit(
@@ -147,7 +164,7 @@ def run(
             load_experiment(experiment),
             experiment,
             output,
-            resume="yes" if resume else "if-unfinished" if resume_or_start else "no",
+            resume=resuming,
             console=out,
             place=Place(checkpoints, host, prune_only),
         )

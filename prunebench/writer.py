@@ -55,10 +55,14 @@ class RunWriter:
                     time.sleep(0.05)
             yield
 
-    def create(self, experiment: Experiment, experiment_file: Path) -> None:
-        """Start a folder. Raises ExperimentError if it already holds a run."""
+    def check_new(self) -> None:
+        """Raises ExperimentError if the folder already holds a run."""
         if (self.path / "run.json").exists():
             raise ExperimentError(f"--output {self.path} already holds a run; add --resume to go on with it")
+
+    def create(self, experiment: Experiment, experiment_file: Path) -> None:
+        """Start a folder. Raises ExperimentError if it already holds a run."""
+        self.check_new()
         for name in ("configurations", "trials", "failures", "logs"):
             (self.path / name).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(experiment_file, self.path / "experiment.toml")

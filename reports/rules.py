@@ -6,6 +6,7 @@ needs has the outcome "no data", never "pass".
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,10 +16,11 @@ SEVERITY: dict[Outcome, int] = {"pass": 0, "no data": 1, "warn": 2, "fail": 3}
 
 @dataclass(frozen=True)
 class Rule:
-    """One check, for people."""
+    """One check, for people: what it is about, at what it warns and fails, and what to do then."""
 
     name: str
     meaning: str
+    limits: str
     remedy: str
 
 
@@ -41,88 +43,133 @@ _RULES = (
     Rule(
         "baseline-missing",
         "Every comparison is with the baseline in the same block; where that was not measured there is none.",
+        "Warns if some blocks lack the baseline, fails if none has it.",
         "Resume the run, or mend what made the baseline fail.",
     ),
     Rule(
         "failed-requests",
         "Requests failed. What they cost stays in the joules; their latencies cannot be counted.",
+        "Warns at the first failed request, fails above 1 % of them, or if none was measured.",
         "Look at the first error; lower the load, or raise the request timeout.",
     ),
     Rule(
         "output-length-differs",
         "Requests wrote another number of tokens than the others, so times and joules per request compare lengths, not widths.",
+        "Fixed lengths: fails if any request wrote another number than asked. Natural stop: warns if a configuration's mean length is over 5 % from the baseline's.",
         "Serve with an engine that honours ignore_eos, or compare per token only.",
     ),
     Rule(
         "engine-differs",
         "A configuration was served with another engine, version, data type or options than the baseline.",
+        "Fails if any of these is not as the baseline's.",
         "Serve all configurations alike; otherwise a ratio is not that of width alone.",
     ),
     Rule(
         "too-few-repeats",
         "Fewer than five blocks pair the configuration with the baseline: the interval is wide, or missing.",
+        "Warns below five paired blocks, fails below two: no interval then.",
         "Resume the run, or raise protocol.blocks.",
     ),
     Rule(
         "width-unaligned",
         "The width is not a multiple of 64: GPU kernels pad it, and it may be slower and hungrier than an aligned neighbour.",
+        "Warns unless the width is a multiple of 64.",
         "Prune with multiple_of = 64 or 128, and compare the two.",
     ),
     Rule(
         "client-saturated",
         "The load client itself was busy or late, and its delay is part of the latencies.",
+        "Warns above 80 % of a core, fails above 95 %; timer lag (p99) over 1 ms warns from 5 % of the median TTFT and fails from 50 %.",
         "Give the client a core of its own, or lower the load.",
     ),
     Rule(
         "schedule-lag",
         "Requests of an open-loop workload left later than scheduled, so the offered load was not the one asked for.",
+        "The p99 of sent - scheduled, over 1 ms: warns from 5 % of the median TTFT, fails from 50 %. Open loops only.",
         "Lower the rate, or give the client a core of its own; read the latencies from the scheduled time.",
     ),
     Rule(
         "tokens-disagree",
         "Two counts of the output tokens differ: the server's usage, the tokens streamed, the server's own counter.",
+        "Usage against stream: warns if a request differs, fails above 1 % of requests. Server's counter against the records: warns if they differ, fails above 1 %.",
         "Find out which is right before using anything per token.",
     ),
     Rule(
         "multi-token-chunks",
         "The server sends several tokens in one chunk, or chunks had to be counted as tokens.",
+        "Warns above 1.05 tokens a chunk on average, or if chunks were counted as tokens.",
         "Read TPOT, not gaps between chunks; offer usage in the stream so that tokens can be counted.",
     ),
     Rule(
         "prefix-cache-hits",
         "Prompt tokens came from the server's prefix cache, so their prefill was not measured.",
+        "Warns at the first token from the cache, fails above 5 % of the prompt tokens.",
         "Switch prefix caching off, or restart the server between trials.",
     ),
     Rule(
         "modelled-energy",
         "No meter could be read; joules are CPU seconds times an assumed power and stand in columns called modelled.",
+        "Warns if joules are modelled and none is measured.",
         "Measure on a machine with an NVIDIA GPU or readable RAPL counters.",
     ),
     Rule(
         "window-too-short",
         "The energy window is below 30 s or 200 refreshes of the counter, so its edges weigh in the figure.",
+        "Warns below 30 s or 200 refresh intervals, whichever is longer; fails if the joules are then known to no better than 5 %.",
         "Raise the workload's requests or duration_s.",
     ),
     Rule(
         "counter-disagrees",
         "The energy counter and the integral of the reported power are more than 5 % apart; one of them is wrong.",
+        "Fails above 5 %.",
         "Check the driver and the board's known faults; do not use the joules until they agree.",
     ),
     Rule(
         "throttled",
         "The GPU slowed itself down during the window, by power cap, heat or power brake.",
+        "Warns on a power cap, fails on any other cause.",
         "Lock clocks below the limit or improve cooling; a power cap that all configurations meet is part of the machine.",
     ),
     Rule(
         "thermal-drift",
         "The GPU's temperature moved by more than 3 °C over the window, and leakage power with it.",
+        "Warns above 3 °C between the means of the window's first and last quarter.",
         "Warm up longer, and raise protocol.cooldown_s.",
     ),
     Rule(
         "idle-drift",
         "Idle power differs between configurations, or from before to after the trials, by more than 10 %; or net joules came out negative.",
+        "Warns above 10 %, fails if net joules are negative.",
         "Use gross joules; measure idle for longer, on a quiet machine.",
     ),
 )  # fmt: skip
 
 RULES = {rule.name: rule for rule in _RULES}
+
+
+def render_rules() -> str:
+    """docs/checks.md, which a test keeps equal to this: `python -m reports.rules > docs/checks.md`."""
+    lines = [
+        "# Validity checks",
+        "",
+        "Every report says of each what it found. **fail**: figures it touches must not be used as they stand. **warn**: how to",
+        "read them. **no data**: what it needs was not recorded, which is never a pass. Nothing is removed on account of a check.",
+        "The rules are in `reports/checks.py`, `reports/energy_checks.py` and `reports/run_checks.py`; each is tested on data that",
+        "trips it and on data that does not. This page is written by `python -m reports.rules`.",
+    ]
+    for rule in RULES.values():
+        lines += [
+            "",
+            f"## {rule.name}",
+            "",
+            rule.meaning,
+            "",
+            f"*Limits:* {rule.limits}",
+            "",
+            f"*What to do:* {rule.remedy}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render_rules())

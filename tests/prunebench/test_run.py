@@ -79,6 +79,15 @@ def test_the_run_folder_holds_what_a_reader_needs_to_repeat_it(finished):
     assert pruned.engine_version
 
 
+def test_a_dry_run_tells_the_cells_in_the_order_in_which_they_are_measured(finished, prunebench, tmp_path):
+    folder, _ = finished
+    told = prunebench("run", folder.parent / "tiny.toml", "--dry-run", "--json")
+    assert told.returncode == 0, told.stderr
+    cells = sorted((stored.cell for stored in RunFolder(folder).trials()), key=lambda cell: cell.order)
+    assert json.loads(told.stdout)["cells"] == [[c.block + 1, c.label, c.workload] for c in cells]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_every_cell_has_a_trial_and_nothing_is_half_written(finished):
     folder, _ = finished
     cells = {(t.cell.block, t.cell.label, t.cell.workload) for t in RunFolder(folder).trials()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from energy.records import Conditions, WindowEnergy
 from loadgen.metrics import measure_records
 from loadgen.records import ClientHealth, RequestRecord, Trial, Workload
 from reports.checks import check_trial, find_in_trial
-from reports.rules import RULES
+from reports.rules import RULES, render_rules
 from tests.reports.example_run import EPOCH_NS, HIDDEN, SINGLE, Example, measure, request, window_energy
 
 DESIGN = (
@@ -57,6 +58,12 @@ def outcome(check: str, trial: Trial, records: list[RequestRecord]) -> str | Non
 
 def test_the_rules_are_those_of_the_design():
     assert sorted(RULES) == sorted(DESIGN.split(" · "))
+
+
+def test_every_rule_is_documented_as_it_is():
+    page = Path("docs/checks.md").read_text()
+    assert page == render_rules(), "python -m reports.rules > docs/checks.md"
+    assert all(f"## {name}\n" in page for name in RULES)
 
 
 def test_a_clean_trial_has_no_flags():
