@@ -8,6 +8,7 @@ configurations/LABEL.json ConfigurationInfo  (LABEL is a plain file name)
 trials/BLOCK-LABEL-WORKLOAD/  requests.parquet, trial.json, summary.json, power.json, cell.json (TrialCell);
                               appears whole or not at all
 failures/BLOCK-LABEL-WORKLOAD.json  FailedCell: what was tried and why it did not work
+quality/LABEL/TASK.json   TaskResult     logs/LABEL-quality.log   what lm-eval said
 report.html report.md report-plots/ cells.csv report.json
 run.lock                  held by the runner as long as it lives
 """
@@ -36,6 +37,50 @@ class Quality(Record):
     text: str  # what was read, in words
     text_sha256: str
     reason: str | None = None  # why perplexity is None
+
+
+class EvaluationSettings(Record):
+    """How a task was asked, so that the figure can be had again; the same for all configurations of a run."""
+
+    backend: Literal["endpoint", "in-process"]
+    harness: str  # "lm-eval 0.4.13"
+    chat_template: bool
+    limit: int | None  # at most so many items a task; None: all
+    seeds: dict[str, int]
+
+
+class Score(Record):
+    """One metric of one task, as lm-eval gives it."""
+
+    metric: str  # "acc_norm"
+    filter: str  # "none" where the task post-processes nothing
+    value: float
+    standard_error: float | None  # None where neither lm-eval nor the items give one
+    higher_is_better: bool
+
+
+class TaskResult(Record):
+    """One quality task on one configuration: every score, what each item gave, and what asking cost.
+
+    `values` and `weights` are of the first score, an item each, in the data set's order: for `statistic` "mean" the score is
+    mean(values); for "perplexity" it is exp(-sum(values) / sum(weights)), values being log-likelihoods and weights words or
+    bytes. Empty where the score is neither. They let two configurations be compared item by item.
+    """
+
+    task: str
+    version: str | None = None  # the task's own, from its YAML
+    shots: int | None = None  # examples before each question
+    scores: list[Score] = []  # the headline first
+    statistic: Literal["mean", "perplexity"] | None = None
+    values: list[float] = []
+    weights: list[float] = []
+    items: int = 0
+    reason: str | None = None  # why there are no scores
+    seconds: float = 0.0  # from the first question to the last answer
+    tokens: int | None = None  # prompt and output tokens, counted by the server; None where it does not say
+    energy: WindowEnergy | None = None  # over those seconds
+    evaluated_at: str
+    settings: EvaluationSettings
 
 
 class ConfigurationInfo(Record):
@@ -142,6 +187,11 @@ class RunFolder:
             if file.parent.name.endswith(".partial"):
                 continue
             yield StoredTrial(TrialCell.model_validate_json(file.read_bytes()), file.parent)
+
+    def task_results(self, label: str) -> list[TaskResult]:
+        """The finished quality tasks of a configuration, by name."""
+        files = sorted((self.path / "quality" / label).glob("*.json"))
+        return [TaskResult.model_validate_json(file.read_bytes()) for file in files]
 
     def failures(self) -> list[FailedCell]:
         """Failed cells, by file name."""
