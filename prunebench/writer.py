@@ -63,10 +63,10 @@ class RunWriter:
     def create(self, experiment: Experiment, experiment_file: Path) -> None:
         """Start a folder. Raises ExperimentError if it already holds a run."""
         self.check_new()
-        for name in ("configurations", "trials", "failures", "logs"):
+        for name in ("configurations", "trials", "failures", "logs", "quality"):
             (self.path / name).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(experiment_file, self.path / "experiment.toml")
-        self._write_text("environment.json", json.dumps(describe_environment(), indent=1) + "\n")
+        write_text(self.path / "environment.json", json.dumps(describe_environment(), indent=1) + "\n")
         self.write("experiment.json", experiment)  # last: what has it can be gone on with
 
     def reopen(self, experiment: Experiment, experiment_file: Path) -> None:
@@ -94,7 +94,7 @@ class RunWriter:
 
     def write(self, name: str, record: Record) -> None:
         """Write one record as JSON, by rename."""
-        self._write_text(name, record.model_dump_json(indent=1) + "\n")
+        write_record(self.path / name, record)
 
     def write_configuration(self, info: ConfigurationInfo) -> None:
         """Replace what is known of a configuration."""
@@ -123,14 +123,20 @@ class RunWriter:
     def _trial_folder(self, cell: TrialCell) -> Path:
         return self.path / "trials" / cell_name(cell)
 
-    def _write_text(self, name: str, text: str) -> None:
-        target = self.path / name
-        partial = target.with_name(target.name + ".partial")
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
+
+def write_record(file: Path, record: Record) -> None:
+    """Write one record as JSON: the file appears whole or not at all."""
+    write_text(file, record.model_dump_json(indent=1) + "\n")
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write by rename, so that whoever reads meanwhile has the old file or the new one."""
+    partial = file.with_name(file.name + ".partial")
+    with partial.open("w", encoding="utf-8") as opened:
+        opened.write(text)
+        opened.flush()
+        os.fsync(opened.fileno())
+    partial.replace(file)
 
 
 def cell_name(cell: TrialCell) -> str:

@@ -1,0 +1,69 @@
+"""What lm-eval asks: the served endpoint through its OpenAI client, or the checkpoint itself through its own HF backend.
+
+Both are given the same token ids: the tokenizer is the checkpoint's, and special tokens are added where the HF backend adds
+them. Imported only where lm-eval is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lm_eval.api.model import LM
+from lm_eval.models.openai_completions import LocalCompletionsAPI
+
+from loadgen.endpoint import Endpoint
+
+_PROMPTS = 8  # in one request
+_DEFAULT_LENGTH = 2048  # where an endpoint does not say how much it can read; lm-eval's own
+
+
+class ServedModel(LocalCompletionsAPI):  # type: ignore[misc]
+    """A model behind `/v1/completions`, asked with token ids, several requests at a time."""
+
+    def __init__(self, endpoint: Endpoint, tokenizer: Path, max_length: int | None, concurrency: int) -> None:
+        super().__init__(
+            base_url=f"{endpoint.url}/v1/completions",
+            model=endpoint.model,
+            tokenizer=str(tokenizer),
+            tokenizer_backend="huggingface",
+            tokenized_requests=True,
+            # Several prompts a request: with one each, a small model's time would go into HTTP.
+            batch_size=min(_PROMPTS, concurrency),
+            num_concurrent=max(1, concurrency // _PROMPTS),
+            max_retries=2,
+            max_length=max_length or _DEFAULT_LENGTH,
+            timeout=round(endpoint.timeout_s),
+            # Never None: the client would then send whatever key the environment holds for another service.
+            header={"Authorization": f"Bearer {endpoint.api_key}"}
+            if endpoint.api_key
+            else {"Accept": "application/json"},
+        )
+        self._bos: str | None = self.tokenizer.bos_token
+
+    def tok_encode(
+        self,
+        string: str | Sequence[str],
+        left_truncate_len: int | None = None,
+        add_special_tokens: bool | None = None,
+        **_: Any,
+    ) -> list[Any]:
+        """Token ids as lm-eval's HF backend makes them; its API client would leave out what the tokenizer itself adds."""
+        if not isinstance(
+            string, str
+        ):  # prompts to generate from, which the client asks to have without special tokens
+            return [self.tok_encode(one, left_truncate_len) for one in string]
+        if add_special_tokens is None:
+            add_special_tokens = not (self._bos and string.startswith(self._bos))
+        ids: list[int] = self.tokenizer(string, add_special_tokens=add_special_tokens).input_ids
+        return ids[-left_truncate_len:] if left_truncate_len else ids
+
+
+def in_process_model(checkpoint: Path, dtype: str) -> LM:
+    """lm-eval's own HF backend, on a GPU where there is one. Raises ImportError without accelerate."""
+    import torch
+    from lm_eval.models.huggingface import HFLM
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return HFLM(pretrained=str(checkpoint), dtype=dtype, device=device, batch_size=8)

@@ -1,0 +1,152 @@
+"""One model asked every task of a suite: each result is on disk before the next task starts, and none is asked twice."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Literal
+
+import httpx
+
+from energy.records import WindowEnergy
+from loadgen.endpoint import Endpoint, check_endpoint
+from loadgen.metering import EnergySource, pick_energy
+from prunebench.quality_harness import SEEDS, Harness, Unavailable, harness_version
+from prunebench.quality_tasks import QualityError, Suite, TaskChoice
+from prunebench.writer import utc_now, write_record
+from reports.run_folder import EvaluationSettings, TaskResult
+
+if TYPE_CHECKING:
+    from lm_eval.api.model import LM
+
+_COUNTED = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is asked: a model as lm-eval sees it, its meters, and where its tokens are counted (None: nowhere)."""
+
+    model: LM
+    energy: EnergySource
+    endpoint: Endpoint | None
+
+    @classmethod
+    def served(cls, endpoint: Endpoint, tokenizer: Path, energy: EnergySource, concurrency: int) -> Subject:
+        """What an endpoint serves, `concurrency` requests at a time. Raises LoadError if it does not answer."""
+        from prunebench.quality_models import ServedModel
+
+        served = check_endpoint(endpoint)
+        return cls(ServedModel(endpoint, tokenizer, served.max_model_len, concurrency), energy, endpoint)
+
+    @classmethod
+    def in_process(cls, checkpoint: Path, dtype: str, energy: str) -> Subject:
+        """A checkpoint in lm-eval's own HF backend, metered by this machine's meters."""
+        try:
+            from prunebench.quality_models import in_process_model
+
+            model = in_process_model(checkpoint, dtype)
+        except ImportError as error:
+            raise QualityError(f'--in-process: {error}: pip install "prunebench[quality,transformers]"') from None
+        here = Endpoint("http://127.0.0.1", str(checkpoint))
+        return cls(model, pick_energy("local" if energy == "auto" else energy, here), None)
+
+    def tokens(self) -> int | None:
+        """Prompt and output tokens the server has counted since it started; None if it does not say."""
+        if self.endpoint is None:
+            return None
+        try:
+            with self.endpoint.client() as client:
+                page = client.get("/metrics").raise_for_status().text
+        except httpx.HTTPError:
+            return None
+        found = [float(line.split()[-1]) for line in page.splitlines() if line.startswith(_COUNTED)]
+        return round(sum(found)) if found else None
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A suite, ready to be asked of one model after another."""
+
+    harness: Harness
+    suite: Suite
+    settings: EvaluationSettings
+
+    def results(self, subject: Subject, folder: Path, log_file: Path) -> Iterator[TaskResult]:
+        """Every task in order, each written to `folder` before it is handed over; what is there already is not asked again.
+
+        A task that cannot be asked here becomes a result without scores and with a reason, and so does one that fails; the
+        others go on. An interrupt loses only the task it meets.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        with log_file.open("a", encoding="utf-8") as log:
+            for choice in self.suite.tasks:
+                result = self.finished(folder, choice)
+                if result is None:
+                    result = self._ask(choice, subject, log)
+                    write_record(folder / f"{choice.file_name}.json", result)
+                yield result
+
+    def finished(self, folder: Path, choice: TaskChoice) -> TaskResult | None:
+        """A result on disk that has scores and was asked for in the same way."""
+        result = self.stored(folder, choice)
+        if result is None or not result.scores or result.settings != self.settings:
+            return None
+        return result if choice.shots in {None, result.shots} else None
+
+    def stored(self, folder: Path, choice: TaskChoice) -> TaskResult | None:
+        """What is on disk of a task."""
+        file = folder / f"{choice.file_name}.json"
+        return TaskResult.model_validate_json(file.read_bytes()) if file.is_file() else None
+
+    def is_finished(self, folder: Path) -> bool:
+        """Whether no task is left to ask."""
+        return all(self.finished(folder, choice) for choice in self.suite.tasks)
+
+    def _ask(self, choice: TaskChoice, subject: Subject, log: IO[str]) -> TaskResult:
+        """One task, metered from the first question to the last score."""
+        if problem := self.harness.load(choice, log):
+            return self._without_scores(choice, problem)
+        before, began, start_ns = subject.tokens(), time.monotonic(), time.monotonic_ns()
+        try:
+            asked = self.harness.ask(choice, subject.model, log)
+        except Unavailable as error:
+            return self._without_scores(choice, f"{error}")
+        except Exception as error:  # noqa: BLE001 - a task is code of others; whatever it raises must not end the others
+            traceback.print_exc(file=log)
+            return self._without_scores(choice, f"it failed: {type(error).__name__}: {error}".partition("\n")[0])
+        seconds, end_ns, after = time.monotonic() - began, time.monotonic_ns(), subject.tokens()
+        return TaskResult(
+            task=choice.name,
+            version=asked.version,
+            shots=asked.shots,
+            scores=asked.scores,
+            statistic=asked.items.statistic,
+            values=asked.items.values,
+            weights=asked.items.weights,
+            items=asked.items.count,
+            seconds=seconds,
+            tokens=None if before is None or after is None else after - before,
+            energy=_without_conditions(subject.energy.over(start_ns, end_ns)),
+            evaluated_at=utc_now(),
+            settings=self.settings,
+        )
+
+    def _without_scores(self, choice: TaskChoice, reason: str) -> TaskResult:
+        return TaskResult(
+            task=choice.name, shots=choice.shots, reason=reason, evaluated_at=utc_now(), settings=self.settings
+        )
+
+
+def settings_of(suite: Suite, backend: Literal["endpoint", "in-process"], limit: int | None) -> EvaluationSettings:
+    """How the suite is asked. Raises QualityError without lm-eval."""
+    return EvaluationSettings(
+        backend=backend, harness=harness_version(), chat_template=suite.chat_template, limit=limit, seeds=SEEDS
+    )
+
+
+def _without_conditions(energy: WindowEnergy) -> WindowEnergy:
+    """Without the GPUs' state at every second, of which an hour has thousands."""
+    return energy.model_copy(update={"conditions": []})

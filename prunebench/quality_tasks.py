@@ -1,0 +1,109 @@
+"""Which quality tasks are asked: the words of `--tasks` and of `quality.tasks`, and the suites that have a name.
+
+fragile-knowledge      a suite: the thirteen tasks of the study, with its numbers of examples
+hellaswag              any task, group or tag of lm-eval
+gsm8k:8                the same with eight examples before each question
+my_tasks/spelling.yaml a task of your own; `--include-path my_tasks` makes all of a folder known by name
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+SHIPPED = Path(__file__).parent / "tasks"  # lm-eval YAML and data that come with prunebench
+
+
+class QualityError(Exception):
+    """Quality cannot be evaluated as asked; one line that names the flag, key or package to mend."""
+
+
+@dataclass(frozen=True)
+class TaskChoice:
+    """A task and the examples before each question; None: as many as the task itself says."""
+
+    name: str
+    shots: int | None = None
+
+    @property
+    def file_name(self) -> str:
+        """A plain file name; a path to a YAML file gives that file's stem."""
+        stem = Path(self.name).stem if self.name.endswith(".yaml") else self.name
+        return "".join(c if c.isalnum() or c in "._-" else "_" for c in stem)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Tasks in the order in which they are asked, and whether questions go through the model's chat template."""
+
+    tasks: tuple[TaskChoice, ...]
+    chat_template: bool = False
+
+
+# arXiv 2512.22671: mmlu and gsm8k with five examples, the others as lm-eval defines them.
+_STUDY = (
+    TaskChoice("wikitext"),
+    TaskChoice("lambada_openai"),
+    TaskChoice("boolq"),
+    TaskChoice("mmlu", 5),
+    TaskChoice("arc_challenge"),
+    TaskChoice("hellaswag"),
+    TaskChoice("winogrande"),
+    TaskChoice("piqa"),
+    TaskChoice("truthfulqa_mc1"),
+    TaskChoice("truthfulqa_mc2"),
+    TaskChoice("gsm8k", 5),
+    TaskChoice("ifeval"),
+    TaskChoice("leaderboard_musr"),
+)
+
+SUITES = {
+    "fragile-knowledge": Suite(_STUDY),
+    "fragile-knowledge-instruct": Suite(_STUDY, chat_template=True),
+    "offline": Suite(tuple(TaskChoice(p.stem) for p in sorted(SHIPPED.glob("*.yaml")))),
+}
+
+# The score a task is known by, where it has several; the others are kept beside it.
+_HEADLINES = {
+    "arc_challenge": "acc_norm",
+    "gsm8k": "exact_match,strict-match",
+    "hellaswag": "acc_norm",
+    "ifeval": "prompt_level_strict_acc",
+    "lambada_openai": "acc",
+    "piqa": "acc_norm",
+    "tinyglu_text": "byte_perplexity",  # code has few spaces, and so few words
+    "wikitext": "word_perplexity",
+}
+_USUAL = ("acc_norm", "exact_match", "acc", "word_perplexity", "byte_perplexity")
+
+
+def choose_suite(words: Sequence[str], *, chat_template: bool = False) -> Suite:
+    """The tasks that `words` name, each once; a word may hold several with commas between.
+
+    Raises QualityError if there is none, or if one is named with two numbers of examples.
+    """
+    chosen: dict[str, TaskChoice] = {}
+    for word in (part.strip() for words_of_one in words for part in words_of_one.split(",")):
+        if not word:
+            continue
+        suite = SUITES.get(word)
+        chat_template = chat_template or (suite is not None and suite.chat_template)
+        for task in suite.tasks if suite else (_choice(word),):
+            if chosen.setdefault(task.file_name, task) != task:
+                raise QualityError(f"{task.name} is asked for twice, and not the same way")
+    if not chosen:
+        raise QualityError(f"name a task of lm-eval, or a suite: {', '.join(SUITES)}")
+    return Suite(tuple(chosen.values()), chat_template)
+
+
+def headline_rank(task: str, metric: str, filter_name: str) -> int:
+    """Sorts a task's scores: the one it is known by first, then what is usual, then the rest."""
+    if _HEADLINES.get(task) in {metric, f"{metric},{filter_name}"}:
+        return -1
+    return _USUAL.index(metric) if metric in _USUAL else len(_USUAL)
+
+
+def _choice(word: str) -> TaskChoice:
+    name, colon, shots = word.rpartition(":")
+    return TaskChoice(name, int(shots)) if colon and name and shots.isdecimal() else TaskChoice(word)
