@@ -20,10 +20,10 @@ from pathlib import Path
 
 from train_tinyglu import HELD_OUT, SEED, standard_library_files
 
-SIGNATURES = 320  # items of tinyglu_signature
+SIGNATURES = 240  # items of tinyglu_signature
 QUESTIONS = 96  # items of tinyglu_form
 EXCERPT = 900  # characters; well below TinyGLU's context
-EXCERPTS_A_FILE = 6
+EXCERPTS_A_FILE = 3
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def text_items(sources: list[str], draw: random.Random) -> list[dict[str, object
     items: list[dict[str, object]] = []
     for source in sources:
         starts = [at + 1 for at, c in enumerate(source) if c == "\n" and at + 1 + EXCERPT < len(source)]
-        for start in sorted(draw.sample(starts, min(EXCERPTS_A_FILE, len(starts)))):
-            items.append({"text": source[start : source.rindex("\n", start, start + EXCERPT) + 1]})
+        drawn = sorted(draw.sample(starts, min(EXCERPTS_A_FILE, len(starts))))
+        items += [{"text": source[start : source.rindex("\n", start, start + EXCERPT) + 1]} for start in drawn]
     return items
 
 

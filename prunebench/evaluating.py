@@ -18,12 +18,11 @@ from loadgen.endpoint import Endpoint, read_key
 from loadgen.metering import pick_energy
 from prunebench.progress import Steps
 from prunebench.quality_harness import Harness
-from prunebench.quality_pass import Pass, Subject, settings_of
+from prunebench.quality_pass import Pass, Subject, result_line, settings_of
 from prunebench.quality_tasks import QualityError, choose_suite
 from prunebench.serving import ServerCommand, ServerStartError, start_server
 from prunebench.writer import write_record
 from reports.quality_cost import SuiteCost, suite_cost
-from reports.run_folder import TaskResult
 
 _START_S, _REQUEST_S = 600.0, 600.0
 _SUBJECT = "subject.json"
@@ -101,11 +100,11 @@ def evaluate_command(command: EvaluateCommand, *, as_json: bool, console: Consol
     asking = Pass(harness, suite, settings_of(suite, backend, command.limit))
     _claim(folder, subject, resume=command.resume)
     # With --json only the JSON goes to stdout; tasks are code of others and may print.
-    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        with _subject(command, folder) as made, Steps(console, "evaluating", len(suite.tasks)) as steps:
-            for result in asking.results(made, folder, folder / "lm-eval.log"):
-                steps.say(result_line(result))
-                steps.advance(1, result.task)
+    quiet = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
+    with quiet, _subject(command, folder) as made, Steps(console, "evaluating", len(suite.tasks)) as steps:
+        for result in asking.results(made, folder, folder / "lm-eval.log"):
+            steps.say(result_line(result))
+            steps.advance(1, result.task)
     results = [r for r in (asking.stored(folder, choice) for choice in suite.tasks) if r is not None]
     total = suite_cost(results)
     if as_json:
@@ -120,18 +119,6 @@ def evaluate_command(command: EvaluateCommand, *, as_json: bool, console: Consol
         for line in (cost_line(total), str(folder)):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 0 if all(r.scores for r in results) else 1
-
-
-def result_line(result: TaskResult) -> str:
-    """A task in one line: its headline score with the standard error, or why there is none."""
-    if not result.scores:
-        return f"{result.task}: no score: {result.reason}"
-    first = result.scores[0]
-    error = "" if first.standard_error is None else f" ± {first.standard_error:.4f}"
-    shots = f", {result.shots}-shot" if result.shots else ""
-    return (
-        f"{result.task}: {first.metric} {first.value:.4f}{error} ({result.items} items{shots}, {result.seconds:.1f} s)"
-    )
 
 
 def cost_line(cost: SuiteCost) -> str:

@@ -87,11 +87,17 @@ class EnergySettings(Record):
 
 
 class QualitySettings(Record):
-    """Held-out perplexity, over text files; `stdlib:NAME` names a file of this Python's standard library."""
+    """Held-out perplexity, over text files, and quality tasks of lm-eval; `stdlib:NAME` names a file of this Python's
+    standard library. Perplexity is asked on a configuration's first visit, tasks after the last trial.
+    """
 
     perplexity_files: list[str] = []
     context_tokens: int = Field(default=512, ge=8)
     max_tokens: int = Field(default=16384, ge=8)  # text beyond so many tokens is not read
+    tasks: list[str] = []  # as `prunebench evaluate --tasks`: fragile-knowledge, offline, hellaswag, gsm8k:8 …
+    include_paths: list[str] = []  # folders with task YAML of your own
+    limit: int | None = Field(default=None, ge=1)  # at most so many items a task
+    concurrency: int = Field(default=32, ge=1)  # prompts in flight
 
 
 def _unique_names(workloads: list[Workload]) -> list[Workload]:
@@ -136,7 +142,10 @@ def load_experiment(path: Path) -> Experiment:
         raise ExperimentError(f"{path}: model.source: no checkpoint at {source} (it has no config.json)")
     workloads = [_resolve_files(workload, path) for workload in experiment.workloads]
     quality = experiment.quality and experiment.quality.model_copy(
-        update={"perplexity_files": [_resolve_text(name, path) for name in experiment.quality.perplexity_files]}
+        update={
+            "perplexity_files": [_resolve_text(name, path) for name in experiment.quality.perplexity_files],
+            "include_paths": [_resolve_folder(name, path) for name in experiment.quality.include_paths],
+        }
     )
     return experiment.model_copy(update={"model": Model(source=source), "quality": quality, "workloads": workloads})
 
@@ -171,6 +180,13 @@ def _resolve_files(workload: Workload, experiment_file: Path) -> Workload:
         if not Path(str(file)).is_file():
             raise ExperimentError(f"{experiment_file}: workload {workload.name}: {key}: no file {file}")
     return workload.model_copy(update=found)
+
+
+def _resolve_folder(name: str, experiment_file: Path) -> str:
+    resolved = (experiment_file.parent / name).resolve()
+    if not resolved.is_dir():
+        raise ExperimentError(f"{experiment_file}: quality.include_paths: no folder {name}")
+    return str(resolved)
 
 
 def _first_problem(error: ValidationError) -> str:

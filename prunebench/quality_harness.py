@@ -41,7 +41,7 @@ class Asked:
     items: Items
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """A task cannot be asked here, the others can; one line with the reason."""
 
 
@@ -63,14 +63,14 @@ class Harness:
         try:
             with _said_to(log):
                 self._load(choice)
-        except Unavailable as error:
+        except UnavailableError as error:
             return str(error)
         return None
 
     def ask(self, choice: TaskChoice, model: LM, log: IO[str]) -> Asked:
         """Every score of one task. What lm-eval says on the way goes to `log`.
 
-        Raises Unavailable if the task's data cannot be had, and whatever the model raises.
+        Raises UnavailableError if the task's data cannot be had, and whatever the model raises.
         """
         from lm_eval import evaluator
 
@@ -91,7 +91,7 @@ class Harness:
         name = next(iter(loaded["groups"] or loaded["tasks"]))  # a group's own figures are over all its tasks
         scores = read_scores(found, name)
         if not scores:
-            raise Unavailable(f"lm-eval gave {choice.name} no score of its own; name its tasks instead")
+            raise UnavailableError(f"lm-eval gave {choice.name} no score of its own; name its tasks instead")
         items = read_items(found, name, scores[0])
         version, shots = found["versions"].get(name), found["n-shot"].get(name)
         return Asked(
@@ -106,8 +106,8 @@ class Harness:
         if choice not in self._loaded:
             try:
                 loaded = self._tasks.load([choice.name])
-            except Exception as error:
-                raise Unavailable(self._why_not(choice, error)) from None
+            except Exception as error:  # noqa: BLE001 - a task is code of others
+                raise UnavailableError(self._why_not(choice, error)) from None
             for task in loaded["tasks"].values():
                 own = task.get_config("num_fewshot")
                 if own is None or (choice.shots is not None and own != 0):  # a task that says 0 means it
@@ -127,7 +127,7 @@ class Harness:
 
 
 def harness_version() -> str:
-    """ "lm-eval 0.4.13". Raises QualityError where it is not installed."""
+    """The name and version of what asks. Raises QualityError where it is not installed."""
     return f"lm-eval {_import_harness()}"
 
 

@@ -14,7 +14,7 @@ import httpx
 from energy.records import WindowEnergy
 from loadgen.endpoint import Endpoint, check_endpoint
 from loadgen.metering import EnergySource, pick_energy
-from prunebench.quality_harness import SEEDS, Harness, Unavailable, harness_version
+from prunebench.quality_harness import SEEDS, Harness, UnavailableError, harness_version
 from prunebench.quality_tasks import QualityError, Suite, TaskChoice
 from prunebench.writer import utc_now, write_record
 from reports.run_folder import EvaluationSettings, TaskResult
@@ -89,6 +89,13 @@ class Pass:
                     write_record(folder / f"{choice.file_name}.json", result)
                 yield result
 
+    def give_up(self, folder: Path, reason: str) -> None:
+        """Leave the reason in place of every answer that is missing."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for choice in self.suite.tasks:
+            if self.finished(folder, choice) is None:
+                write_record(folder / f"{choice.file_name}.json", self._without_scores(choice, reason))
+
     def finished(self, folder: Path, choice: TaskChoice) -> TaskResult | None:
         """A result on disk that has scores and was asked for in the same way."""
         result = self.stored(folder, choice)
@@ -112,7 +119,7 @@ class Pass:
         before, began, start_ns = subject.tokens(), time.monotonic(), time.monotonic_ns()
         try:
             asked = self.harness.ask(choice, subject.model, log)
-        except Unavailable as error:
+        except UnavailableError as error:
             return self._without_scores(choice, f"{error}")
         except Exception as error:  # noqa: BLE001 - a task is code of others; whatever it raises must not end the others
             traceback.print_exc(file=log)
@@ -138,6 +145,18 @@ class Pass:
         return TaskResult(
             task=choice.name, shots=choice.shots, reason=reason, evaluated_at=utc_now(), settings=self.settings
         )
+
+
+def result_line(result: TaskResult) -> str:
+    """A task in one line: its headline score with the standard error, or why there is none."""
+    if not result.scores:
+        return f"{result.task}: no score: {result.reason}"
+    first = result.scores[0]
+    error = "" if first.standard_error is None else f" ± {first.standard_error:.4f}"
+    shots = f", {result.shots}-shot" if result.shots else ""
+    return (
+        f"{result.task}: {first.metric} {first.value:.4f}{error} ({result.items} items{shots}, {result.seconds:.1f} s)"
+    )
 
 
 def settings_of(suite: Suite, backend: Literal["endpoint", "in-process"], limit: int | None) -> EvaluationSettings:

@@ -24,6 +24,7 @@ from prunebench.experiment import Experiment
 from prunebench.plan import Visit, plan_visits
 from prunebench.progress import Steps
 from prunebench.quality import PerplexityProbe
+from prunebench.quality_run import ask_configurations, check_tasks
 from prunebench.remote import RemoteHost
 from prunebench.serving import Server, ServerCommand, ServerPool, ServerStartError, start_server
 from prunebench.writer import Resume, RunWriter, choose_run_folder, describe_os_error, utc_now
@@ -59,6 +60,7 @@ def run_experiment(
     On Ctrl-C the finished trials are reported before the interrupt goes on.
     """
     check_configurations(experiment)
+    check_tasks(experiment.quality)
     if place.host is not None:
         place.host.check()
     folder, goes_on = choose_run_folder(experiment, output, resume)
@@ -119,7 +121,10 @@ class Runner:
         self._console = console
         self._workloads = {w.name: w for w in experiment.workloads}
         self._tokenizer = read_tokenizer(experiment.model.source)
-        self._quality = experiment.quality and PerplexityProbe(experiment.quality, experiment.model.source)
+        quality = experiment.quality
+        self._quality = (
+            PerplexityProbe(quality, experiment.model.source) if quality and quality.perplexity_files else None
+        )
         self._configurations: dict[str, ConfigurationInfo] = {}
         self._created_at = writer.created_at() or utc_now()
 
@@ -142,6 +147,7 @@ class Runner:
             with Steps(self._console, "measuring", sum(len(v.cells) for v in visits)) as steps:
                 for visit in visits:
                     self._visit(visit, pool, steps)
+            self._ask(pool)
         except BaseException:
             with contextlib.suppress(OSError):  # a full disk is told by what is on its way already
                 self._save("interrupted")
@@ -150,6 +156,18 @@ class Runner:
             if self._host is None:
                 pool.close()  # else they are the host's, and go on serving
         return self._save("failed" if self._writer.folder.failures() else "complete")
+
+    def _ask(self, pool: ServerPool) -> None:
+        """The quality tasks of every configuration that was served, after the last trial."""
+        served = {label: info for label, info in self._configurations.items() if info.load_s is not None}
+        ask_configurations(
+            self._experiment.quality,
+            self._experiment.energy.source,
+            served,
+            acquire=pool.acquire,
+            writer=self._writer,
+            console=self._console,
+        )
 
     def _missing_visits(self) -> list[Visit]:
         every = plan_visits(

