@@ -6,6 +6,7 @@ them. Imported only where lm-eval is installed.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from lm_eval.api.model import LM
 from lm_eval.models.openai_completions import LocalCompletionsAPI
 
 from loadgen.endpoint import Endpoint
+
+# It warns of what is meant: several prompts of different lengths in a request.
+logging.getLogger("lm_eval.models.api_models").setLevel(logging.ERROR)
 
 _PROMPTS = 8  # in one request
 _DEFAULT_LENGTH = 2048  # where an endpoint does not say how much it can read; lm-eval's own
