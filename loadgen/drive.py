@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import uvloop
@@ -27,10 +27,11 @@ from loadgen.client_health import ClientWatch, watch_client
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.metering import EnergySource
 from loadgen.prompts import Prompts
-from loadgen.records import RequestRecord, Trial, Workload
+from loadgen.records import RequestRecord, Trial, WarmUp, Workload
 from loadgen.shapes import answer_length
 from loadgen.sse import error_of
 from loadgen.timer import Timer
+from loadgen.warmup import Steadiness, warm_up
 from loadgen.window import cut_window
 from loadgen.wire import Exchange, WireClient
 from loadgen.workloads import arrivals, in_flight, user_starts
@@ -38,6 +39,7 @@ from loadgen.workloads import arrivals, in_flight, user_starts
 _AFTER_FAILURE_S = 0.1  # a user whose request has failed waits so long: a dead server is not asked a million times
 _SPARE = 16  # connections an open loop has at hand from the start
 _LEAD_NS = 10**9  # power is kept from so long before the first request until so long after the last
+_Step = TypeVar("_Step")
 _GENERATED, _PREFIX_HITS = "vllm:generation_tokens", "vllm:prefix_cache_hits"
 
 
@@ -48,6 +50,7 @@ class TrialResult:
     trial: Trial
     records: list[RequestRecord]
     power: PowerTimeline = field(default_factory=lambda: PowerTimeline(meters=[]))
+    stalled: bool = False  # the load was cut short: a request waited its whole timeout, and nothing ended meanwhile
 
 
 def run_trial(
@@ -58,17 +61,19 @@ def run_trial(
     seed: int,
     energy: EnergySource,
     idle: WindowEnergy | None = None,
+    until: Steadiness | None = None,
     on_finished: Callable[[RequestRecord], None] | None = None,
 ) -> TrialResult:
     """Measure one trial; blocks until it is over.
 
+    The warm-up has the workload's `warmup_requests`, and with `until` as many more as it takes to be steady.
     `on_finished` sees every measured request as it ends; its tokens are only counted after the trial. Failed requests are
     records with an error. Raises LoadError if the whole warm-up failed, or if not one request got as far as the server.
     KeyboardInterrupt closes the connections and goes on.
     """
     _allow_many_connections()
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    driver = _Driver(endpoint, workload, prompts, seed, on_finished or (lambda _: None))
+    driver = _Driver(endpoint, workload, prompts, seed, on_finished or (lambda _: None), until=until)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         watch = runner.run(driver.run())
     driver.backlog.read_all()
@@ -93,10 +98,12 @@ def run_trial(
         started_at=started_at,
         client=watch.health(workload, records, start, end),
         energy=joules,
+        warmup=driver.warmup,
         server_prefix_hit_tokens=_change(before, after, _PREFIX_HITS),
         server_generated_tokens=_change(before, after, _GENERATED),
     )
-    return TrialResult(trial, records, energy.power(trial.first_sent_ns - _LEAD_NS, trial.last_end_ns + _LEAD_NS))
+    power = energy.power(trial.first_sent_ns - _LEAD_NS, trial.last_end_ns + _LEAD_NS)
+    return TrialResult(trial, records, power, driver.stalled)
 
 
 @dataclass
@@ -109,10 +116,14 @@ class _Driver:
     records: list[RequestRecord] = field(default_factory=list)
     backlog: Backlog = field(default_factory=Backlog)
     counters_before: dict[str, float] = field(default_factory=dict)  # the server's, when the warm-up was over
+    until: Steadiness | None = None
+    warmup: WarmUp | None = None
+    last_end_ns: int = 0  # of an answer that came to its end
+    stalled: bool = False
 
     async def run(self) -> ClientWatch:
         async with WireClient(self.endpoint) as client:
-            await self._warm_up(client)
+            self.warmup = await self._warm_up(client)
             requests = RequestsAhead(lambda number: self._request(client, number), self._count())
             requests.fill()
             self.counters_before = _server_counters(self.endpoint)
@@ -126,18 +137,18 @@ class _Driver:
                     await self._closed_loop(client, requests)
         return watch
 
-    async def _warm_up(self, client: WireClient) -> None:
+    async def _warm_up(self, client: WireClient) -> WarmUp:
         """The same shapes as will be measured, in whole groups of as many as will be in flight; nothing of it is kept."""
-        as_list = self.workload.batch_as == "list"
-        together = 1 if as_list else in_flight(self.workload) or 1
-        await client.open(1 if as_list else in_flight(self.workload) or _SPARE)
-        groups = math.ceil(self.workload.warmup_requests / (in_flight(self.workload) or 1))
-        errors: list[str | None] = []
-        for first in range(0, groups * together, together):
-            sent = [client.send(self._request(client, -1 - n)) for n in range(first, first + together)]
-            errors += [_wire_error(exchange) for exchange in await asyncio.gather(*sent)]
-        if errors and all(errors):
-            raise LoadError(f"{self.endpoint.url}: every warm-up request failed, the first with: {errors[0]}")
+        as_list, load = self.workload.batch_as == "list", in_flight(self.workload)
+        together = 1 if as_list else load or 1
+        await client.open(1 if as_list else load or _SPARE)
+
+        async def send_group(group: int) -> list[Exchange]:
+            numbers = range(-1 - group * together, -1 - (group + 1) * together, -1)
+            return await asyncio.gather(*(client.send(self._request(client, number)) for number in numbers))
+
+        groups = math.ceil(self.workload.warmup_requests / (load or 1))
+        return await warm_up(send_group, _wire_error, groups=groups, until=self.until, where=self.endpoint.url)
 
     async def _closed_loop(self, client: WireClient, requests: RequestsAhead) -> None:
         """So many users, each sending its next request when its last has ended; in a ramp they come one after another."""
@@ -171,7 +182,7 @@ class _Driver:
         began = time.monotonic_ns()
         with Timer() as timer:
             async with asyncio.TaskGroup() as tasks:
-                for index, at_s in enumerate(arrivals(self.workload, self.seed)):
+                for index, at_s in enumerate(self._unless_stalled(arrivals(self.workload, self.seed))):
                     scheduled = began + round(at_s * 1e9)
                     request = requests.take()
                     await timer.until(scheduled)
@@ -180,15 +191,27 @@ class _Driver:
     def _numbers(self) -> Iterator[int]:
         """Indices of the requests to come: so many, or until the time is up."""
         if self.workload.requests is not None:
-            return iter(range(self.workload.requests))
+            return self._unless_stalled(iter(range(self.workload.requests)))
         deadline = time.monotonic() + (self.workload.duration_s or 0)
-        return itertools.takewhile(lambda _: time.monotonic() < deadline, itertools.count())
+        return self._unless_stalled(itertools.takewhile(lambda _: time.monotonic() < deadline, itertools.count()))
+
+    def _unless_stalled(self, steps: Iterator[_Step]) -> Iterator[_Step]:
+        """A server that hangs is asked nothing more: each request would wait its whole timeout."""
+        return itertools.takewhile(lambda _: not self.stalled, steps)
+
+    def _watch_for_stall(self, exchange: Exchange) -> None:
+        sent, end = exchange.sent_ns, exchange.end_ns
+        if exchange.error is None:
+            self.last_end_ns = end or 0
+        elif sent is not None and end is not None and end - sent >= self.endpoint.timeout_s * 1e9:
+            self.stalled = self.stalled or self.last_end_ns < sent
 
     async def _send(
         self, client: WireClient, request: bytes, indices: list[int], group: int, scheduled_ns: int
     ) -> list[RequestRecord]:
         """One exchange, and a record for each prompt in it."""
         exchange = await client.send(request)
+        self._watch_for_stall(exchange)
         records = [
             RequestRecord(
                 request_id=f"{self.seed}-{index}",

@@ -165,6 +165,16 @@ class ClientHealth(Record):
     schedule_lag_p99_ms: float | None  # sent - scheduled, open loop only
 
 
+class WarmUp(Record):
+    """What was sent before the load was recorded, and whether the server had settled by then."""
+
+    requests: int
+    groups: int  # of as many requests as will be in flight
+    seconds: float
+    steady: bool | None  # None: so many requests were asked for, and no more
+    change: float | None  # of the time per token over the last groups, as a share of it; None: fewer than three groups
+
+
 class Trial(Record):
     """`trial.json`: one measured repetition of a workload on a configuration."""
 
@@ -181,6 +191,7 @@ class Trial(Record):
     started_at: str  # wall clock, ISO 8601 UTC, for people only
     client: ClientHealth
     energy: WindowEnergy
+    warmup: WarmUp | None = None
     server_prefix_hit_tokens: int | None = None  # change of the server's counter over the trial; None: not offered
     server_generated_tokens: int | None = None
 

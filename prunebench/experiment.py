@@ -75,6 +75,8 @@ class Protocol(Record):
 
     blocks: int = Field(default=5, ge=1)
     cooldown_s: float = Field(default=0, ge=0)  # rest before each trial, its server idle
+    steady_within: float = Field(default=0.05, gt=0)  # a warm-up goes on until the time per token changes by no more,
+    warmup_limit_s: float = Field(default=60, ge=0)  # or so long; 0: the workload's warmup_requests and no more
     request_timeout_s: float = Field(default=300, gt=0)
 
 

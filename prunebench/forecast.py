@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
 from pathlib import Path
+from statistics import mean
 
 from rich.console import Console
 from rich.filesize import decimal
 
 from energy.records import Record
 from loadgen.records import Workload
+from loadgen.shapes import answer_length
+from loadgen.warmup import FEWEST_GROUPS
 from loadgen.workloads import arrivals, in_flight
 from prunebench.configurations import check_configurations
 from prunebench.experiment import Experiment, ExperimentError
@@ -105,12 +108,13 @@ def forecast(
     workloads = {w.name: w for w in experiment.workloads}
     energy, protocol = experiment.energy, experiment.protocol
     starts = len({v.label for v in visits}) if experiment.serve.keep_servers else len(visits)
+    fewest = FEWEST_GROUPS if protocol.warmup_limit_s else 0
     idle_s = 2 * energy.idle_s + min(energy.idle_s, _AFTER_LOAD_S)
     parts = {
         "starting servers": starts * start_s,
         "idle power": len({v.label for v in visits}) * idle_s,
         "rests": len(cells) * protocol.cooldown_s,
-        "warm-up": sum(_warmup_s(workloads[c.workload], times) for c in cells),
+        "warm-up": sum(_warmup_s(workloads[c.workload], times, fewest) for c in cells),
         "load": sum(_load_s(workloads[c.workload], times) for c in cells),
     }
     records = sum(_record_bytes(workloads[c.workload], times) for c in cells)
@@ -191,6 +195,8 @@ def _engine_times(experiment: Experiment, assumed: Assumptions) -> tuple[Times, 
         times = Times(assumed.ttft_s, assumed.tpot_s)
         words.append(f"a first token after {times.ttft_s * 1e3:g} ms and another every {times.tpot_s * 1e3:g} ms")
         words.append("whatever the width and the load (--assume ttft=…,tpot=…,start=… says better)")
+    if experiment.protocol.warmup_limit_s:
+        words.append(f"a warm-up is steady after {FEWEST_GROUPS} groups")
     if experiment.quality is not None:
         words.append("quality is not counted")
     return times, start_s, words
@@ -207,8 +213,9 @@ def _load_s(workload: Workload, times: Times) -> float:
     return math.ceil((workload.requests or 0) / together) * request_s
 
 
-def _warmup_s(workload: Workload, times: Times) -> float:
-    return math.ceil(workload.warmup_requests / (in_flight(workload) or 1)) * times.of(_mean_tokens(workload))
+def _warmup_s(workload: Workload, times: Times, fewest: int) -> float:
+    groups = math.ceil(workload.warmup_requests / (in_flight(workload) or 1))
+    return max(groups, fewest) * times.of(_mean_tokens(workload))
 
 
 def _record_bytes(workload: Workload, times: Times) -> int:
@@ -225,8 +232,8 @@ def _record_bytes(workload: Workload, times: Times) -> int:
 
 
 def _mean_tokens(workload: Workload) -> float:
-    """Output tokens of a request."""
-    return float(workload.output_tokens)
+    """Output tokens of a request, where they are drawn on average over the first of them."""
+    return mean(answer_length(workload, 0, index) for index in range(100))
 
 
 def _duration(seconds: float) -> str:

@@ -18,6 +18,7 @@ from loadgen.endpoint import LoadError, check_endpoint
 from loadgen.metering import EnergySource, energy_without_server, measure_idle, pick_energy
 from loadgen.prompts import make_prompts, read_tokenizer
 from loadgen.texts import read_prompts
+from loadgen.warmup import Steadiness
 from prunebench.configurations import check_configurations, prepare_configurations
 from prunebench.environment import describe_environment
 from prunebench.experiment import Experiment
@@ -126,6 +127,8 @@ class Runner:
             PerplexityProbe(quality, experiment.model.source) if quality and quality.perplexity_files else None
         )
         self._configurations: dict[str, ConfigurationInfo] = {}
+        protocol = experiment.protocol
+        self._until = Steadiness(protocol.steady_within, protocol.warmup_limit_s) if protocol.warmup_limit_s else None
         self._created_at = writer.created_at() or utc_now()
 
     def prepare(self) -> None:
@@ -255,12 +258,18 @@ class Runner:
                 else make_prompts(workload, self._tokenizer, seed),
                 seed=seed,
                 energy=energy,
+                until=self._until,
                 idle=self._configurations[cell.label].idle,
             )
         except LoadError as error:
             raise LoadError(server.problem() or f"{error}") from None
         if problem := server.problem():
             raise LoadError(problem)
+        if result.stalled:
+            raise LoadError(
+                f"the engine hangs: no answer came to its end within {server.endpoint.timeout_s:g} s "
+                "(protocol.request_timeout_s)"
+            )
         if all(record.error is not None for record in result.records):
             raise LoadError(f"every request failed, the first with: {result.records[0].error}")
         flags = check_trial(result.trial, result.records)

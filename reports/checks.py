@@ -65,6 +65,19 @@ def _in_words(lengths: FloatArray) -> str:
     return f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
 
 
+def _warm_up_unsteady(trial: Trial, _metrics: TrialMetrics) -> Finding:
+    warmup = trial.warmup
+    if warmup is None or warmup.steady is None:
+        return Finding("no data", "the warm-up had a fixed number of requests")
+    after = f"after {warmup.requests:,} requests in {warmup.seconds:.1f} s"
+    change = (
+        f"the time per token changed by {warmup.change:+.1%} over the last groups" if warmup.change is not None else ""
+    )
+    if warmup.steady:
+        return Finding("pass", f"steady {after}: {change}")
+    return Finding("warn", f"not steady {after}: {change}")
+
+
 def _client_saturated(trial: Trial, metrics: TrialMetrics) -> Finding:
     busy, lag = trial.client.cpu_fraction, trial.client.loop_lag_p99_ms
     if busy is None and lag is None:
@@ -141,6 +154,7 @@ def _graded_by_ttft(late_ms: float, metrics: TrialMetrics) -> Outcome:
 TRIAL_RULES: dict[str, Callable[[Trial, TrialMetrics], Finding | None]] = {
     "failed-requests": _failed_requests,
     "output-length-differs": _output_length_differs,
+    "warm-up-unsteady": _warm_up_unsteady,
     "client-saturated": _client_saturated,
     "schedule-lag": _schedule_lag,
     "tokens-disagree": _tokens_disagree,

@@ -77,6 +77,12 @@ _RULES = (
         "Prune with multiple_of = 64 or 128, and compare the two.",
     ),
     Rule(
+        "warm-up-unsteady",
+        "The time per token was still changing when the warm-up reached its limit, so the trial may have measured the change.",
+        "Warns if the line through the last half of the warm-up's groups, at least three, changes by more than protocol.steady_within.",
+        "Raise protocol.warmup_limit_s; find out what else runs on the machine.",
+    ),
+    Rule(
         "client-saturated",
         "The load client itself was busy or late, and its delay is part of the latencies.",
         "Warns above 80 % of a core, fails above 95 %; timer lag (p99) over 1 ms warns from 5 % of the median TTFT and fails from 50 %.",

@@ -13,6 +13,7 @@ from loadgen.endpoint import Endpoint, LoadError
 from loadgen.metering import NoEnergy
 from loadgen.prompts import FilePrompts, SyntheticPrompts, make_prompts
 from loadgen.shapes import answer_length, prompt_length
+from loadgen.warmup import Steadiness
 from tests.loadgen.made import MS, workload
 from tests.loadgen.scripted import CLOSE, HEAD, ScriptedServer, chunked, event, sized, stream, token
 
@@ -243,6 +244,38 @@ def test_failed_requests_are_records_with_their_reasons():
         assert reason in error
     assert [r.arrival_tokens for r in result.records] == [[1, 2], [], [1], [1], [1], []]
     assert [r.status for r in result.records] == [200, 400, 200, 200, 200, None]
+
+
+@pytest.mark.parametrize("kind", ["single", "constant"])
+def test_a_server_that_hangs_is_asked_nothing_more(kind):
+    load = workload(kind, requests=40, warmup_requests=0, **({"rate": 20.0} if kind == "constant" else {}))
+    result, asked = run(lambda n, _: stream(2) if n < 2 else [20.0], load, timeout_s=0.4)
+    assert result.stalled
+    assert len(asked) == len(result.records) < 20
+    assert [r.error for r in result.records[:2]] == [None, None]
+
+
+def test_one_request_that_hangs_among_others_that_end_is_no_hung_server():
+    load = workload("concurrency", concurrency=2, requests=8, warmup_requests=0)
+    result, _ = run(lambda n, _: [20.0] if n == 0 else stream(2), load, timeout_s=0.4)
+    assert not result.stalled
+    assert [r.error is None for r in result.records] == [False] + [True] * 7
+
+
+def test_the_warm_up_goes_on_until_it_is_steady_and_the_trial_keeps_how_it_went():
+    waits = [0.4, 0.2, 0.05]
+
+    def script(n, _):
+        return [waits[n] if n < len(waits) else 0.05, *stream(2)]
+
+    with ScriptedServer(script) as server:
+        endpoint, load = Endpoint(server.url, "m"), workload("single", requests=2, warmup_requests=1)
+        prompts = SyntheticPrompts(POOL, 4, 0)
+        result = run_trial(endpoint, load, prompts, seed=0, energy=NoEnergy(""), until=Steadiness(0.3, 20))
+    warmup = result.trial.warmup
+    assert warmup.steady
+    assert warmup.requests == warmup.groups > 3
+    assert len(result.records) == 2
 
 
 def test_a_server_that_refuses_every_warm_up_request_is_told_before_the_load():

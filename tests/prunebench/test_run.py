@@ -64,7 +64,13 @@ def test_the_run_folder_holds_what_a_reader_needs_to_repeat_it(finished):
     folder, _ = finished
     assert (folder / "experiment.toml").read_bytes() == (folder.parent / "tiny.toml").read_bytes()
     resolved = json.loads((folder / "experiment.json").read_text())
-    assert resolved["protocol"] == {"blocks": 2, "cooldown_s": 0, "request_timeout_s": 300}
+    assert resolved["protocol"] == {
+        "blocks": 2,
+        "cooldown_s": 0,
+        "steady_within": 0.05,
+        "warmup_limit_s": 60,
+        "request_timeout_s": 300,
+    }
     environment = json.loads((folder / "environment.json").read_text())
     assert environment["packages"]["numpy"]
     assert environment["cores_usable"] == len(os.sched_getaffinity(0))

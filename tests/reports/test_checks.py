@@ -10,7 +10,7 @@ import pytest
 
 from energy.records import Conditions, WindowEnergy
 from loadgen.metrics import measure_records
-from loadgen.records import ClientHealth, RequestRecord, Trial, Workload
+from loadgen.records import ClientHealth, RequestRecord, Trial, WarmUp, Workload
 from reports.checks import check_trial, find_in_trial
 from reports.rules import RULES, render_rules
 from tests.reports.example_run import EPOCH_NS, HIDDEN, SINGLE, Example, measure, request, window_energy
@@ -18,7 +18,7 @@ from tests.reports.example_run import EPOCH_NS, HIDDEN, SINGLE, Example, measure
 DESIGN = (
     "output-length-differs · width-unaligned · client-saturated · schedule-lag · window-too-short · counter-disagrees · "
     "modelled-energy · throttled · thermal-drift · idle-drift · too-few-repeats · failed-requests · prefix-cache-hits · "
-    "tokens-disagree · multi-token-chunks · baseline-missing · engine-differs"
+    "tokens-disagree · multi-token-chunks · baseline-missing · engine-differs · warm-up-unsteady"
 )
 OPEN = Workload(name="steady", kind="constant", rate=10, requests=20, output_tokens=8)
 NATURAL = SINGLE.model_copy(update={"natural_stop": True})
@@ -105,6 +105,13 @@ def test_a_length_nobody_counted_is_not_taken_for_right():
 def test_lengths_may_differ_where_the_model_stops_by_itself():
     records = [replace(r, output_tokens=5 + r.index) for r in requests()]
     assert outcome("output-length-differs", trial_of(records, NATURAL), records) is None
+
+
+@pytest.mark.parametrize(("steady", "expected"), [(True, "pass"), (False, "warn"), (None, "no data")])
+def test_a_warm_up_that_never_settled_is_flagged(steady, expected):
+    records = requests()
+    warmup = WarmUp(requests=9, groups=9, seconds=60.0, steady=steady, change=0.21)
+    assert outcome("warm-up-unsteady", trial_of(records, warmup=warmup), records) == expected
 
 
 @pytest.mark.parametrize(
