@@ -15,6 +15,8 @@ from loadgen.summary import met_objectives
 
 KEEPS_UP = 0.95  # of the offered rate, or the server is saturated
 GROWS = 0.02  # so large a share of the requests that came is left over, and at least as many again as at first: saturated too
+FEWEST = 20  # requests at any rate: fewer show nothing
+_CHANCE = 3  # requests
 _FACTOR = 2.0  # from one rate to the next, until the server is saturated
 _RESOLUTION = 0.1  # the highest good rate is known to this share of it
 _MOST_TRIALS = 32
@@ -67,11 +69,17 @@ def points(workload: Workload) -> list[Workload]:
 
 
 def at_rate(workload: Workload, rate: float) -> Workload:
-    """One point of a sweep: Poisson arrivals, or gamma ones where the sweep has a burstiness."""
-    fields = workload.model_dump(exclude={"kind", "rates", "end_rate", "slo_share"})
+    """One point of a sweep: Poisson arrivals, or gamma ones where the sweep has a burstiness.
+
+    A duration becomes the number of requests that the rate sends in it, at least `FEWEST`.
+    """
+    fields = workload.model_dump(exclude={"kind", "rates", "end_rate", "slo_share", "requests", "duration_s"})
+    requests = workload.requests or max(FEWEST, round(rate * (workload.duration_s or 0)))
     kind = "poisson" if workload.burstiness is None else "burst"
     name = f"{workload.name}-{rate:.6g}rps"
-    return Workload.model_validate(fields | {"name": name, "kind": kind, "rate": rate, "sweep": workload.name})
+    return Workload.model_validate(
+        fields | {"name": name, "kind": kind, "rate": rate, "requests": requests, "sweep": workload.name}
+    )
 
 
 Finding = tuple[bool, bool]  # (good, saturated)
@@ -99,7 +107,7 @@ def rates_to_try(workload: Workload) -> Generator[float, Finding, None]:
         rising = rising and not saturated and rate < highest
         if rising:
             rate = min(rate * _FACTOR, highest)
-        elif bad == math.inf or bad <= lowest / 1000:
+        elif bad == math.inf or bad <= lowest / 10:
             return
         elif good == 0.0:
             rate = bad / _FACTOR
@@ -147,7 +155,7 @@ def _keeping_up(
 
     What arrives in the window and is not completed in it piles up. A steady server's pile only wavers: where arrivals and
     departures are independent the number in flight is a Poisson one, so the difference of two readings has the variance of
-    twice its mean, and twice that deviation is left to chance.
+    twice its mean, and twice that deviation and three requests are left to chance.
     """
     start, end = trial.window_start_ns, trial.window_end_ns
     seconds = (end - start) / 1e9
@@ -163,7 +171,7 @@ def _keeping_up(
     in_flight = sum(max(0, done - sent) for sent, done in spans) / (end - start)
     at_first = sum(r.scheduled_ns <= start < (r.end_ns or start) for r in records)
     offered, achieved = arrived / seconds, metrics.window_requests / seconds
-    if piled_up <= 2 * math.sqrt(2 * in_flight):
+    if piled_up <= 2 * math.sqrt(2 * in_flight) + _CHANCE:
         return None, offered, achieved
     if achieved < KEEPS_UP * offered:
         return f"{achieved:.3g} of {offered:.3g} requests/s were completed", offered, achieved

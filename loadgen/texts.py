@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -122,6 +123,7 @@ def _read_source(name: str, folder: str | None, seed: int) -> list[str]:
         raise LoadError(f"--prompts {name}: needs the datasets library; pip install '.[datasets]'") from None
     source = SOURCES[name]
     datasets.disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every try; we tell how it ended
     try:
         if folder:
             rows = datasets.load_dataset(folder, split=source.split)

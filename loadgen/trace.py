@@ -41,7 +41,7 @@ def read_trace(path: Path) -> tuple[TraceRow, ...]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(_csv_rows(path, file) if path.suffix == ".csv" else _json_rows(path, file))
     except (OSError, UnicodeDecodeError) as error:
-        raise LoadError(f"--trace {path}: {error}") from None
+        raise LoadError(f"--trace {path}: {error.strerror if isinstance(error, OSError) else error}") from None
     rows = sorted((row for row in rows if row.prompt_tokens and row.output_tokens), key=lambda row: row.at_s)
     if not rows:
         raise LoadError(f"--trace {path}: holds no requests")
