@@ -1,10 +1,12 @@
 """Finding the GPUs to meter: start NVML, see which GPUs are in use, choose for each the best source that answers.
 
-The order: the total-energy counter (Volta and later), the same as a field value, instant power, one-second average power.
+The order: the total-energy counter (Volta and later), the same as a field value, the driver's buffer of power samples,
+instant power, one-second average power, and instant power of the module that the GPU sits on, its processor included.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -12,26 +14,29 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pynvml
 
 from energy.nvml import (
     FATAL,
     Call,
-    GpuFacts,
     NvmlMeter,
     average_watts,
     counter_joules,
     field_joules,
     first_answer,
     instant_watts,
+    module_watts,
 )
-from energy.records import MissingMeter, Source
+from energy.records import GpuFacts, MissingMeter, Source
+from energy.samples import PowerSamples
 from energy.visible import CannotTell, visible_gpus
 
 PROBE_TRIES, PROBE_PAUSE_S = 5, 0.02  # a fresh driver refuses now and then what it answers a moment later
 ALL = "every GPU"
+PCI_DEVICES = Path("/sys/bus/pci/devices")
+T = TypeVar("T")
 
 _NO_DRIVER_REMEDY = (
     "install the driver; a container wants `--gpus all` and NVIDIA_DRIVER_CAPABILITIES that include utility"
@@ -63,7 +68,8 @@ def find_gpus() -> tuple[list[NvmlMeter], list[MissingMeter]]:
         # Where no driver is loaded no GPU works for us; a GPU whose library is not at hand may.
         there = error.value not in {9, 12} or any(Path("/dev").glob("nvidia[0-9]*"))
         remedy = _NO_DRIVER_REMEDY if error.value == 12 else None
-        return [], [_missing(_INIT_HELP.get(error.value, f"NVML: {error}"), ALL if there else None, remedy)]
+        reason = _INIT_HELP.get(error.value, f"NVML: {error}") + _on_the_bus()
+        return [], [_missing(reason, ALL if there else None, remedy)]
     seen = [_identify(index) for index in range(count)]
     visible, order = os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("CUDA_DEVICE_ORDER")
     try:
@@ -74,6 +80,16 @@ def find_gpus() -> tuple[list[NvmlMeter], list[MissingMeter]]:
         why = "the driver sees no GPU" if count == 0 else f"CUDA_VISIBLE_DEVICES={visible!r} leaves no GPU in use"
         return [], [_missing(why, None)]
     return _probe_all([seen[index] for index in chosen])
+
+
+def _on_the_bus(devices: Path = PCI_DEVICES) -> str:
+    """How many of NVIDIA's GPUs there are for which a driver could be installed, as the end of a sentence."""
+    found = 0
+    for device in devices.glob("*"):
+        with contextlib.suppress(OSError):
+            vendor, kind = ((device / name).read_text().strip() for name in ("vendor", "class"))
+            found += vendor == "0x10de" and kind.startswith("0x03")  # display controllers, with a screen or without
+    return f", though the PCI bus has {found} GPU{'s' * (found != 1)} of NVIDIA's" if found else ""
 
 
 def driver_version() -> str | None:
@@ -135,35 +151,68 @@ def _probe(seen: _Seen) -> NvmlMeter:
     if mig is not None and mig[0]:
         raise Unmeterable("MIG is on, and the counter reads the whole board: `nvidia-smi -mig 0`")
     source, read, unanswered = _best_source(handle)
-    persistence = first_answer(lambda: pynvml.nvmlDeviceGetPersistenceMode(handle))
-    limit = first_answer(lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(handle))
-    facts = GpuFacts(
-        index=seen.index,
-        uuid=seen.uuid,
-        name=seen.name,
-        virtualization=first_answer(lambda: pynvml.nvmlDeviceGetVirtualizationMode(handle)),
-        persistence=None if persistence is None else bool(persistence),
-        power_limit_watts=None if limit is None else limit / 1e3,
-        unanswered=unanswered,
-    )
+    facts = _facts(seen, bool(mig[0]) if mig is not None else None, unanswered)
     return NvmlMeter(facts, source, handle, read, _power_beside(handle) if source == "nvml-counter" else None)
 
 
-def _best_source(handle: Any) -> tuple[Source, Call, tuple[str, ...]]:
+def _facts(seen: _Seen, mig: bool | None, unanswered: tuple[str, ...]) -> GpuFacts:
+    handle = seen.handle
+    persistence = first_answer(lambda: pynvml.nvmlDeviceGetPersistenceMode(handle))
+    low_high = first_answer(lambda: pynvml.nvmlDeviceGetPowerManagementLimitConstraints(handle))
+    vbios = first_answer(lambda: pynvml.nvmlDeviceGetVbiosVersion(handle))
+    return GpuFacts(
+        index=seen.index,
+        uuid=seen.uuid or "",
+        name=seen.name or "",
+        driver=driver_version(),
+        vbios=None if vbios is None else str(vbios),
+        mig=mig,
+        virtualization=first_answer(lambda: pynvml.nvmlDeviceGetVirtualizationMode(handle)),
+        persistence=None if persistence is None else bool(persistence),
+        power_limit_watts=_watts(first_answer(lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(handle))),
+        default_power_limit_watts=_watts(first_answer(lambda: pynvml.nvmlDeviceGetPowerManagementDefaultLimit(handle))),
+        power_limit_range_watts=None if low_high is None else (low_high[0] / 1e3, low_high[1] / 1e3),
+        module_watts=first_answer(partial(module_watts, handle)),
+        unanswered=unanswered,
+    )
+
+
+def _watts(milliwatts: int | None) -> float | None:
+    return None if milliwatts is None else milliwatts / 1e3
+
+
+def _best_source(handle: Any) -> tuple[Source, Call | PowerSamples, tuple[str, ...]]:
     """The first source that answers with more than nothing: boards without a sensor answer 0."""
-    sources: tuple[tuple[Source, str, Call], ...] = (
+    sources: tuple[tuple[Source, str, Call | None], ...] = (
         ("nvml-counter", "total energy", partial(counter_joules, handle)),
         ("nvml-counter", "total energy as field 83", partial(field_joules, handle)),
+        ("nvml-samples", "power samples", None),
         ("nvml-instant", "instant power", partial(instant_watts, handle)),
         ("nvml-average", "average power", partial(average_watts, handle)),
+        ("nvml-module", "power of the module", partial(module_watts, handle)),
     )
     unanswered: list[str] = []
-    for source, what, read in sources:
-        error = _probe_call(read)
+    for source, what, call in sources:
+        read: Call | PowerSamples
+        try:
+            read = _samples(handle) if call is None else call
+            error = None if isinstance(read, PowerSamples) else _probe_call(read)
+        except LookupError as useless:
+            error = str(useless)
         if error is None:
             return source, read, tuple(unanswered)
         unanswered.append(f"{what}: {error}")
     raise Unmeterable("it reports neither energy nor power (" + "; ".join(unanswered) + ")")
+
+
+def _samples(handle: Any) -> PowerSamples:
+    """Raises LookupError with the driver's reason if there is no buffer of samples."""
+    try:
+        return _insist(lambda: PowerSamples(handle))
+    except pynvml.NVMLError as error:
+        if error.value in FATAL:
+            raise Unmeterable(FATAL[error.value]) from None
+        raise LookupError(str(error)) from None
 
 
 def _power_beside(handle: Any) -> Call | None:
@@ -183,7 +232,7 @@ def _probe_call(read: Call) -> str | None:
         return str(error)
 
 
-def _insist(call: Callable[[], Any]) -> Any:
+def _insist(call: Callable[[], T]) -> T:
     """The call's answer, asked for again while it fails with anything that may pass. Raises the last NVMLError."""
     for _ in range(PROBE_TRIES - 1):
         try:

@@ -8,60 +8,65 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pynvml
 
 from energy.meters import MeterLost, Reading
-from energy.records import Conditions, MeterInfo, Source
+from energy.records import Conditions, GpuFacts, MeterInfo, Source
+from energy.samples import VALUE_MEMBERS, PowerSamples
 
-FIELD_ENERGY, FIELD_POWER_INSTANT, SCOPE_GPU = 83, 186, 0
+FIELD_ENERGY, FIELD_POWER_INSTANT, SCOPE_GPU, SCOPE_MODULE = 83, 186, 0, 1
 SILENT_S = 30.0  # a GPU that has answered nothing for so long is given up; shorter silences are gaps
 FATAL = {1: "NVML was shut down", 15: "the GPU is lost", 16: "the GPU needs a reset"}
 
-_VALUE_MEMBERS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")  # of nvmlValue_t, by valueType
 # What slows a GPU down against its will. Idle, user-set clocks, sync boost and display limits are choices, not throttling.
 _THROTTLING = {0x04: "power-cap", 0x08: "hw-slowdown", 0x20: "sw-thermal", 0x40: "hw-thermal", 0x80: "power-brake"}
 
 Call = Callable[[], float]
 
 
-@dataclass(frozen=True)
-class GpuFacts:
-    """What was learnt of one GPU when it was probed; None where it does not tell."""
-
-    index: int  # NVML's order, by PCI bus
-    uuid: str
-    name: str
-    virtualization: int | None = None  # 0 bare metal, 1 passed through, 2 vGPU, 3 and 4 hosts of vGPUs
-    persistence: bool | None = None
-    power_limit_watts: float | None = None
-    unanswered: tuple[str, ...] = ()  # better sources that do not answer, each with the driver's reason
-
-
 class NvmlMeter:
     """One GPU: joules from its counter where it has one, and the power it reports beside them."""
 
-    def __init__(self, facts: GpuFacts, source: Source, handle: Any, read: Call, power: Call | None) -> None:
+    def __init__(
+        self, facts: GpuFacts, source: Source, handle: Any, read: Call | PowerSamples, power: Call | None
+    ) -> None:
         """`read` gives joules for the source "nvml-counter" and watts for the others; `power` is the counter's check."""
         self.facts = facts
-        self.info = MeterInfo(source=source, domain="gpu", device=facts.uuid, name=facts.name)
+        refresh_s = read.period_s if isinstance(read, PowerSamples) else None
+        self.info = MeterInfo(
+            source=source, domain="gpu", device=facts.uuid, name=facts.name, refresh_s=refresh_s, gpu=facts
+        )
         self._handle = handle
         self._read = read
         self._power = power
         self._answered_ns = time.monotonic_ns()
 
     def read(self) -> Reading:
-        """One reading; a passing error is a gap. Raises MeterLost if the GPU is lost, or silent for 30 s."""
-        before = time.monotonic_ns()
-        try:
-            value = self._read()
-        except pynvml.NVMLError as error:
-            after = time.monotonic_ns()
-            self._judge(error, after)
-            return Reading(before, after)
-        after = self._answered_ns = time.monotonic_ns()
+        """One reading; an error that passes is tried again at once, and then it is a gap until the next tick.
+
+        Raises MeterLost if the GPU is lost, or silent for 30 s.
+        """
+        for tried in (False, True):
+            before = time.monotonic_ns()
+            try:
+                reading = self._take(before)
+            except pynvml.NVMLError as error:
+                after = time.monotonic_ns()
+                self._judge(error, after)
+                if tried:
+                    return Reading(before, after, error=str(error))
+            else:
+                self._answered_ns = time.monotonic_ns()
+                return reading
+        raise AssertionError  # the loop returns
+
+    def _take(self, before: int) -> Reading:
+        if isinstance(self._read, PowerSamples):
+            return self._read.take(before)
+        value = self._read()
+        after = time.monotonic_ns()
         if self.info.source != "nvml-counter":
             return Reading(before, after, watts=value)
         # Power is the cross-check: without it the counter's reading still stands.
@@ -110,6 +115,11 @@ def instant_watts(handle: Any) -> float:
     return _field(handle, FIELD_POWER_INSTANT) / 1e3
 
 
+def module_watts(handle: Any) -> float:
+    """Power now of the whole module, its processor included; only boards that sit on one with a CPU tell it."""
+    return _field(handle, FIELD_POWER_INSTANT, SCOPE_MODULE) / 1e3
+
+
 def average_watts(handle: Any) -> float:
     """Power averaged over one second on Ampere and later (GA100 apart), instant before."""
     return float(pynvml.nvmlDeviceGetPowerUsage(handle)) / 1e3
@@ -125,9 +135,9 @@ def first_answer(*calls: Callable[[], Any]) -> Any:
     return None
 
 
-def _field(handle: Any, field: int) -> float:
+def _field(handle: Any, field: int, scope: int = SCOPE_GPU) -> float:
     """The request as a whole succeeds although entries fail: each has its own return code, and its own type."""
-    value = pynvml.nvmlDeviceGetFieldValues(handle, [(field, SCOPE_GPU)])[0]
+    value = pynvml.nvmlDeviceGetFieldValues(handle, [(field, scope)])[0]
     if value.nvmlReturn != pynvml.NVML_SUCCESS:
         raise pynvml.NVMLError(value.nvmlReturn)
-    return float(getattr(value.value, _VALUE_MEMBERS[value.valueType]))
+    return float(getattr(value.value, VALUE_MEMBERS[value.valueType]))

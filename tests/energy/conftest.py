@@ -6,7 +6,7 @@ import ctypes
 import math
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +48,9 @@ def build(folder: Path, *flags: str) -> Path:
     if compiler is None:
         pytest.fail("the energy tests need gcc: they build a stand-in for NVIDIA's library (`apt-get install gcc`)")
     library = folder / "libnvidia-ml.so.1"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", *flags, str(SOURCE), "-o", str(library), "-lm"], check=True)
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-O2", "-pthread", *flags, str(SOURCE), "-o", str(library), "-lm"], check=True
+    )
     return library
 
 
@@ -68,6 +70,51 @@ def fake_gpus(fake_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
 
     return install
+
+
+@dataclass
+class Simulation:
+    """The stand-in's clock and ours, moved by hand: hours of a load take no time."""
+
+    library: ctypes.CDLL
+    now_ns: int = 0
+    our_wall_clock_s: float = 1.7e9  # of moment 0; the library's own stamps differ from it only if a test wants that
+
+    def go_to(self, seconds: float) -> None:
+        self.now_ns = round(seconds * 1e9)
+        self.library.stand_in_clock(ctypes.c_double(self.now_ns / 1e9))
+
+    def set_wall_clock(self, by_s: float) -> None:
+        self.our_wall_clock_s += by_s
+        self.library.stand_in_epoch(ctypes.c_double(self.our_wall_clock_s))
+
+    def joules(self, start_ns: int, end_ns: int, gpu: int = 0) -> float:
+        truth: float = self.library.stand_in_joules(gpu, ctypes.c_double(start_ns / 1e9), ctypes.c_double(end_ns / 1e9))
+        return truth
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
+
+    def time_ns(self) -> int:
+        return self.now_ns + round(self.our_wall_clock_s * 1e9)
+
+    def sleep(self, seconds: float) -> None:
+        """What probing does between two tries passes here, too."""
+        self.go_to(self.now_ns / 1e9 + seconds)
+
+
+@pytest.fixture
+def simulated(fake_library: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulation]:
+    """Give the stand-in, and the modules that read it, a clock that only moves when told to."""
+    library = ctypes.CDLL(str(fake_library))
+    library.stand_in_joules.restype = ctypes.c_double
+    simulation = Simulation(library)
+    for module in ("energy.nvml", "energy.samples", "energy.gpus"):
+        monkeypatch.setattr(f"{module}.time", simulation)
+    library.stand_in_epoch(ctypes.c_double(simulation.our_wall_clock_s))
+    simulation.go_to(1.0)
+    yield simulation
+    library.stand_in_clock(ctypes.c_double(-1.0))
 
 
 def settings_text(*gpus: dict[str, object], init: int = 0) -> str:

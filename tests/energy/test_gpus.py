@@ -12,6 +12,8 @@ from energy.gpus import driver_version, find_gpus
 from tests.energy.conftest import settings_text
 
 ROOT = Path(__file__).parents[2]
+NO_COUNTER = {"error.energy": 3, "error.field83": 3}
+NO_POWER = {"error.samples": 3, "error.field186": 3, "error.power": 3}
 
 
 def test_each_gpu_is_probed_once_and_named_by_its_uuid(fake_gpus):
@@ -31,9 +33,11 @@ def test_each_gpu_is_probed_once_and_named_by_its_uuid(fake_gpus):
     [
         ({}, "nvml-counter"),
         ({"error.energy": 3}, "nvml-counter"),
-        ({"error.energy": 3, "error.field83": 3}, "nvml-instant"),
-        ({"error.energy": 3, "error.field83": 3, "error.field186": 3}, "nvml-average"),
-        ({"scale": 0}, "nvml-instant"),
+        ({**NO_COUNTER}, "nvml-samples"),
+        ({"scale": 0}, "nvml-samples"),
+        ({**NO_COUNTER, "error.samples": 6}, "nvml-instant"),
+        ({**NO_COUNTER, "error.samples": 3, "error.field186": 3}, "nvml-average"),
+        ({**NO_COUNTER, **NO_POWER, "module_watts": 300}, "nvml-module"),
     ],
 )
 def test_the_best_source_that_answers_is_used(fake_gpus, failing, source):
@@ -41,22 +45,44 @@ def test_the_best_source_that_answers_is_used(fake_gpus, failing, source):
     (meter,), missing = find_gpus()
     assert meter.info.source == source
     assert missing == []
+    time.sleep(0.03)  # a sample is there every 20 ms
     reading = meter.read()
-    if source == "nvml-counter":
+    if source in {"nvml-counter", "nvml-samples"}:
         assert reading.joules > 0
     else:
         assert reading.joules is None
     assert reading.watts == pytest.approx(300, abs=0.01)
+    assert bool(meter.facts.unanswered) is (source != "nvml-counter" or "error.energy" in failing)
+
+
+def test_what_a_gpu_tells_of_itself_is_recorded_with_every_figure_of_it(fake_gpus):
+    fake_gpus({"module_watts": 900})
+    (meter,), _ = find_gpus()
+    facts = meter.info.gpu
+    assert facts is meter.facts
+    assert (facts.driver, facts.vbios, facts.mig) == ("999.01", "96.00.89.00.01", False)
+    assert (facts.power_limit_watts, facts.default_power_limit_watts) == (700, 700)
+    assert facts.power_limit_range_watts == (200, 700)
+    assert facts.module_watts == 900  # a module with a CPU on it; the counter is still the GPU's alone
+    assert meter.info.source == "nvml-counter"
+
+
+def test_a_gpu_that_tells_little_is_recorded_with_what_it_tells(fake_gpus):
+    fake_gpus({"error.vbios": 3, "error.limit": 3, "error.mig": 3, "error.persistence": 3, "error.virtualization": 3})
+    (meter,), _ = find_gpus()
+    told = meter.facts.model_dump(exclude={"index", "uuid", "name", "driver", "unanswered"})
+    assert set(told.values()) == {None}
 
 
 def test_a_gpu_that_reports_nothing_is_missing_with_every_reason(fake_gpus):
-    fake_gpus({"error.energy": 3, "error.field83": 3, "error.field186": 4, "error.power": 3})
+    fake_gpus({**NO_COUNTER, "error.samples": 3, "error.field186": 4, "error.power": 3})
     meters, (missing,) = find_gpus()
     assert meters == []
     assert missing.device == "GPU-0000-aaaa"
     assert missing.reason == (
         "it reports neither energy nor power (total energy: Not Supported; total energy as field 83: Not Supported;"
-        " instant power: Insufficient Permissions; average power: Not Supported)"
+        " power samples: Not Supported; instant power: Insufficient Permissions; average power: Not Supported;"
+        " power of the module: Not Supported)"
     )
 
 

@@ -41,8 +41,8 @@ def test_one_unreadable_gpu_leaves_no_headline_and_says_what_would_mend_it(fake_
 def test_a_fallback_is_explained(fake_gpus):
     fake_gpus({"error.energy": 3, "error.field83": 3})
     described = describe_machine()
-    assert described.headline == "nvml-instant"
-    assert any("falls back to nvml-instant: total energy: Not Supported" in line for line in described.lines())
+    assert described.headline == "nvml-samples"
+    assert any("falls back to nvml-samples: total energy: Not Supported" in line for line in described.lines())
 
 
 def test_without_gpu_the_package_counter_is_the_headline(fake_gpus, powercap):

@@ -68,9 +68,20 @@ def test_a_passing_error_is_a_gap(fake_gpus, code):
     wait_until(start)
     gap = meter.read()
     assert (gap.joules, gap.watts) == (None, None)
+    assert gap.error
     assert gap.after_ns >= gap.before_ns
     wait_until(start + SOON_NS)
     assert meter.read().joules is not None
+
+
+def test_an_error_that_passes_at_once_costs_no_gap(fake_gpus):
+    start = time.monotonic_ns() + SOON_NS
+    fake_gpus({"glitch_from": start, "glitch_to": start + 10**12, "glitch_code": 3, "glitch_calls": 1})
+    meter = only_meter()
+    wait_until(start)
+    reading = meter.read()
+    assert reading.joules is not None
+    assert reading.error is None
 
 
 def test_a_gpu_that_stays_silent_is_given_up_with_its_last_error(fake_gpus, monkeypatch):

@@ -1,0 +1,85 @@
+"""The driver's own buffer of power samples as a meter: every sample counts, however seldom the buffer is emptied.
+
+Samples are stamped in microseconds of the wall clock. Each reading tells the joules up to the last sample, at that sample's
+own time brought to the monotonic clock.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pynvml
+
+from energy.meters import Reading
+
+WALL_CLOCK_SET_NS = 2_000_000  # the wall clock may be slewed by 0.5 ms a second, not by more: then it was set
+FOREIGN_CLOCK_S = 10.0  # a newest sample further from now than this is stamped by a clock that we do not know
+VALUE_MEMBERS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")  # of nvmlValue_t, by valueType
+
+
+class PowerSamples:
+    """The samples of one GPU, integrated by trapezoids from the first on."""
+
+    def __init__(self, handle: Any) -> None:
+        """Empties the buffer once. Raises NVMLError if there is none, LookupError with the reason if it is of no use."""
+        self._handle = handle
+        self._offset_ns = _wall_clock_offset_ns()
+        stamps, watts = self._since(0)
+        if len(stamps) < 2 or watts.max() <= 0:
+            raise LookupError("no samples" if len(stamps) < 2 else "always 0")
+        if abs(stamps[-1] / 1e6 - time.time_ns() / 1e9) > FOREIGN_CLOCK_S:
+            raise LookupError("the samples are not stamped by this machine's clock")
+        self.period_s = float(np.median(np.diff(stamps))) / 1e6
+        self._joules = 0.0
+        self._last_us, self._last_watts = int(stamps[-1]), float(watts[-1])
+        self._seen_us = self._last_us
+
+    def take(self, before_ns: int) -> Reading:
+        """Everything sampled since the last call. Nothing new is a gap; so is what a set wall clock makes ambiguous."""
+        offset_ns = _wall_clock_offset_ns()
+        if abs(offset_ns - self._offset_ns) > WALL_CLOCK_SET_NS:
+            # Whether the samples that are waiting have old or new stamps cannot be told: go on with those to come.
+            self._last_us += (offset_ns - self._offset_ns) // 1000
+            self._offset_ns = offset_ns
+            self._seen_us = time.time_ns() // 1000
+            return Reading(before_ns, time.monotonic_ns(), error="the wall clock was set")
+        self._offset_ns = offset_ns
+        try:
+            stamps, watts = self._since(self._seen_us)
+        except pynvml.NVMLError as error:
+            if error.value == pynvml.NVML_ERROR_NOT_FOUND:  # how the driver says that nothing is new
+                return Reading(before_ns, time.monotonic_ns())
+            raise
+        not_ahead = (
+            stamps <= time.time_ns() // 1000 + 1000
+        )  # as those are that were stamped before the clock was set back
+        stamps, watts = stamps[not_ahead], watts[not_ahead]
+        if not len(stamps):
+            return Reading(before_ns, time.monotonic_ns())
+        seconds = np.concatenate(([self._last_us], stamps)) / 1e6
+        power = np.concatenate(([self._last_watts], watts))
+        self._joules += float(np.trapezoid(power, seconds - seconds[0]))
+        self._last_us = self._seen_us = int(stamps[-1])
+        self._last_watts = float(watts[-1])
+        at_ns = self._last_us * 1000 - offset_ns
+        return Reading(at_ns, at_ns, self._joules, self._last_watts)
+
+    def _since(self, last_us: int) -> tuple[np.ndarray, np.ndarray]:
+        """[n] stamps in microseconds, and watts; only those after `last_us`, in time order."""
+        kind, samples = pynvml.nvmlDeviceGetSamples(self._handle, pynvml.NVML_TOTAL_POWER_SAMPLES, last_us)
+        member = VALUE_MEMBERS[kind]
+        rows = sorted((s.timeStamp, getattr(s.sampleValue, member) / 1e3) for s in samples if s.timeStamp > last_us)
+        return np.array([us for us, _ in rows], dtype=np.int64), np.array([w for _, w in rows], dtype=np.float64)
+
+
+def _wall_clock_offset_ns() -> int:
+    """Wall clock minus monotonic clock, now; the quickest of three looks."""
+    looks = []
+    for _ in range(3):
+        before = time.monotonic_ns()
+        wall = time.time_ns()
+        after = time.monotonic_ns()
+        looks.append((after - before, wall - (before + after) // 2))
+    return min(looks)[1]
