@@ -490,6 +490,14 @@ def evaluate(
 
 
 @app.command()
+def schema() -> None:
+    """Print the JSON Schema of experiment files, for editors: `#:schema FILE` in the first line of a TOML file."""
+    from prunebench.experiment import experiment_schema
+
+    sys.stdout.write(experiment_schema())
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """Say what this machine can serve and measure, what is missing, and how to get it."""
     from prunebench.doctor import doctor_command

@@ -8,6 +8,7 @@ Unknown keys are refused with the nearest known one; every message names the key
 from __future__ import annotations
 
 import difflib
+import json
 import sysconfig
 import tomllib
 from pathlib import Path
@@ -150,6 +151,12 @@ def load_experiment(path: Path) -> Experiment:
         }
     )
     return experiment.model_copy(update={"model": Model(source=source), "quality": quality, "workloads": workloads})
+
+
+def experiment_schema() -> str:
+    """The JSON Schema of an experiment file, for editors; it lies beside the shipped ones as experiment.schema.json."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Experiment.model_json_schema()}
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
 
 
 def read_text(name: str) -> str:

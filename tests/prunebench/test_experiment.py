@@ -1,9 +1,14 @@
+import json
 import re
+import tomllib
 from pathlib import Path
 
+import jsonschema
 import pytest
 
-from prunebench.experiment import ExperimentError, load_experiment, read_text
+from prunebench.experiment import Experiment, ExperimentError, experiment_schema, load_experiment, read_text
+from prunebench.quality_tasks import choose_suite
+from pruner.targets import Target
 
 SHIPPED = sorted(Path("experiments").glob("*.toml"))
 
@@ -114,4 +119,57 @@ def test_every_shipped_experiment_is_valid_or_lacks_only_its_weights(file: Path)
 
 
 def test_there_are_shipped_experiments():
-    assert {"demo", "demo-vllm", "llama-3.2-1b"} <= {file.stem for file in SHIPPED}
+    study = {"llama-3.2-1b", "llama-3.2-3b", "llama-3.2-1b-instruct", "llama-3.2-1b-measured"}
+    assert {"demo", "demo-vllm"} | study <= {file.stem for file in SHIPPED}
+
+
+@pytest.mark.parametrize(
+    ("name", "hidden", "widths", "ratios"),
+    [
+        ("llama-3.2-1b", 2048, [7373, 6554, 5735, 4916, 4096, 3277], [3.6, 3.2, 2.8, 2.4, 2.0, 1.6]),
+        ("llama-3.2-3b", 3072, [7373, 6554, 5735, 4916, 4096, 3277], [2.4, 2.13, 1.87, 1.6, 1.33, 1.07]),
+        ("llama-3.2-1b-instruct", 2048, [7373, 4916, 3277], [3.6, 2.4, 1.6]),
+    ],
+)
+def test_the_studys_experiments_give_the_studys_widths(name, hidden, widths, ratios):
+    experiment = Experiment.model_validate(tomllib.loads(Path(f"experiments/{name}.toml").read_text()))
+    given = [target.width(8192, hidden) for target in experiment.prune.targets()]
+    assert given == widths
+    assert [round(width / hidden, 2) for width in given] == pytest.approx(ratios, abs=0.005)
+    sources = {(w.prompts, w.output_tokens, w.natural_stop) for w in experiment.workloads}
+    assert sources == {("hellaswag", 20, True), ("mmlu", 50, True), ("ifeval", 150, True)}
+    assert experiment.quality
+    assert choose_suite(experiment.quality.tasks).chat_template == name.endswith("instruct")
+
+
+def test_what_should_be_measured_has_each_odd_width_beside_its_nearest_multiple_of_128():
+    experiment = Experiment.model_validate(tomllib.loads(Path("experiments/llama-3.2-1b-measured.toml").read_text()))
+    widths = set(experiment.prune.widths)
+    odd = {w for w in widths if w % 2}
+    assert {Target("percentage", p).width(8192, 2048) for p in (10, 30, 60)} == odd
+    assert {round(w / 128) * 128 for w in odd} <= widths
+    assert all(w % 128 == 0 for w in widths - odd)
+    assert not any(w.natural_stop for w in experiment.workloads)
+    assert {w.sweep for w in experiment.workloads} >= {"sweep"}
+    assert experiment.protocol.blocks >= 5
+
+
+def test_the_schema_beside_the_experiments_is_that_of_the_code():
+    assert Path("experiments/experiment.schema.json").read_text() == experiment_schema(), (
+        "prunebench schema > experiments/experiment.schema.json"
+    )
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_editors_are_shown_the_schema_and_it_accepts_what_ships(file: Path):
+    assert file.read_text().splitlines()[0] == "#:schema ./experiment.schema.json"
+    jsonschema.validate(tomllib.loads(file.read_text()), json.loads(experiment_schema()))
+
+
+def test_the_schema_refuses_what_the_code_refuses():
+    schema = json.loads(experiment_schema())
+    given = tomllib.loads(MINIMAL)
+    jsonschema.validate(given, schema)
+    for wrong in ({**given, "protocl": {}}, {**given, "seed": "seven"}, {**given, "protocol": {"blocks": 0}}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
