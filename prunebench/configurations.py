@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from prunebench.writer import RunWriter
 from pruner.inspection import Inspection, inspect_checkpoint
 from pruner.manifest import Manifest
 from pruner.prune import PrunedCheckpoint, prune
+from reports.roofline import shape_of
 from reports.run_folder import ConfigurationInfo
 from server.engines.select import make_engine
 from server.serve import check_settings
@@ -88,6 +90,7 @@ def _describe(
         pruning_percentage=0.0 if manifest is None else manifest.pruning_percentage,
         parameters=found.parameters,
         checkpoint_bytes=found.bytes,
+        shape=shape_of(json.loads((checkpoint / "config.json").read_bytes())),
         engine=experiment.serve.engine,
         engine_options=experiment.serve.options,
         manifest=manifest,

@@ -46,6 +46,7 @@ class Cell(Record):
     trials: int
     requests: int
     failed_requests: int
+    mean_prompt_tokens: float | None
     mean_output_tokens: float | None
     energy_sources: list[str]  # of measured joules
     modelled_basis: list[str]
@@ -119,6 +120,11 @@ class Analysis(Record):
                 return cell
         raise KeyError((label, workload))
 
+    def by_block(self, label: str, workload: str, key: str) -> dict[int, float]:
+        """One quantity of one cell in every block that has it."""
+        trials = (t for t in self.trials if (t.label, t.workload) == (label, workload))
+        return {t.block: t.values[key] for t in trials if key in t.values}
+
 
 def analyse_folder(path: Path, *, margin: float = MARGIN) -> Analysis:
     """Read a run folder and analyse it. Raises ReportError naming the path that cannot be read."""
@@ -168,7 +174,6 @@ def _configurations(run: MeasuredRun) -> list[ConfigurationFigures]:
 def _cell(run: MeasuredRun, label: str, workload: str, margin: float) -> Cell:
     own, baseline = run.by_block(label, workload), run.by_block(run.info.baseline, workload)
     trials = [own[block] for block in sorted(own)]
-    lengths = np.concatenate([t.metrics.output_tokens[t.metrics.completed] for t in trials] or [np.array([])])
     energies = [t.trial.energy for t in trials]
     shares = [
         e.gross_joules_uncertainty / e.gross_joules for e in energies if e.gross_joules and e.gross_joules_uncertainty
@@ -179,7 +184,8 @@ def _cell(run: MeasuredRun, label: str, workload: str, margin: float) -> Cell:
         trials=len(trials),
         requests=sum(t.metrics.requests for t in trials),
         failed_requests=sum(int((~t.metrics.completed).sum()) for t in trials),
-        mean_output_tokens=float(np.nanmean(lengths)) if np.isfinite(lengths).any() else None,
+        mean_prompt_tokens=_mean([t.metrics.prompt_tokens[t.metrics.completed] for t in trials]),
+        mean_output_tokens=_mean([t.metrics.output_tokens[t.metrics.completed] for t in trials]),
         energy_sources=sorted({e.source for e in energies if e.gross_joules is not None and e.source}),
         modelled_basis=sorted({e.modelled_basis for e in energies if e.modelled_basis}),
         energy_uncertainty=max(shares, default=None),
@@ -234,6 +240,11 @@ def _absence(run: MeasuredRun, label: str, workload: str) -> str:
 
 def _pooled(arrays: list[Any]) -> dict[int, float]:
     return percentiles(np.concatenate(arrays), QUANTILES) if arrays else {}
+
+
+def _mean(arrays: list[Any]) -> float | None:
+    pooled = np.concatenate(arrays) if arrays else np.array([])
+    return float(np.nanmean(pooled)) if np.isfinite(pooled).any() else None
 
 
 def _distribution(arrays: list[Any]) -> list[float]:

@@ -72,7 +72,10 @@ class Band:
 
 @dataclass(frozen=True)
 class Chart:
-    """`height` is in pixels on the page."""
+    """`height` is in pixels on the page.
+
+    `key` is where the series' names stand: a page with many such plots, whose names show on pointing, needs none in each.
+    """
 
     x: Axis
     y: Axis
@@ -80,6 +83,7 @@ class Chart:
     rules: Sequence[Rule] = ()
     bands: Sequence[Band] = ()
     height: int = 300
+    key: Literal["everywhere", "in pictures"] = "everywhere"
 
     @property
     def has_legend(self) -> bool:

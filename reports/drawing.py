@@ -21,8 +21,9 @@ _TICKS = {"plain": None, "ratio": ".2f", "percent": ".0%"}
 
 def plotly_figure(chart: Chart) -> Json:
     """`data` and `layout`: transparent, without zoom or mode bar."""
+    has_key = chart.has_legend and chart.key == "everywhere"
     layout: Json = {
-        "height": chart.height, "margin": {"l": 8, "r": 16, "t": 8, "b": 8}, "showlegend": chart.has_legend, "hovermode": "closest",
+        "height": chart.height, "margin": {"l": 8, "r": 16, "t": 8, "b": 8}, "showlegend": has_key, "hovermode": "closest",
         "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": "var(--sans)", "size": 12, "color": "var(--ink)"},
         "hoverlabel": {"bgcolor": "var(--card)", "bordercolor": "var(--rule)", "font": {"color": "var(--ink)"}, "align": "left"},
@@ -31,7 +32,7 @@ def plotly_figure(chart: Chart) -> Json:
         "shapes": [*map(_band, chart.bands), *map(_rule, chart.rules)],
         "annotations": [_band_name(band) for band in chart.bands if band.name],
     }  # fmt: skip
-    if chart.has_legend:
+    if has_key:
         layout["legend"] = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 11}}
     return {"data": [_trace(marks) for marks in chart.marks], "layout": layout}
 

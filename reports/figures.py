@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from reports.analysis import LEVELS, Analysis, CellValue, ConfigurationFigures
 from reports.answers import speed_quantity
-from reports.chart import SERIES, SYMBOLS, Axis, Chart, Marks, Rule, Symbol, at_least, ramp
+from reports.chart import Axis, Chart, Marks, Rule, Symbol, at_least, ramp
 from reports.document import SIGNS, Plot
-from reports.quantities import JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
+from reports.quantities import JOULES, QUANTITIES, TPOT
 from reports.statistics import Comparison, Verdict
 from reports.wording import figure, listed, name, times, with_interval
 
@@ -119,8 +119,8 @@ def distribution_plot(analysis: Analysis, workload: str, key: str) -> Plot:
     ends = [end for _, values in found for end in (values[0], values[-1])]
     wide = min(ends) > 0 and max(ends) > 20 * min(ends)
     axis = Axis("ms", None if wide else at_least(0.95 * min(ends), 1.05 * max(ends), []), log=wide)
-    chart = Chart(axis, Axis("share of requests", (-0.02, 1.02), form="percent"), marks)
-    return Plot(title, "Further left is faster; a long tail leans to the right.", f"{title}. {'; '.join(said)}.", chart)
+    chart = Chart(axis, Axis("share of requests", (-0.02, 1.02), form="percent"), marks, height=260, key="in pictures")
+    return Plot(title, "", f"{title}. {'; '.join(said)}.", chart)
 
 
 def quality_plot(analysis: Analysis, workload: str) -> Plot:
@@ -152,39 +152,9 @@ def quality_plot(analysis: Analysis, workload: str) -> Plot:
         )
     best = listed([name(c.info) for x, y, c in found if (x, y) in front])
     lede = "Lower left is better. Filled: no other configuration is better in both. Labels are widths."
-    chart = Chart(Axis(f"{cost.title}, {cost.unit}"), Axis("perplexity", log=True), marks)
+    wide = max(y for _, y, _ in found) > 5 * min(y for _, y, _ in found)
+    chart = Chart(Axis(f"{cost.title}, {cost.unit}"), Axis("perplexity", log=wide), marks)
     return Plot(title, lede, f"{title}. Not beaten in both: {best}.", chart)
-
-
-def speedup_plot(analysis: Analysis) -> Plot:
-    """What size alone would promise, and what each closed-loop workload got."""
-    title = "Promised and realised speed-up"
-    baseline = baseline_of(analysis)
-    if baseline is None:
-        return Plot(title, "", "", None, "the baseline was not started")
-    ordered = sorted((c.info for c in analysis.configurations), key=lambda info: info.expansion_ratio)
-    x = [info.expansion_ratio for info in ordered]
-    marks = [
-        Marks(x, [baseline.info.checkpoint_bytes / info.checkpoint_bytes for info in ordered], "bytes per token", "muted", line="solid", width=2),
-        Marks(x, [baseline.info.parameters / info.parameters for info in ordered], "FLOPs per token", "ink", line="dot", width=2),
-    ]  # fmt: skip
-    said = []
-    closed = [w for w in analysis.info.workloads if speed_quantity(analysis, w) == OUTPUT_TOKENS_PER_S]
-    for number, workload in enumerate(closed):
-        points = points_of(analysis, workload, OUTPUT_TOKENS_PER_S)
-        if points:
-            series = f"series-{number % SERIES + 1}"
-            marks.append(_ratios(points, "tokens/s", workload, series, SYMBOLS[number % len(SYMBOLS)]))
-            said += [f"{workload}, {name(p.configuration.info)}: {with_interval(p.comparison)}" for p in points]
-    if not said:
-        return Plot(title, "", "", None, "no closed-loop workload has a comparison with the baseline")
-    lede = (
-        "The lines are what decoding would gain if it were bound by reading the checkpoint's bytes once a token, or by "
-        "2 FLOPs a parameter a token; the marks are output tokens/s against the baseline. The lines meet where every "
-        "parameter has the same size."
-    )
-    chart = Chart(RATIO_AXIS, Axis("speed-up", form="ratio"), marks, [Rule(1.0)], height=380)
-    return Plot(title, lede, f"{title}. {'; '.join(said)}.", chart)
 
 
 def order_plot(analysis: Analysis, workload: str) -> Plot:
@@ -232,10 +202,15 @@ def _blocks(points: list[Point]) -> Marks:
     return Marks([x for x, _ in pairs], [y for _, y in pairs], colour="muted", symbol="circle", size=4, faint=True)
 
 
+def verdict_series() -> list[tuple[Verdict | None, Symbol, str]]:
+    """Every verdict with its symbol and colour: shape and colour both say which."""
+    return [(verdict, symbol, colour) for verdict, (symbol, colour) in _VERDICTS.items()]
+
+
 def _by_verdict(points: list[Point], unit: str) -> list[Marks]:
-    """Ratios with intervals, a series for each verdict: shape and colour both say which."""
+    """Ratios with intervals, a series for each verdict."""
     series = []
-    for verdict, (symbol, colour) in _VERDICTS.items():
+    for verdict, symbol, colour in verdict_series():
         own = [p for p in points if p.comparison.verdict == verdict]
         if own:
             series.append(_ratios(own, unit, "", colour, symbol))

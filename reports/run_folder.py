@@ -83,6 +83,18 @@ class TaskResult(Record):
     settings: EvaluationSettings
 
 
+class ModelShape(Record):
+    """What of config.json says how much is read and computed for a token."""
+
+    layers: int
+    hidden_size: int
+    vocab_size: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    tied_embeddings: bool
+
+
 class ConfigurationInfo(Record):
     """A checkpoint plus the engine settings it is served with."""
 
@@ -96,6 +108,7 @@ class ConfigurationInfo(Record):
     pruning_percentage: float
     parameters: int
     checkpoint_bytes: int
+    shape: ModelShape | None = None  # None: config.json says too little, or only some experts are read for a token
     engine: str
     engine_version: str | None = None
     engine_options: dict[str, str] = {}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from reports.alignment import alignment_section
 from reports.analysis import Analysis, CheckResult
 from reports.answers import answers, progress
+from reports.curves import curves_section
 from reports.document import (
     Answers,
     Article,
@@ -24,7 +26,8 @@ from reports.document import (
     Section,
     Table,
 )
-from reports.figures import DISTRIBUTIONS, distribution_plot, order_plot, quality_plot, ratio_plot, speedup_plot
+from reports.expected import expected_section
+from reports.figures import DISTRIBUTIONS, distribution_plot, order_plot, quality_plot, ratio_plot
 from reports.overview import environment_rows, limits, subtitle, summary, where
 from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT, TTFT
 from reports.table import workload_tables
@@ -109,7 +112,10 @@ def energy_section(analysis: Analysis) -> Section:
 def latency_section(analysis: Analysis) -> Section | None:
     """Latencies request by request."""
     plots = [distribution_plot(analysis, w, key) for w in analysis.info.workloads for key in DISTRIBUTIONS]
-    lede = "What share of the requests took no longer than so many milliseconds, over the requests of all trials."
+    lede = (
+        "What share of the requests took no longer than so many milliseconds, over the requests of all trials: further left is faster, "
+        "a long tail leans to the right. Black: the baseline; from blue to red: ever narrower widths."
+    )
     return Section("latency", "Latency, request by request", [Prose(lede, "lede"), Plots(plots, abreast=3)])
 
 
@@ -122,11 +128,6 @@ def quality_section(analysis: Analysis) -> Section:
         blocks.append(Prose(read, "lede"))
     plots = [quality_plot(analysis, workload) for workload in analysis.info.workloads]
     return Section("quality", "Quality against cost", [*blocks, Plots(plots)])
-
-
-def speedup_section(analysis: Analysis) -> Section:
-    """What size promises."""
-    return Section("speedup", "What size promises", [Plots([speedup_plot(analysis)], abreast=1)])
 
 
 def order_section(analysis: Analysis) -> Section:
@@ -202,8 +203,10 @@ SECTIONS: tuple[Builder, ...] = (
     workloads_section,
     energy_section,
     latency_section,
+    curves_section,
     quality_section,
-    speedup_section,
+    expected_section,
+    alignment_section,
     order_section,
     checks_section,
     failures_section,

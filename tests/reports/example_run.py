@@ -14,11 +14,14 @@ import pyarrow.parquet as pq
 from energy.records import Conditions, MeterEnergy, MeterInfo, MissingMeter, WindowEnergy
 from loadgen.records import REQUEST_SCHEMA, ClientHealth, RequestRecord, Trial, Workload
 from pruner.manifest import Manifest
-from reports.run_folder import ConfigurationInfo, FailedCell, Quality, RunInfo, TrialCell
+from reports.run_folder import ConfigurationInfo, FailedCell, ModelShape, Quality, RunInfo, TrialCell
 
 SINGLE = Workload(name="single-request", kind="single", requests=12, prompt_tokens=64, output_tokens=32)
 BATCH = Workload(name="batch-8", kind="batch", batch_size=8, requests=32, prompt_tokens=64, output_tokens=32)
 HIDDEN = 256
+SHAPE = ModelShape(
+    layers=12, hidden_size=HIDDEN, vocab_size=1000, heads=8, kv_heads=4, head_dim=32, tied_embeddings=True
+)
 NO_METER = "no NVIDIA driver answers, and RAPL may not be read"
 REMEDY = "ask an administrator for read access to energy_uj"
 EPOCH_NS = 7_000_000_000_000_003  # an uptime of 81 days: floats of nanoseconds would lose digits
@@ -135,6 +138,7 @@ def configure(example: Example, width: int) -> ConfigurationInfo:
         pruning_percentage=100 * (1 - width / baseline),
         parameters=parameters,
         checkpoint_bytes=4 * parameters,
+        shape=SHAPE,
         engine="transformers",
         engine_version="5.19.0",
         engine_options={"dtype": "float32"} | example.engine_options.get(width, {}),

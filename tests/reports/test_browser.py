@@ -14,7 +14,7 @@ from tests.reports.example_run import BATCH, SINGLE, Example, write_run
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SMALL = (SINGLE.model_copy(update={"requests": 3}), BATCH.model_copy(update={"requests": 8}))
-PLOTS = 2 * 3 + 2 + 2 * 3 + 2 + 1 + 2
+PLOTS = 2 * 3 + 2 + 2 * 3 + 4 + 2 + 2 + 2
 
 
 @pytest.fixture(scope="module")

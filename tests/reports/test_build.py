@@ -61,7 +61,7 @@ def test_a_report_is_four_files_in_the_run_folder(run):
 def test_markdown_shows_every_plot_as_a_picture_that_lies_beside_it(run):
     build_report([run])
     named = re.findall(r"!\[.{40,}\]\(<(.+)>\)", (run / "report.md").read_text())
-    assert len(named) == 2 * 3 + 2 + 2 * 3 + 2 + 1 + 2
+    assert len(named) == 2 * 3 + 2 + 2 * 3 + 4 + 2 + 2 + 2
     assert {f.name for f in (run / "report-plots").iterdir()} == {Path(name).name for name in named}
 
 
@@ -127,7 +127,7 @@ def test_tables_have_captions_and_scopes(run):
 def test_every_plot_has_a_text_alternative(run):
     page = Page(build_report([run]).read_text())
     canvases = [a for t, a in page.tags if t == "div" and a.get("class") == "canvas"]
-    assert len(canvases) == 2 * 3 + 2 + 2 * 3 + 2 + 1 + 2
+    assert len(canvases) == 2 * 3 + 2 + 2 * 3 + 4 + 2 + 2 + 2
     assert all(a["role"] == "img" and len(a["aria-label"]) > 40 for a in canvases)
 
 

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from loadgen.records import Workload
 from reports.analysis import Analysis, analyse_folder
 from reports.document import Plot
 from reports.drawing import plotly_figure
-from reports.figures import DISTRIBUTIONS, distribution_plot, order_plot, quality_plot, ratio_plot, speedup_plot
+from reports.figures import DISTRIBUTIONS, distribution_plot, order_plot, quality_plot, ratio_plot
 from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, TPOT
 from tests.reports.example_run import BATCH, HIDDEN, NO_METER, SINGLE, Example, write_run
 
@@ -34,7 +33,7 @@ def all_plots(analysis: Analysis) -> list[Plot]:
             quality_plot(analysis, workload),
             order_plot(analysis, workload),
         )
-    ] + [speedup_plot(analysis)]
+    ]
 
 
 def test_plotly_knows_every_property_we_set(exact):
@@ -92,7 +91,6 @@ def test_without_a_baseline_there_is_no_ratio_to_plot(tmp_path):
     missing = frozenset((b, 1024, w.name) for b in range(2) for w in SMALL)
     analysis = analysed(tmp_path, Example(workloads=SMALL, blocks=2, missing=missing))
     assert ratio_plot(analysis, "batch-8", TPOT).absent == "no block has both this configuration and the baseline"
-    assert speedup_plot(analysis).absent == "no closed-loop workload has a comparison with the baseline"
     assert order_plot(analysis, "batch-8").chart is not None
 
 
@@ -104,21 +102,6 @@ def test_a_distribution_goes_through_the_percentiles_of_all_requests(tmp_path):
     at = dict(zip(line.y, line.x, strict=True))
     assert [at[p / 100] for p in (5, 50, 99)] == pytest.approx([cell.ttft_ms[p] for p in (5, 50, 99)], rel=1e-5)
     assert line.x == sorted(line.x)
-
-
-def test_the_promise_is_the_ratio_of_bytes_and_of_parameters(exact):
-    infos = {c.info.width: c.info for c in exact.configurations}
-    [by_bytes, by_flops, *realised] = speedup_plot(exact).chart.marks
-    assert by_bytes.x == [2.0, 2.5, 3.0, 3.5, 4.0]
-    assert by_bytes.y[0] == infos[1024].checkpoint_bytes / infos[512].checkpoint_bytes
-    assert by_flops.y[0] == infos[1024].parameters / infos[512].parameters
-    assert [marks.name for marks in realised] == ["single-request", "batch-8"]
-
-
-def test_an_open_loop_realises_no_speed_up(tmp_path):
-    steady = Workload(name="steady", kind="poisson", rate=4, requests=4, output_tokens=8)
-    analysis = analysed(tmp_path, Example(widths=(1024, 512), workloads=(steady,), blocks=2))
-    assert speedup_plot(analysis).absent == "no closed-loop workload has a comparison with the baseline"
 
 
 def test_quality_stands_against_joules_where_they_were_measured_and_time_where_not(tmp_path, exact):
