@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from energy.records import Record
-from loadgen.metrics import QUANTILES, percentiles
+from loadgen.metrics import FloatArray
 from loadgen.records import Workload
+from reports.percentiles import Percentile, percentile
 from reports.quantities import QUANTITIES, Amount, Quantity
 from reports.reading import MeasuredRun, MeasuredTrial, read_run
 from reports.rules import RULES, SEVERITY, Outcome
@@ -23,6 +24,7 @@ from reports.run_folder import ConfigurationInfo, FailedCell, RunInfo
 from reports.statistics import MARGIN, Comparison, compare
 
 # The percentiles a distribution is drawn through: every one, and the tails more finely.
+TAILS = (50, 90, 95, 99)
 LEVELS = (0.0, 0.1, 0.5, *range(1, 100), 99.5, 99.9, 100.0)
 
 
@@ -52,9 +54,9 @@ class Cell(Record):
     modelled_basis: list[str]
     energy_uncertainty: float | None  # of the joules, 95 % half-width, largest share over the trials
     values: dict[str, CellValue]
-    ttft_ms: dict[int, float]  # percentiles over the requests of all trials
-    tpot_ms: dict[int, float]
-    distributions: dict[str, list[float]]  # ttft_ms, tpot_ms, e2e_ms: values at LEVELS over the same requests, or none
+    # Of ttft_ms, tpot_ms and e2e_ms over the requests of all trials: TAILS with intervals, and values at LEVELS or none.
+    percentiles: dict[str, list[Percentile]]
+    distributions: dict[str, list[float]]
 
 
 class TrialFigures(Record):
@@ -174,6 +176,11 @@ def _configurations(run: MeasuredRun) -> list[ConfigurationFigures]:
 def _cell(run: MeasuredRun, label: str, workload: str, margin: float) -> Cell:
     own, baseline = run.by_block(label, workload), run.by_block(run.info.baseline, workload)
     trials = [own[block] for block in sorted(own)]
+    pooled = {
+        "ttft_ms": _pooled([t.metrics.ttft_ms for t in trials]),
+        "tpot_ms": _pooled([t.metrics.tpot_ms for t in trials]),
+        "e2e_ms": _pooled([t.metrics.e2e_ms for t in trials]),
+    }
     energies = [t.trial.energy for t in trials]
     shares = [
         e.gross_joules_uncertainty / e.gross_joules for e in energies if e.gross_joules and e.gross_joules_uncertainty
@@ -195,13 +202,8 @@ def _cell(run: MeasuredRun, label: str, workload: str, margin: float) -> Cell:
             )
             for quantity in QUANTITIES.values()
         },
-        ttft_ms=_pooled([t.metrics.ttft_ms for t in trials]),
-        tpot_ms=_pooled([t.metrics.tpot_ms for t in trials]),
-        distributions={
-            "ttft_ms": _distribution([t.metrics.ttft_ms for t in trials]),
-            "tpot_ms": _distribution([t.metrics.tpot_ms for t in trials]),
-            "e2e_ms": _distribution([t.metrics.e2e_ms for t in trials]),
-        },
+        percentiles={key: [percentile(values, wanted) for wanted in TAILS] for key, values in pooled.items()},
+        distributions={key: _distribution(values) for key, values in pooled.items()},
     )
 
 
@@ -238,20 +240,20 @@ def _absence(run: MeasuredRun, label: str, workload: str) -> str:
     return f"failed: {errors[0]}" if errors else f"not measured: the run is {run.info.status}"
 
 
-def _pooled(arrays: list[Any]) -> dict[int, float]:
-    return percentiles(np.concatenate(arrays), QUANTILES) if arrays else {}
-
-
 def _mean(arrays: list[Any]) -> float | None:
     pooled = np.concatenate(arrays) if arrays else np.array([])
     return float(np.nanmean(pooled)) if np.isfinite(pooled).any() else None
 
 
-def _distribution(arrays: list[Any]) -> list[float]:
-    """Values at `LEVELS` to six digits: enough for a plot, and a report of many cells stays small."""
+def _pooled(arrays: list[FloatArray]) -> FloatArray:
     pooled = np.concatenate(arrays) if arrays else np.array([])
-    finite = pooled[np.isfinite(pooled)]
-    return [float(f"{value:.6g}") for value in np.percentile(finite, LEVELS)] if finite.size else []
+    finite: FloatArray = pooled[np.isfinite(pooled)]
+    return finite
+
+
+def _distribution(values: FloatArray) -> list[float]:
+    """Values at `LEVELS` to six digits: enough for a plot, and a report of many cells stays small."""
+    return [float(f"{value:.6g}") for value in np.percentile(values, LEVELS)] if values.size else []
 
 
 def _trial(measured: MeasuredTrial) -> TrialFigures:

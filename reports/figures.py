@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reports.analysis import LEVELS, Analysis, CellValue, ConfigurationFigures
+from reports.analysis import LEVELS, Analysis, Cell, CellValue, ConfigurationFigures
 from reports.answers import speed_quantity
 from reports.chart import Axis, Chart, Marks, Rule, Symbol, at_least, ramp
 from reports.document import SIGNS, Plot
@@ -114,8 +114,7 @@ def distribution_plot(analysis: Analysis, workload: str, key: str) -> Plot:
                 hover=hover,
             )
         )
-    middle, tail = LEVELS.index(50), LEVELS.index(99)
-    said = [f"{name(info)}: median {figure(v[middle])} ms, 99th percentile {figure(v[tail])} ms" for info, v in found]
+    said = [f"{name(info)}: {_percentiles(analysis.cell(info.label, workload), key)}" for info, _ in found]
     ends = [end for _, values in found for end in (values[0], values[-1])]
     wide = min(ends) > 0 and max(ends) > 20 * min(ends)
     axis = Axis("ms", None if wide else at_least(0.95 * min(ends), 1.05 * max(ends), []), log=wide)
@@ -188,6 +187,12 @@ def order_plot(analysis: Analysis, workload: str) -> Plot:
     alt = f"{title}: {len(trials)} trials between {times(min(ratios))} and {times(max(ratios))} of their configuration's median."
     axis = Axis("ratio to its median", at_least(0.95, 1.05, ratios), form="ratio")
     return Plot(title, lede, alt, Chart(Axis("trial", grid=False), axis, marks, rules))
+
+
+def _percentiles(cell: Cell, key: str) -> str:
+    """Those that the requests are enough for."""
+    known = [f"p{p.percentile:g} {figure(p.value)} ms" for p in cell.percentiles[key] if p.value is not None]
+    return ", ".join(known) or f"{cell.requests} requests"
 
 
 def _why_absent(analysis: Analysis, workload: str, key: str) -> str:

@@ -17,6 +17,7 @@ from reports.document import (
     Entry,
     Finding,
     Findings,
+    Fold,
     Heading,
     Items,
     Plot,
@@ -31,6 +32,7 @@ from reports.figures import DISTRIBUTIONS, distribution_plot, order_plot, qualit
 from reports.overview import environment_rows, limits, subtitle, summary, where
 from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT, TTFT
 from reports.table import workload_tables
+from reports.tails import percentile_table
 from reports.wording import sentence
 
 Builder = Callable[[Analysis], Section | None]
@@ -116,7 +118,11 @@ def latency_section(analysis: Analysis) -> Section | None:
         "What share of the requests took no longer than so many milliseconds, over the requests of all trials: further left is faster, "
         "a long tail leans to the right. Black: the baseline; from blue to red: ever narrower widths."
     )
-    return Section("latency", "Latency, request by request", [Prose(lede, "lede"), Plots(plots, abreast=3)])
+    tables = [table for w in analysis.info.workloads if (table := percentile_table(analysis, w))]
+    blocks: list[Block] = [Prose(lede, "lede"), Plots(plots, abreast=3)]
+    if tables:
+        blocks.append(Fold("Percentiles with their intervals", tables))
+    return Section("latency", "Latency, request by request", blocks)
 
 
 def quality_section(analysis: Analysis) -> Section:

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+
+from reports.analysis import analyse_folder
+from reports.figures import distribution_plot
+from reports.tails import percentile_table
+from tests.reports.example_run import BATCH, Example, write_run
+
+FEW = BATCH.model_copy(update={"requests": 16})
+ENOUGH = BATCH.model_copy(update={"requests": 376})
+
+
+def analysed(folder, workload, blocks):
+    return analyse_folder(write_run(folder / "run", Example(workloads=(workload,), widths=(1024, 512), blocks=blocks)))
+
+
+def test_a_p99_of_few_requests_is_withheld_and_the_number_needed_is_said(tmp_path):
+    analysis = analysed(tmp_path, FEW, 2)
+    table = percentile_table(analysis, "batch-8")
+    assert [entry.text for entry in table.rows[0].entries][2:] == ["32", "60.0", "—", "—", "—"]
+    assert "p99 takes 368 requests to have a 95 % interval; MLPerf asks for 662." in table.remarks
+    value = analysis.cell("width-1024", "batch-8").values["p99_ttft_ms"]
+    assert (value.median, value.trials) == (None, 0)
+    assert value.reason == "p99 of 16 requests has no interval: 368 are needed (MLPerf asks for 662)"
+    assert "p99" not in distribution_plot(analysis, "batch-8", "ttft_ms").alt
+
+
+def test_enough_requests_have_every_percentile_with_its_interval(tmp_path):
+    analysis = analysed(tmp_path, ENOUGH, 1)
+    table = percentile_table(analysis, "batch-8")
+    assert all(entry.change for row in table.rows for entry in row.entries[3:])
+    assert not table.remarks
+    cell = analysis.cell("width-512", "batch-8")
+    assert cell.values["p99_ttft_ms"].median == pytest.approx(cell.percentiles["ttft_ms"][-1].value)
+
+
+def test_a_workload_without_a_completed_request_has_no_table(tmp_path):
+    missing = frozenset((0, width, "batch-8") for width in (1024, 512))
+    run = write_run(tmp_path / "run", Example(workloads=(FEW,), widths=(1024, 512), blocks=1, missing=missing))
+    assert percentile_table(analyse_folder(run), "batch-8") is None
