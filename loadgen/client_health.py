@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from array import array
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.records import ClientHealth, RequestRecord, Workload
+from loadgen.lags import LagHistogram
+from loadgen.records import ClientHealth, Workload
+from loadgen.table import Records
 from loadgen.timer import Timer
 
 _PROBE_NS = 10_000_000
@@ -19,26 +22,21 @@ _PROBE_NS = 10_000_000
 
 @dataclass
 class ClientWatch:
-    """CPU time and timer lateness of this process, noted every 10 ms: three columns of equal length."""
+    """CPU time and timer lateness of a process, noted every 10 ms: three columns of equal length."""
 
-    at_ns: list[int] = field(default_factory=list)
-    cpu_ns: list[int] = field(default_factory=list)  # of the whole process, since it began
-    lag_ns: list[int] = field(default_factory=list)
+    at_ns: array[int] = field(default_factory=lambda: array("q"))
+    cpu_ns: array[int] = field(default_factory=lambda: array("q"))  # of the whole process, since it began
+    lag_ns: array[int] = field(default_factory=lambda: array("q"))
+    clock_steps: int = 0
 
-    def health(self, workload: Workload, records: Sequence[RequestRecord], start_ns: int, end_ns: int) -> ClientHealth:
-        """What the trial records, for the window. Closed loops have no schedule to lag behind."""
-        at = np.array(self.at_ns)
-        inside = (at >= start_ns) & (at <= end_ns)
-        late = [r.sent_ns - r.scheduled_ns for r in records if r.sent_ns is not None]
-        cpu_fraction = None
-        if len(at):
-            begin, end = np.interp([start_ns, end_ns], at, self.cpu_ns)
-            cpu_fraction = float(end - begin) / (end_ns - start_ns)
-        return ClientHealth(
-            cpu_fraction=cpu_fraction,
-            loop_lag_p99_ms=_p99_ms(np.array(self.lag_ns)[inside]) if len(at) else None,
-            schedule_lag_p99_ms=_p99_ms(np.array(late)) if workload.open_loop else None,
-        )
+    def over(self, start_ns: int, end_ns: int) -> tuple[float, float | None] | None:
+        """(share of one core used, p99 of the timer's lateness, ms) in a window; None if nothing was noted."""
+        if not self.at_ns:
+            return None
+        at, cpu = np.array(self.at_ns), np.array(self.cpu_ns)
+        begin, end = np.interp([start_ns, end_ns], at, cpu)
+        lags = np.array(self.lag_ns)[(at >= start_ns) & (at <= end_ns)]
+        return float(end - begin) / (end_ns - start_ns), _p99_ms(lags)
 
     async def keep_noting(self) -> None:
         """Never ends."""
@@ -61,6 +59,31 @@ async def watch_client() -> AsyncIterator[ClientWatch]:
         yield watch
     finally:
         noting.cancel()
+
+
+def client_health(
+    workload: Workload,
+    records: Records,
+    watches: Sequence[ClientWatch],
+    lags: LagHistogram,
+    *,
+    start_ns: int,
+    end_ns: int,
+) -> ClientHealth:
+    """What the trial records of its client processes, for the window: the worst of them. Closed loops have no schedule."""
+    found = [over for over in (watch.over(start_ns, end_ns) for watch in watches) if over is not None]
+    late = records.column("sent_ns") - records.column("scheduled_ns")
+    read = lags.percentiles_ms(start_ns, end_ns, (50, 99))
+    return ClientHealth(
+        cpu_fraction=max((cpu for cpu, _ in found), default=None),
+        loop_lag_p99_ms=max((lag for _, lag in found if lag is not None), default=None),
+        schedule_lag_p99_ms=_p99_ms(late[records.column("sent_ns") >= 0]) if workload.open_loop else None,
+        read_lag_p50_ms=read and read[0],
+        read_lag_p99_ms=read and read[1],
+        kernel_stamped=lags.stamped / lags.reads if lags.reads else None,
+        clock_steps=sum(watch.clock_steps for watch in watches),
+        processes=len(watches),
+    )
 
 
 def _p99_ms(values_ns: npt.NDArray[np.int64]) -> float | None:

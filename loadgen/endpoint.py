@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ssl
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import httpx
+
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 class LoadError(Exception):
@@ -17,7 +20,10 @@ class LoadError(Exception):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An OpenAI-compatible server and the model to ask it for. `url` has no path: http://127.0.0.1:8000."""
+    """An OpenAI-compatible server and the model to ask it for.
+
+    `url` has no path: http://127.0.0.1:8000; for a Unix socket unix:/run/server.sock or http+unix://%2Frun%2Fserver.sock.
+    """
 
     url: str
     model: str
@@ -27,12 +33,48 @@ class Endpoint:
     @property
     def is_local(self) -> bool:
         """Whether the server shares this machine, and so its clock."""
-        return urlsplit(self.url).hostname in {"127.0.0.1", "localhost", "::1"}
+        return self.socket_path is not None or self.host in _LOOPBACK
+
+    @property
+    def socket_path(self) -> str | None:
+        """Of a Unix socket."""
+        scheme, _, rest = self.url.partition(":")
+        if scheme == "unix":
+            return rest.removeprefix("//")
+        return unquote(urlsplit(self.url).netloc) if scheme == "http+unix" else None
+
+    @property
+    def host(self) -> str:
+        """To connect to, and to be named in the server's certificate."""
+        return "localhost" if self.socket_path is not None else urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """As the URL says, else that of its scheme."""
+        parts = urlsplit(self.url)
+        return parts.port or (443 if parts.scheme == "https" else 80)
+
+    @property
+    def host_header(self) -> str:
+        """What requests name as the host; a user name in the URL is not part of it."""
+        return "localhost" if self.socket_path is not None else urlsplit(self.url).netloc.rpartition("@")[2]
+
+    @property
+    def proxy(self) -> str | None:
+        """The environment's proxy that other programs would take to this server; we never do."""
+        scheme = urlsplit(self.url).scheme
+        found = urllib.request.getproxies()
+        proxy = found.get(scheme) or found.get("all")
+        if proxy is None or self.socket_path is not None or urllib.request.proxy_bypass(self.host, found):
+            return None
+        return proxy
 
     def client(self) -> httpx.Client:
         """For everything that is not the measured stream. Proxies from the environment are not used."""
         headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False, verify=self.tls() or True)
+        transport = httpx.HTTPTransport(uds=self.socket_path, verify=self.tls() or True)
+        url = "http://localhost" if self.socket_path is not None else self.url
+        return httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False, transport=transport)
 
     def tls(self) -> ssl.SSLContext | None:
         """For https: certificates are checked against the system's store, or SSL_CERT_FILE where that is set."""
@@ -61,9 +103,7 @@ class ServedModel:
 
 def check_endpoint(endpoint: Endpoint) -> ServedModel:
     """Ask for the model before any load. Raises LoadError if it cannot be had."""
-    parts = urlsplit(endpoint.url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/"):
-        raise LoadError(f"URL {endpoint.url}: must be like http://127.0.0.1:8000, without a path")
+    _check_url(endpoint)
     if endpoint.api_key is not None and not (endpoint.api_key.isascii() and endpoint.api_key.isprintable()):
         raise LoadError("--api-key-file: the key must be one line of ASCII, to travel in a header")
     try:
@@ -83,6 +123,20 @@ def check_endpoint(endpoint: Endpoint) -> ServedModel:
     if card is None:
         raise LoadError(f"--model {endpoint.model}: {endpoint.url} serves {', '.join(cards) or 'nothing'}")
     return _served(card)
+
+
+def _check_url(endpoint: Endpoint) -> None:
+    parts = urlsplit(endpoint.url)
+    if endpoint.socket_path is None:
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/"):
+            raise LoadError(f"URL {endpoint.url}: must be like http://127.0.0.1:8000, without a path")
+    elif not endpoint.socket_path.startswith("/"):
+        raise LoadError(f"URL {endpoint.url}: must be like unix:/run/server.sock")
+    if endpoint.proxy is not None and not endpoint.is_local:
+        raise LoadError(
+            f"the environment has a proxy for {endpoint.url}, which would be measured too: "
+            f"add {endpoint.host} to NO_PROXY to load the server directly, or unset the proxy"
+        )
 
 
 def _served(card: dict[str, Any]) -> ServedModel:

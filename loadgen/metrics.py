@@ -17,10 +17,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from loadgen.gaps import Gaps
 from loadgen.records import REQUEST_SCHEMA, RequestRecord, Trial
+from loadgen.table import ROWS_AT_ONCE, Records
 
 FloatArray = npt.NDArray[np.float64]
-ROWS_AT_ONCE = 16_384  # with 128 tokens each about 2 M arrivals: some tens of MB of intermediate arrays
 QUANTILES = (5, 25, 50, 75, 95, 99)
 
 
@@ -95,8 +96,7 @@ def read_metrics(trial: Trial, parquet: Path) -> TrialMetrics:
 
 def measure_records(trial: Trial, records: Sequence[RequestRecord]) -> TrialMetrics:
     """Measure records that are still in memory."""
-    columns = {name: [getattr(record, name) for record in records] for name in REQUEST_SCHEMA.names}
-    return _measure(trial, pa.table(columns, schema=REQUEST_SCHEMA).select(_COLUMNS).to_batches(ROWS_AT_ONCE))
+    return _measure(trial, Records.of(records).batches(_COLUMNS, ROWS_AT_ONCE))
 
 
 _COLUMNS = [
@@ -112,13 +112,13 @@ def _measure(trial: Trial, batches: Iterable[Any]) -> TrialMetrics:
     ]
     arrays = {name: np.concatenate([p.arrays[name] for p in parts]) for name in parts[0].arrays}
     counts = {name: sum(p.counts[name] for p in parts) for name in parts[0].counts}
-    itl = np.concatenate([p.itl_ms for p in parts])
+    itl = Gaps([p.itl_ms for p in parts])
     return TrialMetrics(
         window_s=(trial.window_end_ns - trial.window_start_ns) / 1e9,
         completed=np.concatenate([p.completed for p in parts]),
-        itl_ms=percentiles(itl, QUANTILES),
-        itl_mean_ms=float(itl.mean(dtype=np.float64)) if itl.size else None,
-        itl_std_ms=float(itl.std(dtype=np.float64)) if itl.size else None,
+        itl_ms=itl.percentiles(QUANTILES),
+        itl_mean_ms=itl.mean,
+        itl_std_ms=itl.std,
         counted_by=frozenset().union(*(p.counted_by for p in parts)),
         first_error=next((p.first_error for p in parts if p.first_error), None),
         chunks=counts["chunks"],
@@ -140,7 +140,8 @@ def _measure_batch(trial: Trial, batch: Any) -> _Part:
     completed = batch.column("error").is_null().to_numpy(zero_copy_only=False)
     counted = completed & _inside(sent, window_ms)  # whose latencies count
     with np.errstate(invalid="ignore", divide="ignore"):
-        tpot = np.where(output > 1, (last - first) / (output - 1), np.nan)
+        # An answer that came in one piece says nothing of the time per token.
+        tpot = np.where((output > 1) & (last > first), (last - first) / (output - 1), np.nan)
     arrivals = _arrivals(batch, start, counted, window_ms)
     first_inside, last_inside = _inside(first, window_ms), _inside(last, window_ms)
     return _Part(

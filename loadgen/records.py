@@ -16,7 +16,7 @@ from energy.records import Record, WindowEnergy
 from loadgen.lengths import Tokens
 
 WorkloadKind = Literal["single", "batch", "concurrency", "constant", "poisson", "burst", "ramp", "trace", "sweep"]
-CountedBy = Literal["server-usage", "server-continuous-usage", "chunks"]
+CountedBy = Literal["server-usage", "server-continuous-usage", "tokenizer", "chunks"]
 
 
 class Workload(Record):
@@ -131,6 +131,8 @@ class RequestRecord:
     finish_reason: str | None = None
     status: int | None = None
     error: str | None = None
+    read_lag_p50_ns: int | None = None  # from the kernel's stamp to the client's reading, over the answer's reads
+    read_lag_max_ns: int | None = None
 
 
 REQUEST_SCHEMA = pa.schema(
@@ -153,16 +155,27 @@ REQUEST_SCHEMA = pa.schema(
         ("finish_reason", pa.string()),
         ("status", pa.int32()),
         ("error", pa.string()),
+        ("read_lag_p50_ns", pa.int64()),
+        ("read_lag_max_ns", pa.int64()),
     ]
 )
 
 
 class ClientHealth(Record):
-    """Whether the client itself kept up: what the client-saturated and schedule-lag checks read."""
+    """Whether the client itself kept up: what the client-saturated and schedule-lag checks read.
+
+    Of several client processes, the busiest and the latest.
+    """
 
     cpu_fraction: float | None  # of one core, over the window
     loop_lag_p99_ms: float | None  # how late the client's own timer fired
     schedule_lag_p99_ms: float | None  # sent - scheduled, open loop only
+    # From the kernel's receive stamp to the client's reading, over all reads of the window's seconds, within 5 %.
+    read_lag_p50_ms: float | None = None
+    read_lag_p99_ms: float | None = None
+    kernel_stamped: float | None = None  # share of the reads that had such a stamp; the others are timed by reading
+    clock_steps: int = 0  # how often the wall clock was set during the load
+    processes: int = 1
 
 
 class WarmUp(Record):

@@ -1,27 +1,102 @@
-"""What the bytes of an answer mean: events, tokens and their times. Runs after the answer has ended."""
+"""What the bytes of an answer mean: events, tokens and their times. Runs beside the client, never in its way."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from loadgen.records import CountedBy
 
 
-@dataclass(slots=True)
-class Answer:
-    """Tokens and times of one streamed completion."""
+class EventReader:
+    """Cuts a stream of bytes into events, however the bytes were split.
 
-    arrival_ns: list[int] = field(default_factory=list)
-    arrival_tokens: list[int] = field(default_factory=list)  # cumulative
-    prompt_tokens: int | None = None
-    output_tokens: int | None = None
-    counted_by: CountedBy | None = None
-    finish_reason: str | None = None
-    error: str | None = None
-    complete: bool = False  # the stream said [DONE]
+    Lines may end in LF, CRLF or CR, comments and other fields are passed over, and data over several lines is joined, as
+    the HTML standard has it for server-sent events; `error:` lines, which llama.cpp's server writes, are events too.
+    An event that never ended is dropped.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._data: list[bytes] = []
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Data of the events that these bytes complete."""
+        if not self._rest and not self._data and chunk.startswith(b"data: ") and chunk.endswith(b"\n\n"):
+            whole = chunk[6:-2]
+            if b"\n" not in whole and b"\r" not in whole:  # one event a read, as nearly all servers write
+                return [whole]
+        text = self._rest + chunk
+        # A CR at the end may be half of a CRLF: it waits for the next read.
+        held = b"\r" if text.endswith(b"\r") else b""
+        lines = text.removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        self._rest = lines.pop() + held
+        found = []
+        for line in lines:
+            if line.startswith(b"data:"):
+                self._data.append(line[5:].removeprefix(b" "))
+            elif line.startswith(b"error:"):
+                self._data.append(b'{"error":' + line[6:] + b"}")
+            elif not line and self._data:
+                found.append(b"\n".join(self._data))
+                self._data = []
+        return found
+
+
+def events(reads: Sequence[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """(time, data) of each event: the time of the read that completed it."""
+    reader = EventReader()
+    for at_ns, chunk in reads:
+        for data in reader.feed(chunk):
+            yield at_ns, data
+
+
+class Answer:
+    """Tokens and times of one completion or chat completion: `feed` it as it comes, then `settle`.
+
+    Tokens are counted by the usage each chunk carries (`continuous_usage_stats`) where the server offers it: then a chunk
+    of several tokens counts as several and a chunk with an incomplete character as one. Otherwise every chunk with content
+    counts one, and if the final usage disagrees its total is spread evenly over the chunks. Without any usage the total is
+    that of the tokenizer, if there is one. An event that is no chunk ends the reading with an error; what was read before it
+    stands. An answer that is no stream but one JSON object arrives whole, at its last read.
+    """
+
+    def __init__(self, *, keep_text: bool = False) -> None:
+        self.prompt_tokens: int | None = None
+        self.output_tokens: int | None = None
+        self.counted_by: CountedBy | None = None
+        self.finish_reason: str | None = None
+        self.error: str | None = None
+        self.complete = False  # the stream said [DONE]
+        self.continuous = False  # its chunks carry a running count
+        self._at_ns = array("q")
+        self._tokens = array("q")  # cumulative
+        self._events = EventReader()
+        self._object: bytearray | None = None  # of an answer that is no stream
+        self._texts: list[str] | None = [] if keep_text else None
+        self._last_ns = 0
+
+    @property
+    def all(self) -> list[Answer]:
+        """Itself: a list of prompts has several (`loadgen.listed`)."""
+        return [self]
+
+    @property
+    def arrival_ns(self) -> list[int]:
+        """One entry a chunk that brought tokens."""
+        return self._at_ns.tolist()
+
+    @property
+    def arrival_tokens(self) -> list[int]:
+        """Cumulative output tokens at that chunk."""
+        return self._tokens.tolist()
+
+    @property
+    def counted(self) -> int:
+        """Tokens so far."""
+        return self._tokens[-1] if self._tokens else 0
 
     @property
     def incomplete(self) -> str | None:
@@ -30,110 +105,112 @@ class Answer:
             return "the stream ended without [DONE]"
         if self.finish_reason == "abort":
             return "the server ended the answer before it was finished"
-        return None if self.arrival_ns else "the answer had no tokens"
+        return None if self._at_ns else "the answer had no tokens"
+
+    def feed(self, at_ns: int, chunk: bytes) -> None:
+        """Bytes that were read at a moment."""
+        if self._object is None and not self._last_ns and chunk.lstrip()[:1] == b"{":
+            self._object = bytearray()
+        self._last_ns = at_ns
+        if self._object is not None:
+            self._object += chunk
+        elif not self.complete and self.error is None:
+            for data in self._events.feed(chunk):
+                if self.complete or self.error is not None:
+                    return
+                self._take_event(at_ns, data)
+
+    def settle(self, count_tokens: Callable[[str], int] | None = None) -> None:
+        """Nothing more will come: say who counted, and make the arrivals add up to the total."""
+        if self._object is not None:
+            self._take_object(bytes(self._object))
+        counted = self.counted
+        if self.continuous:
+            self.counted_by = "server-continuous-usage"
+        elif self.output_tokens is not None:
+            self.counted_by = "server-usage"
+        elif counted and count_tokens is not None and self._texts is not None:
+            self.counted_by, self.output_tokens = "tokenizer", count_tokens("".join(self._texts))
+        elif counted:
+            self.counted_by, self.output_tokens = "chunks", counted
+        if counted and self.output_tokens is not None and not self.continuous and counted != self.output_tokens:
+            total = self.output_tokens
+            self._tokens = array("q", (round(n * total / counted) for n in self._tokens))
+
+    def _take_event(self, at_ns: int, data: bytes) -> None:
+        if data == b"[DONE]":
+            self.complete = True
+            return
+        try:
+            chunk = json.loads(data)
+            self.error = event_error(chunk)
+            if self.error is None:
+                self.take(chunk, at_ns)
+        except (ValueError, TypeError, AttributeError, LookupError):
+            self.error = not_a_chunk(data)
+
+    def take(self, chunk: dict[str, Any], at_ns: int) -> None:
+        """Add one chunk. Whether chunks carry a running count is seen by the first one with content."""
+        choices, usage = chunk.get("choices") or [], chunk.get("usage") or {}
+        tokens = usage.get("completion_tokens")
+        if choices:
+            choice = choices[0]
+            self.finish_reason = choice.get("finish_reason") or self.finish_reason
+            before = self._tokens[-1] if self._tokens else 0
+            self.continuous = self.continuous or (not before and bool(tokens))
+            now = before
+            if self.continuous and tokens is not None:
+                now = tokens
+            elif text := _content(choice):
+                now = before + 1
+                if self._texts is not None:
+                    self._texts.append(text)
+            if now > before:
+                self._at_ns.append(at_ns)
+                self._tokens.append(now)
+        if tokens:
+            self.output_tokens = tokens
+        self.prompt_tokens = usage.get("prompt_tokens", self.prompt_tokens)
+
+    def _take_object(self, body: bytes) -> None:
+        """A completion that was not streamed: all its tokens came at once, at the end."""
+        try:
+            whole = json.loads(body)
+            self.error = event_error(whole)
+            if self.error is not None:
+                return
+            choice = whole["choices"][0]
+            self.take({**whole, "choices": [{**choice, "delta": choice.get("message")}]}, self._last_ns)
+            self.continuous = False
+            self.complete = True
+        except (ValueError, TypeError, AttributeError, LookupError):
+            self.error = f"the answer is not a completion: {body[:80]!r}"
 
 
-def events(reads: Sequence[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-    """(time, data) of each event: the time of the read that completed it, however the bytes were split.
-
-    Lines may end in LF, CRLF or CR, comments and other fields are passed over, and data over several lines is joined, as
-    the HTML standard has it for server-sent events. An event that never ended is dropped.
-    """
-    rest = b""
-    data: list[bytes] = []
+def read_answer(reads: Sequence[tuple[int, bytes]], count_tokens: Callable[[str], int] | None = None) -> Answer:
+    """Read a whole answer at once."""
+    answer = Answer(keep_text=count_tokens is not None)
     for at_ns, chunk in reads:
-        text = rest + chunk
-        # A CR at the end may be half of a CRLF: it waits for the next read.
-        held = b"\r" if text.endswith(b"\r") else b""
-        lines = text.removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        rest = lines.pop() + held
-        for line in lines:
-            if line.startswith(b"data:"):
-                data.append(line[5:].removeprefix(b" "))
-            elif not line and data:
-                yield at_ns, b"\n".join(data)
-                data = []
-
-
-def read_answer(reads: Sequence[tuple[int, bytes]]) -> Answer:
-    """Read a whole stream at once."""
-    answer = Answer()
-    for _ in reading(reads, answer):
-        pass
+        answer.feed(at_ns, chunk)
+    answer.settle(count_tokens)
     return answer
 
 
-def reading(reads: Sequence[tuple[int, bytes]], answer: Answer) -> Iterator[None]:
-    """Read a stream of OpenAI completion or chat chunks into `answer`; yields after each event, so that it can be paused.
-
-    Tokens are counted by the usage each chunk carries (`continuous_usage_stats`) where the server offers it: then a chunk
-    of several tokens counts as several and a chunk with an incomplete character as one. Otherwise every chunk with content
-    counts one, and if the final usage disagrees its total is spread evenly over the chunks. An event that is no chunk ends
-    the reading with an error; what was read before it stands.
-    """
-    continuous = False
-    for at_ns, data in events(reads):
-        if data == b"[DONE]":
-            answer.complete = True
-            break
-        try:
-            chunk = json.loads(data)
-            answer.error = event_error(chunk)
-            if answer.error is not None:
-                break
-            continuous = take(chunk, at_ns, answer, continuous=continuous)
-        except (ValueError, TypeError, AttributeError, LookupError):
-            answer.error = f"an event is not a completion chunk: {data[:80]!r}"
-            break
-        yield
-    settle(answer, continuous=continuous)
-
-
 def event_error(chunk: dict[str, Any]) -> str | None:
-    """The message of an event that tells of an error."""
+    """What a server says went wrong, in an event of its own."""
     return None if chunk.get("error") is None else _message(chunk["error"])
 
 
-def take(chunk: dict[str, Any], at_ns: int, answer: Answer, *, continuous: bool) -> bool:
-    """Add one chunk. Returns whether chunks carry a running count, as the first one with content shows."""
-    choices, usage = chunk.get("choices") or [], chunk.get("usage") or {}
-    tokens = usage.get("completion_tokens")
-    if choices:
-        answer.finish_reason = choices[0].get("finish_reason") or answer.finish_reason
-        before = answer.arrival_tokens[-1] if answer.arrival_tokens else 0
-        continuous = continuous or (not before and bool(tokens))
-        now = before
-        if continuous and tokens is not None:
-            now = tokens
-        elif _has_content(choices[0]):
-            now = before + 1
-        if now > before:
-            answer.arrival_ns.append(at_ns)
-            answer.arrival_tokens.append(now)
-    if tokens:
-        answer.output_tokens = tokens
-    answer.prompt_tokens = usage.get("prompt_tokens", answer.prompt_tokens)
-    return continuous
+def not_a_chunk(data: bytes) -> str:
+    """The error of an event that cannot be read."""
+    return f"an event is not a completion chunk: {data[:80]!r}"
 
 
-def settle(answer: Answer, *, continuous: bool) -> None:
-    """Say who counted, and make the arrivals add up to the total."""
-    counted = answer.arrival_tokens[-1] if answer.arrival_tokens else 0
-    if continuous:
-        answer.counted_by = "server-continuous-usage"
-    elif answer.output_tokens is not None:
-        answer.counted_by = "server-usage"
-        if counted and counted != answer.output_tokens:
-            total = answer.output_tokens
-            answer.arrival_tokens = [round(n * total / counted) for n in answer.arrival_tokens]
-    elif counted:
-        answer.counted_by = "chunks"
-        answer.output_tokens = counted
-
-
-def _has_content(choice: dict[str, Any]) -> bool:
+def _content(choice: dict[str, Any]) -> str:
+    """The text a chunk brings, reasoning included: whoever thinks writes tokens."""
     delta = choice.get("delta") or {}
-    return bool(choice.get("text") or delta.get("content") or delta.get("reasoning_content") or delta.get("reasoning"))
+    found = choice.get("text") or delta.get("content") or delta.get("reasoning_content") or delta.get("reasoning")
+    return str(found or "")
 
 
 def _message(error: object) -> str:

@@ -6,16 +6,15 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from energy.records import PowerTimeline
 from loadgen.drive import TrialResult
-from loadgen.records import REQUEST_SCHEMA, Flag, RequestRecord, Trial
+from loadgen.records import REQUEST_SCHEMA, Flag, Trial
 from loadgen.summary import summarize
+from loadgen.table import Records
 
 
 def write_trial(
@@ -42,8 +41,9 @@ def write_trial(
 
 def _write_files(partial: Path, result: TrialResult, flags: Sequence[Flag], extra_files: Mapping[str, str]) -> None:
     partial.mkdir(parents=True)
-    rows = pa.Table.from_pylist([asdict(r) for r in result.records], schema=REQUEST_SCHEMA)
-    pq.write_table(rows, partial / "requests.parquet", compression="zstd")
+    with pq.ParquetWriter(partial / "requests.parquet", REQUEST_SCHEMA, compression="zstd") as file:
+        for batch in Records.of(result.records).batches():
+            file.write_batch(batch)
     texts = {
         "trial.json": result.trial.model_dump_json(indent=1),
         "power.json": result.power.model_dump_json(),
@@ -59,9 +59,9 @@ def _write_files(partial: Path, result: TrialResult, flags: Sequence[Flag], extr
 def read_trial(folder: Path) -> TrialResult:
     """What `write_trial` wrote."""
     trial = Trial.model_validate_json((folder / "trial.json").read_bytes())
-    rows = pq.read_table(folder / "requests.parquet").to_pylist()
+    rows = pq.read_table(folder / "requests.parquet").cast(REQUEST_SCHEMA)
     power = PowerTimeline.model_validate_json((folder / "power.json").read_bytes())
-    return TrialResult(trial, [RequestRecord(**row) for row in rows], power)
+    return TrialResult(trial, Records(rows), power)
 
 
 def _sync(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from loadgen.metrics import FloatArray, TrialMetrics, measure_records
 from loadgen.records import Flag, RequestRecord, Trial, Workload
+from loadgen.table import Records
 from loadgen.workloads import in_flight
 
 
@@ -21,6 +22,7 @@ def summarize(trial: Trial, records: Sequence[RequestRecord], flags: Sequence[Fl
     `duration` is the window's length in seconds. Latencies are milliseconds over completed requests sent in the window;
     `scheduled_` ones count from the scheduled time and are there for open loops.
     """
+    records = Records.of(records)
     metrics = measure_records(trial, records)
     workload, energy = trial.workload, trial.energy
     open_loop = workload.open_loop
@@ -85,22 +87,33 @@ def _itl(metrics: TrialMetrics) -> dict[str, float | None]:
     }
 
 
-def _busiest_second(records: Sequence[RequestRecord]) -> float | None:
+def _busiest_second(records: Records) -> float | None:
     """Output tokens in the fullest second, counted from the first sending, ramps included."""
-    arrivals = [(np.array(r.arrival_ns), np.diff(r.arrival_tokens, prepend=0)) for r in records if r.arrival_ns]
-    if not arrivals:
-        return None
-    at = np.concatenate([ns for ns, _ in arrivals])
-    seconds = (at - min(r.sent_ns for r in records if r.sent_ns is not None)) // 10**9
-    return float(np.bincount(seconds, weights=np.concatenate([tokens for _, tokens in arrivals])).max())
+    sent = records.times("sent_ns")
+    seconds: Counter[int] = Counter()
+    for batch in records.batches(["arrival_ns", "arrival_tokens"]):
+        cumulative = batch.column("arrival_tokens").flatten().to_numpy().astype(np.int64)
+        tokens = np.diff(cumulative, prepend=0)
+        lengths = batch.column("arrival_tokens").value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+        firsts = (np.cumsum(lengths) - lengths)[lengths > 0]
+        tokens[firsts] = cumulative[firsts]
+        places = (batch.column("arrival_ns").flatten().to_numpy() - sent.min(initial=2**62)) // 10**9
+        for second in np.unique(places):
+            seconds[int(second)] += int(tokens[places == second].sum())
+    return float(max(seconds.values())) if seconds else None
 
 
-def _most_in_flight(records: Sequence[RequestRecord]) -> int | None:
+def _most_in_flight(records: Records) -> int | None:
     """How many requests were under way at once, at most."""
-    spans = [(r.sent_ns, r.end_ns) for r in records if r.sent_ns is not None and r.end_ns is not None]
+    sent, end = records.column("sent_ns"), records.column("end_ns")
+    sent, end = sent[(sent >= 0) & (end >= 0)], end[(sent >= 0) & (end >= 0)]
+    if not sent.size:
+        return None
     # At one and the same moment an end goes before a start.
-    steps = sorted([(sent, 1) for sent, _ in spans] + [(end, -1) for _, end in spans])
-    return max(itertools.accumulate(step for _, step in steps), default=None)
+    steps = np.repeat([1, -1], [sent.size, end.size])[
+        np.lexsort((np.repeat([1, 0], sent.size), np.concatenate([sent, end])))
+    ]
+    return int(np.cumsum(steps).max())
 
 
 def met_objectives(workload: Workload, metrics: TrialMetrics) -> npt.NDArray[np.bool_] | None:

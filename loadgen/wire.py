@@ -1,8 +1,9 @@
-"""The measured stream's client: HTTP/1.1 on asyncio, each read stamped before it is looked at.
+"""The measured stream's client: HTTP/1.1 over sockets of its own on uvloop's loop, each read stamped before it is looked at.
 
 httpx and aiohttp spend tens of microseconds on every event, and a client that is busy parsing stamps the next event late.
-Here a read costs a clock call, httptools' C parser and one list append; what the bytes mean is found out afterwards
-(`loadgen.sse`). Proxies from the environment are not used: a proxy would be measured too.
+Here a read costs `recvmsg`, httptools' C parser and a few appends; what the bytes mean is found out elsewhere (`loadgen.sse`).
+asyncio's transports hide `recvmsg` and with it the kernel's own stamps, so there are none: a callback a socket costs no more
+(`benchmarks/reading.py`). Proxies from the environment are not used: a proxy would be measured too.
 """
 
 from __future__ import annotations
@@ -10,73 +11,124 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http
+import socket
 import time
+from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Self
-from urllib.parse import urlsplit
+from typing import Any, Self
 
 import httptools
 
 from loadgen.endpoint import Endpoint
+from loadgen.stamps import ANCILLARY_BYTES, ArrivalClock, ask_for_stamps, unpack_stamp
+from loadgen.tls import TlsSession
 
 _CONNECT_S = 30.0
+_READ_BYTES = 65536
 
 
 @dataclass(slots=True)
 class Exchange:
-    """One request and what came back. Times are monotonic nanoseconds; `reads` are body bytes as they were read."""
+    """One request and what came back. Times are monotonic nanoseconds, the kernel's where it stamps; `lag_ns` is how much
+    later than that the client read, -1 where there is no stamp. Body bytes are kept read by read: `ends` counts them.
+    """
 
     sent_ns: int | None = None
     headers_ns: int | None = None
     end_ns: int | None = None
     status: int | None = None
-    reads: list[tuple[int, bytes]] = field(default_factory=list)
     error: str | None = None
+    at_ns: array[int] = field(default_factory=lambda: array("q"))
+    lag_ns: array[int] = field(default_factory=lambda: array("q"))
+    ends: array[int] = field(default_factory=lambda: array("q"))
+    body: bytearray = field(default_factory=bytearray)
 
     @property
-    def body(self) -> bytes:
-        """Everything that was read, headers excluded."""
-        return b"".join(data for _, data in self.reads)
+    def reads(self) -> list[tuple[int, bytes]]:
+        """(when, bytes) of every read, headers excluded."""
+        starts = [0, *self.ends[:-1]] if self.ends else []
+        return [(at, bytes(self.body[a:b])) for at, a, b in zip(self.at_ns, starts, self.ends, strict=True)]
+
+    def take(self) -> tuple[bytes, bytes, bytes, bytes]:
+        """(at_ns, lag_ns, ends, body) so far, as bytes; it starts anew."""
+        taken = self.at_ns.tobytes(), self.lag_ns.tobytes(), self.ends.tobytes(), bytes(self.body)
+        self.at_ns, self.lag_ns, self.ends, self.body = array("q"), array("q"), array("q"), bytearray()
+        return taken
 
 
-class _Connection(asyncio.Protocol):
+class _Connection:
     """One keep-alive connection: one exchange at a time."""
 
-    def __init__(self) -> None:
-        self.usable = False
+    def __init__(self, opened: socket.socket, tls: TlsSession | None, clock: ArrivalClock, buffer: bytearray) -> None:
+        self.usable = True
         self.dropped = False  # closed by the server before a byte of the answer
+        self._socket, self._tls, self._clock = opened, tls, clock
+        self._buffers, self._view = [buffer], memoryview(buffer)
+        self._loop = asyncio.get_running_loop()
+        self._unsent = b""
         self._framed = False  # the answer says where it ends; else its end is that of the connection
-        self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = None
         self._exchange = Exchange()
         self._done: asyncio.Future[None] | None = None
-        self._read_ns = 0
+        self._at_ns = self._lag_ns = 0
+        self._loop.add_reader(opened.fileno(), self._readable)
 
     def send(self, request: bytes) -> tuple[Exchange, asyncio.Future[None]]:
         """Write a request; the future is done when the answer has ended, well or not."""
-        assert self._transport is not None  # noqa: S101 - made by create_connection
         self._parser = httptools.HttpResponseParser(self)
         self._exchange = Exchange()
-        self._done = asyncio.get_running_loop().create_future()
-        self._read_ns = 0
+        self._done = self._loop.create_future()
+        self._at_ns = 0
         self._exchange.sent_ns = time.monotonic_ns()
-        self._transport.write(request)
+        self._write(self._tls.seal(request) if self._tls else request)
         return self._exchange, self._done
 
     def close(self) -> None:
         """Drop the connection, and with it whatever the server is still writing."""
         self.usable = False
-        if self._transport is not None:
-            self._transport.abort()
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket.fileno())
+            self._loop.remove_writer(self._socket.fileno())
+            self._socket.close()
 
-    # asyncio
+    # the socket
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]  # stream connections get a Transport
-        self.usable = True
+    def _readable(self) -> None:
+        try:
+            length, stamps, _, _ = self._socket.recvmsg_into(self._buffers, ANCILLARY_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lost(error)
+            return
+        read_ns = time.monotonic_ns()
+        if not length:
+            self._lost(None)
+            return
+        if stamps:
+            arrived = self._clock.arrival(unpack_stamp(stamps[0][2]), read_ns)
+            self._at_ns = max(arrived, self._at_ns)  # also where the wall clock was set back between two reads
+            self._lag_ns = read_ns - self._at_ns
+        else:
+            self._at_ns, self._lag_ns = read_ns, -1
+        if self._tls is None:
+            self._parse(self._view[:length])
+        else:
+            self._unseal(self._tls, self._view[:length])
 
-    def data_received(self, data: bytes) -> None:
-        self._read_ns = time.monotonic_ns()
+    def _unseal(self, tls: TlsSession, data: memoryview) -> None:
+        try:
+            said, answer = tls.unseal(data)
+        except OSError as error:
+            self._lost(error)
+            return
+        if answer:
+            self._write(answer)
+        if said:
+            self._parse(said)
+
+    def _parse(self, data: bytes | memoryview) -> None:
         if self._parser is None or self._done is None or self._done.done():
             self.close()  # it talks out of turn
             return
@@ -86,14 +138,33 @@ class _Connection(asyncio.Protocol):
             self._finish(f"the answer is not HTTP: {error}")
             self.close()  # also where the answer was whole and more came after it
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.usable = False
-        self.dropped = self._read_ns == 0
-        self._read_ns = time.monotonic_ns()
-        if exc is None and self._exchange.headers_ns is not None and not self._framed:
+    def _write(self, data: bytes) -> None:
+        if self._unsent:
+            self._unsent += data
+            return
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return  # reading will tell
+        if sent < len(data):
+            self._unsent = data[sent:]
+            self._loop.add_writer(self._socket.fileno(), self._writable)
+
+    def _writable(self) -> None:
+        rest, self._unsent = self._unsent, b""
+        self._loop.remove_writer(self._socket.fileno())
+        self._write(rest)
+
+    def _lost(self, error: OSError | None) -> None:
+        self.close()
+        self.dropped = self._at_ns == 0
+        self._at_ns = time.monotonic_ns()
+        if error is None and self._exchange.headers_ns is not None and not self._framed:
             self._finish(None)
         else:
-            self._finish(f"the connection was lost: {exc or 'closed by the server'}")
+            self._finish(f"the connection was lost: {error or 'closed by the server'}")
 
     # httptools
 
@@ -109,10 +180,14 @@ class _Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         assert self._parser is not None  # noqa: S101 - it is calling
         self._exchange.status = self._parser.get_status_code()
-        self._exchange.headers_ns = self._read_ns
+        self._exchange.headers_ns = self._at_ns
 
     def on_body(self, body: bytes) -> None:
-        self._exchange.reads.append((self._read_ns, body))
+        exchange = self._exchange
+        exchange.body += body
+        exchange.at_ns.append(self._at_ns)
+        exchange.lag_ns.append(self._lag_ns)
+        exchange.ends.append(len(exchange.body))
 
     def on_message_complete(self) -> None:
         assert self._parser is not None  # noqa: S101 - it is calling
@@ -126,7 +201,7 @@ class _Connection(asyncio.Protocol):
     def _finish(self, error: str | None) -> None:
         if self._done is None or self._done.done():
             return
-        self._exchange.end_ns = self._read_ns
+        self._exchange.end_ns = self._at_ns
         self._exchange.error = error
         if error is not None:
             self.close()
@@ -140,15 +215,16 @@ class WireClient:
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
-        parts = urlsplit(endpoint.url)
-        self._host = parts.hostname or ""
+        self.clock = ArrivalClock()
+        self._endpoint = endpoint
         self._tls = endpoint.tls()
-        self._port = parts.port or (443 if self._tls else 80)
         self._timeout_s = endpoint.timeout_s
+        self._addresses: list[tuple[int, Any]] = []  # family, address
+        self._buffer = bytearray(_READ_BYTES)
         self._idle: list[_Connection] = []
         self._all: set[_Connection] = set()
         key = f"Authorization: Bearer {endpoint.api_key}\r\n" if endpoint.api_key else ""
-        self._head = f"Host: {parts.netloc}\r\n{key}Content-Type: application/json\r\nContent-Length: "
+        self._head = f"Host: {endpoint.host_header}\r\n{key}Content-Type: application/json\r\nContent-Length: "
 
     async def __aenter__(self) -> Self:
         return self
@@ -156,19 +232,21 @@ class WireClient:
     async def __aexit__(self, *_: object) -> None:
         for connection in self._all:
             connection.close()
-        await asyncio.sleep(0)  # aborted transports let go of their sockets in the loop's next round
 
     def request(self, path: str, body: bytes) -> bytes:
         """The bytes of a POST, made before they are needed."""
         return f"POST {path} HTTP/1.1\r\n{self._head}{len(body)}\r\n\r\n".encode() + body
 
-    async def send(self, request: bytes) -> Exchange:
-        """Send a request and wait for the end of its answer. Failures are told in the exchange, never raised."""
+    async def send(self, request: bytes, begun: Callable[[Exchange], None] | None = None) -> Exchange:
+        """Send a request and wait for the end of its answer. Failures are told in the exchange, never raised.
+
+        `begun` gets the exchange as soon as it is sent, to `take` what has come before it is whole.
+        """
         while self._idle:
             connection = self._idle.pop()
             if not connection.usable:
                 continue
-            exchange = await self._exchange(connection, request)
+            exchange = await self._exchange(connection, request, begun)
             if exchange.error is None or not connection.dropped:
                 return exchange
             # The server has closed an idle connection just as we wrote: that request never was. Take another.
@@ -177,25 +255,64 @@ class WireClient:
         except (OSError, TimeoutError) as error:
             now = time.monotonic_ns()
             return Exchange(end_ns=now, error=f"no connection: {error or type(error).__name__}")
-        return await self._exchange(connection, request)
+        return await self._exchange(connection, request, begun)
 
     async def open(self, connections: int) -> None:
         """Connect ahead, so that no measured request pays for it. Failures are left to the requests to tell."""
         with contextlib.suppress(OSError, TimeoutError):
-            self._idle += [await self._connect() for _ in range(connections - len(self._idle))]
+            while len(self._idle) < connections:
+                self._idle.append(await self._connect())
 
     async def _connect(self) -> _Connection:
-        loop = asyncio.get_running_loop()
-        name = self._host if self._tls else None
         async with asyncio.timeout(_CONNECT_S):
-            _, connection = await loop.create_connection(
-                _Connection, self._host, self._port, ssl=self._tls, server_hostname=name
-            )
+            opened = await self._open_socket()
+            tls = TlsSession(self._tls, self._endpoint.host) if self._tls else None
+            try:
+                if tls is not None:
+                    await tls.handshake(opened)
+            except BaseException:
+                opened.close()
+                raise
+        connection = _Connection(opened, tls, self.clock, self._buffer)
         self._all.add(connection)
         return connection
 
-    async def _exchange(self, connection: _Connection, request: bytes) -> Exchange:
+    async def _open_socket(self) -> socket.socket:
+        """Connected to the first of the host's addresses that answers. Raises OSError, the last address's."""
+        failure: OSError = OSError(f"{self._endpoint.host}: has no address")
+        for family, address in self._addresses or await self._resolve():
+            opened = socket.socket(family, socket.SOCK_STREAM)
+            try:
+                opened.setblocking(False)
+                ask_for_stamps(opened)
+                if family != socket.AF_UNIX:
+                    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                await asyncio.get_running_loop().sock_connect(opened, address)
+            except OSError as error:
+                opened.close()
+                failure = error
+            except BaseException:
+                opened.close()
+                raise
+            else:
+                self._addresses = [(family, address)]
+                return opened
+        raise failure
+
+    async def _resolve(self) -> list[tuple[int, Any]]:
+        if self._endpoint.socket_path is not None:
+            return [(socket.AF_UNIX, self._endpoint.socket_path)]
+        found = await asyncio.get_running_loop().getaddrinfo(
+            self._endpoint.host, self._endpoint.port, type=socket.SOCK_STREAM
+        )
+        return [(family, address) for family, _, _, _, address in found]
+
+    async def _exchange(
+        self, connection: _Connection, request: bytes, begun: Callable[[Exchange], None] | None
+    ) -> Exchange:
         exchange, done = connection.send(request)
+        if begun is not None:
+            begun(exchange)
         try:
             async with asyncio.timeout(self._timeout_s):
                 await done

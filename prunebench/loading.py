@@ -12,12 +12,12 @@ from typing import Any
 from pydantic import ValidationError
 from rich.console import Console
 
-from loadgen.drive import TrialResult, run_trial
+from loadgen.drive import TrialResult, Watcher, run_trial
 from loadgen.endpoint import Endpoint, LoadError, ServedModel, check_endpoint, read_key
 from loadgen.lengths import most_tokens
 from loadgen.metering import EnergySource, pick_energy
 from loadgen.prompts import Prompts, check_served_tokenizer, make_prompts, read_tokenizer, served_tokens
-from loadgen.records import Flag, Workload
+from loadgen.records import Flag, RequestRecord, Workload
 from loadgen.store import write_trial
 from loadgen.summary import summarize
 from loadgen.texts import read_prompts
@@ -94,9 +94,20 @@ class Loading:
                 prompts,
                 seed=seed,
                 energy=self.energy,
-                on_finished=lambda record: steps.advance(1, f"request {record.index + 1}"),
+                watcher=_Shown(steps),
             )
         return result, check_trial(result.trial, result.records)
+
+
+class _Shown(Watcher):
+    """Shows how many requests are over."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+
+    def finished(self, record: RequestRecord) -> None:
+        """One more."""
+        self._steps.advance(1, f"request {record.index + 1}")
 
 
 def load_command(command: LoadCommand, *, as_json: bool, console: Console) -> int:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import itertools
 import signal
 import subprocess
@@ -8,7 +7,7 @@ import sys
 
 import pytest
 
-from loadgen.drive import run_trial
+from loadgen.drive import Watcher, run_trial
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.metering import NoEnergy
 from loadgen.prompts import FilePrompts, SyntheticPrompts, make_prompts
@@ -199,29 +198,22 @@ def test_a_duration_stops_new_requests_and_lets_the_last_ones_end(kind):
     assert all(r.error is None for r in result.records)
 
 
+class Told(Watcher):
+    def __init__(self, told):
+        self._told = told
+
+    def finished(self, record):
+        self._told.append(record.index)
+
+
 def test_everybody_who_ends_is_told_of():
     told = []
     with ScriptedServer(quick) as server:
         endpoint = Endpoint(server.url, "m")
         load = workload("concurrency", requests=6, warmup_requests=2)
         prompts = SyntheticPrompts(POOL, 4, 0)
-        run_trial(endpoint, load, prompts, seed=0, energy=NoEnergy(""), on_finished=lambda r: told.append(r.index))
+        run_trial(endpoint, load, prompts, seed=0, energy=NoEnergy(""), watcher=Told(told))
     assert sorted(told) == [0, 1, 2, 3, 4, 5]
-
-
-def test_no_full_garbage_collection_holds_up_the_load_and_there_are_some_again_after_it():
-    kept, full, before = [], [], gc.get_threshold()
-
-    def fill_memory(_):
-        kept.append([[] for _ in range(300_000)])
-        full.append(gc.get_stats()[2]["collections"])
-
-    with ScriptedServer(quick) as server:
-        endpoint = Endpoint(server.url, "m")
-        load, prompts = workload("single", requests=6), SyntheticPrompts(POOL, 4, 0)
-        run_trial(endpoint, load, prompts, seed=0, energy=NoEnergy(""), on_finished=fill_memory)
-    assert full[0] == full[-1]
-    assert gc.get_threshold() == before
 
 
 def test_failed_requests_are_records_with_their_reasons():

@@ -19,7 +19,11 @@ RECORDS = [record(0, 0, 10, 30), failed(1, 5, 6), record(2, 20, 40, 45, tokens=1
 
 def same(one, other):
     for field in fields(one):
-        np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name), err_msg=field.name)
+        a, b = getattr(one, field.name), getattr(other, field.name)
+        if field.name in {"itl_mean_ms", "itl_std_ms"}:  # sums of sums: their last digit depends on the parts
+            assert a == pytest.approx(b, rel=1e-12)
+        else:
+            np.testing.assert_array_equal(a, b, err_msg=field.name)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3])

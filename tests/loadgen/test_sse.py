@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.sse import Answer, error_of, events, read_answer, reading
+from loadgen.sse import error_of, events, read_answer
 from tests.loadgen.scripted import event, token
 
 DONE = b"data: [DONE]\n\n"
@@ -98,15 +98,6 @@ def test_what_is_no_chunk_is_an_error_of_that_request_and_not_of_the_trial(data)
 )
 def test_an_answer_that_is_not_whole_says_what_it_lacks(parts, reason):
     assert reason in read_answer(reads(*parts)).incomplete
-
-
-def test_reading_can_be_paused_between_events():
-    answer = Answer()
-    steps = reading(reads(token("a", usage=1), token("b", usage=2), DONE), answer)
-    next(steps)
-    assert answer.arrival_tokens == [1]
-    list(steps)
-    assert answer.arrival_tokens == [1, 2]
 
 
 def test_an_openai_error_is_told_in_one_line_and_anything_else_by_its_beginning():

@@ -1,0 +1,102 @@
+"""Messages between the process that measures and the one that reads answers: pickles behind their length, over a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import socket
+import struct
+from collections import deque
+from typing import Any
+
+_LENGTH = struct.Struct("!I")
+_ROOM_BYTES = 64 * 1024 * 1024  # that may wait; then the load waits too, which its lag shows
+_RECEIVE_BYTES = 1024 * 1024
+
+
+def frame(message: object) -> bytes:
+    """A message as it travels."""
+    data = pickle.dumps(message, protocol=5)
+    return _LENGTH.pack(len(data)) + data
+
+
+class Inbox:
+    """Messages out of the bytes of one socket. Both ends are this program's own."""
+
+    def __init__(self, source: socket.socket) -> None:
+        self.source = source
+        self._bytes = bytearray()
+
+    def receive(self) -> list[Any] | None:
+        """What has come whole, after waiting for at least some bytes where the socket blocks; None at its end."""
+        try:
+            data = self.source.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            return []
+        except ConnectionError:
+            return None
+        if not data:
+            return None
+        self._bytes += data
+        found, at = [], 0
+        while len(self._bytes) - at >= _LENGTH.size:
+            end = at + _LENGTH.size + _LENGTH.unpack_from(self._bytes, at)[0]
+            if len(self._bytes) < end:
+                break
+            found.append(pickle.loads(memoryview(self._bytes)[at + _LENGTH.size : end]))  # noqa: S301 - our own
+            at = end
+        del self._bytes[:at]
+        return found
+
+
+class Outbox:
+    """Sends without keeping the loop waiting, unless far too much waits already."""
+
+    def __init__(self, target: socket.socket) -> None:
+        self._target = target
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[memoryview] = deque()
+        self._bytes = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def put(self, message: object) -> None:
+        """Send now or soon. Raises ConnectionError if nobody is there any more."""
+        data = memoryview(frame(message))
+        if not self._waiting:
+            data = data[self._send(data) :]
+        if data:
+            self._waiting.append(data)
+            self._bytes += len(data)
+            self._empty.clear()
+            self._loop.add_writer(self._target, self._go_on)
+        if self._bytes > _ROOM_BYTES:
+            self._make_room()
+
+    async def drained(self) -> None:
+        """Everything has been sent."""
+        await self._empty.wait()
+
+    def _go_on(self) -> None:
+        while self._waiting:
+            sent = self._send(self._waiting[0])
+            self._bytes -= sent
+            if sent < len(self._waiting[0]):
+                self._waiting[0] = self._waiting[0][sent:]
+                return
+            self._waiting.popleft()
+        self._loop.remove_writer(self._target)
+        self._empty.set()
+
+    def _make_room(self) -> None:
+        self._target.setblocking(True)
+        try:
+            self._go_on()
+        finally:
+            self._target.setblocking(False)
+
+    def _send(self, data: memoryview) -> int:
+        try:
+            return self._target.send(data)
+        except BlockingIOError:
+            return 0
