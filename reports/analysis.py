@@ -16,7 +16,8 @@ from energy.records import Record
 from loadgen.metrics import FloatArray
 from loadgen.records import Workload
 from reports.percentiles import Percentile, percentile
-from reports.quantities import QUANTITIES, Amount, Quantity
+from reports.quality_analysis import QualityFigures, analyse_quality
+from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, Amount, Quantity
 from reports.reading import MeasuredRun, MeasuredTrial, read_run
 from reports.rules import RULES, SEVERITY, Outcome
 from reports.run_checks import Located, check_run
@@ -114,6 +115,7 @@ class Analysis(Record):
     energy_remedies: list[str]  # what would let this machine measure what it did not; empty if it measured
     environment: dict[str, Any]
     experiment: str
+    quality: QualityFigures | None = None  # None: no quality task was asked
 
     def cell(self, label: str, workload: str) -> Cell:
         """The cell of a configuration that was started. Raises KeyError for another."""
@@ -135,20 +137,34 @@ def analyse_folder(path: Path, *, margin: float = MARGIN) -> Analysis:
 
 def analyse(run: MeasuredRun, *, folder: str, margin: float = MARGIN) -> Analysis:
     """Cells, comparisons and checks of a measured run; verdicts are judged at `margin`, a share."""
+    cells = [_cell(run, c.label, workload, margin) for workload in run.info.workloads for c in run.configurations]
     return Analysis(
         folder=folder,
         info=run.info,
         margin=margin,
         configurations=_configurations(run),
         workloads={t.cell.workload: t.trial.workload for t in run.trials},
-        cells=[_cell(run, c.label, workload, margin) for workload in run.info.workloads for c in run.configurations],
+        cells=cells,
         trials=[_trial(t) for t in sorted(run.trials, key=lambda t: t.cell.order)],
         checks=_checks(check_run(run)),
         failures=run.failures,
         energy_remedies=_energy_remedies(run),
         environment=run.environment,
         experiment=run.experiment,
+        quality=analyse_quality(run.tasks, run.configurations, run.info.baseline, _cost_columns(run, cells), margin),
     )
+
+
+def _cost_columns(run: MeasuredRun, cells: list[Cell]) -> dict[str, list[float | None]]:
+    """What each configuration costs under each workload, in the order of the configurations; columns without a value left out."""
+    found: dict[str, list[float | None]] = {}
+    for workload in run.info.workloads:
+        own = {c.label: c for c in cells if c.workload == workload}
+        for key in (OUTPUT_TOKENS_PER_S, JOULES, MODELLED_JOULES):
+            column = [own[c.label].values[key].median for c in run.configurations]
+            if any(value is not None for value in column):
+                found[f"{workload}: {QUANTITIES[key].title}"] = column
+    return found
 
 
 def _energy_remedies(run: MeasuredRun) -> list[str]:

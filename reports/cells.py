@@ -15,7 +15,8 @@ def render_cells(analyses: Sequence[Analysis]) -> str:
     rows = [_row(a, c, a.cell(c.info.label, w)) for a in analyses for w in a.info.workloads for c in a.configurations]
     text = io.StringIO()
     if rows:
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        columns = list(dict.fromkeys(key for row in rows for key in row))  # runs may differ in their quality tasks
+        writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     return text.getvalue()
@@ -47,6 +48,21 @@ def _row(analysis: Analysis, configuration: ConfigurationFigures, cell: Cell) ->
     }
     for key, value in cell.values.items():
         row |= _columns(key, value)
+    return row | _quality_columns(analysis, info.label)
+
+
+def _quality_columns(analysis: Analysis, label: str) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for task in analysis.quality.tasks if analysis.quality else ():
+        score = task.scores[label]
+        row |= {
+            f"{task.task}_{task.metric}": score.value,
+            f"{task.task}_standard_error": score.standard_error,
+            f"{task.task}_kept": score.kept.ratio if score.kept else None,
+            f"{task.task}_kept_low": score.kept.low if score.kept else None,
+            f"{task.task}_kept_high": score.kept.high if score.kept else None,
+            f"{task.task}_reason": score.reason,
+        }
     return row
 
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from loadgen.metrics import TrialMetrics, read_metrics
 from loadgen.records import Trial
 from reports.errors import ReportError
-from reports.run_folder import ConfigurationInfo, FailedCell, RunFolder, RunInfo, StoredTrial, TrialCell
+from reports.run_folder import ConfigurationInfo, FailedCell, RunFolder, RunInfo, StoredTrial, TaskResult, TrialCell
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class MeasuredRun:
     failures: list[FailedCell]
     environment: dict[str, Any]
     experiment: str
+    tasks: dict[str, list[TaskResult]]  # quality tasks, by label
 
     def by_block(self, label: str, workload: str) -> dict[int, MeasuredTrial]:
         """The trials of one cell."""
@@ -48,6 +49,7 @@ def read_run(path: Path) -> MeasuredRun:
     try:
         info, configurations, stored = folder.info(), folder.configurations(), list(folder.trials())
         failures, environment = folder.failures(), folder.environment()
+        tasks = {c.label: folder.task_results(c.label) for c in configurations}
     except (OSError, ValueError) as error:
         raise ReportError(f"{path}: a file of this run cannot be read: {_one_line(error)}") from None
     known = {c.label for c in configurations}
@@ -62,6 +64,7 @@ def read_run(path: Path) -> MeasuredRun:
         failures=failures,
         environment=environment,
         experiment=experiment.read_text("utf-8", errors="replace") if experiment.is_file() else "",
+        tasks=tasks,
     )
 
 

@@ -30,6 +30,7 @@ from reports.document import (
 from reports.expected import expected_section
 from reports.figures import DISTRIBUTIONS, distribution_plot, order_plot, quality_plot, ratio_plot
 from reports.overview import environment_rows, limits, subtitle, summary, where
+from reports.quality_section import tasks_section
 from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT, TTFT
 from reports.table import workload_tables
 from reports.tails import percentile_table
@@ -133,7 +134,7 @@ def quality_section(analysis: Analysis) -> Section:
         read = f"Perplexity over {qualities[0].tokens:,} tokens of held-out text: {qualities[0].text}."
         blocks.append(Prose(read, "lede"))
     plots = [quality_plot(analysis, workload) for workload in analysis.info.workloads]
-    return Section("quality", "Quality against cost", [*blocks, Plots(plots)])
+    return Section("quality", "Perplexity against cost", [*blocks, Plots(plots)])
 
 
 def order_section(analysis: Analysis) -> Section:
@@ -210,6 +211,7 @@ SECTIONS: tuple[Builder, ...] = (
     energy_section,
     latency_section,
     curves_section,
+    tasks_section,
     quality_section,
     expected_section,
     alignment_section,

@@ -1,0 +1,112 @@
+"""The plots of quality tasks: what is kept against what it costs, and against the width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reports.analysis import Analysis, ConfigurationFigures
+from reports.chart import SERIES, SYMBOLS, Axis, Chart, Marks, Rule, at_least
+from reports.document import Plot
+from reports.quality_analysis import Group, QualityFigures
+from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES
+from reports.wording import listed, name, with_interval
+
+
+def pareto_plots(analysis: Analysis, quality: QualityFigures) -> list[Plot]:
+    """A plot a workload: against measured joules, or tokens/s where there are none; and against modelled joules, apart."""
+    plots = []
+    for workload in analysis.info.workloads:
+        cells = [c for c in analysis.cells if c.workload == workload]
+        measured = any(c.values[JOULES].median is not None for c in cells)
+        plots.append(_pareto(analysis, quality, workload, JOULES if measured else OUTPUT_TOKENS_PER_S))
+        if any(c.values[MODELLED_JOULES].median is not None for c in cells):
+            plots.append(_pareto(analysis, quality, workload, MODELLED_JOULES))
+    return plots
+
+
+def _pareto(analysis: Analysis, quality: QualityFigures, workload: str, key: str) -> Plot:
+    cost = QUANTITIES[key]
+    title = f"{workload}: quality against {cost.title}" + (", not measured" if key == MODELLED_JOULES else "")
+    found: list[tuple[float, float, ConfigurationFigures]] = []
+    for configuration in analysis.configurations:
+        info, overall = configuration.info, quality.overall.get(configuration.info.label)
+        share = 1.0 if info.is_baseline else overall.ratio if overall else None
+        median = analysis.cell(info.label, workload).values[key].median
+        if share is not None and median is not None:
+            found.append((median, share, configuration))
+    if len(found) < 2:
+        return Plot(title, "", "", None, "no two configurations have both all tasks and this cost")
+    front = pareto_front([(x, y) for x, y, _ in found], lower_x_is_better=cost.better == "lower")
+    marks = [Marks([x for x, _ in front], [y for _, y in front], line="dot")]
+    for beaten in (False, True):
+        own = [one for one in found if ((one[0], one[1]) not in front) == beaten]
+        intervals = [quality.overall.get(c.info.label) for _, _, c in own]
+        marks.append(
+            Marks(
+                [x for x, _, _ in own],
+                [y for _, y, _ in own],
+                symbol="circle-open" if beaten else "circle",
+                size=10,
+                low=[i.low if i else None for i in intervals],
+                high=[i.high if i else None for i in intervals],
+                texts=[str(c.info.width) for _, _, c in own],
+                hover=[f"{name(c.info)}\n{x:.4g} {cost.unit}\nkeeps {y:.3f}" for x, y, c in own],
+            )
+        )
+    side = "left" if cost.better == "lower" else "right"
+    best = listed([name(c.info) for x, y, c in found if (x, y) in front])
+    chart = Chart(Axis(f"{cost.title}, {cost.unit}"), Axis("mean share of the baseline's scores", form="ratio"), marks)
+    lede = f"Upper {side} is better. Filled: the Pareto front, no other configuration is better in both. Labels are widths."
+    return Plot(title, lede, f"{title}. Not beaten in both: {best}.", chart)
+
+
+def pareto_front(points: Sequence[tuple[float, float]], *, lower_x_is_better: bool) -> list[tuple[float, float]]:
+    """The points that no other beats in both, from the cheapest on; more of the second coordinate is better."""
+    front: list[tuple[float, float]] = []
+    sign = 1 if lower_x_is_better else -1
+    for point in sorted(set(points), key=lambda p: (sign * p[0], -p[1])):
+        if not front or point[1] > front[-1][1]:
+            front.append(point)
+    return front
+
+
+def kept_plot(analysis: Analysis, quality: QualityFigures, group: Group, title: str) -> Plot | None:
+    """What each width keeps of the tasks of one group; None if there are none."""
+    tasks = [t for t in quality.tasks if t.group == group]
+    marks = []
+    drawn: list[float] = []
+    for number, task in enumerate(tasks):
+        points = [
+            (c.info, kept)
+            for c in analysis.configurations
+            if (kept := task.scores[c.info.label].kept) is not None and kept.ratio is not None
+        ]
+        if not points:
+            continue
+        shares = [kept.ratio or 0.0 for _, kept in points]
+        drawn += [end for _, k in points for end in (k.ratio, k.low, k.high) if end is not None]
+        marks.append(
+            Marks(
+                [info.expansion_ratio for info, _ in points],
+                shares,
+                task.task,
+                f"series-{number % SERIES + 1}",
+                SYMBOLS[number % len(SYMBOLS)],
+                line="solid",
+                low=[kept.low for _, kept in points],
+                high=[kept.high for _, kept in points],
+                hover=[f"{task.task}, {name(info)}\nkeeps {with_interval(kept)}" for info, kept in points],
+            )
+        )
+    if not marks:
+        return None
+    chart = Chart(
+        Axis("expansion ratio"), Axis("share of the baseline's score", at_least(0.9, 1.1, drawn), form="ratio"), marks, [Rule(1.0)]
+    )  # fmt: skip
+    said = [f"{t.task} loses {t.loss:.1%} per tenth" for t in tasks if t.loss is not None]
+    return Plot(
+        title,
+        "Bars: 95 % intervals over items.",
+        f"{title}: {'; '.join(said) or listed([t.task for t in tasks])}.",
+        chart,
+    )
