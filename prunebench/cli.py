@@ -141,6 +141,9 @@ def run(
         str | None, typer.Option(help="For --dry-run, e.g. ttft=200ms,tpot=20ms,start=60s (of a server).")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan of --dry-run as JSON.")] = False,
+    model: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="A folder, or OWNER/NAME on the hub, for model.source.")
+    ] = None,
 ) -> None:
     """Prune, serve, load, measure and report: one experiment, one folder."""
     from loadgen.endpoint import read_key
@@ -152,7 +155,7 @@ def run(
     if dry_run:
         from prunebench.forecast import dry_run_command
 
-        dry_run_command(load_experiment(experiment), output, resuming, assume, as_json=as_json, console=out)
+        dry_run_command(load_experiment(experiment, model), output, resuming, assume, as_json=as_json, console=out)
         return
     for name, given in (("--assume", assume is not None), ("--json", as_json)):
         if given:
@@ -161,7 +164,7 @@ def run(
     host = RemoteHost(serve_on.rstrip("/"), key) if serve_on else None
     raise typer.Exit(
         run_experiment(
-            load_experiment(experiment),
+            load_experiment(experiment, model),
             experiment,
             output,
             resume=resuming,

@@ -20,6 +20,7 @@ from energy.records import Record
 from loadgen.records import Workload
 from loadgen.sweep import points
 from loadgen.texts import is_source
+from pruner.hub import find_source
 from pruner.manifest import TieBreak, WeightCriterion
 from pruner.targets import Target
 
@@ -125,10 +126,11 @@ class Experiment(Record):
     workloads: Annotated[list[Workload], Field(min_length=1), AfterValidator(_unique_names)]
 
 
-def load_experiment(path: Path) -> Experiment:
+def load_experiment(path: Path, model: str | None = None) -> Experiment:
     """Read and check an experiment file; paths in it become absolute.
 
-    Raises ExperimentError for a missing file, bad TOML, unknown or impossible values.
+    `model`, a folder or a model on the Hugging Face hub, takes the place of `model.source`. Raises ExperimentError for a
+    missing file, bad TOML, unknown or impossible values, and PruneError for a model that cannot be fetched.
     """
     try:
         data = tomllib.loads(path.read_text("utf-8"))
@@ -140,9 +142,10 @@ def load_experiment(path: Path) -> Experiment:
         experiment = Experiment.model_validate(data)
     except ValidationError as error:
         raise ExperimentError(f"{path}: {_first_problem(error)}") from None
-    source = (path.parent / experiment.model.source).resolve()
+    source = (find_source(model) if model else path.parent / experiment.model.source).resolve()
     if not (source / "config.json").is_file():
-        raise ExperimentError(f"{path}: model.source: no checkpoint at {source} (it has no config.json)")
+        named = f"--model {model}" if model else f"{path}: model.source"
+        raise ExperimentError(f"{named}: no checkpoint at {source} (it has no config.json)")
     workloads = [_resolve_files(workload, path) for workload in experiment.workloads]
     quality = experiment.quality and experiment.quality.model_copy(
         update={

@@ -13,6 +13,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from energy.records import EnergyCounters
+from server.energy_metrics import EnergyCollector
 from server.engines.base import EngineLoad, FinishReason, RequestTimes
 from server.footprint import Footprint
 
@@ -121,6 +123,10 @@ class Metrics:
                 Gauge(f"prunebench_load_{name}", text, _LABELS, registry=self._registry).labels(self._model_name).set(
                     value
                 )
+
+    def metered(self, counters: Callable[[], EnergyCounters]) -> None:
+        """From now on tell energy too."""
+        self._registry.register(EnergyCollector(self._model_name, counters))
 
     def text(self) -> bytes:
         """The exposition format."""

@@ -37,6 +37,7 @@ class Model:
         self.template = template  # None: the checkpoint has none, and chat is refused
         self.sampler = sampler
         self.metrics = Metrics(self.name, engine.load)
+        self.metrics.metered(sampler.counters)
         self.generator = Generator(engine, tokenizer, self.metrics)
         self.flights = Flights(settings.max_concurrent_requests)
         self._longest_text = engine.info.max_model_len * tokenizer.longest_token

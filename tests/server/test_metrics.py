@@ -3,6 +3,7 @@ from __future__ import annotations
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from energy.records import Counter, EnergyCounters, MeterInfo
 from server.engines.base import EngineLoad
 from server.footprint import Footprint
 from server.metrics import Metrics
@@ -90,3 +91,26 @@ def test_two_servers_in_one_process_do_not_share_figures():
     one.begin(7)
     assert samples(one.text().decode())["vllm:prompt_tokens_total", None] == 7
     assert samples(other.text().decode())["vllm:prompt_tokens_total", None] == 0
+
+
+def test_joules_are_those_of_the_energy_endpoint_and_only_ever_grow(checkpoint):
+    name = "prunebench_energy_joules_total"
+    with running_server(checkpoint) as server, httpx.Client(base_url=server.url) as client:
+        before = client.get("/energy").json()["meters"][0]["joules"]
+        found = samples(client.get("/metrics").text)[name, None]
+        after = client.get("/energy").json()["meters"][0]["joules"]
+    assert before <= found <= after
+    assert found > 0
+
+
+def test_modelled_energy_has_a_name_of_its_own_and_a_failed_meter_no_sample():
+    def counter(source, joules, *, measured):
+        info = MeterInfo(source=source, domain="cpu-package", device="d", measured=measured)
+        return Counter(info=info, joules=joules, sampled_ns=None, reason=None if joules else "lost")
+
+    metrics = Metrics("m", lambda: EngineLoad(0, 0, 0.0))
+    meters = [counter("rapl", None, measured=True), counter("modelled-cpu", 5.0, measured=False)]
+    metrics.metered(lambda: EnergyCounters(now_ns=1, meters=meters, missing=[]))
+    found = samples(metrics.text().decode())
+    assert found["prunebench_modelled_energy_joules_total", None] == 5.0
+    assert not [name for name, _ in found if name.startswith("prunebench_energy")]
