@@ -74,6 +74,15 @@ class WorkloadName(StrEnum):
     sweep = "sweep"
 
 
+class ReportFormat(StrEnum):
+    """What --format takes."""
+
+    html = "html"
+    vllm_json = "vllm-json"
+    guidellm_json = "guidellm-json"
+    csv = "csv"
+
+
 class BatchForm(StrEnum):
     """What --batch-as takes."""
 
@@ -390,8 +399,21 @@ def load(
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="One or more run folders; of a folder of runs, the newest.")],
-    output: Annotated[Path | None, typer.Option(help="The HTML file; default report.html in the run folder.")] = None,
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Run folders (of a folder of runs, the newest), folders of `load`, or results of `vllm bench serve`."
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="The file; default report.html, or the format's name, in the folder.")
+    ] = None,
+    form: Annotated[
+        ReportFormat,
+        typer.Option(
+            "--format", help="html with Markdown, CSV and JSON beside it; or every trial in another tool's format."
+        ),
+    ] = ReportFormat.html,
     wait: Annotated[
         bool, typer.Option("--wait", help="Until the runner at work on it ends; exit 1 if the run is not complete.")
     ] = False,
@@ -404,7 +426,13 @@ def report(
 
     folders = [newest_run(run) for run in runs]
     missing = [problem for run in folders if wait and (problem := wait_for_run(run))]
-    out.print(str(build_report(folders, output, margin=share(margin, "--margin"))), highlight=False, soft_wrap=True)
+    if form == ReportFormat.html:
+        written = build_report(folders, output, margin=share(margin, "--margin"))
+    else:
+        from reports.exports import export
+
+        written = export(folders, form.value, output)
+    out.print(str(written), highlight=False, soft_wrap=True)
     for problem in missing:
         err.print(f"prunebench: {problem}", highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(1 if missing else 0)

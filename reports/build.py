@@ -11,6 +11,8 @@ from reports.analysis import Analysis, analyse_folder
 from reports.cells import render_cells
 from reports.document import Article
 from reports.errors import ReportError
+from reports.load_article import load_article
+from reports.loads import is_load, read_loads
 from reports.markdown import render_markdown
 from reports.page import render_page
 from reports.pictures import draw_picture
@@ -31,8 +33,14 @@ def build_report(
     """
     if not runs:
         raise ReportError("name at least one run folder")
+    page = output or (runs[0] / "report.html" if runs[0].is_dir() else runs[0].with_suffix(".html"))
+    if any(is_load(run) for run in runs):
+        if not all(is_load(run) for run in runs):
+            raise ReportError("runs and single loads do not go into one report")
+        articles = [load_article(read_loads(run), f"load-{number}") for number, run in enumerate(runs, 1)]
+        write_articles(articles, page, png=png)
+        return page
     analyses = [analyse_folder(run, margin=margin) for run in runs]
-    page = output or runs[0] / "report.html"
     stem = page.stem
     cells = "cells.csv" if stem == "report" else f"{stem}-cells.csv"
     write_articles(

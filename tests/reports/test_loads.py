@@ -1,0 +1,174 @@
+"""Loads without a run around them: their page, other tools' formats, and a result of vLLM's as a load of ours."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from loadgen.drive import TrialResult
+from loadgen.store import write_trial
+from reports.build import build_report
+from reports.errors import ReportError
+from reports.exports import export
+from reports.loads import read_loads
+from reports.vllm_import import import_vllm
+from tests.loadgen.made import failed, record, trial, workload
+from tests.server.conftest import serve_process, url_once_ready, write_checkpoint
+
+DETAILED = {
+    "date": "20261125-011300",
+    "backend": "openai",
+    "label": None,
+    "model_id": "m",
+    "request_rate": "inf",
+    "burstiness": 1.0,
+    "max_concurrency": 2,
+    "input_lens": [16, 17, 18],
+    "output_lens": [4, 4, 0],
+    "ttfts": [0.1, 0.2, 0.0],
+    "itls": [[0.01, 0.01, 0.01], [0.03], []],
+    "start_times": [100.0, 100.5, 101.0],
+    "generated_texts": ["a", "b", ""],
+    "errors": ["", "", "Traceback\nConnectionError: reset"],
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    records = [record(0, 0, 10, 30), record(1, 5, 25, 65), failed(2, 7, 20)]
+    write_trial(
+        tmp_path / "load", TrialResult(trial(0, 100, load=workload("concurrency"), reason="no meter"), records), []
+    )
+    return tmp_path / "load"
+
+
+@pytest.fixture
+def imported(tmp_path):
+    (tmp_path / "bench.json").write_text(json.dumps(DETAILED))
+    return tmp_path / "bench.json"
+
+
+def test_a_load_has_a_page_with_every_figure_and_the_reason_of_what_is_missing(folder):
+    page = build_report([folder])
+    text = page.with_suffix(".md").read_text()
+    assert page == folder / "report.html"
+    assert "2 of 3 requests completed" in text
+    assert "| TTFT, ms | 15.0 |" in text
+    assert "no meter" in text
+    assert "failed-requests" in text
+
+
+def test_a_result_of_vllms_is_read_as_it_measured_with_nothing_made_up(imported):
+    found, rows, metrics = import_vllm(imported)
+    assert metrics.ttft_ms[:2].tolist() == pytest.approx([100, 200])
+    assert metrics.tpot_ms[:2].tolist() == pytest.approx([10, 10])
+    assert metrics.completed.tolist() == [True, True, False]
+    assert rows[2]["error"] == "ConnectionError: reset"
+    assert rows[1]["arrival_tokens"] == [2, 4]  # two chunks of four tokens
+    assert found.energy.gross_joules is None
+    assert "no energy" in found.energy.reason
+    assert found.client.cpu_fraction is None
+    assert (found.workload.kind, found.workload.concurrency) == ("concurrency", 2)
+    page = build_report([imported])
+    assert page == imported.with_suffix(".html")
+    assert "vllm bench serve measures no energy" in page.with_suffix(".md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ({"request_rate": 5.0}, "poisson"),
+        ({"request_rate": 5.0, "burstiness": 0.5}, "burst"),
+        ({"max_concurrency": None}, "batch"),
+    ],
+)
+def test_what_was_offered_is_told_from_what_the_file_says(imported, said, kind):
+    imported.write_text(json.dumps(DETAILED | said | {"label": "../my label"}))
+    load = import_vllm(imported)[0].workload
+    assert (load.kind, load.name) == (kind, "my-label")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", json.dumps({**DETAILED, "ttfts": [0.1]}), json.dumps({**DETAILED, "errors": ["x", "y", "z"]})],
+)
+def test_another_file_is_refused_by_name(imported, text):
+    imported.write_text(text)
+    with pytest.raises(ReportError, match=r"bench\.json"):
+        build_report([imported])
+
+
+def test_vllms_format_can_be_read_back_with_the_same_figures(folder, tmp_path):
+    there = read_loads(folder).trials[0].metrics
+    back = import_vllm(export([folder], "vllm-json", tmp_path / "out.json"))[2]
+    assert back.ttft_ms[:2].tolist() == pytest.approx(there.ttft_ms[:2].tolist())
+    assert back.tpot_ms[:2].tolist() == pytest.approx(there.tpot_ms[:2].tolist())
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert written["errors"] == ["", "", "HTTP 500: no"]
+    assert written["joules_per_output_token"] is None
+    assert {flag["check"] for flag in written["flags"]} >= {"failed-requests"}
+
+
+def test_csv_has_a_row_for_every_request(folder):
+    rows = list(csv.DictReader(export([folder], "csv", None).read_text().splitlines()))
+    assert [row["ttft_ms"] for row in rows] == ["10.0", "20.0", ""]
+    assert [float(row["tpot_ms"]) for row in rows[:2]] == [10.0, 20.0]
+    assert rows[2]["error"] == "HTTP 500: no"
+
+
+@pytest.mark.slow  # importing guidellm
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+def test_guidellms_metrics_are_under_its_names_and_pass_its_own_check(folder):
+    from guidellm.benchmark.schemas.metrics import GenerativeMetrics
+    from guidellm.schemas.base import DistributionSummary
+
+    (benchmark,) = json.loads(export([folder], "guidellm-json", None).read_text())["benchmarks"]
+    metrics = benchmark["metrics"]
+    assert set(metrics) <= set(GenerativeMetrics.model_fields)
+    assert metrics["request_totals"] == {"successful": 2, "errored": 1, "incomplete": 0, "total": 3}
+    summaries = [s for name, of in metrics.items() if name != "request_totals" for s in of.values() if s is not None]
+    assert len(summaries) > 15
+    for summary in summaries:
+        DistributionSummary.model_validate(summary)
+    assert metrics["time_to_first_token_ms"]["successful"]["mean"] == 15
+    assert metrics["inter_token_latency_ms"]["successful"]["max"] == 20  # a request's mean: our TPOT
+    assert metrics["time_per_output_token_ms"]["successful"]["max"] == 20  # 60 ms over 3 tokens, TTFT included
+
+
+def test_a_path_that_is_nothing_of_the_kind_is_named(tmp_path, folder):
+    with pytest.raises(ReportError, match="is no run, no load"):
+        export([tmp_path], "csv", None)
+    with pytest.raises(ReportError, match="--output"):
+        export([folder], "csv", tmp_path / "nowhere" / "out.csv")
+
+
+@pytest.mark.slow
+@pytest.mark.vllm
+def test_what_the_installed_vllm_writes_is_read_and_has_no_key_that_we_lack(tmp_path):
+    tinyglu = Path(__file__).parents[2] / "examples" / "tinyglu"
+    server = serve_process(
+        checkpoint=write_checkpoint(tmp_path / "tiny"), engine_options={"prefill_ms": "30", "token_ms": "5"}
+    )
+    try:
+        words = ["--backend", "openai", "--base-url", url_once_ready(server), "--model", "tiny", "--tokenizer", tinyglu]
+        words += ["--dataset-name", "random", "--random-input-len", 16, "--random-output-len", 8, "--num-prompts", 6]
+        words += ["--request-rate", 20, "--ignore-eos", "--save-result", "--save-detailed", "--disable-tqdm"]
+        words += ["--result-dir", tmp_path, "--result-filename", "real.json"]
+        command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "bench", "serve", *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)
+    written = json.loads((tmp_path / "real.json").read_text())
+    load = read_loads(tmp_path / "real.json").trials[0]
+    assert load.metrics.completed.all()
+    assert load.metrics.ttft_ms.mean() == pytest.approx(written["mean_ttft_ms"])
+    assert load.metrics.tpot_ms.mean() == pytest.approx(written["mean_tpot_ms"])
+    ours = json.loads(export([tmp_path / "real.json"], "vllm-json", tmp_path / "ours.json").read_text())
+    assert set(written) - set(ours) <= {"rtfx"}  # of speech
