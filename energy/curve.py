@@ -28,8 +28,9 @@ from energy.track import POWER_SOURCES
 
 Floats = NDArray[np.float64]
 
-# How far behind reported power may be, seconds: instant power is refreshed about every 0.1 s, the average covers 1 s.
-POWER_LAG_S = {"nvml-samples": 0.05, "nvml-instant": 0.1, "nvml-average": 1.0, "nvml-module": 0.1}
+# How old reported power may be, seconds: instant power covers up to 0.1 s and stands for 0.1 s, the average covers 1 s.
+POWER_LAG_S = {"nvml-samples": 0.05, "nvml-instant": 0.2, "nvml-average": 1.0, "nvml-module": 0.2}
+SENSOR_REFRESH_S = 0.1  # of the power that boards report; of which some see only a part (arXiv 2312.02741)
 LONGEST_SILENCE_S = 1.0  # power that was not read for longer cannot be integrated
 USUAL_KNOTS = 3.0  # a gap is a knot interval so many times as long as usual
 
@@ -99,7 +100,7 @@ def curve_of(trace: MeterTrace) -> EnergyCurve:
         # An NVIDIA counter that has not been watched for long is taken to move no faster than it was read.
         refresh = interval if trace.info.source == "nvml-counter" else 0.0
     if lag is not None:
-        seconds = reads - lag / 2 if trace.info.source == "nvml-average" else reads
+        seconds = reads if trace.info.source == "nvml-samples" else reads - lag / 2
     elif refresh > interval / 2:
         moved = np.flatnonzero(np.diff(joules) > 0) + 1
         if len(moved) < 2:
@@ -147,7 +148,9 @@ def integrate_power(trace: MeterTrace, start_ns: int, end_ns: int) -> ReportedPo
     if silence > longest:
         raise NoEnergy(f"power was not read for {silence:.3g} s")
     grid = np.concatenate(([0.0], seconds[(seconds > 0) & (seconds < duration)], [duration]))
-    variance = float(np.sum((np.diff(watts)[inside] * gaps[inside]) ** 2)) / 12
+    # What is polled shows a change one sensor refresh late at the most, however soon it is asked for again.
+    within = np.maximum(gaps, 0.0 if trace.info.source in {"nvml-samples", "synthetic"} else SENSOR_REFRESH_S)
+    variance = float(np.sum((np.diff(watts)[inside] * within[inside]) ** 2)) / 12
     return ReportedPower(float(np.trapezoid(np.interp(grid, seconds, watts), grid)), variance)
 
 

@@ -5,9 +5,16 @@ from __future__ import annotations
 from energy.gpus import driver_version, find_gpus
 from energy.nvml import NvmlMeter
 from energy.rapl import find_rapl
-from energy.records import MeterInfo, MissingMeter, Record
+from energy.records import MeterInfo, MissingMeter, Record, Source
 from energy.window import choose_headline
 
+# What a user should know of sources that are not counters.
+_DELAYED: dict[Source, str] = {
+    "nvml-samples": "joules are the sum of the driver's power samples, good for any window",
+    "nvml-instant": "joules are integrated from power that is up to 0.2 s old, good for windows of some seconds",
+    "nvml-average": "joules are integrated from one-second means, good for windows of many seconds",
+    "nvml-module": "joules are integrated from power that is up to 0.2 s old, good for windows of some seconds",
+}
 _VIRTUAL = {1: "passed through to this virtual machine", 2: "a virtual GPU"}
 
 
@@ -26,7 +33,13 @@ class MachineEnergy(Record):
         found = [f"{m.source}: {m.name} ({m.device})" for m in self.meters]
         lacking = [_lacking(m) for m in self.missing]
         headline = f"gross joules from {self.headline}" if self.headline else f"no gross joules: {self.reason}"
-        return [headline, *found, *lacking, *self.notes]
+        return [headline, *found, *lacking, *self.notes, *self._stand_in()]
+
+    def _stand_in(self) -> list[str]:
+        """What is left where nothing measures."""
+        if self.headline is not None:
+            return []
+        return ["modelled instead: state watts per core, `energy.modelled_watts_per_core` or --modelled-watts-per-core"]
 
 
 def describe_machine() -> MachineEnergy:
@@ -61,5 +74,13 @@ def _notes(gpu: NvmlMeter) -> list[str]:
     if facts.virtualization in _VIRTUAL:
         notes.append(f"{name} is {_VIRTUAL[facts.virtualization]}")
     if facts.power_limit_watts is not None:
-        notes.append(f"{name}: power limit {facts.power_limit_watts:g} W")
+        default = facts.default_power_limit_watts
+        lowered = f", not its {default:g} W by default" if default not in (None, facts.power_limit_watts) else ""
+        notes.append(f"{name}: power limit {facts.power_limit_watts:g} W{lowered}")
+    if gpu.info.source == "nvml-module":
+        notes.append(f"{name}: only the module's power can be read, so that joules include its processor")
+    elif facts.module_watts is not None:
+        notes.append(f"{name} sits on a module with a processor; joules are those of the GPU alone")
+    if gpu.info.source in _DELAYED:
+        notes.append(f"{name}: {_DELAYED[gpu.info.source]}; a driver from 2018 on gives the counter on Volta and later")
     return notes

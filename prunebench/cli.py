@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from prunebench import __version__
+from prunebench.energy_cli import energy_app
 
 if TYPE_CHECKING:
     from prunebench.writer import Resume
@@ -28,6 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.add_typer(energy_app)
 # Without a terminal rich assumes 80 columns, which cuts the tables.
 out = Console(width=None if sys.stdout.isatty() else 150)
 err = Console(stderr=True)

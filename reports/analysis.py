@@ -15,6 +15,7 @@ import numpy as np
 from energy.records import Record
 from loadgen.metrics import FloatArray
 from loadgen.records import Workload
+from reports.energy_model import EnergyModel, fit_energy_models
 from reports.percentiles import Percentile, percentile
 from reports.quality_analysis import QualityFigures, analyse_quality
 from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, Amount, Quantity
@@ -112,6 +113,7 @@ class Analysis(Record):
     trials: list[TrialFigures]
     checks: list[CheckResult]
     failures: list[FailedCell]
+    energy_models: list[EnergyModel]  # of configurations and loads with measured joules
     energy_remedies: list[str]  # what would let this machine measure what it did not; empty if it measured
     environment: dict[str, Any]
     experiment: str
@@ -148,6 +150,7 @@ def analyse(run: MeasuredRun, *, folder: str, margin: float = MARGIN) -> Analysi
         trials=[_trial(t) for t in sorted(run.trials, key=lambda t: t.cell.order)],
         checks=_checks(check_run(run)),
         failures=run.failures,
+        energy_models=fit_energy_models(run),
         energy_remedies=_energy_remedies(run),
         environment=run.environment,
         experiment=run.experiment,

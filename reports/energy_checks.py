@@ -15,6 +15,7 @@ WINDOW_S, REFRESHES = 30.0, 200.0
 UNCERTAINTY_FAIL = 0.05  # of the joules
 DISAGREEMENT = 0.05
 DRIFT_C = 3.0
+GAP_S = 1.0
 THROTTLING_BY_CHOICE = {"power-cap"}  # met at the board's own limit; every other reason is a fault
 
 
@@ -25,6 +26,40 @@ def _modelled_energy(trial: Trial, _metrics: TrialMetrics) -> Finding:
     if energy.modelled_joules is not None:
         return Finding("warn", f"modelled as {energy.modelled_basis}; no measurement: {energy.reason}")
     return Finding("no data", f"no energy: {energy.reason}")
+
+
+def _energy_missing(trial: Trial, _metrics: TrialMetrics) -> Finding:
+    energy = trial.energy
+    if energy.gross_joules is not None:
+        return Finding("pass", f"measured by {energy.source}")
+    unread = [p.info.device for p in energy.parts if p.joules is None]
+    unread += [m.device for m in energy.missing if m.device is not None]
+    if unread:
+        return Finding("fail", f"no joules, because one device could not be read: {energy.reason}")
+    # That joules are modelled instead is a warning of its own.
+    unwanted = not energy.missing or energy.modelled_joules is not None
+    return Finding("no data" if unwanted else "warn", f"no joules: {energy.reason}")
+
+
+def _source_fallback(trial: Trial, _metrics: TrialMetrics) -> Finding:
+    gpus = [p.info for p in trial.energy.parts if p.info.domain == "gpu"]
+    if not gpus:
+        return Finding("no data", "no GPU was metered")
+    fallen = [info for info in gpus if info.source != "nvml-counter"]
+    if not fallen:
+        return Finding("pass", "every GPU's own energy counter was read")
+    why = "; ".join(fallen[0].gpu.unanswered) if fallen[0].gpu else "the counter did not answer"
+    return Finding("warn", f"{fallen[0].device}: joules from {fallen[0].source}, because of: {why}")
+
+
+def _meter_gaps(trial: Trial, _metrics: TrialMetrics) -> Finding:
+    read = [p for p in trial.energy.parts if p.longest_gap_s is not None]
+    if not read:
+        return Finding("no data", "no meter's readings were recorded")
+    worst = max(read, key=lambda p: p.longest_gap_s or 0.0)
+    failed = sum(p.failed_reads for p in read)
+    words = f"{failed:,} reads failed twice; the longest gap was {worst.longest_gap_s:.2f} s ({worst.info.device})"
+    return Finding(graded(worst.longest_gap_s or 0.0, GAP_S, None), words)
 
 
 def _window_too_short(trial: Trial, metrics: TrialMetrics) -> Finding:
@@ -95,6 +130,9 @@ def _drift(values: Sequence[int]) -> float:
 
 ENERGY_RULES: dict[str, Callable[[Trial, TrialMetrics], Finding | None]] = {
     "modelled-energy": _modelled_energy,
+    "energy-missing": _energy_missing,
+    "source-fallback": _source_fallback,
+    "meter-gaps": _meter_gaps,
     "window-too-short": _window_too_short,
     "counter-disagrees": _counter_disagrees,
     "throttled": _throttled,

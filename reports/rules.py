@@ -119,6 +119,24 @@ _RULES = (
         "Measure on a machine with an NVIDIA GPU or readable RAPL counters.",
     ),
     Rule(
+        "energy-missing",
+        "A trial has no measured joules: a device that should be in the sum could not be read, or there is no meter.",
+        "Fails if a device is there and was not read, lost, reset, frozen, in MIG mode or without permission; warns if there is no meter at all.",
+        "The reason says what would mend it; `prunebench doctor` tells it before a run.",
+    ),
+    Rule(
+        "source-fallback",
+        "A GPU's energy counter does not answer, and joules are integrated from the power that it reports.",
+        "Warns if any GPU in the sum is not read by its counter.",
+        "Compare only runs from the same source; a newer driver, or a Volta or later board, has the counter.",
+    ),
+    Rule(
+        "meter-gaps",
+        "A meter was silent within the window. A counter bridges that; integrated power guesses.",
+        "Warns if the longest gap between two readings is above 1 s.",
+        "Look for what kept the machine or the driver; the uncertainty grows where an edge lies in the gap.",
+    ),
+    Rule(
         "window-too-short",
         "The energy window is below 30 s or 200 refreshes of the counter, so its edges weigh in the figure.",
         "Warns below 30 s or 200 refresh intervals, whichever is longer; fails if the joules are then known to no better than 5 %.",

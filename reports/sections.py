@@ -27,6 +27,7 @@ from reports.document import (
     Section,
     Table,
 )
+from reports.energy_cost import energy_model_section, idle_section
 from reports.expected import expected_section
 from reports.figures import DISTRIBUTIONS, distribution_plot, order_plot, quality_plot, ratio_plot
 from reports.overview import environment_rows, limits, subtitle, summary, where
@@ -209,6 +210,8 @@ SECTIONS: tuple[Builder, ...] = (
     limits_section,
     workloads_section,
     energy_section,
+    energy_model_section,
+    idle_section,
     latency_section,
     curves_section,
     tasks_section,

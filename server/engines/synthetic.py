@@ -1,7 +1,8 @@
 """An engine without a model: known times, known tokens, known joules. It is how the harness proves its own numbers.
 
-A request's first token is due `prefill_ms` after it arrives and each later one `token_ms` after the one before, on an
-absolute schedule: a late wake-up delays one chunk, not those that follow. Requests do not slow each other down.
+A request's first token is due `prefill_ms`, and `prefill_token_ms` for each token of its prompt, after it arrives, and each
+later one `token_ms` after the one before, on an absolute schedule: a late wake-up delays one chunk, not those that follow.
+Requests do not slow each other down.
 
 The "language" counts: after token t comes t + 1 with probability 1/2, any other with equal shares of the rest; what is
 generated is always t + 1. The last id of the vocabulary is the end of sequence and never comes by counting.
@@ -45,7 +46,8 @@ class SyntheticOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    prefill_ms: float = Field(default=20.0, ge=0)  # arrival to first token
+    prefill_ms: float = Field(default=20.0, ge=0)  # arrival to first token, and
+    prefill_token_ms: float = Field(default=0.0, ge=0)  # so much more for each token of the prompt
     token_ms: float = Field(default=5.0, ge=0)  # token to token
     jitter_ms: float = Field(default=0.0, ge=0)  # each token up to so much later than scheduled
     seed: int = 0  # of the jitter
@@ -128,7 +130,7 @@ class SyntheticEngine:
 
     async def prompt_logprobs(self, prompt: Sequence[int], top: int) -> list[TokenLogprob | None]:
         """The counting language's probabilities, once a prefill has passed."""
-        await asyncio.sleep(self._options.prefill_ms / 1e3)
+        await asyncio.sleep(self._prefill_ms(prompt) / 1e3)
         self._check_alive()
         return [None, *(self._logprob(before, token, top) for before, token in pairwise(prompt))]
 
@@ -165,7 +167,7 @@ class SyntheticEngine:
             chunk.append(token)
             if options.logprobs is not None:
                 logprobs.append(self._logprob(before, token, options.logprobs))
-            scheduled = begun + (mine.prefill_ms + (count - 1) * mine.token_ms) / 1e3
+            scheduled = begun + (self._prefill_ms(prompt) + (count - 1) * mine.token_ms) / 1e3
             due = max(due, scheduled + jitter.uniform(0, mine.jitter_ms) / 1e3)
             if finish is not None or len(chunk) == mine.chunk_tokens:
                 yield Delta(chunk, logprobs or None, finish), due
@@ -185,6 +187,9 @@ class SyntheticEngine:
         if token in options.stop_token_ids and may_stop:
             return token, "stop"
         return token, "length" if count == options.max_tokens else None
+
+    def _prefill_ms(self, prompt: Sequence[int]) -> float:
+        return self._options.prefill_ms + self._options.prefill_token_ms * len(prompt)
 
     def _logprob(self, before: int, token: int, top: int) -> TokenLogprob:
         vocabulary = self.info.vocabulary
