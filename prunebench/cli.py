@@ -160,7 +160,7 @@ def run(
     from loadgen.endpoint import read_key
     from prunebench.experiment import load_experiment
     from prunebench.remote import RemoteHost
-    from prunebench.runner import Place, run_experiment
+    from prunebench.running import Place, run_experiment
 
     resuming: Resume = "yes" if resume else "if-unfinished" if resume_or_start else "no"
     if dry_run:
@@ -420,11 +420,15 @@ def report(
         bool, typer.Option("--wait", help="Until the runner at work on it ends; exit 1 if the run is not complete.")
     ] = False,
     margin: Margin = "1%",
+    sink: Annotated[
+        list[str] | None, typer.Option(help="Send the figures to mlflow:URI or prometheus:FILE too; repeatable.")
+    ] = None,
 ) -> None:
     """Turn runs into a report: HTML, Markdown, CSV and JSON."""
     from prunebench.comparing import share
     from prunebench.waiting import newest_run, wait_for_run
     from reports.build import build_report
+    from reports.sinks import send_runs
 
     folders = [newest_run(run) for run in runs]
     missing = [problem for run in folders if wait and (problem := wait_for_run(run))]
@@ -435,6 +439,7 @@ def report(
 
         written = export(folders, form.value, output)
     out.print(str(written), highlight=False, soft_wrap=True)
+    send_runs(folders, sink or [], margin=share(margin, "--margin"))
     for problem in missing:
         err.print(f"prunebench: {problem}", highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(1 if missing else 0)

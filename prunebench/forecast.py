@@ -25,6 +25,7 @@ from loadgen.shapes import answer_length
 from loadgen.warmup import FEWEST_GROUPS
 from loadgen.workloads import arrivals, in_flight
 from prunebench.configurations import check_configurations
+from prunebench.describing import AFTER_LOAD_S
 from prunebench.experiment import Experiment, ExperimentError
 from prunebench.plan import Visit, plan_visits
 from prunebench.writer import Resume, RunWriter, choose_run_folder
@@ -32,7 +33,6 @@ from pruner.inspection import Inspection, inspect_checkpoint
 from reports.run_folder import TrialCell
 
 _START_S = {"auto": 30.0, "vllm": 90.0, "transformers": 15.0, "synthetic": 2.0}
-_AFTER_LOAD_S = 10.0  # the runner watches power so long at most after a configuration's last trial
 _BYTES_A_REQUEST, _BYTES_A_TOKEN = 150, 6  # of requests.parquet; timestamps of tokens hardly compress
 _BYTES_A_TRIAL, _BYTES_A_REPORT = 20_000, 12_000_000
 
@@ -109,7 +109,7 @@ def forecast(
     energy, protocol = experiment.energy, experiment.protocol
     starts = len({v.label for v in visits}) if experiment.serve.keep_servers else len(visits)
     fewest = FEWEST_GROUPS if protocol.warmup_limit_s else 0
-    idle_s = 2 * energy.idle_s + min(energy.idle_s, _AFTER_LOAD_S)
+    idle_s = 2 * energy.idle_s + min(energy.idle_s, AFTER_LOAD_S)
     parts = {
         "starting servers": starts * start_s,
         "idle power": len({v.label for v in visits}) * idle_s,

@@ -5,109 +5,30 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 import prunebench
-from energy.records import WindowEnergy
 from loadgen.drive import run_trial
-from loadgen.endpoint import LoadError, check_endpoint
-from loadgen.metering import EnergySource, energy_without_server, measure_idle, pick_energy
+from loadgen.endpoint import LoadError
+from loadgen.metering import EnergySource, pick_energy
 from loadgen.prompts import make_prompts, read_tokenizer
 from loadgen.texts import read_prompts
 from loadgen.warmup import Steadiness
-from prunebench.configurations import check_configurations, prepare_configurations
-from prunebench.environment import describe_environment
+from prunebench.configurations import prepare_configurations
+from prunebench.describing import Describer
 from prunebench.experiment import Experiment
 from prunebench.plan import Visit, plan_visits
 from prunebench.progress import Steps
-from prunebench.quality import PerplexityProbe
-from prunebench.quality_run import ask_configurations, check_tasks
+from prunebench.quality_run import ask_configurations
 from prunebench.remote import RemoteHost
 from prunebench.serving import Server, ServerCommand, ServerPool, ServerStartError, start_server
-from prunebench.writer import Resume, RunWriter, choose_run_folder, describe_os_error, utc_now
-from reports.build import ReportError, build_report
+from prunebench.writer import RunWriter, describe_os_error, utc_now
 from reports.checks import check_trial
 from reports.run_folder import ConfigurationInfo, RunInfo, TrialCell
-from reports.table import render_tables
-
-_AFTER_LOAD_S = 10.0  # how long the power right after load is watched: it falls to the quiet level within seconds
-_PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a run's parts are, when they are not all in one folder on one machine."""
-
-    checkpoints: Path | None = None  # None: in the run folder
-    host: RemoteHost | None = None  # None: servers are processes of the runner
-    prune_only: bool = False  # leave the rest to a later --resume
-
-
-def run_experiment(
-    experiment: Experiment,
-    experiment_file: Path,
-    output: Path | None,
-    *,
-    resume: Resume,
-    console: Console,
-    place: Place = Place(),
-) -> int:
-    """Run, report, print the table and the report's path. Returns the exit status: 1 if any cell failed.
-
-    On Ctrl-C the finished trials are reported before the interrupt goes on.
-    """
-    check_configurations(experiment)
-    check_tasks(experiment.quality)
-    if place.host is not None:
-        place.host.check()
-    folder, goes_on = choose_run_folder(experiment, output, resume)
-    writer = RunWriter(folder, place.checkpoints)
-    with writer.locked():
-        if goes_on:
-            writer.reopen(experiment, experiment_file)
-        else:
-            writer.create(experiment, experiment_file)
-        return _run(experiment, writer, place, console)
-
-
-def _run(experiment: Experiment, writer: RunWriter, place: Place, console: Console) -> int:
-    environment = describe_environment()
-    console.print(
-        f"{experiment.name} on {environment['processor']}, {environment['cores_usable']} cores", highlight=False
-    )
-    runner = Runner(experiment, writer, console, place.host)
-    if place.prune_only:
-        runner.prepare()
-        console.print(str(writer.path), highlight=False, soft_wrap=True)
-        return 0
-    try:
-        status = runner.run()
-    except OSError as error:
-        status = "interrupted"
-        console.print(
-            f"stopped: {describe_os_error(error)}; what is finished is kept, mend it and add --resume", **_PLAIN
-        )
-    finally:
-        reported = _report(writer, console)
-    return 0 if status == "complete" and reported else 1
-
-
-def _report(writer: RunWriter, console: Console) -> bool:
-    """The report of whatever is finished; False if it could not be written, which must hide no other failure."""
-    try:
-        if next(iter(writer.folder.trials()), None) is not None:
-            page = build_report([writer.path])
-            for table in render_tables(writer.path):
-                console.print(table)
-            console.print(str(page), **_PLAIN)
-    except ReportError as error:
-        console.print(f"no report: {error}", **_PLAIN)
-        return False
-    return True
 
 
 class Runner:
@@ -122,10 +43,7 @@ class Runner:
         self._console = console
         self._workloads = {w.name: w for w in experiment.workloads}
         self._tokenizer = read_tokenizer(experiment.model.source)
-        quality = experiment.quality
-        self._quality = (
-            PerplexityProbe(quality, experiment.model.source) if quality and quality.perplexity_files else None
-        )
+        self._describer = Describer(experiment, serves_here=host is None)
         self._configurations: dict[str, ConfigurationInfo] = {}
         protocol = experiment.protocol
         self._until = Steadiness(protocol.steady_within, protocol.warmup_limit_s) if protocol.warmup_limit_s else None
@@ -219,16 +137,16 @@ class Runner:
                 return
             steps.advance(1, f"block {cell.block + 1}, {cell.label}, {cell.workload}")
         if visit.block == self._experiment.protocol.blocks - 1:
-            self._idle_after_load(visit.label, energy)
+            self._update(visit.label, **self._describer.after_load(energy))
 
     def _ready(self, label: str, pool: ServerPool) -> tuple[Server, EnergySource]:
         """The configuration's server and meters; on its first visit it is described too."""
         first = self._configurations[label].load_s is None
-        without_model = self._idle_without_model(pool) if first else None
+        without_model = self._describer.idle_without_model(pool) if first else None
         server = pool.acquire(label)
         energy = pick_energy(self._experiment.energy.source, server.endpoint)
         if first:
-            self._describe(label, server, energy, without_model)
+            self._update(label, idle_without_model=without_model, **self._describer.first_visit(server, energy))
         return server, energy
 
     def _fail(self, cells: Sequence[TrialCell], error: Exception, pool: ServerPool, steps: Steps) -> None:
@@ -275,45 +193,8 @@ class Runner:
         flags = check_trial(result.trial, result.records)
         self._writer.write_trial(cell, result, flags)
 
-    def _idle_without_model(self, pool: ServerPool) -> WindowEnergy | None:
-        """Idle power before a configuration's server is started; None where another's stays loaded beside it, where the
-        servers are another host's, and if idle_s is 0.
-        """
-        idle_s = self._experiment.energy.idle_s
-        if not idle_s or self._host is not None or (pool.keep and pool.any_running()):
-            return None
-        pool.close()
-        return measure_idle(energy_without_server(self._experiment.energy.source), idle_s)
-
-    def _idle_after_load(self, label: str, energy: EnergySource) -> None:
-        """After a configuration's last trial: the power right then, and once more when all is quiet."""
-        idle_s = self._experiment.energy.idle_s
-        if not idle_s:
-            return
-        self._update(
-            label,
-            idle_after_load=measure_idle(energy, min(idle_s, _AFTER_LOAD_S)),
-            idle_again=measure_idle(energy, idle_s),
-        )
-
-    def _describe(self, label: str, server: Server, energy: EnergySource, without_model: WindowEnergy | None) -> None:
-        """On a configuration's first visit: who answers, idle power with the model loaded, quality."""
-        served = check_endpoint(server.endpoint)
-        idle_s = self._experiment.energy.idle_s
-        facts: dict[str, Any] = {
-            "engine": served.engine or self._configurations[label].engine,
-            "engine_version": served.engine_version,
-            "dtype": served.dtype,
-            "load_s": server.load_s,
-            "idle": measure_idle(energy, idle_s) if idle_s else None,
-            "idle_without_model": without_model,
-            "quality": self._quality and self._quality.measure(server.endpoint),
-        }
-        if problem := server.problem():  # what was learnt of a server that has died since may be half the truth
-            raise LoadError(problem)
-        self._update(label, **facts)
-
     def _update(self, label: str, **facts: Any) -> None:
+        """What is learnt of a configuration is on disk at once."""
         info = self._configurations[label].model_copy(update=facts)
         self._configurations[label] = info
         self._writer.write_configuration(info)

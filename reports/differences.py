@@ -23,7 +23,7 @@ def find_differences(
     before: Analysis, after: Analysis, pairs: Sequence[tuple[ConfigurationInfo, ConfigurationInfo]]
 ) -> list[Difference]:
     """In the order machine, versions, run, configurations; a difference that every configuration has stands once."""
-    found = _between(_flat(before.environment), _flat(after.environment))
+    found = between_environments(before.environment, after.environment)
     found += _between(_run_facts(before), _run_facts(after))
     for one, other in pairs:
         found += _between(_served(one), _served(other))
@@ -33,6 +33,11 @@ def find_differences(
         for d in _between(_checkpoint(one), _checkpoint(other))
     ]
     return list(dict.fromkeys(found)) + widths
+
+
+def between_environments(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:
+    """What a machine says of itself and no longer said at the other time."""
+    return _between(_flat(before), _flat(after))
 
 
 def workload_differences(before: Workload, after: Workload) -> str:

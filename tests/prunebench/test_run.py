@@ -171,28 +171,6 @@ def test_a_changed_experiment_is_not_resumed(finished, prunebench, experiment):
     assert "seed" in resumed.stderr
 
 
-def test_after_kill_9_the_servers_are_gone_and_resume_repeats_no_finished_trial(
-    prunebench, started, experiment, tmp_path
-):
-    folder = tmp_path / "out"
-    process = started("run", experiment(blocks="4"), "--output", folder)
-    wait_for_trials(folder, 3, process)
-    servers = servers_of(process.pid)
-    assert servers
-    process.kill()
-    process.communicate()
-    wait_until_gone(servers)
-    done = {p: p.stat().st_mtime_ns for p in folder.glob("trials/*/*") if ".partial" not in str(p)}
-    assert len(done) < 4 * 4 * 4
-
-    resumed = prunebench("run", "tiny.toml", "--resume", "--output", folder)
-    assert resumed.returncode == 0, resumed.stderr
-    after = {p: p.stat().st_mtime_ns for p in folder.glob("trials/*/*")}
-    assert done.items() <= after.items()
-    assert len(list(RunFolder(folder).trials())) == 2 * CELLS
-    assert not list(folder.rglob("*.partial"))
-
-
 def test_ctrl_c_leaves_finished_trials_and_a_report_and_no_server(started, experiment, tmp_path):
     folder = tmp_path / "out"
     process = started("run", experiment(blocks="40"), "--output", folder)

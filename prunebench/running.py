@@ -1,0 +1,105 @@
+"""`prunebench run`: what is checked before there is a folder, the run itself, and the report of whatever was measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from loadgen.texts import read_prompts
+from prunebench.configurations import check_configurations
+from prunebench.environment import describe_environment
+from prunebench.experiment import Experiment, ExperimentError
+from prunebench.quality_run import check_tasks
+from prunebench.remote import RemoteHost
+from prunebench.runner import Runner
+from prunebench.writer import Resume, RunWriter, choose_run_folder, describe_os_error
+from reports.build import ReportError, build_report
+from reports.differences import between_environments
+from reports.table import render_tables
+
+_PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run's parts are, when they are not all in one folder on one machine."""
+
+    checkpoints: Path | None = None  # None: in the run folder
+    host: RemoteHost | None = None  # None: servers are processes of the runner
+    prune_only: bool = False  # leave the rest to a later --resume
+
+
+def run_experiment(
+    experiment: Experiment,
+    experiment_file: Path,
+    output: Path | None,
+    *,
+    resume: Resume,
+    console: Console,
+    place: Place = Place(),
+) -> int:
+    """Run, report, print the table and the report's path. Returns the exit status: 1 if any cell failed.
+
+    On Ctrl-C the finished trials are reported before the interrupt goes on.
+    """
+    check_configurations(experiment)
+    check_tasks(experiment.quality)
+    for workload in experiment.workloads:
+        if workload.prompts is not None:
+            read_prompts(workload.prompts)
+    if place.host is not None:
+        place.host.check()
+    folder, goes_on = choose_run_folder(experiment, output, resume)
+    writer = RunWriter(folder, place.checkpoints)
+    environment = describe_environment()
+    with writer.locked():
+        try:
+            if goes_on:
+                writer.reopen(experiment, experiment_file)
+            else:
+                writer.create(experiment, experiment_file)
+        except OSError as error:
+            raise ExperimentError(f"--output {folder}: {describe_os_error(error)}") from None
+        console.print(f"{experiment.name} on {environment['processor']}, {environment['cores_usable']} cores", **_PLAIN)
+        for changed in between_environments(writer.folder.environment(), environment) if goes_on else []:
+            console.print(
+                f"note: {changed.what} was {changed.before} when this run was started, and is {changed.after} now: "
+                "trials before and after are not alike",
+                **_PLAIN,
+            )
+        return _run(experiment, writer, place, console)
+
+
+def _run(experiment: Experiment, writer: RunWriter, place: Place, console: Console) -> int:
+    runner = Runner(experiment, writer, console, place.host)
+    if place.prune_only:
+        runner.prepare()
+        console.print(str(writer.path), highlight=False, soft_wrap=True)
+        return 0
+    try:
+        status = runner.run()
+    except OSError as error:
+        status = "interrupted"
+        console.print(
+            f"stopped: {describe_os_error(error)}; what is finished is kept, mend it and add --resume", **_PLAIN
+        )
+    finally:
+        reported = _report(writer, console)
+    return 0 if status == "complete" and reported else 1
+
+
+def _report(writer: RunWriter, console: Console) -> bool:
+    """The report of whatever is finished; False if it could not be written, which must hide no other failure."""
+    try:
+        if next(iter(writer.folder.trials()), None) is not None:
+            page = build_report([writer.path])
+            for table in render_tables(writer.path):
+                console.print(table)
+            console.print(str(page), **_PLAIN)
+    except ReportError as error:
+        console.print(f"no report: {error}", **_PLAIN)
+        return False
+    return True
