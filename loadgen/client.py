@@ -13,7 +13,6 @@ import contextlib
 import gc
 import http
 import itertools
-import json
 import math
 import os
 import resource
@@ -27,13 +26,13 @@ from typing import Any, TypeVar
 import uvloop
 
 from loadgen.ahead import RequestsAhead
+from loadgen.asking import request_body, wire_error
 from loadgen.client_health import watch_client
 from loadgen.endpoint import LoadError
 from loadgen.frames import Inbox, Outbox
 from loadgen.messages import Ended, Finished, Job, Part, Ready
 from loadgen.records import WarmUp
 from loadgen.shapes import answer_length
-from loadgen.sse import error_of
 from loadgen.timer import Timer
 from loadgen.warmup import warm_up
 from loadgen.wire import Exchange, WireClient
@@ -73,7 +72,7 @@ class _Driver:
             return await asyncio.gather(*(self.client.send(self.request(number)) for number in numbers))
 
         groups = math.ceil(job.workload.warmup_requests / whole)
-        return await warm_up(send_group, _wire_error, groups=groups, until=job.until, where=job.endpoint.url)
+        return await warm_up(send_group, wire_error, groups=groups, until=job.until, where=job.endpoint.url)
 
     def requests_ahead(self) -> RequestsAhead:
         """The bodies of this client's requests, in order."""
@@ -107,7 +106,7 @@ class _Driver:
                     await asyncio.sleep(0)
 
     def request(self, number: int) -> bytes:
-        """Greedy, streamed, with usage; of fixed length unless the workload stops naturally."""
+        """The bytes of a request: of one prompt, or of a batch's list of them."""
         workload, prompts = self.job.workload, self.job.prompts
         prompt: Any = prompts[number]
         if workload.batch_as == "list":
@@ -115,17 +114,8 @@ class _Driver:
             first = number * size
             # Warm-up lists count down, and the last list of all may be short.
             prompt = [prompts[index] for index in range(first, min(first + size, most))]
-        body = {
-            "model": self.job.endpoint.model,
-            "prompt": prompt,
-            "max_tokens": answer_length(workload, self.job.seed, number),
-            "temperature": 0,
-            "stream": True,
-            "stream_options": {"include_usage": True, "continuous_usage_stats": True},
-        }
-        if not workload.natural_stop:
-            body["ignore_eos"] = True
-        return self.client.request("/v1/completions", json.dumps(body).encode())
+        asked = answer_length(workload, self.job.seed, number)
+        return self.client.request("/v1/completions", request_body(self.job.endpoint.model, workload, prompt, asked))
 
     async def _closed_loop(self, requests: RequestsAhead) -> None:
         """So many users, each sending its next request when its last has ended; in a ramp they come one after another."""
@@ -190,7 +180,7 @@ class _Driver:
         exchange = await self.client.send(request, lambda begun: self.under_way.update({indices: begun}))
         self.under_way.pop(indices, None)
         self._watch_for_stall(exchange)
-        error = _wire_error(exchange)
+        error = wire_error(exchange)
         rest = Part(indices, *(exchange.take() if exchange.status == http.HTTPStatus.OK else (b"",) * 4))
         times = (exchange.sent_ns, exchange.headers_ns, exchange.end_ns)
         self.outbox.put(Ended(indices, group, scheduled_ns, *times, exchange.status, error, rest))
@@ -232,13 +222,6 @@ async def _word(link: socket.socket) -> int:
 
     loop.add_reader(link, heard)
     return await told
-
-
-def _wire_error(exchange: Exchange) -> str | None:
-    """What went wrong, as far as it can be told without reading the stream."""
-    if exchange.error is not None or exchange.status in {None, http.HTTPStatus.OK}:
-        return exchange.error
-    return error_of(exchange.status or 0, bytes(exchange.body))
 
 
 @contextlib.asynccontextmanager

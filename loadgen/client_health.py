@@ -17,7 +17,7 @@ from loadgen.records import ClientHealth, Workload
 from loadgen.table import Records
 from loadgen.timer import Timer
 
-_PROBE_NS = 10_000_000
+PROBE_NS = 10_000_000
 
 
 @dataclass
@@ -38,16 +38,20 @@ class ClientWatch:
         lags = np.array(self.lag_ns)[(at >= start_ns) & (at <= end_ns)]
         return float(end - begin) / (end_ns - start_ns), _p99_ms(lags)
 
+    def note(self, due_ns: int) -> None:
+        """The present moment, which was to be `due_ns`."""
+        now = time.monotonic_ns()
+        self.at_ns.append(now)
+        self.cpu_ns.append(time.process_time_ns())
+        self.lag_ns.append(now - due_ns)
+
     async def keep_noting(self) -> None:
         """Never ends."""
         with Timer() as timer:
             while True:
-                due = time.monotonic_ns() + _PROBE_NS
+                due = time.monotonic_ns() + PROBE_NS
                 await timer.until(due)
-                now = time.monotonic_ns()
-                self.at_ns.append(now)
-                self.cpu_ns.append(time.process_time_ns())
-                self.lag_ns.append(now - due)
+                self.note(due)
 
 
 @contextlib.asynccontextmanager

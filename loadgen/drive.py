@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,9 +17,10 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from energy.records import PowerTimeline, WindowEnergy
-from loadgen.client_health import client_health
+from loadgen.client_health import ClientWatch, client_health
 from loadgen.clients import Clients
 from loadgen.endpoint import Endpoint, LoadError
+from loadgen.lags import LagHistogram
 from loadgen.messages import Ended, Finished, Job, Part, Ready
 from loadgen.metering import EnergySource
 from loadgen.prompts import Prompts
@@ -93,7 +94,7 @@ def run_trial(
     )
     with recorder, Clients(jobs) as clients:
         warmup = _warmed_up(clients.ready())
-        before = _server_counters(endpoint)
+        before = server_counters(endpoint)
         watcher.started()
         clients.start(time.monotonic_ns() + _TOGETHER_NS)
         finished: list[Finished] = []
@@ -104,14 +105,46 @@ def run_trial(
                 recorder.ended(message)
             elif isinstance(message, Finished):
                 finished.append(message)
-    records = recorder.records()
+    load = FinishedLoad(
+        recorder.records(), [each.watch for each in finished], recorder.lags, started_at, before, warmup, lanes
+    )
+    result = as_trial(endpoint, workload, seed, load, energy=energy, idle=idle)
+    if keep is not None:
+        keep.unlink(missing_ok=True)
+    return replace(result, stalled=any(each.stalled for each in finished))
+
+
+@dataclass(frozen=True)
+class FinishedLoad:
+    """What a driver hands over when its load is over: records, what its processes noted of themselves, and what was before."""
+
+    records: Records
+    watches: list[ClientWatch]
+    lags: LagHistogram
+    started_at: str
+    counters_before: dict[str, float]  # `server_counters` when the warm-up was over
+    warmup: WarmUp | None = None
+    lanes: int = 1
+
+
+def as_trial(
+    endpoint: Endpoint,
+    workload: Workload,
+    seed: int,
+    load: FinishedLoad,
+    *,
+    energy: EnergySource,
+    idle: WindowEnergy | None,
+) -> TrialResult:
+    """Cut the window, meter it, ask the server what it counted. Raises LoadError if no request got as far as the server."""
+    records = load.records
     if not len(records.times("sent_ns")):
         raise LoadError(
             f"{endpoint.url}: no request could be sent: {records[0].error if records else 'there were none'}"
         )
-    start, end, rule = cut_window(workload, records, lanes=lanes)
+    start, end, rule = cut_window(workload, records, lanes=load.lanes)
     joules = energy.over(start, end, idle=idle)
-    after = _server_counters(endpoint)
+    after = server_counters(endpoint)
     trial = Trial(
         url=endpoint.url,
         model=endpoint.model,
@@ -122,19 +155,15 @@ def run_trial(
         window_rule=rule,
         first_sent_ns=int(records.times("sent_ns").min()),
         last_end_ns=int(records.times("end_ns").max()),
-        started_at=started_at,
-        client=client_health(
-            workload, records, [each.watch for each in finished], recorder.lags, start_ns=start, end_ns=end
-        ),
+        started_at=load.started_at,
+        client=client_health(workload, records, load.watches, load.lags, start_ns=start, end_ns=end),
         energy=joules,
-        warmup=warmup,
-        server_prefix_hit_tokens=_change(before, after, _PREFIX_HITS),
-        server_generated_tokens=_change(before, after, _GENERATED),
+        warmup=load.warmup,
+        server_prefix_hit_tokens=_change(load.counters_before, after, _PREFIX_HITS),
+        server_generated_tokens=_change(load.counters_before, after, _GENERATED),
     )
-    if keep is not None:
-        keep.unlink(missing_ok=True)
     power = energy.power(trial.first_sent_ns - _LEAD_NS, trial.last_end_ns + _LEAD_NS)
-    return TrialResult(trial, records, power, any(each.stalled for each in finished))
+    return TrialResult(trial, records, power)
 
 
 def _lanes(workload: Workload, processes: int) -> int:
@@ -164,7 +193,7 @@ def _warmed_up(ready: list[Ready]) -> WarmUp:
     )
 
 
-def _server_counters(endpoint: Endpoint) -> dict[str, float]:
+def server_counters(endpoint: Endpoint) -> dict[str, float]:
     """The server's own token counters, where it has them."""
     counters: dict[str, float] = {}
     with contextlib.suppress(httpx.HTTPError, ValueError), endpoint.client() as client:

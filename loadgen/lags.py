@@ -32,6 +32,13 @@ class LagHistogram:
             count = np.bincount(places[seconds == second], minlength=_BINS)
             self.seconds[int(second)] = self.seconds.get(int(second), 0) + count
 
+    def merge(self, other: LagHistogram) -> None:
+        """Add what another process has seen."""
+        self.reads += other.reads
+        self.stamped += other.stamped
+        for second, count in other.seconds.items():
+            self.seconds[second] = self.seconds.get(second, 0) + count
+
     def percentiles_ms(self, start_ns: int, end_ns: int, wanted: tuple[float, ...]) -> list[float] | None:
         """Over the seconds that the window touches, within 5 %; None if nothing was stamped in it."""
         inside = [c for s, c in self.seconds.items() if start_ns // 10**9 <= s <= end_ns // 10**9]

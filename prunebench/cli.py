@@ -85,6 +85,13 @@ class ReportFormat(StrEnum):
     csv = "csv"
 
 
+class DriverName(StrEnum):
+    """What --driver takes."""
+
+    native = "native"
+    locust = "locust"
+
+
 class BatchForm(StrEnum):
     """What --batch-as takes."""
 
@@ -356,10 +363,20 @@ def load(
         Path | None, typer.Option(help="tokenizer.json or its folder; default: ask the server.")
     ] = None,
     api_key_file: Annotated[Path | None, typer.Option(help="File with the key the server wants.")] = None,
+    driver: Annotated[
+        DriverName,
+        typer.Option(help="native measures most exactly; locust has a web page and runs on several machines."),
+    ] = DriverName.native,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes of --driver locust; default 1.")] = None,
+    remote_workers: Annotated[
+        int | None, typer.Option(min=1, help="So many of the workers are started by you, on other machines.")
+    ] = None,
+    web_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Locust's web page, on loopback.")] = None,
     as_json: Json = False,
 ) -> None:
     """Load a server and record every request."""
     from prunebench.loading import LoadCommand, load_command
+    from prunebench.locusting import locust_settings
 
     fields = {
         "kind": workload.value,
@@ -395,6 +412,7 @@ def load(
         seed=seed,
         tokenizer=tokenizer,
         api_key_file=api_key_file,
+        locust=locust_settings(driver.value, workers, remote_workers, web_port),
     )
     raise typer.Exit(load_command(command, as_json=as_json, console=out))
 

@@ -15,12 +15,14 @@ from rich.console import Console
 from loadgen.drive import TrialResult, Watcher, run_trial
 from loadgen.endpoint import Endpoint, LoadError, ServedModel, check_endpoint, read_key
 from loadgen.lengths import most_tokens
+from loadgen.locust_plan import Plan
 from loadgen.metering import EnergySource, pick_energy
 from loadgen.prompts import Prompts, check_served_tokenizer, make_prompts, read_tokenizer, served_tokens
 from loadgen.records import Flag, RequestRecord, Workload
 from loadgen.store import write_trial
 from loadgen.summary import summarize
 from loadgen.texts import read_prompts
+from prunebench.locusting import LocustSettings, run_locust
 from prunebench.progress import Steps
 from reports.checks import check_trial
 
@@ -43,6 +45,7 @@ class LoadCommand:
     seed: int
     tokenizer: Path | None
     api_key_file: Path | None
+    locust: LocustSettings | None = None  # None: the native driver
 
     def workload(self) -> Workload:
         """The workload they describe. Raises LoadError naming the option that does not fit."""
@@ -75,6 +78,23 @@ class LoadCommand:
         check_served_tokenizer(endpoint, tokenizer)
         return make_prompts(workload, tokenizer, seed)
 
+    def plan(self, endpoint: Endpoint, workload: Workload, seed: int, workers: int) -> Plan:
+        """The same for Locust's workers, which may be on other machines: what they make their prompts of goes along."""
+        texts = list(read_prompts(workload.prompts, seed).texts) if workload.prompts is not None else None
+        tokens: str | list[int] | None = None
+        if texts is None:
+            tokens = read_tokenizer(self.tokenizer).to_str() if self.tokenizer else served_tokens(endpoint)
+        return Plan(
+            url=endpoint.url,
+            model=endpoint.model,
+            timeout_s=endpoint.timeout_s,
+            workload=workload,
+            seed=seed,
+            workers=workers,
+            tokens=tokens,
+            texts=texts,
+        )
+
 
 @dataclass(frozen=True)
 class Loading:
@@ -87,6 +107,10 @@ class Loading:
     def trial(self, workload: Workload, seed: int) -> tuple[TrialResult, list[Flag]]:
         """One trial and what its checks say."""
         prompts = self.command.prompts(self.endpoint, workload, seed)
+        if self.command.locust is not None:
+            plan = self.command.plan(self.endpoint, workload, seed, self.command.locust.workers)
+            result = run_locust(self.endpoint, plan, prompts, self.command.locust, energy=self.energy)
+            return result, check_trial(result.trial, result.records)
         with Steps(Console(stderr=True), f"loading {workload.name}", workload.requests or 0) as steps:
             result = run_trial(
                 self.endpoint,

@@ -95,21 +95,19 @@ def test_a_closed_loop_keeps_so_many_in_flight_and_no_more():
     assert trial.first_sent_ns < trial.window_start_ns < trial.window_end_ns < trial.last_end_ns
 
 
-def listed(size, tokens=2, usage=True):
-    """One stream with chunks of every prompt by turns, and the total at the end."""
-    chunks = [
-        event(
-            choices=[{"index": n, "text": "a", "finish_reason": "length" if t == tokens else None}],
-            **({"usage": {"prompt_tokens": 3, "completion_tokens": t}} if usage else {}),
-        )
-        for t in range(1, tokens + 1)
-        for n in range(size)
-    ]
+def listed(size, tokens=2, usage="own"):
+    """One stream with chunks of every prompt by turns, and the total at the end. `usage` in a chunk: its own, of all, none."""
+    chunks = []
+    for t, n in itertools.product(range(1, tokens + 1), range(size)):
+        done = {"own": (3, t), "all": (3 * size, (t - 1) * size + n + 1), "none": None}[usage]
+        said = {} if done is None else {"usage": {"prompt_tokens": done[0], "completion_tokens": done[1]}}
+        choice = {"index": n, "text": "a", "finish_reason": "length" if t == tokens else None}
+        chunks.append(chunked(event(choices=[choice], **said)))
     total = event(choices=[], usage={"prompt_tokens": 3 * size, "completion_tokens": tokens * size})
-    return [HEAD, *[chunked(chunk) for chunk in chunks], chunked(total + b"data: [DONE]\n\n") + b"0\r\n\r\n"]
+    return [HEAD, *chunks, chunked(total + b"data: [DONE]\n\n") + b"0\r\n\r\n"]
 
 
-@pytest.mark.parametrize("usage", [True, False])
+@pytest.mark.parametrize("usage", ["own", "all", "none"])
 def test_a_batch_may_be_one_request_with_a_list_of_prompts_and_has_a_record_for_each(usage):
     def script(_, asked):
         return listed(len(asked.body["prompt"]), usage=usage)
@@ -121,9 +119,10 @@ def test_a_batch_may_be_one_request_with_a_list_of_prompts_and_has_a_record_for_
     assert [(r.index, r.group) for r in result.records] == [(0, 0), (1, 0), (2, 0), (3, 1), (4, 1), (5, 1), (6, 2)]
     assert [r.error for r in result.records] == [None] * 7
     assert {(r.output_tokens, len(r.arrival_ns), r.asked_tokens) for r in result.records} == {(2, 2, 2)}
-    # Without usage in every chunk only a list of one has a total that is its own.
-    counted = ["server-continuous-usage"] * 7 if usage else ["chunks"] * 6 + ["server-usage"]
+    # Without usage in every chunk only a list of one has totals that are its own.
+    counted = ["chunks"] * 6 + ["server-usage"] if usage == "none" else ["server-continuous-usage"] * 7
     assert [r.counted_by for r in result.records] == counted
+    assert [r.prompt_tokens for r in result.records] == ([None] * 6 + [3] if usage == "none" else [3] * 7)
 
 
 def test_a_list_that_breaks_off_is_an_error_of_every_prompt_in_it():

@@ -1,0 +1,208 @@
+"""`prunebench load --driver locust`: a Locust master and its workers as processes, and a trial of what they recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from energy.records import WindowEnergy
+from loadgen.client_health import ClientWatch
+from loadgen.drive import FinishedLoad, TrialResult, as_trial, run_trial, server_counters
+from loadgen.endpoint import Endpoint, LoadError
+from loadgen.lags import LagHistogram
+from loadgen.locust_plan import KEY_VARIABLE, PLAN_VARIABLE, Plan
+from loadgen.metering import EnergySource, NoEnergy
+from loadgen.prompts import Prompt, Prompts
+from loadgen.recorder import read_stream
+from loadgen.records import Workload
+from loadgen.workloads import in_flight
+
+_CONNECT_S, _STOP_S = 60, 10.0
+_LOCUSTFILE = Path(__file__).parents[1] / "loadgen" / "locustfile.py"
+
+
+@dataclass(frozen=True)
+class LocustSettings:
+    """How many workers, of them how many elsewhere, and where the web page is."""
+
+    workers: int
+    remote_workers: int = 0
+    web_port: int | None = None
+
+
+def locust_settings(
+    driver: str, workers: int | None, remote_workers: int | None, web_port: int | None
+) -> LocustSettings | None:
+    """What the options ask for; None for the native driver. Raises LoadError for those that mean nothing to it."""
+    given = {"--workers": workers, "--remote-workers": remote_workers, "--web-port": web_port}
+    if driver == "native":
+        for flag, value in given.items():
+            if value is not None:
+                raise LoadError(f"{flag} {value}: is for --driver locust")
+        return None
+    if (remote_workers or 0) > (workers or 1):
+        raise LoadError(f"--remote-workers {remote_workers}: more than --workers {workers or 1}")
+    return LocustSettings(workers or 1, remote_workers or 0, web_port)
+
+
+def run_locust(
+    endpoint: Endpoint,
+    plan: Plan,
+    prompts: Prompts,
+    settings: LocustSettings,
+    *,
+    energy: EnergySource,
+    keep: Path | None = None,
+    idle: WindowEnergy | None = None,
+) -> TrialResult:
+    """Measure one trial through Locust; blocks until it is over. `plan.records` and `plan.result` are set here.
+
+    The warm-up is the native driver's. Raises LoadError if Locust is not installed, or ends without a result: with the last
+    line that it said. KeyboardInterrupt ends the processes and goes on; records that had come are in `keep` then.
+    """
+    if find_spec("locust") is None:
+        raise LoadError("--driver locust: not installed; pip install '.[locust]'")
+    plan.check()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        plan = plan.model_copy(update={"records": keep or folder / "records.arrow", "result": folder / "result.json"})
+        (folder / "plan.json").write_text(plan.model_dump_json())
+        _warm_up(endpoint, plan, prompts)
+        started_at, before = datetime.now(UTC).isoformat(timespec="seconds"), server_counters(endpoint)
+        with _processes(folder, endpoint, plan, settings) as master:
+            status = master.wait()
+        if not plan.result.is_file():
+            raise LoadError(f"--driver locust: ended with status {status}: {_last_line(folder / 'master.log')}")
+        found = json.loads(plan.result.read_bytes())
+        records = read_stream(plan.records)
+        _reconcile(found["statistics"], len(records))
+        load = FinishedLoad(records, *_health(found["health"]), started_at, before, lanes=plan.workers)
+        result = as_trial(endpoint, plan.workload, plan.seed, load, energy=energy, idle=idle)
+        if keep is not None:
+            keep.unlink(missing_ok=True)
+        return result
+
+
+@dataclass(frozen=True)
+class _CountedDown:
+    """The prompts of warm-up requests: none that will be measured."""
+
+    prompts: Prompts
+
+    def __getitem__(self, index: int) -> Prompt:
+        return self.prompts[-1 - index]
+
+
+def _warm_up(endpoint: Endpoint, plan: Plan, prompts: Prompts) -> None:
+    """As many requests of the same shapes as the native driver sends, by that; nothing of it is kept."""
+    workload = plan.workload
+    together = in_flight(workload) or 1
+    groups = math.ceil(workload.warmup_requests / together)
+    if not groups:
+        return
+    tokens = {"prompt_tokens": workload.prompt_tokens, "output_tokens": workload.output_tokens}
+    load = Workload(name="warm-up", kind="concurrency", concurrency=together, requests=groups * together, **tokens)
+    load = load.model_copy(update={"warmup_requests": 0, "natural_stop": workload.natural_stop})
+    nothing = NoEnergy("only the warm-up")
+    done = run_trial(endpoint, load, _CountedDown(prompts), seed=plan.seed, energy=nothing)
+    errors = [record.error for record in done.records]
+    if all(errors):
+        raise LoadError(f"{endpoint.url}: every warm-up request failed, the first with: {errors[0]}")
+
+
+@contextlib.contextmanager
+def _processes(
+    folder: Path, endpoint: Endpoint, plan: Plan, settings: LocustSettings
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start them; whatever happens, none is left."""
+    port = _free_port()
+    environment = {**os.environ, PLAN_VARIABLE: str(folder / "plan.json")}
+    if endpoint.api_key:
+        environment[KEY_VARIABLE] = endpoint.api_key
+    file = str(_LOCUSTFILE)
+    base = [sys.executable, "-m", "locust", "-f", file]
+    web = ["--headless"] if settings.web_port is None else ["--autostart", "--autoquit", "0"]
+    web += [] if settings.web_port is None else ["--web-host", "127.0.0.1", "--web-port", str(settings.web_port)]
+    host = "*" if settings.remote_workers else "127.0.0.1"
+    users = str(plan.users)
+    master = [*base, *web, "--master", "--master-bind-host", host, "--master-bind-port", str(port)]
+    master += ["--users", users, "--spawn-rate", users, "--expect-workers", str(plan.workers)]
+    master += ["--expect-workers-max-wait", str(_CONNECT_S), "--exit-code-on-error", "0"]
+    if settings.remote_workers:
+        print(  # noqa: T201 - it is to be copied while this waits
+            f"on the other machines: {KEY_VARIABLE}=… python -m locust -f {file} --worker --master-host THIS --master-port {port}",
+            file=sys.stderr,
+        )
+    worker = [*base, "--worker", "--master-host", "127.0.0.1", "--master-port", str(port)]
+    local = plan.workers - settings.remote_workers
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        for number, command in enumerate([master, *[worker] * local]):
+            log = folder / ("master.log" if number == 0 else f"worker-{number}.log")
+            with log.open("wb") as out:
+                started.append(
+                    subprocess.Popen(
+                        command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment, process_group=0
+                    )
+                )
+        yield started[0]
+    finally:
+        _end(started)
+
+
+def _end(started: list[subprocess.Popen[bytes]]) -> None:
+    deadline = time.monotonic() + _STOP_S
+    for process in started:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+    for process in started:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.1, deadline - time.monotonic()))
+        process.kill()
+        process.wait()
+
+
+def _reconcile(statistics: dict[str, Any], records: int) -> None:
+    """Locust's own count of requests must be that of the records."""
+    counted = statistics.get("POST /v1/completions", {}).get("requests", 0)
+    if counted != records:
+        raise LoadError(f"--driver locust: Locust counted {counted} requests and {records} records arrived")
+
+
+def _health(found: list[dict[str, Any]]) -> tuple[list[ClientWatch], LagHistogram]:
+    watches, lags = [], LagHistogram()
+    for one in found:
+        at_ns, cpu_ns, lag_ns = (array("q", one[name]) for name in ("at_ns", "cpu_ns", "lag_ns"))
+        watches.append(ClientWatch(at_ns, cpu_ns, lag_ns, one["clock_steps"]))
+        seconds = {int(at): np.array(counts) for at, counts in one["seconds"].items()}
+        lags.merge(LagHistogram(seconds, stamped=one["stamped"], reads=one["reads"]))
+    return watches, lags
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text("utf-8", errors="replace").strip().splitlines() if log.is_file() else []
+    return lines[-1] if lines else "it said nothing"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port

@@ -1,0 +1,91 @@
+"""A Locust master and two workers as processes against a real server: nothing is lost, nothing is counted twice."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+
+import psutil
+import pytest
+
+from loadgen.store import read_trial
+from tests.server.conftest import serve_process, url_once_ready, write_checkpoint
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    folder = write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny")
+    process = serve_process(checkpoint=folder, engine_options={"prefill_ms": "20", "token_ms": "4"})
+    yield url_once_ready(process)
+    process.terminate()
+    process.communicate(timeout=30)
+
+
+def load(prunebench, url, tmp_path, *words):
+    done = prunebench("load", url, "--model", "tiny", "--output", "out", "--driver", "locust", "--json", *words)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), read_trial(tmp_path / "out")
+
+
+def test_two_workers_record_every_request_and_token_once_and_agree_with_the_server(prunebench, url, tmp_path):
+    words = ["--workers", 2, "--workload", "concurrency", "--concurrency", 4, "--requests", 31]
+    summary, result = load(prunebench, url, tmp_path, *words, "--output-tokens", "uniform:3-12", "--prompt-tokens", 16)
+    records = list(result.records)
+    assert [r.index for r in records] == list(range(31))
+    assert [r.error for r in records] == [None] * 31
+    assert [r.output_tokens for r in records] == [r.asked_tokens for r in records]
+    assert {r.prompt_tokens for r in records} == {16}
+    total = sum(r.output_tokens for r in records)
+    assert (summary["completed"], summary["total_output_tokens"]) == (31, total)
+    assert result.trial.server_generated_tokens == total
+    # Each worker's two users are never both idle and never more than two, so that four are in flight at the most.
+    assert summary["max_concurrent_requests"] <= 4
+    assert result.trial.client.processes == 2
+    assert result.trial.client.kernel_stamped == 1.0
+    assert min(summary["mean_ttft_ms"], summary["median_ttft_ms"]) >= 19
+
+
+def test_an_open_loop_over_two_workers_leaves_by_the_one_schedule(prunebench, url, tmp_path):
+    words = ["--workers", 2, "--workload", "constant", "--rate", 20, "--requests", 20, "--output-tokens", 4]
+    _, result = load(prunebench, url, tmp_path, *words)
+    records = list(result.records)
+    assert [r.index for r in records] == list(range(20))
+    first = records[0].scheduled_ns
+    assert [round((r.scheduled_ns - first) / 1e6) for r in records] == [50 * n for n in range(20)]
+    assert all(r.sent_ns >= r.scheduled_ns for r in records)
+    assert result.trial.client.schedule_lag_p99_ms is not None
+
+
+def test_batches_are_one_workers(prunebench, url, tmp_path):
+    _, result = load(
+        prunebench, url, tmp_path, "--workload", "batch", "--batch-size", 3, "--requests", 7, "--output-tokens", 4
+    )
+    groups = [r.group for r in result.records]
+    assert groups == [0, 0, 0, 1, 1, 1, 2]
+    ends = [max(r.end_ns for r in result.records if r.group == group) for group in (0, 1)]
+    assert all(r.sent_ns >= ends[r.group - 1] for r in result.records if r.group)
+
+
+def test_an_interrupt_leaves_no_process_behind(started, url, tmp_path):
+    words = ["load", url, "--model", "tiny", "--output", "out", "--driver", "locust", "--workers", 2]
+    process = started(*words, "--workload", "concurrency", "--concurrency", 2, "--duration", 60)
+    deadline = time.monotonic() + 60
+    while len(psutil.Process(process.pid).children(recursive=True)) < 3:
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    children = psutil.Process(process.pid).children(recursive=True)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    gone, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive
+    assert gone
+
+
+def test_options_of_locusts_are_refused_without_it(prunebench, url):
+    done = prunebench("load", url, "--model", "tiny", "--output", "out", "--workers", 2)
+    assert (done.returncode, done.stderr.strip()) == (2, "prunebench: --workers 2: is for --driver locust")
