@@ -53,6 +53,10 @@ def summarize(trial: Trial, records: Sequence[RequestRecord], flags: Sequence[Fl
         **_itl(metrics),
         **_statistics("e2el", metrics.e2e_ms),
     }
+    if workload.kind == "ramp" and open_loop:
+        strategy = "linear" if workload.ramp_steps is None else "steps"
+        summary |= {"request_rate": "inf", "ramp_up_strategy": strategy}
+        summary |= {"ramp_up_start_rps": workload.rate, "ramp_up_end_rps": workload.end_rate}
     if open_loop:
         summary |= _statistics("scheduled_ttft", metrics.scheduled_ttft_ms)
     return summary | {

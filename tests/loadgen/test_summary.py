@@ -28,9 +28,10 @@ def test_it_has_the_keys_of_vllm_bench_serve_and_is_json():
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
 
 
-# Of single requests, which are in requests.parquet; of speech only; of a ramp, which we do not offer.
+# Of single requests, which are in requests.parquet (and in `prunebench report --format vllm-json`); of speech only; of a ramp.
 NOT_OURS = {"input_lens", "output_lens", "ttfts", "itls", "latencies", "start_times", "queue_times", "generated_texts"}
-NOT_OURS |= {"errors", "rtfx", "ramp_up_strategy", "ramp_up_start_rps", "ramp_up_end_rps"}
+RAMP = {"ramp_up_strategy", "ramp_up_start_rps", "ramp_up_end_rps"}
+NOT_OURS |= {"errors", "rtfx", *RAMP}
 
 
 @pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed")
@@ -45,6 +46,13 @@ def test_the_installed_vllm_writes_no_key_that_we_lack():
             keys |= {node.slice.value} if ast.unparse(node.value) == "result_json" else set()
     assert len(keys - NOT_OURS) > 20
     assert keys - NOT_OURS <= set(summarize(trial(0, 100), [record(0, 0, 10, 30)], []))
+
+
+def test_a_ramp_has_vllms_keys_for_one():
+    ramp = workload("ramp", rate=1.0, end_rate=5.0, duration_s=3.0)
+    summary = summarize(trial(0, 100, load=ramp), [record(0, 0, 10, 30)], [])
+    assert [summary[key] for key in sorted(RAMP)] == [5.0, 1.0, "linear"]
+    assert not RAMP & set(summarize(trial(0, 100), [record(0, 0, 10, 30)], []))
 
 
 def test_latencies_are_those_of_the_definitions():

@@ -173,3 +173,46 @@ def test_the_schema_refuses_what_the_code_refuses():
     for wrong in ({**given, "protocl": {}}, {**given, "seed": "seven"}, {**given, "protocol": {"blocks": 0}}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(wrong, schema)
+
+
+SWEEP = """
+[[workloads]]
+name = "curve"
+kind = "sweep"
+rates = [2.0, 4.0]
+duration_s = 15
+output_tokens = "uniform:4-8"
+"""
+
+
+def test_a_sweep_becomes_a_workload_for_each_of_its_rates(experiment):
+    file = experiment()
+    file.write_text(file.read_text() + SWEEP)
+    workloads = {w.name: w for w in load_experiment(file).workloads}
+    assert list(workloads)[2:] == ["curve-2rps", "curve-4rps"]
+    assert (workloads["curve-4rps"].kind, workloads["curve-4rps"].requests) == ("poisson", 60)
+    again = Experiment.model_validate_json(load_experiment(file).model_dump_json())
+    assert again == load_experiment(file)
+
+
+def test_a_sweep_that_looks_for_its_rates_is_for_one_server_only(experiment):
+    file = experiment()
+    file.write_text(file.read_text() + SWEEP.replace("rates = [2.0, 4.0]", "rate = 2.0"))
+    with pytest.raises(ExperimentError, match="needs rates, so that every configuration meets the same"):
+        load_experiment(file)
+
+
+def test_a_trace_and_a_file_of_prompts_lie_beside_the_experiment_and_must_be_there(experiment, tmp_path):
+    file = experiment()
+    replay = '[[workloads]]\nname = "replay"\nkind = "trace"\ntrace = "t.jsonl"\n'
+    own = '[[workloads]]\nname = "own"\nkind = "single"\nrequests = 2\nprompts = "p.txt"\n'
+    study = own.replace("own", "study").replace("p.txt", "hellaswag")
+    file.write_text(file.read_text() + replay + own + study)
+    with pytest.raises(ExperimentError, match=r"workload replay: trace: no file .*t\.jsonl"):
+        load_experiment(file)
+    (tmp_path / "t.jsonl").write_text("")
+    with pytest.raises(ExperimentError, match=r"workload own: prompts: no file .*p\.txt"):
+        load_experiment(file)
+    (tmp_path / "p.txt").write_text("hello")
+    *_, trace, own, study = load_experiment(file).workloads
+    assert (trace.trace, own.prompts, study.prompts) == (tmp_path / "t.jsonl", str(tmp_path / "p.txt"), "hellaswag")
