@@ -233,7 +233,8 @@ int nvmlDeviceGetSamples(Gpu *gpu, int type, unsigned long long since_us, int *v
   if (code || type) return code ? code : 2;
   double period = gpu->sample_period, last = floor((now() - gpu->phase) / period);
   unsigned found = 0, room = samples ? *n : 0;
-  for (double k = ceil(last - BUFFER_S / period); k <= last; k++) {
+  double seen = floor((since_us / 1e6 - epoch() - gpu->phase) / period), kept = ceil(last - BUFFER_S / period);
+  for (double k = fmax(seen, kept); k <= last; k++) {
     double t = k * period + gpu->phase;
     unsigned long long us = (unsigned long long)llround((t + epoch()) * 1e6);
     if (us <= since_us) continue;

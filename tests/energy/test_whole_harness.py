@@ -24,8 +24,7 @@ from tests.server.conftest import wait_until, write_checkpoint
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 BOARDS = {
-    "counter": {"refresh": 0.05},
-    "slow counter": {"refresh": 0.1, "phase": 0.037},
+    "counter": {"refresh": 0.1, "phase": 0.037},
     "samples": {"error.energy": 3, "error.field83": 3},
     "instant": {"error.energy": 3, "error.field83": 3, "error.samples": 3},
 }
