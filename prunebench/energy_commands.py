@@ -18,6 +18,7 @@ from rich.table import Table
 from energy.meters import EnergyError
 from energy.records import Conditions, EnergyTrace, MeterEnergy, WindowEnergy
 from energy.sampler import start_sampler
+from energy.units import kilowatt_hours
 from energy.window import meter_energy, window_energy
 from reports.analysis import analyse_folder
 
@@ -153,8 +154,8 @@ class _Screen:
             half = energy.gross_joules_uncertainty or 0.0
             _say(
                 self._console,
-                f"{energy.gross_joules:.1f} J ± {half:.1f} J over {seconds:.1f} s, {energy.mean_watts:.1f} W on average"
-                f" ({energy.source})",
+                f"{energy.gross_joules:.1f} J ± {half:.1f} J over {seconds:.1f} s, {energy.mean_watts:.1f} W on average,"
+                f" {kilowatt_hours(energy.gross_joules):.3g} kWh ({energy.source})",
             )
         if energy.modelled_joules is not None:
             _say(self._console, f"modelled, not measured: {energy.modelled_joules:.1f} J ({energy.modelled_basis})")

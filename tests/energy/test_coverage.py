@@ -24,7 +24,6 @@ BOARDS = {
     "samples": {**NO_COUNTER, "sample_period": 0.02},
     "instant power": {**NO_SAMPLES, "sensor": 0.1, "sensor_window": 0.1},
     "instant power seen a quarter of the time": {**NO_SAMPLES, **DUTY},
-    "samples seen a quarter of the time": {**NO_COUNTER, "sample_period": 0.1, "sensor_window": 0.025},
     "one-second average": {**NO_SAMPLES, "error.field186": 3, "filter": 1.0, "sensor": 0.1},
 }
 

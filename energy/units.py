@@ -1,0 +1,10 @@
+"""Joules to what is paid for. Joules never become a mass of CO2 here: that takes a grid's intensity, which is not measured."""
+
+from __future__ import annotations
+
+JOULES_PER_KWH = 3_600_000.0  # 1000 W for 3600 s, exactly
+
+
+def kilowatt_hours(joules: float) -> float:
+    """Joules as kWh."""
+    return joules / JOULES_PER_KWH
