@@ -17,6 +17,7 @@ from loadgen.metrics import FloatArray
 from loadgen.records import Workload
 from reports.energy_model import EnergyModel, fit_energy_models
 from reports.percentiles import Percentile, percentile
+from reports.power import PowerFigures, power_figures
 from reports.quality_analysis import QualityFigures, analyse_quality
 from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, Amount, Quantity
 from reports.reading import MeasuredRun, MeasuredTrial, read_run
@@ -71,6 +72,7 @@ class TrialFigures(Record):
     started_at: str
     window_s: float
     values: dict[str, float]
+    power: PowerFigures | None  # None: not kept, or no meter
 
 
 class Observation(Record):
@@ -286,6 +288,7 @@ def _trial(measured: MeasuredTrial) -> TrialFigures:
         started_at=measured.trial.started_at,
         window_s=measured.metrics.window_s,
         values={key: value for key, value in amounts.items() if value is not None},
+        power=measured.power and power_figures(measured.power, measured.trial),
     )
 
 

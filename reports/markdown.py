@@ -68,7 +68,7 @@ def _block(block: Block, files: Mapping[int, str]) -> str:
 
 
 def _answer(answer: Answer) -> str:
-    said = [answer.choice, *answer.sentences, answer.checks]
+    said = [answer.choice and sentence(answer.choice), *answer.sentences, answer.checks]
     return " ".join([f"**{plain(answer.topic)}:**", *(plain(text) for text in said if text)])
 
 

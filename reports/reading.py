@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import ValidationError
 
+from energy.records import PowerTimeline
 from loadgen.metrics import TrialMetrics, read_metrics
 from loadgen.records import Trial
 from reports.errors import ReportError
@@ -22,6 +23,7 @@ class MeasuredTrial:
     cell: TrialCell
     trial: Trial
     metrics: TrialMetrics
+    power: PowerTimeline | None  # None in a trial that kept none
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,11 @@ def _read_trial(stored: StoredTrial) -> MeasuredTrial:
     try:
         trial = Trial.model_validate_json((stored.folder / "trial.json").read_bytes())
         metrics = read_metrics(trial, stored.folder / "requests.parquet")
+        kept = stored.folder / "power.json"
+        power = PowerTimeline.model_validate_json(kept.read_bytes()) if kept.exists() else None
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise ReportError(f"{stored.folder}: this trial cannot be read: {_one_line(error)}") from None
-    return MeasuredTrial(stored.cell, trial, metrics)
+    return MeasuredTrial(stored.cell, trial, metrics, power)
 
 
 def _one_line(error: Exception) -> str:

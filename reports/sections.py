@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from reports.advice import BEARABLE, advice
 from reports.alignment import alignment_section
 from reports.analysis import Analysis, CheckResult
 from reports.answers import answers, progress
@@ -35,7 +36,8 @@ from reports.quality_section import tasks_section
 from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT, TTFT
 from reports.table import workload_tables
 from reports.tails import percentile_table
-from reports.wording import sentence
+from reports.timeline import timeline_section
+from reports.wording import sentence, times
 
 Builder = Callable[[Analysis], Section | None]
 
@@ -58,13 +60,16 @@ def answer_section(analysis: Analysis) -> Section:
     unfinished = progress(analysis)
     if unfinished:
         blocks.append(Prose(unfinished, "alert"))
-    blocks.append(Answers(answers(analysis)))
+    whole = [answer for answer in answers(analysis) if answer.topic not in analysis.info.workloads]
+    blocks.append(Answers([*advice(analysis), *whole] or answers(analysis)))
     compared = sum(
         v.comparison is not None and v.comparison.verdict is not None for c in analysis.cells for v in c.values.values()
     )
     said = (
         "Ratios are to the baseline within the same block, averaged as logarithms, with 95 % t intervals. An interval that "
-        f"does not lie wholly more than {100 * analysis.margin:.3g} % from 1 is no detectable difference."
+        f"does not lie wholly more than {100 * analysis.margin:.3g} % from 1 is no detectable difference. A width is advised "
+        "if it is detectably better in time or joules, detectably worse in neither, and its perplexity is at most "
+        f"{times(BEARABLE)} the baseline's."
     )
     if compared:
         said += f" Each of the {compared} intervals in this report stands alone: about one in twenty would miss its true ratio by chance."
@@ -84,11 +89,13 @@ def limits_section(analysis: Analysis) -> Section:
 def workloads_section(analysis: Analysis) -> Section | None:
     """Every workload's table and ratios."""
     blocks: list[Block] = []
+    said = {answer.topic: answer.sentences for answer in answers(analysis)}
     for table in workload_tables(analysis):
         ratios = [ratio_plot(analysis, table.workload, key) for key in (OUTPUT_TOKENS_PER_S, TTFT, TPOT)]
         blocks += [
             Heading(table.workload),
             Prose(sentence(table.description), "lede"),
+            Prose(" ".join(said[table.workload])),
             table.block,
             Plots(ratios, abreast=3),
         ]
@@ -210,6 +217,7 @@ SECTIONS: tuple[Builder, ...] = (
     limits_section,
     workloads_section,
     energy_section,
+    timeline_section,
     energy_model_section,
     idle_section,
     latency_section,

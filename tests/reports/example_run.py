@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from energy.records import Conditions, MeterEnergy, MeterInfo, MissingMeter, WindowEnergy
+from energy.records import Conditions, MeterEnergy, MeterInfo, MeterPower, MissingMeter, PowerTimeline, WindowEnergy
 from loadgen.records import REQUEST_SCHEMA, ClientHealth, RequestRecord, Trial, Workload
 from pruner.manifest import Manifest
 from reports.run_folder import ConfigurationInfo, FailedCell, ModelShape, Quality, RunInfo, TrialCell
@@ -288,6 +288,28 @@ def window_energy(kind: str, watts: float, start_ns: int, end_ns: int) -> Window
     )
 
 
+def power_of(trial: Trial) -> PowerTimeline:
+    """Idle for half a second before and after the window, steady within it."""
+    seconds = (trial.window_end_ns - trial.window_start_ns) / 1e9
+    step = seconds / 40
+    lead = max(1, round(0.5 / step))
+    meters = [(part.info, part.mean_watts or 0.0) for part in trial.energy.parts]
+    if trial.energy.modelled_joules is not None:
+        info = MeterInfo(source="modelled-cpu", domain="cpu-modelled", device="process", measured=False)
+        meters.append((info, trial.energy.modelled_joules / seconds))
+    return PowerTimeline(
+        meters=[
+            MeterPower(
+                info=info,
+                start_ns=trial.window_start_ns - round(lead * step * 1e9),
+                step_ns=round(step * 1e9),
+                watts=[60.0] * lead + [watts] * 40 + [60.0] * lead,
+            )
+            for info, watts in meters
+        ]
+    )
+
+
 def write_trial(path: Path, cell: TrialCell, trial: Trial, records: list[RequestRecord]) -> Path:
     folder = path / "trials" / f"{cell.block}-{cell.label}-{cell.workload}"
     folder.mkdir()
@@ -295,6 +317,7 @@ def write_trial(path: Path, cell: TrialCell, trial: Trial, records: list[Request
     pq.write_table(pa.table(columns, schema=REQUEST_SCHEMA), folder / "requests.parquet")
     (folder / "trial.json").write_text(trial.model_dump_json())
     (folder / "cell.json").write_text(cell.model_dump_json())
+    (folder / "power.json").write_text(power_of(trial).model_dump_json())
     return folder
 
 

@@ -1,0 +1,207 @@
+"""What to do: a choice for people who wait for each answer, and one for work done in bulk, with what each rests on.
+
+The rule, in full. A width is worth choosing for a purpose if, on the workload that stands for it, it is detectably better than
+the baseline in time or in joules and detectably worse in neither, and its perplexity is at most `BEARABLE` times the baseline's. Of
+those the fastest is chosen; of those that only save joules, the one that saves most. If none is left the advice is to keep the
+baseline: because nothing was gained, or because what was gained costs too much quality.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from loadgen.records import Workload
+from reports.analysis import Analysis, ConfigurationFigures, Observation
+from reports.document import Answer
+from reports.figures import baseline_of
+from reports.quantities import E2E, JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
+from reports.statistics import Comparison
+from reports.wording import listed, name, sentence, times, with_interval
+
+BEARABLE = 1.05  # of the baseline's perplexity
+Purpose = Literal["interactive use", "batch work"]
+_VERBS = {
+    E2E: "answers in {} the time",
+    TPOT: "takes {} the time per token",
+    OUTPUT_TOKENS_PER_S: "gives {} the tokens/s",
+    JOULES: "takes {} the J/output token",
+}
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    configuration: ConfigurationFigures
+    speed: Comparison
+    joules: Comparison | None  # None: not measured
+
+    @property
+    def gains(self) -> bool:
+        verdicts = {self.speed.verdict, self.joules.verdict if self.joules else None}
+        return "better" in verdicts and "worse" not in verdicts
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """The larger, the better: faster ones first, by how much; then by the joules saved."""
+        faster = self.speed.verdict == "better"
+        found = self.speed if faster or self.joules is None else self.joules
+        ratio = found.ratio or 1.0
+        return faster, max(ratio, 1 / ratio)
+
+    @property
+    def loss(self) -> float | None:
+        return self.configuration.perplexity_ratio
+
+
+def advice(analysis: Analysis) -> list[Answer]:
+    """An answer for each purpose that a workload stands for."""
+    found: list[Answer] = []
+    for purpose in ("interactive use", "batch work"):
+        workload = standing_for(analysis, purpose)
+        if workload is not None:
+            found.append(_answer(analysis, purpose, workload))
+    return found
+
+
+def standing_for(analysis: Analysis, purpose: Purpose) -> str | None:
+    """The workload that a purpose is judged by: the lightest load for people who wait, the heaviest closed loop for bulk."""
+    known = analysis.workloads
+    closed = {n: _in_flight(w) for n, w in known.items() if not w.open_loop}
+    if purpose == "batch work":
+        full = {n: load for n, load in closed.items() if load > 1}
+        return max(full, key=full.__getitem__, default=None)
+    alone = [n for n, load in closed.items() if load == 1]
+    rates = {n: w.rate or 0.0 for n, w in known.items() if w.open_loop}
+    return alone[0] if alone else min(rates, key=rates.__getitem__, default=None)
+
+
+def _in_flight(workload: Workload) -> int:
+    return workload.batch_size or workload.concurrency or 1
+
+
+def _answer(analysis: Analysis, purpose: Purpose, workload: str) -> Answer:
+    key = _speed(analysis.workloads[workload], purpose)
+    candidates = _candidates(analysis, workload, key)
+    topic = f"For {purpose}"
+    if not candidates:
+        values = [c.values[key] for c in analysis.cells if c.workload == workload and c.label != analysis.info.baseline]
+        reasons = [v.reason or (v.comparison.reason if v.comparison else None) for v in values]
+        why = next((reason for reason in reasons if reason), "nothing but the baseline was measured")
+        return Answer(
+            topic, [sentence(f"no width can be compared with the baseline on {workload}: {why}")], "No answer yet"
+        )
+    gaining = sorted((c for c in candidates if c.gains), key=lambda c: c.rank, reverse=True)
+    bearable = [c for c in gaining if c.loss is not None and c.loss <= BEARABLE]
+    unknown = [c for c in gaining if c.loss is None]
+    if bearable:
+        choice, sentences = _chosen(bearable[0], gaining[0], key)
+    elif unknown:
+        choice, sentences = _if_quality_will_do(unknown[0], key)
+    elif gaining:
+        choice, sentences = _too_dear(analysis, gaining, key)
+    else:
+        choice, sentences = _nothing_gained(analysis, candidates, key)
+    picked = next((c.configuration.info.label for c in (bearable or unknown)[:1]), None)
+    return Answer(topic, sentences, choice, _rests_on(analysis, workload, picked))
+
+
+def _speed(workload: Workload, purpose: Purpose) -> str:
+    """What a purpose calls fast. Answers that end where they like are not to be compared whole."""
+    if purpose == "batch work":
+        return OUTPUT_TOKENS_PER_S
+    return TPOT if workload.natural_stop else E2E
+
+
+def _candidates(analysis: Analysis, workload: str, key: str) -> list[_Candidate]:
+    found = []
+    for configuration in analysis.configurations:
+        values = analysis.cell(configuration.info.label, workload).values
+        speed, joules = values[key].comparison, values[JOULES].comparison
+        if speed is not None and speed.ratio is not None:
+            found.append(_Candidate(configuration, speed, joules if joules and joules.ratio is not None else None))
+    return found
+
+
+def _chosen(chosen: _Candidate, best: _Candidate, key: str) -> tuple[str, list[str]]:
+    sentences = [sentence(f"it {_gain(chosen, key)}, {_price(chosen)}")]
+    if best is not chosen:
+        sentences.append(sentence(f"more is to be had at a price: {_named(best)} {_gain(best, key)}, {_price(best)}"))
+    return f"Choose {_named(chosen)}", sentences
+
+
+def _if_quality_will_do(best: _Candidate, key: str) -> tuple[str, list[str]]:
+    said = [sentence(f"it {_gain(best, key)}"), "Its quality was not compared with the baseline's: find out first."]
+    return f"Choose {_named(best)}, if its quality will do", said
+
+
+def _too_dear(analysis: Analysis, gaining: list[_Candidate], key: str) -> tuple[str, list[str]]:
+    mildest = min(gaining, key=lambda c: c.loss or 0.0)
+    said = [
+        sentence(
+            f"the mildest cut that gains anything, {_named(mildest)}, {_gain(mildest, key)}, but {_price(mildest)}"
+        ),
+        f"That is over the {times(BEARABLE)} taken for bearable here.",
+    ]
+    return f"Keep the baseline, {_baseline(analysis)}: what is gained costs too much quality", said
+
+
+def _nothing_gained(analysis: Analysis, candidates: list[_Candidate], key: str) -> tuple[str, list[str]]:
+    decided = [c for c in candidates if c.speed.verdict is not None]
+    if not decided:
+        said = [
+            "With a single block there is no interval, and so no verdict: resume the run, or raise protocol.blocks."
+        ]
+        return "No answer yet", said
+    ratios = [c.speed.ratio or 1.0 for c in decided]
+    quantity = QUANTITIES[key]
+    span = times(min(ratios)) if len(ratios) == 1 else f"between {times(min(ratios))} and {times(max(ratios))}"
+    said = [f"No width is detectably better: {quantity.title} is {span} that of the baseline."]
+    worse = [_named(c) for c in decided if "worse" in {c.speed.verdict, c.joules.verdict if c.joules else None}]
+    if worse:
+        said.append(sentence(f"{listed(worse)} {'is' if len(worse) == 1 else 'are'} detectably worse"))
+    return f"Keep the baseline, {_baseline(analysis)}: the narrower ones buy nothing here", said
+
+
+def _gain(candidate: _Candidate, key: str) -> str:
+    """What is detectably better, in words."""
+    parts = [_VERBS[key].format(with_interval(candidate.speed))] if candidate.speed.verdict == "better" else []
+    if candidate.joules is not None and candidate.joules.verdict == "better":
+        parts.append(_VERBS[JOULES].format(with_interval(candidate.joules)))
+    return " and ".join(parts)
+
+
+def _price(candidate: _Candidate) -> str:
+    return "its quality was not compared" if candidate.loss is None else f"at {times(candidate.loss)} the perplexity"
+
+
+def _named(candidate: _Candidate) -> str:
+    return name(candidate.configuration.info)
+
+
+def _baseline(analysis: Analysis) -> str:
+    found = baseline_of(analysis)
+    return name(found.info) if found else analysis.info.baseline
+
+
+def _rests_on(analysis: Analysis, workload: str, label: str | None) -> str:
+    """The checks behind an answer: how many pass, and which do not, for this workload and the width chosen."""
+    passed, noted = 0, []
+    for check in analysis.checks:
+        own = [o for o in check.observations if _concerns(o, analysis, workload, label)]
+        worst = next((outcome for outcome in ("fail", "warn") if any(o.outcome == outcome for o in own)), None)
+        if worst:
+            noted.append((worst, check.check))
+        elif any(o.outcome == "pass" for o in own):
+            passed += 1
+    parts = [f"{passed} checks pass"]
+    for outcome in ("fail", "warn"):
+        names = [check for found, check in noted if found == outcome]
+        if names:
+            parts.append(f"{listed(names)} {outcome}{'s' * (len(names) == 1)}")
+    blocks = len({t.block for t in analysis.trials if t.workload == workload})
+    return f"Judged by {workload} over {blocks} block{'s' * (blocks != 1)}. {sentence('; '.join(parts))}"
+
+
+def _concerns(seen: Observation, analysis: Analysis, workload: str, label: str | None) -> bool:
+    labels = {None, label, analysis.info.baseline} if label else {seen.label}
+    return seen.workload in {workload, None} and seen.label in labels

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from loadgen.records import Workload
+from reports.advice import advice, standing_for
+from reports.analysis import analyse_folder
+from reports.document import Answer
+from reports.wording import TIMES, TO
+from tests.reports.example_run import BATCH, SINGLE, Example, Truth, write_run
+
+SMALL_BATCH = BATCH.model_copy(update={"requests": 8})
+SMALL_SINGLE = SINGLE.model_copy(update={"requests": 3})
+
+
+def advised(path: Path, example: Example) -> dict[str, Answer]:
+    return {answer.topic: answer for answer in advice(analyse_folder(write_run(path / "run", example)))}
+
+
+def said(answer: Answer) -> str:
+    return " ".join(answer.sentences).translate(str.maketrans({TIMES: "x", TO: "-"}))
+
+
+class Mild(Example):
+    """Quality hardly suffers."""
+
+    def perplexity(self, width):
+        return 8.0 * (1 + 0.1 * (1 - width / self.widths[0]))
+
+
+def test_a_width_that_gains_and_keeps_its_quality_is_chosen(tmp_path):
+    found = advised(tmp_path, Mild(widths=(1024, 768, 512), workloads=(SMALL_BATCH,)))["For batch work"]
+    assert found.choice == "Choose width 512"
+    assert said(found).startswith(
+        "It gives 1.25x (1.25-1.25) the tokens/s and takes 0.80x (0.80-0.80) the J/output token"
+    )
+
+
+def test_more_that_is_to_be_had_at_a_price_is_said(tmp_path):
+    class Steep(Example):
+        def perplexity(self, width):
+            return {1024: 8.0, 768: 8.2, 512: 16.0}[width]
+
+    found = advised(tmp_path, Steep(widths=(1024, 768, 512), workloads=(SMALL_BATCH,), energy="none"))["For batch work"]
+    assert found.choice == "Choose width 768"
+    assert (
+        "More is to be had at a price: width 512 gives 1.25x (1.25-1.25) the tokens/s, at 2.00x the perplexity."
+        in said(found)
+    )
+
+
+def test_a_gain_that_costs_too_much_quality_is_not_advised(tmp_path):
+    found = advised(tmp_path, Example(workloads=(SMALL_BATCH,), energy="none"))["For batch work"]
+    assert found.choice == "Keep the baseline, width 1024: what is gained costs too much quality"
+    assert "The mildest cut that gains anything, width 896, gives 1.06x" in said(found)
+
+
+def test_where_nothing_is_gained_the_baseline_is_kept(tmp_path):
+    found = advised(tmp_path, Example(workloads=(SMALL_SINGLE,), energy="none"))["For interactive use"]
+    assert found.choice == "Keep the baseline, width 1024: the narrower ones buy nothing here"
+    assert said(found) == "No width is detectably better: E2E is between 1.00x and 1.00x that of the baseline."
+
+
+def test_joules_alone_are_reason_enough_unless_it_is_slower(tmp_path):
+    class Frugal(Mild):
+        def truth(self, width, workload):
+            return Truth(ttft_ms=20.0, tpot_ms=10.0 if width != 512 else 12.0, watts=180.0 * width / 1024)
+
+    found = advised(tmp_path, Frugal(widths=(1024, 768, 512), workloads=(SMALL_SINGLE,)))["For interactive use"]
+    assert found.choice == "Choose width 768"
+    assert said(found).startswith("It takes 0.75x (0.75-0.75) the J/output token, at ")
+
+
+def test_a_quality_nobody_compared_makes_the_choice_conditional(tmp_path):
+    found = advised(tmp_path, Example(widths=(1024, 512), workloads=(SMALL_BATCH,), quality=False))["For batch work"]
+    assert found.choice == "Choose width 512, if its quality will do"
+
+
+@pytest.mark.parametrize(
+    ("blocks", "missing"), [(1, frozenset()), (2, frozenset({(0, 1024, "batch-8"), (1, 1024, "batch-8")}))]
+)
+def test_without_intervals_or_a_baseline_there_is_no_answer(tmp_path, blocks, missing):
+    example = Example(widths=(1024, 512), workloads=(SMALL_BATCH,), blocks=blocks, missing=missing)
+    assert advised(tmp_path, example)["For batch work"].choice == "No answer yet"
+
+
+def test_an_answer_names_the_checks_it_rests_on(tmp_path):
+    found = advised(tmp_path, Mild(widths=(1024, 717), workloads=(SMALL_BATCH,), blocks=3))["For batch work"]
+    assert found.checks.startswith("Judged by batch-8 over 3 blocks. ")
+    assert "checks pass" in found.checks
+    assert "too-few-repeats, width-unaligned and window-too-short warn" in found.checks
+
+
+def test_the_lightest_load_stands_for_people_and_the_heaviest_for_bulk(exact):
+    loads = [
+        Workload(name="in-16", kind="concurrency", concurrency=16, requests=8),
+        Workload(name="slow", kind="poisson", rate=2, requests=8),
+        Workload(name="quick", kind="poisson", rate=9, requests=8),
+    ]
+    known = {w.name: w for w in loads}
+    assert standing_for(exact.model_copy(update={"workloads": known}), "interactive use") == "slow"
+    assert (
+        standing_for(exact.model_copy(update={"workloads": exact.workloads | known}), "interactive use")
+        == "single-request"
+    )
+    assert standing_for(exact.model_copy(update={"workloads": exact.workloads | known}), "batch work") == "in-16"
+    assert standing_for(exact.model_copy(update={"workloads": {"slow": loads[1]}}), "batch work") is None
