@@ -554,6 +554,47 @@ def schema() -> None:
 
 
 @app.command()
+def plan(
+    run: Annotated[Path, typer.Argument(help="A run folder with single, batch or concurrency workloads.")],
+    requests_per_day: Annotated[float, typer.Option(min=1, help="E.g. 1e9.")],
+    prompt_tokens: Annotated[str, typer.Option(help="A number, or e.g. lognormal:512,256.")],
+    output_tokens: Annotated[str, typer.Option(help="As --prompt-tokens.")],
+    slo: Annotated[str | None, typer.Option(help="E.g. ttft=300ms,tpot=50ms.")] = None,
+    slo_share: Annotated[float, typer.Option(min=0.01, max=0.99, help="Of the requests, that meet it.")] = 0.9,
+    peak: Annotated[float, typer.Option(min=1, help="Rate of the busiest hour over the day's mean.")] = 2.0,
+    pue: Annotated[float, typer.Option(min=1, help="Energy of the site over that of what is metered.")] = 1.2,
+    price_kwh: Annotated[float | None, typer.Option(min=0, help="Price of a kWh, in your currency.")] = None,
+    gpu_hour: Annotated[float | None, typer.Option(min=0, help="Price of a GPU for an hour.")] = None,
+    carbon: Annotated[float | None, typer.Option(min=0, help="Grams of CO2 for a kWh.")] = None,
+    gpus_per_replica: Annotated[int, typer.Option(min=1)] = 1,
+    seed: Annotated[int, typer.Option()] = 0,
+    as_json: Json = False,
+) -> None:
+    """Turn a run into GPUs, megawatts, cost and CO2 for a demand, by simulating the queue of every width."""
+    from prunebench.planning import plan_command
+
+    plan_command(
+        run,
+        {
+            "requests_per_day": requests_per_day,
+            "prompt_tokens": prompt_tokens,
+            "output_tokens": output_tokens,
+            "slo_share": slo_share,
+            "peak": peak,
+            "pue": pue,
+            "price_kwh": price_kwh,
+            "gpu_hour": gpu_hour,
+            "carbon_g_per_kwh": carbon,
+            "gpus_per_replica": gpus_per_replica,
+            "seed": seed,
+        },
+        slo,
+        as_json=as_json,
+        console=out,
+    )
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """Say what this machine can serve and measure, what is missing, and how to get it."""
     from prunebench.doctor import doctor_command

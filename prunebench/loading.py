@@ -59,7 +59,7 @@ class LoadCommand:
         elif kind != "trace" and "duration_s" not in given:
             given.setdefault("requests", _DEFAULT_REQUESTS)
         try:
-            return Workload.model_validate({"name": kind, **given, **_objectives(self.slo)})
+            return Workload.model_validate({"name": kind, **given, **objectives(self.slo)})
         except ValidationError as error:
             raise LoadError(_in_flags(kind, error)) from None
 
@@ -202,7 +202,7 @@ def _latency(summary: dict[str, Any], name: str) -> str:
     return ", ".join(f"{which} {'none' if value is None else f'{value:.2f}'}" for which, value in figures.items())
 
 
-def _objectives(text: str | None) -> dict[str, float]:
+def objectives(text: str | None) -> dict[str, float]:
     """ttft=200ms,tpot=50ms as {"slo_ttft_ms": 200.0, "slo_tpot_ms": 50.0}."""
     found = [_SLO.fullmatch(part.strip()) for part in text.split(",")] if text else []
     if not all(found):

@@ -16,6 +16,7 @@ from energy.records import Record
 from loadgen.metrics import FloatArray
 from loadgen.records import Workload
 from reports.energy_model import EnergyModel, fit_energy_models
+from reports.fleet_records import FleetPlan
 from reports.percentiles import Percentile, percentile
 from reports.power import PowerFigures, power_figures
 from reports.quality_analysis import QualityFigures, analyse_quality
@@ -120,6 +121,7 @@ class Analysis(Record):
     environment: dict[str, Any]
     experiment: str
     quality: QualityFigures | None = None  # None: no quality task was asked
+    plan: FleetPlan | None = None  # None: nobody asked what a demand would take
 
     def cell(self, label: str, workload: str) -> Cell:
         """The cell of a configuration that was started. Raises KeyError for another."""
@@ -156,6 +158,7 @@ def analyse(run: MeasuredRun, *, folder: str, margin: float = MARGIN) -> Analysi
         energy_remedies=_energy_remedies(run),
         environment=run.environment,
         experiment=run.experiment,
+        plan=run.plan,
         quality=analyse_quality(run.tasks, run.configurations, run.info.baseline, _cost_columns(run, cells), margin),
     )
 

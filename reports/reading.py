@@ -13,6 +13,7 @@ from energy.records import PowerTimeline
 from loadgen.metrics import TrialMetrics, read_metrics
 from loadgen.records import Trial
 from reports.errors import ReportError
+from reports.fleet_records import PLAN_NAME, FleetPlan
 from reports.run_folder import ConfigurationInfo, FailedCell, RunFolder, RunInfo, StoredTrial, TaskResult, TrialCell
 
 
@@ -37,6 +38,7 @@ class MeasuredRun:
     environment: dict[str, Any]
     experiment: str
     tasks: dict[str, list[TaskResult]]  # quality tasks, by label
+    plan: FleetPlan | None = None
 
     def by_block(self, label: str, workload: str) -> dict[int, MeasuredTrial]:
         """The trials of one cell."""
@@ -52,6 +54,8 @@ def read_run(path: Path) -> MeasuredRun:
         info, configurations, stored = folder.info(), folder.configurations(), list(folder.trials())
         failures, environment = folder.failures(), folder.environment()
         tasks = {c.label: folder.task_results(c.label) for c in configurations}
+        plan = path / PLAN_NAME
+        planned = FleetPlan.model_validate_json(plan.read_bytes()) if plan.is_file() else None
     except (OSError, ValueError) as error:
         raise ReportError(f"{path}: a file of this run cannot be read: {_one_line(error)}") from None
     known = {c.label for c in configurations}
@@ -67,6 +71,7 @@ def read_run(path: Path) -> MeasuredRun:
         environment=environment,
         experiment=experiment.read_text("utf-8", errors="replace") if experiment.is_file() else "",
         tasks=tasks,
+        plan=planned,
     )
 
 

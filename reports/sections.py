@@ -31,6 +31,7 @@ from reports.document import (
 from reports.energy_cost import energy_model_section, idle_section
 from reports.expected import expected_section
 from reports.figures import DISTRIBUTIONS, distribution_plot, order_plot, quality_plot, ratio_plot
+from reports.fleet_section import fleet_section
 from reports.overview import environment_rows, limits, subtitle, summary, where
 from reports.quality_section import tasks_section
 from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT, TTFT
@@ -226,6 +227,7 @@ SECTIONS: tuple[Builder, ...] = (
     quality_section,
     expected_section,
     alignment_section,
+    fleet_section,
     order_section,
     checks_section,
     failures_section,

@@ -1,0 +1,152 @@
+"""How many replicas, joules, money and grams of CO2 a demand takes, for every configuration of a run.
+
+The capacity of one replica is the highest rate of a simulated Poisson stream at which enough requests meet the objectives
+(`reports.queueing`); the energy is that of the same simulation at the rate each replica sees on average. Each block of the run gives
+figures of its own, and intervals are over blocks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from loadgen.lengths import draw_tokens
+from reports.analysis import Analysis
+from reports.capacity import replicas
+from reports.fleet_records import SECONDS_PER_DAY, Demand, Estimate, FleetPlan, FleetRow
+from reports.queueing import Arrivals, Replica, Served, poisson_arrivals, simulate
+from reports.statistics import mean_interval
+
+_REQUESTS = 4000  # simulated; at 90 % meeting an objective the share is good to about one in a hundred
+_HALVINGS = 12
+_JOULES_PER_KWH = 3.6e6
+
+
+def plan_fleet(analysis: Analysis, demand: Demand, progress: Callable[[str], None] = lambda _: None) -> FleetPlan:
+    """A row for every configuration that was measured. Raises ReportError if the run has no level of load."""
+    lengths = [
+        (
+            draw_tokens(demand.prompt_tokens, f"{demand.seed}/p{i}"),
+            draw_tokens(demand.output_tokens, f"{demand.seed}/o{i}"),
+        )
+        for i in range(_REQUESTS)
+    ]
+    arrivals = poisson_arrivals(_REQUESTS, [p for p, _ in lengths], [o for _, o in lengths], demand.seed)
+    rows = []
+    for configuration in analysis.configurations:
+        info = configuration.info
+        progress(info.label)
+        found = [_block(replica, arrivals, demand) for replica in replicas(analysis, info.label).values()]
+        rows.append(_row(info.label, info.width, found, demand, is_baseline=info.is_baseline))
+    return FleetPlan(demand=demand, rows=rows, assumptions=_assumptions(demand))
+
+
+def capacity(replica: Replica, arrivals: Arrivals, demand: Demand) -> float:
+    """The highest rate, requests per second, at which enough requests meet the objectives; 0 if none does."""
+
+    def good(rate: float) -> bool:
+        return met(simulate(replica, arrivals, rate), demand) >= demand.slo_share
+
+    # No rate above it can be kept up: every slot always writing, and no time for prompts.
+    steps, _ = replica.tables()
+    most = max(n / step for n, step in enumerate(steps)) / max(float(np.mean(arrivals.output_tokens)) - 1, 1e-9)
+    low, high = (
+        most * 1e-4,
+        min(most, 1 / max(replica.prefill_s_per_token * float(np.mean(arrivals.prompt_tokens)), 1e-12)),
+    )
+    if not good(low):
+        return 0.0
+    for _ in range(_HALVINGS):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if good(middle) else (low, middle)
+    return low
+
+
+def met(served: Served, demand: Demand) -> float:
+    """Share of the requests that met every objective. One token has no TPOT to miss."""
+    good = np.ones(len(served.ttft_s), dtype=bool)
+    if demand.slo_ttft_ms is not None:
+        good &= served.ttft_s * 1e3 <= demand.slo_ttft_ms
+    if demand.slo_tpot_ms is not None:
+        good &= ~(served.tpot_s * 1e3 > demand.slo_tpot_ms)
+    return float(np.mean(good))
+
+
+def _block(replica: Replica, arrivals: Arrivals, demand: Demand) -> dict[str, float | None]:
+    most = capacity(replica, arrivals, demand)
+    if most == 0:
+        return {"capacity": 0.0}
+    count = math.ceil(demand.mean_rate * demand.peak / most)
+    served = simulate(replica, arrivals, demand.mean_rate / count)
+    return {"capacity": most, "replicas": float(count), "busy": served.busy, "joules": served.joules_per_request}
+
+
+def _row(
+    label: str, width: int, blocks: Sequence[dict[str, float | None]], demand: Demand, *, is_baseline: bool
+) -> FleetRow:
+    reason = None
+    if not blocks:
+        reason = "it was not measured"
+    elif any(block["capacity"] == 0 for block in blocks):
+        reason = "even an empty server misses the objectives"
+
+    def estimate(of: Callable[[dict[str, float | None]], float | None], missing: str) -> Estimate:
+        if reason is not None:
+            return Estimate(value=None, reason=reason)
+        values = [value for block in blocks if (value := of(block)) is not None]
+        return _estimate(values) if len(values) == len(blocks) else Estimate(value=None, reason=missing)
+
+    def joules_per_day(block: dict[str, float | None]) -> float | None:
+        joules = block["joules"]
+        return None if joules is None else joules * demand.requests_per_day * demand.pue
+
+    def cost(block: dict[str, float | None]) -> float | None:
+        energy = joules_per_day(block) if demand.price_kwh is not None else 0.0
+        if energy is None or (demand.price_kwh is None and demand.gpu_hour is None):
+            return None
+        gpus = (block["replicas"] or 0.0) * demand.gpus_per_replica
+        return energy / _JOULES_PER_KWH * (demand.price_kwh or 0.0) + gpus * 24 * (demand.gpu_hour or 0.0)
+
+    def carbon(block: dict[str, float | None]) -> float | None:
+        energy = joules_per_day(block)
+        if energy is None or demand.carbon_g_per_kwh is None:
+            return None
+        return energy / _JOULES_PER_KWH * demand.carbon_g_per_kwh / 1e3
+
+    unmetered = "energy was not measured at every level of load, or idle power was not"
+    return FleetRow(
+        label=label,
+        width=width,
+        is_baseline=is_baseline,
+        capacity_rps=estimate(lambda b: b["capacity"], ""),
+        gpus=estimate(lambda b: (b["replicas"] or 0.0) * demand.gpus_per_replica, ""),
+        busy=estimate(lambda b: b["busy"], ""),
+        joules_per_request=estimate(lambda b: b["joules"], unmetered),
+        megawatts=estimate(
+            lambda b: None if (e := joules_per_day(b)) is None else e / SECONDS_PER_DAY / 1e6, unmetered
+        ),
+        cost_per_day=estimate(cost, unmetered if demand.price_kwh is not None else "no --gpu-hour and no --price-kwh"),
+        kg_co2_per_day=estimate(carbon, unmetered if demand.carbon_g_per_kwh is not None else "no --carbon"),
+    )
+
+
+def _estimate(values: Sequence[float]) -> Estimate:
+    """Geometric mean and interval on the logarithm, as everywhere where ratios matter."""
+    if len(values) < 2 or min(values) <= 0:
+        return Estimate(value=float(np.mean(values)), reason="one block has no interval" if len(values) < 2 else None)
+    interval = mean_interval([math.log(value) for value in values])
+    low, high = (None if edge is None else math.exp(edge) for edge in (interval.low, interval.high))
+    return Estimate(value=math.exp(interval.mean), low=low, high=high)
+
+
+def _assumptions(demand: Demand) -> list[str]:
+    return [
+        "Requests come as a Poisson stream, spread evenly over replicas that know nothing of each other.",
+        f"Replicas are enough for {demand.peak:g}x the mean rate; energy is that at the mean rate, with all replicas up.",
+        "A replica never holds more requests than the run measured; a higher level might serve more.",
+        "Prefill takes time in proportion to the prompt, and stops decoding meanwhile; decoding speed does not depend on context length.",
+        f"Joules are those of the meters named in the run, times a PUE of {demand.pue:g}; hosts without a meter are not in them.",
+        f"{_REQUESTS} requests are simulated; the share that meets the objectives is known to about one in a hundred.",
+    ]

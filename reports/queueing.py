@@ -1,0 +1,151 @@
+"""A serving replica as a queue: requests arrive, their prompts are processed one after another, then all write together.
+
+    wait for a slot -> prefill (the server does nothing else meanwhile) -> decode, one token a step with all others in it
+
+A step with n requests in it takes `Replica.step_s(n)`. That is what continuous batching does, with prefill first and unmixed; an
+engine that mixes the two makes others' steps longer instead of stopping them, for about the same work. Every active request
+advances alike, so time is kept in steps done by each: a request leaves when that has grown by its output tokens. Exact between
+events, no time grid.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Replica:
+    """Measured times and powers of one server.
+
+    `levels` are the numbers of requests at which it was measured, rising; `steps_s` the seconds of a step there and `watts`
+    its mean power, None where energy was not measured. Between levels both are interpolated linearly; above the last there
+    is nothing: more requests wait.
+    """
+
+    levels: tuple[int, ...]
+    steps_s: tuple[float, ...]
+    prefill_s_per_token: float
+    watts: tuple[float, ...] | None = None
+    idle_watts: float | None = None
+
+    @property
+    def slots(self) -> int:
+        """Requests it takes at a time."""
+        return self.levels[-1]
+
+    def tables(self) -> tuple[list[float], list[float] | None]:
+        """Seconds a step, and watts, with 0, 1, 2 … `slots` requests; with none a step takes for ever."""
+        numbers = np.arange(1, self.slots + 1)
+        steps = [math.inf, *np.interp(numbers, self.levels, self.steps_s).tolist()]
+        if self.watts is None or self.idle_watts is None:
+            return steps, None
+        return steps, [self.idle_watts, *np.interp(numbers, self.levels, self.watts).tolist()]
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """Requests in the order they come: seconds between them at rate 1, prompt and output tokens. Scaled, not redrawn."""
+
+    gaps: Floats
+    prompt_tokens: Floats
+    output_tokens: Floats
+
+
+@dataclass(frozen=True)
+class Served:
+    """What became of the requests after the first tenth, which fills the queue; in order of arrival."""
+
+    ttft_s: Floats  # arrival to first token
+    tpot_s: Floats  # (end - first token) / (output tokens - 1); nan for one token
+    wait_s: Floats  # arrival to the start of its prefill
+    e2e_s: Floats
+    busy: float  # share of the time in which there was anything to do
+    joules_per_request: float | None  # idle times included; None: power was not measured
+
+
+def poisson_arrivals(requests: int, prompts: Sequence[float], outputs: Sequence[float], seed: int) -> Arrivals:
+    """Exponential gaps of mean 1; lengths are taken in turn."""
+    gaps = np.random.default_rng(seed).exponential(size=requests)
+    return Arrivals(
+        gaps, np.resize(np.asarray(prompts, float), requests), np.resize(np.asarray(outputs, float), requests)
+    )
+
+
+def simulate(replica: Replica, arrivals: Arrivals, rate: float) -> Served:
+    """Serve the arrivals at `rate` requests per second, to the last one's end."""
+    steps, watts = replica.tables()
+    came = np.cumsum(arrivals.gaps / rate)
+    count = len(came)
+    begun, first, ended = np.zeros(count), np.zeros(count), np.zeros(count)
+    measured_from = float(came[count // 10])
+    waiting: deque[int] = deque()
+    active: list[tuple[float, int]] = []  # (steps done when it leaves, request)
+    now = done = joules = idle_s = 0.0
+    joules_from: float | None = None
+    upcoming = 0
+
+    def pass_time(until: float, power: int, *, decoding: bool) -> None:
+        nonlocal now, done, joules, joules_from, idle_s
+        if joules_from is None and until >= measured_from:
+            joules_from = joules + (watts[power] * (measured_from - now) if watts else 0.0)
+        if watts:
+            joules += watts[power] * (until - now)
+        if decoding:
+            done += (until - now) / steps[len(active)]
+        if power == 0:
+            idle_s += until - now
+        now = until
+
+    while upcoming < count or waiting or active:
+        if waiting and len(active) < replica.slots:
+            request = waiting.popleft()
+            begun[request] = now
+            end = now + replica.prefill_s_per_token * float(arrivals.prompt_tokens[request])
+            while upcoming < count and came[upcoming] <= end:
+                waiting.append(upcoming)
+                upcoming += 1
+            pass_time(end, len(active) + 1, decoding=False)
+            first[request] = now
+            heapq.heappush(active, (done + max(float(arrivals.output_tokens[request]) - 1, 0.0), request))
+            continue
+        leaves = now + (active[0][0] - done) * steps[len(active)] if active else math.inf
+        arrives = float(came[upcoming]) if upcoming < count else math.inf
+        pass_time(min(leaves, arrives), len(active), decoding=bool(active))
+        if arrives < leaves:
+            waiting.append(upcoming)
+            upcoming += 1
+        else:
+            done, request = heapq.heappop(active)
+            ended[request] = now
+    kept = slice(count // 10, None)
+    after_first = arrivals.output_tokens[kept] - 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        tpot = np.where(after_first > 0, (ended - first)[kept] / after_first, np.nan)
+    return Served(
+        ttft_s=(first - came)[kept],
+        tpot_s=tpot,
+        wait_s=(begun - came)[kept],
+        e2e_s=(ended - came)[kept],
+        busy=1 - idle_s / now,
+        joules_per_request=(joules - (joules_from or 0.0)) / len(after_first) if watts else None,
+    )
+
+
+def erlang_c(servers: int, load: float) -> float:
+    """Probability that an arrival of an M/M/c queue waits; `load` is arrival rate x mean service time, below `servers`.
+
+    Erlang 1917, by the recursion of the loss formula: B(n) = aB(n-1) / (n + aB(n-1)), C = B / (1 - (a/c)(1 - B)).
+    """
+    blocked = 1.0
+    for n in range(1, servers + 1):
+        blocked = load * blocked / (n + load * blocked)
+    return blocked / (1 - load / servers * (1 - blocked))
