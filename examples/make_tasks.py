@@ -20,10 +20,10 @@ from pathlib import Path
 
 from train_tinyglu import HELD_OUT, SEED, standard_library_files
 
-SIGNATURES = 240  # items of tinyglu_signature
-QUESTIONS = 96  # items of tinyglu_form
+SIGNATURES = 160  # items of tinyglu_signature
+QUESTIONS = 64  # items of tinyglu_form
 EXCERPT = 900  # characters; well below TinyGLU's context
-EXCERPTS_A_FILE = 3
+EXCERPTS_A_FILE = 2
 
 
 @dataclass(frozen=True)

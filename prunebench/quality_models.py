@@ -26,7 +26,10 @@ _DEFAULT_LENGTH = 2048  # where an endpoint does not say how much it can read; l
 class ServedModel(LocalCompletionsAPI):  # type: ignore[misc]
     """A model behind `/v1/completions`, asked with token ids, several requests at a time."""
 
-    def __init__(self, endpoint: Endpoint, tokenizer: Path, max_length: int | None, concurrency: int) -> None:
+    def __init__(
+        self, endpoint: Endpoint, tokenizer: Path, max_length: int | None, concurrency: int, *, writes: bool = True
+    ) -> None:
+        """writes: whether a prompt must be gone on with by a token to be scored, as OpenAI has it; our server need not."""
         super().__init__(
             base_url=f"{endpoint.url}/v1/completions",
             model=endpoint.model,
@@ -45,6 +48,7 @@ class ServedModel(LocalCompletionsAPI):  # type: ignore[misc]
             else {"Accept": "application/json"},
         )
         self._bos: str | None = self.tokenizer.bos_token
+        self._writes = writes
 
     def tok_encode(
         self,
@@ -62,6 +66,20 @@ class ServedModel(LocalCompletionsAPI):  # type: ignore[misc]
             add_special_tokens = not (self._bos and string.startswith(self._bos))
         ids: list[int] = self.tokenizer(string, add_special_tokens=add_special_tokens).input_ids
         return ids[-left_truncate_len:] if left_truncate_len else ids
+
+    def _create_payload(self, *given: Any, generate: bool = False, **named: Any) -> dict[str, Any]:
+        payload: dict[str, Any] = super()._create_payload(*given, generate=generate, **named)
+        return payload if generate or self._writes else payload | {"max_tokens": 0}
+
+    def parse_logprobs(self, outputs: Any, **given: Any) -> list[tuple[float, bool]]:
+        """As the client does it, which leaves out the last token as one that was written."""
+        if not self._writes:
+            for output in outputs if isinstance(outputs, list) else [outputs]:
+                for choice in output["choices"]:
+                    choice["logprobs"]["token_logprobs"].append(None)
+                    choice["logprobs"]["top_logprobs"].append(None)
+        found: list[tuple[float, bool]] = super().parse_logprobs(outputs, **given)
+        return found
 
 
 def in_process_model(checkpoint: Path, dtype: str) -> LM:

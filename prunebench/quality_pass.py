@@ -39,7 +39,9 @@ class Subject:
         from prunebench.quality_models import ServedModel
 
         served = check_endpoint(endpoint)
-        return cls(ServedModel(endpoint, tokenizer, served.max_model_len, concurrency), energy, endpoint)
+        writes = served.engine is None  # not our server
+        model = ServedModel(endpoint, tokenizer, served.max_model_len, concurrency, writes=writes)
+        return cls(model, energy, endpoint)
 
     @classmethod
     def in_process(cls, checkpoint: Path, dtype: str, energy: str) -> Subject:

@@ -43,13 +43,13 @@ def ask_configurations(
     acquire: Callable[[str], Server],
     writer: RunWriter,
     console: Console,
-) -> None:
+) -> bool:
     """Ask every configuration every task it has not answered yet; a task or server that fails leaves its reason.
 
-    `acquire` gives a configuration's running server. Results are in the run folder as they come.
+    `acquire` gives a configuration's running server. Results are in the run folder as they come. True if none is missing.
     """
     if settings is None or not settings.tasks:
-        return
+        return True
     suite = choose_suite(settings.tasks)
     harness = _load_harness(suite, settings.include_paths, settings.limit)
     asking = Pass(harness, suite, settings_of(suite, "endpoint", settings.limit))
@@ -70,6 +70,7 @@ def ask_configurations(
                 if not result.scores:
                     steps.say(f"{label}, {result_line(result)}")
                 steps.advance(1, f"{label}, {result_line(result)}")
+    return all(asking.is_finished(writer.quality_folder(label)) for label in configurations)
 
 
 def _load_harness(suite: Suite, include_paths: list[str], limit: int | None) -> Harness:

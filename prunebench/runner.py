@@ -68,7 +68,7 @@ class Runner:
             with Steps(self._console, "measuring", sum(len(v.cells) for v in visits)) as steps:
                 for visit in visits:
                     self._visit(visit, pool, steps)
-            self._ask(pool)
+            answered = self._ask(pool)
         except BaseException:
             with contextlib.suppress(OSError):  # a full disk is told by what is on its way already
                 self._save("interrupted")
@@ -76,12 +76,12 @@ class Runner:
         finally:
             if self._host is None:
                 pool.close()  # else they are the host's, and go on serving
-        return self._save("failed" if self._writer.folder.failures() else "complete")
+        return self._save("complete" if answered and not self._writer.folder.failures() else "failed")
 
-    def _ask(self, pool: ServerPool) -> None:
-        """The quality tasks of every configuration that was served, after the last trial."""
+    def _ask(self, pool: ServerPool) -> bool:
+        """The quality tasks of every configuration that was served, after the last trial; False if one gave no score."""
         served = {label: info for label, info in self._configurations.items() if info.load_s is not None}
-        ask_configurations(
+        return ask_configurations(
             self._experiment.quality,
             self._experiment.energy.source,
             served,

@@ -6,7 +6,7 @@ from reports.analysis import Analysis
 from reports.document import Block, Column, Entry, Fold, Heading, Plots, Prose, Row, Section, Table
 from reports.quality_analysis import ROBUST, Group, QualityFigures, TaskFigures
 from reports.quality_plots import kept_plot, pareto_plots
-from reports.wording import figure, listed, name, with_interval
+from reports.wording import figure, listed, name, sentence, with_interval
 
 _GROUPS: tuple[tuple[Group, str], ...] = (
     ("fragile", "Fragile: the score falls with the width"),
@@ -23,7 +23,12 @@ def tasks_section(analysis: Analysis) -> Section | None:
     blocks: list[Block] = [Prose(_how(quality), "lede"), _scores(analysis, quality)]
     if any(t.scores for t in quality.tasks):
         blocks += [Heading("Quality against cost"), Plots(pareto_plots(analysis, quality))]
-    blocks += [Heading("Fragile and robust tasks"), Prose(_slopes_explained()), _slopes(quality)]
+    blocks += [
+        Heading("Fragile and robust tasks"),
+        Prose(_said(quality)),
+        Prose(_slopes_explained(), "fine"),
+        _slopes(quality),
+    ]
     plots = [kept_plot(analysis, quality, group, title) for group, title in _GROUPS]
     blocks += [
         Plots([plot for plot in plots if plot is not None]),
@@ -88,6 +93,16 @@ def _letter(reason: str | None, notes: dict[str, str]) -> str | None:
     if reason is None:
         return None
     return notes.setdefault(reason, chr(ord("a") + len(notes) % 26) * (1 + len(notes) // 26))
+
+
+def _said(quality: QualityFigures) -> str:
+    """The groups in a sentence."""
+    parts = []
+    for group, _ in _GROUPS:
+        names = [t.task for t in quality.tasks if t.group == group]
+        if names:
+            parts.append(f"{group}: {listed(names)}")
+    return sentence("; ".join(parts))
 
 
 def _slopes_explained() -> str:
