@@ -595,6 +595,24 @@ def plan(
 
 
 @app.command()
+def published(
+    data: Annotated[
+        Path | None, typer.Option(help="A folder with the study's raw runs, llama-3.2-efficiency-runs.csv.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The report's HTML file; default published.html, with --json none.")
+    ] = None,
+    margin: Margin = "1%",
+    as_json: Json = False,
+) -> None:
+    """Re-analyse the published study's figures: which of its claims survive our checks."""
+    from prunebench.comparing import share
+    from prunebench.published import published_command
+
+    published_command(data, margin=share(margin, "--margin"), output=output, as_json=as_json, console=out)
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """Say what this machine can serve and measure, what is missing, and how to get it."""
     from prunebench.doctor import doctor_command

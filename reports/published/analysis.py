@@ -1,0 +1,31 @@
+"""The published study, analysed: what `prunebench published --json` prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from energy.records import Record
+from reports.published.claims import judge_claims
+from reports.published.facts import Facts, find_facts
+from reports.published.judging import ClaimResult
+from reports.published.study import Study
+from reports.published.study_checks import StudyCheck, check_study
+from reports.statistics import MARGIN
+
+
+class StudyAnalysis(Record):
+    """Claims and checks, and every figure that they rest on."""
+
+    schema_version: int = 1
+    source: dict[str, Any]
+    claims: list[ClaimResult]
+    checks: list[StudyCheck]
+    facts: Facts
+
+
+def analyse_study(study: Study, *, margin: float = MARGIN) -> StudyAnalysis:
+    """Verdicts are given at `margin`, a share."""
+    facts = find_facts(study, margin=margin)
+    return StudyAnalysis(
+        source=study.source, claims=judge_claims(study.claims, facts), checks=check_study(facts), facts=facts
+    )

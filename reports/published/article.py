@@ -1,0 +1,196 @@
+"""The published study as a report like ours: what survives, what does not, and the figures behind it."""
+
+from __future__ import annotations
+
+from reports.document import (
+    Answer,
+    Answers,
+    Article,
+    Block,
+    Column,
+    Entry,
+    Finding,
+    Findings,
+    Fold,
+    Plots,
+    Prose,
+    Row,
+    Section,
+    Table,
+)
+from reports.published.analysis import StudyAnalysis
+from reports.published.efficiency import GROSS, LATENCY, LENGTH, NET, REQUEST, TOKEN_MS
+from reports.published.judging import p_value, percent, signed
+from reports.published.plots import (
+    correlation_plot,
+    joules_plots,
+    latency_plot,
+    odd_plot,
+    quality_plots,
+    token_time_plots,
+)
+from reports.published.study import Study
+from reports.wording import figure, sentence, with_interval
+
+_TABLE = ((NET, "Net J/token"), (GROSS, "Gross J/token"), (REQUEST, "Net J/prompt"), (TOKEN_MS, "Time per token"), (LATENCY, "Latency"), (LENGTH, "Output tokens"))  # fmt: skip
+
+
+def study_article(study: Study, analysis: StudyAnalysis, version: str) -> Article:
+    """The whole report."""
+    runs = f"{len(study.runs)} raw runs" if study.raw else "published means, without raw runs"
+    return Article(
+        id="published",
+        title=str(study.source.get("title", "The published study")),
+        kicker=f"prunebench {version} · a published study, re-analysed",
+        subtitle=f"arXiv {study.source.get('arxiv', '?')} · {study.hardware.get('gpu', 'an unnamed GPU')} · {runs}",
+        sections=[
+            _answer(analysis),
+            _limits(analysis),
+            _quality(study, analysis),
+            _energy(study, analysis),
+            _latency(study, analysis),
+            _alignment(analysis),
+            _figures(analysis),
+            _again(study),
+        ],
+    )
+
+
+def _answer(analysis: StudyAnalysis) -> Section:
+    answers = [
+        Answer(
+            claim.says,
+            claim.because,
+            choice=sentence(claim.standing),
+            checks={True: "Its published figures come out of its published data.", False: "Its published figures do not come out of this data."}.get(
+                claim.reproduced  # type: ignore[arg-type]
+            ),
+        )
+        for claim in analysis.claims
+    ]  # fmt: skip
+    blocks: list[Block] = []
+    if not analysis.facts.raw:
+        blocks.append(
+            Prose(
+                "Without the raw runs there are no intervals, and nothing is known of the unit of energy: give --data.",
+                "alert",
+            )
+        )
+    fine = (
+        "Ratios are to the unpruned width within runs of the same prompts, averaged as logarithms, with 95 % t intervals, judged at a "
+        f"margin of {100 * analysis.facts.margin:.3g} %; no run is left out. A score's interval takes each question for a draw of its own. "
+        "A claim survives if all that was looked at agrees with it, in part if some does."
+    )
+    return Section("answer", "The answer", [*blocks, Answers(answers), Prose(fine, "fine")])
+
+
+def _limits(analysis: StudyAnalysis) -> Section:
+    found = [Finding(c.outcome, c.check, sentence(c.seen), c.remedy, c.meaning) for c in analysis.checks]
+    return Section("limits", "What our checks see", [Findings(found)])
+
+
+def _quality(study: Study, analysis: StudyAnalysis) -> Section:
+    facts = analysis.facts
+    associations = Table(
+        "MMLU against TruthfulQA-MC2 over the widths of a model; corrected: Holm over the models.",
+        [Column(h) for h in ("Model", "n", "Pearson r", "p", "p corrected", "Spearman rho", "p exact")],
+        [
+            _row(a.model, str(c.n), signed(c.pearson), p_value(c.pearson_p), p_value(c.pearson_p_holm), signed(c.spearman), p_value(c.spearman_p))
+            for a in facts.associations
+            for c in [a.correlation]
+        ],
+    )  # fmt: skip
+    changes = Table(
+        "Change of a score against the unpruned width; p two-sided, corrected by Holm over the widths of base or instructed models.",
+        [Column(h) for h in ("Width", "Metric", "Score", "Change", "p", "p corrected")],
+        [
+            Row([
+                Entry(f"{c.model} {c.width}"), Entry(metric), Entry(f"{c.value:.4f}"),
+                Entry(f"{c.change:+.1%}", with_interval(c.ratio), c.ratio.verdict), Entry(p_value(c.p)), Entry(p_value(c.p_holm)),
+            ])
+            for metric, found in facts.changes.items()
+            for c in found
+        ],
+    )  # fmt: skip
+    return Section(
+        "quality",
+        "Quality against expansion ratio",
+        [
+            Plots(quality_plots(study), abreast=3),
+            Plots([correlation_plot(study, facts)], abreast=1),
+            associations,
+            Fold("Every change of a score", [changes]),
+        ],
+    )
+
+
+def _energy(study: Study, analysis: StudyAnalysis) -> Section:
+    lede = "Claimed net joules per token, as a ratio to the unpruned width; bars are 95 % intervals, where the raw runs are given."
+    return Section("energy", "J/token", [Prose(lede, "lede"), Plots(joules_plots(study, analysis.facts))])
+
+
+def _latency(study: Study, analysis: StudyAnalysis) -> Section:
+    return Section(
+        "latency",
+        "Latency, and what it is made of",
+        [Plots([latency_plot(analysis.facts)], abreast=1), Plots(token_time_plots(study, analysis.facts))],
+    )
+
+
+def _alignment(analysis: StudyAnalysis) -> Section:
+    rows = [
+        _row(
+            f"{a.odd or 'all'}, batch {a.batch_size}",
+            str(a.pairs),
+            f"{a.hungrier}",
+            percent(a.joules),
+            f"{a.slower}",
+            percent(a.ms_per_token),
+        )
+        for a in analysis.facts.alignment
+    ]
+    columns = [Column(h) for h in ("Odd width", "Pairs", "Take more", "J/token", "Slower", "Time per token")]
+    blocks: list[Block] = [Plots([odd_plot(analysis.facts)], abreast=1)]
+    if rows:
+        blocks.append(
+            Table("Each odd width against the even one next above it, over models and workloads.", columns, rows)
+        )
+    return Section("alignment", "Odd widths", blocks)
+
+
+def _figures(analysis: StudyAnalysis) -> Section:
+    tables = []
+    cells = analysis.facts.cells
+    for model in dict.fromkeys(c.model for c in cells):
+        rows = [
+            Row([
+                Entry(f"{c.workload} {c.width}"), Entry(f"{c.runs_kept} of {c.runs}"),
+                Entry(figure(c.published[NET]), f"{c.published_change:+.1%}"),
+                *(Entry(with_interval(c.ratios[key]) or "—", verdict=c.ratios[key].verdict) for key, _ in _TABLE),
+            ])
+            for c in cells
+            if c.model == model
+        ]  # fmt: skip
+        columns = [
+            Column("Workload, width"),
+            Column("Runs kept"),
+            Column("Published", "claimed J/token"),
+            *(Column(h) for _, h in _TABLE),
+        ]
+        tables.append(Table(f"{model}: ratios to the unpruned width.", columns, rows))
+    return Section("figures", "Every cell", [Fold("Ratios, cell by cell", tables)])
+
+
+def _again(study: Study) -> Section:
+    facts = [(key, str(value)) for key, value in study.source.items()] + [
+        (key, str(value)) for key, value in study.hardware.items() if not isinstance(value, dict)
+    ]
+    table = Table(
+        "Where the figures are from.", [Column("Fact"), Column("Value")], [_row(*f) for f in facts], kind="text"
+    )
+    how = "prunebench published makes this report from the table that ships; --data DIR adds the raw runs."
+    return Section("again", "How to make it again", [Prose(how), table])
+
+
+def _row(*texts: str) -> Row:
+    return Row([Entry(text) for text in texts])

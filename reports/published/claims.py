@@ -1,0 +1,39 @@
+"""The study's claims against its own figures: does the published number come out, and does it survive our checks.
+
+Nothing here knows an answer: a claim is its words and its numbers as published, and its standing follows from the facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from reports.published.efficiency_claims import batch_benefits, energy_per_token, single_request_latency
+from reports.published.facts import Facts
+from reports.published.judging import ClaimResult, result
+from reports.published.quality_claims import (
+    instruction_following,
+    knowledge_against_truthfulness,
+    knowledge_degrades,
+    reasoning_robust,
+)
+from reports.published.study import Claim
+
+
+def judge_claims(claims: list[Claim], facts: Facts) -> list[ClaimResult]:
+    """In the order of the table; a claim that we have no rule for cannot be decided."""
+    return [_RULES.get(claim.id, _undecided)(claim, facts) for claim in claims]
+
+
+def _undecided(claim: Claim, _facts: Facts) -> ClaimResult:
+    return result(claim, "cannot be decided", ["There is no rule for this claim."])
+
+
+_RULES: dict[str, Callable[[Claim, Facts], ClaimResult]] = {
+    "knowledge-against-truthfulness": knowledge_against_truthfulness,
+    "instruction-following": instruction_following,
+    "knowledge-degrades": knowledge_degrades,
+    "reasoning-robust": reasoning_robust,
+    "energy-per-token": energy_per_token,
+    "single-request-latency": single_request_latency,
+    "batch-benefits": batch_benefits,
+}

@@ -1,0 +1,129 @@
+"""The study's claims on efficiency: energy per token, latency of single requests, batches."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from reports.published.efficiency import GROSS, LATENCY, LENGTH, NET, REQUEST, TOKEN_MS, Cell, verdict_of
+from reports.published.facts import Facts
+from reports.published.judging import ClaimResult, Standing, all_some, result, signed
+from reports.published.study import Claim
+from reports.statistics import Comparison
+from reports.wording import listed, with_interval
+
+
+def energy_per_token(claim: Claim, facts: Facts) -> ClaimResult:
+    """Where the reduction is, how sure, gross of idle, and in which unit."""
+    best = min(facts.cells, key=lambda c: c.published_change)
+    share = claim.figures["reduction"]
+    quoted = [c for c in facts.cells if round(-c.published_change, 2) == share]
+    counts = _counts(facts.cells, NET, facts.margin)
+    saved = verdict_of(best.ratios[NET], facts.margin) == "better"
+    gross = best.ratios[GROSS]
+    clean = facts.unit is not None and facts.unit.is_energy and not facts.left_out and gross.verdict == "better"
+    standing: Standing = "does not survive"
+    if saved:
+        standing = "survives" if clean and best.ratios[NET].verdict else "survives in part"
+    by_model = [
+        min((c for c in facts.cells if c.model == m), key=lambda c: c.published_change)
+        for m in dict.fromkeys(c.model for c in facts.cells)
+    ]
+    said = [
+        "The largest reductions: "
+        + "; ".join(f"{-c.published_change:.1%} ({c.place}, {c.runs_kept} of {c.runs} runs)" for c in by_model)
+        + f". {share:.0%} is "
+        + (listed([c.place for c in quoted]) if quoted else "nowhere")
+        + ".",
+        (
+            f"Of {len(facts.cells)} cells {counts['better']} take less net J/token, {counts['worse']} take more and "
+            f"{counts['no detectable difference']} show no detectable difference{_how(best.ratios[NET])}."
+        ),
+    ]
+    if gross.ratio is not None:
+        said.append(
+            f"At the largest, net is {with_interval(best.ratios[NET])} and gross of idle {with_interval(gross)}."
+        )
+    said.append(f"Per prompt instead of per token it is {with_interval(best.ratios[REQUEST])} there.")
+    if facts.unit is not None and not facts.unit.is_energy:
+        said.append(
+            f"The joules are not joules (factor {facts.unit.factor!r}), which leaves ratios as they are and no joule figure."
+        )
+    return result(
+        claim,
+        standing,
+        said,
+        reproduced=bool(quoted),
+        largest=-best.published_change,
+        where=best.place,
+        at_the_claimed=[c.place for c in quoted],
+        counts=dict(counts),
+    )
+
+
+def single_request_latency(claim: Claim, facts: Facts) -> ClaimResult:
+    """Whether a request takes longer since a token does, or since it has more of them."""
+    found = facts.lengthening
+    if not found.largest or not found.slower_in_latency:
+        return result(claim, "does not survive", ["No single-request cell takes longer than the unpruned width."])
+    largest, r = found.largest, found.correlation.pearson
+    standing: Standing = "survives in part"
+    if found.slower_per_token == 0 and (r or 0) > 0.9:
+        standing = "does not survive"
+    elif found.slower_per_token * 2 >= found.slower_in_latency:
+        standing = "survives"
+    said = [
+        (
+            f"Single requests take longer in {found.slower_in_latency} of {found.cells} cells, a token in {found.slower_per_token}"
+            f"{_how(largest.ratios[TOKEN_MS])}."
+        ),
+        (
+            f"The largest, {largest.place}: latency {with_interval(largest.ratios[LATENCY])}, output tokens "
+            f"{with_interval(largest.ratios[LENGTH])}, time per token {with_interval(largest.ratios[TOKEN_MS])}."
+        ),
+    ]
+    if r is not None:
+        said.append(
+            f"Over the cells, latency follows output length (r = {signed(r, 4)} of the logarithms, n = {found.correlation.n}): the "
+            "pruned models write more before they stop, or do not stop."
+        )
+    return result(
+        claim,
+        standing,
+        said,
+        cells=found.cells,
+        slower_in_latency=found.slower_in_latency,
+        slower_per_token=found.slower_per_token,
+        largest=largest.ratios[LATENCY].ratio,
+        where=largest.place,
+        r=r,
+    )
+
+
+def batch_benefits(claim: Claim, facts: Facts) -> ClaimResult:
+    """How many batch cells are better, worse or neither."""
+    cells = [c for c in facts.cells if c.batch_size > 1]
+    if not cells:
+        return result(claim, "cannot be decided", ["There is no batch workload."])
+    counts = {key: _counts(cells, key, facts.margin) for key in (TOKEN_MS, NET)}
+    gains = sum(c["better"] for c in counts.values())
+    said = [
+        f"{noun}: better in {c['better']}, worse in {c['worse']}, no detectable difference in "
+        f"{c['no detectable difference']} of {len(cells)} cells{_how(cells[0].ratios[key])}."
+        for (key, c), noun in zip(counts.items(), ("Time per token", "Net J/token"), strict=True)
+    ]
+    return result(
+        claim,
+        all_some(gains, 2 * len(cells)),
+        said,
+        counts={key: dict(c) for key, c in counts.items()},
+        cells=len(cells),
+    )
+
+
+def _counts(cells: list[Cell], key: str, margin: float) -> Counter[str]:
+    return Counter(verdict for c in cells if (verdict := verdict_of(c.ratios[key], margin)))
+
+
+def _how(found: Comparison) -> str:
+    """Whether verdicts rest on intervals."""
+    return "" if found.verdict else " (by published means alone: without the raw runs there is no interval)"

@@ -1,0 +1,61 @@
+"""Every figure found in the study, before anything is said of it."""
+
+from __future__ import annotations
+
+from energy.records import Record
+from reports.published.efficiency import (
+    Alignment,
+    Cell,
+    Lengthening,
+    OddPair,
+    alignment,
+    cells_of,
+    lengthening,
+    odd_pairs,
+)
+from reports.published.energy import LeftOut, Metering, Power, Unit, left_out, metering, powers, unit
+from reports.published.quality import Association, Change, associations, at_chance, changes
+from reports.published.study import Study
+from reports.statistics import MARGIN
+
+METRICS = ("ifeval", "mmlu", "gsm8k", "musr")
+
+
+class Facts(Record):
+    """`raw`: from single runs, with intervals; otherwise from published means, without."""
+
+    raw: bool
+    margin: float
+    baselines: dict[str, int]  # model -> its unpruned width
+    associations: list[Association]
+    changes: dict[str, list[Change]]
+    at_chance: dict[str, dict[str, list[int]]]
+    cells: list[Cell]
+    lengthening: Lengthening
+    odd_pairs: list[OddPair]
+    alignment: list[Alignment]
+    unit: Unit | None
+    powers: list[Power]
+    metering: Metering
+    left_out: list[LeftOut]
+
+
+def find_facts(study: Study, *, margin: float = MARGIN) -> Facts:
+    """Everything that the table, and the raw runs where there are any, can tell."""
+    cells = cells_of(study, margin=margin)
+    return Facts(
+        raw=study.raw,
+        margin=margin,
+        baselines={m.model: m.configurations[0].intermediate_size for m in study.models},
+        associations=associations(study),
+        changes={metric: changes(study, metric, margin=margin) for metric in METRICS},
+        at_chance={metric: at_chance(study, metric) for metric in METRICS},
+        cells=cells,
+        lengthening=lengthening(cells, margin),
+        odd_pairs=odd_pairs(study),
+        alignment=alignment(study),
+        unit=unit(study),
+        powers=powers(study),
+        metering=metering(study),
+        left_out=left_out(study),
+    )

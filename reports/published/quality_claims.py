@@ -1,0 +1,148 @@
+"""The study's claims on quality: what its tables show, and what of it exceeds chance."""
+
+from __future__ import annotations
+
+import itertools
+
+from reports.published.facts import Facts
+from reports.published.judging import ClaimResult, Standing, all_some, below, p_value, result, signed
+from reports.published.quality import Association, Change, is_instructed
+from reports.published.study import Claim
+from reports.wording import listed, times
+
+
+def knowledge_against_truthfulness(claim: Claim, facts: Facts) -> ClaimResult:
+    """Whether the correlation comes out, in other models too, by ranks, without any one width, and among all pairs."""
+    own = next((a for a in facts.associations if a.model == claim.model), None)
+    if own is None or own.correlation.pearson is None or own.correlation.pearson_p is None:
+        return result(claim, "cannot be decided", [f"{claim.model} has no two such columns."])
+    found = own.correlation
+    r, p = own.correlation.pearson, own.correlation.pearson_p
+    reproduced = (round(r, 3), round(p, 3)) == (claim.figures["r"], claim.figures["p"])
+    others = [a for a in facts.associations if a is not own and not is_instructed(a.model)]
+    significant = [below(a.correlation.pearson_p) for a in (own, *others)]
+    strong = all(significant) and below(found.spearman_p) and own.survives_all_pairs
+    standing: Standing = "does not survive"
+    if significant[0]:
+        standing = "survives" if strong else "survives in part"
+    said = [_association(a) for a in facts.associations if a.correlation.pearson is not None]
+    said.append(
+        f"Of all {own.pairs} pairs of metrics of {own.model}, {own.pairs_surviving} stay significant after Holm's correction; "
+        f"this one {'does' if own.survives_all_pairs else 'does not'}."
+    )
+    said.append("The widths of one model are cut from the same weights: they are not independent observations.")
+    return result(claim, standing, said, reproduced=reproduced, r=r, p=p, n=found.n)
+
+
+def _association(found: Association) -> str:
+    c = found.correlation
+    words = f"{found.model}: r = {signed(c.pearson)}, p = {p_value(c.pearson_p)}, n = {c.n}"
+    if c.pearson_low is not None and c.pearson_high is not None:
+        words += f", 95 % interval {c.pearson_low:.2f} to {c.pearson_high:.2f}"
+    words += f"; by ranks rho = {signed(c.spearman, 2)}, p = {p_value(c.spearman_p)}"
+    if found.without_one:
+        width, p = max(found.without_one.items(), key=lambda item: item[1])
+        words += f"; without width {width}, r has p = {p_value(p)}"
+    return words + "."
+
+
+def instruction_following(claim: Claim, facts: Facts) -> ClaimResult:
+    """Which gains exceed chance, which make the published range, and what the instructed model does."""
+    base = [c for c in facts.changes["ifeval"] if not is_instructed(c.model)]
+    tuned = [c for c in facts.changes["ifeval"] if is_instructed(c.model)]
+    if not base:
+        return result(claim, "cannot be decided", ["No pruned width of a base model has an IFEval score."])
+    quoted = {key: [c for c in base if round(c.change, 2) == value] for key, value in claim.figures.items()}
+    sure = [c for c in base if c.change > 0 and below(c.p_holm)]
+    fallen = [c for c in tuned if c.change < 0 and below(c.p_holm)]
+    standing: Standing = "does not survive"
+    if sure:
+        standing = "survives" if len(sure) == len(base) and not fallen else "survives in part"
+    low, high = min(c.change for c in base), max(c.change for c in base)
+    said = [
+        f"Over the pruned widths of the base models IFEval changes by {low:+.0%} to {high:+.0%}; {len(sure)} of {len(base)} "
+        f"changes exceed what {base[0].questions} questions give by chance (Holm-corrected)"
+        + (f": {listed([_place(c) for c in sure])}." if sure else ".")
+    ]
+    said += [
+        f"{value:+.0%} is {listed([f'{_place(c)} (corrected p = {p_value(c.p_holm)})' for c in quoted[key]])}."
+        for key, value in claim.figures.items()
+        if quoted[key]
+    ]
+    if tuned:
+        falls = [c.change for c in tuned]
+        said.append(
+            f"The instructed model changes by {min(falls):+.0%} to {max(falls):+.0%}; in {len(fallen)} of {len(tuned)} widths "
+            "the fall is beyond chance."
+        )
+    return result(
+        claim,
+        standing,
+        said,
+        reproduced=all(quoted.values()),
+        low=low,
+        high=high,
+        significant=len(sure),
+        of=len(base),
+        gains={f"{c.model} {c.width}": c.change for c in [*base, *tuned]},
+    )
+
+
+def knowledge_degrades(claim: Claim, facts: Facts) -> ClaimResult:
+    """Where MMLU and GSM8K fall beyond chance."""
+    said, sure, total = [], 0, 0
+    for metric in ("mmlu", "gsm8k"):
+        found = facts.changes[metric]
+        if not found:
+            continue
+        worse = [c for c in found if c.change < 0 and below(c.p_holm)]
+        sure, total = sure + len(worse), total + len(found)
+        changes = [c.change for c in found]
+        said.append(
+            f"{metric}: {min(changes):+.0%} to {max(changes):+.0%}, beyond chance in {len(worse)} of {len(found)} widths."
+        )
+        said += _chance(facts, metric)
+    if not total:
+        return result(claim, "cannot be decided", ["No pruned width has a score."])
+    said.append(_rises(facts.changes["mmlu"]))
+    return result(claim, all_some(sure, total), said, significant=sure, of=total)
+
+
+def _rises(found: list[Change]) -> str:
+    """Whether each step of pruning takes some more."""
+    steps = [(a, b) for a, b in itertools.pairwise(found) if a.model == b.model]
+    up = sum(b.value > a.value for a, b in steps)
+    return f"Not every step takes more: from one width to the next narrower, mmlu rises in {up} of {len(steps)} steps."
+
+
+def reasoning_robust(claim: Claim, facts: Facts) -> ClaimResult:
+    """Whether MUSR falls anywhere, and whether it had anything to lose."""
+    found = facts.changes["musr"]
+    if not found:
+        return result(claim, "cannot be decided", ["No pruned width has a score."])
+    worse = [c for c in found if c.change < 0 and below(c.p_holm)]
+    lows = [c.ratio.low for c in found if c.ratio.low is not None]
+    changes = [c.change for c in found]
+    said = [
+        (
+            f"MUSR changes by {min(changes):+.0%} to {max(changes):+.0%}; in {len(worse)} of {len(found)} widths the fall is beyond "
+            f"chance. With {found[0].questions} questions a fall to {times(min(lows))} could still hide."
+        )
+    ]
+    guessing = facts.at_chance.get("musr", {})
+    unpruned = [m for m, widths in guessing.items() if facts.baselines.get(m) in widths]
+    if unpruned:
+        said.append(f"Unpruned, {listed(unpruned)} cannot be told from guessing here, so there was nothing to lose.")
+    standing: Standing = "does not survive" if worse else "survives in part" if unpruned else "survives"
+    return result(claim, standing, said, low=min(changes), high=max(changes), worse=len(worse), of=len(found))
+
+
+def _chance(facts: Facts, metric: str) -> list[str]:
+    guessing = {m: w for m, w in facts.at_chance.get(metric, {}).items() if w}
+    return [
+        f"{m} cannot be told from guessing at {listed([str(w) for w in widths])}." for m, widths in guessing.items()
+    ]
+
+
+def _place(change: Change) -> str:
+    return f"{change.model} at {change.width}"

@@ -1,0 +1,217 @@
+"""Our validity checks on the published study: those of `reports.rules` that its data can decide, and three of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from energy.records import Record
+from reports.published.efficiency import LENGTH, Alignment
+from reports.published.facts import Facts
+from reports.published.judging import percent
+from reports.rules import RULES, SEVERITY, Finding, Outcome, Rule
+from reports.wording import figure, listed, times
+
+LENGTH_MARGIN = 0.05
+FEW = 5  # runs a cell
+
+_OWN = (
+    Rule(
+        "unit-of-energy",
+        "The energy that figures rest on must be that of the meter: a constant quotient other than 1 means another unit.",
+        "Fails if claimed and counted energy have the same quotient in every run and it is not 1; warns if it varies.",
+        "Take the tracker's energy counters, not what its stop() returns: that is kg of CO2 equivalent.",
+    ),
+    Rule(
+        "runs-left-out",
+        "Runs that were made are not in the mean. A rule that looks at the value bends the mean towards what was expected.",
+        "Fails at the first.",
+        "Keep every run; let the interval show the spread.",
+    ),
+    Rule(
+        "window-holds-more",
+        "The energy window holds work that is no generation (loading prompts, warm-up), and its joules are divided by other tokens.",
+        "Warns if more than 1 % of any window lies outside the generating loop.",
+        "Cut the energy to the load window.",
+    ),
+)  # fmt: skip
+
+
+class StudyCheck(Record):
+    """One check of the study."""
+
+    check: str
+    outcome: Outcome
+    seen: str
+    meaning: str
+    remedy: str
+
+
+def check_study(facts: Facts) -> list[StudyCheck]:
+    """Every check, worst first. Without the data it needs a check has "no data"."""
+    rules = RULES | {rule.name: rule for rule in _OWN}
+    found = {name: check(facts) for name, check in _CHECKS.items()}
+    checks = [
+        StudyCheck(
+            check=name,
+            outcome=finding.outcome,
+            seen=finding.reason,
+            meaning=rules[name].meaning,
+            remedy=rules[name].remedy,
+        )
+        for name, finding in found.items()
+    ]
+    return sorted(checks, key=lambda c: -SEVERITY[c.outcome])
+
+
+_NO_RUNS = Finding("no data", "only the raw runs tell; give --data")
+
+
+def _unit_of_energy(facts: Facts) -> Finding:
+    unit = facts.unit
+    if unit is None:
+        return _NO_RUNS
+    if unit.is_energy:
+        return Finding("pass", f"the claimed kWh are those of the counters in all {unit.runs} runs")
+    if not unit.constant:
+        return Finding(
+            "warn",
+            f"claimed kWh over the counters' kWh is {figure(unit.claimed_per_kwh)} on average and spreads by {unit.spread:.2g}",
+        )
+    inferred = f"; for {listed(unit.models_without)} it is an inference" if unit.models_without else ""
+    return Finding(
+        "fail",
+        f"claimed kWh are {unit.claimed_per_kwh!r} of the counters' kWh in all {unit.runs} runs (they spread by {unit.spread:.1g}): "
+        f"the claimed figure is no energy. The tracker's stop() returns kg of CO2e, and the quotient is a grid's kg per kWh. True J = published J x {unit.factor!r}{inferred}",
+    )
+
+
+def _runs_left_out(facts: Facts) -> Finding:
+    if not facts.left_out:
+        return Finding("pass", "every run is in its mean")
+    said = []
+    for one in facts.left_out:
+        words = f"{one.model} {one.workload} at {one.width} keeps {one.kept} of {one.made}"
+        if one.all_joules_per_token and one.kept_joules_per_token:
+            words += f" ({figure(one.kept_joules_per_token)} for {figure(one.all_joules_per_token)} claimed J/token)"
+        said.append(words)
+    moved = [c for c in facts.cells if c.change_of_all is not None and abs(c.change_of_all - c.published_change) > 1e-9]
+    if moved:
+        most = max(moved, key=lambda c: abs((c.change_of_all or 0) - c.published_change))
+        said.append(f"{most.place} then reads {most.published_change:+.1%} instead of {most.change_of_all:+.1%}")
+    return Finding("fail", "; ".join(said))
+
+
+def _output_length_differs(facts: Facts) -> Finding:
+    cells = [c for c in facts.cells if c.ratios[LENGTH].ratio is not None]
+    unlike = [c for c in cells if abs((c.ratios[LENGTH].ratio or 1) - 1) > LENGTH_MARGIN]
+    if not unlike:
+        return Finding("pass", f"all {len(cells)} cells write as many tokens as the unpruned width")
+    most = max(unlike, key=lambda c: abs((c.ratios[LENGTH].ratio or 1) - 1))
+    return Finding(
+        "fail",
+        f"{len(unlike)} of {len(cells)} cells write over {LENGTH_MARGIN:.0%} more or fewer tokens than the unpruned width, "
+        f"up to {times(most.ratios[LENGTH].ratio or 1)} ({most.place})",
+    )
+
+
+def _width_unaligned(facts: Facts) -> Finding:
+    together = [a for a in facts.alignment if a.odd is None]
+    if not together:
+        return Finding("pass", "no odd width has an even one next above it")
+    harmed = any(max(a.joules.low or 0, a.ms_per_token.low or 0) > 1 for a in together)
+    return Finding("fail" if harmed else "pass", "; ".join(_odd_against_even(a) for a in together))
+
+
+def _odd_against_even(one: Alignment) -> str:
+    words = (
+        f"at batch {one.batch_size}, of {one.pairs} odd widths against the wider even one, {one.hungrier} take more J/token "
+        f"({percent(one.joules)}) and {one.slower} more time per token ({percent(one.ms_per_token)})"
+    )
+    if one.joules_between and one.ms_between:
+        words += (
+            f", and against the line between both even neighbours J/token is {percent(one.joules_between)} and time per token "
+            f"{percent(one.ms_between)}"
+        )
+    if one.even_joules:
+        words += f"; an even width after an even one: J/token {percent(one.even_joules)}"
+    return words
+
+
+def _too_few_repeats(facts: Facts) -> Finding:
+    kept = [c.runs_kept for c in facts.cells]
+    if min(kept) >= FEW:
+        return Finding("pass", f"{min(kept)} runs a cell at least")
+    return Finding("warn", f"{min(kept)} to {max(kept)} runs a cell, and no interval was published")
+
+
+def _modelled_energy(facts: Facts) -> Finding:
+    if not facts.powers:
+        return _NO_RUNS
+    modelled = [p for p in facts.powers if p.constant]
+    if not modelled:
+        return Finding("pass", "every counter's power varies as a meter's does")
+    said = listed([f"{p.part} at {p.watts:.2f} W, within {p.spread:.2%}" for p in modelled])
+    share = sum(p.share for p in modelled)
+    return Finding("warn", f"constant powers, not measured: {said}, together {share:.0%} of the counters' energy")
+
+
+def _window_too_short(facts: Facts) -> Finding:
+    seen = facts.metering
+    if seen.window_s is None:
+        return _NO_RUNS
+    words = f"{seen.short_windows} of {seen.runs} energy windows are below 30 s, the shortest {seen.window_s[0]:.1f} s"
+    return Finding("warn" if seen.short_windows else "pass", words)
+
+
+def _window_holds_more(facts: Facts) -> Finding:
+    seen = facts.metering.outside_loop
+    if seen is None:
+        return _NO_RUNS
+    words = f"{seen[0]:.0%} of the energy window, up to {seen[1]:.0%}, lies outside the generating loop, which itself holds the warm-up"
+    return Finding("warn" if seen[1] > 0.01 else "pass", words)
+
+
+def _thermal_drift(facts: Facts) -> Finding:
+    seen = facts.metering.temperature_c
+    if seen is None:
+        return _NO_RUNS
+    words = f"the GPU ended its runs at {seen[0]:.0f} to {seen[1]:.0f} °C"
+    return Finding("warn" if seen[1] - seen[0] > 3 else "pass", words)
+
+
+def _idle_drift(facts: Facts) -> Finding:
+    seen, said = facts.metering, []
+    if seen.temperature_c:
+        said = [
+            f"{model}: idle power was taken at {idle:.0f} °C, {seen.temperature_c[0] - idle:.0f} to {seen.temperature_c[1] - idle:.0f} °C "
+            "cooler than the runs that it is taken from"
+            for model, idle in seen.idle_temperature_c.items()
+            if seen.temperature_c[0] - idle > 3
+        ]
+    for model, recorded in seen.idle_watts_recorded.items():
+        applied = seen.idle_watts_applied.get(model)
+        if applied is not None and abs(applied / recorded - 1) > 0.01:
+            said.append(
+                f"{model}: {figure(applied)} claimed W idle were applied where {figure(recorded)} were recorded"
+            )
+    if seen.idle_share is not None:
+        said.append(
+            f"idle is {seen.idle_share:.0%} of the gross energy (median), so what net saves is that share less in gross"
+        )
+    if not said:
+        return Finding("no data", "idle power was not recorded")
+    return Finding("warn", "; ".join(said))
+
+
+_CHECKS: dict[str, Callable[[Facts], Finding]] = {
+    "unit-of-energy": _unit_of_energy,
+    "output-length-differs": _output_length_differs,
+    "width-unaligned": _width_unaligned,
+    "runs-left-out": _runs_left_out,
+    "too-few-repeats": _too_few_repeats,
+    "modelled-energy": _modelled_energy,
+    "window-too-short": _window_too_short,
+    "window-holds-more": _window_holds_more,
+    "thermal-drift": _thermal_drift,
+    "idle-drift": _idle_drift,
+}

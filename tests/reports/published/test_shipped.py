@@ -1,0 +1,69 @@
+"""The table that ships: what the command finds in it without the raw runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from reports.published.analysis import analyse_study
+from reports.published.study import load_study
+
+
+@pytest.fixture(scope="module")
+def analysis():
+    return analyse_study(load_study())
+
+
+def claim(analysis, name):
+    return next(c for c in analysis.claims if c.id == name)
+
+
+def check(analysis, name):
+    return next(c for c in analysis.checks if c.check == name)
+
+
+def test_the_published_correlation_comes_out_and_1b_has_none(analysis):
+    found = {a.model: a.correlation for a in analysis.facts.associations}
+    assert (round(found["Llama-3.2-3B"].pearson, 3), round(found["Llama-3.2-3B"].pearson_p, 3)) == (-0.864, 0.012)
+    assert (round(found["Llama-3.2-1B"].pearson, 3), round(found["Llama-3.2-1B"].pearson_p, 3)) == (-0.676, 0.096)
+    own = claim(analysis, "knowledge-against-truthfulness")
+    assert (own.reproduced, own.standing) == (True, "survives in part")
+
+
+def test_ifevals_gains_are_46_to_75_percent_and_not_all_are_beyond_chance(analysis):
+    own = claim(analysis, "instruction-following")
+    gains = own.figures["gains"]
+    assert (round(gains["Llama-3.2-1B 4916"], 2), round(gains["Llama-3.2-1B 5735"], 2)) == (0.46, 0.75)
+    assert own.figures["significant"] == 4
+    assert (own.reproduced, own.standing) == (True, "survives in part")
+
+
+def test_23_percent_is_found_where_it_is_and_so_is_the_largest_reduction(analysis):
+    own = claim(analysis, "energy-per-token")
+    assert "Llama-3.2-3B at width 4096, hellaswag_throughput_b8" in own.figures["at_the_claimed"]
+    assert own.figures["largest"] == pytest.approx(0.25, abs=0.001)
+
+
+def test_latency_follows_output_length(analysis):
+    own = claim(analysis, "single-request-latency")
+    assert own.figures["r"] > 0.999
+    assert own.figures["slower_in_latency"] == 32
+
+
+def test_odd_widths_take_more_at_batch_8_every_one(analysis):
+    found = next(a for a in analysis.facts.alignment if (a.batch_size, a.odd) == (8, None))
+    assert (found.pairs, found.hungrier) == (18, 18)
+    assert found.joules.low > 1.05
+    assert found.ms_per_token.low > 1
+    assert check(analysis, "width-unaligned").outcome == "fail"
+
+
+def test_what_only_raw_runs_can_tell_has_no_data(analysis):
+    for name in ("unit-of-energy", "modelled-energy", "window-too-short", "thermal-drift"):
+        assert check(analysis, name).outcome == "no data"
+    assert all(c.ratios["net_joules_per_token"].low is None for c in analysis.facts.cells)
+
+
+def test_runs_left_out_of_the_published_means_are_named(analysis):
+    assert {(o.workload, o.width, o.kept, o.made) for o in analysis.facts.left_out} == {
+        ("ifeval_latency_b1", width, 1, 3) for width in (8192, 7373, 6554)
+    }
