@@ -68,7 +68,7 @@ def _lacking(missing: MissingMeter) -> str:
 
 def _notes(gpu: NvmlMeter) -> list[str]:
     facts, name = gpu.facts, f"GPU {gpu.facts.index} ({gpu.facts.name})"
-    notes = [f"{name} falls back to {gpu.info.source}: {why}" for why in facts.unanswered]
+    notes = [f"{name} falls back to {gpu.info.source}: {'; '.join(facts.unanswered)}"] if facts.unanswered else []
     if facts.persistence is False:
         notes.append(f"{name}: persistence mode is off, so its idle power changes: `sudo nvidia-smi -pm 1`")
     if facts.virtualization in _VIRTUAL:
@@ -82,5 +82,5 @@ def _notes(gpu: NvmlMeter) -> list[str]:
     elif facts.module_watts is not None:
         notes.append(f"{name} sits on a module with a processor; joules are those of the GPU alone")
     if gpu.info.source in _DELAYED:
-        notes.append(f"{name}: {_DELAYED[gpu.info.source]}; a driver from 2018 on gives the counter on Volta and later")
+        notes.append(f"{name}: {_DELAYED[gpu.info.source]}; boards from Volta on have a counter")
     return notes

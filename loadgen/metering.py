@@ -20,6 +20,7 @@ from loadgen.clock import ClockOffset, estimate_offset
 from loadgen.endpoint import Endpoint, LoadError
 
 _ROUND_TRIPS = 20
+_LEAD_IN_S = 1.0
 _PAUSE_S, _PAUSES = (
     0.25,
     8,
@@ -146,21 +147,33 @@ def pick_energy(choice: str, endpoint: Endpoint) -> EnergySource:
     return _local() if endpoint.is_local else NoEnergy("the server is on another machine and offers no /energy")
 
 
-def energy_without_server(choice: str) -> EnergySource:
-    """The source behind the setting `energy.source` while nothing is served: what `pick_energy` would find for a URL, or
-    this machine's own meters, for a server that is to run here.
+def measure_idle(source: EnergySource, seconds: float, *, at_once: bool = False) -> WindowEnergy:
+    """Wait, and meter the waiting. Without a meter there is nothing to wait for, and the answer is the reason at once.
+
+    A sampler that has just started has not seen a slow counter move yet, so the window begins a second later, or as long as it
+    will last if that is less; `at_once` is for meters that have been read for a while.
     """
-    if choice in {"auto", "local"}:
-        return _local()
-    return pick_energy(choice, Endpoint(url="http://127.0.0.1", model=""))
-
-
-def measure_idle(source: EnergySource, seconds: float) -> WindowEnergy:
-    """Wait, and meter the waiting. Without a meter there is nothing to wait for, and the answer is the reason at once."""
+    if source.measures and not at_once:
+        time.sleep(min(_LEAD_IN_S, seconds))
     start = time.monotonic_ns()
     if source.measures:
         time.sleep(seconds)
     return source.over(start, time.monotonic_ns())
+
+
+def measure_idle_without_server(choice: str, seconds: float) -> WindowEnergy:
+    """Idle power while nothing is served, by the meters that `choice` (as of `pick_energy`) will read.
+
+    For a server that is to run here they are this machine's, read only meanwhile: a client that measures latencies must not
+    have a thread beside it that samples for nobody.
+    """
+    if choice not in {"auto", "local"}:
+        return measure_idle(pick_energy(choice, Endpoint(url="http://127.0.0.1", model="")), seconds)
+    sampler = start_sampler(modelled_watts_per_core=None, process_ids=list)
+    try:
+        return measure_idle(LocalEnergy(sampler), seconds)
+    finally:
+        sampler.stop()
 
 
 def _trace_past(end_ns: int, read: Callable[[], EnergyTrace]) -> EnergyTrace:

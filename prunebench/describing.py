@@ -6,7 +6,7 @@ from typing import Any
 
 from energy.records import WindowEnergy
 from loadgen.endpoint import LoadError, check_endpoint
-from loadgen.metering import EnergySource, energy_without_server, measure_idle
+from loadgen.metering import EnergySource, measure_idle, measure_idle_without_server
 from prunebench.experiment import Experiment
 from prunebench.quality import PerplexityProbe
 from prunebench.serving import Server, ServerPool
@@ -32,7 +32,7 @@ class Describer:
         if not self._energy.idle_s or not self._serves_here or (pool.keep and pool.any_running()):
             return None
         pool.close()
-        return measure_idle(energy_without_server(self._energy.source), self._energy.idle_s)
+        return measure_idle_without_server(self._energy.source, self._energy.idle_s)
 
     def first_visit(self, server: Server, energy: EnergySource) -> dict[str, Any]:
         """Who answers, idle power with the model loaded, quality. Raises LoadError if the server is lost meanwhile."""
@@ -55,6 +55,6 @@ class Describer:
         if not self._energy.idle_s:
             return {}
         return {
-            "idle_after_load": measure_idle(energy, min(self._energy.idle_s, AFTER_LOAD_S)),
+            "idle_after_load": measure_idle(energy, min(self._energy.idle_s, AFTER_LOAD_S), at_once=True),
             "idle_again": measure_idle(energy, self._energy.idle_s),
         }

@@ -109,7 +109,8 @@ def forecast(
     energy, protocol = experiment.energy, experiment.protocol
     starts = len({v.label for v in visits}) if experiment.serve.keep_servers else len(visits)
     fewest = FEWEST_GROUPS if protocol.warmup_limit_s else 0
-    idle_s = 2 * energy.idle_s + min(energy.idle_s, AFTER_LOAD_S)
+    # Loaded and quiet, twice; right after load; and without a model, where none stays loaded beside it.
+    idle_s = (2 if experiment.serve.keep_servers else 3) * energy.idle_s + min(energy.idle_s, AFTER_LOAD_S)
     parts = {
         "starting servers": starts * start_s,
         "idle power": len({v.label for v in visits}) * idle_s,

@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from loadgen.endpoint import Endpoint
+from loadgen.metering import measure_idle, pick_energy
 from loadgen.store import read_trial
 from tests.energy.conftest import settings_text
 from tests.energy.driven_server import ACTIVE_WATTS, IDLE_WATTS
@@ -71,6 +73,13 @@ def driven(request, fake_library, tmp_path_factory) -> Iterator[Driven]:
     finally:
         process.terminate()
         process.wait(20)
+
+
+def test_idle_power_is_that_of_the_gpu_right_after_the_server_is_ready(driven: Driven):
+    found = measure_idle(pick_energy("auto", Endpoint(driven.url, "tiny")), 1.0)
+    assert found.mean_watts == pytest.approx(IDLE_WATTS, rel=0.15)
+    truth = driven.joules(found.start_ns, found.end_ns)
+    assert abs(found.gross_joules - truth) <= found.gross_joules_uncertainty
 
 
 @pytest.mark.parametrize(

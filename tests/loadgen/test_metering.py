@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
 
 from energy.records import Conditions, Counter, EnergyCounters, EnergyTrace, MeterInfo, MeterTrace
 from loadgen.endpoint import Endpoint, LoadError
-from loadgen.metering import LocalEnergy, NoEnergy, ServerEnergy, measure_idle, pick_energy
+from loadgen.metering import LocalEnergy, NoEnergy, ServerEnergy, measure_idle, measure_idle_without_server, pick_energy
 from tests.loadgen.scripted import ScriptedServer
 from tests.server.conftest import running_server, write_checkpoint
 
@@ -83,6 +84,16 @@ def test_without_meters_of_its_own_a_server_on_this_machine_gets_this_machines()
     assert pick_energy("local", Endpoint("http://10.0.0.1", "m")) is source
     found = measure_idle(source, 0.1)
     assert found.gross_joules is not None or found.reason
+
+
+def test_idle_power_without_a_server_leaves_no_thread_beside_the_client():
+    threads = threading.active_count()
+    found = measure_idle_without_server("auto", 0.2)
+    assert threading.active_count() == threads
+    assert found.gross_joules is not None or found.reason
+    assert measure_idle_without_server("none", 60).reason == "--energy none"
+    with metered() as server:
+        assert measure_idle_without_server(server.url, 0.2).mean_watts == pytest.approx(40, rel=0.01)
 
 
 def test_none_is_none_with_the_reason():
