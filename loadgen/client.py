@@ -198,10 +198,11 @@ async def _serve(link: socket.socket, job: Job) -> None:
             ready = Ready(None, str(error))
         requests = driver.requests_ahead()
         requests.fill()
+        _no_full_collections()
         outbox.put(ready)
         driver.start_ns = await _word(link)
         aside = _aside(requests.keep_full(), driver.hand_on())
-        async with watch_client() as watch, aside, _no_full_collections():
+        async with watch_client() as watch, aside:
             await driver.load(requests)
         watch.clock_steps = client.clock.steps
         outbox.put(Finished(watch, driver.stalled))
@@ -236,17 +237,15 @@ async def _aside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-@contextlib.asynccontextmanager
-async def _no_full_collections() -> AsyncIterator[None]:
-    """Python's search of all objects for dead cycles would stop the stamping for tens of milliseconds.
+def _no_full_collections() -> None:
+    """From now on none: Python's search of all objects for dead cycles would stop the stamping for tens of milliseconds.
 
-    Young objects are still searched, so that what failed requests leave behind does not pile up.
+    Young objects are still searched, so that what failed requests leave behind does not pile up. This takes some time itself.
     """
     gc.collect()
     gc.freeze()
     young, middle, _ = gc.get_threshold()
     gc.set_threshold(young, middle, 1_000_000)
-    yield
 
 
 def _allow_many_connections() -> None:

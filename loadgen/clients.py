@@ -23,7 +23,8 @@ class Clients:
     """Use as a context manager: leaving it ends whoever still runs.
 
     They are programs of their own rather than forks, since whoever starts them may have threads and sockets of its own; and
-    in sessions of their own, so that Ctrl-C reaches this process alone, which then ends them.
+    in process groups of their own, so that Ctrl-C reaches this process alone, which then ends them. Not in sessions: the
+    kernel shares processors between sessions first, and a client would be kept waiting.
     """
 
     def __init__(self, jobs: list[Job]) -> None:
@@ -44,7 +45,7 @@ class Clients:
                             env=environment,
                             pass_fds=[theirs.fileno()],
                             stdin=subprocess.DEVNULL,
-                            start_new_session=True,
+                            process_group=0,
                         )
                     )
                 self._selector.register(ours, selectors.EVENT_READ, (Inbox(ours), self._processes[-1]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -173,6 +173,12 @@ def ordinary_tokens(tokenizer: Path) -> list[int]:
     if not pool:
         raise LoadError(f"--tokenizer {tokenizer}: has no tokens of plain text; give --prompts FILE")
     return pool
+
+
+def count_tokens(tokenizer: Path) -> Callable[[str], int]:
+    """Counts the tokens of a text, special ones not added, by a tokenizer.json or its folder. Raises LoadError."""
+    loaded = read_tokenizer(tokenizer)
+    return lambda text: len(loaded.encode(text, add_special_tokens=False).ids)
 
 
 def check_served_tokenizer(endpoint: Endpoint, tokenizer: Tokenizer) -> None:

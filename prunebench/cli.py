@@ -308,9 +308,16 @@ def serve(
 
 @app.command()
 def load(
-    url: Annotated[str, typer.Argument(help="Base URL of an OpenAI-compatible server, e.g. http://127.0.0.1:8000.")],
-    model: Annotated[str, typer.Option(help="The model's name there.")],
-    output: Annotated[Path, typer.Option(help="Folder for requests.parquet, trial.json and summary.json.")],
+    url: Annotated[
+        str | None,
+        typer.Argument(
+            help="Base URL of an OpenAI-compatible server: http://127.0.0.1:8000, or unix:/run/server.sock."
+        ),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The model's name there.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for requests.parquet, trial.json and summary.json.")
+    ] = None,
     workload: Annotated[WorkloadName, typer.Option(help="What load to offer.")] = WorkloadName.single,
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Requests in flight, for concurrency; at first, for ramp.")
@@ -372,12 +379,24 @@ def load(
         int | None, typer.Option(min=1, help="So many of the workers are started by you, on other machines.")
     ] = None,
     web_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Locust's web page, on loopback.")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Client processes that share the load.")] = 1,
+    self_test: Annotated[
+        bool,
+        typer.Option("--self-test", help="Load a server of known times on this machine: how far to trust this client."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Load a server and record every request."""
     from prunebench.loading import LoadCommand, load_command
     from prunebench.locusting import locust_settings
 
+    if self_test:
+        from prunebench.self_test import self_test_command
+
+        raise typer.Exit(self_test_command(seed=seed, processes=processes, as_json=as_json, console=out))
+    if url is None or model is None or output is None:
+        missing = [name for name, given in (("URL", url), ("--model", model), ("--output", output)) if given is None]
+        raise typer.BadParameter(f"missing {', '.join(missing)} (or --self-test)")
     fields = {
         "kind": workload.value,
         "requests": requests,
@@ -413,6 +432,7 @@ def load(
         tokenizer=tokenizer,
         api_key_file=api_key_file,
         locust=locust_settings(driver.value, workers, remote_workers, web_port),
+        processes=processes,
     )
     raise typer.Exit(load_command(command, as_json=as_json, console=out))
 

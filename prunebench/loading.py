@@ -12,18 +12,18 @@ from typing import Any
 from pydantic import ValidationError
 from rich.console import Console
 
-from loadgen.drive import TrialResult, Watcher, run_trial
+from loadgen.drive import TrialResult, run_trial
 from loadgen.endpoint import Endpoint, LoadError, ServedModel, check_endpoint, read_key
 from loadgen.lengths import most_tokens
 from loadgen.locust_plan import Plan
 from loadgen.metering import EnergySource, pick_energy
-from loadgen.prompts import Prompts, check_served_tokenizer, make_prompts, read_tokenizer, served_tokens
-from loadgen.records import Flag, RequestRecord, Workload
+from loadgen.prompts import Prompts, check_served_tokenizer, count_tokens, make_prompts, read_tokenizer, served_tokens
+from loadgen.records import Flag, Workload
 from loadgen.store import write_trial
 from loadgen.summary import summarize
 from loadgen.texts import read_prompts
 from prunebench.locusting import LocustSettings, run_locust
-from prunebench.progress import Steps
+from prunebench.live import LiveView
 from reports.checks import check_trial
 
 _DEFAULT_REQUESTS = 100
@@ -46,6 +46,7 @@ class LoadCommand:
     tokenizer: Path | None
     api_key_file: Path | None
     locust: LocustSettings | None = None  # None: the native driver
+    processes: int = 1
 
     def workload(self) -> Workload:
         """The workload they describe. Raises LoadError naming the option that does not fit."""
@@ -111,27 +112,25 @@ class Loading:
             plan = self.command.plan(self.endpoint, workload, seed, self.command.locust.workers)
             result = run_locust(self.endpoint, plan, prompts, self.command.locust, energy=self.energy)
             return result, check_trial(result.trial, result.records)
-        with Steps(Console(stderr=True), f"loading {workload.name}", workload.requests or 0) as steps:
+        with LiveView(Console(stderr=True), workload, self.energy) as view:
             result = run_trial(
                 self.endpoint,
                 workload,
                 prompts,
                 seed=seed,
                 energy=self.energy,
-                watcher=_Shown(steps),
+                processes=self.command.processes,
+                keep=records_file(self.command.output),
+                count_tokens=count_tokens(self.command.tokenizer) if self.command.tokenizer else None,
+                watcher=view,
             )
         return result, check_trial(result.trial, result.records)
 
 
-class _Shown(Watcher):
-    """Shows how many requests are over."""
-
-    def __init__(self, steps: Steps) -> None:
-        self._steps = steps
-
-    def finished(self, record: RequestRecord) -> None:
-        """One more."""
-        self._steps.advance(1, f"request {record.index + 1}")
+def records_file(output: Path) -> Path:
+    """Beside the folder to come: what a load writes as its requests end, and removes when it is whole."""
+    output.absolute().parent.mkdir(parents=True, exist_ok=True)
+    return output.with_name(f"{output.name}.records.arrows")
 
 
 def load_command(command: LoadCommand, *, as_json: bool, console: Console) -> int:
@@ -140,6 +139,9 @@ def load_command(command: LoadCommand, *, as_json: bool, console: Console) -> in
     if command.output.exists() and (not command.output.is_dir() or any(command.output.iterdir())):
         raise LoadError(f"--output {command.output}: is not an empty folder")
     check_fits(check_endpoint(endpoint), workload)
+    if endpoint.proxy is not None:
+        note = f"note: the environment's proxy is not used, the load goes straight to {endpoint.host}"
+        Console(stderr=True).print(note, highlight=False, markup=False, soft_wrap=True)
     loading = Loading(command, endpoint, pick_energy(command.energy, endpoint))
     if workload.kind == "sweep":
         from prunebench.sweeping import sweep_command

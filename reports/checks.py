@@ -79,7 +79,7 @@ def _warm_up_unsteady(trial: Trial, _metrics: TrialMetrics) -> Finding:
 
 
 def _client_saturated(trial: Trial, metrics: TrialMetrics) -> Finding:
-    busy, lag = trial.client.cpu_fraction, trial.client.loop_lag_p99_ms
+    busy, lag, read = trial.client.cpu_fraction, trial.client.loop_lag_p99_ms, trial.client.read_lag_p99_ms
     if busy is None and lag is None:
         return Finding("no data", "the client's load was not recorded")
     outcomes: list[Outcome] = []
@@ -90,6 +90,9 @@ def _client_saturated(trial: Trial, metrics: TrialMetrics) -> Finding:
     if lag is not None:
         outcomes.append(_graded_by_ttft(lag, metrics))
         words.append(f"its timer was up to {lag:.1f} ms late (p99)")
+    if read is not None:
+        outcomes.append(_graded_by_ttft(read, metrics))
+        words.append(f"it read up to {read:.1f} ms after the kernel (p99)")
     return Finding(max(outcomes, key=SEVERITY.__getitem__), " and ".join(words))
 
 
