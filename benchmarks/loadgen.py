@@ -1,195 +1,238 @@
-"""How far our client's figures are from the truth: a server of known timings on one core, the client on another.
+"""How far each client's figures are from the truth: a server of known timings on one core, the client on another, in turn.
 
-    python -P benchmarks/loadgen.py --streams 100 --requests 1000 --output-tokens 128 --output loadgen.json
+    python -P benchmarks/loadgen.py --clients ours,vllm,guidellm,aiperf --aiperf DIR --output loadgen.json
 
-The server writes the first token `--first-ms` after it has read a request and one more every `--token-ms`, on an absolute
-schedule, and notes when it really wrote. The truth is that note, for the requests of the client's window; what the client
-says beyond it is its own error, and the time a request waits in the server's socket while that is busy. How late the server
-was against its schedule is given too. CPU seconds of the client are those of the whole trial, parsing included, start-up of
-the interpreter left out.
+The truth is the server's own notes (`benchmarks/known_server.py`): a request counts from its arrival by the kernel's stamp, a
+token from the moment it was written. How late the server was against its schedule is given too. Each client is told to keep
+`--streams` requests in flight until `--requests` are done, and is confined to one core; its figures are read from the file it
+writes. CPU seconds are those of its whole process tree, start-up included. Ours reports a window without the ramps: its
+truth is that of the requests in its window; the others' is that of all their requests. aiperf lives in an environment of its
+own, which is made in DIR if there is none.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import multiprocessing
 import os
+import subprocess
+import sys
+import tempfile
 import time
-from multiprocessing.connection import Connection
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import uvloop
 
-from loadgen.drive import TrialResult, run_trial
-from loadgen.endpoint import Endpoint
-from loadgen.metering import NoEnergy
-from loadgen.metrics import measure_records
-from loadgen.prompts import SyntheticPrompts
-from loadgen.records import Workload
-
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-CHUNK = '{{"id":"cmpl-0","object":"text_completion","created":0,"model":"known","choices":[{{"index":0,"text":" word","logprobs":null,"finish_reason":{finish}}}],"usage":{{"prompt_tokens":64,"total_tokens":{total},"completion_tokens":{tokens}}}}}'
-
-
-class KnownServer:
-    """Keeps to a schedule, and notes (read, first write, last write), monotonic ns, of every answer."""
-
-    def __init__(self, first_s: float, token_s: float, tokens: int) -> None:
-        self.first_s, self.token_s = first_s, token_s
-        self.notes: list[tuple[int, int, int]] = []
-        self.events = [self._event(n, tokens) for n in range(1, tokens + 1)]
-
-    @staticmethod
-    def _event(tokens: int, last: int) -> bytes:
-        finish = '"length"' if tokens == last else "null"
-        data = f"data: {CHUNK.format(finish=finish, total=64 + tokens, tokens=tokens)}\n\n".encode()
-        return b"%x\r\n%b\r\n" % (len(data), data)
+TOKENIZER = Path(__file__).parents[1] / "examples" / "tinyglu"
+VLLM_BENCH = """
+import argparse
+from vllm.benchmarks.serve import add_cli_args, main
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+parser = FlexibleArgumentParser()
+add_cli_args(parser)
+main(parser.parse_args())
+"""
+Figures = dict[str, float | None]
 
 
-class KnownConnection(asyncio.Protocol):
-    """Answers one request after another; each is stamped as soon as its bytes are read."""
+@dataclass(frozen=True)
+class Client:
+    """How to call a client, and what its file says: (TTFT p50, p99, TPOT p50 ms, tokens/s, completed, window ns)."""
 
-    def __init__(self, server: KnownServer) -> None:
-        self._server = server
-        self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
-        self._received = b""
-        self._read = self._first = self._sent = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep what is written to."""
-        self._transport = transport  # type: ignore[assignment]  # stream connections get a Transport
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """Write no more: the client is gone."""
-        self._transport = None
-
-    def data_received(self, data: bytes) -> None:
-        """Stamp it, and start answering once the request is whole."""
-        read = time.monotonic_ns()
-        self._received += data
-        head, ended, body = self._received.partition(b"\r\n\r\n")
-        if not ended or self._transport is None:
-            return
-        if head.startswith(b"GET"):
-            self._received = b""
-            self._transport.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
-        elif len(body) == int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0]):
-            self._received = b""
-            self._read, self._sent = read, 0
-            self._wait()
-
-    def _wait(self) -> None:
-        due = self._server.first_s + self._sent * self._server.token_s
-        self._loop.call_later(max(0.0, due - (time.monotonic_ns() - self._read) / 1e9), self._write)
-
-    def _write(self) -> None:
-        if self._transport is None:
-            return
-        now = time.monotonic_ns()
-        event = self._server.events[self._sent]
-        self._first = now if self._sent == 0 else self._first
-        self._sent += 1
-        self._transport.write(HEAD + event if self._sent == 1 else event)
-        if self._sent < len(self._server.events):
-            self._wait()
-        else:
-            self._transport.write(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
-            self._server.notes.append((self._read, self._first, now))
+    command: Callable[[argparse.Namespace, str, Path], list[str]]
+    read: Callable[[Path], tuple[Figures, tuple[int, int] | None]]
 
 
-def serve(pipe: Connection, server: KnownServer, core: int) -> None:
-    """The server's process: tells its port, and at the end its notes."""
-    os.sched_setaffinity(0, {core})
+def ours(arguments: argparse.Namespace, url: str, folder: Path) -> list[str]:
+    words = [sys.executable, "-m", "prunebench", "load", url, "--model", "known", "--output", str(folder / "out")]
+    words += [
+        "--workload",
+        "concurrency",
+        "--concurrency",
+        f"{arguments.streams}",
+        "--requests",
+        f"{arguments.requests}",
+    ]
+    words += ["--prompt-tokens", "64", "--output-tokens", f"{arguments.output_tokens}", "--tokenizer", str(TOKENIZER)]
+    return [*words, "--energy", "none", "--json", "--processes", f"{arguments.processes}"]
 
-    async def run() -> None:
-        loop = asyncio.get_running_loop()
-        listening = await loop.create_server(lambda: KnownConnection(server), "127.0.0.1", 0, backlog=4096)
-        pipe.send(listening.sockets[0].getsockname()[1])
-        await loop.run_in_executor(None, pipe.recv)  # until we are told to stop
-        pipe.send(server.notes)
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run())
+def read_ours(folder: Path) -> tuple[Figures, tuple[int, int] | None]:
+    found = json.loads((folder / "out" / "summary.json").read_text())
+    client = json.loads((folder / "out" / "trial.json").read_text())["client"]
+    own = {f"own_{name}": client[name] for name in ("cpu_fraction", "read_lag_p50_ms", "read_lag_p99_ms")}
+    return _vllm_keys(found) | own, (found["window_start_ns"], found["window_end_ns"])
 
 
-def measure(arguments: argparse.Namespace) -> dict[str, float]:
+def vllm(arguments: argparse.Namespace, url: str, folder: Path) -> list[str]:
+    # What `vllm bench serve` calls; the command itself wants a distribution of that name, and the one for CPUs has another.
+    words = [sys.executable, "-P", "-c", VLLM_BENCH, "--backend", "openai", "--base-url", url]
+    words += ["--endpoint", "/v1/completions", "--model", "known", "--tokenizer", str(TOKENIZER)]
+    words += ["--dataset-name", "random", "--random-input-len", "64"]
+    words += ["--random-output-len", f"{arguments.output_tokens}", "--ignore-eos"]
+    words += ["--num-prompts", f"{arguments.requests}", "--max-concurrency", f"{arguments.streams}"]
+    return [*words, "--save-result", "--result-dir", str(folder), "--result-filename", "out.json"]
+
+
+def read_vllm(folder: Path) -> tuple[Figures, None]:
+    return _vllm_keys(json.loads((folder / "out.json").read_text())), None
+
+
+def _vllm_keys(found: dict[str, Any]) -> Figures:
+    names = ("median_ttft_ms", "p99_ttft_ms", "median_tpot_ms", "output_throughput", "completed")
+    keys = ("ttft_p50_ms", "ttft_p99_ms", "tpot_p50_ms", "tokens_per_s", "completed")
+    return {key: found[name] for key, name in zip(keys, names, strict=True)}
+
+
+def guidellm(arguments: argparse.Namespace, url: str, folder: Path) -> list[str]:
+    words = [str(Path(sys.executable).parent / "guidellm"), "run", "--disable-console"]
+    words += ["--backend", f"kind=openai_http,target={url},model=known,request_format=/v1/completions"]
+    words += ["--profile", f"kind=concurrent,streams={arguments.streams}"]
+    words += ["--constraint", f"kind=max_requests,count={arguments.requests}"]
+    words += ["--tokenizer", f"kind=huggingface_auto,model={TOKENIZER}"]
+    words += ["--data", f"kind=synthetic_text,prompt_tokens=64,output_tokens={arguments.output_tokens}"]
+    return [*words, "--output", f"kind=json,path={folder / 'out.json'}"]
+
+
+def read_guidellm(folder: Path) -> tuple[Figures, None]:
+    metrics = json.loads((folder / "out.json").read_text())["benchmarks"][0]["metrics"]
+    ttft, itl = (metrics[name]["successful"] for name in ("time_to_first_token_ms", "inter_token_latency_ms"))
+    return {
+        "ttft_p50_ms": ttft["median"],
+        "ttft_p99_ms": ttft["percentiles"]["p99"],
+        "tpot_p50_ms": itl["median"],  # its mean gap of each request is what others call TPOT
+        "tokens_per_s": metrics["output_tokens_per_second"]["successful"]["mean"],
+        "completed": ttft["count"],
+    }, None
+
+
+def aiperf(arguments: argparse.Namespace, url: str, folder: Path) -> list[str]:
+    words = [str(arguments.aiperf / "bin" / "aiperf"), "profile", "--model", "known", "--url", url, "--streaming"]
+    words += ["--endpoint-type", "completions", "--tokenizer", str(TOKENIZER), "--isl", "64"]
+    words += ["--osl", f"{arguments.output_tokens}", "--concurrency", f"{arguments.streams}"]
+    words += ["--request-count", f"{arguments.requests}", "--extra-inputs", "ignore_eos:true", "--no-gpu-telemetry"]
+    return [*words, "--use-server-token-count", "--ui", "none", "--artifact-dir", str(folder / "out")]
+
+
+def read_aiperf(folder: Path) -> tuple[Figures, None]:
+    found = json.loads((folder / "out" / "profile_export_aiperf.json").read_text())
+    return {
+        "ttft_p50_ms": found["time_to_first_token"]["p50"],
+        "ttft_p99_ms": found["time_to_first_token"]["p99"],
+        "tpot_p50_ms": found["inter_token_latency"]["p50"],
+        "tokens_per_s": found["output_token_throughput"]["avg"],
+        "completed": found["request_count"]["avg"],
+    }, None
+
+
+CLIENTS = {
+    "ours": Client(ours, read_ours),
+    "vllm": Client(vllm, read_vllm),
+    "guidellm": Client(guidellm, read_guidellm),
+    "aiperf": Client(aiperf, read_aiperf),
+}
+
+
+def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run one client against a server of its own. What fails is told, and the others go on."""
     cores = sorted(os.sched_getaffinity(0))
-    known = KnownServer(arguments.first_ms / 1e3, arguments.token_ms / 1e3, arguments.output_tokens)
-    ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("fork").Process(target=serve, args=(theirs, known, cores[0]))
-    process.start()
-    os.sched_setaffinity(0, {cores[-1]})
-    workload = Workload(
-        name="known",
-        kind="concurrency",
-        concurrency=arguments.streams,
-        requests=arguments.requests,
-        output_tokens=arguments.output_tokens,
-        warmup_requests=0,
+    command = [sys.executable, "-P", str(Path(__file__).parent / "known_server.py")]
+    command += ["--first-ms", f"{arguments.first_ms}", "--token-ms", f"{arguments.token_ms}"]
+    command += ["--tokens", f"{arguments.output_tokens}"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    server = subprocess.Popen(
+        ["taskset", "-c", f"{cores[0]}", *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
     )
-    try:
-        endpoint = Endpoint(f"http://127.0.0.1:{ours.recv()}", "known")
-        began = time.process_time()
-        prompts = SyntheticPrompts(range(1000), workload.prompt_tokens, seed=0)
-        result = run_trial(endpoint, workload, prompts, seed=0, energy=NoEnergy("only the client is measured"))
-        cpu_s = time.process_time() - began
-        ours.send("stop")
-        notes = np.array(ours.recv())
-    finally:
-        process.join(5)
-        process.kill()
-    return compare(result, notes, arguments) | {"client_cpu_s": cpu_s}
-
-
-def compare(result: TrialResult, notes: np.ndarray, arguments: argparse.Namespace) -> dict[str, float]:
-    """What the client says beside what the server noted, [answers, (read, first write, last write)], ns."""
-    trial = result.trial
-    metrics = measure_records(trial, result.records)
-    inside = (notes[:, 0] >= trial.window_start_ns) & (notes[:, 0] <= trial.window_end_ns)
-    read, first, last = notes[inside].T / 1e6
-    ttft, tpot = first - read, (last - first) / (arguments.output_tokens - 1)
-    figures = {
-        "completed": float(metrics.completed.sum()),
-        "client_cpu_fraction": trial.client.cpu_fraction or float("nan"),
-        "tokens_per_s": metrics.output_tokens_per_s,
+    assert server.stdin is not None
+    assert server.stdout is not None
+    with tempfile.TemporaryDirectory() as folder, server:
+        try:
+            url = f"http://127.0.0.1:{int(server.stdout.readline())}"
+            confined = ["taskset", "-c", ",".join(map(str, cores[1 : 1 + arguments.client_cores] or cores))]
+            began, log = time.monotonic(), Path(folder) / "log"
+            local = environment | {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+            with log.open("w") as said:
+                process = subprocess.Popen(
+                    confined + CLIENTS[name].command(arguments, url, Path(folder)),
+                    stdout=said,
+                    stderr=said,
+                    env=local,
+                )
+                _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            wall_s = time.monotonic() - began
+            server.stdin.close()
+            noted = json.loads(server.stdout.readline())
+            if process.returncode:
+                logs = [*Path(folder).glob("**/*.log"), log]
+                return {"client": name, "failed": "".join(each.read_text()[-2000:] for each in logs)}
+            seen, window = CLIENTS[name].read(Path(folder))
+        finally:
+            server.kill()
+    cpu = {"cpu_s": usage.ru_utime + usage.ru_stime, "wall_s": wall_s}
+    return {
+        "client": name,
+        **seen,
+        **cpu,
+        **truth(np.array(noted["notes"]), window, arguments, seen),
+        "server_late_max_ms": noted["late_ns"] / 1e6,
     }
-    # The one way and the other, the nth to leave taken for the nth to arrive: where the error of a TTFT comes from.
-    sent, stamped = (np.sort([getattr(r, name) for r in result.records]) for name in ("sent_ns", "first_token_ns"))
-    ways = {"sent_to_read": np.sort(notes[:, 0]) - sent, "written_to_stamped": stamped - np.sort(notes[:, 1])}
+
+
+def truth(
+    notes: np.ndarray, window: tuple[int, int] | None, arguments: argparse.Namespace, seen: Figures
+) -> dict[str, float]:
+    """What the server noted, [answers, (arrival, first write, last write)] ns, and by how much the client is off."""
+    if window is not None:
+        notes = notes[(notes[:, 0] >= window[0]) & (notes[:, 0] <= window[1])]
+    arrived, first, last = notes.T / 1e6
+    ttft, tpot = first - arrived, (last - first) / (arguments.output_tokens - 1)
+    found = {f"true_ttft_p{p}_ms": float(np.percentile(ttft, p)) for p in (50, 99)}
+    found["true_tpot_p50_ms"] = float(np.median(tpot))
     for p in (50, 99):
-        figures |= {f"{way}_p{p}_ms": float(np.percentile(took, p)) / 1e6 for way, took in ways.items()}
-        seen = [float(np.nanpercentile(values, p)) for values in (metrics.ttft_ms, metrics.tpot_ms)]
-        real = [float(np.percentile(values, p)) for values in (ttft, tpot)]
-        figures |= {
-            f"ttft_p{p}_ms": seen[0],
-            f"ttft_p{p}_error_ms": seen[0] - real[0],
-            f"ttft_p{p}_server_late_ms": real[0] - arguments.first_ms,
-            f"tpot_p{p}_ms": seen[1],
-            f"tpot_p{p}_error_percent": 100 * (seen[1] / real[1] - 1),
-            f"tpot_p{p}_server_late_percent": 100 * (real[1] / arguments.token_ms - 1),
-        }
-    return figures
+        found[f"ttft_p{p}_error_ms"] = (seen[f"ttft_p{p}_ms"] or np.nan) - found[f"true_ttft_p{p}_ms"]
+    found["tpot_p50_error_percent"] = 100 * ((seen["tpot_p50_ms"] or np.nan) / found["true_tpot_p50_ms"] - 1)
+    return found
+
+
+def install_aiperf(folder: Path) -> None:
+    """Into an environment of its own: its pins are not ours."""
+    if not (folder / "bin" / "aiperf").exists():
+        subprocess.run(["python3.11", "-m", "venv", str(folder)], check=True)
+        subprocess.run([str(folder / "bin" / "pip"), "install", "--quiet", "aiperf"], check=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clients", default="ours", help="of ours, vllm, guidellm, aiperf")
+    parser.add_argument("--aiperf", type=Path, help="folder of aiperf's own environment")
     parser.add_argument("--streams", type=int, default=100)
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--output-tokens", type=int, default=128)
     parser.add_argument("--first-ms", type=float, default=50.0)
     parser.add_argument("--token-ms", type=float, default=10.0)
+    parser.add_argument("--processes", type=int, default=1, help="of our client")
+    parser.add_argument("--client-cores", type=int, default=1)
     parser.add_argument("--output", type=Path, help="also write the figures as JSON")
     arguments = parser.parse_args()
-    figures = measure(arguments)
-    for name, value in figures.items():
-        print(f"{name:28} {value:10.3f}")
+    if "aiperf" in arguments.clients:
+        install_aiperf(arguments.aiperf)
+    found = []
+    for name in arguments.clients.split(","):
+        found.append(measure(name, arguments))
+        print(f"{name}:")
+        for key, value in found[-1].items():
+            print(f"  {key:28} {value if not isinstance(value, float) else round(value, 3)}", flush=True)
     if arguments.output:
-        asked = {name: value for name, value in vars(arguments).items() if name != "output"}
-        arguments.output.write_text(json.dumps({**asked, **figures}, indent=1) + "\n")
+        asked = {name: value for name, value in vars(arguments).items() if name not in {"output", "aiperf"}}
+        arguments.output.write_text(json.dumps({"asked": asked, "clients": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ class _Driver:
     async def warm_up(self) -> WarmUp:
         """The same shapes as will be measured, in whole groups of as many as will be in flight; nothing of it is kept."""
         job, whole = self.job, in_flight(self.job.workload) or 1
-        mine = 1 if job.workload.batch_as == "list" else len(range(job.lane, whole, job.lanes))
+        mine = 1 if job.workload.batch_as == "list" else max(1, len(range(job.lane, whole, job.lanes)))
         await self.client.open(mine if self.together else _SPARE)
 
         async def send_group(group: int) -> list[Exchange]:
