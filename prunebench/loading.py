@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ from loadgen.records import Flag, Workload
 from loadgen.store import write_trial
 from loadgen.summary import summarize
 from loadgen.texts import read_prompts
-from prunebench.locusting import LocustSettings, run_locust
 from prunebench.live import LiveView
+from prunebench.locusting import LocustSettings, run_locust
 from reports.checks import check_trial
 
 _DEFAULT_REQUESTS = 100
@@ -109,10 +110,13 @@ class Loading:
         """One trial and what its checks say."""
         prompts = self.command.prompts(self.endpoint, workload, seed)
         if self.command.locust is not None:
+            if self.command.processes > 1:
+                raise LoadError("--processes: is of the native driver; --driver locust has --workers")
             plan = self.command.plan(self.endpoint, workload, seed, self.command.locust.workers)
             result = run_locust(self.endpoint, plan, prompts, self.command.locust, energy=self.energy)
             return result, check_trial(result.trial, result.records)
-        with LiveView(Console(stderr=True), workload, self.energy) as view:
+        kept = records_file(self.command.output)
+        with LiveView(Console(stderr=True), workload, self.energy) as view, _telling(kept):
             result = run_trial(
                 self.endpoint,
                 workload,
@@ -120,7 +124,7 @@ class Loading:
                 seed=seed,
                 energy=self.energy,
                 processes=self.command.processes,
-                keep=records_file(self.command.output),
+                keep=kept,
                 count_tokens=count_tokens(self.command.tokenizer) if self.command.tokenizer else None,
                 watcher=view,
             )
@@ -131,6 +135,18 @@ def records_file(output: Path) -> Path:
     """Beside the folder to come: what a load writes as its requests end, and removes when it is whole."""
     output.absolute().parent.mkdir(parents=True, exist_ok=True)
     return output.with_name(f"{output.name}.records.arrows")
+
+
+@contextlib.contextmanager
+def _telling(kept: Path) -> Iterator[None]:
+    """Say where the records of a load are that was cut short."""
+    try:
+        yield
+    except BaseException:
+        if kept.exists():
+            note = f"records of the requests that ended (loadgen.recorder.read_stream): {kept}"
+            Console(stderr=True).print(note, highlight=False, markup=False, soft_wrap=True)
+        raise
 
 
 def load_command(command: LoadCommand, *, as_json: bool, console: Console) -> int:
