@@ -458,11 +458,12 @@ def report(
         bool, typer.Option("--wait", help="Until the runner at work on it ends; exit 1 if the run is not complete.")
     ] = False,
     margin: Margin = "1%",
+    png: Annotated[bool, typer.Option("--png", help="The plots as PNG too, for slides.")] = False,
     sink: Annotated[
         list[str] | None, typer.Option(help="Send the figures to mlflow:URI or prometheus:FILE too; repeatable.")
     ] = None,
 ) -> None:
-    """Turn runs into a report: HTML, Markdown, CSV and JSON."""
+    """Turn runs into a report: HTML and Markdown with pictures, and its figures as CSV, Parquet and JSON."""
     from prunebench.comparing import share
     from prunebench.waiting import newest_run, wait_for_run
     from reports.build import build_report
@@ -471,7 +472,7 @@ def report(
     folders = [newest_run(run) for run in runs]
     missing = [problem for run in folders if wait and (problem := wait_for_run(run))]
     if form == ReportFormat.html:
-        written = build_report(folders, output, margin=share(margin, "--margin"))
+        written = build_report(folders, output, margin=share(margin, "--margin"), png=png)
     else:
         from reports.exports import export
 

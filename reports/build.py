@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from reports.analysis import Analysis, analyse_folder
-from reports.cells import render_cells
+from reports.cells import as_csv, as_json, as_markdown, as_parquet, cell_rows
 from reports.document import Article
 from reports.errors import ReportError
 from reports.load_article import load_article
@@ -42,11 +42,13 @@ def build_report(
         return page
     analyses = [analyse_folder(run, margin=margin) for run in runs]
     stem = page.stem
-    cells = "cells.csv" if stem == "report" else f"{stem}-cells.csv"
+    cells = "cells" if stem == "report" else f"{stem}-cells"
     write_articles(
         [run_article(analysis, f"run-{number}") for number, analysis in enumerate(analyses, 1)], page, png=png
     )
-    _write(page.with_name(cells), render_cells(analyses).encode())
+    rows = cell_rows(analyses)
+    for ending, render in (("csv", as_csv), ("parquet", as_parquet), ("json", as_json), ("md", as_markdown)):
+        _write(page.with_name(f"{cells}.{ending}"), render(rows))
     _write(page.with_name(f"{stem}.json"), _render_json(analyses).encode())
     return page
 

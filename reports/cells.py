@@ -1,25 +1,71 @@
-"""cells.csv: a row for every run, configuration and workload. An empty field has no value; its reason stands beside it."""
+"""The table of figures: a row for every run, configuration and workload, written as CSV, Parquet, JSON and Markdown.
+
+An empty field has no value; its reason stands beside it. Measured and modelled energy are columns apart.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from reports.analysis import Analysis, Cell, CellValue, ConfigurationFigures
+from reports.markdown import plain
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would work out instead of showing
 
 
-def render_cells(analyses: Sequence[Analysis]) -> str:
-    """The CSV of one or more runs. Measured and modelled energy are columns apart."""
+def cell_rows(analyses: Sequence[Analysis]) -> list[dict[str, Any]]:
+    """The rows of one or more runs, all with the same columns: runs may differ in their quality tasks."""
     rows = [_row(a, c, a.cell(c.info.label, w)) for a in analyses for w in a.info.workloads for c in a.configurations]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    return [{column: row.get(column) for column in columns} for row in rows]
+
+
+def as_csv(rows: Sequence[dict[str, Any]]) -> bytes:
+    """For spreadsheets: text that would be read as a formula has an apostrophe before it."""
     text = io.StringIO()
     if rows:
-        columns = list(dict.fromkeys(key for row in rows for key in row))  # runs may differ in their quality tasks
-        writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
-    return text.getvalue()
+        writer.writerows([{key: _shown(value) for key, value in row.items()} for row in rows])
+    return text.getvalue().encode()
+
+
+def as_parquet(rows: Sequence[dict[str, Any]]) -> bytes:
+    """For analysis: columns with their types; one without any value is of floats."""
+    table = pa.Table.from_pylist(list(rows))
+    for number, column in enumerate(table.schema):
+        if pa.types.is_null(column.type):
+            table = table.set_column(number, column.name, table.column(number).cast(pa.float64()))
+    made = pa.BufferOutputStream()
+    pq.write_table(table, made, compression="zstd")
+    content: bytes = made.getvalue().to_pybytes()
+    return content
+
+
+def as_json(rows: Sequence[dict[str, Any]]) -> bytes:
+    """An array of objects."""
+    return (json.dumps(list(rows), indent=1, allow_nan=False) + "\n").encode()
+
+
+def as_markdown(rows: Sequence[dict[str, Any]]) -> bytes:
+    """A table a row: as many columns as there are would not be read beside each other. What is missing is left out."""
+    parts = []
+    for row in rows:
+        head = f"## {plain(str(row['run']))}: {plain(str(row['label']))}, {plain(str(row['workload']))}"
+        lines = [f"| {key} | {plain(str(value))} |" for key, value in row.items() if value not in {None, ""}]
+        parts.append("\n".join([head, "", "| Figure | Value |", "| --- | --- |", *lines]))
+    return ("\n\n".join(parts) + "\n").encode()
+
+
+def _shown(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def _row(analysis: Analysis, configuration: ConfigurationFigures, cell: Cell) -> dict[str, Any]:

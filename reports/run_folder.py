@@ -9,7 +9,7 @@ trials/BLOCK-LABEL-WORKLOAD/  requests.parquet, trial.json, summary.json, power.
                               appears whole or not at all
 failures/BLOCK-LABEL-WORKLOAD.json  FailedCell: what was tried and why it did not work
 quality/LABEL/TASK.json   TaskResult     logs/LABEL-quality.log   what lm-eval said
-report.html report.md report-plots/ cells.csv report.json
+report.html report.md report-plots/ report.json cells.csv cells.parquet cells.json cells.md
 run.lock                  held by the runner as long as it lives
 """
 

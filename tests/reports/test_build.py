@@ -196,7 +196,8 @@ def test_an_output_file_has_the_others_beside_it(run, tmp_path):
     (tmp_path / "out").mkdir()
     assert build_report([run], tmp_path / "out" / "march.html") == tmp_path / "out" / "march.html"
     assert {f.name for f in (tmp_path / "out").iterdir()} == {
-        "march.html", "march.md", "march.json", "march-cells.csv", "march-plots",
+        "march.html", "march.md", "march.json", "march-plots", "march-cells.csv", "march-cells.parquet", "march-cells.json",
+        "march-cells.md",
     }  # fmt: skip
     assert not (run / "report.html").exists()
 
