@@ -54,7 +54,9 @@ class Describer:
         """After a configuration's last trial: the power right then, and once more when all is quiet."""
         if not self._energy.idle_s:
             return {}
-        return {
-            "idle_after_load": measure_idle(energy, min(self._energy.idle_s, AFTER_LOAD_S), at_once=True),
-            "idle_again": measure_idle(energy, self._energy.idle_s),
-        }
+        right_then = measure_idle(energy, min(self._energy.idle_s, AFTER_LOAD_S), at_once=True)
+        return {"idle_after_load": right_then, **self.when_quiet(energy)}
+
+    def when_quiet(self, energy: EnergySource) -> dict[str, Any]:
+        """Idle power after the trials, the model still loaded."""
+        return {"idle_again": measure_idle(energy, self._energy.idle_s)}

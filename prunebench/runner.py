@@ -68,6 +68,7 @@ class Runner:
             with Steps(self._console, "measuring", sum(len(v.cells) for v in visits)) as steps:
                 for visit in visits:
                     self._visit(visit, pool, steps)
+            self._idle_again(pool)
             answered = self._ask(pool)
         except BaseException:
             with contextlib.suppress(OSError):  # a full disk is told by what is on its way already
@@ -77,6 +78,14 @@ class Runner:
             if self._host is None:
                 pool.close()  # else they are the host's, and go on serving
         return self._save("complete" if answered and not self._writer.folder.failures() else "failed")
+
+    def _idle_again(self, pool: ServerPool) -> None:
+        """Idle power after the trials, where an attempt was cut short between a configuration's last trial and that."""
+        for label, info in self._configurations.items():
+            if info.load_s is not None and info.idle_again is None and self._experiment.energy.idle_s:
+                with contextlib.suppress(ServerStartError, LoadError):  # a failed cell has told the cause
+                    _, energy = self._ready(label, pool)
+                    self._update(label, **self._describer.when_quiet(energy))
 
     def _ask(self, pool: ServerPool) -> bool:
         """The quality tasks of every configuration that was served, after the last trial; False if one gave no score."""
