@@ -50,7 +50,6 @@ class Metering(Record):
     short_windows: int  # below 30 s
     outside_loop: tuple[float, float] | None  # share of the window outside the generating loop: median, largest
     idle_share: float | None  # of the gross energy, median
-    net_is_zero: int
     temperature_c: tuple[float, float] | None
     idle_temperature_c: dict[str, float]
     idle_watts_recorded: dict[str, float]
@@ -125,7 +124,6 @@ def metering(study: Study) -> Metering:
         short_windows=sum(w < 30 for w in windows),
         outside_loop=(statistics.median(outside), max(outside)) if outside else None,
         idle_share=statistics.median(idle) if idle else None,
-        net_is_zero=sum(r.net_claimed_kwh == 0 for r in study.runs),
         temperature_c=_ends(warm),
         idle_temperature_c=_known(sessions, "idle_gpu_temperature_c"),
         idle_watts_recorded=_known(sessions, "idle_power_claimed_w_recorded"),

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from energy.records import Record
 from reports.errors import ReportError
@@ -40,7 +40,12 @@ class StudyModel(_Row):
     model: str
     hidden_size: int
     base_intermediate_size: int
-    configurations: list[Configuration]
+    configurations: list[Configuration] = Field(min_length=1)
+
+    @field_validator("configurations")
+    @classmethod
+    def _widest_first(cls, found: list[Configuration]) -> list[Configuration]:
+        return sorted(found, key=lambda c: -c.intermediate_size)
 
     def metric(self, name: str) -> list[float | None]:
         """A metric by width."""
@@ -134,6 +139,9 @@ def load_study(data: Path | None = None) -> Study:
     for key, widths in study.cells().items():
         if len(widths) < 2:
             raise ReportError(f"--data {data}: {RUNS}: {' '.join(key)} has a single width, so nothing to compare with")
+        for width, runs in widths.items():
+            if len({run.run for run in runs}) < len(runs):
+                raise ReportError(f"--data {data}: {RUNS}: {' '.join(key)} at {width} has two runs of one number")
     return study
 
 
@@ -170,8 +178,8 @@ def _run(row: dict[str, str], where: str) -> Run:
         first = error.errors()[0]
         column = _COLUMNS.get(str(first["loc"][0]), str(first["loc"][0]))
         raise ReportError(f"{where}: {column}: {first['msg']}") from None
-    if min(run.new_tokens, run.num_prompts, run.tokens_per_s) <= 0:
-        raise ReportError(f"{where}: tokens, prompts and tokens/s must be above 0")
+    if min(run.new_tokens, run.num_prompts, run.tokens_per_s, run.joules_per_token) <= 0:
+        raise ReportError(f"{where}: tokens, prompts, tokens/s and joules per token must be above 0")
     return run
 
 

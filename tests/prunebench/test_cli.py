@@ -93,7 +93,7 @@ def test_an_engine_option_that_does_not_exist_stops_a_run_before_its_folder(prun
 def test_help_lists_every_command(prunebench):
     done = prunebench("--help")
     assert done.returncode == 0
-    for command in ("run", "prune", "inspect", "serve", "load", "report", "doctor"):
+    for command in ("run", "prune", "inspect", "serve", "load", "report", "published", "doctor"):
         assert f"  {command} " in done.stdout
 
 

@@ -150,6 +150,11 @@ def test_a_verdict_needs_the_margin(tmp_path):
         (lambda f: (f / RUNS).write_text((f / RUNS).read_text().replace(",8192,", ",wide,", 1)), "intermediate_size"),
         (lambda f: (f / RUNS).write_bytes(b"\xff\xfe\x00"), "cannot be read"),
         (lambda f: (f / RUNS).write_text("\n".join((f / RUNS).read_text().splitlines()[:2])), "single width"),
+        (
+            lambda f: (f / RUNS).write_text((f / RUNS).read_text().replace(",100,2,", ",100,1,", 1)),
+            "two runs of one number",
+        ),
+        (lambda f: (f / RUNS).write_text((f / RUNS).read_text().replace(",5000,", ",0,", 1)), "must be above 0"),
         (lambda f: (f / TABLE).write_text("{"), TABLE),
         (lambda f: (f / TABLE).write_text('{"models": [{}]}'), "models.0"),
     ],
