@@ -38,7 +38,7 @@ def idle_section(analysis: Analysis) -> Section | None:
     """Power at rest, in the four states it was measured in."""
     infos = [c.info for c in analysis.configurations]
     states = [(i.label, (i.idle_without_model, i.idle, i.idle_after_load, i.idle_again)) for i in infos]
-    if not any(idle is not None and idle.mean_watts is not None for _, found in states for idle in found):
+    if not any(idle is not None and idle.gross_joules is not None for _, found in states for idle in found):
         return None
     notes: dict[str, str] = {}
     rows = [
@@ -49,16 +49,16 @@ def idle_section(analysis: Analysis) -> Section | None:
         Column("Configuration"), Column("No model", "W"), Column("Loaded, quiet", "W"), Column("Right after load", "W"),
         Column("Quiet again", "W"),
     ]  # fmt: skip
-    letters = {letter: reason for reason, letter in notes.items()}
+    letters = {letter: reason for reason, letter in notes.items()}  # notes are found by their reason
     table = Table("Mean power without requests; net joules subtract the second figure.", columns, rows, letters)
     return Section("idle", "Power at rest", [table])
 
 
 def _watts(idle: WindowEnergy | None, notes: dict[str, str]) -> Entry:
-    if idle is not None and idle.mean_watts is not None:
+    if idle is not None and idle.gross_joules is not None:
         seconds = (idle.end_ns - idle.start_ns) / 1e9
         half = None if idle.gross_joules_uncertainty is None else idle.gross_joules_uncertainty / seconds
-        return Entry(figure(idle.mean_watts), None if half is None else f"± {figure(half)}")
+        return Entry(figure(idle.gross_joules / seconds), None if half is None else f"± {figure(half)}")
     reason = "not measured" if idle is None else idle.reason or "not measured"
     return Entry("—", note=notes.setdefault(reason, chr(ord("a") + len(notes))))
 
