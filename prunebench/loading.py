@@ -26,6 +26,7 @@ from loadgen.texts import read_prompts
 from prunebench.live import LiveView
 from prunebench.locusting import LocustSettings, run_locust
 from reports.checks import check_trial
+from reports.percentiles import needed_for
 
 _DEFAULT_REQUESTS = 100
 _SWEEP_S, _SWEEP_RATE = 20.0, 1.0  # of every rate of a sweep, and the lowest of them
@@ -206,6 +207,8 @@ def _lines(summary: dict[str, Any], flags: list[Flag], output: Path) -> list[str
         *(f"{title:<16} {_latency(summary, name)}" for title, name in _LATENCIES),
         f"J/output token   {energy['reason'] if joules is None else measured}",
     ]
+    if 0 < summary["completed"] < needed_for(99):
+        lines.insert(-1, f"p99 of latencies takes {needed_for(99)} requests; {summary['completed']} completed")
     if summary["request_goodput"] is not None:
         lines.insert(2, f"goodput          {summary['request_goodput']:.2f} requests/s met every objective")
     lines += [f"{flag.outcome}: {flag.check}: {flag.reason}" for flag in flags]
@@ -216,7 +219,9 @@ _LATENCIES = (("TTFT, ms", "ttft"), ("TPOT, ms", "tpot"), ("ITL, ms", "itl"), ("
 
 
 def _latency(summary: dict[str, Any], name: str) -> str:
-    figures = {which: summary[f"{which}_{name}_ms"] for which in ("median", "mean", "p99")}
+    """Without the p99 of a few requests, which summary.json has all the same: it holds what vLLM's own does."""
+    few = summary["completed"] < needed_for(99)
+    figures = {which: summary[f"{which}_{name}_ms"] for which in ("median", "mean", *(() if few else ("p99",)))}
     return ", ".join(f"{which} {'none' if value is None else f'{value:.2f}'}" for which, value in figures.items())
 
 

@@ -1,0 +1,30 @@
+"""What `prunebench load` says on the terminal."""
+
+from pathlib import Path
+
+import pytest
+
+from prunebench.loading import _lines
+
+
+def summary(completed: int) -> dict:
+    latencies = {
+        f"{which}_{name}_ms": 1.5 for which in ("median", "mean", "p99") for name in ("ttft", "tpot", "itl", "e2el")
+    }
+    energy = {"source": None, "reason": "no meter"}
+    return latencies | {
+        "completed": completed,
+        "failed": 0,
+        "duration": 2.0,
+        "output_throughput": 10.0,
+        "joules_per_output_token": None,
+        "energy": energy,
+        "request_goodput": None,
+    }
+
+
+@pytest.mark.parametrize(("completed", "said"), [(20, False), (367, False), (368, True)])
+def test_a_p99_is_said_of_enough_requests_only(completed, said):
+    text = "\n".join(_lines(summary(completed), [], Path("out")))
+    assert ("p99 1.50" in text) is said
+    assert (f"p99 of latencies takes 368 requests; {completed} completed" in text) is not said
