@@ -60,6 +60,11 @@ def ours(arguments: argparse.Namespace, url: str, folder: Path) -> list[str]:
     return [*words, "--energy", "none", "--json", "--processes", f"{arguments.processes}"]
 
 
+def locust(arguments: argparse.Namespace, url: str, folder: Path) -> list[str]:
+    words = ours(arguments, url, folder)
+    return [*words[: words.index("--processes")], "--driver", "locust", "--workers", f"{arguments.processes}"]
+
+
 def read_ours(folder: Path) -> tuple[Figures, tuple[int, int] | None]:
     found = json.loads((folder / "out" / "summary.json").read_text())
     client = json.loads((folder / "out" / "trial.json").read_text())["client"]
@@ -132,6 +137,7 @@ CLIENTS = {
     "ours": Client(ours, read_ours),
     "vllm": Client(vllm, read_vllm),
     "guidellm": Client(guidellm, read_guidellm),
+    "locust": Client(locust, read_ours),
     "aiperf": Client(aiperf, read_aiperf),
 }
 
@@ -211,7 +217,9 @@ def install_aiperf(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clients", default="ours", help="of ours, vllm, guidellm, aiperf")
+    parser.add_argument(
+        "--clients", default="ours", help="of ours, locust (ours through Locust), vllm, guidellm, aiperf"
+    )
     parser.add_argument("--aiperf", type=Path, help="folder of aiperf's own environment")
     parser.add_argument("--streams", type=int, default=100)
     parser.add_argument("--requests", type=int, default=1000)
