@@ -16,7 +16,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any, Protocol
 
@@ -25,7 +25,7 @@ from starlette.types import Receive, Scope, Send
 
 from server.errors import as_api_error
 from server.flights import ClientGone
-from server.generation import Job, Piece, gathered
+from server.generation import Gathering, Job, Piece
 from server.model import Model
 from server.protocol import SamplingRequest, StreamOptions
 
@@ -64,7 +64,9 @@ class Answer(Response):
     ) -> None:
         super().__init__()
         self._model = model
-        self._jobs = jobs
+        self._sequences = len(jobs)
+        self._jobs = [job for job in jobs if job.options.max_tokens > 0]
+        self._mute_indices = [job.index for job in jobs if job.options.max_tokens == 0]
         self._shape = shape
         self._id = request_id
         self._created = int(time.time())
@@ -72,10 +74,11 @@ class Answer(Response):
         # Choices of one prompt are one reading of it.
         self._prompt_tokens = sum(len(job.prompt) for job in jobs[:: asked.n])
         self._written = dict.fromkeys(range(len(jobs)), 0)
+        self._begun = False  # whether the client has been sent anything
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI side; a client that hangs up ends the jobs and gets no answer."""
-        with self._model.flights.admitted(len(self._jobs)):
+        with self._model.flights.admitted(self._sequences):
             try:
                 if self._stream is None:
                     body = await self._model.flights.fly(receive, self._whole())
@@ -89,32 +92,27 @@ class Answer(Response):
 
     async def _whole(self) -> bytes:
         await self._shape.prepare()
-        async with aclosing(self._pieces()) as pieces:
-            done = await gathered(pieces, self._jobs)
-        choices = [self._shape.whole(piece) for piece in done]
+        gathering = Gathering()
+        for piece in self._mute():
+            gathering.add(piece)
+        if self._jobs:
+            async with aclosing(self._model.generator.pieces(self._jobs)) as pieces:
+                async for piece in pieces:
+                    self._written[piece.index] = piece.tokens
+                    gathering.add(piece)
+        choices = [self._shape.whole(piece) for piece in gathering.whole()]
         head = {"id": self._id, "object": self._shape.kind, "created": self._created, "model": self._model.name}
         return json.dumps({**head, "choices": choices, "usage": self._usage()}).encode()
 
     async def _streamed(self, receive: Receive, send: Send) -> None:
-        begun = False
-
-        async def pump() -> None:
-            nonlocal begun
-            async with aclosing(self._events()) as events:
-                async for event in events:
-                    if not begun:
-                        begun = True
-                        await send({"type": "http.response.start", "status": 200, "headers": _EVENT_HEADERS})
-                    await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
-
         try:
-            await self._model.flights.fly(receive, pump())
+            await self._model.flights.fly(receive, self._events(send))
         except ClientGone:
-            if not begun:
+            if not self._begun:
                 raise
             return
         except Exception as error:
-            if not begun:
+            if not self._begun:
                 raise
             told = as_api_error(error)
             if told.status == 500:
@@ -122,37 +120,49 @@ class Answer(Response):
             await send({"type": "http.response.body", "body": b"data: " + told.body() + b"\n\n", "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _events(self) -> AsyncGenerator[str, None]:
+    async def _events(self, send: Send) -> None:
+        """Send one event a piece. As few layers as can be: every one of them is paid for at every token."""
         options = self._stream or StreamOptions()
-        model = json.dumps(self._model.name)
+        shape, written, usage = self._shape, self._written, ""
         head = (
-            f'data: {{"id":"{self._id}","object":"{self._shape.chunk_kind}","created":{self._created},"model":{model},'
+            f'data: {{"id":"{self._id}","object":"{shape.chunk_kind}","created":{self._created},'
+            f'"model":{json.dumps(self._model.name)},"choices":['
         )
         opened: set[int] = set()
-        await self._shape.prepare()
-        async with aclosing(self._pieces()) as pieces:
-            async for piece in pieces:
-                event = ""
-                if piece.index not in opened:
-                    opened.add(piece.index)
-                    opening = self._shape.opening(piece.index)
-                    event = f'{head}"choices":[{opening}]}}\n\n' if opening else ""
-                usage = f',"usage":{json.dumps(self._usage())}' if options.continuous_usage_stats else ""
-                yield f'{event}{head}"choices":[{self._shape.piece(piece)}]{usage}}}\n\n'
-        if options.include_usage:
-            yield f'{head}"choices":[],"usage":{json.dumps(self._usage())}}}\n\n'
-        yield "data: [DONE]\n\n"
 
-    async def _pieces(self) -> AsyncGenerator[Piece, None]:
-        """The pieces, counted. A job that may write nothing is done without the engine."""
-        for job in self._jobs:
-            if job.options.max_tokens == 0:
-                yield Piece(job.index, "", 0, finish_reason="length")
-        jobs = [job for job in self._jobs if job.options.max_tokens > 0]
-        async with aclosing(self._model.generator.pieces(jobs)) as pieces:
-            async for piece in pieces:
-                self._written[piece.index] = piece.tokens
-                yield piece
+        async def tell(piece: Piece) -> None:
+            nonlocal usage
+            event = ""
+            if piece.index not in opened:
+                opened.add(piece.index)
+                if opening := shape.opening(piece.index):
+                    event = f"{head}{opening}]}}\n\n"
+                if not self._begun:
+                    self._begun = True
+                    await send({"type": "http.response.start", "status": 200, "headers": _EVENT_HEADERS})
+            written[piece.index] = piece.tokens
+            if options.continuous_usage_stats:
+                usage = f',"usage":{self._usage_text()}'
+            event = f"{event}{head}{shape.piece(piece)}]{usage}}}\n\n"
+            await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
+
+        await shape.prepare()
+        for piece in self._mute():
+            await tell(piece)
+        if self._jobs:
+            async with aclosing(self._model.generator.pieces(self._jobs)) as pieces:
+                async for piece in pieces:
+                    await tell(piece)
+        last = f'{head}],"usage":{self._usage_text()}}}\n\n' if options.include_usage else ""
+        await send({"type": "http.response.body", "body": f"{last}data: [DONE]\n\n".encode(), "more_body": True})
+
+    def _mute(self) -> list[Piece]:
+        """The choices that may write nothing; they are done without the engine."""
+        return [Piece(index, "", 0, finish_reason="length") for index in self._mute_indices]
+
+    def _usage_text(self) -> str:
+        prompt, written = self._prompt_tokens, sum(self._written.values())
+        return f'{{"prompt_tokens":{prompt},"total_tokens":{prompt + written},"completion_tokens":{written}}}'
 
     def _usage(self) -> dict[str, int]:
         """Of all choices, so far."""

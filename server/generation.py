@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from server.engines.base import Delta, Engine, FinishReason, SamplingOptions, TokenLogprob
@@ -48,16 +49,16 @@ class Generator:
         self._tokenizer = tokenizer
         self._metrics = metrics
 
-    async def pieces(self, jobs: Sequence[Job]) -> AsyncGenerator[Piece, None]:
+    def pieces(self, jobs: Sequence[Job]) -> AsyncGenerator[Piece, None]:
         """Pieces of all jobs as they come; the last of each job, and only that, has a finish reason.
 
         Closing the generator aborts what still runs. The first job to fail ends them all.
         """
-        if len(jobs) == 1:  # the measured case: no queue, no task
-            async with aclosing(self._one(jobs[0])) as pieces:
-                async for piece in pieces:
-                    yield piece
-            return
+        return (
+            self._one(jobs[0]) if len(jobs) == 1 else self._many(jobs)
+        )  # one job, the measured case: no queue, no task
+
+    async def _many(self, jobs: Sequence[Job]) -> AsyncGenerator[Piece, None]:
         queue: asyncio.Queue[Piece | Exception | None] = asyncio.Queue(maxsize=len(jobs))
         tasks = [asyncio.create_task(self._into(queue, job)) for job in jobs]
         try:
@@ -148,16 +149,23 @@ class _Writer:
         )
 
 
-async def gathered(pieces: AsyncIterator[Piece], jobs: Sequence[Job]) -> list[Piece]:
-    """One whole piece a job, in the order of their indices: the answer when nothing is streamed."""
-    texts: dict[int, list[str]] = {job.index: [] for job in jobs}
-    logprobs: dict[int, list[TokenLogprob]] = {job.index: [] for job in jobs}
-    last: dict[int, Piece] = {}
-    async for piece in pieces:
-        texts[piece.index].append(piece.text)
-        logprobs[piece.index].extend(piece.logprobs or ())
-        last[piece.index] = piece
-    for index, piece in last.items():
-        piece.text = "".join(texts[index])
-        piece.logprobs = logprobs[index]
-    return [last[job.index] for job in jobs]
+class Gathering:
+    """Pieces put together again: the answer when nothing is streamed."""
+
+    def __init__(self) -> None:
+        self._texts: defaultdict[int, list[str]] = defaultdict(list)
+        self._logprobs: defaultdict[int, list[TokenLogprob]] = defaultdict(list)
+        self._last: dict[int, Piece] = {}
+
+    def add(self, piece: Piece) -> None:
+        """The next piece of any job."""
+        self._texts[piece.index].append(piece.text)
+        self._logprobs[piece.index].extend(piece.logprobs or ())
+        self._last[piece.index] = piece
+
+    def whole(self) -> list[Piece]:
+        """One whole piece a job, in the order of their indices."""
+        return [
+            replace(piece, text="".join(self._texts[index]), logprobs=self._logprobs[index])
+            for index, piece in sorted(self._last.items())
+        ]

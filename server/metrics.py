@@ -81,7 +81,7 @@ class Metrics:
             return Histogram(name, text, _LABELS, registry=self._registry, buckets=buckets).labels(model_name)
 
         self.prompt_tokens = counter("vllm:prompt_tokens", "Prompt tokens of requests that reached the engine.")
-        self.generated_tokens = counter("vllm:generation_tokens", "Output tokens told to clients.")
+        self.generated_tokens = 0  # a plain number, told at the scrape: a counter's lock would be taken at every token
         self.ttft = histogram("vllm:time_to_first_token_seconds", "Time to the first output token.", _TTFT_BUCKETS)
         self.tpot = histogram(
             "vllm:request_time_per_output_token_seconds", "(last - first token) / (output tokens - 1).", _TPOT_BUCKETS
@@ -102,6 +102,7 @@ class Metrics:
             registry=self._registry,
         )
         self._model_name = model_name
+        self._registry.register(_Generated(model_name, self))
 
     def begin(self, prompt_tokens: int) -> Timing:
         """Count a request that goes to the engine now."""
@@ -148,7 +149,7 @@ class Timing:
         """So many output tokens there are now."""
         if tokens == self._tokens:
             return
-        self._metrics.generated_tokens.inc(tokens - self._tokens)
+        self._metrics.generated_tokens += tokens - self._tokens
         self._tokens = tokens
         if self._first is None:
             self._first = time.perf_counter()
@@ -165,6 +166,19 @@ class Timing:
         self._metrics.e2e.observe(now - self._begun)
         if self._first is not None and self._tokens > 1:
             self._metrics.tpot.observe((now - self._first) / (self._tokens - 1))
+
+
+class _Generated(Collector):
+    """The count of generated tokens."""
+
+    def __init__(self, model_name: str, metrics: Metrics) -> None:
+        self._model_name = model_name
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[_Family]:
+        family = CounterMetricFamily("vllm:generation_tokens", "Output tokens told to clients.", labels=_LABELS)
+        family.add_metric([self._model_name], self._metrics.generated_tokens)
+        yield family
 
 
 class _Occupancy(Collector):

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
@@ -34,6 +34,7 @@ from server.engines.limits import check_logprobs, check_options, check_prompt
 from server.engines.options import parse_options
 from server.engines.shapes import check_tensor_shapes
 
+_T = TypeVar("_T")
 _CPU_CACHE_BYTES = 2**30  # vLLM would take half of the machine's memory
 _FINISH_REASONS: dict[str | None, FinishReason | None] = {None: None, "stop": "stop", "length": "length"}
 
@@ -107,7 +108,7 @@ class VllmEngine:
             reason = str(error).strip().replace("\n", " ")
             raise EngineError(f"{self._checkpoint}: vLLM cannot start: {reason}") from error
 
-    async def generate(self, request_id: str, prompt: Sequence[int], options: SamplingOptions) -> AsyncIterator[Delta]:
+    def generate(self, request_id: str, prompt: Sequence[int], options: SamplingOptions) -> AsyncGenerator[Delta]:
         """Stream one request; closing the iterator aborts it.
 
         Raises BadRequestError for what vLLM or `server.engines.limits` refuses, EngineDeadError once the core is dead.
@@ -129,9 +130,7 @@ class VllmEngine:
             stop_token_ids=sorted({*options.stop_token_ids, *(() if options.ignore_eos else self._eos)}),
             logprobs=options.logprobs,
         )
-        async with aclosing(self._outputs(request_id, prompt, parameters)) as outputs:
-            async for output in outputs:
-                yield _delta(output)
+        return self._outputs(request_id, prompt, parameters, _delta)
 
     async def prompt_logprobs(self, prompt: Sequence[int], top: int) -> list[TokenLogprob | None]:
         """Log-probabilities of a prompt's tokens; vLLM generates one token to get them, so one must fit the context."""
@@ -139,15 +138,18 @@ class VllmEngine:
         check_prompt(prompt, 1, self.info)
         self._scorings += 1
         parameters = _parameters(final_only=True, max_tokens=1, temperature=0.0, prompt_logprobs=top)
-        scores: list[TokenLogprob | None] = []
-        async with aclosing(self._outputs(f"scoring-{self._scorings}", prompt, parameters)) as outputs:
-            async for output in outputs:
-                entries = zip(prompt, output.prompt_logprobs, strict=True)
-                scores = [None if entry is None else _token_logprob(token, entry) for token, entry in entries]
-        return scores
 
-    async def _outputs(self, request_id: str, prompt: Sequence[int], parameters: Any) -> AsyncGenerator[Any]:
-        """What vLLM gives for one request, counted, and with its exceptions turned into ours."""
+        def scores(output: Any) -> list[TokenLogprob | None]:
+            entries = zip(prompt, output.prompt_logprobs, strict=True)
+            return [None if entry is None else _token_logprob(token, entry) for token, entry in entries]
+
+        async with aclosing(self._outputs(f"scoring-{self._scorings}", prompt, parameters, scores)) as outputs:
+            return [found async for found in outputs][-1]
+
+    async def _outputs(
+        self, request_id: str, prompt: Sequence[int], parameters: Any, read: Callable[[Any], _T]
+    ) -> AsyncGenerator[_T]:
+        """What `read` makes of all that vLLM gives for one request, counted, and with its exceptions turned into ours."""
         from vllm.inputs import tokens_input
         from vllm.v1.engine.exceptions import EngineDeadError as CoreDeadError
 
@@ -155,21 +157,22 @@ class VllmEngine:
             raise EngineDeadError("vLLM has been shut down")
         if request_id in self._held:
             raise BadRequestError(f"request id {request_id} is in use")
-        self._held[request_id] = 0
+        held = self._held
+        held[request_id] = 0
         try:
             async with aclosing(self._engine.generate(tokens_input(list(prompt)), parameters, request_id)) as outputs:
                 async for output in outputs:
-                    if self._held[request_id] == 0:
-                        self._held[request_id] = len(prompt)
+                    if held[request_id] == 0:
+                        held[request_id] = len(prompt)
                         self._prefix_hits += output.num_cached_tokens or 0
-                    self._held[request_id] += len(output.outputs[0].token_ids)
-                    yield output
+                    held[request_id] += len(output.outputs[0].token_ids)
+                    yield read(output)
         except CoreDeadError as error:
             raise EngineDeadError("vLLM's engine core has died; its own log says why") from error
         except _request_errors() as error:
             raise BadRequestError(str(error)) from error
         finally:
-            del self._held[request_id]
+            del held[request_id]
 
     async def abort(self, request_id: str) -> None:
         """End a request with finish reason "abort", if it still runs."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from server.engines.base import Delta, EngineDeadError, SamplingOptions
 from server.engines.synthetic import SyntheticEngine
-from server.generation import Generator, Job, gathered
+from server.generation import Gathering, Generator, Job
 from server.metrics import Metrics
 from server.stopping import StopStrings
 from tests.server.test_stopping import expected
@@ -122,7 +122,10 @@ def test_jobs_run_at_the_same_time_and_come_out_in_order(tokenizer):
         generator = Generator(engine, tokenizer, Metrics("m", engine.load))
         jobs = [job(index, max_tokens=3 + index) for index in range(3)]
         async with aclosing(generator.pieces(jobs)) as pieces:
-            return await gathered(pieces, jobs)
+            gathering = Gathering()
+            async for piece in pieces:
+                gathering.add(piece)
+            return gathering.whole()
 
     done = asyncio.run(run())
     assert [(piece.index, piece.tokens) for piece in done] == [(0, 3), (1, 4), (2, 5)]
@@ -137,7 +140,8 @@ def test_one_failing_job_ends_them_all(tokenizer):
         jobs = [job(0), job(1), job(2)]
         async with aclosing(generator.pieces(jobs)) as pieces:
             with pytest.raises(EngineDeadError):
-                await gathered(pieces, jobs)
+                async for _ in pieces:
+                    pass
         assert engine.load().running == 0
 
     asyncio.run(run())
