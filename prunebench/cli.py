@@ -285,6 +285,20 @@ def serve(
     modelled_watts_per_core: Annotated[
         float | None, typer.Option(min=0.001, help="State an assumption; offers modelled CPU energy beside measured.")
     ] = None,
+    access_log: Annotated[bool, typer.Option("--access-log", help="One line of JSON a request on stderr.")] = False,
+    max_body_bytes: Annotated[int, typer.Option(min=1024, help="Longer bodies get a 413.")] = 8 * 1024 * 1024,
+    max_concurrent_requests: Annotated[
+        int, typer.Option(min=1, help="Sequences in the engine, running or waiting; more get a 429.")
+    ] = 4096,
+    receive_timeout_s: Annotated[
+        float, typer.Option(min=0.001, help="For a request's headers to come, and again for its body; then a 408.")
+    ] = 30.0,
+    send_timeout_s: Annotated[
+        float, typer.Option(min=0.001, help="An answer left unread for so long ends the connection.")
+    ] = 30.0,
+    shutdown_grace_s: Annotated[
+        float, typer.Option(min=0, help="How long a signal lets running requests finish.")
+    ] = 5.0,
 ) -> None:
     """Serve a checkpoint over the OpenAI API until interrupted."""
     from prunebench.parent import end_with_parent
@@ -302,6 +316,12 @@ def serve(
         allow_open=allow_open,
         engine_options=dict(_key_value(option) for option in engine_option or []),
         modelled_watts_per_core=modelled_watts_per_core,
+        access_log=access_log,
+        max_body_bytes=max_body_bytes,
+        max_concurrent_requests=max_concurrent_requests,
+        receive_timeout_s=receive_timeout_s,
+        send_timeout_s=send_timeout_s,
+        shutdown_grace_s=shutdown_grace_s,
     )
     raise typer.Exit(serve_until_stopped(settings))
 

@@ -18,12 +18,13 @@ import time
 import uuid
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import asdict
 from typing import Any, Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from server.errors import as_api_error
+from server.errors import ApiError, as_api_error
 from server.flights import ClientGone
 from server.generation import Gathering, Job, Piece
 from server.model import Model
@@ -174,17 +175,24 @@ class Answer(Response):
         }
 
 
-def streamed_end(piece: Piece, logprobs: dict[str, Any] | None) -> str:
+def streamed_end(piece: Piece, logprobs: dict[str, Any] | None, *, tell_times: bool) -> str:
     """The members every streamed choice ends with."""
     told = "null" if logprobs is None else json.dumps(logprobs)
     if piece.finish_reason is None:
         return f'"logprobs":{told},"finish_reason":null'
-    return f'"logprobs":{told},"finish_reason":"{piece.finish_reason}","stop_reason":{json.dumps(piece.stop_reason)}'
+    times = f',"engine_times":{json.dumps(_times(piece))}' if tell_times else ""
+    return f'"logprobs":{told},"finish_reason":"{piece.finish_reason}","stop_reason":{json.dumps(piece.stop_reason)}{times}'
 
 
-def whole_end(piece: Piece, logprobs: dict[str, Any] | None) -> dict[str, Any]:
+def whole_end(piece: Piece, logprobs: dict[str, Any] | None, *, tell_times: bool) -> dict[str, Any]:
     """The same members of a choice that was not streamed."""
-    return {"logprobs": logprobs, "finish_reason": piece.finish_reason, "stop_reason": piece.stop_reason}
+    end = {"logprobs": logprobs, "finish_reason": piece.finish_reason, "stop_reason": piece.stop_reason}
+    return {**end, "engine_times": _times(piece)} if tell_times else end
+
+
+def _times(piece: Piece) -> dict[str, float] | None:
+    """None where a stop string ended the choice before the engine knew."""
+    return None if piece.times is None else asdict(piece.times)
 
 
 def new_request_id(prefix: str) -> str:
@@ -201,9 +209,15 @@ def make_jobs(
 ) -> list[Job]:
     """`n` jobs for each (prompt, most tokens to write), in OpenAI's order: all choices of the first prompt, then the next.
 
-    Raises ApiError 400 for stop tokens the model does not have.
+    Raises ApiError 400 for stop tokens the model does not have, or times the engine does not tell.
     """
     model.check_tokens(asked.stop_token_ids, "stop_token_ids")
+    if asked.include_engine_times and not model.engine.info.tells_times:
+        raise ApiError(
+            400,
+            "include_engine_times: the engine takes no times; serve with --engine-option disable_log_stats=false",
+            param="include_engine_times",
+        )
     return [
         Job(
             request_id=f"{request_id}-{at * asked.n + choice}",

@@ -60,12 +60,13 @@ class _ChatShape:
         return f'{{"index":{index},"delta":{{"role":"assistant","content":""}},"logprobs":null,"finish_reason":null}}'
 
     def piece(self, piece: Piece) -> str:
-        end = streamed_end(piece, self._logprobs(piece))
+        end = streamed_end(piece, self._logprobs(piece), tell_times=self._asked.include_engine_times)
         return f'{{"index":{piece.index},"delta":{{"content":{json.dumps(piece.text)}}},{end}}}'
 
     def whole(self, piece: Piece) -> dict[str, Any]:
         message = {"role": "assistant", "content": piece.text}
-        return {"index": piece.index, "message": message, **whole_end(piece, self._logprobs(piece))}
+        end = whole_end(piece, self._logprobs(piece), tell_times=self._asked.include_engine_times)
+        return {"index": piece.index, "message": message, **end}
 
     def _logprobs(self, piece: Piece) -> dict[str, Any] | None:
         if piece.logprobs is None or not self._asked.logprobs:

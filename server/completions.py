@@ -76,11 +76,12 @@ class _CompletionShape:
             logprobs = of_output
         elif of_output is not None:
             logprobs = {key: logprobs[key] + of_output[key] for key in logprobs}
-        return {"index": piece.index, "text": text, **whole_end(piece, logprobs)}
+        end = whole_end(piece, logprobs, tell_times=self._asked.include_engine_times)
+        return {"index": piece.index, "text": text, **end}
 
-    @staticmethod
-    def _streamed(piece: Piece, logprobs: dict[str, Any] | None) -> str:
-        return f'{{"index":{piece.index},"text":{json.dumps(piece.text)},{streamed_end(piece, logprobs)}}}'
+    def _streamed(self, piece: Piece, logprobs: dict[str, Any] | None) -> str:
+        end = streamed_end(piece, logprobs, tell_times=self._asked.include_engine_times)
+        return f'{{"index":{piece.index},"text":{json.dumps(piece.text)},{end}}}'
 
     def _echo(self, index: int) -> str:
         at = index // self._asked.n

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.errors import ApiError
+from server.gathered import GatheredWrites
 
 MAX_HEADER_BYTES = 64 * 1024  # request line and headers
 MAX_PIPELINED = 128
@@ -35,7 +36,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The clock of the first request starts."""
-        super().connection_made(transport)
+        super().connection_made(GatheredWrites(transport, self.loop))
         self._in_headers = True  # or between requests
         self._header_bytes = 0
         self._fault = "this is not an HTTP/1.1 request"

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.json_schema import models_json_schema
 
 from energy.records import EnergyCounters, EnergyTrace
-from server.engines.base import EngineInfo, FinishReason
+from server.engines.base import EngineInfo, FinishReason, RequestTimes
 from server.protocol import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -49,6 +49,7 @@ class _Choice(_Answer):
     index: int
     finish_reason: FinishReason
     stop_reason: str | int | None  # the stop string, or the id from stop_token_ids
+    engine_times: RequestTimes | None = None  # only with include_engine_times
 
 
 class _Whole(_Answer):

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import cast
 
-from server.engines.base import Delta, Engine, FinishReason, SamplingOptions, TokenLogprob
+from server.engines.base import Delta, Engine, FinishReason, RequestTimes, SamplingOptions, TokenLogprob
 from server.metrics import Metrics
 from server.stopping import StopStrings
 from server.tokenizer import Tokenizer
@@ -39,6 +39,7 @@ class Piece:
     logprobs: Sequence[TokenLogprob] | None = None  # one a token, when asked for
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None  # the stop string, or the id from stop_token_ids
+    times: RequestTimes | None = None  # with the last piece, where the engine tells them
 
 
 class Generator:
@@ -146,6 +147,7 @@ class _Writer:
             logprobs=None if delta.logprobs is None else delta.logprobs[:upto],
             finish_reason=delta.finish_reason if self._stops.found is None else "stop",
             stop_reason=reason,
+            times=delta.times,
         )
 
 

@@ -72,6 +72,8 @@ class SamplingRequest(_Request):
     stop_token_ids: Annotated[list[int], Field(max_length=64, fail_fast=True)] = []
     include_stop_str_in_output: bool = False
     skip_special_tokens: bool = True
+    # ours
+    include_engine_times: bool = False  # with each choice's end: where its time went, by the engine's own clock
 
     @model_validator(mode="after")
     def _options_fit_together(self) -> SamplingRequest:

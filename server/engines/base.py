@@ -94,6 +94,7 @@ class EngineInfo:
     dtype: str
     vocabulary: int
     max_model_len: int  # prompt and output together, tokens
+    tells_times: bool = True  # whether last deltas carry RequestTimes
 
 
 class Engine(Protocol):

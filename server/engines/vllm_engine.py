@@ -43,9 +43,10 @@ class VllmEngine:
     """Serves `checkpoint` with any field of vLLM's AsyncEngineArgs as an option, given as text.
 
     What differs from vLLM's own defaults: no tokenizer is loaded (the app has one), end-of-sequence ids are ours,
-    statistics are off (`disable_log_stats=false` brings the times of queue, prefill and decode to /metrics); without a GPU also `enforce_eager`, a cache of 1 GiB (`kv_cache_memory_bytes`) and the longest
-    context that fits it. The prefix cache is as vLLM has it (`enable_prefix_caching`). Its log is cut to warnings unless
-    VLLM_LOGGING_LEVEL says otherwise. It starts processes, so the calling script needs a `__main__` guard.
+    statistics are off (`disable_log_stats=false` brings the times of queue, prefill and decode); without a GPU also
+    `enforce_eager`, a cache of 1 GiB (`kv_cache_memory_bytes`) and the longest context that fits it. The prefix cache is
+    as vLLM has it (`enable_prefix_caching`). Its log is cut to warnings unless VLLM_LOGGING_LEVEL says otherwise. It starts
+    processes, so the calling script needs a `__main__` guard.
     """
 
     def __init__(self, checkpoint: Path, options: Mapping[str, str]) -> None:
@@ -58,6 +59,7 @@ class VllmEngine:
         self._held: dict[str, int] = {}  # request id → tokens in the cache; 0: nothing has come back yet
         self._prefix_hits = 0
         self._scorings = 0
+        self._tells_times = False
 
     @property
     def info(self) -> EngineInfo:
@@ -79,6 +81,7 @@ class VllmEngine:
             dtype=str(config.model_config.dtype).removeprefix("torch."),
             vocabulary=int(read_config(self._checkpoint)["vocab_size"]),
             max_model_len=config.model_config.max_model_len,
+            tells_times=self._tells_times,
         )
 
     def _start(self) -> tuple[Any, str]:
@@ -99,6 +102,7 @@ class VllmEngine:
             if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
                 arguments["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
         arguments |= parse_options(AsyncEngineArgs, self._options)
+        self._tells_times = not arguments["disable_log_stats"]
         if arguments.get("enforce_eager") and not torch.cuda.is_available():
             # Eager vLLM still compiles a helper for log-probabilities, and its core dies where there is no C++ compiler.
             os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import httpx
@@ -219,3 +220,33 @@ def test_text_that_json_must_escape_survives_the_stream(tmp_path):
     assert '"' in whole
     assert "\\" in whole
     assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == whole
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_engines_times_are_in_the_answer_when_asked_for(client, stream):
+    asked = {"prompt": [5, 6], "max_tokens": 5, "stream": stream}
+    plain = client.post("/v1/completions", json=asked)
+    told = client.post("/v1/completions", json={**asked, "include_engine_times": True})
+    assert "engine_times" not in plain.text
+    answer = events(told.text)[-1] if stream else told.json()
+    times = answer["choices"][0]["engine_times"]
+    assert times["queue_s"] == 0
+    assert times["prefill_s"] >= 0.002 * 0.95
+    assert times["decode_s"] >= 4 * 0.001 * 0.95
+
+
+def test_a_choice_ended_by_a_stop_string_has_no_engine_times(client):
+    text = client.post("/v1/completions", json={"prompt": [300], "max_tokens": 8}).json()["choices"][0]["text"]
+    asked = {"prompt": [300], "max_tokens": 8, "stop": text[1], "include_engine_times": True}
+    choice = client.post("/v1/completions", json=asked).json()["choices"][0]
+    assert choice["stop_reason"] == text[1]
+    assert choice["engine_times"] is None
+
+
+def test_times_of_an_engine_that_takes_none_are_refused_by_name(checkpoint):
+    with running_server(checkpoint) as silent, httpx.Client(base_url=silent.url) as client:
+        engine = silent.model.engine
+        engine._info = replace(engine.info, tells_times=False)
+        answer = client.post("/v1/completions", json={"prompt": [5], "include_engine_times": True})
+    assert answer.status_code == 400
+    assert "disable_log_stats=false" in answer.json()["error"]["message"]
