@@ -88,6 +88,19 @@ def test_a_dead_engine_ends_the_server_with_its_own_status(checkpoint):
     assert "Traceback" not in told
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_model_loads_ends_it_with_status_0(checkpoint, number):
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    process = serve_process(checkpoint=checkpoint, port=port, engine_options={"start_s": "600"})
+    assert process.stderr.readline().startswith("prunebench serve: loading")
+    assert httpx.get(f"http://127.0.0.1:{port}/health", timeout=20).json()["error"]["code"] == "loading"
+    process.send_signal(number)
+    _, told = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "Traceback" not in told
+
+
 def test_a_taken_port_is_told_before_the_engine_is_loaded(checkpoint):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
