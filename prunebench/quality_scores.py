@@ -76,7 +76,7 @@ def read_items(found: Mapping[str, Any], name: str, score: Score) -> Items:
         return Items(len(raw))
     mean = math.fsum(values) / total
     if math.isclose(mean, score.value, rel_tol=_CLOSE, abs_tol=_CLOSE) and set(weights) == {1.0}:
-        return Items(len(raw), "mean", values, weights)
+        return Items(len(raw), "mean", values)
     if mean > -100 and math.isclose(math.exp(-mean), score.value, rel_tol=_CLOSE):
         return Items(len(raw), "perplexity", values, weights)
     return Items(len(raw))

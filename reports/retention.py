@@ -62,7 +62,8 @@ def kept(own: TaskResult, baseline: TaskResult) -> Kept | str:
     a, b = own.scores[0], baseline.scores[0]
     if (a.metric, a.filter) != (b.metric, b.filter):
         return f"it has {a.metric}, the baseline {b.metric}"
-    paired = own.statistic is not None and own.statistic == baseline.statistic and own.weights == baseline.weights
+    same_items = len(own.values) == len(baseline.values) and own.weights == baseline.weights
+    paired = own.statistic is not None and own.statistic == baseline.statistic and same_items
     if paired and own.statistic == "perplexity":
         return _kept_likelihood(np.array(own.values), np.array(baseline.values), np.array(own.weights))
     if paired and a.higher_is_better:

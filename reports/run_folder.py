@@ -64,7 +64,7 @@ class TaskResult(Record):
 
     `values` and `weights` are of the first score, an item each, in the data set's order: for `statistic` "mean" the score is
     mean(values); for "perplexity" it is exp(-sum(values) / sum(weights)), values being log-likelihoods and weights words or
-    bytes. Empty where the score is neither. They let two configurations be compared item by item.
+    bytes; a mean has no weights. Empty where the score is neither. They let two configurations be compared item by item.
     """
 
     task: str

@@ -15,7 +15,7 @@ def accuracy(values: "np.ndarray | list[float]", **changed: object) -> TaskResul
     error = float(np.std(values, ddof=1) / len(values) ** 0.5)
     score = Score(metric="acc", filter="none", value=mean, standard_error=error, higher_is_better=True)
     facts = {
-        "task": "piqa", "scores": [score], "statistic": "mean", "values": values, "weights": [1.0] * len(values),
+        "task": "piqa", "scores": [score], "statistic": "mean", "values": values,
         "items": len(values), "evaluated_at": "2026-11-24T00:00:00+00:00", "settings": SETTINGS,
     }  # fmt: skip
     return TaskResult.model_validate(facts | changed)
