@@ -53,6 +53,8 @@ class QualityFigures(Record):
     tasks: list[TaskFigures]
     overall: dict[str, Comparison]  # by label, the baseline left out
     overall_tasks: list[str]
+    fragile: dict[str, Comparison]  # the same over the fragile ones of them: a gain elsewhere hides no loss
+    fragile_tasks: list[str]
     costs: dict[str, SuiteCost]
     correlations: dict[str, Correlation]  # "piqa ~ expansion ratio"
 
@@ -81,19 +83,26 @@ def analyse_quality(
     tasks = [_task(own, shares[task], labels, widths, margin) for task, own in by_task.items()]
     pruned = [label for label in labels if label != baseline]
     whole = [t for t in by_task if pruned and all(isinstance(shares[t].get(label), Kept) for label in pruned)]
-    overall = {
-        label: average([one for t in whole if isinstance(one := shares[t][label], Kept)]).comparison(margin)
-        for label in pruned
-        if whole
-    }
+    fragile = [t.task for t in tasks if t.group == "fragile" and t.task in whole]
     return QualityFigures(
         settings=next(r.settings for own in by_task.values() for r in own.values()),
         tasks=tasks,
-        overall=overall,
+        overall=_averages(whole, pruned, shares, margin),
         overall_tasks=whole,
+        fragile=_averages(fragile, pruned, shares, margin),
+        fragile_tasks=fragile,
         costs={label: suite_cost(results.get(label, ())) for label in labels if results.get(label)},
         correlations=_correlations(tasks, labels, configurations, columns),
     )
+
+
+def _averages(
+    tasks: Sequence[str], labels: Sequence[str], shares: Mapping[str, Mapping[str, Kept | str]], margin: float
+) -> dict[str, Comparison]:
+    if not tasks:
+        return {}
+    kept_by = {label: [one for t in tasks if isinstance(one := shares[t][label], Kept)] for label in labels}
+    return {label: average(known).comparison(margin) for label, known in kept_by.items()}
 
 
 def _shares(own: Mapping[str, TaskResult], baseline: str) -> dict[str, Kept | str]:

@@ -26,10 +26,13 @@ def pareto_plots(analysis: Analysis, quality: QualityFigures) -> list[Plot]:
 
 def _pareto(analysis: Analysis, quality: QualityFigures, workload: str, key: str) -> Plot:
     cost = QUANTITIES[key]
+    shares, count, kind = quality.fragile, len(quality.fragile_tasks), "fragile "
+    if not count:
+        shares, count, kind = quality.overall, len(quality.overall_tasks), ""
     title = f"{workload}: quality against {cost.title}" + (", not measured" if key == MODELLED_JOULES else "")
     found: list[tuple[float, float, ConfigurationFigures]] = []
     for configuration in analysis.configurations:
-        info, overall = configuration.info, quality.overall.get(configuration.info.label)
+        info, overall = configuration.info, shares.get(configuration.info.label)
         share = 1.0 if info.is_baseline else overall.ratio if overall else None
         median = analysis.cell(info.label, workload).values[key].median
         if share is not None and median is not None:
@@ -40,7 +43,7 @@ def _pareto(analysis: Analysis, quality: QualityFigures, workload: str, key: str
     marks = [Marks([x for x, _ in front], [y for _, y in front], line="dot")]
     for beaten in (False, True):
         own = [one for one in found if ((one[0], one[1]) not in front) == beaten]
-        intervals = [quality.overall.get(c.info.label) for _, _, c in own]
+        intervals = [shares.get(c.info.label) for _, _, c in own]
         marks.append(
             Marks(
                 [x for x, _, _ in own],
@@ -55,7 +58,9 @@ def _pareto(analysis: Analysis, quality: QualityFigures, workload: str, key: str
         )
     side = "left" if cost.better == "lower" else "right"
     best = listed([name(c.info) for x, y, c in found if (x, y) in front])
-    chart = Chart(Axis(f"{cost.title}, {cost.unit}"), Axis("mean share of the baseline's scores", form="ratio"), marks)
+    chart = Chart(
+        Axis(f"{cost.title}, {cost.unit}"), Axis(f"mean share kept, {count} {kind}tasks", form="ratio"), marks
+    )
     lede = f"Upper {side} is better. Filled: the Pareto front, no other configuration is better in both. Labels are widths."
     return Plot(title, lede, f"{title}. Not beaten in both: {best}.", chart)
 
