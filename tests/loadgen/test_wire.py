@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import threading
 import time
+from urllib.parse import quote
 
 import pytest
 
@@ -242,3 +243,80 @@ async def test_proxies_from_the_environment_are_not_used(monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     assert (await ask_once(lambda *_: stream(1))).error is None
+
+
+async def test_reads_have_the_kernels_stamp_which_no_busy_client_can_shift():
+    with ScriptedServer(lambda *_: stream(4, first_s=0.02, token_s=0.02)) as server:
+        async with client_of(server) as client:
+            asking = asyncio.create_task(ask(client))
+            await asyncio.sleep(0.01)
+            time.sleep(0.3)  # noqa: ASYNC251 - all of the answer comes meanwhile
+            exchange = (await asking)[0]
+            now = time.monotonic_ns()
+    assert min(exchange.lag_ns) >= 0
+    assert max(exchange.lag_ns) > 100e6
+    assert now - exchange.at_ns[-1] > 100e6
+    assert exchange.end_ns == exchange.at_ns[-1]
+
+
+async def test_encrypted_bytes_have_it_too(certificate, monkeypatch):
+    key, cert = certificate
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(cert, key)
+    monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+    with ScriptedServer(lambda *_: stream(40), tls=tls) as server:
+        async with client_of(server) as client:
+            exchanges = await ask(client, 3)
+        assert server.connections == 1
+    for exchange in exchanges:
+        assert read_answer(exchange.reads).arrival_tokens == list(range(1, 41))
+        assert min(exchange.lag_ns) >= 0
+
+
+async def test_a_prompt_larger_than_the_sockets_buffers_arrives_whole(certificate, monkeypatch):
+    key, cert = certificate
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(cert, key)
+    monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+    body = json.dumps({"prompt": "x" * 20_000_000}).encode()
+    for context in (None, tls):
+        with ScriptedServer(lambda *_: stream(1), tls=context) as server:
+            async with client_of(server) as client:
+                exchange = await client.send(client.request("/v1/completions", body))
+            assert exchange.error is None
+            assert len(server.asked[0].body["prompt"]) == 20_000_000
+
+
+@pytest.mark.parametrize("form", ["unix:{}", "unix://{}", "http+unix://{}"])
+async def test_a_unix_socket_is_spoken_to_and_timed_by_reading(tmp_path, form):
+    path = tmp_path / "server.sock"
+
+    async def answer(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        for step in stream(3):
+            if isinstance(step, bytes):
+                writer.write(step)
+        writer.close()
+
+    server = await asyncio.start_unix_server(answer, path)
+    async with (
+        server,
+        WireClient(Endpoint(form.format(quote(str(path), safe="" if "http" in form else "/")), "m")) as client,
+    ):
+        exchange = (await ask(client))[0]
+    assert exchange.error is None
+    assert read_answer(exchange.reads).arrival_tokens == [1, 2, 3]
+    assert set(exchange.lag_ns) == {-1}
+
+
+async def test_what_has_come_can_be_taken_before_the_answer_is_whole():
+    taken = []
+    with ScriptedServer(lambda *_: stream(4, token_s=0.1)) as server:
+        async with client_of(server) as client:
+            sending = asyncio.create_task(client.send(client.request("/v1/completions", BODY), taken.append))
+            while not (taken and taken[0].body):  # noqa: ASYNC110 - bytes ring no bell
+                await asyncio.sleep(0.01)
+            _, _, ends, body = taken[0].take()
+            exchange = await sending
+    assert len(ends) >= 8
+    assert read_answer([(1, body), *exchange.reads]).arrival_tokens == [1, 2, 3, 4]
