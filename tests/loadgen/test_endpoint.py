@@ -70,3 +70,30 @@ def test_every_error_is_one_line():
     with serving(b"{}") as server, pytest.raises(LoadError) as told:
         check_endpoint(Endpoint(server.url, "m"))
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_proxy_that_applies_to_the_server_is_refused_with_what_to_do(monkeypatch, name):
+    for each in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv(name, "http://proxy.test:3128")
+    with pytest.raises(LoadError, match=r"add server\.test to NO_PROXY"):
+        check_endpoint(Endpoint("http://server.test:8000", "m"))
+    monkeypatch.setenv("NO_PROXY", "server.test")
+    assert Endpoint("http://server.test:8000", "m").proxy is None
+    assert Endpoint("unix:/run/server.sock", "m").proxy is None
+
+
+@pytest.mark.parametrize("url", ["unix:/run/s.sock", "unix:///run/s.sock", "http+unix://%2Frun%2Fs.sock"])
+def test_a_unix_socket_has_a_path_and_is_local(url):
+    endpoint = Endpoint(url, "m")
+    assert (endpoint.socket_path, endpoint.is_local, endpoint.host_header) == ("/run/s.sock", True, "localhost")
+
+
+# httpcore leaves a Unix socket that it could not connect to the garbage collector.
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+def test_a_unix_socket_without_a_path_or_a_server_is_told_in_one_line():
+    with pytest.raises(LoadError, match="must be like unix:/run"):
+        check_endpoint(Endpoint("unix:server.sock", "m"))
+    with pytest.raises(LoadError, match="does not answer"):
+        check_endpoint(Endpoint("unix:/nowhere/server.sock", "m"))
