@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,3 +133,81 @@ def test_without_scripts_the_pictures_stand_in_for_the_plots(browser, report, pl
     assert page.locator(".still:visible").count() == plots
     assert page.locator(".canvas:visible").count() == 0
     page.close()
+
+
+CONTRAST = """() => {
+  const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+  const rgba = (colour) => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    return canvas.getImageData(0, 0, 1, 1).data;
+  };
+  const light = (c) => [0.2126, 0.7152, 0.0722].reduce((sum, w, i) => {
+    const v = c[i] / 255;
+    return sum + w * (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  }, 0);
+  const ground = (node) => {
+    for (; node; node = node.parentElement) {
+      const colour = rgba(getComputedStyle(node).backgroundColor);
+      if (colour[3] === 255) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const low = [];
+  for (const node of document.querySelectorAll('main *')) {
+    const own = [...node.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    if (!own || node.closest('svg') || !node.checkVisibility()) continue;
+    const [a, b] = [light(rgba(getComputedStyle(node).color)), light(ground(node))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) low.push(`${node.tagName}.${node.className}: ${ratio.toFixed(2)}`);
+  }
+  return [...new Set(low)];
+}"""
+
+
+def test_every_word_stands_out_from_what_is_behind_it(visit):
+    assert visit.ask(CONTRAST) == []
+
+
+def test_headings_go_down_one_level_at_a_time_and_every_landmark_has_a_name(visit):
+    levels = visit.ask("[...document.querySelectorAll('h1, h2, h3, h4, h5')].map(h => +h.tagName[1])")
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert visit.ask("document.querySelectorAll('main').length") == 1
+    nameless = "[...document.querySelectorAll('section, nav, [role=region], [role=img]')].filter(e => !(%s)).length"
+    named = (
+        "e.getAttribute('aria-label') || document.getElementById(e.getAttribute('aria-labelledby'))?.textContent.trim()"
+    )
+    assert visit.ask(nameless % named) == 0
+    assert visit.ask("document.documentElement.lang") == "en"
+    ids = visit.ask("[...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids))
+
+
+def test_every_picture_has_words_and_every_table_cell_a_heading(visit):
+    assert visit.ask("[...document.querySelectorAll('img')].filter(i => i.alt.length < 20).length") == 0
+    assert visit.ask("[...document.querySelectorAll('th')].filter(h => !h.scope).length") == 0
+    assert visit.ask("[...document.querySelectorAll('table')].filter(t => !t.caption?.textContent.trim()).length") == 0
+
+
+def test_the_keyboard_reaches_the_contents_every_wide_table_and_every_check(browser, report):
+    visit = Visit(browser, report, theme="light", width=390)
+    visit.page.keyboard.press("Tab")
+    assert visit.ask("document.activeElement.closest('nav') !== null")
+    reached = "[...document.querySelectorAll('%s')].every(e => e.tabIndex === 0)"
+    assert visit.ask(reached % "a[href], summary, pre, .scroll")
+    check = "document.querySelector('.checks details')"
+    visit.ask(f"{check}.querySelector('summary').focus()")
+    opened = visit.ask(f"{check}.open")
+    visit.page.keyboard.press("Enter")
+    assert visit.ask(f"{check}.open") is not opened
+    assert visit.ask("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    targets = "[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.getAttribute('href')))"
+    assert visit.ask(targets)
+    visit.close()
+
+
+def test_a_checkpoint_that_is_called_a_script_is_a_name(visit):
+    assert visit.ask("document.querySelectorAll('main script, main iframe, main object, main svg script').length") == 0
+    assert visit.ask("document.body.innerText.includes('<script>alert(1)')")
+    handlers = "[...document.querySelectorAll('main *')].filter(e => [...e.attributes].some(a => a.name.startsWith('on'))).length"
+    assert visit.ask(handlers) == 0
