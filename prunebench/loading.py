@@ -26,7 +26,7 @@ from loadgen.texts import read_prompts
 from prunebench.live import LiveView
 from prunebench.locusting import LocustSettings, run_locust
 from reports.checks import check_trial
-from reports.percentiles import needed_for
+from reports.confidence import needed_for
 
 _DEFAULT_REQUESTS = 100
 _SWEEP_S, _SWEEP_RATE = 20.0, 1.0  # of every rate of a sweep, and the lowest of them

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from energy.records import Record
-from reports.statistics import CONFIDENCE
+from reports.confidence import CONFIDENCE
 
 EXACT_UP_TO = 8  # pairs: 40,320 orders are counted in milliseconds
 

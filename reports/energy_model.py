@@ -20,8 +20,8 @@ from scipy import stats
 
 from energy.records import Record
 from loadgen.records import Workload
+from reports.confidence import CONFIDENCE
 from reports.reading import MeasuredRun
-from reports.statistics import CONFIDENCE
 
 Floats = NDArray[np.float64]
 NAMES = ("prompt token", "output token", "request")

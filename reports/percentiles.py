@@ -8,7 +8,6 @@ what the intervals over blocks are for.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -18,7 +17,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from energy.records import Record
-from reports.statistics import CONFIDENCE
+from reports.confidence import CONFIDENCE, needed_for, share_of
 
 MLPERF_CONFIDENCE = 0.99
 
@@ -72,7 +71,7 @@ def percentile_ranks(n: int, wanted: float, confidence: float = CONFIDENCE) -> R
     The narrowest pair that leaves at most (1 - confidence)/2 on either side: P(B <= low) and P(B > high) with
     B ~ binomial(n, p). Ties in the values only make it cover more.
     """
-    share, tail = _share(wanted), (1 - confidence) / 2
+    share, tail = share_of(wanted), (1 - confidence) / 2
     if n < needed_for(wanted, confidence):
         return None
     # B of the values lie below the quantile: it is missed below if B <= low (from 0), above if B > high.
@@ -84,15 +83,6 @@ def percentile_ranks(n: int, wanted: float, confidence: float = CONFIDENCE) -> R
     return Ranks(low, high, float(below.cdf(high) - below.cdf(low)))
 
 
-def needed_for(wanted: float, confidence: float = CONFIDENCE) -> int:
-    """The smallest n with a two-sided interval: the extremes must each miss in at most (1 - confidence)/2 of samples.
-
-    6 for the median, 36 for p90, 72 for p95, 368 for p99, 3,688 for p99.9 (at 95 %).
-    """
-    share = _share(wanted)
-    return math.ceil(math.log((1 - confidence) / 2) / math.log(max(share, 1 - share)))
-
-
 @lru_cache(maxsize=64)
 def mlperf_floor(wanted: float) -> int:
     """Fewest requests from which MLPerf's LoadGen estimates a percentile (its early stopping): 64 for p90, 662 for p99.
@@ -101,7 +91,7 @@ def mlperf_floor(wanted: float) -> int:
     at least must be: the smallest n with P(binomial(n, 1 - p) <= 1) <= 0.01. Without early stopping the same confidence
     and a margin of (1 - p)/20 take 262,742 for p99. (arXiv:1911.02549; mlcommons/inference, loadgen/early_stopping.cc.)
     """
-    share = _share(wanted)
+    share = share_of(wanted)
     n = 2
     while stats.binom.cdf(1, n, 1 - share) > 1 - MLPERF_CONFIDENCE:
         n += max(1, n // 64)
@@ -116,9 +106,3 @@ def too_few(n: int, wanted: float) -> str:
         f"p{wanted:g} of {n:,} request{'s' * (n != 1)} has no interval: {needed_for(wanted):,} are needed "
         f"(MLPerf asks for {mlperf_floor(wanted):,})"
     )
-
-
-def _share(wanted: float) -> float:
-    if not 0 < wanted < 100:
-        raise ValueError(f"percentile {wanted}: it must lie between 0 and 100")
-    return wanted / 100

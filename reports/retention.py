@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from reports.confidence import CONFIDENCE
 from reports.run_folder import Score, TaskResult
-from reports.statistics import CONFIDENCE, Comparison, verdict_beyond
+from reports.statistics import Comparison, verdict_beyond
 
 Floats = npt.NDArray[np.float64]
 

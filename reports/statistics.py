@@ -20,8 +20,8 @@ import numpy as np
 from scipy import stats
 
 from energy.records import Record
+from reports.confidence import CONFIDENCE
 
-CONFIDENCE = 0.95
 MARGIN = 0.01  # differences below a hundredth are not worth a verdict
 Verdict = Literal["better", "worse", "no detectable difference"]
 Direction = Literal["higher", "lower"]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from reports.analysis import TAILS, Analysis
+from reports.confidence import needed_for
 from reports.document import Column, Entry, Row, Table
 from reports.figures import DISTRIBUTIONS
-from reports.percentiles import Percentile, mlperf_floor, needed_for
+from reports.percentiles import Percentile, mlperf_floor
 from reports.wording import TO, figure, name
 
 

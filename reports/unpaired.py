@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from reports.statistics import CONFIDENCE, Comparison, Direction, judged
+from reports.confidence import CONFIDENCE
+from reports.statistics import Comparison, Direction, judged
 
 
 def compare_unpaired(

@@ -7,9 +7,10 @@ import math
 from scipy import stats
 
 from energy.records import Record
+from reports.confidence import CONFIDENCE
 from reports.correlation import Correlation, correlate, correlate_all, holm
 from reports.published.study import Study, StudyModel
-from reports.statistics import CONFIDENCE, MARGIN, Comparison, judged
+from reports.statistics import MARGIN, Comparison, judged
 
 KNOWLEDGE, TRUTHFULNESS = "mmlu", "truthfulqa_mc2"
 

@@ -1,5 +1,7 @@
 """What `prunebench load` says on the terminal."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,8 @@ def test_a_p99_is_said_of_enough_requests_only(completed, said):
     text = "\n".join(_lines(summary(completed), [], Path("out")))
     assert ("p99 1.50" in text) is said
     assert (f"p99 of latencies takes 368 requests; {completed} completed" in text) is not said
+
+
+def test_loading_starts_without_scipy_whose_import_takes_a_second():
+    script = "import sys, prunebench.loading; sys.exit('scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == 0

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports.percentiles import mlperf_floor, needed_for, percentile, percentile_ranks
+from reports.confidence import needed_for
+from reports.percentiles import mlperf_floor, percentile, percentile_ranks
 
 
 @pytest.mark.parametrize("n", [6, 37, 72, 368, 1000])
