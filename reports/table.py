@@ -57,11 +57,15 @@ def render_tables(run: Path) -> list[TerminalTable]:
     return render_table(analyse_folder(run))
 
 
+def _batch_form(workload: Workload) -> str:
+    return "requests" if workload.batch_as == "requests" else "prompts in one request"
+
+
 def describe(workload: Workload) -> str:
     """A workload in words: what is sent, and for how long."""
     kinds = {
         "single": "one request at a time",
-        "batch": f"{workload.batch_size} requests at once, the next when all are done",
+        "batch": f"{workload.batch_size} {_batch_form(workload)} at once, the next when all are done",
         "concurrency": f"{workload.concurrency} requests in flight",
         "constant": f"{workload.rate} requests/s, evenly",
         "poisson": f"{workload.rate} requests/s, Poisson arrivals",

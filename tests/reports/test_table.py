@@ -128,6 +128,20 @@ def test_tables_of_a_folder_that_is_no_run_are_refused(tmp_path):
             Workload(name="p", kind="poisson", rate=2.5, duration_s=60, natural_stop=True),
             "2.5 requests/s, Poisson arrivals; 64 prompt tokens, up to 64 output tokens; 60 s a trial",
         ),
+        (
+            Workload(name="b", kind="batch", batch_size=4, batch_as="list", requests=8, output_tokens=8),
+            "4 prompts in one request at once, the next when all are done; 64 prompt tokens, exactly 8 output tokens; 8 requests a trial",
+        ),
+        (
+            Workload(
+                name="r", kind="ramp", concurrency=1, end_concurrency=8, duration_s=60, prompt_tokens="uniform:8-64"
+            ),
+            "1 to 8 requests in flight; uniform:8-64 prompt tokens, exactly 64 output tokens; 60 s a trial",
+        ),
+        (
+            Workload(name="t", kind="trace", trace="azure.csv", speed=2.0),
+            "azure.csv replayed at 2 times its speed; prompts and outputs as long as recorded",
+        ),
     ],
 )
 def test_a_workload_is_described_in_words(workload, words):
