@@ -68,6 +68,15 @@ def _gross(credited: Callable[[TrialMetrics], int], of_what: str) -> Callable[[T
     return of
 
 
+def _mean_watts(trial: Trial, metrics: TrialMetrics) -> Amount:
+    energy = trial.energy
+    if energy.gross_joules is None:
+        return Amount(None, energy.reason or "energy was not measured")
+    if not metrics.requests:
+        return Amount(None, "no request was measured")
+    return Amount(energy.gross_joules / metrics.window_s)
+
+
 def _net(trial: Trial, metrics: TrialMetrics) -> Amount:
     energy = trial.energy
     reason = energy.net_reason or energy.reason or "energy was not measured"
@@ -117,6 +126,7 @@ _ALL = (
     Quantity(JOULES, "J/output token", "J", "lower", _gross(_output, "output token")),
     Quantity("joules_per_total_token", "J/total token", "J", "lower", _gross(_total, "token")),
     Quantity("joules_per_request", "J/request", "J", "lower", _gross(_requests, "completed request")),
+    Quantity("mean_watts", "Mean power", "W", "lower", _mean_watts),
     Quantity(NET_JOULES, "Net J/output token", "J", "lower", _net),
     Quantity(MODELLED_JOULES, "Modelled J/output token", "J", "lower", _modelled(_output, "output token")),
     Quantity("modelled_joules_per_total_token", "Modelled J/total token", "J", "lower", _modelled(_total, "token")),

@@ -53,6 +53,8 @@ def test_joules_are_divided_by_what_the_same_window_is_credited_with(records):
     assert value("joules_per_output_token", trial, records).value == pytest.approx(joules / output)
     assert value("joules_per_total_token", trial, records).value == pytest.approx(joules / (output + prompt))
     assert value("joules_per_request", trial, records).value == pytest.approx(joules / 7)
+    seconds = (trial.window_end_ns - trial.window_start_ns) / 1e9
+    assert value("mean_watts", trial, records).value == pytest.approx(joules / seconds)
     assert value("net_joules_per_output_token", trial, records).value == pytest.approx(trial.energy.net_joules / output)
 
 
