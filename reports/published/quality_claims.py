@@ -38,7 +38,7 @@ def _association(found: Association) -> str:
     c = found.correlation
     words = f"{found.model}: r = {signed(c.pearson)}, p = {p_value(c.pearson_p)}, n = {c.n}"
     if c.pearson_low is not None and c.pearson_high is not None:
-        words += f", 95 % interval {c.pearson_low:.2f} to {c.pearson_high:.2f}"
+        words += f", 95 % interval {signed(c.pearson_low, 2)} to {signed(c.pearson_high, 2)}"
     words += f"; by ranks rho = {signed(c.spearman, 2)}, p = {p_value(c.spearman_p)}"
     if found.without_one:
         width, p = max(found.without_one.items(), key=lambda item: item[1])
