@@ -126,7 +126,7 @@ def latency_section(analysis: Analysis) -> Section | None:
     plots = [distribution_plot(analysis, w, key) for w in analysis.info.workloads for key in DISTRIBUTIONS]
     lede = (
         "What share of the requests took no longer than so many milliseconds, over the requests of all trials: further left is faster, "
-        "a long tail leans to the right. Black: the baseline; from blue to red: ever narrower widths."
+        "a long tail leans to the right. The heavy line is the baseline; from blue to red: ever narrower widths."
     )
     tables = [table for w in analysis.info.workloads if (table := percentile_table(analysis, w))]
     blocks: list[Block] = [Prose(lede, "lede"), Plots(plots, abreast=3)]

@@ -55,7 +55,7 @@ def _block(analysis: Analysis, block: int, trials: Sequence[TrialFigures]) -> Pl
         bands.append(Band(shift, shift + trial.window_s))
         said.append(f"{label}, {trial.workload}: {figure(_mean_in_window(power, trial.window_s))} W")
         begins = marks[-1].x[-1] + GAP_S
-    lede = f"{_what(trials)} Black: the baseline. The time between trials is left out."
+    lede = f"{_what(trials)} The heavy lines are the baseline's. The time between trials is left out."
     axis = Axis("W", (0.0, 1.06 * max(max(m.y) for m in marks)))
     chart = Chart(Axis("s", grid=False), axis, marks, bands=bands, height=260)
     return Plot(title, lede, f"{title}: mean power in the windows: {'; '.join(said)}.", chart)  # fmt: skip
@@ -93,7 +93,7 @@ def _line(power: PowerFigures, shift: float, series: str, colour: str, label: st
     x = [power.start_s + shift + number * power.step_s for number in range(len(power.watts) + 1)]
     y = [*power.watts, power.watts[-1]]
     hover = [f"{label}\n{figure(watts)} W" for watts in y]
-    return Marks(x, y, series, colour, line="solid", width=1.2, steps=True, hover=hover)
+    return Marks(x, y, series, colour, line="solid", width=2.4 if colour == "ink" else 1.2, steps=True, hover=hover)
 
 
 def _mean_in_window(power: PowerFigures, window_s: float) -> float:
