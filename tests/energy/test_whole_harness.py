@@ -21,6 +21,7 @@ from loadgen.metering import measure_idle, pick_energy
 from loadgen.store import read_trial
 from tests.energy.conftest import settings_text
 from tests.energy.driven_server import ACTIVE_WATTS, IDLE_WATTS
+from tests.loadgen.scripted import ScriptedServer, stream
 from tests.server.conftest import wait_until, write_checkpoint
 
 pytestmark = pytest.mark.slow
@@ -112,3 +113,30 @@ def test_joules_per_token_are_those_of_the_exact_integral(driven: Driven, load, 
     # In joules, and in no other unit: the load draws between idle and idle plus all that may run at once.
     seconds = (end - start) / 1e9
     assert IDLE_WATTS < summary["energy"]["gross_joules"] / seconds < IDLE_WATTS + 60 * ACTIVE_WATTS
+
+
+def test_a_foreign_server_on_this_host_is_metered_by_this_hosts_gpu(fake_library, tmp_path):
+    """As vLLM's own server: it has no /energy, and the client reads the GPU beside it."""
+    (tmp_path / "gpus.txt").write_text(settings_text({"watts": 220, "refresh": 0.05}))
+    (tmp_path / "prompts.txt").write_text("one\ntwo\nthree\n")
+    models = {"/v1/models": lambda: json.dumps({"data": [{"id": "foreign"}]}).encode()}
+    words = [
+        "load", "URL", "--model", "foreign", "--output", tmp_path / "trial", "--requests", "12", "--prompts",
+        tmp_path / "prompts.txt", "--output-tokens", "8", "--json",
+    ]  # fmt: skip
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(fake_library.parent), "FAKE_NVML": str(tmp_path / "gpus.txt")}
+    environment.pop("CUDA_VISIBLE_DEVICES", None)
+    with ScriptedServer(lambda *_: stream(8, first_s=0.02, token_s=0.02), pages=models) as server:
+        words[1] = server.url
+        done = subprocess.run(
+            [sys.executable, "-m", "prunebench", *map(str, words)],
+            cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "trial" / "summary.json").read_text())
+    energy = summary["energy"]
+    truth = 220 * (summary["window_end_ns"] - summary["window_start_ns"]) / 1e9
+    assert energy["source"] == "nvml-counter"
+    assert energy["clock_error_s"] == 0
+    assert abs(energy["gross_joules"] - truth) <= energy["gross_joules_uncertainty"] < 0.1 * truth
+    assert summary["joules_per_output_token"] == pytest.approx(energy["gross_joules"] / (12 * 8))
