@@ -44,6 +44,18 @@ MISTAKES = {
         ["load", "http://127.0.0.1:9", "--model", "m", "--output", "out", "--workload", "batch"],
         "--batch-size",
     ),
+    "an option of another workload": (
+        ["load", "http://127.0.0.1:9", "--model", "m", "--output", "out", "--workload", "single", "--rate", "2"],
+        "--rate means nothing to a single workload",
+    ),
+    "a length that reads wrong": (
+        ["load", "http://127.0.0.1:9", "--model", "m", "--output", "out", "--prompt-tokens", "uniform:9-3"],
+        "--prompt-tokens: 'uniform:9-3'",
+    ),
+    "workers without Locust": (
+        ["load", "http://127.0.0.1:9", "--model", "m", "--output", "out", "--workers", "2"],
+        "--workers 2: is for --driver locust",
+    ),
     "objectives that read wrong": (
         ["load", "http://127.0.0.1:9", "--model", "m", "--output", "out", "--slo", "fast"],
         "--slo fast",
