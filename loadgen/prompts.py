@@ -167,14 +167,6 @@ def word_tokens(tokenizer: Tokenizer) -> list[int]:
     ]
 
 
-def ordinary_tokens(tokenizer: Path) -> list[int]:
-    """`plain_tokens` of a tokenizer.json or its folder. Raises LoadError where there are none."""
-    pool = plain_tokens(read_tokenizer(tokenizer))
-    if not pool:
-        raise LoadError(f"--tokenizer {tokenizer}: has no tokens of plain text; give --prompts FILE")
-    return pool
-
-
 def count_tokens(tokenizer: Path) -> Callable[[str], int]:
     """Counts the tokens of a text, special ones not added, by a tokenizer.json or its folder. Raises LoadError."""
     loaded = read_tokenizer(tokenizer)

@@ -13,7 +13,7 @@ from loadgen.prompts import (
     TracePrompts,
     check_served_tokenizer,
     make_prompts,
-    ordinary_tokens,
+    plain_tokens,
     read_tokenizer,
     served_tokens,
 )
@@ -53,10 +53,10 @@ def test_no_two_prompts_share_a_prefix_that_a_cache_could_hold():
 def test_ordinary_tokens_are_words_and_never_special(tmp_path, kind):
     tokenizer = sentencepiece_tokenizer() if kind == "sentencepiece" else None
     folder = write_checkpoint(tmp_path / "tiny", tokenizer=tokenizer)
-    pool = ordinary_tokens(folder)
     loaded = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    pool = plain_tokens(loaded)
     assert len(pool) > 25
-    assert ordinary_tokens(folder / "tokenizer.json") == pool
+    assert read_tokenizer(folder).to_str() == read_tokenizer(folder / "tokenizer.json").to_str() == loaded.to_str()
     special = {loaded.token_to_id(text) for text in ("<s>", "</s>", "<unk>")}
     assert not special & set(pool)
     assert all(loaded.decode([token]).strip().isalpha() for token in pool)
@@ -64,11 +64,11 @@ def test_ordinary_tokens_are_words_and_never_special(tmp_path, kind):
 
 def test_a_tokenizer_that_cannot_be_read_or_has_no_words_names_its_flag(tmp_path):
     with pytest.raises(LoadError, match="--tokenizer"):
-        ordinary_tokens(tmp_path / "nothing")
+        read_tokenizer(tmp_path / "nothing")
     vocabulary = {"model": {"type": "WordLevel", "vocab": {"1": 0, "2": 1}, "unk_token": "1"}, "version": "1.0"}
     (tmp_path / "tokenizer.json").write_text(json.dumps(vocabulary))
-    with pytest.raises(LoadError, match=r"--tokenizer .*no tokens of plain text"):
-        ordinary_tokens(tmp_path)
+    with pytest.raises(LoadError, match="--tokenizer: has no tokens of plain text"):
+        make_prompts(workload(), read_tokenizer(tmp_path), seed=0)
 
 
 def test_a_server_that_tokenizes_gives_the_pool_and_takes_it_back(checkpoint):
