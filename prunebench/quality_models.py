@@ -49,6 +49,9 @@ class ServedModel(LocalCompletionsAPI):  # type: ignore[misc]
         )
         self._bos: str | None = self.tokenizer.bos_token
         self._writes = writes
+        self.tokens: int | None = (
+            0  # prompt and output tokens of all answers, by the server's own usage; None if it says none
+        )
 
     def tok_encode(
         self,
@@ -73,6 +76,7 @@ class ServedModel(LocalCompletionsAPI):  # type: ignore[misc]
 
     def parse_logprobs(self, outputs: Any, **given: Any) -> list[tuple[float, bool]]:
         """As the client does it, which leaves out the last token as one that was written."""
+        self._count(outputs)
         if not self._writes:
             for output in outputs if isinstance(outputs, list) else [outputs]:
                 for choice in output["choices"]:
@@ -80,6 +84,17 @@ class ServedModel(LocalCompletionsAPI):  # type: ignore[misc]
                     choice["logprobs"]["top_logprobs"].append(None)
         found: list[tuple[float, bool]] = super().parse_logprobs(outputs, **given)
         return found
+
+    def parse_generations(self, outputs: Any, **given: Any) -> list[str]:
+        """As the client does it."""
+        self._count(outputs)
+        texts: list[str] = super().parse_generations(outputs, **given)
+        return texts
+
+    def _count(self, outputs: Any) -> None:
+        for output in outputs if isinstance(outputs, list) else [outputs]:
+            total = (output.get("usage") or {}).get("total_tokens")
+            self.tokens = None if self.tokens is None or total is None else self.tokens + int(total)
 
 
 def in_process_model(checkpoint: Path, dtype: str) -> LM:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
-import httpx
-
 from energy.records import WindowEnergy
 from loadgen.endpoint import Endpoint, check_endpoint
 from loadgen.metering import EnergySource, pick_energy
@@ -22,16 +20,13 @@ from reports.run_folder import EvaluationSettings, TaskResult
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
 
-_COUNTED = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
-
 
 @dataclass(frozen=True)
 class Subject:
-    """What is asked: a model as lm-eval sees it, its meters, and where its tokens are counted (None: nowhere)."""
+    """What is asked: a model as lm-eval sees it, and its meters."""
 
     model: LM
     energy: EnergySource
-    endpoint: Endpoint | None
 
     @classmethod
     def served(cls, endpoint: Endpoint, tokenizer: Path, energy: EnergySource, concurrency: int) -> Subject:
@@ -41,7 +36,7 @@ class Subject:
         served = check_endpoint(endpoint)
         writes = served.engine is None  # not our server
         model = ServedModel(endpoint, tokenizer, served.max_model_len, concurrency, writes=writes)
-        return cls(model, energy, endpoint)
+        return cls(model, energy)
 
     @classmethod
     def in_process(cls, checkpoint: Path, dtype: str, energy: str) -> Subject:
@@ -53,19 +48,12 @@ class Subject:
         except ImportError as error:
             raise QualityError(f'--in-process: {error}: pip install "prunebench[quality,transformers]"') from None
         here = Endpoint("http://127.0.0.1", str(checkpoint))
-        return cls(model, pick_energy("local" if energy == "auto" else energy, here), None)
+        return cls(model, pick_energy("local" if energy == "auto" else energy, here))
 
     def tokens(self) -> int | None:
-        """Prompt and output tokens the server has counted since it started; None if it does not say."""
-        if self.endpoint is None:
-            return None
-        try:
-            with self.endpoint.client() as client:
-                page = client.get("/metrics").raise_for_status().text
-        except httpx.HTTPError:
-            return None
-        found = [float(line.split()[-1]) for line in page.splitlines() if line.startswith(_COUNTED)]
-        return round(sum(found)) if found else None
+        """Prompt and output tokens of all answers so far, as the server counts them; None if it does not."""
+        counted: int | None = getattr(self.model, "tokens", None)
+        return counted
 
 
 @dataclass(frozen=True)
