@@ -1,8 +1,8 @@
 """What to do: a choice for people who wait for each answer, and one for work done in bulk, with what each rests on.
 
 The rule, in full. A width is worth choosing for a purpose if, on the workload that stands for it, it is detectably better than
-the baseline in time or in joules and detectably worse in neither, and its perplexity is at most `BEARABLE` times the baseline's. Of
-those the fastest is chosen; of those that only save joules, the one that saves most. If none is left the advice is to keep the
+the baseline in time or in joules and detectably worse in neither, its perplexity is at most `BEARABLE` times the baseline's, and no
+quality task is shown to keep less than 1 / `BEARABLE` of the baseline's score. Of those the fastest is chosen; of those that only save joules, the one that saves most. If none is left the advice is to keep the
 baseline: because nothing was gained, or because what was gained costs too much quality.
 """
 
@@ -34,6 +34,8 @@ class _Candidate:
     configuration: ConfigurationFigures
     speed: Comparison
     joules: Comparison | None  # None: not measured
+    tasks: int  # quality tasks compared with the baseline
+    lost: str | None  # the task that is shown to have lost most, in words
 
     @property
     def gains(self) -> bool:
@@ -51,6 +53,14 @@ class _Candidate:
     @property
     def loss(self) -> float | None:
         return self.configuration.perplexity_ratio
+
+    @property
+    def is_judged(self) -> bool:
+        return self.loss is not None or self.tasks > 0
+
+    @property
+    def is_bearable(self) -> bool:
+        return self.is_judged and self.lost is None and (self.loss is None or self.loss <= BEARABLE)
 
 
 def advice(analysis: Analysis) -> list[Answer]:
@@ -91,8 +101,8 @@ def _answer(analysis: Analysis, purpose: Purpose, workload: str) -> Answer:
             topic, [sentence(f"no width can be compared with the baseline on {workload}: {why}")], "No answer yet"
         )
     gaining = sorted((c for c in candidates if c.gains), key=lambda c: c.rank, reverse=True)
-    bearable = [c for c in gaining if c.loss is not None and c.loss <= BEARABLE]
-    unknown = [c for c in gaining if c.loss is None]
+    bearable = [c for c in gaining if c.is_bearable]
+    unknown = [c for c in gaining if not c.is_judged]
     if bearable:
         choice, sentences = _chosen(bearable[0], gaining[0], key)
     elif unknown:
@@ -118,8 +128,18 @@ def _candidates(analysis: Analysis, workload: str, key: str) -> list[_Candidate]
         values = analysis.cell(configuration.info.label, workload).values
         speed, joules = values[key].comparison, values[JOULES].comparison
         if speed is not None and speed.ratio is not None:
-            found.append(_Candidate(configuration, speed, joules if joules and joules.ratio is not None else None))
+            joules = joules if joules and joules.ratio is not None else None
+            found.append(_Candidate(configuration, speed, joules, *_tasks(analysis, configuration.info.label)))
     return found
+
+
+def _tasks(analysis: Analysis, label: str) -> tuple[int, str | None]:
+    """How many quality tasks are compared with the baseline, and the one that surely lost too much, if any."""
+    tasks = analysis.quality.tasks if analysis.quality else []
+    kept = {t.task: k for t in tasks if t.scores.get(label) and (k := t.scores[label].kept) and k.ratio is not None}
+    lost = {task: k for task, k in kept.items() if k.high is not None and k.high < 1 / BEARABLE}
+    worst = min(lost, key=lambda task: lost[task].ratio or 0.0, default=None)
+    return len(kept), worst and f"keeps {with_interval(lost[worst])} of its score on {worst}"
 
 
 def _chosen(chosen: _Candidate, best: _Candidate, key: str) -> tuple[str, list[str]]:
@@ -140,7 +160,7 @@ def _too_dear(analysis: Analysis, gaining: list[_Candidate], key: str) -> tuple[
         sentence(
             f"the mildest cut that gains anything, {_named(mildest)}, {_gain(mildest, key)}, but {_price(mildest)}"
         ),
-        f"That is over the {times(BEARABLE)} taken for bearable here.",
+        f"That is more than is taken for bearable here: {times(BEARABLE)} the perplexity, {1 / BEARABLE:.0%} of a score.",
     ]
     return f"Keep the baseline, {_baseline(analysis)}: what is gained costs too much quality", said
 
@@ -171,7 +191,12 @@ def _gain(candidate: _Candidate, key: str) -> str:
 
 
 def _price(candidate: _Candidate) -> str:
-    return "its quality was not compared" if candidate.loss is None else f"at {times(candidate.loss)} the perplexity"
+    parts = [] if candidate.loss is None else [f"at {times(candidate.loss)} the perplexity"]
+    if candidate.lost:
+        parts.append(candidate.lost)
+    elif candidate.tasks:
+        parts.append(f"no quality task of {candidate.tasks} is shown to lose more than {1 - 1 / BEARABLE:.0%}")
+    return ", and ".join(parts) or "its quality was not compared"
 
 
 def _named(candidate: _Candidate) -> str:

@@ -69,8 +69,8 @@ def answer_section(analysis: Analysis) -> Section:
     said = (
         "Ratios are to the baseline within the same block, averaged as logarithms, with 95 % t intervals. An interval that "
         f"does not lie wholly more than {100 * analysis.margin:.3g} % from 1 is no detectable difference. A width is advised "
-        "if it is detectably better in time or joules, detectably worse in neither, and its perplexity is at most "
-        f"{times(BEARABLE)} the baseline's."
+        "if it is detectably better in time or joules, detectably worse in neither, its perplexity is at most "
+        f"{times(BEARABLE)} the baseline's, and no quality task is shown to keep less than {1 / BEARABLE:.0%} of its score."
     )
     if compared:
         said += f" Each of the {compared} intervals in this report stands alone: about one in twenty would miss its true ratio by chance."
