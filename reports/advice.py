@@ -1,9 +1,10 @@
 """What to do: a choice for people who wait for each answer, and one for work done in bulk, with what each rests on.
 
 The rule, in full. A width is worth choosing for a purpose if, on the workload that stands for it, it is detectably better than
-the baseline in time or in joules and detectably worse in neither, its perplexity is at most `BEARABLE` times the baseline's, and no
-quality task is shown to keep less than 1 / `BEARABLE` of the baseline's score. Of those the fastest is chosen; of those that only save joules, the one that saves most. If none is left the advice is to keep the
-baseline: because nothing was gained, or because what was gained costs too much quality.
+the baseline in time or in joules and detectably worse in neither, its perplexity is at most `BEARABLE` times the baseline's, and
+no quality task is shown to keep less than 1 / `BEARABLE` of the baseline's score. Of those the fastest is chosen; of those that
+only save joules, the one that saves most. If none is left the advice is to keep the baseline: because nothing was gained, or
+because what was gained costs too much quality.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ from loadgen.records import Workload
 from reports.advice import advice, standing_for
 from reports.analysis import analyse_folder
 from reports.document import Answer
+from reports.quality_analysis import QualityFigures, TaskFigures, TaskScore
+from reports.statistics import Comparison
 from reports.wording import TIMES, TO
 from tests.reports.example_run import BATCH, SINGLE, Example, Truth, write_run
 
@@ -76,6 +78,35 @@ def test_joules_alone_are_reason_enough_unless_it_is_slower(tmp_path):
 def test_a_quality_nobody_compared_makes_the_choice_conditional(tmp_path):
     found = advised(tmp_path, Example(widths=(1024, 512), workloads=(SMALL_BATCH,), quality=False))["For batch work"]
     assert found.choice == "Choose width 512, if its quality will do"
+
+
+def with_task(analysis, kept):
+    """The run with one quality task, of which width 512 keeps so much."""
+    scores = {"width-1024": TaskScore(value=0.8), "width-512": TaskScore(value=0.8, kept=kept)}
+    task = TaskFigures(
+        task="gsm8k", metric="acc", higher_is_better=True, version=None, shots=5, items=99, scores=scores
+    )
+    quality = QualityFigures(
+        settings=None,
+        tasks=[task],
+        overall={},
+        overall_tasks=[],
+        fragile={},
+        fragile_tasks=[],
+        costs={},
+        correlations={},
+    )
+    return analysis.model_copy(update={"quality": quality})
+
+
+def test_a_task_that_surely_lost_too_much_is_in_the_way_and_one_that_may_have_is_not(tmp_path):
+    analysis = analyse_folder(write_run(tmp_path / "run", Mild(widths=(1024, 512), workloads=(SMALL_BATCH,))))
+    [sure] = advice(with_task(analysis, Comparison(ratio=0.4, low=0.3, high=0.5)))
+    assert sure.choice == "Keep the baseline, width 1024: what is gained costs too much quality"
+    assert "keeps 0.40x (0.30-0.50) of its score on gsm8k" in said(sure)
+    [unsure] = advice(with_task(analysis, Comparison(ratio=0.9, low=0.8, high=1.0)))
+    assert unsure.choice == "Choose width 512"
+    assert "no quality task of 1 is shown to lose more than 5%" in said(unsure)
 
 
 @pytest.mark.parametrize(
