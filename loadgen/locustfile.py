@@ -250,6 +250,8 @@ class Master:
         partial.write_text(json.dumps(found))
         partial.replace(self._plan.result)
         runner.quit()
+        if self._environment.web_ui is not None:
+            self._environment.web_ui.stop()  # what the process waits for when it has a page
 
 
 class PrunebenchUser(User):  # type: ignore[misc]  # Locust ships no types

@@ -138,7 +138,7 @@ def _processes(
         environment[KEY_VARIABLE] = endpoint.api_key
     file = str(_LOCUSTFILE)
     base = [sys.executable, "-m", "locust", "-f", file]
-    web = ["--headless"] if settings.web_port is None else ["--autostart", "--autoquit", "0"]
+    web = ["--headless"] if settings.web_port is None else ["--autostart"]
     web += [] if settings.web_port is None else ["--web-host", "127.0.0.1", "--web-port", str(settings.web_port)]
     host = "*" if settings.remote_workers else "127.0.0.1"
     users = str(plan.users)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import socket
 import time
 
+import httpx
 import psutil
 import pytest
 
@@ -57,6 +60,23 @@ def test_an_open_loop_over_two_workers_leaves_by_the_one_schedule(prunebench, ur
     assert [round((r.scheduled_ns - first) / 1e6) for r in records] == [50 * n for n in range(20)]
     assert all(r.sent_ns >= r.scheduled_ns for r in records)
     assert result.trial.client.schedule_lag_p99_ms is not None
+
+
+def test_the_page_is_there_while_the_load_runs_and_ends_with_it(started, url):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = ["load", url, "--model", "tiny", "--output", "out", "--driver", "locust", "--web-port", port]
+    process = started(*words, "--workload", "constant", "--rate", 10, "--requests", 60, "--output-tokens", 4)
+    deadline, status = time.monotonic() + 60, None
+    while status is None:
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        with contextlib.suppress(httpx.TransportError):
+            status = httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).status_code
+        time.sleep(0.1)
+    assert status == 200
+    assert process.wait(60) == 0
 
 
 def test_batches_are_one_workers(prunebench, url, tmp_path):
