@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import socket
@@ -106,7 +107,10 @@ class Clients:
 
 def _check_end(process: subprocess.Popen[bytes]) -> None:
     """One has closed its end: that is right only if it has ended well. Raises LoadError otherwise."""
-    status = process.wait(_END_S)
-    if status:
+    with contextlib.suppress(
+        subprocess.TimeoutExpired
+    ):  # a killed one is gone at once; one that takes its time ends well
+        process.wait(_END_S)
+    if status := process.returncode:
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
         raise LoadError(f"a client process {how}; the trial is void")

@@ -9,7 +9,6 @@ asyncio's transports hide `recvmsg` and with it the kernel's own stamps, so ther
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import http
 import socket
 import time
@@ -25,6 +24,7 @@ from loadgen.stamps import ANCILLARY_BYTES, ArrivalClock, ask_for_stamps, unpack
 from loadgen.tls import TlsSession
 
 _CONNECT_S = 30.0
+_CONNECT_TOGETHER = 64  # at once, when connecting ahead: one after another takes a round trip each
 _READ_BYTES = 65536
 
 
@@ -245,6 +245,7 @@ class WireClient:
         while self._idle:
             connection = self._idle.pop()
             if not connection.usable:
+                self._all.discard(connection)
                 continue
             exchange = await self._exchange(connection, request, begun)
             if exchange.error is None or not connection.dropped:
@@ -259,9 +260,14 @@ class WireClient:
 
     async def open(self, connections: int) -> None:
         """Connect ahead, so that no measured request pays for it. Failures are left to the requests to tell."""
-        with contextlib.suppress(OSError, TimeoutError):
-            while len(self._idle) < connections:
-                self._idle.append(await self._connect())
+        missing = connections - len(self._idle)
+        while missing > 0:
+            together = [self._connect() for _ in range(min(_CONNECT_TOGETHER, missing))]
+            opened = await asyncio.gather(*together, return_exceptions=True)
+            self._idle += [each for each in opened if isinstance(each, _Connection)]
+            if any(isinstance(each, BaseException) for each in opened):
+                return
+            missing -= len(opened)
 
     async def _connect(self) -> _Connection:
         async with asyncio.timeout(_CONNECT_S):
