@@ -55,7 +55,9 @@ def _plot(analysis: Analysis, family: str, names: Sequence[str], key: str) -> Pl
     title = f"{quantity.title} ({family})"
     found = [(c, points) for c in analysis.configurations if len(points := _points(analysis, c, names, key)) > 1]
     if not found:
-        return Plot(title, "", "", None, "no configuration has two loads that were measured")
+        reasons = [c.values[key].reason for c in analysis.cells if c.workload in names]
+        why = next((reason for reason in reasons if reason), "no configuration has two loads that were measured")
+        return Plot(title, "", "", None, why)
     marks = []
     for number, (configuration, points) in enumerate(found):
         baseline = configuration.info.is_baseline

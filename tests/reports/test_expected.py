@@ -94,6 +94,12 @@ def test_workloads_that_differ_in_load_alone_make_a_curve(exact):
     assert ttft.chart.marks[0].y == pytest.approx([20.0, 60.0])
 
 
+def test_a_percentile_of_too_few_requests_has_no_curve_and_says_why(exact):
+    tails = next(plot for plot in plots_of(curves_section(exact)) if plot.title.startswith("TTFT p99"))
+    assert tails.chart is None
+    assert "requests" in tails.absent
+
+
 def test_a_single_load_is_no_curve(tmp_path):
     analysis = analyse_folder(write_run(tmp_path / "run", Example(workloads=SMALL[:1], widths=(1024, 512), blocks=1)))
     assert curves_section(analysis) is None
