@@ -35,6 +35,13 @@ from loadgen.records import Workload
 from loadgen.workloads import in_flight
 
 _CONNECT_S, _STOP_S = 60, 10.0
+# Locust, which ends when this process does, however that ends: prctl(2), PR_SET_PDEATHSIG.
+_LOCUST = """
+import ctypes, signal
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+from locust.main import main
+main()
+"""
 _LOCUSTFILE = Path(__file__).parents[1] / "loadgen" / "locustfile.py"
 
 
@@ -137,7 +144,7 @@ def _processes(
     if endpoint.api_key:
         environment[KEY_VARIABLE] = endpoint.api_key
     file = str(_LOCUSTFILE)
-    base = [sys.executable, "-m", "locust", "-f", file]
+    base = [sys.executable, "-c", _LOCUST, "-f", file]
     web = ["--headless"] if settings.web_port is None else ["--autostart"]
     web += [] if settings.web_port is None else ["--web-host", "127.0.0.1", "--web-port", str(settings.web_port)]
     host = "*" if settings.remote_workers else "127.0.0.1"

@@ -67,7 +67,7 @@ def test_the_page_is_there_while_the_load_runs_and_ends_with_it(started, url):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     words = ["load", url, "--model", "tiny", "--output", "out", "--driver", "locust", "--web-port", port]
-    process = started(*words, "--workload", "constant", "--rate", 10, "--requests", 60, "--output-tokens", 4)
+    process = started(*words, "--workload", "constant", "--rate", 10, "--requests", 40, "--output-tokens", 4)
     deadline, status = time.monotonic() + 60, None
     while status is None:
         assert time.monotonic() < deadline
@@ -89,7 +89,8 @@ def test_batches_are_one_workers(prunebench, url, tmp_path):
     assert all(r.sent_ns >= ends[r.group - 1] for r in result.records if r.group)
 
 
-def test_an_interrupt_leaves_no_process_behind(started, url, tmp_path):
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_an_end_of_any_kind_leaves_no_process_behind(started, url, sent, status):
     words = ["load", url, "--model", "tiny", "--output", "out", "--driver", "locust", "--workers", 2]
     process = started(*words, "--workload", "concurrency", "--concurrency", 2, "--duration", 60)
     deadline = time.monotonic() + 60
@@ -99,8 +100,8 @@ def test_an_interrupt_leaves_no_process_behind(started, url, tmp_path):
         time.sleep(0.1)
     children = psutil.Process(process.pid).children(recursive=True)
     time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    process.send_signal(sent)
+    assert process.wait(60) == status
     gone, alive = psutil.wait_procs(children, timeout=20)
     assert not alive
     assert gone
