@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from prunebench.commands.options import out
+
 energy_app = typer.Typer(
     name="energy",
     help="Watch power, measure it at rest, predict joules.",
@@ -28,7 +30,6 @@ def watch(
     as_json: Json = False,
 ) -> None:
     """Power and joules of every meter, live; the whole at the end. With --json one object a line."""
-    from prunebench.cli import out
     from prunebench.energy_commands import watch_command
 
     raise typer.Exit(watch_command(url, interval_s=interval, duration_s=duration, as_json=as_json, console=out))
@@ -41,7 +42,6 @@ def idle(
     as_json: Json = False,
 ) -> None:
     """Mean power while nothing is asked, and whether it was steady."""
-    from prunebench.cli import out
     from prunebench.energy_commands import idle_command
 
     raise typer.Exit(idle_command(url, duration_s=duration, as_json=as_json, console=out))
@@ -55,7 +55,6 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Joules that requests of another shape would take, by a run's own trials."""
-    from prunebench.cli import out
     from prunebench.energy_commands import predict_command
 
     status = predict_command(

@@ -1,0 +1,74 @@
+"""The commands about whole experiments."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from prunebench.commands.options import out
+
+if TYPE_CHECKING:
+    from prunebench.writer import Resume
+
+
+def run(
+    experiment: Annotated[Path, typer.Argument(help="The experiment's TOML file.")],
+    output: Annotated[Path | None, typer.Option(help="The run folder; default runs/NAME-TIME.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run: finished trials are kept.")] = False,
+    resume_or_start: Annotated[
+        bool, typer.Option("--resume-or-start", help="Go on if the newest run is unfinished, else start one.")
+    ] = False,
+    checkpoints: Annotated[Path | None, typer.Option(help="Where pruned ones go; default the run folder.")] = None,
+    prune_only: Annotated[bool, typer.Option("--prune-only", help="Leave serving to a later --resume.")] = False,
+    serve_on: Annotated[
+        str | None, typer.Option(metavar="URL", help="A `prunebench host` that starts the servers.")
+    ] = None,
+    serve_key_file: Annotated[Path | None, typer.Option(help="File with the key that host wants.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan, its duration and disk use; write nothing.")
+    ] = False,
+    assume: Annotated[
+        str | None, typer.Option(help="For --dry-run, e.g. ttft=200ms,tpot=20ms,start=60s (of a server).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan of --dry-run as JSON.")] = False,
+    model: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="A folder, or OWNER/NAME on the hub, for model.source.")
+    ] = None,
+) -> None:
+    """Prune, serve, load, measure and report: one experiment, one folder."""
+    from loadgen.endpoint import read_key
+    from prunebench.experiment import load_experiment
+    from prunebench.remote import RemoteHost
+    from prunebench.running import Place, run_experiment
+
+    resuming: Resume = "yes" if resume else "if-unfinished" if resume_or_start else "no"
+    if dry_run:
+        from prunebench.forecast import dry_run_command
+
+        dry_run_command(load_experiment(experiment, model), output, resuming, assume, as_json=as_json, console=out)
+        return
+    for name, given in (("--assume", assume is not None), ("--json", as_json)):
+        if given:
+            raise typer.BadParameter(f"{name} belongs to --dry-run")
+    key = read_key(serve_key_file, "--serve-key-file")
+    host = RemoteHost(serve_on.rstrip("/"), key) if serve_on else None
+    raise typer.Exit(
+        run_experiment(
+            load_experiment(experiment, model),
+            experiment,
+            output,
+            resume=resuming,
+            console=out,
+            place=Place(checkpoints, host, prune_only),
+        )
+    )
+
+
+def schema() -> None:
+    """Print the JSON Schema of experiment files, for editors: `#:schema FILE` in the first line of a TOML file."""
+    from prunebench.experiment import experiment_schema
+
+    sys.stdout.write(experiment_schema())
