@@ -3,7 +3,8 @@
     .venv/bin/python -P benchmarks/report.py                    a million requests of 128 tokens, in ten trials
     .venv/bin/python -P benchmarks/report.py --trials 1         the same in a single trial, which is the hardest on memory
 
-`prunebench report` runs as a process of its own; its peak memory is what the kernel says of it. The run folder is made up:
+`prunebench report` runs as a process of its own; its peak memory is what the kernel says of it, or of
+this script when it started it, if that was more. The run folder is made up:
 two configurations, one workload, arrivals every 10 ms give or take.
 """
 
