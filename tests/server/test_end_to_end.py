@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import httpx
@@ -81,10 +83,48 @@ def modelled_joules(client):
 @pytest.mark.slow
 @pytest.mark.vllm
 def test_vllm_serves_what_the_checkpoint_says_and_its_death_ends_the_server(model_folder):
-    with serving(model_folder, "vllm", engine_options={"dtype": "float32"}) as (process, client):
+    options = {"dtype": "float32", "disable_log_stats": "false"}
+    with serving(model_folder, "vllm", engine_options=options) as (process, client):
         assert_serves_the_checkpoint(client, model_folder)
         assert "vllm:prefix_cache_hits_total" in client.get("/metrics").text
-        for child in psutil.Process(process.pid).children(recursive=True):
-            child.kill()
+        assert_tells_where_the_time_went(client)
+        assert_death_is_told_to_everyone(process, client)
         process.communicate(timeout=60)
     assert process.returncode == EXIT_ENGINE_DIED
+
+
+def assert_tells_where_the_time_went(client):
+    asked = {"prompt": PROMPT, "max_tokens": 5, "ignore_eos": True, "include_engine_times": True}
+    (choice,) = client.post("/v1/completions", json=asked).raise_for_status().json()["choices"]
+    assert choice["engine_times"]["queue_s"] >= 0
+    assert min(choice["engine_times"]["prefill_s"], choice["engine_times"]["decode_s"]) > 0
+    metrics = client.get("/metrics").text
+    assert 'vllm:request_decode_time_seconds_count{model_name="tiny-llama"} 0.0' not in metrics
+
+
+def assert_death_is_told_to_everyone(process, client):
+    """Kill vLLM's processes while a stream and a request without one are in flight."""
+    asked = {"prompt": PROMPT, "max_tokens": 200, "ignore_eos": True, "n": 16}
+    with (
+        ThreadPoolExecutor(1) as pool,
+        client.stream("POST", "/v1/completions", json={**asked, "stream": True}) as told,
+    ):
+        lines = told.iter_lines()
+        assert next(lines).startswith("data: ")
+        whole = pool.submit(client.post, "/v1/completions", json=asked)
+        wait_until(lambda: load_of(client) > 16)
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+        last = [line for line in lines if line][-1]
+        assert json.loads(last.removeprefix("data: "))["error"]["code"] == "engine_dead"
+        assert whole.result().status_code == 503
+        assert client.get("/health").status_code == 503
+
+
+def load_of(client):
+    """Requests in the engine, running or waiting."""
+    return sum(
+        float(line.rpartition(" ")[2])
+        for line in client.get("/metrics").text.splitlines()
+        if line.startswith(("vllm:num_requests_running{", "vllm:num_requests_waiting{"))
+    )
