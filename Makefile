@@ -18,7 +18,7 @@ DEMO_ENVIRONMENT := $(if $(wildcard .venv/.full),.venv/.full,.venv/.demo)
 DEMO := experiments/demo.toml
 endif
 
-.PHONY: demo test test-containers check venv format lock wheelhouse system-packages container-packages clean
+.PHONY: demo test test-containers check lint venv format lock wheelhouse system-packages container-packages clean
 
 demo: $(DEMO_ENVIRONMENT)
 	$(BIN)/python -m prunebench run $(DEMO)
@@ -36,11 +36,13 @@ test-containers: .venv/.full wheelhouse container-packages
 wheelhouse: | .venv/bin/python
 	$(PIP) download --quiet --dest wheelhouse --constraint requirements/lock.txt ".[$(DEMO_EXTRAS)]" "hatchling==1.27.0"
 
-check: .venv/.full
+lint: .venv/.full
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check: lint
 	$(BIN)/python -m pytest -q -m "not slow and not docker"
 
 format: .venv/.full

@@ -47,8 +47,8 @@ def test_the_engines_own_times_are_told_phase_by_phase(checkpoint):
         2
     ] * 3
     assert found["vllm:request_queue_time_seconds_sum", None] == 0
-    assert found["vllm:request_prefill_time_seconds_sum", None] >= 2 * 0.039
-    assert found["vllm:request_decode_time_seconds_sum", None] >= 4 * 0.01 * 0.95
+    assert found["vllm:request_prefill_time_seconds_sum", None] >= 2 * 0.03
+    assert found["vllm:request_decode_time_seconds_sum", None] >= 4 * 0.005
     whole = found["vllm:e2e_request_latency_seconds_sum", None]
     phases = sum(found[f"vllm:request_{phase}_time_seconds_sum", None] for phase in ("queue", "prefill", "decode"))
     assert phases <= whole
