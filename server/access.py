@@ -28,11 +28,14 @@ class Access:
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Add the id to the answer; endpoints leave token counts in `scope["state"]["usage"]`."""
+        """Add the id to the answer; endpoints leave token counts in `scope["state"]["usage"]`.
+
+        `scope["state"]["send"]` passes all layers by: it is for the middle of a stream, which none of them changes.
+        """
         begun = time.perf_counter()
         request_id = _request_id(scope)
         usage: dict[str, int] = {}
-        scope.setdefault("state", {})["usage"] = usage
+        scope.setdefault("state", {}).update(usage=usage, send=send)
         status: int | None = None
         complete = False
 

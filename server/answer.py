@@ -85,7 +85,7 @@ class Answer(Response):
                     body = await self._model.flights.fly(receive, self._whole())
                     await Response(body, media_type="application/json")(scope, receive, send)
                 else:
-                    await self._streamed(receive, send)
+                    await self._streamed(receive, send, scope["state"]["send"])
             except ClientGone:
                 await Response(status_code=499)(scope, receive, send)  # nginx's number; nobody reads it
             finally:
@@ -105,9 +105,9 @@ class Answer(Response):
         head = {"id": self._id, "object": self._shape.kind, "created": self._created, "model": self._model.name}
         return json.dumps({**head, "choices": choices, "usage": self._usage()}).encode()
 
-    async def _streamed(self, receive: Receive, send: Send) -> None:
+    async def _streamed(self, receive: Receive, send: Send, send_event: Send) -> None:
         try:
-            await self._model.flights.fly(receive, self._events(send))
+            await self._model.flights.fly(receive, self._events(send, send_event))
         except ClientGone:
             if not self._begun:
                 raise
@@ -121,8 +121,8 @@ class Answer(Response):
             await send({"type": "http.response.body", "body": b"data: " + told.body() + b"\n\n", "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _events(self, send: Send) -> None:
-        """Send one event a piece. As few layers as can be: every one of them is paid for at every token."""
+    async def _events(self, send: Send, send_event: Send) -> None:
+        """Send one event a piece, by `send_event` once `send` has begun the answer. As few layers as can be: every one of them is paid for at every token."""
         options = self._stream or StreamOptions()
         shape, written, usage = self._shape, self._written, ""
         head = (
@@ -145,7 +145,7 @@ class Answer(Response):
             if options.continuous_usage_stats:
                 usage = f',"usage":{self._usage_text()}'
             event = f"{event}{head}{shape.piece(piece)}]{usage}}}\n\n"
-            await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
+            await send_event({"type": "http.response.body", "body": event.encode(), "more_body": True})
 
         await shape.prepare()
         for piece in self._mute():

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import signal
 import socket
 import sys
@@ -154,6 +155,7 @@ class _Serving:
             if not await self._unless_stopped(self._start(engine), loading):
                 return EXIT_STOPPED
             sampler = self._start_sampler(engine)
+            _settle_garbage()
             self._stage.model = Model(self._settings, engine, self._tokenizer, self._template, sampler)
             footprint = loading.done(engine.process_ids())
             self._stage.model.metrics.loaded(footprint)
@@ -240,6 +242,12 @@ class _Serving:
     def _end_requests(self) -> None:
         if self._stage.model is not None:
             self._stage.model.flights.abort()
+
+
+def _settle_garbage() -> None:
+    """Take what has been loaded out of Python's search for dead cycles: going through it all stops every stream for most of a second."""
+    gc.collect()
+    gc.freeze()
 
 
 def _url(port: socket.socket) -> str:
