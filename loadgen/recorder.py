@@ -64,10 +64,13 @@ class Recorder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._write()
-        if self._stream is not None and self._file is not None:
-            self._stream.close()
-            self._file.close()
+        try:
+            self._write()
+            if self._stream is not None:
+                self._stream.close()
+        finally:
+            if self._file is not None:
+                self._file.close()
 
     def part(self, part: Part) -> None:
         """Read some of an answer."""
@@ -144,6 +147,11 @@ def read_stream(file: Path) -> Records:
         except (StopIteration, pa.ArrowInvalid, OSError):
             pass  # its end, or where it was broken off
     return Records(in_order(batches))
+
+
+def where_kept(file: Path) -> str:
+    """For the user of a load that was cut short."""
+    return f"records of the requests that ended (loadgen.recorder.read_stream): {file}"
 
 
 def _fill(record: RequestRecord, answer: Answer, lag_ns: array[int]) -> None:

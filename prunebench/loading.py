@@ -19,6 +19,7 @@ from loadgen.lengths import most_tokens
 from loadgen.locust_plan import Plan
 from loadgen.metering import EnergySource, pick_energy
 from loadgen.prompts import Prompts, check_served_tokenizer, count_tokens, make_prompts, read_tokenizer, served_tokens
+from loadgen.recorder import where_kept
 from loadgen.records import Flag, Workload
 from loadgen.store import write_trial
 from loadgen.summary import summarize
@@ -145,8 +146,7 @@ def _telling(kept: Path) -> Iterator[None]:
         yield
     except BaseException:
         if kept.exists():
-            note = f"records of the requests that ended (loadgen.recorder.read_stream): {kept}"
-            Console(stderr=True).print(note, highlight=False, markup=False, soft_wrap=True)
+            Console(stderr=True).print(where_kept(kept), highlight=False, markup=False, soft_wrap=True)
         raise
 
 

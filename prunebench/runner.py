@@ -172,10 +172,11 @@ class Runner:
         """One trial, from warm-up to its folder on disk.
 
         Raises LoadError when it gave nothing to keep: whatever a server that died or hung has answered before is not kept.
+        A trial that is killed or interrupted leaves its records, all but the last second.
         """
         # Prompts differ between blocks and workloads, so that no prefix cache helps; every configuration gets the same.
         seed = (self._experiment.seed * 1000 + cell.block) * 1000 + list(self._workloads).index(cell.workload)
-        workload = self._workloads[cell.workload]
+        workload, kept = self._workloads[cell.workload], self._writer.records_file(cell)
         try:
             result = run_trial(
                 server.endpoint,
@@ -187,9 +188,14 @@ class Runner:
                 energy=energy,
                 until=self._until,
                 idle=self._configurations[cell.label].idle,
+                keep=kept,
             )
         except LoadError as error:
+            kept.unlink(missing_ok=True)
             raise LoadError(server.problem() or f"{error}") from None
+        except OSError:
+            kept.unlink(missing_ok=True)
+            raise
         if problem := server.problem():
             raise LoadError(problem)
         if result.stalled:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from loadgen.recorder import where_kept
 from loadgen.texts import read_prompts
 from prunebench.configurations import check_configurations
 from prunebench.environment import describe_environment
@@ -57,8 +58,9 @@ def run_experiment(
     environment = describe_environment()
     with writer.locked():
         try:
+            broken_off: list[str] = []
             if goes_on:
-                writer.reopen(experiment, experiment_file)
+                broken_off = writer.reopen(experiment, experiment_file)
             else:
                 writer.create(experiment, experiment_file)
         except OSError as error:
@@ -70,6 +72,8 @@ def run_experiment(
                 "trials before and after are not alike",
                 **_PLAIN,
             )
+        for cell in broken_off:
+            console.print(f"note: {cell} was cut short; it is measured anew, and its records are gone", **_PLAIN)
         return _run(experiment, writer, place, console)
 
 
@@ -87,6 +91,8 @@ def _run(experiment: Experiment, writer: RunWriter, place: Place, console: Conso
             f"stopped: {describe_os_error(error)}; what is finished is kept, mend it and add --resume", **_PLAIN
         )
     finally:
+        for kept in writer.broken_off():
+            console.print(where_kept(kept), **_PLAIN)
         reported = _report(writer, console)
     return 0 if status == "complete" and reported else 1
 

@@ -23,6 +23,7 @@ from prunebench.experiment import Experiment, ExperimentError
 from reports.run_folder import LOCK_NAME, ConfigurationInfo, FailedCell, RunFolder, TrialCell
 
 Resume = Literal["no", "yes", "if-unfinished"]
+_RECORDS = ".records.arrows"
 _LOCK_S = 1.0  # who only asks whether there is a runner holds the lock for a moment too
 
 
@@ -69,14 +70,17 @@ class RunWriter:
         write_text(self.path / "environment.json", json.dumps(describe_environment(), indent=1) + "\n")
         self.write("experiment.json", experiment)  # last: what has it can be gone on with
 
-    def reopen(self, experiment: Experiment, experiment_file: Path) -> None:
-        """Go on with a folder: the experiment must be the one it was started with; what is half written goes."""
+    def reopen(self, experiment: Experiment, experiment_file: Path) -> list[str]:
+        """Go on with a folder: the experiment must be the one it was started with; what is half written goes.
+
+        Returns the names of the cells whose trial was cut short.
+        """
         stored = self.path / "experiment.json"
         if not stored.is_file() and not (self.path / "trials").is_dir():
             raise ExperimentError(f"--resume: {self.path} holds no run to go on with")
         if not stored.is_file():  # killed while it was being made
             self.create(experiment, experiment_file)
-            return
+            return []
         before = Experiment.model_validate_json(stored.read_bytes())
         if before != experiment:
             changed = [key for key in Experiment.model_fields if getattr(before, key) != getattr(experiment, key)]
@@ -87,6 +91,10 @@ class RunWriter:
             shutil.rmtree(leftover)
         for leftover in (*self.path.glob("*.partial"), *self.path.glob("[cf]*s/*.json.partial")):
             leftover.unlink()
+        broken_off = self.broken_off()
+        for leftover in broken_off:
+            leftover.unlink()
+        return [leftover.name.removesuffix(_RECORDS) for leftover in broken_off]
 
     def created_at(self) -> str | None:
         """When the run was first started; None for one that has not been."""
@@ -109,6 +117,15 @@ class RunWriter:
     def has_trial(self, cell: TrialCell) -> bool:
         """Whether the cell is finished: a folder under its name is a whole trial."""
         return self._trial_folder(cell).exists()
+
+    def records_file(self, cell: TrialCell) -> Path:
+        """Beside the trial's folder to come: its records as requests end, and gone when it is whole."""
+        folder = self._trial_folder(cell)
+        return folder.with_name(folder.name + _RECORDS)
+
+    def broken_off(self) -> list[Path]:
+        """Such files: of trials under way, or cut short."""
+        return sorted((self.path / "trials").glob(f"*{_RECORDS}"))
 
     def write_trial(self, cell: TrialCell, result: TrialResult, flags: list[Flag]) -> None:
         """Keep a finished trial; a failure recorded for the cell earlier is over."""

@@ -7,6 +7,7 @@ checkpoints/              the pruned checkpoints, each with its pruning.json
 configurations/LABEL.json ConfigurationInfo  (LABEL is a plain file name)
 trials/BLOCK-LABEL-WORKLOAD/  requests.parquet, trial.json, summary.json, power.json, cell.json (TrialCell);
                               appears whole or not at all
+trials/….records.arrows   beside it, of a trial under way or cut short: the requests that ended; --resume clears it away
 failures/BLOCK-LABEL-WORKLOAD.json  FailedCell: what was tried and why it did not work
 quality/LABEL/TASK.json   TaskResult     logs/LABEL-quality.log   what lm-eval said
 report.html report.md report-plots/ report.json cells.csv cells.parquet cells.json cells.md

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from loadgen.recorder import read_stream
 from loadgen.store import read_trial
 from reports.run_folder import RunFolder
 from tests.prunebench.conftest import SYNTHETIC
@@ -183,6 +184,39 @@ def test_ctrl_c_leaves_finished_trials_and_a_report_and_no_server(started, exper
     assert out.splitlines()[-1] == str(folder / "report.html")
     assert RunFolder(folder).info().status == "interrupted"
     wait_until_gone(servers)
+
+
+def wait_for_records(folder: Path, process: "subprocess.Popen[str]") -> Path:
+    """The file of a trial under way that has recorded a request since now."""
+    since_ns = time.monotonic_ns()
+    deadline = time.monotonic() + 60
+    while True:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        for file in (folder / "trials").glob("*.records.arrows"):
+            if any(record.sent_ns > since_ns for record in read_stream(file)):
+                return file
+        time.sleep(0.02)
+
+
+def test_records_of_a_trial_cut_short_stay_until_it_is_measured_anew(started, experiment, tmp_path):
+    file, folder = experiment(requests="2000"), tmp_path / "out"
+    killed = started("run", file, "--output", folder)
+    kept = wait_for_records(folder, killed)
+    killed.kill()
+    killed.communicate()
+    left = read_stream(kept)
+    assert len(left)
+    assert all(record.error is None and record.output_tokens == 8 for record in left)
+
+    interrupted = started("run", file, "--output", folder, "--resume")
+    assert wait_for_records(folder, interrupted) == kept
+    interrupted.send_signal(signal.SIGINT)
+    out, err = interrupted.communicate(timeout=60)
+    assert interrupted.returncode == 130, err
+    assert f"note: {kept.name.removesuffix('.records.arrows')} was cut short; it is measured anew" in out
+    assert f"records of the requests that ended (loadgen.recorder.read_stream): {kept}" in out
+    assert min(record.sent_ns for record in read_stream(kept)) > max(record.sent_ns for record in left)
 
 
 def test_a_configuration_that_cannot_be_served_is_recorded_and_the_run_fails(prunebench, experiment, tmp_path):
