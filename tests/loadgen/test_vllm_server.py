@@ -1,0 +1,187 @@
+"""The client against vLLM's own OpenAI server, run for real: one start for all, some 25 s on a machine that is not busy."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+import httpx
+import psutil
+import pytest
+
+from loadgen.drive import run_trial
+from loadgen.endpoint import Endpoint
+from loadgen.metering import NoEnergy
+from loadgen.prompts import FilePrompts, SyntheticPrompts
+from loadgen.sse import events, read_answer
+from loadgen.wire import WireClient
+from tests.loadgen.made import workload
+from tests.prunebench.conftest import TINYGLU
+from tests.server.tiny_model import save_model, tiny_llama_config
+
+pytestmark = [pytest.mark.vllm, pytest.mark.slow]
+
+TOKENS, PROMPT_TOKENS = 8, 12
+OPTIONS = [
+    "--dtype=float32",
+    "--enforce-eager",
+    "--max-model-len=512",
+    "--max-num-seqs=8",
+    "--no-enable-prefix-caching",
+]
+OPTIONS += ["--kv-cache-memory-bytes=67108864", "--disable-uvicorn-access-log", "--chat-template={{ messages }}"]
+QUIET = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1", "VLLM_NO_USAGE_STATS": "1"}
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory):
+    """The server's process, and its URL once it is healthy."""
+    pytest.importorskip("vllm")
+    folder = save_model(
+        tmp_path_factory.mktemp("nano"), tiny_llama_config(vocab_size=4096, max_position_embeddings=512)
+    )
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(TINYGLU / name, folder)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", f"--model={folder}", "--served-model-name=m"]
+    log = folder / "log"
+    with log.open("w") as said:
+        started = subprocess.Popen(
+            [*command, *OPTIONS, "--host=127.0.0.1", f"--port={port}"], stdout=said, stderr=said, env=os.environ | QUIET
+        )
+    try:
+        url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 240
+        while not is_healthy(url):
+            assert started.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.25)
+        yield psutil.Process(started.pid), url
+    finally:
+        children = psutil.Process(started.pid).children(recursive=True) if started.poll() is None else []
+        started.terminate()
+        try:
+            started.wait(20)
+        finally:
+            for each in (started, *(child for child in children if child.is_running())):
+                each.kill()
+            started.wait()
+
+
+def is_healthy(url):
+    try:
+        return httpx.get(f"{url}/health", timeout=5).is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture
+def endpoint(process):
+    return Endpoint(process[1], "m", timeout_s=60)
+
+
+def measured(endpoint, load, prompts=None):
+    prompts = prompts or SyntheticPrompts(range(10, 4000), load.prompt_tokens, seed=1)
+    return run_trial(endpoint, load, prompts, seed=1, energy=NoEnergy("none here"))
+
+
+async def asked(endpoint, path, begun=None, **body):
+    """One request by the wire client alone."""
+    body = {"model": "m", "max_tokens": TOKENS, "temperature": 0, "ignore_eos": True, **body}
+    async with WireClient(endpoint) as client:
+        return await client.send(client.request(path, json.dumps(body).encode()), begun)
+
+
+@pytest.mark.parametrize("kind", ["single", "concurrency", "poisson"])
+def test_a_load_finds_the_tokens_that_the_server_counted(endpoint, kind):
+    result = measured(endpoint, workload(kind, requests=6, output_tokens=TOKENS, prompt_tokens=PROMPT_TOKENS))
+    assert [r.error for r in result.records] == [None] * 6
+    assert {(r.output_tokens, r.prompt_tokens, r.counted_by, r.finish_reason) for r in result.records} == {
+        (TOKENS, PROMPT_TOKENS, "server-continuous-usage", "length")
+    }
+    assert result.trial.server_generated_tokens == 6 * TOKENS
+    for record in result.records:
+        times = [record.sent_ns, record.headers_ns, *record.arrival_ns, record.end_ns]
+        assert times == sorted(times)
+        assert record.arrival_tokens[-1] == TOKENS
+
+
+def test_each_prompt_of_a_list_has_its_own_tokens(endpoint):
+    load = workload(
+        "batch", batch_size=3, batch_as="list", requests=6, output_tokens=TOKENS, prompt_tokens=PROMPT_TOKENS
+    )
+    result = measured(endpoint, load)
+    assert [(r.error, r.output_tokens, r.prompt_tokens) for r in result.records] == [(None, TOKENS, PROMPT_TOKENS)] * 6
+    assert result.trial.server_generated_tokens == 6 * TOKENS
+
+
+def test_a_prompt_that_is_refused_fails_alone(endpoint):
+    """In the middle of a load, with others under way before and after it."""
+    texts = ["one day the girl", "a boy", "the old man went " * 400, "home", "two cats", "water"]
+    load = workload("concurrency", requests=6, output_tokens=TOKENS, warmup_requests=0)
+    result = measured(endpoint, load, FilePrompts(texts))
+    refused = result.records[2]
+    assert (refused.status, refused.output_tokens, refused.first_token_ns) == (400, None, None)
+    assert "512" in refused.error
+    assert [r.error for r in result.records if r.index != 2] == [None] * 5
+    assert result.trial.server_generated_tokens == 5 * TOKENS
+
+
+async def test_the_role_that_begins_a_chat_is_no_token(endpoint):
+    exchange = await asked(
+        endpoint,
+        "/v1/chat/completions",
+        messages=[{"role": "user", "content": "hello"}],
+        stream=True,
+        stream_options={"include_usage": True, "continuous_usage_stats": True},
+    )
+    (_, first), *_ = events(exchange.reads)
+    assert json.loads(first)["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    answer = read_answer(exchange.reads)
+    assert (answer.error, answer.incomplete, answer.counted_by) == (None, None, "server-continuous-usage")
+    assert (answer.arrival_tokens[0], answer.arrival_tokens[-1], answer.output_tokens) == (1, TOKENS, TOKENS)
+
+
+async def test_without_running_counts_chunks_are_counted_and_the_last_usage_is_the_total(endpoint):
+    exchange = await asked(
+        endpoint, "/v1/completions", prompt="hello", stream=True, stream_options={"include_usage": True}
+    )
+    answer = read_answer(exchange.reads)
+    assert (answer.error, answer.counted_by, answer.output_tokens) == (None, "server-usage", TOKENS)
+    assert answer.arrival_tokens[-1] == TOKENS
+
+
+async def test_an_answer_that_is_not_streamed_comes_whole(endpoint):
+    answer = read_answer((await asked(endpoint, "/v1/completions", prompt=[7, 8, 9])).reads)
+    assert (answer.error, answer.prompt_tokens, answer.output_tokens, answer.finish_reason) == (
+        None,
+        3,
+        TOKENS,
+        "length",
+    )
+    assert answer.arrival_tokens == [TOKENS]
+
+
+async def test_an_engine_killed_in_mid_stream_is_told_and_what_came_before_stands(process, endpoint):
+    """The last test of the file: nothing answers after it."""
+    under_way = []
+    sending = asyncio.create_task(
+        asked(endpoint, "/v1/completions", under_way.append, prompt=[7, 8, 9], max_tokens=500, stream=True)
+    )
+    deadline = time.monotonic() + 60
+    while not (under_way and len(under_way[0].ends) > 2):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.005)
+    for child in process[0].children(recursive=True):
+        child.kill()
+    exchange = await sending
+    answer = read_answer(exchange.reads)
+    assert len(answer.arrival_ns) >= 2
+    assert exchange.error or answer.error or answer.incomplete
+    assert len(answer.arrival_ns) < 500
