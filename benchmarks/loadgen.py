@@ -2,7 +2,7 @@
 
     python -P benchmarks/loadgen.py --clients ours,vllm,guidellm,aiperf --aiperf DIR --output loadgen.json
 
-The truth is the server's own notes (`benchmarks/known_server.py`): a request counts from its arrival by the kernel's stamp, a
+The truth is the server's own notes (`benchmarks/known_server.c`, compiled by gcc): a request counts from its arrival by the kernel's stamp, a
 token from the moment it was written. How late the server was against its schedule is given too. Each client is told to keep
 `--streams` requests in flight until `--requests` are done, and is confined to one core; its figures are read from the file it
 writes. CPU seconds are those of its whole process tree, start-up included. Ours reports a window without the ramps: its
@@ -142,20 +142,17 @@ CLIENTS = {
 }
 
 
-def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run one client against a server of its own. What fails is told, and the others go on."""
+def measure(name: str, arguments: argparse.Namespace, program: Path) -> dict[str, Any]:
+    """Run one client against a server of its own, the compiled `program`. What fails is told, and the others go on."""
     cores = sorted(os.sched_getaffinity(0))
-    command = [sys.executable, "-P", str(Path(__file__).parent / "known_server.py")]
-    command += ["--first-ms", f"{arguments.first_ms}", "--token-ms", f"{arguments.token_ms}"]
-    command += ["--tokens", f"{arguments.output_tokens}"]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    times = [f"{round(ms * 1e6)}" for ms in (arguments.first_ms, arguments.token_ms)]
     server = subprocess.Popen(
-        ["taskset", "-c", f"{cores[0]}", *command],
+        ["taskset", "-c", f"{cores[0]}", str(program), *times, f"{arguments.output_tokens}"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=environment,
     )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     assert server.stdin is not None
     assert server.stdout is not None
     with tempfile.TemporaryDirectory() as folder, server:
@@ -233,11 +230,14 @@ def main() -> None:
     if "aiperf" in arguments.clients:
         install_aiperf(arguments.aiperf)
     found = []
-    for name in arguments.clients.split(","):
-        found.append(measure(name, arguments))
-        print(f"{name}:")
-        for key, value in found[-1].items():
-            print(f"  {key:28} {value if not isinstance(value, float) else round(value, 3)}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "known_server"
+        subprocess.run(["gcc", "-O2", "-o", program, Path(__file__).with_name("known_server.c")], check=True)
+        for name in arguments.clients.split(","):
+            found.append(measure(name, arguments, program))
+            print(f"{name}:")
+            for key, value in found[-1].items():
+                print(f"  {key:28} {value if not isinstance(value, float) else round(value, 3)}", flush=True)
     if arguments.output:
         asked = {name: value for name, value in vars(arguments).items() if name not in {"output", "aiperf"}}
         arguments.output.write_text(json.dumps({"asked": asked, "clients": found}, indent=1) + "\n")

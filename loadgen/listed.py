@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
-from loadgen.sse import Answer, EventReader, event_error, not_a_chunk
+from loadgen.sse import Answer, EventReader, event_error, not_a_chunk, parse
 
 
 class ListedAnswers:
@@ -53,7 +52,7 @@ class ListedAnswers:
                 answer.complete = True
             return
         try:
-            chunk: dict[str, Any] = json.loads(data)
+            chunk: dict[str, Any] = parse(data)
             error = event_error(chunk)
             for choice in chunk.get("choices") or [] if error is None else []:
                 answer = self.all[choice.get("index", 0)]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.sse import error_of, events, read_answer
+from loadgen.sse import error_of, events, parse, read_answer
 from tests.loadgen.scripted import event, token
 
 DONE = b"data: [DONE]\n\n"
@@ -103,3 +103,25 @@ def test_an_answer_that_is_not_whole_says_what_it_lacks(parts, reason):
 def test_an_openai_error_is_told_in_one_line_and_anything_else_by_its_beginning():
     assert error_of(400, json.dumps({"error": {"message": "too\nlong"}}).encode()) == "HTTP 400: too long"
     assert error_of(502, b"<html>\n bad gateway") == "HTTP 502: <html> bad gateway"
+
+
+@given(
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=())),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=8,
+    ),
+    ascii_only=st.booleans(),
+    cut=st.integers(0, 8),
+)
+def test_json_is_read_as_the_standard_library_reads_it(value, ascii_only, cut):
+    """Whole or broken off; repr tells NaN from NaN and 1 from 1.0."""
+    text = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    data = text[: len(text) - cut] if cut < len(text) else text
+    try:
+        expected = repr(json.loads(data))
+    except ValueError:
+        with pytest.raises(ValueError):  # noqa: PT011 - whatever kind of it
+            parse(data)
+    else:
+        assert repr(parse(data)) == expected
