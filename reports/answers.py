@@ -44,7 +44,7 @@ def answers(analysis: Analysis) -> list[Answer]:
     """One answer a workload, then what there is to say of energy as a whole."""
     found = [_workload_answer(analysis, workload) for workload in analysis.info.workloads]
     energy = _energy_absence(analysis)
-    return [*found, Answer("energy", energy)] if energy else found
+    return [*found, Answer("Energy", energy)] if energy else found
 
 
 def speed_quantity(analysis: Analysis, workload: str) -> str:

@@ -50,9 +50,9 @@ def test_measured_joules_have_a_sentence_of_their_own(tmp_path):
 
 def test_missing_joules_are_said_once_and_modelled_ones_pointed_to(tmp_path):
     found = said(tmp_path, Example(widths=(1024, 512), workloads=(SMALL_SINGLE, SMALL_BATCH), energy="modelled"))
-    assert found["energy"].startswith("Joules were not measured: no NVIDIA driver answers")
-    assert found["energy"].endswith("Modelled J/output token is an assumption and stands apart.")
-    assert not any("joules" in text.lower() for topic, text in found.items() if topic != "energy")
+    assert found["Energy"].startswith("Joules were not measured: no NVIDIA driver answers")
+    assert found["Energy"].endswith("Modelled J/output token is an assumption and stands apart.")
+    assert not any("joules" in text.lower() for topic, text in found.items() if topic != "Energy")
 
 
 class Slower(Example):
