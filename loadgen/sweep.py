@@ -37,6 +37,8 @@ class SweepPoint(Record):
     mean_e2e_ms: float | None
     joules_per_output_token: float | None
     failed: int
+    latency_requests: int | None = None  # whose latencies count; None in files of earlier versions
+    p99_reason: str | None = None  # why p99s are None where there are medians
     slo_share: float | None  # of the requests sent in the window, those that met every objective; None: none stated
     saturated: str | None  # why, or None
     good: bool  # not saturated, and enough requests met the objectives
@@ -118,9 +120,15 @@ def rates_to_try(workload: Workload) -> Generator[float, Finding, None]:
 
 
 def judge(
-    sweep: Workload, folder: str, trial: Trial, metrics: TrialMetrics, records: Sequence[RequestRecord]
+    sweep: Workload,
+    folder: str,
+    trial: Trial,
+    metrics: TrialMetrics,
+    records: Sequence[RequestRecord],
+    *,
+    p99_takes: int,
 ) -> SweepPoint:
-    """What one trial of a sweep showed."""
+    """What one trial of a sweep showed; a p99 of fewer than `p99_takes` requests is withheld."""
     edges = trial.window_start_ns, trial.window_end_ns
     saturated, offered, achieved = _keeping_up(trial, metrics, records)
     met = met_objectives(trial.workload, metrics)
@@ -129,6 +137,7 @@ def judge(
     joules, tokens = trial.energy.gross_joules, metrics.window_output_tokens
     ttft, tpot = (percentiles(values, (50, 99)) for values in (metrics.ttft_ms, metrics.tpot_ms))
     e2e = metrics.e2e_ms[np.isfinite(metrics.e2e_ms)]
+    few = e2e.size < p99_takes
     return SweepPoint(
         rate=trial.workload.rate or math.nan,
         folder=folder,
@@ -136,12 +145,14 @@ def judge(
         achieved_rate=achieved,
         output_tokens_per_s=metrics.output_tokens_per_s,
         median_ttft_ms=ttft.get(50),
-        p99_ttft_ms=ttft.get(99),
+        p99_ttft_ms=None if few else ttft.get(99),
         median_tpot_ms=tpot.get(50),
-        p99_tpot_ms=tpot.get(99),
+        p99_tpot_ms=None if few else tpot.get(99),
         mean_e2e_ms=float(e2e.mean()) if e2e.size else None,
         joules_per_output_token=joules / tokens if joules is not None and tokens else None,
         failed=int((~metrics.completed).sum()),
+        latency_requests=e2e.size,
+        p99_reason=f"p99 takes {p99_takes} requests; {e2e.size} count" if few else None,
         slo_share=share,
         saturated=saturated,
         good=saturated is None and (met is None or (share or 0.0) >= sweep.slo_share),

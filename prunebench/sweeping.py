@@ -12,6 +12,7 @@ from loadgen.records import Workload
 from loadgen.store import write_trial
 from loadgen.sweep import Sweep, SweepPoint, at_rate, conclude, judge, rates_to_try
 from prunebench.loading import Loading
+from reports.confidence import needed_for
 
 
 def sweep_command(loading: Loading, workload: Workload, *, as_json: bool, console: Console) -> int:
@@ -49,7 +50,7 @@ def _try(loading: Loading, sweep: Workload, rate: float, seed: int) -> SweepPoin
     folder = f"rate-{rate:.6g}"
     write_trial(loading.command.output / folder, result, flags)
     metrics = measure_records(result.trial, result.records)
-    return judge(sweep, folder, result.trial, metrics, result.records)
+    return judge(sweep, folder, result.trial, metrics, result.records, p99_takes=needed_for(99))
 
 
 def _write(output: Path, sweep: Sweep) -> None:
@@ -91,7 +92,11 @@ def _conclusions(sweep: Sweep) -> list[str]:
     what = "highest rate kept up with"
     if sweep.workload.slo_ttft_ms or sweep.workload.slo_tpot_ms:
         what = f"goodput, {sweep.workload.slo_share:.0%} of requests within the objectives"
-    lines = [] if sweep.knee_rate is None else [f"knee (most throughput per latency): {sweep.knee_rate:.4g} requests/s"]
+    few = [point for point in sweep.points if point.p99_reason]
+    lines = [f"p99 takes {needed_for(99)} requests in a rate's window; {len(few)} rates had fewer"] if few else []
+    lines += (
+        [] if sweep.knee_rate is None else [f"knee (most throughput per latency): {sweep.knee_rate:.4g} requests/s"]
+    )
     if sweep.goodput_rate is not None:
         beyond = f", not at {sweep.goodput_below:.4g}" if sweep.goodput_below else ""
         lines.append(f"{what}: {sweep.goodput_rate:.4g} requests/s{beyond}")

@@ -75,6 +75,8 @@ def _sweep_section(sweep: Sweep) -> Section:
     ]
     if sweep.reason:
         answers.append(f"{sentence(sweep.reason)}")
+    if any(p.p99_reason for p in points):
+        answers.append("The p99 is withheld where too few requests count.")
     if not sweep.complete:
         answers.append("The sweep was interrupted: it may have found more.")
     heads = [Column("Offered", "requests/s"), Column("Completed", "requests/s"), Column("Output", "tokens/s")]

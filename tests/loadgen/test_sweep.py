@@ -85,19 +85,33 @@ def queue(load, service_ms, seed=1, servers=1):
     return found
 
 
-def point(sweep, rate, records):
+def point(sweep, rate, records, p99_takes=1):
     load = at_rate(sweep, rate)
     start, end, rule = cut_window(load, records)
     measured = trial(0, 1, load=load, gross_joules=10.0).model_copy(
         update={"window_rule": rule, "window_start_ns": start, "window_end_ns": end}
     )
-    return judge(sweep, f"rate-{rate:g}", measured, measure_records(measured, records), records)
+    return judge(sweep, f"rate-{rate:g}", measured, measure_records(measured, records), records, p99_takes=p99_takes)
 
 
 def at_load(rho, n=3000, seed=1, **objectives):
     """A queue of 100 requests/s, offered so much of it."""
     sweep = workload("sweep", requests=n, **objectives)
     return point(sweep, 100 * rho, queue(at_rate(sweep, 100 * rho), service_ms=10, seed=seed))
+
+
+def test_a_p99_of_too_few_requests_is_withheld_and_says_how_many_it_takes():
+    sweep = workload("sweep", requests=50)
+    answered = queue(at_rate(sweep, 50), service_ms=10, seed=1)
+    told = point(sweep, 50, answered)
+    n = told.latency_requests
+    assert 40 < n <= 50
+    assert told.p99_ttft_ms > told.median_ttft_ms
+    assert told.p99_reason is None
+    withheld = point(sweep, 50, answered, p99_takes=n + 1)
+    assert (withheld.p99_ttft_ms, withheld.p99_tpot_ms) == (None, None)
+    assert withheld.p99_reason == f"p99 takes {n + 1} requests; {n} count"
+    assert withheld.median_ttft_ms == told.median_ttft_ms
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -35,6 +35,8 @@ def test_every_rate_has_a_trial_and_objectives_that_nothing_meets_say_so(prunebe
         (20, "rate-20", False, 0.0),
         (40, "rate-40", False, 0.0),
     ]
+    assert {p.p99_ttft_ms for p in sweep.points} == {None}
+    assert all(p.p99_reason == f"p99 takes 368 requests; {p.latency_requests} count" for p in sweep.points)
     assert (sweep.complete, sweep.goodput_rate, sweep.goodput_below) == (True, None, 20)
     assert "no rate that was tried is good" in sweep.reason
     trials = [read_trial(tmp_path / "out" / p.folder) for p in sweep.points]

@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -123,8 +124,10 @@ def test_csv_has_a_row_for_every_request(folder):
 
 @pytest.mark.slow  # importing guidellm
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
-def test_guidellms_metrics_are_under_its_names_and_pass_its_own_check(folder):
+def test_guidellms_figures_are_under_its_names_and_pass_its_own_check(folder):
+    from guidellm.benchmark.schemas.base import BenchmarkConfig
     from guidellm.benchmark.schemas.metrics import GenerativeMetrics
+    from guidellm.scheduler import SchedulerState
     from guidellm.schemas.base import DistributionSummary
 
     (benchmark,) = json.loads(export([folder], "guidellm-json", None).read_text())["benchmarks"]
@@ -138,6 +141,13 @@ def test_guidellms_metrics_are_under_its_names_and_pass_its_own_check(folder):
     assert metrics["time_to_first_token_ms"]["successful"]["mean"] == 15
     assert metrics["inter_token_latency_ms"]["successful"]["max"] == 20  # a request's mean: our TPOT
     assert metrics["time_per_output_token_ms"]["successful"]["max"] == 20  # 60 ms over 3 tokens, TTFT included
+    config = BenchmarkConfig.model_validate(benchmark["config"])
+    assert (config.strategy.type_, config.strategy.streams) == ("concurrent", 2)
+    assert config.constraints == {"max_requests": {"type_": "max_requests", "count": 4}}
+    state = SchedulerState.model_validate(benchmark["scheduler_state"])
+    assert (state.created_requests, state.successful_requests, state.errored_requests) == (3, 2, 1)
+    assert state.start_time == datetime.fromisoformat("2026-01-01T00:00:00+00:00").timestamp()
+    assert benchmark["end_time"] - benchmark["start_time"] == pytest.approx(benchmark["duration"], abs=1e-5)
 
 
 def test_a_path_that_is_nothing_of_the_kind_is_named(tmp_path, folder):
