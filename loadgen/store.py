@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -20,7 +20,12 @@ from loadgen.table import Records
 def write_trial(
     folder: Path, result: TrialResult, flags: Sequence[Flag], extra_files: Mapping[str, str] | None = None
 ) -> None:
-    """Write into a `.partial` neighbour, fsync, rename once.
+    """Write a trial that was just measured."""
+    write_whole(folder, lambda partial: _write_files(partial, result, flags, extra_files or {}))
+
+
+def write_whole(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` write the files of a `.partial` neighbour, fsync, rename once.
 
     An existing folder of that name stays as it is until then, and is never seen half removed: it steps aside first.
     """
@@ -28,7 +33,10 @@ def write_trial(
     for leftover in (partial, old):
         shutil.rmtree(leftover, ignore_errors=True)
     try:
-        _write_files(partial, result, flags, extra_files or {})
+        partial.mkdir(parents=True)
+        fill(partial)
+        for path in [*partial.iterdir(), partial]:
+            _sync(path)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)  # on a full disk it is in the way of everything else
         raise
@@ -40,7 +48,6 @@ def write_trial(
 
 
 def _write_files(partial: Path, result: TrialResult, flags: Sequence[Flag], extra_files: Mapping[str, str]) -> None:
-    partial.mkdir(parents=True)
     with pq.ParquetWriter(partial / "requests.parquet", REQUEST_SCHEMA, compression="zstd") as file:
         for batch in Records.of(result.records).batches():
             file.write_batch(batch)
@@ -52,8 +59,6 @@ def _write_files(partial: Path, result: TrialResult, flags: Sequence[Flag], extr
     }
     for name, text in texts.items():
         (partial / name).write_text(text.rstrip("\n") + "\n", encoding="utf-8")
-    for path in [*partial.iterdir(), partial]:
-        _sync(path)
 
 
 def read_trial(folder: Path) -> TrialResult:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from loadgen.recorder import where_kept
 from loadgen.texts import read_prompts
+from prunebench.cluster import RayCluster
 from prunebench.configurations import check_configurations
 from prunebench.environment import describe_environment
 from prunebench.experiment import Experiment, ExperimentError
@@ -31,6 +32,7 @@ class Place:
     checkpoints: Path | None = None  # None: in the run folder
     host: RemoteHost | None = None  # None: servers are processes of the runner
     prune_only: bool = False  # leave the rest to a later --resume
+    cluster: RayCluster | None = None  # None: trials are measured from here, one at a time
 
 
 def run_experiment(
@@ -53,6 +55,8 @@ def run_experiment(
             read_prompts(workload.prompts)
     if place.host is not None:
         place.host.check()
+    if place.cluster is not None:
+        place.cluster.connect(experiment.serve.options)
     folder, goes_on = choose_run_folder(experiment, output, resume)
     writer = RunWriter(folder, place.checkpoints)
     environment = describe_environment()
@@ -78,7 +82,7 @@ def run_experiment(
 
 
 def _run(experiment: Experiment, writer: RunWriter, place: Place, console: Console) -> int:
-    runner = Runner(experiment, writer, console, place.host)
+    runner = Runner(experiment, writer, console, host=place.host, cluster=place.cluster)
     if place.prune_only:
         runner.prepare()
         console.print(str(writer.path), highlight=False, soft_wrap=True)

@@ -9,18 +9,19 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Literal
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
 
 from energy.records import Record
 from loadgen.drive import TrialResult
 from loadgen.records import Flag
-from loadgen.store import write_trial
+from loadgen.store import write_trial, write_whole
 from prunebench.environment import describe_environment
 from prunebench.experiment import Experiment, ExperimentError
-from reports.run_folder import LOCK_NAME, ConfigurationInfo, FailedCell, RunFolder, TrialCell
+from reports.run_folder import LOCK_NAME, ConfigurationInfo, FailedCell, Placement, RunFolder, TrialCell
 
 Resume = Literal["no", "yes", "if-unfinished"]
 _RECORDS = ".records.arrows"
@@ -64,11 +65,15 @@ class RunWriter:
     def create(self, experiment: Experiment, experiment_file: Path) -> None:
         """Start a folder. Raises ExperimentError if it already holds a run."""
         self.check_new()
-        for name in ("configurations", "trials", "failures", "logs", "quality"):
-            (self.path / name).mkdir(parents=True, exist_ok=True)
+        self.make_folders()
         shutil.copyfile(experiment_file, self.path / "experiment.toml")
         write_text(self.path / "environment.json", json.dumps(describe_environment(), indent=1) + "\n")
         self.write("experiment.json", experiment)  # last: what has it can be gone on with
+
+    def make_folders(self) -> None:
+        """All that is written into."""
+        for name in ("configurations", "trials", "failures", "logs", "quality"):
+            (self.path / name).mkdir(parents=True, exist_ok=True)
 
     def reopen(self, experiment: Experiment, experiment_file: Path) -> list[str]:
         """Go on with a folder: the experiment must be the one it was started with; what is half written goes.
@@ -137,9 +142,36 @@ class RunWriter:
         failed = FailedCell(block=cell.block, label=cell.label, workload=cell.workload, error=error)
         self.write(f"failures/{cell_name(cell)}.json", failed)
 
+    def take_in(self, files: Mapping[str, bytes], placement: Placement) -> None:
+        """Keep what was written into a run folder elsewhere: `files` by their paths in it, trials complete."""
+        trials: dict[str, dict[str, bytes]] = {}
+        for name, content in files.items():
+            path = PurePosixPath(name)
+            if path.parts[0] == "trials":
+                trials.setdefault(path.parts[1], {})[path.name] = content
+            else:
+                (self.path / path.parent).mkdir(parents=True, exist_ok=True)
+                write_bytes(self.path / path, content)
+        for name, parts in trials.items():
+            cell = TrialCell.model_validate_json(parts["cell.json"]).model_copy(update={"placement": placement})
+            parts["cell.json"] = cell.model_dump_json(indent=1).encode() + b"\n"
+            write_whole(self.path / "trials" / name, partial(_fill, parts))
+            (self.path / "failures" / f"{name}.json").unlink(missing_ok=True)
+
+    def add_host(self, name: str, facts: Mapping[str, Any]) -> None:
+        """What a host of a cluster says of itself goes beside what the runner's machine does."""
+        environment = self.folder.environment()
+        environment.setdefault("hosts", {})[name] = facts
+        write_text(self.path / "environment.json", json.dumps(environment, indent=1) + "\n")
+
     def quality_folder(self, label: str) -> Path:
         """Where a configuration's answers to quality tasks go."""
         return self.path / "quality" / label
+
+    def answers(self, label: str) -> dict[str, bytes]:
+        """What a configuration has answered, by its paths in the run folder."""
+        files = sorted(self.quality_folder(label).glob("*.json"))
+        return {file.relative_to(self.path).as_posix(): file.read_bytes() for file in files}
 
     def _trial_folder(self, cell: TrialCell) -> Path:
         return self.path / "trials" / cell_name(cell)
@@ -152,12 +184,22 @@ def write_record(file: Path, record: Record) -> None:
 
 def write_text(file: Path, text: str) -> None:
     """Write by rename, so that whoever reads meanwhile has the old file or the new one."""
-    partial = file.with_name(file.name + ".partial")
-    with partial.open("w", encoding="utf-8") as opened:
-        opened.write(text)
+    write_bytes(file, text.encode())
+
+
+def write_bytes(file: Path, content: bytes) -> None:
+    """As `write_text`."""
+    unfinished = file.with_name(file.name + ".partial")
+    with unfinished.open("wb") as opened:
+        opened.write(content)
         opened.flush()
         os.fsync(opened.fileno())
-    partial.replace(file)
+    unfinished.replace(file)
+
+
+def _fill(files: Mapping[str, bytes], folder: Path) -> None:
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
 
 
 def cell_name(cell: TrialCell) -> str:

@@ -65,6 +65,18 @@ _RULES = (
         "Serve all configurations alike; otherwise a ratio is not that of width alone.",
     ),
     Rule(
+        "host-shared",
+        "Something else of the same run was at work on the host while the trial was measured: they share processors, memory, power and heat.",
+        "Warns if anything did. Only of trials that a cluster placed.",
+        "Offer one place a host (`ray start --num-gpus 1`), or see whether the trials that were alone say the same.",
+    ),
+    Rule(
+        "hosts-differ",
+        "A pair was measured on two GPUs or hosts, so that its ratio holds their difference too; or blocks were on unlike hosts, so that medians mix them.",
+        "Fails if a pair is of two kinds of host; warns if it is of two GPUs or hosts of one kind, or if blocks are on unlike kinds. Only of trials that a cluster placed.",
+        "Delete the trials of the blocks named and add --resume: each is measured anew in one place. Let the cluster offer one kind of GPU.",
+    ),
+    Rule(
         "too-few-repeats",
         "Fewer than five blocks pair the configuration with the baseline: the interval is wide, or missing.",
         "Warns below five paired blocks, fails below two: no interval then.",
@@ -121,7 +133,7 @@ _RULES = (
     Rule(
         "energy-missing",
         "A trial has no measured joules: a device that should be in the sum could not be read, or there is no meter.",
-        "Fails if a device is there and was not read, lost, reset, frozen, in MIG mode or without permission; warns if there is no meter at all.",
+        "Fails if a device is there and was not read, lost, reset, frozen, in MIG mode or without permission, or if fewer GPUs were metered than the engine takes (on several hosts); warns if there is no meter at all.",
         "The reason says what would mend it; `prunebench doctor` tells it before a run.",
     ),
     Rule(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,9 +10,9 @@ import numpy as np
 
 from energy.records import WindowEnergy
 from reports.checks import find_in_trial
-from reports.reading import MeasuredRun
+from reports.reading import MeasuredRun, MeasuredTrial
 from reports.rules import Finding, Outcome
-from reports.run_folder import ConfigurationInfo
+from reports.run_folder import ConfigurationInfo, Placement, gpus_of
 
 ENOUGH_BLOCKS = 5
 LENGTHS_DIFFER = 0.05
@@ -36,7 +37,7 @@ def check_run(run: MeasuredRun) -> list[Located]:
         for t in run.trials
         for check, finding in find_in_trial(t.trial, t.metrics).items()
     ]
-    for rule in (_pairs, _natural_lengths, _widths, _engines, _idle_power):
+    for rule in (_pairs, _natural_lengths, _widths, _engines, _idle_power, _unmetered, _shared_hosts, _hosts):
         found += rule(run)
     return found
 
@@ -150,3 +151,65 @@ def _idle_watts(idle: WindowEnergy | None) -> float | None:
     if idle is None or idle.gross_joules is None:
         return None
     return idle.gross_joules / ((idle.end_ns - idle.start_ns) / 1e9)
+
+
+def _unmetered(run: MeasuredRun) -> Iterator[Located]:
+    """energy-missing: an engine on several hosts, of whose GPUs its server reads those of its own host."""
+    options = {c.label: c.engine_options for c in run.configurations}
+    for trial in run.trials:
+        metered = sum(part.info.domain == "gpu" for part in trial.trial.energy.parts)
+        with contextlib.suppress(ValueError):
+            gpus = gpus_of(options[trial.cell.label])
+            if 0 < metered < gpus:
+                seen = f"the engine takes {gpus} GPUs, and {metered} {'was' if metered == 1 else 'were'} metered"
+                cell = trial.cell
+                yield Located("energy-missing", Finding("fail", seen), cell.label, cell.workload, cell.block)
+
+
+def _shared_hosts(run: MeasuredRun) -> Iterator[Located]:
+    """host-shared: what else of the run was at work on the host of a trial."""
+    for trial in run.trials:
+        place, cell = trial.cell.placement, trial.cell
+        if place is None:
+            continue
+        beside = ", ".join(place.beside)
+        finding = Finding("warn", f"{beside} ran on {place.host} meanwhile") if beside else Finding("pass", "alone")
+        yield Located("host-shared", finding, cell.label, cell.workload, cell.block)
+
+
+def _hosts(run: MeasuredRun) -> Iterator[Located]:
+    """hosts-differ: whether both trials of each pair, and the blocks among themselves, had the same or the like."""
+    for workload in run.info.workloads:
+        baseline = _placed(run.by_block(run.info.baseline, workload))
+        for configuration in run.configurations:
+            own = _placed(run.by_block(configuration.label, workload))
+            if configuration.label != run.info.baseline and own:
+                yield Located("hosts-differ", _compared(own, baseline), configuration.label, workload)
+
+
+def _placed(trials: dict[int, MeasuredTrial]) -> dict[int, Placement]:
+    return {block: t.cell.placement for block, t in trials.items() if t.cell.placement is not None}
+
+
+def _compared(own: dict[int, Placement], baseline: dict[int, Placement]) -> Finding:
+    pairs = {block: (own[block], baseline[block]) for block in sorted(set(own) & set(baseline))}
+    unlike = [block for block, (one, other) in pairs.items() if one.kind != other.kind]
+    apart = [b for b, (one, other) in pairs.items() if (one.boot_id, one.gpus) != (other.boot_id, other.gpus)]
+    if unlike:
+        one, other = pairs[unlike[0]]
+        return Finding("fail", f"{_blocks(unlike)} on {one.kind}, and the baseline on {other.kind}")
+    if apart:
+        one, other = pairs[apart[0]]
+        return Finding("warn", f"{_blocks(apart)} on {_device(one)}, and the baseline on {_device(other)}")
+    kinds = sorted({place.kind for place in own.values()})
+    if len(kinds) > 1:
+        return Finding("warn", f"each pair on one host, but blocks on unlike ones: {'; '.join(kinds)}")
+    return Finding("pass", f"{len(pairs)} pair{'s' * (len(pairs) != 1)}, each on one host and its same GPUs")
+
+
+def _device(place: Placement) -> str:
+    return ", ".join(place.gpus) or place.host
+
+
+def _blocks(numbers: list[int]) -> str:
+    return f"block{'s' * (len(numbers) != 1)} {', '.join(str(n + 1) for n in numbers)}"

@@ -2,7 +2,7 @@
 
 run.json                  RunInfo
 experiment.toml           as given           experiment.json   resolved, every default written out
-environment.json          versions, processor, GPUs, git revision
+environment.json          versions, processor, GPUs, git revision; under `hosts` the same of each host of a cluster
 checkpoints/              the pruned checkpoints, each with its pruning.json
 configurations/LABEL.json ConfigurationInfo  (LABEL is a plain file name)
 trials/BLOCK-LABEL-WORKLOAD/  requests.parquet, trial.json, summary.json, power.json, cell.json (TrialCell);
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -84,6 +84,20 @@ class TaskResult(Record):
     settings: EvaluationSettings
 
 
+_PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+
+
+def gpus_of(engine_options: Mapping[str, str]) -> int:
+    """How many GPUs an engine with these options takes, by vLLM's names. Raises ValueError naming the option that is no number."""
+    gpus = 1
+    for key in _PARALLEL:
+        size = engine_options.get(key, "1")
+        if not size.isdecimal() or not int(size):
+            raise ValueError(f"{key}: must be a number of GPUs, not {size}")
+        gpus *= int(size)
+    return gpus
+
+
 class ModelShape(Record):
     """What of config.json says how much is read and computed for a token."""
 
@@ -123,6 +137,18 @@ class ConfigurationInfo(Record):
     load_s: float | None = None  # from start of the server process to healthy
 
 
+class Placement(Record):
+    """Where a trial of a run on several machines was measured."""
+
+    host: str  # its name, for people
+    boot_id: (
+        str  # of the host's kernel, since it was started: the same in all containers of one machine, and in no other
+    )
+    kind: str  # "AMD EPYC 9B14, NVIDIA H100 80GB HBM3": hosts of one kind may be compared
+    gpus: list[str] = []  # UUIDs of those that it used
+    beside: list[str] = []  # what else of this run was at work on the host meanwhile
+
+
 class TrialCell(Record):
     """Which cell of the experiment a trial fills."""
 
@@ -130,6 +156,7 @@ class TrialCell(Record):
     label: str
     workload: str
     order: int  # position within the run, for drift plots
+    placement: Placement | None = None  # None: on the machine that the run was started on, one trial at a time
 
 
 class FailedCell(Record):

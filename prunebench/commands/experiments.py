@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,13 @@ from prunebench.commands.options import out
 
 if TYPE_CHECKING:
     from prunebench.writer import Resume
+
+
+class ExecutorName(StrEnum):
+    """What --executor takes."""
+
+    local = "local"
+    ray = "ray"
 
 
 def run(
@@ -27,6 +35,12 @@ def run(
         str | None, typer.Option(metavar="URL", help="A `prunebench host` that starts the servers.")
     ] = None,
     serve_key_file: Annotated[Path | None, typer.Option(help="File with the key that host wants.")] = None,
+    executor: Annotated[
+        ExecutorName, typer.Option(help="ray: blocks are measured side by side on the nodes of a Ray cluster.")
+    ] = ExecutorName.local,
+    address: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Of the Ray cluster; default the one of this machine.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan, its duration and disk use; write nothing.")
     ] = False,
@@ -40,11 +54,21 @@ def run(
 ) -> None:
     """Prune, serve, load, measure and report: one experiment, one folder."""
     from loadgen.endpoint import read_key
+    from prunebench.cluster import RayCluster
     from prunebench.experiment import load_experiment
     from prunebench.remote import RemoteHost
     from prunebench.running import Place, run_experiment
 
     resuming: Resume = "yes" if resume else "if-unfinished" if resume_or_start else "no"
+    on_ray = executor is ExecutorName.ray
+    for name, given, against in (
+        ("--address", address is not None and not on_ray, "belongs to --executor ray"),
+        ("--serve-on", serve_on is not None and on_ray, "does not go with --executor ray, whose nodes serve"),
+        ("--prune-only", prune_only and on_ray, "does not go with --executor ray: pruning is done here"),
+        ("--dry-run", dry_run and on_ray, "plans for one machine: leave --executor out"),
+    ):
+        if given:
+            raise typer.BadParameter(f"{name} {against}")
     if dry_run:
         from prunebench.forecast import dry_run_command
 
@@ -62,7 +86,7 @@ def run(
             output,
             resume=resuming,
             console=out,
-            place=Place(checkpoints, host, prune_only),
+            place=Place(checkpoints, host, prune_only, RayCluster(address) if on_ray else None),
         )
     )
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from energy.records import Conditions, MeterEnergy, MeterInfo, MeterPower, MissingMeter, PowerTimeline, WindowEnergy
 from loadgen.records import REQUEST_SCHEMA, ClientHealth, RequestRecord, Trial, Workload
 from pruner.manifest import Manifest
-from reports.run_folder import ConfigurationInfo, FailedCell, ModelShape, Quality, RunInfo, TrialCell
+from reports.run_folder import ConfigurationInfo, FailedCell, ModelShape, Placement, Quality, RunInfo, TrialCell
 
 SINGLE = Workload(name="single-request", kind="single", requests=12, prompt_tokens=64, output_tokens=32)
 BATCH = Workload(name="batch-8", kind="batch", batch_size=8, requests=32, prompt_tokens=64, output_tokens=32)
@@ -54,6 +54,7 @@ class Example:
     labels: dict[int, str] = field(default_factory=dict)
     model: str = "tinyglu"
     engine_options: dict[int, dict[str, str]] = field(default_factory=dict)
+    placements: dict[tuple[int, int], Placement] = field(default_factory=dict)  # by block and width
 
     def label(self, width: int) -> str:
         return self.labels.get(width, f"width-{width}")
@@ -112,7 +113,13 @@ def _write_cells(path: Path, example: Example) -> None:
         for width in rng.permutation(example.widths).tolist():
             for workload in example.workloads:
                 place = (block, width, workload.name)
-                cell = TrialCell(block=block, label=example.label(width), workload=workload.name, order=order)
+                cell = TrialCell(
+                    block=block,
+                    label=example.label(width),
+                    workload=workload.name,
+                    order=order,
+                    placement=example.placements.get((block, width)),
+                )
                 order += 1
                 if place in example.failed:
                     write_failure(path, cell, "server ended with status 1: out of memory")

@@ -10,6 +10,7 @@ import pytest
 from loadgen.records import Workload
 from reports.reading import read_run
 from reports.run_checks import check_run
+from reports.run_folder import Placement
 from tests.reports.example_run import SINGLE, Example, write_run
 
 SHORT = SINGLE.model_copy(update={"requests": 2})
@@ -108,3 +109,55 @@ class LengthByWidth(Example):
 
     def offered(self, width: int, workload: Workload) -> Workload:
         return workload.model_copy(update={"output_tokens": 5 if width == self.widths[0] else 19})
+
+
+HOST = Placement(host="node-1", boot_id="1", kind="Example CPU, H100", gpus=["GPU-1"])
+OTHER_GPU = HOST.model_copy(update={"gpus": ["GPU-2"]})
+OTHER_KIND = Placement(host="node-2", boot_id="2", kind="Example CPU, L4", gpus=["GPU-3"])
+CROWDED = HOST.model_copy(update={"beside": ["block 2"]})
+
+
+def placed(tmp_path: Path, *pairs: tuple[Placement | None, Placement | None]) -> Path:
+    """A run of as many blocks, of each of which the baseline and the other configuration had these places."""
+    places = {(block, width): p for block, pair in enumerate(pairs) for width, p in zip(PAIR, pair, strict=True) if p}
+    example = Example(widths=PAIR, workloads=(SHORT,), blocks=len(pairs), placements=places)
+    return write_run(tmp_path / "run", example)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "outcome", "says"),
+    [
+        ([(HOST, HOST), (OTHER_GPU, OTHER_GPU)], "pass", "2 pairs, each on one host and its same GPUs"),
+        ([(HOST, HOST), (HOST, OTHER_GPU)], "warn", "block 2 on GPU-2, and the baseline on GPU-1"),
+        ([(HOST, OTHER_KIND), (OTHER_KIND, HOST)], "fail", "blocks 1, 2 on Example CPU, L4, and the baseline on"),
+        ([(HOST, HOST), (OTHER_KIND, OTHER_KIND)], "warn", "each pair on one host, but blocks on unlike ones"),
+        ([(HOST, HOST), (None, None)], "pass", "1 pair,"),
+    ],
+)
+def test_pairs_and_blocks_on_other_hosts_are_told_apart(tmp_path, pairs, outcome, says):
+    [found] = [f for f in check_run(read_run(placed(tmp_path, *pairs))) if f.check == "hosts-differ"]
+    assert (found.label, found.finding.outcome) == ("width-512", outcome)
+    assert found.finding.reason.startswith(says)
+
+
+def test_a_trial_that_shared_its_host_is_marked_and_one_that_was_alone_is_not(tmp_path):
+    run = read_run(placed(tmp_path, (HOST, CROWDED)))
+    found = {f.label: f.finding for f in check_run(run) if f.check == "host-shared"}
+    assert found["width-1024"].outcome == "pass"
+    assert (found["width-512"].outcome, found["width-512"].reason) == ("warn", "block 2 ran on node-1 meanwhile")
+
+
+def test_trials_of_one_machine_in_turn_say_nothing_of_hosts(clean):
+    assert not {f.check for f in check_run(read_run(clean))} & {"host-shared", "hosts-differ"}
+
+
+@pytest.mark.parametrize(("size", "missing"), [("2", True), ("1", False)])
+def test_an_engine_on_more_gpus_than_were_metered_has_joules_missing(tmp_path, size, missing):
+    options = {512: {"tensor_parallel_size": size}}
+    run = write_run(tmp_path / "run", Example(widths=PAIR, workloads=(SHORT,), blocks=1, engine_options=options))
+    found = [
+        f.finding.reason
+        for f in check_run(read_run(run))
+        if f.check == "energy-missing" and f.finding.outcome == "fail"
+    ]
+    assert found == (["the engine takes 2 GPUs, and 1 was metered"] if missing else [])

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from server.engines.base import BadRequestError, EngineDeadError, EngineError, SamplingOptions
+from server.engines.options import parse_options
 from server.engines.vllm_engine import VllmEngine
 from tests.server.test_transformers_engine import collect, crowd, serve
 from tests.server.tiny_model import VOCABULARY, edit_json, prompts, save_model, tiny_llama_config
@@ -194,3 +195,11 @@ def test_a_killed_core_fails_the_requests_for_good(vllm):
         return time.monotonic() - started
 
     assert vllm(kill) < 30
+
+
+def test_the_sizes_of_several_gpus_or_hosts_are_passed_through_to_vllm():
+    vllm = pytest.importorskip("vllm")
+    options = {"tensor_parallel_size": "4", "pipeline_parallel_size": "2", "distributed_executor_backend": "ray"}
+    arguments = vllm.AsyncEngineArgs(model="m", **parse_options(vllm.AsyncEngineArgs, options))
+    assert (arguments.tensor_parallel_size, arguments.pipeline_parallel_size) == (4, 2)
+    assert arguments.distributed_executor_backend == "ray"

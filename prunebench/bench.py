@@ -1,0 +1,210 @@
+"""Where trials are measured: a configuration's server is up, one workload after another is offered, what was learnt is written."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from loadgen.drive import run_trial
+from loadgen.endpoint import LoadError
+from loadgen.metering import EnergySource, pick_energy
+from loadgen.prompts import make_prompts, read_tokenizer
+from loadgen.texts import read_prompts
+from loadgen.warmup import Steadiness
+from prunebench.describing import Describer
+from prunebench.experiment import Experiment
+from prunebench.plan import Visit
+from prunebench.progress import Steps
+from prunebench.quality_run import ask_configurations
+from prunebench.remote import RemoteHost
+from prunebench.serving import Server, ServerCommand, ServerPool, ServerStartError, start_server
+from prunebench.writer import RunWriter, describe_os_error
+from reports.checks import check_trial
+from reports.run_folder import ConfigurationInfo, TrialCell
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Cells that are over: each has its folder, or `cause` says why none has."""
+
+    cells: tuple[TrialCell, ...]
+    cause: str | None = None
+
+    def tell(self, steps: Steps) -> None:
+        """Count them as done, and say so where they failed."""
+        first = self.cells[0]
+        place = f"block {first.block + 1}, {first.label}, {', '.join(cell.workload for cell in self.cells)}"
+        if self.cause is not None:
+            steps.say(f"{place}: failed: {self.cause}")
+        steps.advance(len(self.cells), place if self.cause is None else f"{first.label} failed")
+
+
+class Bench:
+    """The servers of one machine, this one or a host's, and what is measured on them.
+
+    `configurations` is kept up to date with what is learnt. `last_block` is the one after whose trials a configuration's
+    description is completed; None: only what its trials cannot do without, idle power with the model loaded, is described.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        writer: RunWriter,
+        configurations: dict[str, ConfigurationInfo],
+        *,
+        last_block: int | None,
+        host: RemoteHost | None = None,
+    ) -> None:
+        self._experiment = experiment
+        self._writer = writer
+        self._configurations = configurations
+        self._last_block = last_block
+        self._host = host
+        self._workloads = {w.name: w for w in experiment.workloads}
+        self._tokenizer = read_tokenizer(experiment.model.source)
+        self._describer = Describer(experiment, serves_here=host is None)
+        protocol = experiment.protocol
+        self._until = Steadiness(protocol.steady_within, protocol.warmup_limit_s) if protocol.warmup_limit_s else None
+        self._pool = ServerPool(self._start, keep=experiment.serve.keep_servers)
+
+    def measure(self, visits: Sequence[Visit], steps: Steps) -> None:
+        """Measure every cell of `visits`; one that fails is recorded, and the others go on."""
+        for visit in visits:
+            steps.advance(0, f"block {visit.block + 1}, {visit.label}: starting")
+            for outcome in self.visit(visit):
+                outcome.tell(steps)
+        self._idle_again()
+
+    def visit(self, visit: Visit) -> Iterator[Outcome]:
+        """One configuration's turn: its server is up and every workload of the block is measured.
+
+        A cell that fails costs itself alone: those after it get a fresh server.
+        """
+        if not visit.cells:
+            return
+        try:
+            server, energy = self._ready(visit.label)
+        except (ServerStartError, LoadError, OSError) as error:
+            yield self._failed(visit.cells, error)
+            return
+        for done, cell in enumerate(visit.cells, 1):
+            time.sleep(self._experiment.protocol.cooldown_s)
+            try:
+                self._measure(cell, server, energy)
+            except (LoadError, OSError) as error:
+                yield self._failed((cell,), error)
+                yield from self.visit(replace(visit, cells=visit.cells[done:]))
+                return
+            yield Outcome((cell,))
+        if visit.block == self._last_block:
+            self._update(visit.label, **self._describer.after_load(energy))
+
+    def ask(self, console: Console) -> bool:
+        """The quality tasks of every configuration that was served; False if one gave no score."""
+        served = {label: info for label, info in self._configurations.items() if info.load_s is not None}
+        return ask_configurations(
+            self._experiment.quality,
+            self._experiment.energy.source,
+            served,
+            acquire=self._pool.acquire,
+            writer=self._writer,
+            console=console,
+        )
+
+    def close(self) -> None:
+        """End the servers, if they are not a host's, which go on serving."""
+        if self._host is None:
+            self._pool.close()
+
+    def _idle_again(self) -> None:
+        """Idle power after the trials, where an attempt was cut short between a configuration's last trial and that."""
+        for label, info in self._configurations.items():
+            if info.load_s is not None and info.idle_again is None and self._experiment.energy.idle_s:
+                with contextlib.suppress(ServerStartError, LoadError):  # a failed cell has told the cause
+                    _, energy = self._ready(label)
+                    self._update(label, **self._describer.when_quiet(energy))
+
+    def _start(self, label: str) -> Server:
+        serve, info = self._experiment.serve, self._configurations[label]
+        command = ServerCommand(
+            Path(info.checkpoint),
+            info.model,
+            serve.engine,
+            serve.options,
+            self._experiment.energy.modelled_watts_per_core,
+        )
+        start_s, request_s = serve.start_timeout_s, self._experiment.protocol.request_timeout_s
+        if self._host is not None:
+            return self._host.start(label, command, start_timeout_s=start_s, request_timeout_s=request_s)
+        log = self._writer.path / "logs" / f"{label}.log"
+        return start_server(command, log, start_timeout_s=start_s, request_timeout_s=request_s)
+
+    def _ready(self, label: str) -> tuple[Server, EnergySource]:
+        """The configuration's server and meters; on its first visit it is described too."""
+        first = self._configurations[label].load_s is None
+        alone = self._describer.idle_without_model(self._pool) if first and self._last_block is not None else None
+        server = self._pool.acquire(label)
+        energy = pick_energy(self._experiment.energy.source, server.endpoint)
+        if first:
+            self._update(label, idle_without_model=alone, **self._describer.first_visit(server, energy))
+        return server, energy
+
+    def _failed(self, cells: tuple[TrialCell, ...], error: Exception) -> Outcome:
+        """Record the cause of each; `--resume` tries them again. The server is not trusted any more."""
+        self._pool.discard(cells[0].label)
+        cause = describe_os_error(error) if isinstance(error, OSError) else f"{error}"
+        for cell in cells:
+            self._writer.write_failure(cell, cause)
+        return Outcome(cells, cause)
+
+    def _measure(self, cell: TrialCell, server: Server, energy: EnergySource) -> None:
+        """One trial, from warm-up to its folder on disk.
+
+        Raises LoadError when it gave nothing to keep: whatever a server that died or hung has answered before is not kept.
+        A trial that is killed or interrupted leaves its records, all but the last second.
+        """
+        # Prompts differ between blocks and workloads, so that no prefix cache helps; every configuration gets the same.
+        seed = (self._experiment.seed * 1000 + cell.block) * 1000 + list(self._workloads).index(cell.workload)
+        workload, kept = self._workloads[cell.workload], self._writer.records_file(cell)
+        try:
+            result = run_trial(
+                server.endpoint,
+                workload,
+                read_prompts(workload.prompts, seed)
+                if workload.prompts
+                else make_prompts(workload, self._tokenizer, seed),
+                seed=seed,
+                energy=energy,
+                until=self._until,
+                idle=self._configurations[cell.label].idle,
+                keep=kept,
+            )
+        except LoadError as error:
+            kept.unlink(missing_ok=True)
+            raise LoadError(server.problem() or f"{error}") from None
+        except OSError:
+            kept.unlink(missing_ok=True)
+            raise
+        if problem := server.problem():
+            raise LoadError(problem)
+        if result.stalled:
+            raise LoadError(
+                f"the engine hangs: no answer came to its end within {server.endpoint.timeout_s:g} s "
+                "(protocol.request_timeout_s)"
+            )
+        if all(record.error is not None for record in result.records):
+            raise LoadError(f"every request failed, the first with: {result.records[0].error}")
+        flags = check_trial(result.trial, result.records)
+        self._writer.write_trial(cell, result, flags)
+
+    def _update(self, label: str, **facts: Any) -> None:
+        """What is learnt of a configuration is on disk at once."""
+        info = self._configurations[label].model_copy(update=facts)
+        self._configurations[label] = info
+        self._writer.write_configuration(info)
