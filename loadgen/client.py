@@ -42,7 +42,7 @@ _AFTER_FAILURE_S = 0.1  # a user whose request has failed waits so long: a dead 
 _SPARE = 16  # connections an open loop has at hand from the start
 _HAND_ON_S = 0.5  # how long what has come of an answer stays here at most
 _Step = TypeVar("_Step")
-_AT_ONCE = 16  # answers handed on before the loop is served again
+_AT_ONCE = 16  # answers handed on, or ended and their users' next requests sent, before what has come is read again
 
 
 @dataclass
@@ -54,6 +54,14 @@ class _Driver:
     under_way: dict[tuple[int, ...], Exchange] = field(default_factory=dict)
     last_end_ns: int = 0  # of an answer that came to its end
     stalled: bool = False
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
+
+    async def turn(self) -> None:
+        """Wait while very many are at it: two thousand requests that end together would else keep the client from reading
+        for a third of a second, and the chunks of their successors would pile up and share a stamp.
+        """
+        await self.turns.acquire()
+        asyncio.get_running_loop().call_soon(self.turns.release)  # which comes after the next reads
 
     @property
     def together(self) -> int | None:
@@ -123,6 +131,7 @@ class _Driver:
 
         async def user(starts_s: float) -> None:
             await asyncio.sleep(starts_s)
+            await self.turn()
             for index in numbers:
                 if await self._one(requests.take(), (index,), index, time.monotonic_ns()):
                     await asyncio.sleep(_AFTER_FAILURE_S)
@@ -178,6 +187,7 @@ class _Driver:
     async def _one(self, request: bytes, indices: tuple[int, ...], group: int, scheduled_ns: int) -> bool:
         """Send one and tell how it went. Returns whether it failed, as far as that can be told without reading it."""
         exchange = await self.client.send(request, lambda begun: self.under_way.update({indices: begun}))
+        await self.turn()
         self.under_way.pop(indices, None)
         self._watch_for_stall(exchange)
         error = wire_error(exchange)

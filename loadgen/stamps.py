@@ -17,6 +17,7 @@ _SO_TIMESTAMPING = 37
 _SOFTWARE_RECEIVE = (1 << 3) | (1 << 4)  # SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE
 _STEP_NS = 50_000  # readings of both clocks agree to a microsecond; more than this is a step
 _ODD_NS = 5_000_000  # a read so long after its stamp is a late client or a step of the clock: worth a look
+_LOOK_NS = 1_000_000  # but no more often than that, or a late client gets later by looking
 
 unpack_stamp = struct.Struct("qq").unpack_from
 
@@ -40,12 +41,14 @@ class ArrivalClock:
     ) -> None:
         self._wall_ns, self._monotonic_ns = wall_ns, monotonic_ns
         self.steps = 0  # how often the wall clock was set meanwhile
+        self._looked_ns = 0
         self._offset_ns, _ = self._measure()
 
     def arrival(self, stamp: tuple[int, int], read_ns: int) -> int:
         """The monotonic moment of a (seconds, nanoseconds) stamp, of bytes read at `read_ns`; never after that."""
         wall = stamp[0] * 1_000_000_000 + stamp[1]
-        if not 0 <= read_ns - wall + self._offset_ns < _ODD_NS:
+        if not 0 <= read_ns - wall + self._offset_ns < _ODD_NS and read_ns >= self._looked_ns + _LOOK_NS:
+            self._looked_ns = read_ns
             self.check()
         return min(wall - self._offset_ns, read_ns)
 

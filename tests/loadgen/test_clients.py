@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import os
 import signal
@@ -11,6 +12,7 @@ import time
 
 import pytest
 
+from loadgen.client import _Driver
 from loadgen.drive import run_trial
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.metering import NoEnergy
@@ -168,3 +170,23 @@ def test_a_long_answer_is_told_of_while_it_comes():
         run_trial(Endpoint(server.url, "m"), load, prompts, seed=0, energy=NoEnergy(""), watcher=told)
     assert sum(told.counts) == 29
     assert len([count for count in told.counts if count]) >= 2
+
+
+async def test_between_many_requests_that_end_together_what_has_come_is_read():
+    driver = _Driver(None, None, None)
+    loop, rounds, done = asyncio.get_running_loop(), 0, collections.Counter()
+
+    def next_round():
+        nonlocal rounds
+        rounds += 1
+        loop.call_soon(next_round)
+
+    async def end():
+        await driver.turn()
+        done[rounds] += 1
+
+    loop.call_soon(next_round)
+    await asyncio.gather(*(end() for _ in range(200)))
+    assert sum(done.values()) == 200
+    assert max(done.values()) <= 2 * 16  # of a loop that reads in between
+    assert len(done) >= 200 // 32

@@ -14,9 +14,10 @@ class Clocks:
     """A wall clock that can be set, beside a monotonic one."""
 
     def __init__(self):
-        self.now, self.offset = 100 * S, 1_700_000_000 * S
+        self.now, self.offset, self.readings = 100 * S, 1_700_000_000 * S, 0
 
     def wall(self):
+        self.readings += 1
         return self.now + self.offset
 
     def monotonic(self):
@@ -92,3 +93,13 @@ def test_linux_stamps_tcp_between_the_writing_and_the_reading():
 def test_unix_sockets_have_no_stamps():
     with socket.socket(socket.AF_UNIX) as one:
         assert not ask_for_stamps(one)
+
+
+def test_a_client_that_stays_late_does_not_get_later_by_looking_at_the_clocks(clocks, arrivals):
+    then = clocks.wall()
+    clocks.now += 500 * MS
+    before = clocks.readings
+    for _ in range(50):
+        clocks.now += MS // 50
+        arrivals.arrival(stamp(then), clocks.now)
+    assert 3 <= clocks.readings - before <= 6  # three readings a look, one look a millisecond
