@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +17,7 @@ from reports.run_folder import gpus_of
 
 _LOOK_S = 1.0
 _ANSWER_S = 10.0
+_LEAVE_S = 20.0
 
 
 def gpus_of_session(options: Mapping[str, str]) -> int:
@@ -117,10 +120,19 @@ class RayCluster:
             raise SessionLostError(_first_sentence(error)) from None
         return taken
 
-    def leave(self) -> None:
-        """Let go of the cluster; Ray ends what still runs there for us."""
+    def leave(self, streams: Sequence[Any]) -> None:
+        """Let go of the cluster. Sessions that are still there are asked to end, and ended by Ray if they do not."""
         import ray
 
+        for stream in streams:
+            ray.cancel(stream)
+        left, deadline = list(streams), time.monotonic() + _LEAVE_S
+        while left and time.monotonic() < deadline:
+            stream = self.next_of(left)
+            with contextlib.suppress(SessionError, SessionLostError):
+                if stream is None or self.take(stream) is not None:
+                    continue
+            left.remove(stream)
         ray.shutdown()
 
     def _nodes(self) -> list[dict[str, float]]:

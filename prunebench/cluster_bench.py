@@ -87,7 +87,7 @@ class ClusterBench:
 
     def close(self) -> None:
         """End what is still at work."""
-        self._cluster.leave()
+        self._cluster.leave([session.stream for session in self._sessions if session.ended is None])
 
     def _job(self, block: int, visits: list[Visit]) -> Job:
         """The first block describes the configurations too: what is compared between them must come from one place."""
