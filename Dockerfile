@@ -13,28 +13,39 @@ RUN python -m venv /opt/prunebench
 COPY wheelhouse/ /wheelhouse/
 COPY requirements/lock.txt requirements/
 COPY pyproject.toml README.md LICENSE ./
-ARG EXTRAS=transformers,quality
-# First what is seldom changed; the rooms come after it, so that a change to them does not install torch again.
+ARG EXTRAS=transformers,quality,locust
 RUN set -eu; \
     python -c "import sys, tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
 extras = [one for extra in sys.argv[1].split(',') for one in project['optional-dependencies'][extra]]; \
 print(*project['dependencies'], *extras, 'hatchling==1.27.0', sep='\n')" "${EXTRAS}" > wanted.txt; \
     if ls /wheelhouse/*.whl >/dev/null 2>&1; then set -- --no-index --find-links /wheelhouse; else set --; fi; \
-    /opt/prunebench/bin/pip install --quiet "$@" --constraint requirements/lock.txt --requirement wanted.txt; \
-    /opt/prunebench/bin/python -c "import torch"
+    /opt/prunebench/bin/pip install --quiet --no-compile "$@" --constraint requirements/lock.txt --requirement wanted.txt
+
+# Without what tests, compiles and installs packages; with the bytecode of what every start imports, since the image is read-only.
+FROM build AS packages
+RUN set -eu; \
+    /opt/prunebench/bin/pip uninstall --quiet --yes hatchling pip; \
+    cd /opt/prunebench/lib/python3.11/site-packages; \
+    find . -type d \( -name tests -o -name __pycache__ \) -prune -exec rm -rf {} +; \
+    rm -rf torch/test torch/include pyarrow/include; \
+    find torch/bin -type f ! -name torch_shm_manager -delete; \
+    /opt/prunebench/bin/python -c "import locust.main, gevent.event"; \
+    /opt/prunebench/bin/python -c "import fastapi, httpx, lm_eval.evaluator, plotly.graph_objects, pyarrow.parquet, rich.progress, \
+scipy.stats, torch, transformers.models.llama.modeling_llama, typer, uvicorn"
+
+# The rooms apart, so that a change to them changes a megabyte of the image.
+FROM build AS rooms
 COPY prunebench/ prunebench/
 COPY reports/ reports/
 COPY pruner/ pruner/
 COPY server/ server/
 COPY loadgen/ loadgen/
 COPY energy/ energy/
-RUN set -eu; \
-    /opt/prunebench/bin/pip install --quiet --no-index --no-deps --no-build-isolation .; \
-    /opt/prunebench/bin/pip uninstall --quiet --yes hatchling pip; \
-    find /opt/prunebench -name __pycache__ -prune -exec rm -rf {} +
+RUN /opt/prunebench/bin/pip install --quiet --no-index --no-deps --no-build-isolation --prefix /opt/rooms .
 
 FROM ${BASE} AS cpu
-COPY --from=build /opt/prunebench /opt/prunebench
+COPY --from=packages /opt/prunebench /opt/prunebench
+COPY --from=rooms /opt/rooms /opt/prunebench
 WORKDIR /app
 COPY experiments/ experiments/
 COPY examples/tinyglu/ examples/tinyglu/
@@ -52,11 +63,12 @@ COPY pruner/ pruner/
 COPY server/ server/
 COPY loadgen/ loadgen/
 COPY energy/ energy/
-# vLLM, torch and transformers are the image's own; only what is missing beside them is added.
-RUN pip install --no-cache-dir ".[quality]"
+# vLLM, torch and transformers stay as they are in the image: what does not go with them is an error of the build.
+RUN pip list --format=freeze | grep -iE '^(vllm|torch|transformers)==' > kept.txt && pip install --no-cache-dir --constraint kept.txt ".[quality,locust]"
 WORKDIR /app
 COPY experiments/ experiments/
 COPY examples/tinyglu/ examples/tinyglu/
-ENV PYTHONUNBUFFERED=1 HOME=/tmp HF_HOME=/cache/huggingface
+# torch asks for the name of its user, who has none here.
+ENV PYTHONUNBUFFERED=1 HOME=/tmp LOGNAME=prunebench HF_HOME=/cache/huggingface
 USER 1000:1000
 ENTRYPOINT ["prunebench"]

@@ -7,6 +7,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ROOMS := prunebench reports pruner server loadgen energy
 DEMO_EXTRAS := transformers,quality
+IMAGE_EXTRAS := transformers,quality,locust
 CODE := $(ROOMS) tests examples benchmarks requirements
 
 # The full environment serves the demo too; without it the demo installs only what it needs.
@@ -34,7 +35,7 @@ test-containers: .venv/.full wheelhouse container-packages
 
 # The wheels from which the image is built, so that its build needs no network and no CUDA package gets in.
 wheelhouse: | .venv/bin/python
-	$(PIP) download --quiet --dest wheelhouse --constraint requirements/lock.txt ".[$(DEMO_EXTRAS)]" "hatchling==1.27.0"
+	$(PIP) download --quiet --dest wheelhouse --constraint requirements/lock.txt ".[$(IMAGE_EXTRAS)]" "hatchling==1.27.0"
 
 lint: .venv/.full
 	$(BIN)/ruff format --check $(CODE)

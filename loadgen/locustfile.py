@@ -2,7 +2,7 @@
 
 `prunebench load --driver locust` starts a master and its workers with this file; a worker on another machine is
 
-    python -m locust -f loadgen/locustfile.py --worker --master-host HOST --master-port PORT
+    prunebench load-worker HOST:PORT
 
 The master reads the plan (`loadgen.locust_plan`) and sends it to the workers when all users are there; every worker sends
 its request records back once a second; the master writes them as they come, and ends when all are done.

@@ -16,7 +16,7 @@ from prunebench.commands.checkpoints import inspect, prune
 from prunebench.commands.energy import energy_app
 from prunebench.commands.experiments import run, schema
 from prunebench.commands.figures import compare, plan, published, report
-from prunebench.commands.loads import load
+from prunebench.commands.loads import load, load_worker
 from prunebench.commands.machine import doctor
 from prunebench.commands.options import err, out
 from prunebench.commands.quality import evaluate
@@ -30,7 +30,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _command in (run, host, prune, inspect, serve, load, report, compare, evaluate, schema, plan, published, doctor):
+for _command in (
+    *(run, host, prune, inspect, serve, load, load_worker, report),
+    *(compare, evaluate, schema, plan, published, doctor),
+):
     app.command()(_command)
 app.add_typer(energy_app)
 

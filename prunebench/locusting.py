@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -47,26 +47,73 @@ _LOCUSTFILE = Path(__file__).parents[1] / "loadgen" / "locustfile.py"
 
 @dataclass(frozen=True)
 class LocustSettings:
-    """How many workers, of them how many elsewhere, and where the web page is."""
+    """How many workers, of them how many elsewhere, where those come to, and where the web page is."""
 
     workers: int
     remote_workers: int = 0
-    web_port: int | None = None
+    master_port: int | None = None  # None: any free one
+    web_port: int | None = None  # None: there is no page
+    web_host: str = "127.0.0.1"
 
 
-def locust_settings(
-    driver: str, workers: int | None, remote_workers: int | None, web_port: int | None
+def locust_settings(  # noqa: PLR0917 - they are as many options
+    driver: str,
+    workers: int | None,
+    remote_workers: str | None,
+    master_port: int | None,
+    web_port: int | None,
+    web_host: str | None,
 ) -> LocustSettings | None:
     """What the options ask for; None for the native driver. Raises LoadError for those that mean nothing to it."""
-    given = {"--workers": workers, "--remote-workers": remote_workers, "--web-port": web_port}
+    given = {
+        "--workers": workers,
+        "--remote-workers": remote_workers,
+        "--master-port": master_port,
+        "--web-port": web_port,
+        "--web-host": web_host,
+    }
     if driver == "native":
         for flag, value in given.items():
             if value is not None:
                 raise LoadError(f"{flag} {value}: is for --driver locust")
         return None
-    if (remote_workers or 0) > (workers or 1):
-        raise LoadError(f"--remote-workers {remote_workers}: more than --workers {workers or 1}")
-    return LocustSettings(workers or 1, remote_workers or 0, web_port)
+    remote = 0 if remote_workers is None else _count(remote_workers)
+    if workers is not None and remote > workers:
+        raise LoadError(f"--remote-workers {remote_workers}: more than --workers {workers}")
+    return LocustSettings(workers or remote or 1, remote, master_port, web_port, web_host or "127.0.0.1")
+
+
+def _count(remote_workers: str) -> int:
+    """A number, or a host name that has an address for each of them."""
+    if remote_workers.isdecimal():
+        if int(remote_workers) == 0:
+            raise LoadError("--remote-workers 0: leave it out")
+        return int(remote_workers)
+    try:
+        return len({found[4][0] for found in socket.getaddrinfo(remote_workers, None, socket.AF_INET)})
+    except OSError as error:
+        raise LoadError(
+            f"--remote-workers {remote_workers}: neither a number nor a host's name: {error.strerror}"
+        ) from None
+
+
+def become_worker(master: str, key: str | None) -> NoReturn:
+    """Turn this process into a worker of the master at HOST:PORT, which it waits for (five minutes) and which ends it.
+
+    Raises LoadError for an address that is none, and where Locust is not installed.
+    """
+    host, _, port = master.rpartition(":")
+    if not host or not port.isdecimal():
+        raise LoadError(f"MASTER {master}: must be like loadgen:5557")
+    _check_installed()
+    words = [sys.executable, "-m", "locust", "-f", str(_LOCUSTFILE), "--worker", "--exit-code-on-error", "0"]
+    words += ["--master-host", host, "--master-port", port]
+    os.execve(words[0], words, {**os.environ, **({KEY_VARIABLE: key} if key else {})})  # noqa: S606 - no shell is wanted
+
+
+def _check_installed() -> None:
+    if find_spec("locust") is None:
+        raise LoadError("--driver locust: not installed; pip install '.[locust]'")
 
 
 def run_locust(
@@ -84,8 +131,7 @@ def run_locust(
     The warm-up is the native driver's. Raises LoadError if Locust is not installed, or ends without a result: with the last
     line that it said. KeyboardInterrupt ends the processes and goes on; records that had come are in `keep` then.
     """
-    if find_spec("locust") is None:
-        raise LoadError("--driver locust: not installed; pip install '.[locust]'")
+    _check_installed()
     plan.check()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -139,14 +185,14 @@ def _processes(
     folder: Path, endpoint: Endpoint, plan: Plan, settings: LocustSettings
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start them; whatever happens, none is left."""
-    port = _free_port()
+    port = settings.master_port or _free_port()
     environment = {**os.environ, PLAN_VARIABLE: str(folder / "plan.json")}
     if endpoint.api_key:
         environment[KEY_VARIABLE] = endpoint.api_key
     file = str(_LOCUSTFILE)
     base = [sys.executable, "-c", _LOCUST, "-f", file]
     web = ["--headless"] if settings.web_port is None else ["--autostart"]
-    web += [] if settings.web_port is None else ["--web-host", "127.0.0.1", "--web-port", str(settings.web_port)]
+    web += [] if settings.web_port is None else ["--web-host", settings.web_host, "--web-port", str(settings.web_port)]
     host = "*" if settings.remote_workers else "127.0.0.1"
     users = str(plan.users)
     master = [*base, *web, "--master", "--master-bind-host", host, "--master-bind-port", str(port)]
@@ -154,7 +200,7 @@ def _processes(
     master += ["--expect-workers-max-wait", str(_CONNECT_S), "--exit-code-on-error", "0"]
     if settings.remote_workers:
         print(  # noqa: T201 - it is to be copied while this waits
-            f"on the other machines: {KEY_VARIABLE}=… python -m locust -f {file} --worker --master-host THIS --master-port {port}",
+            f"on the other machines, {settings.remote_workers} in all: prunebench load-worker THIS-HOST:{port} [--api-key-file FILE]",
             file=sys.stderr,
         )
     worker = [*base, "--worker", "--master-host", "127.0.0.1", "--master-port", str(port)]

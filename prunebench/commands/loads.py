@@ -113,11 +113,21 @@ def load(
         DriverName,
         typer.Option(help="native measures most exactly; locust has a web page and runs on several machines."),
     ] = DriverName.native,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes of --driver locust; default 1.")] = None,
-    remote_workers: Annotated[
-        int | None, typer.Option(min=1, help="So many of the workers are started by you, on other machines.")
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes of --driver locust; default the remote ones, or 1.")
     ] = None,
-    web_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Locust's web page, on loopback.")] = None,
+    remote_workers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBER|NAME",
+            help="So many of them are `prunebench load-worker` elsewhere; by NAME: one at each of that host's addresses.",
+        ),
+    ] = None,
+    master_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Where remote workers come to; default any free one.")
+    ] = None,
+    web_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Locust's web page.")] = None,
+    web_host: Annotated[str | None, typer.Option(help="Where that listens; default 127.0.0.1.")] = None,
     processes: Annotated[int, typer.Option(min=1, help="Client processes that share the load.")] = 1,
     self_test: Annotated[
         bool,
@@ -170,7 +180,18 @@ def load(
         seed=seed,
         tokenizer=tokenizer,
         api_key_file=api_key_file,
-        locust=locust_settings(driver.value, workers, remote_workers, web_port),
+        locust=locust_settings(driver.value, workers, remote_workers, master_port, web_port, web_host),
         processes=processes,
     )
     raise typer.Exit(load_command(command, as_json=as_json, console=out))
+
+
+def load_worker(
+    master: Annotated[str, typer.Argument(metavar="HOST:PORT", help="What `load --remote-workers` printed.")],
+    api_key_file: Annotated[Path | None, typer.Option(help="File with the key the server wants.")] = None,
+) -> None:
+    """Send a share of the load of a `load --driver locust` that runs elsewhere."""
+    from loadgen.endpoint import read_key
+    from prunebench.locusting import become_worker
+
+    become_worker(master, read_key(api_key_file, "--api-key-file"))
