@@ -16,26 +16,24 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
+SCRIPTS = Path(__file__).parent
 _NUMBERS = itertools.count()
-CANNOT = 77  # docker-engine's way of saying so
-SHIPPED = (
-    *("docker-compose.yml", "Dockerfile", ".dockerignore", ".env", "pyproject.toml", "README.md", "LICENSE"),
-    *("prunebench", "reports", "pruner", "server", "loadgen", "energy", "requirements", "deployment", "wheelhouse"),
-    *("experiments", "examples/tinyglu"),
-)
+CANNOT = 77  # the scripts' way of saying so
+RUN_FROM = ("docker-compose.yml", ".env", "experiments", "deployment")  # all that `up` needs once there is an image
 
 
 @dataclass
 class Chain:
-    """The compose file in a fresh copy of what it is built from, as a project of its own."""
+    """The compose file in a folder of its own, without a `runs`, and as a project of its own."""
 
     folder: Path
     environment: dict[str, str]
+    command: str = "docker-compose"
     overrides: list[Path] = field(default_factory=list)
 
     def compose(self, *words: str, timeout: float = 400) -> subprocess.CompletedProcess[str]:
         files = ["docker-compose.yml", *map(str, self.overrides)]
-        command = ["docker-compose", *(word for file in files for word in ("-f", file)), *words]
+        command = [self.command, *(word for file in files for word in ("-f", file)), *words]
         return self._run(command, timeout)
 
     def docker(self, *words: str, timeout: float = 60) -> str:
@@ -43,10 +41,21 @@ class Chain:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
+    def up(self, *words: str) -> None:
+        """Bring it up, and leave it to itself."""
+        done = self.compose("up", "-d", *words)
+        assert done.returncode == 0, done.stdout + done.stderr + self.logs()
+
+    def containers(self, service: str | None = None) -> list[dict[str, Any]]:
+        """What the engine knows of the containers of a service, or of all."""
+        filters = [f"label=com.docker.compose.project={self.environment['COMPOSE_PROJECT_NAME']}"]
+        filters += [f"label=com.docker.compose.service={service}"] if service else []
+        found = self.docker("ps", "-aq", *(word for one in filters for word in ("--filter", one))).split()
+        return json.loads(self.docker("inspect", *found)) if found else []
+
     def container(self, service: str) -> dict[str, Any] | None:
-        """What the engine knows of a service's container; None if it was never made."""
-        found = self.compose("ps", "-q", service).stdout.split()
-        return json.loads(self.docker("inspect", found[0]))[0] if found else None
+        """That of a service; None if it was never made."""
+        return next(iter(self.containers(service)), None)
 
     def exit_code(self, service: str, timeout: float = 400) -> int:
         """Wait for a service to end."""
@@ -79,7 +88,7 @@ class Chain:
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a fresh engine that has the base image."""
     folder = tmp_path_factory.mktemp("engine")
-    script = Path(__file__).parent / "docker-engine"
+    script = SCRIPTS / "docker-engine"
     with (folder / "said").open("w") as said, (folder / "complained").open("w") as complained:
         # The engine goes on in the background: with pipes the end of the script would not be the end of its output.
         done = subprocess.run([script, folder / "own"], stdout=said, stderr=complained, timeout=300, check=False)
@@ -93,45 +102,58 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def built(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    """The image, built once; `docker-compose.yml` and all it needs in a folder of their own, without a `runs`."""
-    folder = tmp_path_factory.mktemp("clone")
-    for name in SHIPPED:
-        source, target = ROOT / name, folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copyfile(source, target)
-    # Whatever this machine says about Compose or Docker is not the project's.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("COMPOSE_", "DOCKER_", "PRUNEBENCH_"))}
-    environment |= {"DOCKER_HOST": engine, "EXPERIMENT": "experiments/quick.toml", "PRUNEBENCH_PORTS": "18000-18009"}
-    chain = Chain(folder, environment)
+def built(engine: str) -> Chain:
+    """The image, built once of what is here."""
+    # Whatever this machine says about Compose, Docker or the hub is not the project's.
+    ours = ("COMPOSE_", "DOCKER_", "PRUNEBENCH_", "HF_")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+    chain = Chain(ROOT, {**environment, "DOCKER_HOST": engine, "EXPERIMENT": "experiments/quick.toml"})
     done = chain.compose("build", "setup", timeout=900)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return chain
 
 
+@pytest.fixture(scope="session")
+def compose_v2(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The path of a Compose v2."""
+    command = [SCRIPTS / "compose-v2", tmp_path_factory.mktemp("compose-v2")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode == CANNOT:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
 @pytest.fixture
 def chain(built: Chain, tmp_path: Path) -> Iterator[Chain]:
-    """A project of the test's own, gone afterwards."""
-    yield from project(built, f"t{os.getpid()}n{next(_NUMBERS)}")
+    """A project of the test's own, gone afterwards; with Compose 1.29."""
+    yield from project(built, tmp_path / "chain")
 
 
 @pytest.fixture(scope="module")
-def finished(built: Chain) -> Iterator[Chain]:
-    """A project that was brought up and whose report has ended."""
-    for chain in project(built, "finished"):
-        up = chain.compose("up", "-d")
-        assert up.returncode == 0, up.stderr
+def finished(built: Chain, compose_v2: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
+    """A project that was brought up by Compose v2 and whose report has ended."""
+    for chain in project(built, tmp_path_factory.mktemp("finished") / "chain"):
+        chain.command = compose_v2
+        chain.up()
         chain.exit_code("report")
         yield chain
 
 
-def project(built: Chain, name: str) -> Iterator[Chain]:
-    own = Chain(built.folder, {**built.environment, "COMPOSE_PROJECT_NAME": name})
-    shutil.rmtree(built.folder / "runs", ignore_errors=True)
+def project(built: Chain, folder: Path) -> Iterator[Chain]:
+    """Containers, volumes and ports of its own; nothing of it is left."""
+    folder.mkdir()
+    for name in RUN_FROM:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name)
+        else:
+            shutil.copyfile(ROOT / name, folder / name)
+    number = next(_NUMBERS)
+    ports = {"PRUNEBENCH_PORTS": f"{18000 + 10 * number}-{18009 + 10 * number}", "LOCUST_PORT": f"{18900 + number}"}
+    name = f"t{os.getpid()}n{number}"
+    own = Chain(folder, {**built.environment, **ports, "COMPOSE_PROJECT_NAME": name})
     yield own
-    down = own.compose("down", "-v", "--timeout", "10")
+    down = own.compose("down", "-v", "--remove-orphans", "--timeout", "5")
     assert down.returncode == 0, down.stderr
+    assert not own.containers()
     assert not own.docker("volume", "ls", "-q", "--filter", f"label=com.docker.compose.project={name}")

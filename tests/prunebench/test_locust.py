@@ -107,6 +107,40 @@ def test_an_end_of_any_kind_leaves_no_process_behind(started, url, sent, status)
     assert gone
 
 
+def test_a_worker_started_by_hand_has_its_share_beside_a_local_one(started, url, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = ["load", url, "--model", "tiny", "--output", "out", "--driver", "locust", "--workers", 2]
+    master = started(
+        *words, "--remote-workers", 1, "--master-port", port, "--requests", 10, "--workload", "constant", "--rate", 20
+    )
+    worker = started("load-worker", f"127.0.0.1:{port}")
+    assert (master.wait(60), worker.wait(20)) == (0, 0)
+    result = read_trial(tmp_path / "out")
+    assert [(r.index, r.error) for r in result.records] == [(index, None) for index in range(10)]
+    assert result.trial.client.processes == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--remote-workers", "no.such.host"], "--remote-workers no.such.host: neither a number nor a host's name"),
+        (["--remote-workers", "0"], "--remote-workers 0: leave it out"),
+        (["--workers", 1, "--remote-workers", 2], "--remote-workers 2: more than --workers 1"),
+    ],
+)
+def test_remote_workers_that_cannot_be_are_named(prunebench, url, words, told):
+    done = prunebench("load", url, "--model", "tiny", "--output", "out", "--driver", "locust", *words)
+    assert done.returncode == 2
+    assert told in done.stderr
+
+
+def test_a_masters_address_without_a_port_is_named(prunebench):
+    done = prunebench("load-worker", "loadgen-master")
+    assert (done.returncode, done.stderr.strip()) == (2, "prunebench: MASTER loadgen-master: must be like loadgen:5557")
+
+
 def test_options_of_locusts_are_refused_without_it(prunebench, url):
     done = prunebench("load", url, "--model", "tiny", "--output", "out", "--workers", 2)
     assert (done.returncode, done.stderr.strip()) == (2, "prunebench: --workers 2: is for --driver locust")

@@ -26,6 +26,7 @@ class Hub:
     refuse: dict[str, tuple[int, str]] = field(
         default_factory=dict
     )  # id -> status and error code, e.g. (403, "GatedRepo")
+    token: str | None = None  # what a reader must show
     created: list[dict[str, Any]] = field(default_factory=list)
     committed: dict[str, dict[str, bytes]] = field(default_factory=dict)  # id -> files
     sent_bytes: int = 0  # of files
@@ -36,14 +37,14 @@ class Hub:
 
 
 @contextmanager
-def running_hub() -> Iterator[Hub]:
+def running_hub(address: tuple[str, int] = ("127.0.0.1", 0)) -> Iterator[Hub]:
     hub = Hub()
 
     class Handler(_Handler):
         pass
 
     Handler.hub = hub
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(address, Handler)
     hub.url = f"http://127.0.0.1:{server.server_port}"
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -115,6 +116,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _may_see(self, model: str, revision: str | None) -> bool:
         status, code = self.hub.refuse.get(model, (200, ""))
+        if self.hub.token is not None and self.headers.get("Authorization") != f"Bearer {self.hub.token}":
+            status, code = 401, "GatedRepo"
         if model not in self.hub.models and status == 200:
             status, code = 404, "RepoNotFound"
         elif revision not in {None, "main", COMMIT} and status == 200:
