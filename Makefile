@@ -26,8 +26,9 @@ demo: $(DEMO_ENVIRONMENT)
 
 venv: .venv/.full
 
+# Two at a time, whole files: no test asserts a time, and those of one file share its servers.
 test: .venv/.full system-packages
-	$(BIN)/python -m pytest -m "not docker"
+	$(BIN)/python -m pytest -m "not docker" -n 2 --dist loadfile --no-loadscope-reorder
 
 # docker-compose.yml for real, on an engine of its own; skipped, with the reason, where none can be started.
 test-containers: .venv/.full wheelhouse container-packages
