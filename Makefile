@@ -26,9 +26,10 @@ demo: $(DEMO_ENVIRONMENT)
 
 venv: .venv/.full
 
-# Two at a time, whole files: no test asserts a time, and those of one file share its servers.
+# Two at a time, whole files: no test asserts a time, and those of one file share its servers. One thread for each, since
+# torch's own would spin against each other.
 test: .venv/.full system-packages
-	$(BIN)/python -m pytest -m "not docker" -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not docker" -n 2 --dist loadfile --no-loadscope-reorder
 
 # docker-compose.yml for real, on an engine of its own; skipped, with the reason, where none can be started.
 test-containers: .venv/.full wheelhouse container-packages

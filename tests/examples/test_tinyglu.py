@@ -68,7 +68,7 @@ def test_the_script_trains_and_says_so_if_the_library_is_another(tmp_path: Path)
     assert refused.returncode == 2
     assert "--allow-other-text" in refused.stderr
 
-    done = subprocess.run([*train, "--allow-other-text"], capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run([*train, "--allow-other-text"], capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stderr
     facts = json.loads((tmp_path / "out" / "training.json").read_text())
     shipped = json.loads((TINYGLU / "training.json").read_text())
