@@ -70,7 +70,10 @@ def run_experiment(
         except OSError as error:
             raise ExperimentError(f"--output {folder}: {describe_os_error(error)}") from None
         console.print(f"{experiment.name} on {environment['processor']}, {environment['cores_usable']} cores", **_PLAIN)
-        for changed in between_environments(writer.folder.environment(), environment) if goes_on else []:
+        before = {
+            key: facts for key, facts in writer.folder.environment().items() if key != "hosts"
+        }  # those come and go
+        for changed in between_environments(before, environment) if goes_on else []:
             console.print(
                 f"note: {changed.what} was {changed.before} when this run was started, and is {changed.after} now: "
                 "trials before and after are not alike",

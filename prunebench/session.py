@@ -69,6 +69,9 @@ def run_job(job: Job, own_threads: str | None = None) -> Iterator[Arrival | Deli
     """
     if own_threads is not None and os.environ.get("OMP_NUM_THREADS") == own_threads:
         del os.environ["OMP_NUM_THREADS"]
+    os.environ.setdefault(
+        "CUDA_DEVICE_ORDER", "PCI_BUS_ID"
+    )  # as NVML counts, so that the meters find the GPUs Ray gave
     yield Arrival(find_placement(), describe_environment())
     with tempfile.TemporaryDirectory(prefix="prunebench-") as scratch:
         folder = _Folder(Path(scratch), job)

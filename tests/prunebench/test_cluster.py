@@ -34,6 +34,7 @@ class Nodes:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
         self.address = self._said()
+        self.left = 2
 
     def _said(self) -> str:
         assert self._process.stdout is not None
@@ -45,6 +46,7 @@ class Nodes:
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
+        self.left -= 1
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +155,8 @@ def test_a_run_whose_last_node_is_lost_says_so_and_goes_on_elsewhere(nodes, on_r
     run = RunFolder(tmp_path / "out")
     runner = on_ray()
     until(lambda: blocks_in(run))
-    nodes.lose_one()
+    while nodes.left:
+        nodes.lose_one()
     said, _ = runner.communicate(timeout=120)
     assert runner.returncode == 1
     assert "no node that is left in the cluster has room for it" in said
@@ -162,6 +165,7 @@ def test_a_run_whose_last_node_is_lost_says_so_and_goes_on_elsewhere(nodes, on_r
     finished = digests(run.path)
     done = prunebench("run", "tiny.toml", "--output", "out", "--resume")
     assert done.returncode == 0, done.stderr
+    assert "note:" not in done.stdout, "this machine is what it was"
     assert finished.items() <= digests(run.path).items()
     assert len(list(run.trials())) == BLOCKS * WIDTHS
 
@@ -171,13 +175,16 @@ def test_a_run_whose_last_node_is_lost_says_so_and_goes_on_elsewhere(nodes, on_r
 
 
 @pytest.mark.parametrize(("threads", "kept"), [("2", False), ("7", True)])
-def test_a_session_undoes_the_limit_of_threads_that_ray_sets_and_keeps_the_users(
+def test_a_session_undoes_the_limit_of_threads_that_ray_sets_and_numbers_gpus_as_the_meters_do(
     experiment, monkeypatch, threads, kept
 ):
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "")
+    monkeypatch.delenv("CUDA_DEVICE_ORDER")
     arrival = next(run_job(Job("block 1", load_experiment(experiment()), {}), own_threads="2"))
     assert arrival.placement.host == os.uname().nodename
     assert ("OMP_NUM_THREADS" in os.environ) is kept
+    assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
 
 
 @pytest.mark.parametrize(
