@@ -19,7 +19,7 @@ DEMO_ENVIRONMENT := $(if $(wildcard .venv/.full),.venv/.full,.venv/.demo)
 DEMO := experiments/demo.toml
 endif
 
-.PHONY: demo test test-containers check lint venv format lock wheelhouse system-packages container-packages clean
+.PHONY: demo test test-containers check lint venv format lock audit audit-image wheelhouse system-packages container-packages clean
 
 demo: $(DEMO_ENVIRONMENT)
 	$(BIN)/python -m prunebench run $(DEMO)
@@ -95,6 +95,15 @@ INSTALL = if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/d
 # Resolve the dependencies anew; see the file for how.
 lock: | .venv/bin/python
 	$(BIN)/python requirements/lock.py
+
+# Known vulnerabilities in what is pinned; where their data is not reached, yanked releases. It says which of both it did.
+audit: .venv/.full
+	$(BIN)/python requirements/audit.py
+
+# Debian's packages in the image for which Debian has a newer one; its Python packages are those of the lock.
+audit-image:
+	@docker run --rm --user 0 --entrypoint sh prunebench:cpu -ec \
+	  'apt-get update -qq; apt-get --just-print -qq upgrade | grep ^Inst || echo "prunebench:cpu: no update is waiting"'
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
