@@ -103,7 +103,7 @@ audit: .venv/.full
 # Debian's packages in the image for which Debian has a newer one; its Python packages are those of the lock.
 audit-image:
 	@docker run --rm --user 0 --entrypoint sh prunebench:cpu -ec \
-	  'apt-get update -qq; apt-get --just-print -qq upgrade | grep ^Inst || echo "prunebench:cpu: no update is waiting"'
+	  'apt-get update -qq -o APT::Update::Error-Mode=any; apt-get --just-print -qq upgrade | grep ^Inst || echo "prunebench:cpu: no update is waiting"'
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
