@@ -122,7 +122,10 @@ class Answer(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _events(self, send: Send, send_event: Send) -> None:
-        """Send one event a piece, by `send_event` once `send` has begun the answer. As few layers as can be: every one of them is paid for at every token."""
+        """Send one event a piece, by `send_event` once `send` has begun the answer.
+
+        As few layers as can be: every one of them is paid for at every token.
+        """
         options = self._stream or StreamOptions()
         shape, written, usage = self._shape, self._written, ""
         head = (

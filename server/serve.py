@@ -245,7 +245,10 @@ class _Serving:
 
 
 def _settle_garbage() -> None:
-    """Take what has been loaded out of Python's search for dead cycles: going through it all stops every stream for most of a second."""
+    """Take what has been loaded out of Python's search for dead cycles.
+
+    Going through a loaded vLLM stops every stream for most of a second.
+    """
     gc.collect()
     gc.freeze()
 
