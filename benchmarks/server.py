@@ -7,8 +7,8 @@ settings for all three: vLLM, eager on a CPU, one process for the engine's core 
 `AsyncLLM.generate` on uvloop without detokenizing, which is as fast as anything above it can be. Both servers stream
 to the same client, `loadgen.wire` in a process of its own; the engine alone needs none, so that its figure includes
 neither a client nor the kernel's share of a connection. `streams` requests are always in flight, `--rounds` of them one after another
-in each stream. Each repeat visits every number of streams and every system once in shuffled order; ratios are taken within
-a repeat. TTFT: sent to first event read, or for the engine alone called to first token.
+in each stream. Each repeat visits every number of streams and every system once in shuffled order, with a pause before each, since
+a vLLM that has just been busy still keeps a core so for a second; ratios are taken within a repeat. TTFT: sent to first event read, or for the engine alone called to first token.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ ENGINE = {
     "disable_log_stats": True,
 }
 _START_S = 240
+_SETTLE_S = 1.5  # vLLM's processes go on polling for a second after their last request
 
 
 @dataclass(frozen=True)
@@ -273,6 +274,7 @@ def measure(systems: dict[str, Callable[[Load], Figures]], arguments: argparse.N
                 streams, arguments.rounds if streams > 1 else 2 * arguments.rounds, arguments.new_tokens, repeat
             )
             for name in shuffle.sample(list(systems), len(systems)):
+                time.sleep(_SETTLE_S)
                 figures = systems[name](load)
                 if repeat >= 0:
                     found[str(streams)][name].append(asdict(figures))

@@ -28,14 +28,11 @@ class Access:
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Add the id to the answer; endpoints leave token counts in `scope["state"]["usage"]`.
-
-        `scope["state"]["send"]` passes all layers by: it is for the middle of a stream, which none of them changes.
-        """
+        """Add the id to the answer; endpoints leave token counts in `scope["state"]["usage"]`."""
         begun = time.perf_counter()
         request_id = _request_id(scope)
         usage: dict[str, int] = {}
-        scope.setdefault("state", {}).update(usage=usage, send=send)
+        scope.setdefault("state", {}).update(usage=usage)
         status: int | None = None
         complete = False
 

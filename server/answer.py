@@ -16,7 +16,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any, Protocol
@@ -30,6 +30,7 @@ from server.generation import Gathering, Job, Piece
 from server.model import Model
 from server.protocol import SamplingRequest, StreamOptions
 
+Write = Callable[[bytes], bool]  # False: not written, `send` it
 logger = logging.getLogger(__name__)
 _EVENT_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 
@@ -85,7 +86,7 @@ class Answer(Response):
                     body = await self._model.flights.fly(receive, self._whole())
                     await Response(body, media_type="application/json")(scope, receive, send)
                 else:
-                    await self._streamed(receive, send, scope["state"]["send"])
+                    await self._streamed(receive, send, scope["state"]["write"])
             except ClientGone:
                 await Response(status_code=499)(scope, receive, send)  # nginx's number; nobody reads it
             finally:
@@ -105,9 +106,9 @@ class Answer(Response):
         head = {"id": self._id, "object": self._shape.kind, "created": self._created, "model": self._model.name}
         return json.dumps({**head, "choices": choices, "usage": self._usage()}).encode()
 
-    async def _streamed(self, receive: Receive, send: Send, send_event: Send) -> None:
+    async def _streamed(self, receive: Receive, send: Send, write: Write) -> None:
         try:
-            await self._model.flights.fly(receive, self._events(send, send_event))
+            await self._model.flights.fly(receive, self._events(send, write))
         except ClientGone:
             if not self._begun:
                 raise
@@ -121,8 +122,8 @@ class Answer(Response):
             await send({"type": "http.response.body", "body": b"data: " + told.body() + b"\n\n", "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _events(self, send: Send, send_event: Send) -> None:
-        """Send one event a piece, by `send_event` once `send` has begun the answer.
+    async def _events(self, send: Send, write: Write) -> None:
+        """Send one event a piece, by the connection's `write` once `send` has begun the answer.
 
         As few layers as can be: every one of them is paid for at every token.
         """
@@ -136,19 +137,20 @@ class Answer(Response):
 
         async def tell(piece: Piece) -> None:
             nonlocal usage
-            event = ""
+            opening = ""
             if piece.index not in opened:
                 opened.add(piece.index)
-                if opening := shape.opening(piece.index):
-                    event = f"{head}{opening}]}}\n\n"
+                if choice := shape.opening(piece.index):
+                    opening = f"{head}{choice}]}}\n\n"
                 if not self._begun:
                     self._begun = True
                     await send({"type": "http.response.start", "status": 200, "headers": _EVENT_HEADERS})
             written[piece.index] = piece.tokens
             if options.continuous_usage_stats:
                 usage = f',"usage":{self._usage_text()}'
-            event = f"{event}{head}{shape.piece(piece)}]{usage}}}\n\n"
-            await send_event({"type": "http.response.body", "body": event.encode(), "more_body": True})
+            event = f"{opening}{head}{shape.piece(piece)}]{usage}}}\n\n".encode()
+            if not write(event):
+                await send({"type": "http.response.body", "body": event, "more_body": True})
 
         await shape.prepare()
         for piece in self._mute():
@@ -176,6 +178,10 @@ class Answer(Response):
             "total_tokens": self._prompt_tokens + written,
             "completion_tokens": written,
         }
+
+
+# What `streamed_end` says of nearly every piece: there are no log-probabilities, and more is to come.
+UNFINISHED = '"logprobs":null,"finish_reason":null'
 
 
 def streamed_end(piece: Piece, logprobs: dict[str, Any] | None, *, tell_times: bool) -> str:

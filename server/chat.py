@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
-from server.answer import Answer, make_jobs, new_request_id, streamed_end, whole_end
+from server.answer import UNFINISHED, Answer, make_jobs, new_request_id, streamed_end, whole_end
 from server.errors import ApiError
 from server.generation import Piece
 from server.logprobs import chat_logprobs
@@ -60,8 +60,10 @@ class _ChatShape:
         return f'{{"index":{index},"delta":{{"role":"assistant","content":""}},"logprobs":null,"finish_reason":null}}'
 
     def piece(self, piece: Piece) -> str:
+        if piece.logprobs is None and piece.finish_reason is None:
+            return f'{{"index":{piece.index},"delta":{{"content":{quoted(piece.text)}}},{UNFINISHED}}}'
         end = streamed_end(piece, self._logprobs(piece), tell_times=self._asked.include_engine_times)
-        return f'{{"index":{piece.index},"delta":{{"content":{json.dumps(piece.text)}}},{end}}}'
+        return f'{{"index":{piece.index},"delta":{{"content":{quoted(piece.text)}}},{end}}}'
 
     def whole(self, piece: Piece) -> dict[str, Any]:
         message = {"role": "assistant", "content": piece.text}

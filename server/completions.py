@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
-from server.answer import Answer, make_jobs, new_request_id, streamed_end, whole_end
+from server.answer import UNFINISHED, Answer, make_jobs, new_request_id, streamed_end, whole_end
 from server.engines.base import TokenLogprob
 from server.generation import Piece
 from server.logprobs import completion_logprobs
@@ -64,6 +64,8 @@ class _CompletionShape:
         return self._streamed(Piece(index, self._echo(index), tokens=0), self._echo_logprobs(index))
 
     def piece(self, piece: Piece) -> str:
+        if piece.logprobs is None and piece.finish_reason is None:
+            return f'{{"index":{piece.index},"text":{quoted(piece.text)},{UNFINISHED}}}'
         return self._streamed(piece, self._logprobs(piece))
 
     def whole(self, piece: Piece) -> dict[str, Any]:
@@ -81,7 +83,7 @@ class _CompletionShape:
 
     def _streamed(self, piece: Piece, logprobs: dict[str, Any] | None) -> str:
         end = streamed_end(piece, logprobs, tell_times=self._asked.include_engine_times)
-        return f'{{"index":{piece.index},"text":{json.dumps(piece.text)},{end}}}'
+        return f'{{"index":{piece.index},"text":{quoted(piece.text)},{end}}}'
 
     def _echo(self, index: int) -> str:
         at = index // self._asked.n

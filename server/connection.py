@@ -11,12 +11,13 @@ Uvicorn itself has no limit on any of these. A request that is no HTTP gets its 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.errors import ApiError
-from server.gathered import GatheredWrites
+from server.gathered import GatheredWrites, Round
 
 MAX_HEADER_BYTES = 64 * 1024  # request line and headers
 MAX_PIPELINED = 128
@@ -25,7 +26,8 @@ _STATUS = {400: b"400 Bad Request", 408: b"408 Request Timeout"}
 
 def limited_connection(receive_timeout_s: float, send_timeout_s: float) -> type[Connection]:
     """The protocol class for uvicorn's `http`."""
-    return type("LimitedConnection", (Connection,), {"receive_s": receive_timeout_s, "send_s": send_timeout_s})
+    limits = {"receive_s": receive_timeout_s, "send_s": send_timeout_s, "round": Round()}
+    return type("LimitedConnection", (Connection,), limits)
 
 
 class Connection(HttpToolsProtocol):
@@ -33,10 +35,11 @@ class Connection(HttpToolsProtocol):
 
     receive_s: ClassVar[float]
     send_s: ClassVar[float]
+    round: ClassVar[Round]  # of the loop that all connections of this class share
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The clock of the first request starts."""
-        super().connection_made(GatheredWrites(transport, self.loop))
+        super().connection_made(GatheredWrites(transport, self.round))
         self._in_headers = True  # or between requests
         self._header_bytes = 0
         self._fault = "this is not an HTTP/1.1 request"
@@ -92,6 +95,8 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answered = cycle
+        # For the middle of a stream, which the layers between would only hand on.
+        cycle.scope["state"]["write"] = partial(_write, cycle)
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
@@ -156,3 +161,11 @@ class Connection(HttpToolsProtocol):
 
 
 _TOO_LONG = f"the request line and headers are longer than the {MAX_HEADER_BYTES} bytes this server takes"
+
+
+def _write(cycle: RequestResponseCycle, event: bytes) -> bool:
+    """`cycle.send` for the middle of a body; False if it is not that simple now, and `send` must be asked."""
+    if not cycle.chunked_encoding or cycle.flow.write_paused or cycle.disconnected:
+        return False
+    cycle.transport.write(b"%x\r\n%b\r\n" % (len(event), event))
+    return True

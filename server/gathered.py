@@ -11,29 +11,48 @@ from __future__ import annotations
 import asyncio
 
 
+class Round:
+    """The transports of one event loop that have been written to and have not sent it yet."""
+
+    def __init__(self) -> None:
+        self._written: list[GatheredWrites] = []
+
+    def add(self, transport: GatheredWrites) -> None:
+        """Flush it before the loop waits for anything again."""
+        if not self._written:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._written.append(transport)
+
+    def _flush(self) -> None:
+        written, self._written = self._written, []
+        for transport in written:
+            transport.flush()
+
+
 class GatheredWrites(asyncio.Transport):
     """Wraps the transport that the loop has made; what is not about writing is that one's own."""
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, transport: asyncio.Transport, at_end: Round) -> None:
         super().__init__()
         self._transport = transport
-        self._loop = loop
+        self._round = at_end
         self._parts: list[bytes] = []
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send `data` before the loop waits for anything again."""
         if not self._parts:
-            self._loop.call_soon(self._flush)
+            self._round.add(self)
         self._parts.append(bytes(data))
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Hand on what was written."""
         parts, self._parts = self._parts, []
         if parts and not self._transport.is_closing():  # the client may have gone since
             self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
 
     def close(self) -> None:
         """Close once all is sent."""
-        self._flush()
+        self.flush()
         self._transport.close()
 
     def abort(self) -> None:

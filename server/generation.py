@@ -116,6 +116,10 @@ class _Writer:
         self._tokens = 0
 
     def write(self, delta: Delta) -> Piece:
+        if delta.finish_reason is None and not self._job.stop:  # nearly every delta there is
+            self._tokens += len(delta.token_ids)
+            text = "".join(map(self._decoder.push, delta.token_ids))
+            return Piece(self._job.index, text, self._tokens, delta.token_ids, delta.logprobs)
         text = ""
         ending = len(delta.token_ids) - 1 if delta.finish_reason == "stop" else None
         for at, token_id in enumerate(delta.token_ids):

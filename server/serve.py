@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import os
 import signal
 import socket
 import sys
@@ -37,6 +38,7 @@ from server.model import Model
 from server.settings import LOOPBACK_HOSTS, EngineName, ServeError, ServeSettings
 from server.template import find_template
 from server.tokenizer import Tokenizer
+from server.yielding import give_way_to
 
 EXIT_STOPPED = 0
 EXIT_ENGINE_DIED = 3
@@ -156,6 +158,8 @@ class _Serving:
                 return EXIT_STOPPED
             sampler = self._start_sampler(engine)
             _settle_garbage()
+            if others := set(engine.process_ids()) - {os.getpid()}:
+                give_way_to(others)
             self._stage.model = Model(self._settings, engine, self._tokenizer, self._template, sampler)
             footprint = loading.done(engine.process_ids())
             self._stage.model.metrics.loaded(footprint)
@@ -245,12 +249,13 @@ class _Serving:
 
 
 def _settle_garbage() -> None:
-    """Take what has been loaded out of Python's search for dead cycles.
+    """Take what has been loaded out of Python's search for dead cycles, and search less often: a token leaves none.
 
     Going through a loaded vLLM stops every stream for most of a second.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000)
 
 
 def _url(port: socket.socket) -> str:

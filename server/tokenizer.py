@@ -58,6 +58,7 @@ class Tokenizer:
         self._byte_level = decoder.get("type") == "ByteLevel"
         self._special = {i for i, token in self._tokenizer.get_added_tokens_decoder().items() if token.special}
         self._bytes: dict[int, bytes] = {}
+        self._texts: dict[int, str | None] = {}
 
     @property
     def vocabulary(self) -> int:
@@ -95,13 +96,22 @@ class Tokenizer:
             self._bytes[token_id] = found
         return found
 
+    def whole_text(self, token_id: int) -> str | None:
+        """One token of a byte-level vocabulary, if it is whole characters by itself; else None."""
+        try:
+            return self._texts[token_id]
+        except KeyError:
+            try:
+                text = self.token_bytes(token_id).decode()
+            except UnicodeDecodeError:
+                text = None
+            self._texts[token_id] = text
+            return text
+
     def token_text(self, token_id: int) -> str:
         r"""One token for people and for `logprobs`; bytes that are no text by themselves as OpenAI writes them, `bytes:\xe2`."""
-        raw = self.token_bytes(token_id)
-        try:
-            return raw.decode()
-        except UnicodeDecodeError:
-            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)
+        text = self.whole_text(token_id)
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in self.token_bytes(token_id)) if text is None else text
 
 
 class _ByteLevelDecoder:
@@ -109,13 +119,18 @@ class _ByteLevelDecoder:
         self._tokenizer = tokenizer
         self._skip_special = skip_special
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._inside = False  # a character
         for token_id in context:
             self.push(token_id)
 
     def push(self, token_id: int) -> str:
         if self._skip_special and self._tokenizer.is_special(token_id):
             return ""
-        return self._utf8.decode(self._tokenizer.token_bytes(token_id))
+        if not self._inside and (text := self._tokenizer.whole_text(token_id)) is not None:
+            return text
+        text = self._utf8.decode(self._tokenizer.token_bytes(token_id))
+        self._inside = self._utf8.getstate()[0] != b""
+        return text
 
     def finish(self) -> str:
         return self._utf8.decode(b"", final=True)

@@ -62,7 +62,7 @@ class RequestTimes:
     decode_s: float  # from the first to the last token
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every token, and frozen ones take thrice as long to make
 class Delta:
     """What has come since the last delta. The last one of a request, and only that, has a finish reason.
 

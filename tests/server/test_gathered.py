@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from server.gathered import GatheredWrites
+from server.gathered import GatheredWrites, Round
 
 
 class Recorded(asyncio.Transport):
@@ -30,7 +30,7 @@ class Recorded(asyncio.Transport):
 
 async def test_what_is_written_in_one_round_is_one_write():
     inner = Recorded()
-    outer = GatheredWrites(inner, asyncio.get_running_loop())
+    outer = GatheredWrites(inner, Round())
     outer.write(b"a")
     outer.write(b"b")
     assert inner.written == []
@@ -42,7 +42,7 @@ async def test_what_is_written_in_one_round_is_one_write():
 
 async def test_closing_sends_what_was_written_before_and_nothing_after():
     inner = Recorded()
-    outer = GatheredWrites(inner, asyncio.get_running_loop())
+    outer = GatheredWrites(inner, Round())
     outer.write(b"last")
     outer.close()
     outer.write(b"late")
@@ -52,7 +52,7 @@ async def test_closing_sends_what_was_written_before_and_nothing_after():
 
 async def test_aborting_sends_nothing():
     inner = Recorded()
-    outer = GatheredWrites(inner, asyncio.get_running_loop())
+    outer = GatheredWrites(inner, Round())
     outer.write(b"lost")
     outer.abort()
     await asyncio.sleep(0)
@@ -61,8 +61,27 @@ async def test_aborting_sends_nothing():
 
 async def test_a_client_that_left_meanwhile_is_not_written_to():
     inner = Recorded()
-    outer = GatheredWrites(inner, asyncio.get_running_loop())
+    outer = GatheredWrites(inner, Round())
     outer.write(b"x")
     inner.closed = True
     await asyncio.sleep(0)
     assert inner.written == []
+
+
+async def test_all_that_were_written_to_in_a_round_send_at_its_end_in_turn():
+    the_round, order = Round(), []
+
+    class Noting(Recorded):
+        def write(self, data):
+            order.append(data)
+
+    first, second = (GatheredWrites(Noting(), the_round) for _ in range(2))
+    first.write(b"1")
+    second.write(b"2")
+    first.write(b"3")
+    assert order == []
+    await asyncio.sleep(0)
+    assert order == [b"13", b"2"]
+    second.write(b"4")
+    await asyncio.sleep(0)
+    assert order == [b"13", b"2", b"4"]
