@@ -4,8 +4,9 @@
 
 One process sends `--rate` chunks a second on each of `--streams` connections from one core; this one reads them on another:
 `transport`, uvloop's own transport and `data_received`, which hides the kernel's stamps; `add_reader`, a callback a socket;
-`nested`, one epoll of our own inside uvloop's; `epoll`, that one without uvloop around it. The last three call `recvmsg` and
-take the kernel's stamp. All feed httptools and keep the same arrays.
+`nested`, one epoll of our own inside uvloop's; `paused`, that one looked at no more often than every millisecond
+(`loadgen.ready`, which the client uses); `epoll`, one without uvloop around it. All but the first call `recvmsg` and take the
+kernel's stamp. All feed httptools and keep the same arrays.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ import httptools
 import numpy as np
 import uvloop
 
-WAYS = ("transport", "add_reader", "nested", "epoll")
+from loadgen.ready import ReadySockets
+
+WAYS = ("transport", "add_reader", "nested", "paused", "epoll")
 EVENT = b"data: " + b"x" * 230 + b"\n\n"
 CHUNK = b"%x\r\n%b\r\n" % (len(EVENT), EVENT)
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -104,7 +107,8 @@ async def read(way: str, sockets: list[socket.socket]) -> list[Kept]:
             length, stamps, _, _ = connection.recvmsg_into(buffers, 64)
             now = time.monotonic_ns()
             if not length:
-                (loop.remove_reader if way == "add_reader" else poll.unregister)(connection.fileno())
+                remove = loop.remove_reader if way == "add_reader" else paused.remove if paused else poll.unregister
+                remove(connection.fileno())
                 ended()
                 return
             mine.now = now
@@ -117,6 +121,7 @@ async def read(way: str, sockets: list[socket.socket]) -> list[Kept]:
         return readable
 
     readers: dict[int, Callable[[], None]] = {}
+    paused = ReadySockets() if way == "paused" else None
 
     def ready() -> None:
         for number, _ in poll.poll(0):
@@ -131,6 +136,8 @@ async def read(way: str, sockets: list[socket.socket]) -> list[Kept]:
         readers[connection.fileno()] = reader(connection, mine)
         if way == "add_reader":
             loop.add_reader(connection.fileno(), readers[connection.fileno()])
+        elif paused:
+            paused.add(connection.fileno(), readers[connection.fileno()])
         else:
             poll.register(connection.fileno(), select.EPOLLIN)
     if way == "nested":

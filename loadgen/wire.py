@@ -2,8 +2,9 @@
 
 httpx and aiohttp spend tens of microseconds on every event, and a client that is busy parsing stamps the next event late.
 Here a read costs `recvmsg`, httptools' C parser and a few appends; what the bytes mean is found out elsewhere (`loadgen.sse`).
-asyncio's transports hide `recvmsg` and with it the kernel's own stamps, so there are none: a callback a socket costs no more
-(`benchmarks/reading.py`). Proxies from the environment are not used: a proxy would be measured too.
+asyncio's transports hide `recvmsg` and with it the kernel's own stamps, so there are none (`benchmarks/reading.py` has what either
+costs); sockets that are stamped need not be read at once, and are read together (`loadgen.ready`). Proxies from the environment are
+not used: a proxy would be measured too.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any, Self
 import httptools
 
 from loadgen.endpoint import Endpoint
+from loadgen.ready import ReadySockets
 from loadgen.stamps import ANCILLARY_BYTES, ArrivalClock, ask_for_stamps, unpack_stamp
 from loadgen.tls import TlsSession
 
@@ -60,7 +62,14 @@ class Exchange:
 class _Connection:
     """One keep-alive connection: one exchange at a time."""
 
-    def __init__(self, opened: socket.socket, tls: TlsSession | None, clock: ArrivalClock, buffer: bytearray) -> None:
+    def __init__(
+        self,
+        opened: socket.socket,
+        tls: TlsSession | None,
+        clock: ArrivalClock,
+        buffer: bytearray,
+        ready: ReadySockets | None,
+    ) -> None:
         self.usable = True
         self.dropped = False  # closed by the server before a byte of the answer
         self._socket, self._tls, self._clock = opened, tls, clock
@@ -72,7 +81,11 @@ class _Connection:
         self._exchange = Exchange()
         self._done: asyncio.Future[None] | None = None
         self._at_ns = self._lag_ns = 0
-        self._loop.add_reader(opened.fileno(), self._readable)
+        self._ready = ready  # None: nothing stamps what comes, so it is read as it comes
+        if ready is None:
+            self._loop.add_reader(opened.fileno(), self._readable)
+        else:
+            ready.add(opened.fileno(), self._readable)
 
     def send(self, request: bytes) -> tuple[Exchange, asyncio.Future[None]]:
         """Write a request; the future is done when the answer has ended, well or not."""
@@ -88,7 +101,10 @@ class _Connection:
         """Drop the connection, and with it whatever the server is still writing."""
         self.usable = False
         if self._socket.fileno() >= 0:
-            self._loop.remove_reader(self._socket.fileno())
+            if self._ready is None:
+                self._loop.remove_reader(self._socket.fileno())
+            else:
+                self._ready.remove(self._socket.fileno())
             self._loop.remove_writer(self._socket.fileno())
             self._socket.close()
 
@@ -227,11 +243,13 @@ class WireClient:
         self._head = f"Host: {endpoint.host_header}\r\n{key}Content-Type: application/json\r\nContent-Length: "
 
     async def __aenter__(self) -> Self:
+        self._ready = ReadySockets()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         for connection in self._all:
             connection.close()
+        self._ready.close()
 
     def request(self, path: str, body: bytes) -> bytes:
         """The bytes of a POST, made before they are needed."""
@@ -271,7 +289,7 @@ class WireClient:
 
     async def _connect(self) -> _Connection:
         async with asyncio.timeout(_CONNECT_S):
-            opened = await self._open_socket()
+            opened, stamped = await self._open_socket()
             tls = TlsSession(self._tls, self._endpoint.host) if self._tls else None
             try:
                 if tls is not None:
@@ -279,18 +297,22 @@ class WireClient:
             except BaseException:
                 opened.close()
                 raise
-        connection = _Connection(opened, tls, self.clock, self._buffer)
+        ready = self._ready if stamped else None
+        connection = _Connection(opened, tls, self.clock, self._buffer, ready)
         self._all.add(connection)
         return connection
 
-    async def _open_socket(self) -> socket.socket:
-        """Connected to the first of the host's addresses that answers. Raises OSError, the last address's."""
+    async def _open_socket(self) -> tuple[socket.socket, bool]:
+        """Connected to the first of the host's addresses that answers, and whether the kernel stamps what comes.
+
+        Raises OSError, the last address's.
+        """
         failure: OSError = OSError(f"{self._endpoint.host}: has no address")
         for family, address in self._addresses or await self._resolve():
             opened = socket.socket(family, socket.SOCK_STREAM)
             try:
                 opened.setblocking(False)
-                ask_for_stamps(opened)
+                stamped = ask_for_stamps(opened)
                 if family != socket.AF_UNIX:
                     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 await asyncio.get_running_loop().sock_connect(opened, address)
@@ -302,7 +324,7 @@ class WireClient:
                 raise
             else:
                 self._addresses = [(family, address)]
-                return opened
+                return opened, stamped
         raise failure
 
     async def _resolve(self) -> list[tuple[int, Any]]:
