@@ -81,7 +81,7 @@ def run_trial(
     The warm-up has the workload's `warmup_requests`, and with `until` as many more as it takes to be steady.
     `processes` share a load that one cannot carry; prompts must be picklable, and are the same whatever the number.
     `keep`: a file to which records are written as requests end, for whoever finds it (`recorder.read_stream`) should this
-    process be killed; it is removed once the trial is whole. `count_tokens` counts the tokens of answers whose server does
+    process be killed; whoever has written the trial removes it. `count_tokens` counts the tokens of answers whose server does
     not. Failed requests are records with an error. Raises LoadError if the whole warm-up failed, or if not one request got
     as far as the server. KeyboardInterrupt ends the clients and goes on.
     """
@@ -109,8 +109,6 @@ def run_trial(
         recorder.records(), [each.watch for each in finished], recorder.lags, started_at, before, warmup, lanes
     )
     result = as_trial(endpoint, workload, seed, load, energy=energy, idle=idle)
-    if keep is not None:
-        keep.unlink(missing_ok=True)
     return replace(result, stalled=any(each.stalled for each in finished))
 
 

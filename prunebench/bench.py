@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from loadgen.drive import run_trial
+from loadgen.drive import TrialResult, run_trial
 from loadgen.endpoint import LoadError
 from loadgen.metering import EnergySource, pick_energy
 from loadgen.prompts import make_prompts, read_tokenizer
@@ -169,28 +169,33 @@ class Bench:
         Raises LoadError when it gave nothing to keep: whatever a server that died or hung has answered before is not kept.
         A trial that is killed or interrupted leaves its records, all but the last second.
         """
-        # Prompts differ between blocks and workloads, so that no prefix cache helps; every configuration gets the same.
-        seed = (self._experiment.seed * 1000 + cell.block) * 1000 + list(self._workloads).index(cell.workload)
-        workload, kept = self._workloads[cell.workload], self._writer.records_file(cell)
+        kept = self._writer.records_file(cell)
         try:
-            result = run_trial(
-                server.endpoint,
-                workload,
-                read_prompts(workload.prompts, seed)
-                if workload.prompts
-                else make_prompts(workload, self._tokenizer, seed),
-                seed=seed,
-                energy=energy,
-                until=self._until,
-                idle=self._configurations[cell.label].idle,
-                keep=kept,
-            )
+            result = self._trial(cell, server, energy, kept)
+            self._writer.write_trial(cell, result, check_trial(result.trial, result.records))
         except LoadError as error:
             kept.unlink(missing_ok=True)
             raise LoadError(server.problem() or f"{error}") from None
         except OSError:
             kept.unlink(missing_ok=True)
             raise
+        kept.unlink()
+
+    def _trial(self, cell: TrialCell, server: Server, energy: EnergySource, kept: Path) -> TrialResult:
+        """Raises LoadError for one that is not worth keeping."""
+        # Prompts differ between blocks and workloads, so that no prefix cache helps; every configuration gets the same.
+        seed = (self._experiment.seed * 1000 + cell.block) * 1000 + list(self._workloads).index(cell.workload)
+        workload = self._workloads[cell.workload]
+        result = run_trial(
+            server.endpoint,
+            workload,
+            read_prompts(workload.prompts, seed) if workload.prompts else make_prompts(workload, self._tokenizer, seed),
+            seed=seed,
+            energy=energy,
+            until=self._until,
+            idle=self._configurations[cell.label].idle,
+            keep=kept,
+        )
         if problem := server.problem():
             raise LoadError(problem)
         if result.stalled:
@@ -200,8 +205,7 @@ class Bench:
             )
         if all(record.error is not None for record in result.records):
             raise LoadError(f"every request failed, the first with: {result.records[0].error}")
-        flags = check_trial(result.trial, result.records)
-        self._writer.write_trial(cell, result, flags)
+        return result
 
     def _update(self, label: str, **facts: Any) -> None:
         """What is learnt of a configuration is on disk at once."""

@@ -108,15 +108,15 @@ class Loading:
     endpoint: Endpoint
     energy: EnergySource
 
-    def trial(self, workload: Workload, seed: int) -> tuple[TrialResult, list[Flag]]:
-        """One trial and what its checks say."""
+    def trial(self, workload: Workload, seed: int, folder: Path) -> tuple[TrialResult, list[Flag]]:
+        """One trial, written to its folder, and what its checks say."""
         prompts = self.command.prompts(self.endpoint, workload, seed)
         if self.command.locust is not None:
             if self.command.processes > 1:
                 raise LoadError("--processes: is of the native driver; --driver locust has --workers")
             plan = self.command.plan(self.endpoint, workload, seed, self.command.locust.workers)
             result = run_locust(self.endpoint, plan, prompts, self.command.locust, energy=self.energy)
-            return result, check_trial(result.trial, result.records)
+            return result, _written(result, folder)
         kept = records_file(self.command.output)
         with LiveView(Console(stderr=True), workload, self.energy) as view, _telling(kept):
             result = run_trial(
@@ -130,7 +130,15 @@ class Loading:
                 count_tokens=count_tokens(self.command.tokenizer) if self.command.tokenizer else None,
                 watcher=view,
             )
-        return result, check_trial(result.trial, result.records)
+            flags = _written(result, folder)
+        kept.unlink()
+        return result, flags
+
+
+def _written(result: TrialResult, folder: Path) -> list[Flag]:
+    flags = check_trial(result.trial, result.records)
+    write_trial(folder, result, flags)
+    return flags
 
 
 def records_file(output: Path) -> Path:
@@ -164,8 +172,7 @@ def load_command(command: LoadCommand, *, as_json: bool, console: Console) -> in
         from prunebench.sweeping import sweep_command
 
         return sweep_command(loading, workload, as_json=as_json, console=console)
-    result, flags = loading.trial(workload, command.seed)
-    write_trial(command.output, result, flags)
+    result, flags = loading.trial(workload, command.seed, command.output)
     summary = summarize(result.trial, result.records, flags)
     if as_json:
         console.print_json(json.dumps(summary))

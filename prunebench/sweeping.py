@@ -9,7 +9,6 @@ from rich.table import Table
 
 from loadgen.metrics import measure_records
 from loadgen.records import Workload
-from loadgen.store import write_trial
 from loadgen.sweep import Sweep, SweepPoint, at_rate, conclude, judge, rates_to_try
 from prunebench.loading import Loading
 from reports.confidence import needed_for
@@ -46,9 +45,8 @@ def sweep_command(loading: Loading, workload: Workload, *, as_json: bool, consol
 def _try(loading: Loading, sweep: Workload, rate: float, seed: int) -> SweepPoint:
     """One rate. Every trial has prompts of its own, or the last one's would be in the prefix cache."""
     workload = at_rate(sweep, rate)
-    result, flags = loading.trial(workload, seed)
     folder = f"rate-{rate:.6g}"
-    write_trial(loading.command.output / folder, result, flags)
+    result, _ = loading.trial(workload, seed, loading.command.output / folder)
     metrics = measure_records(result.trial, result.records)
     return judge(sweep, folder, result.trial, metrics, result.records, p99_takes=needed_for(99))
 

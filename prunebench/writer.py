@@ -96,10 +96,13 @@ class RunWriter:
             shutil.rmtree(leftover)
         for leftover in (*self.path.glob("*.partial"), *self.path.glob("[cf]*s/*.json.partial")):
             leftover.unlink()
-        broken_off = self.broken_off()
-        for leftover in broken_off:
+        cut_short = []
+        for leftover in self.broken_off():
             leftover.unlink()
-        return [leftover.name.removesuffix(_RECORDS) for leftover in broken_off]
+            folder = leftover.with_name(leftover.name.removesuffix(_RECORDS))
+            if not folder.exists():  # else it was killed between the trial's last byte and this
+                cut_short.append(folder.name)
+        return cut_short
 
     def created_at(self) -> str | None:
         """When the run was first started; None for one that has not been."""

@@ -140,11 +140,13 @@ def test_a_client_that_is_killed_ends_the_trial_with_its_reason(tmp_path):
     assert len(read_stream(tmp_path / "records.arrows")) > 20
 
 
-def test_the_file_kept_is_gone_once_the_trial_is_whole(tmp_path):
+def test_the_file_kept_stays_until_its_trial_is_written_and_has_every_record(tmp_path):
     with ScriptedServer(quick) as server:
         prompts, load = SyntheticPrompts(range(9), 4, 0), workload("single", requests=2)
-        run_trial(Endpoint(server.url, "m"), load, prompts, seed=0, energy=NoEnergy(""), keep=tmp_path / "kept")
-    assert list(tmp_path.iterdir()) == []
+        result = run_trial(
+            Endpoint(server.url, "m"), load, prompts, seed=0, energy=NoEnergy(""), keep=tmp_path / "kept"
+        )
+    assert len(read_stream(tmp_path / "kept")) == len(result.records) == 2
 
 
 def test_a_long_answer_is_told_of_while_it_comes():

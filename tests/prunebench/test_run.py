@@ -254,3 +254,22 @@ def test_resume_without_a_folder_goes_on_with_the_newest_run_of_that_name(pruneb
     assert prunebench("run", file, "--resume").returncode == 0
     assert [run] == list((tmp_path / "runs").iterdir())
     assert len(list(RunFolder(run).trials())) == 4
+
+
+def test_records_that_were_left_beside_a_whole_trial_are_cleared_and_it_is_not_measured_anew(
+    finished, prunebench, tmp_path
+):
+    folder = tmp_path / "out"
+    shutil.copytree(finished[0], folder)
+    trial = next((folder / "trials").iterdir())
+    measured = (trial / "trial.json").read_bytes()
+    left = trial.with_name(f"{trial.name}.records.arrows")
+    left.write_bytes(b"all of them")
+    shutil.rmtree(next(other for other in (folder / "trials").iterdir() if other.is_dir() and other != trial))
+
+    resumed = prunebench("run", finished[0].parent / "tiny.toml", "--output", folder, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "cut short" not in resumed.stdout
+    assert not left.exists()
+    assert (trial / "trial.json").read_bytes() == measured
+    assert len(list(RunFolder(folder).trials())) == CELLS
