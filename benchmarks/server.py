@@ -8,7 +8,8 @@ settings for all three: vLLM, eager on a CPU, one process for the engine's core 
 to the same client, `loadgen.wire` in a process of its own; the engine alone needs none, so that its figure includes
 neither a client nor the kernel's share of a connection. `streams` requests are always in flight, `--rounds` of them one after another
 in each stream. Each repeat visits every number of streams and every system once in shuffled order, with a pause before each, since
-a vLLM that has just been busy still keeps a core so for a second; ratios are taken within a repeat. TTFT: sent to first event read, or for the engine alone called to first token.
+a vLLM that has just been busy goes on polling for a second; ratios are taken within a repeat. TTFT: sent to first event read, or
+for the engine alone called to first token.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -35,6 +37,7 @@ from typing import Any
 
 import httpx
 import uvloop
+from scipy import stats
 
 from loadgen.endpoint import Endpoint
 from loadgen.wire import Exchange, WireClient
@@ -282,16 +285,28 @@ def measure(systems: dict[str, Callable[[Load], Figures]], arguments: argparse.N
 
 
 def summarise(found: dict[str, Any]) -> dict[str, Any]:
-    """Medians, and the median of each repeat's ratio to the engine alone."""
+    """Medians, and the geometric mean of each repeat's ratio to the engine alone with its 95 % interval (Student's t)."""
     summary: dict[str, Any] = {}
     for streams, systems in found.items():
         summary[streams] = {}
         for name, repeats in systems.items():
             medians = {key: statistics.median(one[key] for one in repeats) for key in repeats[0]}
             pairs = zip(repeats, systems["engine"], strict=True)
-            ratio = statistics.median(one["tokens_per_second"] / alone["tokens_per_second"] for one, alone in pairs)
-            summary[streams][name] = {**medians, "ratio_to_engine": ratio}
+            logs = [math.log(one["tokens_per_second"] / alone["tokens_per_second"]) for one, alone in pairs]
+            within = stats.t.ppf(0.975, len(logs) - 1) * stats.sem(logs) if len(logs) > 1 else math.nan
+            mean = statistics.mean(logs)
+            low, ratio, high = (math.exp(value) for value in (mean - within, mean, mean + within))
+            summary[streams][name] = {**medians, "ratio_to_engine": ratio, "ratio_interval": [low, high]}
     return summary
+
+
+def join(found: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
+    """The repeats of both, for the numbers of streams that both have."""
+    return {
+        streams: {name: earlier[streams][name] + repeats for name, repeats in systems.items()}
+        for streams, systems in found.items()
+        if streams in earlier
+    }
 
 
 def compare(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -326,6 +341,8 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
 
         systems = {"engine": alone, **{system: served(url) for system, url in urls.items()}}
         found = measure(systems, arguments)
+    if arguments.add:
+        found = join(found, json.loads(arguments.add.read_text())["figures"])
     return {"engine_options": ENGINE, "cores": os.cpu_count(), "figures": found, "summary": summarise(found)}
 
 
@@ -335,14 +352,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="requests of each stream; twice as many of a single one")
     parser.add_argument("--new-tokens", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--add", type=Path, help="an earlier run's output, whose repeats count too")
     parser.add_argument("--output", type=Path, help="write every figure as JSON")
     arguments = parser.parse_args()
     result = compare(arguments)
-    print("streams  system   tokens/s  of engine   TTFT median / p99, ms")
+    print("streams  system   tokens/s  of engine            TTFT median / p99, ms")
     for streams, systems in result["summary"].items():
         for name, row in systems.items():
+            low, high = row["ratio_interval"]
             print(
-                f"{streams:>7}  {name:<7} {row['tokens_per_second']:>9.0f} {row['ratio_to_engine']:>10.3f}   "
+                f"{streams:>7}  {name:<7} {row['tokens_per_second']:>9.0f} {row['ratio_to_engine']:>10.2f} ({low:.2f} to {high:.2f})   "
                 f"{row['median_ttft_ms']:.1f} / {row['p99_ttft_ms']:.1f}"
             )
     if arguments.output:
