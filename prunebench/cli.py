@@ -71,7 +71,7 @@ def main() -> None:
         if isinstance(error, _user_errors()):
             message = str(error)
         elif hasattr(error, "format_message"):  # typer carries its own copy of click, whose errors have no public name
-            message = error.format_message()
+            message = error.format_message().replace("Value error, ", "")  # pydantic's, which typer hands on
         else:
             raise
         err.print(f"prunebench: {message}", highlight=False, markup=False, soft_wrap=True)

@@ -40,6 +40,10 @@ MISTAKES = {
         ["load", "http://127.0.0.1:9", "--model", "m", "--output", "out"],
         "does not answer",
     ),
+    "an unknown workload": (
+        ["load", "http://127.0.0.1:9", "--model", "m", "--output", "out", "--workload", "steady"],
+        "prunebench: Invalid value for '--workload': 'steady' is not one of 'single', 'batch'",
+    ),
     "a batch without its size": (
         ["load", "http://127.0.0.1:9", "--model", "m", "--output", "out", "--workload", "batch"],
         "--batch-size",
