@@ -71,6 +71,7 @@ def client_health(
     watches: Sequence[ClientWatch],
     lags: LagHistogram,
     *,
+    read_pause_ms: float,
     start_ns: int,
     end_ns: int,
 ) -> ClientHealth:
@@ -84,6 +85,7 @@ def client_health(
         schedule_lag_p99_ms=_p99_ms(late[records.column("sent_ns") >= 0]) if workload.open_loop else None,
         read_lag_p50_ms=read and read[0],
         read_lag_p99_ms=read and read[1],
+        read_pause_ms=read_pause_ms,
         kernel_stamped=lags.stamped / lags.reads if lags.reads else None,
         clock_steps=sum(watch.clock_steps for watch in watches),
         processes=len(watches),

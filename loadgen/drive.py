@@ -24,6 +24,7 @@ from loadgen.lags import LagHistogram
 from loadgen.messages import Ended, Finished, Job, Part, Ready
 from loadgen.metering import EnergySource
 from loadgen.prompts import Prompts
+from loadgen.ready import PAUSE_NS
 from loadgen.recorder import Recorder
 from loadgen.records import RequestRecord, Trial, WarmUp, Workload
 from loadgen.table import Records
@@ -106,7 +107,14 @@ def run_trial(
             elif isinstance(message, Finished):
                 finished.append(message)
     load = FinishedLoad(
-        recorder.records(), [each.watch for each in finished], recorder.lags, started_at, before, warmup, lanes
+        recorder.records(),
+        [each.watch for each in finished],
+        recorder.lags,
+        started_at,
+        before,
+        warmup,
+        lanes,
+        PAUSE_NS / 1e6,
     )
     result = as_trial(endpoint, workload, seed, load, energy=energy, idle=idle)
     return replace(result, stalled=any(each.stalled for each in finished))
@@ -123,6 +131,7 @@ class FinishedLoad:
     counters_before: dict[str, float]  # `server_counters` when the warm-up was over
     warmup: WarmUp | None = None
     lanes: int = 1
+    read_pause_ms: float = 0.0  # between two looks at the sockets
 
 
 def as_trial(
@@ -154,7 +163,9 @@ def as_trial(
         first_sent_ns=int(records.times("sent_ns").min()),
         last_end_ns=int(records.times("end_ns").max()),
         started_at=load.started_at,
-        client=client_health(workload, records, load.watches, load.lags, start_ns=start, end_ns=end),
+        client=client_health(
+            workload, records, load.watches, load.lags, read_pause_ms=load.read_pause_ms, start_ns=start, end_ns=end
+        ),
         energy=joules,
         warmup=load.warmup,
         server_prefix_hit_tokens=_change(load.counters_before, after, _PREFIX_HITS),

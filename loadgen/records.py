@@ -173,6 +173,7 @@ class ClientHealth(Record):
     # From the kernel's receive stamp to the client's reading, over all reads of the window's seconds, within 5 %.
     read_lag_p50_ms: float | None = None
     read_lag_p99_ms: float | None = None
+    read_pause_ms: float = 0.0  # so much of it can be the client's own pause between two looks at its sockets
     kernel_stamped: float | None = None  # share of the reads that had such a stamp; the others are timed by reading
     clock_steps: int = 0  # how often the wall clock was set during the load
     processes: int = 1

@@ -91,8 +91,9 @@ def _client_saturated(trial: Trial, metrics: TrialMetrics) -> Finding:
         outcomes.append(_graded_by_ttft(lag, metrics))
         words.append(f"its timer was up to {lag:.1f} ms late (p99)")
     if read is not None:
-        outcomes.append(_graded_by_ttft(read, metrics))
-        words.append(f"it read up to {read:.1f} ms after the kernel (p99)")
+        meant = trial.client.read_pause_ms
+        outcomes.append(_graded_by_ttft(read - meant, metrics))
+        words.append(f"it read up to {read:.1f} ms after the kernel (p99{f', {meant:g} ms meant' if meant else ''})")
     return Finding(max(outcomes, key=SEVERITY.__getitem__), " and ".join(words))
 
 

@@ -97,7 +97,7 @@ _RULES = (
     Rule(
         "client-saturated",
         "The load client itself was busy or late, and its delay is part of the latencies.",
-        "Warns above 80 % of a core, fails above 95 %; lag of its timer or of its reads behind the kernel (p99) over 1 ms warns from 5 % of the median TTFT and fails from 50 %.",
+        "Warns above 80 % of a core, fails above 95 %; lag of its timer, or of its reads behind the kernel less the pause it means to make (p99), over 1 ms warns from 5 % of the median TTFT and fails from 50 %.",
         "Give the client a core of its own, or lower the load.",
     ),
     Rule(

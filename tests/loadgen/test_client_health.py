@@ -19,7 +19,9 @@ def watch(at, cpu, lag, steps=0):
 
 def health(kind, watches, start, end, records=(), lags=None):
     lags = lags or LagHistogram()
-    return client_health(workload(kind), Records.of(records), watches, lags, start_ns=start, end_ns=end)
+    return client_health(
+        workload(kind), Records.of(records), watches, lags, read_pause_ms=1.0, start_ns=start, end_ns=end
+    )
 
 
 def test_cpu_and_lag_are_those_of_the_window_only():

@@ -133,6 +133,22 @@ def test_a_busy_or_late_client_is_saturated(busy, lag_ms, expected):
     assert outcome("client-saturated", trial_of(records, client=health), records) == expected
 
 
+@pytest.mark.parametrize(
+    ("read_ms", "pause_ms", "expected"),
+    [(1.9, 0.0, "warn"), (1.9, 1.0, "pass"), (3.0, 1.0, "warn"), (13.0, 1.0, "fail")],
+)
+def test_a_pause_that_the_client_means_to_make_is_no_lag(read_ms, pause_ms, expected):
+    records = requests()
+    health = ClientHealth(
+        cpu_fraction=0.5,
+        loop_lag_p99_ms=0.1,
+        schedule_lag_p99_ms=None,
+        read_lag_p99_ms=read_ms,
+        read_pause_ms=pause_ms,
+    )
+    assert outcome("client-saturated", trial_of(records, client=health), records) == expected
+
+
 @pytest.mark.parametrize(("late_ms", "expected"), [(0.2, "pass"), (2.0, "warn"), (30.0, "fail")])
 def test_requests_that_leave_late_fail_the_schedule(late_ms, expected):
     records = requests(20, OPEN, late_ms)
