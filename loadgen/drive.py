@@ -114,7 +114,7 @@ def run_trial(
         before,
         warmup,
         lanes,
-        PAUSE_NS / 1e6,
+        read_pause_ms=PAUSE_NS / 1e6,
     )
     result = as_trial(endpoint, workload, seed, load, energy=energy, idle=idle)
     return replace(result, stalled=any(each.stalled for each in finished))

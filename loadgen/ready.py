@@ -1,8 +1,8 @@
 """Which sockets can be read: found out for all of them at once, and not more often than every millisecond.
 
-A hundred streams of a hundred tokens a second would wake the client ten thousand times a second, and being woken costs more
-than the reading. The kernel stamps what comes, so a chunk may lie in its socket for a moment without being measured later. Where
-chunks come further apart than that, each is read as it comes.
+A hundred streams of a hundred tokens a second would wake the client ten thousand times a second, each time with cold caches
+(`benchmarks/reading.py`). Where the kernel stamps what comes, a chunk may lie in its socket for a moment without being measured later.
+Where chunks come further apart than that, each is read as it comes.
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ class ReadySockets:
         self._looked_ns = 0
         self._loop.add_reader(self._epoll.fileno(), self._woken)
 
-    def add(self, descriptor: int, callback: Callable[[], None]) -> None:
-        """Call back whenever it can be read, until it is removed."""
+    def add(self, descriptor: int, callback: Callable[[], None], *, can_wait: bool = True) -> None:
+        """Call back whenever it can be read, until it is removed; what cannot wait is read as it comes."""
+        if not can_wait:
+            self._loop.add_reader(descriptor, callback)
+            return
         self._callbacks[descriptor] = callback
         self._epoll.register(descriptor, select.EPOLLIN)
 
@@ -37,6 +40,8 @@ class ReadySockets:
         """To be called before it is closed."""
         if self._callbacks.pop(descriptor, None) is not None:
             self._epoll.unregister(descriptor)
+        else:
+            self._loop.remove_reader(descriptor)
 
     def close(self) -> None:
         """No callback comes any more."""

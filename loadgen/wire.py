@@ -68,7 +68,9 @@ class _Connection:
         tls: TlsSession | None,
         clock: ArrivalClock,
         buffer: bytearray,
-        ready: ReadySockets | None,
+        ready: ReadySockets,
+        *,
+        stamped: bool,
     ) -> None:
         self.usable = True
         self.dropped = False  # closed by the server before a byte of the answer
@@ -81,11 +83,8 @@ class _Connection:
         self._exchange = Exchange()
         self._done: asyncio.Future[None] | None = None
         self._at_ns = self._lag_ns = 0
-        self._ready = ready  # None: nothing stamps what comes, so it is read as it comes
-        if ready is None:
-            self._loop.add_reader(opened.fileno(), self._readable)
-        else:
-            ready.add(opened.fileno(), self._readable)
+        self._ready = ready
+        ready.add(opened.fileno(), self._readable, can_wait=stamped)
 
     def send(self, request: bytes) -> tuple[Exchange, asyncio.Future[None]]:
         """Write a request; the future is done when the answer has ended, well or not."""
@@ -101,10 +100,7 @@ class _Connection:
         """Drop the connection, and with it whatever the server is still writing."""
         self.usable = False
         if self._socket.fileno() >= 0:
-            if self._ready is None:
-                self._loop.remove_reader(self._socket.fileno())
-            else:
-                self._ready.remove(self._socket.fileno())
+            self._ready.remove(self._socket.fileno())
             self._loop.remove_writer(self._socket.fileno())
             self._socket.close()
 
@@ -297,8 +293,7 @@ class WireClient:
             except BaseException:
                 opened.close()
                 raise
-        ready = self._ready if stamped else None
-        connection = _Connection(opened, tls, self.clock, self._buffer, ready)
+        connection = _Connection(opened, tls, self.clock, self._buffer, self._ready, stamped=stamped)
         self._all.add(connection)
         return connection
 

@@ -32,7 +32,7 @@ class Access:
         begun = time.perf_counter()
         request_id = _request_id(scope)
         usage: dict[str, int] = {}
-        scope.setdefault("state", {}).update(usage=usage)
+        scope.setdefault("state", {})["usage"] = usage
         status: int | None = None
         complete = False
 
