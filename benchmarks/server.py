@@ -3,13 +3,18 @@
     python -P benchmarks/server.py --repeats 5 --output server.json
 
 A random one-layer Llama of 0.7 million parameters, so small that the API layer is most of the work. The same engine
-settings for all three: vLLM, eager on a CPU, one process for the engine's core each. The engine alone is
-`AsyncLLM.generate` on uvloop without detokenizing, which is as fast as anything above it can be. Both servers stream
-to the same client, `loadgen.wire` in a process of its own; the engine alone needs none, so that its figure includes
-neither a client nor the kernel's share of a connection. `streams` requests are always in flight, `--rounds` of them one after another
-in each stream. Each repeat visits every number of streams and every system once in shuffled order, with a pause before each, since
-a vLLM that has just been busy goes on polling for a second; ratios are taken within a repeat. TTFT: sent to first event read, or
-for the engine alone called to first token.
+settings for all: vLLM, eager on a CPU, one process for the engine's core each.
+
+    engine          `AsyncLLM.generate` on uvloop without detokenizing, as vLLM starts it
+    engine, placed  the same, giving way to the processes that vLLM starts, as our server does
+    ours, vllm      the servers, streaming to the same client, `loadgen.wire` in a process of its own
+
+The client gives way to the servers' engines too: on a machine of few cores it would else run on the core where a worker
+computes, and the figures would tell where it happened to be put. The engine alone needs none, so that its figure includes
+neither a client nor the kernel's share of a connection. `streams` requests are always in flight, `--rounds` of them one after
+another in each stream. Each repeat visits every number of streams and every system once in shuffled order, with a pause before
+each, since a vLLM that has just been busy goes on polling for a second; ratios are taken within a repeat. TTFT: sent to first
+event read, or for the engine alone called to first token.
 """
 
 from __future__ import annotations
@@ -29,18 +34,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import uvloop
 from scipy import stats
 
 from loadgen.endpoint import Endpoint
 from loadgen.wire import Exchange, WireClient
+from server.yielding import give_way_to
 
 ROOT = Path(__file__).parent.parent
 PROMPT_TOKENS = 32
@@ -123,7 +130,7 @@ async def offer(load: Load, ask: Ask) -> Figures:
     return Figures(tokens / seconds, statistics.median(ttfts), ttfts[int(0.99 * len(ttfts))])
 
 
-def be_engine(pipe: Connection, folder: Path, most_streams: int) -> None:
+def be_engine(pipe: Connection, folder: Path, most_streams: int, placed: bool) -> None:
     """The process of the engine without a server: answers each Load with Figures until it gets None."""
 
     async def run() -> None:
@@ -134,6 +141,8 @@ def be_engine(pipe: Connection, folder: Path, most_streams: int) -> None:
 
         arguments = AsyncEngineArgs(model=str(folder), max_num_seqs=most_streams, skip_tokenizer_init=True, **ENGINE)
         engine = AsyncLLM.from_engine_args(arguments)
+        if placed:
+            give_way_to(children(os.getpid()))
         count = 0
 
         async def ask(prompt: list[int]) -> float:
@@ -156,7 +165,8 @@ def be_engine(pipe: Connection, folder: Path, most_streams: int) -> None:
 
         pipe.send("ready")
         loop = asyncio.get_running_loop()
-        while (load := await loop.run_in_executor(None, pipe.recv)) is not None:
+        while (given := await loop.run_in_executor(None, pipe.recv)) is not None:
+            (load,) = given
             pipe.send(await offer(load, ask))
         engine.shutdown()
 
@@ -164,10 +174,11 @@ def be_engine(pipe: Connection, folder: Path, most_streams: int) -> None:
         runner.run(run())
 
 
-def be_client(pipe: Connection) -> None:
-    """The client's process: answers each (URL, Load) with Figures until it gets None."""
+def be_client(pipe: Connection, engines: Sequence[int]) -> None:
+    """The client's process: answers each (URL, Load) with Figures until it gets None. `engines`: processes it gives way to."""
 
     async def run() -> None:
+        give_way_to(engines)
         loop = asyncio.get_running_loop()
         while (given := await loop.run_in_executor(None, pipe.recv)) is not None:
             url, load = given
@@ -217,9 +228,14 @@ def process(target: Callable[..., None], *arguments: object) -> Iterator[Connect
         child.join()
 
 
+def children(process_id: int) -> list[int]:
+    """All processes it has begun, and theirs."""
+    return [child.pid for child in psutil.Process(process_id).children(recursive=True)]
+
+
 @contextlib.contextmanager
-def server(arguments: list[str], log: Path) -> Iterator[str]:
-    """A server's process, asked for a free port with --port; its URL, before it is ready."""
+def server(arguments: list[str], log: Path) -> Iterator[tuple[str, int]]:
+    """A server's process, asked for a free port with --port; its URL, before it is ready, and its id."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     with log.open("w") as output:
@@ -230,7 +246,7 @@ def server(arguments: list[str], log: Path) -> Iterator[str]:
             cwd=ROOT,
         )
         try:
-            yield f"http://127.0.0.1:{port}"
+            yield f"http://127.0.0.1:{port}", child.pid
         finally:
             child.terminate()
             try:
@@ -301,45 +317,47 @@ def summarise(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def join(found: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
-    """The repeats of both, for the numbers of streams that both have."""
-    return {
-        streams: {name: earlier[streams][name] + repeats for name, repeats in systems.items()}
-        for streams, systems in found.items()
-        if streams in earlier
-    }
+    """The repeats of both, for every number of streams that either has."""
+    both: dict[str, Any] = {streams: dict(systems) for streams, systems in earlier.items()}
+    for streams, systems in found.items():
+        before = both.setdefault(streams, {})
+        for name, repeats in systems.items():
+            before[name] = before.get(name, []) + repeats
+    return both
 
 
 def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     most = max(arguments.streams)
-    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
-        scratch = Path(name)
+    with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack:
+        scratch = Path(temporary)
         folder = scratch / "nano"
         make_checkpoint(folder)
-        client = stack.enter_context(process(be_client))
-        engine = stack.enter_context(process(be_engine, folder, most))
-        urls = {
-            system: stack.enter_context(server(words, scratch / f"{system}.log"))
-            for system, words in (("ours", our_arguments(folder, most)), ("vllm", their_arguments(folder, most)))
+        alone = {
+            name: stack.enter_context(process(be_engine, folder, most, placed))
+            for name, placed in (("engine", False), ("engine, placed", True))
         }
-        for system, url in urls.items():
-            wait_until_healthy(url, scratch / f"{system}.log")
-        if not engine.poll(_START_S) or engine.recv() != "ready":
-            raise TimeoutError("the engine alone did not start")
+        served = {
+            name: stack.enter_context(server(words, scratch / f"{name}.log"))
+            for name, words in (("ours", our_arguments(folder, most)), ("vllm", their_arguments(folder, most)))
+        }
+        for name, (url, _) in served.items():
+            wait_until_healthy(url, scratch / f"{name}.log")
+        for name, engine in alone.items():
+            if not engine.poll(_START_S) or engine.recv() != "ready":
+                raise TimeoutError(f"{name} did not start")
+        engines = [child for _, process_id in served.values() for child in children(process_id)]
+        client = stack.enter_context(process(be_client, engines))
 
-        def alone(load: Load) -> Figures:
-            engine.send(load)
-            figures: Figures = engine.recv()
-            return figures
-
-        def served(url: str) -> Callable[[Load], Figures]:
+        def asking(pipe: Connection, *where: str) -> Callable[[Load], Figures]:
             def ask(load: Load) -> Figures:
-                client.send((url, load))
-                figures: Figures = client.recv()
+                pipe.send((*where, load))
+                figures: Figures = pipe.recv()
                 return figures
 
             return ask
 
-        systems = {"engine": alone, **{system: served(url) for system, url in urls.items()}}
+        systems = {name: asking(engine) for name, engine in alone.items()}
+        systems |= {name: asking(client, url) for name, (url, _) in served.items()}
         found = measure(systems, arguments)
     if arguments.add:
         found = join(found, json.loads(arguments.add.read_text())["figures"])
@@ -356,12 +374,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="write every figure as JSON")
     arguments = parser.parse_args()
     result = compare(arguments)
-    print("streams  system   tokens/s  of engine            TTFT median / p99, ms")
+    print("streams  system          tokens/s  of engine             TTFT median / p99, ms")
     for streams, systems in result["summary"].items():
         for name, row in systems.items():
             low, high = row["ratio_interval"]
             print(
-                f"{streams:>7}  {name:<7} {row['tokens_per_second']:>9.0f} {row['ratio_to_engine']:>10.2f} ({low:.2f} to {high:.2f})   "
+                f"{streams:>7}  {name:<14} {row['tokens_per_second']:>9.0f} {row['ratio_to_engine']:>10.2f} ({low:.2f} to {high:.2f})   "
                 f"{row['median_ttft_ms']:.1f} / {row['p99_ttft_ms']:.1f}"
             )
     if arguments.output:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from array import array
 from collections.abc import AsyncIterator, Sequence
@@ -28,6 +29,7 @@ class ClientWatch:
     cpu_ns: array[int] = field(default_factory=lambda: array("q"))  # of the whole process, since it began
     lag_ns: array[int] = field(default_factory=lambda: array("q"))
     clock_steps: int = 0
+    cores: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))  # that it may run on
 
     def over(self, start_ns: int, end_ns: int) -> tuple[float, float | None] | None:
         """(share of one core used, p99 of the timer's lateness, ms) in a window; None if nothing was noted."""
@@ -89,6 +91,7 @@ def client_health(
         kernel_stamped=lags.stamped / lags.reads if lags.reads else None,
         clock_steps=sum(watch.clock_steps for watch in watches),
         processes=len(watches),
+        cores=min((watch.cores for watch in watches), default=None),
     )
 
 

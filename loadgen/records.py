@@ -177,6 +177,7 @@ class ClientHealth(Record):
     kernel_stamped: float | None = None  # share of the reads that had such a stamp; the others are timed by reading
     clock_steps: int = 0  # how often the wall clock was set during the load
     processes: int = 1
+    cores: int | None = None  # that each of them could run on; None: not noted
 
 
 class WarmUp(Record):

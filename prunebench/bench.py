@@ -14,7 +14,7 @@ from rich.console import Console
 from loadgen.drive import TrialResult, run_trial
 from loadgen.endpoint import LoadError
 from loadgen.metering import EnergySource, pick_energy
-from loadgen.prompts import make_prompts, read_tokenizer
+from loadgen.prompts import Prompts, make_prompts, read_tokenizer
 from loadgen.texts import read_prompts
 from loadgen.warmup import Steadiness
 from prunebench.describing import Describer
@@ -27,6 +27,7 @@ from prunebench.serving import Server, ServerCommand, ServerPool, ServerStartErr
 from prunebench.writer import RunWriter, describe_os_error
 from reports.checks import check_trial
 from reports.run_folder import ConfigurationInfo, TrialCell
+from server.yielding import off_cores_of
 
 
 @dataclass(frozen=True)
@@ -186,16 +187,22 @@ class Bench:
         # Prompts differ between blocks and workloads, so that no prefix cache helps; every configuration gets the same.
         seed = (self._experiment.seed * 1000 + cell.block) * 1000 + list(self._workloads).index(cell.workload)
         workload = self._workloads[cell.workload]
-        result = run_trial(
-            server.endpoint,
-            workload,
-            read_prompts(workload.prompts, seed) if workload.prompts else make_prompts(workload, self._tokenizer, seed),
-            seed=seed,
-            energy=energy,
-            until=self._until,
-            idle=self._configurations[cell.label].idle,
-            keep=kept,
-        )
+        prompts: Prompts
+        if workload.prompts:
+            prompts = read_prompts(workload.prompts, seed)
+        else:
+            prompts = make_prompts(workload, self._tokenizer, seed)
+        with off_cores_of(server.engine_process_ids()):  # else the client would at times take a worker's core from it
+            result = run_trial(
+                server.endpoint,
+                workload,
+                prompts,
+                seed=seed,
+                energy=energy,
+                until=self._until,
+                idle=self._configurations[cell.label].idle,
+                keep=kept,
+            )
         if problem := server.problem():
             raise LoadError(problem)
         if result.stalled:

@@ -38,6 +38,10 @@ class RemoteServer:
         how = "is not healthy" if self.alive() else "has ended"
         return f"the server {self._name} on {self._host.url} {how}; its log is there"
 
+    def engine_process_ids(self) -> list[int]:
+        """None of them can be seen from here."""
+        return []
+
     def stop(self) -> None:
         """End it, if the host still answers."""
         self._host.delete(self._name)

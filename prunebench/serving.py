@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 import httpx
+import psutil
 
 from loadgen.endpoint import Endpoint
 from prunebench.parent import PARENT_VARIABLE
@@ -71,6 +72,9 @@ class Server(Protocol):
     def problem(self) -> str | None:
         """What is wrong with it, in words; None if it says that it is healthy."""
 
+    def engine_process_ids(self) -> list[int]:
+        """The processes its engine has begun; none if they are on another machine."""
+
     def stop(self) -> None:
         """End it."""
 
@@ -98,6 +102,12 @@ class RunningServer:
         if self.alive():
             return f"the server does not say that it is healthy: {_last_line(self.log_file)}"
         return _obituary(self.process.returncode, self.log_file)
+
+    def engine_process_ids(self) -> list[int]:
+        """The processes its engine has begun, which an engine within the server's own process has not."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return [child.pid for child in psutil.Process(self.process.pid).children(recursive=True)]
+        return []
 
     def stop(self) -> None:
         """Ask it to end, insist after a while; its own children go with its group."""

@@ -38,6 +38,8 @@ def test_of_several_processes_the_worst_counts():
     busy = watch([0, 10 * MS], [0, 9 * MS], [0, 5 * MS])
     found = health("concurrency", [calm, busy], 0, 10 * MS)
     assert (found.cpu_fraction, found.processes, found.clock_steps) == (pytest.approx(0.9), 2, 1)
+    busy.cores = 0
+    assert health("concurrency", [calm, busy], 0, 10 * MS).cores == 0
     assert found.loop_lag_p99_ms > 4
 
 

@@ -118,6 +118,12 @@ def test_fixed_output_lengths_are_kept(finished):
         assert {record.output_tokens for record in read_trial(stored.folder).records} == {8}
 
 
+def test_beside_an_engine_that_is_bound_to_no_cores_the_client_has_all_of_them(finished):
+    folder, _ = finished
+    cores = {read_trial(stored.folder).trial.client.cores for stored in RunFolder(folder).trials()}
+    assert cores == {len(os.sched_getaffinity(0))}
+
+
 def test_the_joules_of_the_synthetic_engine_reach_the_report(finished):
     folder, _ = finished
     for stored in RunFolder(folder).trials():

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from server.yielding import give_way_to
+from server.yielding import give_way_to, off_cores_of
 
 needs_two_cores = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 
@@ -63,6 +63,18 @@ def test_where_every_core_is_taken_all_are_shared(other):
     finally:
         second.communicate(b"\n")
     assert cores == allowed
+
+
+@needs_two_cores
+def test_a_client_keeps_off_them_for_a_while_and_so_does_what_it_starts(other):
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(other, {min(allowed)})
+    with off_cores_of([other]):
+        assert os.sched_getaffinity(0) == allowed - {min(allowed)}
+        asked = "import os; print(len(os.sched_getaffinity(0)))"
+        child = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+        assert int(child.stdout) == len(allowed) - 1
+    assert os.sched_getaffinity(0) == allowed
 
 
 def test_it_is_nicer_than_before_and_the_rest_of_the_process_as_it_was(other):
