@@ -189,17 +189,20 @@ def be_client(pipe: Connection, engines: Sequence[int]) -> None:
 
 
 async def offer_to_server(url: str, load: Load) -> Figures:
-    """`offer` over HTTP. What was read is looked at only once the load is over."""
+    """`offer` over HTTP. Requests are made before it, and what was read is looked at only once it is over."""
     exchanges: list[Exchange] = []
     common = {"model": "nano", "max_tokens": load.new_tokens, "temperature": 0, "ignore_eos": True, "stream": True}
     common["stream_options"] = {"include_usage": True}
     async with WireClient(Endpoint(url, "nano")) as client:
         await client.open(load.streams)
+        requests = {
+            tuple(prompt): client.request("/v1/completions", json.dumps({**common, "prompt": prompt}).encode())
+            for prompts in load.prompts()
+            for prompt in prompts
+        }
 
         async def ask(prompt: list[int]) -> float:
-            exchange = await client.send(
-                client.request("/v1/completions", json.dumps({**common, "prompt": prompt}).encode())
-            )
+            exchange = await client.send(requests[tuple(prompt)])
             exchanges.append(exchange)
             assert exchange.sent_ns is not None
             return (exchange.reads[0][0] - exchange.sent_ns) / 1e6 if exchange.reads else float("nan")

@@ -61,15 +61,15 @@ def create_app(stage: Stage, settings: ServeSettings, *, api_key: str | None = N
         },
     )
     endpoints = _Endpoints(stage, settings)
-    for method, path, endpoint in (
+    for method, path, endpoint in (  # looked through in this order
+        # Bodies are parsed by ourselves, for errors in OpenAI's shape; the document still says what they are.
+        ("POST", "/v1/completions", endpoints.completions),
+        ("POST", "/v1/chat/completions", endpoints.chat),
         ("GET", "/health", endpoints.health),
         ("GET", "/metrics", endpoints.metrics),
         ("GET", "/energy", endpoints.energy),
         ("GET", "/energy/trace", endpoints.energy_trace),
         ("GET", "/v1/models", endpoints.models),
-        # Bodies are parsed by ourselves, for errors in OpenAI's shape; the document still says what they are.
-        ("POST", "/v1/completions", endpoints.completions),
-        ("POST", "/v1/chat/completions", endpoints.chat),
         ("POST", "/tokenize", endpoints.tokenize),
         ("POST", "/detokenize", endpoints.detokenize),
     ):
