@@ -62,6 +62,7 @@ ENGINE = {
     "disable_log_stats": True,
 }
 _START_S = 240
+_LEAST_SEQUENCES = 128  # so that runs at fewer streams have the same engine, and can be added
 _SETTLE_S = 1.5  # vLLM's processes go on polling for a second after their last request
 
 
@@ -131,7 +132,7 @@ async def offer(load: Load, ask: Ask) -> Figures:
 
 
 def be_engine(pipe: Connection, folder: Path, most_streams: int, placed: bool) -> None:
-    """The process of the engine without a server: answers each Load with Figures until it gets None."""
+    """The process of the engine without a server: answers each (anything, Load) with Figures until it gets None."""
 
     async def run() -> None:
         from vllm import AsyncEngineArgs, SamplingParams
@@ -166,7 +167,7 @@ def be_engine(pipe: Connection, folder: Path, most_streams: int, placed: bool) -
         pipe.send("ready")
         loop = asyncio.get_running_loop()
         while (given := await loop.run_in_executor(None, pipe.recv)) is not None:
-            (load,) = given
+            _, load = given
             pipe.send(await offer(load, ask))
         engine.shutdown()
 
@@ -330,7 +331,7 @@ def join(found: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
 
 
 def compare(arguments: argparse.Namespace) -> dict[str, Any]:
-    most = max(arguments.streams)
+    most = max(_LEAST_SEQUENCES, *arguments.streams)
     with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack:
         scratch = Path(temporary)
         folder = scratch / "nano"
@@ -351,9 +352,9 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
         engines = [child for _, process_id in served.values() for child in children(process_id)]
         client = stack.enter_context(process(be_client, engines))
 
-        def asking(pipe: Connection, *where: str) -> Callable[[Load], Figures]:
+        def asking(pipe: Connection, url: str = "") -> Callable[[Load], Figures]:
             def ask(load: Load) -> Figures:
-                pipe.send((*where, load))
+                pipe.send((url, load))
                 figures: Figures = pipe.recv()
                 return figures
 

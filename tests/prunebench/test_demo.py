@@ -1,7 +1,6 @@
 """The shipped demos on real engines, with fewer repeats: prune, serve, load, measure, report."""
 
 import json
-import os
 from pathlib import Path
 
 import httpx
@@ -73,10 +72,8 @@ def test_the_demo_runs_on_vllm_and_both_engines_write_the_same_greedy_tokens(pru
     assert baseline.quality.perplexity < pruned.quality.perplexity
     trials = list(run.trials())
     assert len(trials) == 4
-    if (
-        cores := len(os.sched_getaffinity(0))
-    ) > 1:  # vLLM binds its worker to all but one, and the client keeps off them
-        assert {read_trial(stored.folder).trial.client.cores for stored in trials} == {1}, cores
+    # vLLM binds its worker to all cores but one, and the client keeps off them.
+    assert {read_trial(stored.folder).trial.client.cores for stored in trials} == {1}
     assert greedy(Path(pruned.checkpoint), "vllm", tmp_path) == greedy(
         Path(pruned.checkpoint), "transformers", tmp_path
     )
