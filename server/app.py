@@ -10,11 +10,13 @@ import asyncio
 import hmac
 import json
 import re
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
@@ -60,6 +62,7 @@ def create_app(stage: Stage, settings: ServeSettings, *, api_key: str | None = N
             Exception: _told,
         },
     )
+    app.router.route_class = _Route
     endpoints = _Endpoints(stage, settings)
     for method, path, endpoint in (  # looked through in this order
         # Bodies are parsed by ourselves, for errors in OpenAI's shape; the document still says what they are.
@@ -104,6 +107,13 @@ class _Gate:
             return True
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         return hmac.compare_digest(given, self._authorization)  # takes as long wherever the first difference is
+
+
+class _Route(APIRoute):
+    """An endpoint that gets the request as it is: FastAPI's look for parameters costs a tenth of all a completion does."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        return self.endpoint
 
 
 class _Endpoints:

@@ -211,8 +211,7 @@ class VllmEngine:
 
 def _parameters(*, final_only: bool = False, **values: Any) -> Any:
     """SamplingParams, without detokenizing. Raises BadRequestError for what vLLM refuses."""
-    from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
+    from vllm.sampling_params import RequestOutputKind, SamplingParams
 
     kind = RequestOutputKind.FINAL_ONLY if final_only else RequestOutputKind.DELTA
     try:
