@@ -7,7 +7,7 @@ settings for all: vLLM, eager on a CPU, one process for the engine's core each.
 
     engine          `AsyncLLM.generate` on uvloop without detokenizing, as vLLM starts it
     engine, placed  the same, giving way to the processes that vLLM starts, as our server does
-    ours, vllm      the servers, streaming to the same client, `loadgen.wire` in a process of its own
+    ours, vllm      the servers, streaming to the same client, which does as little as can be, in a process of its own
 
 The client gives way to the servers' engines too: on a machine of few cores it would else run on the core where a worker
 computes, and the figures would tell where it happened to be put. The engine alone needs none, so that its figure includes
@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import json
 import math
 import multiprocessing
@@ -38,15 +39,13 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import psutil
 import uvloop
 from scipy import stats
 
-from loadgen.endpoint import Endpoint
-from loadgen.wire import Exchange, WireClient
 from server.yielding import give_way_to
 
 ROOT = Path(__file__).parent.parent
@@ -63,6 +62,8 @@ ENGINE = {
 }
 _START_S = 240
 _LEAST_SEQUENCES = 128  # so that runs at fewer streams have the same engine, and can be added
+_ANSWER_S = 120
+_END = b"\r\n0\r\n\r\n"  # of a chunked body
 _SETTLE_S = 1.5  # vLLM's processes go on polling for a second after their last request
 
 
@@ -189,29 +190,74 @@ def be_client(pipe: Connection, engines: Sequence[int]) -> None:
         runner.run(run())
 
 
+class Reader(asyncio.Protocol):
+    """A connection that takes in what comes and looks for the end of an answer.
+
+    Whatever else a client may do, as making sense of each event, would be paid for by the cores that are measured.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._tail = b""
+        self._first = 0.0
+        self._whole: asyncio.Future[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102 - asyncio's, as those below
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+
+    def data_received(self, data: bytes) -> None:  # noqa: D102
+        if not self._parts:
+            self._first = time.perf_counter()
+        self._parts.append(data)
+        self._tail = (self._tail + data)[-len(_END) :]
+        if self._tail == _END and self._whole is not None:
+            self._whole.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: D102
+        if self._whole is not None and not self._whole.done():
+            self._whole.set_exception(exc or ConnectionError(f"closed after {b''.join(self._parts)[:1000]!r}"))
+
+    async def ask(self, request: bytes) -> tuple[float, list[bytes]]:
+        """TTFT in ms, and the answer in parts."""
+        self._parts, self._tail = [], b""
+        self._whole = asyncio.get_running_loop().create_future()
+        sent = time.perf_counter()
+        self._transport.write(request)
+        await asyncio.wait_for(self._whole, _ANSWER_S)
+        return (self._first - sent) * 1e3, self._parts
+
+
 async def offer_to_server(url: str, load: Load) -> Figures:
     """`offer` over HTTP. Requests are made before it, and what was read is looked at only once it is over."""
-    exchanges: list[Exchange] = []
+    address = httpx.URL(url)
     common = {"model": "nano", "max_tokens": load.new_tokens, "temperature": 0, "ignore_eos": True, "stream": True}
     common["stream_options"] = {"include_usage": True}
-    async with WireClient(Endpoint(url, "nano")) as client:
-        await client.open(load.streams)
-        requests = {
-            tuple(prompt): client.request("/v1/completions", json.dumps({**common, "prompt": prompt}).encode())
-            for prompts in load.prompts()
-            for prompt in prompts
-        }
+    head = f"POST /v1/completions HTTP/1.1\r\nhost: {address.netloc.decode()}\r\ncontent-type: application/json\r\n"
+    requests: dict[tuple[int, ...], bytes] = {}
+    for prompt in itertools.chain(*load.prompts()):
+        body = json.dumps({**common, "prompt": prompt})
+        requests[tuple(prompt)] = f"{head}content-length: {len(body)}\r\n\r\n{body}".encode()
+    loop = asyncio.get_running_loop()
+    connections = [await loop.create_connection(Reader, address.host, address.port or 80) for _ in range(load.streams)]
+    free = [reader for _, reader in connections]
+    answers: list[list[bytes]] = []
 
-        async def ask(prompt: list[int]) -> float:
-            exchange = await client.send(requests[tuple(prompt)])
-            exchanges.append(exchange)
-            assert exchange.sent_ns is not None
-            return (exchange.reads[0][0] - exchange.sent_ns) / 1e6 if exchange.reads else float("nan")
+    async def ask(prompt: list[int]) -> float:
+        reader = free.pop()
+        ttft, parts = await reader.ask(requests[tuple(prompt)])
+        answers.append(parts)
+        free.append(reader)
+        return ttft
 
-        figures = await offer(load, ask)
-    for exchange in exchanges:
-        assert exchange.status == 200, (exchange.status, exchange.error, exchange.body)
-        counted = json.loads(exchange.body.strip().splitlines()[-3].removeprefix(b"data: "))["usage"]
+    figures = await offer(load, ask)
+    for transport, _ in connections:
+        transport.close()
+    for parts in answers:
+        answer = b"".join(parts)
+        assert answer.startswith(b"HTTP/1.1 200 "), answer[:1000]
+        last, done = answer.split(b"data: ")[-2:]
+        assert done.startswith(b"[DONE]"), done
+        counted = json.loads(last.partition(b"\n\n")[0])["usage"]
         assert counted["completion_tokens"] == load.new_tokens, counted
     return figures
 
