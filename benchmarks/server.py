@@ -199,14 +199,14 @@ class Reader(asyncio.Protocol):
     def __init__(self) -> None:
         self._parts: list[bytes] = []
         self._tail = b""
-        self._first = 0.0
+        self._first: float | None = None
         self._whole: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102 - asyncio's, as those below
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
 
     def data_received(self, data: bytes) -> None:  # noqa: D102
-        if not self._parts:
+        if self._first is None and b"data: " in data:  # headers may come before it
             self._first = time.perf_counter()
         self._parts.append(data)
         self._tail = (self._tail + data)[-len(_END) :]
@@ -219,12 +219,12 @@ class Reader(asyncio.Protocol):
 
     async def ask(self, request: bytes) -> tuple[float, list[bytes]]:
         """TTFT in ms, and the answer in parts."""
-        self._parts, self._tail = [], b""
+        self._parts, self._tail, self._first = [], b"", None
         self._whole = asyncio.get_running_loop().create_future()
         sent = time.perf_counter()
         self._transport.write(request)
         await asyncio.wait_for(self._whole, _ANSWER_S)
-        return (self._first - sent) * 1e3, self._parts
+        return math.nan if self._first is None else (self._first - sent) * 1e3, self._parts
 
 
 async def offer_to_server(url: str, load: Load) -> Figures:
