@@ -55,8 +55,11 @@ def serve(settings: ServeSettings) -> int:
     name = check_settings(settings)
     api_key = read_api_key(settings)
     tokenizer = Tokenizer(settings.checkpoint)
-    with _taken_port(settings) as port, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_Serving(settings, name, tokenizer, api_key).run(port))
+    try:
+        with _taken_port(settings) as port, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_Serving(settings, name, tokenizer, api_key).run(port))
+    finally:
+        gc.unfreeze()  # what stays frozen is never taken down, and some libraries complain of that as Python ends
 
 
 def check_settings(settings: ServeSettings) -> EngineName:

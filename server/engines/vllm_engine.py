@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import tempfile
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -36,6 +37,7 @@ from server.engines.shapes import check_tensor_shapes
 
 _T = TypeVar("_T")
 _CPU_CACHE_BYTES = 2**30  # vLLM would take half of the machine's memory
+_SOCKETS = "VLLM_RPC_BASE_PATH"
 _FINISH_REASONS: dict[str | None, FinishReason | None] = {None: None, "stop": "stop", "length": "length"}
 
 
@@ -53,6 +55,7 @@ class VllmEngine:
         self._checkpoint = checkpoint
         self._options = dict(options)
         self._engine: Any = None
+        self._sockets: tempfile.TemporaryDirectory[str] | None = None  # vLLM would leave them behind
         self._info: EngineInfo | None = None
         self._eos: frozenset[int] = frozenset()
         self._capacity = 0  # tokens the cache holds
@@ -72,6 +75,8 @@ class VllmEngine:
         """Check the checkpoint, then start vLLM: about 20 s on a CPU. Raises EngineError."""
         check_tensor_shapes(self._checkpoint)
         self._eos = end_of_sequence_ids(self._checkpoint)
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        await asyncio.to_thread(_import_vllm)
         self._engine, version = await asyncio.to_thread(self._start)
         config = self._engine.vllm_config
         self._capacity = (config.cache_config.num_gpu_blocks or 0) * config.cache_config.block_size
@@ -85,7 +90,6 @@ class VllmEngine:
         )
 
     def _start(self) -> tuple[Any, str]:
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
         import torch
         import vllm
         from vllm import AsyncEngineArgs
@@ -106,9 +110,13 @@ class VllmEngine:
         if arguments.get("enforce_eager") and not torch.cuda.is_available():
             # Eager vLLM still compiles a helper for log-probabilities, and its core dies where there is no C++ compiler.
             os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+        if _SOCKETS not in os.environ:
+            self._sockets = tempfile.TemporaryDirectory(prefix="prunebench-vllm-")
+            os.environ[_SOCKETS] = self._sockets.name
         try:
             return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments)), vllm.__version__
         except (ValueError, RuntimeError, OSError, TypeError, KeyError, AssertionError, NotImplementedError) as error:
+            self._remove_sockets()
             reason = str(error).strip().replace("\n", " ")
             raise EngineError(f"{self._checkpoint}: vLLM cannot start: {reason}") from error
 
@@ -207,6 +215,18 @@ class VllmEngine:
             del engine
             gc.unfreeze()  # the server may have frozen it
             gc.collect()  # its __del__ fails if it is left to the interpreter's end
+            self._remove_sockets()
+
+    def _remove_sockets(self) -> None:
+        if self._sockets is not None:
+            del os.environ[_SOCKETS]
+            self._sockets.cleanup()
+            self._sockets = None
+
+
+def _import_vllm() -> None:
+    """For a thread of its own: an error that some module keeps keeps the thread's frames too, and what they return."""
+    import vllm.v1.engine.async_llm  # noqa: F401
 
 
 def _parameters(*, final_only: bool = False, **values: Any) -> Any:

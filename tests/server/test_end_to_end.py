@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import psutil
@@ -69,9 +72,10 @@ def test_the_transformers_engine_serves_what_the_checkpoint_says(model_folder):
         assert_serves_the_checkpoint(client, model_folder)
         assert client.get("/v1/models").json()["data"][0]["engine"]["name"] == "transformers"
         wait_until(lambda: modelled_joules(client) > before["modelled-cpu"]["joules"])
-        process.terminate()
-        process.communicate(timeout=30)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
     assert process.returncode == 0
+    assert told == "prunebench serve: stopping; running requests have 5 s to finish\n"
 
 
 def modelled_joules(client):
@@ -82,15 +86,51 @@ def modelled_joules(client):
 
 @pytest.mark.slow
 @pytest.mark.vllm
-def test_vllm_serves_what_the_checkpoint_says_and_its_death_ends_the_server(model_folder):
+def test_vllm_serves_what_the_checkpoint_says_and_its_death_ends_the_server(model_folder, monkeypatch):
     options = {"dtype": "float32", "disable_log_stats": "false"}
-    with serving(model_folder, "vllm", engine_options=options) as (process, client):
+    with temporary_files(monkeypatch) as files, serving(model_folder, "vllm", engine_options=options) as served:
+        process, client = served
         assert_serves_the_checkpoint(client, model_folder)
         assert "vllm:prefix_cache_hits_total" in client.get("/metrics").text
         assert_tells_where_the_time_went(client)
+        assert any(file.is_socket() for file in files.rglob("*"))
         assert_death_is_told_to_everyone(process, client)
-        process.communicate(timeout=60)
+        _, told = process.communicate(timeout=60)
+        assert not any(file.is_socket() for file in files.rglob("*"))
     assert process.returncode == EXIT_ENGINE_DIED
+    assert "Exception ignored" not in told
+
+
+@pytest.mark.slow
+@pytest.mark.vllm
+def test_a_signal_ends_vllm_without_leaving_anything_behind(model_folder, monkeypatch):
+    options = {"dtype": "float32"}
+    with temporary_files(monkeypatch) as files, serving(model_folder, "vllm", engine_options=options) as served:
+        process, _ = served
+        begun = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+        assert begun
+        wait_until(lambda: all(is_over(child) for child in begun))
+        assert not any(file.is_socket() for file in files.rglob("*"))
+    assert process.returncode == 0
+    assert "Exception ignored" not in told
+    assert "Traceback" not in told
+
+
+def is_over(process):
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+@contextmanager
+def temporary_files(monkeypatch):
+    """The folder where what is started now puts them: a short one, since a socket's path may have 107 characters."""
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        yield Path(folder)
 
 
 def assert_tells_where_the_time_went(client):
