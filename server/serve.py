@@ -55,11 +55,8 @@ def serve(settings: ServeSettings) -> int:
     name = check_settings(settings)
     api_key = read_api_key(settings)
     tokenizer = Tokenizer(settings.checkpoint)
-    try:
-        with _taken_port(settings) as port, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_Serving(settings, name, tokenizer, api_key).run(port))
-    finally:
-        gc.unfreeze()  # what stays frozen is never taken down, and some libraries complain of that as Python ends
+    with _taken_port(settings) as port, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_Serving(settings, name, tokenizer, api_key).run(port))
 
 
 def check_settings(settings: ServeSettings) -> EngineName:
@@ -173,6 +170,7 @@ class _Serving:
             await http
             if sampler is not None:
                 sampler.stop()
+            gc.unfreeze()  # what stays frozen is never taken down, and some libraries complain of that as Python ends
             if engine is not None:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(engine.shutdown(), _ENGINE_STOP_S)

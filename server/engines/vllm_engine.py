@@ -213,7 +213,6 @@ class VllmEngine:
             await asyncio.gather(*(engine.abort(request_id) for request_id in self._held))
             await asyncio.to_thread(engine.shutdown)
             del engine
-            gc.unfreeze()  # the server may have frozen it
             gc.collect()  # its __del__ fails if it is left to the interpreter's end
             self._remove_sockets()
 
