@@ -1,0 +1,119 @@
+"""The simulations by name: what each estimates, under which conditions, and within which bounds the outcome must lie."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Outcome = Mapping[str, "bool | float"]
+"""What one simulated run gave: row name -> whether it held, or a figure. A row without an entry does not count this run."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a share of the runs in which something held, or the mean of a figure, and its bounds."""
+
+    estimator: str
+    conditions: str
+    nominal: str  # what is promised, in words: "95 %", "at most 5 %"
+    at_least: float | None = None
+    at_most: float | None = None
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """`run` simulates one run from its own random generator; it must share no code with the estimator's truth."""
+
+    name: str
+    rows: Mapping[str, Row]
+    run: Callable[[np.random.Generator], Outcome]
+    short: int  # runs in the test suite
+    long: int  # runs in the committed result
+
+    def outcomes(self, number: int, first_seed: int = 0) -> list[Outcome]:
+        """`number` runs, each seeded by its own place, so that a run can be repeated alone."""
+        return [self.run(np.random.default_rng([first_seed + n, *self.name.encode()])) for n in range(number)]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a row came to: `n` runs that counted, and the share or mean over them (None: no run counted)."""
+
+    n: int
+    value: float | None
+    is_share: bool
+
+    def contradicts(self, row: Row) -> str | None:
+        """Why this cannot be chance, if it cannot: for a share by the binomial distribution at 1 in 10,000."""
+        if self.value is None:
+            return "no run counted"
+        if not self.is_share:
+            return _outside(self.value, row.at_least, row.at_most)
+        from scipy import stats
+
+        hits = round(self.value * self.n)
+        if row.at_least is not None and stats.binom.cdf(hits, self.n, row.at_least) < 1e-4:
+            return f"{hits} of {self.n} held; at least {row.at_least:.1%} are promised"
+        if row.at_most is not None and stats.binom.sf(hits - 1, self.n, row.at_most) < 1e-4:
+            return f"{hits} of {self.n} held; at most {row.at_most:.1%} are promised"
+        return None
+
+
+def _outside(value: float, at_least: float | None, at_most: float | None) -> str | None:
+    if at_least is not None and value < at_least:
+        return f"{value:.4g} is below {at_least:g}"
+    if at_most is not None and value > at_most:
+        return f"{value:.4g} is above {at_most:g}"
+    return None
+
+
+_REGISTERED: dict[str, Simulation] = {}
+
+
+def simulation(
+    *, short: int, long: int, **rows: Row
+) -> Callable[[Callable[[np.random.Generator], Outcome]], Simulation]:
+    """Register a function of one run under its own name: `@simulation(short=200, long=5000, covered=Row(…))`."""
+
+    def register(run: Callable[[np.random.Generator], Outcome]) -> Simulation:
+        name = run.__name__
+        if name in _REGISTERED:
+            raise ValueError(f"two simulations are called {name}")
+        _REGISTERED[name] = Simulation(name, rows, run, short, long)
+        return _REGISTERED[name]
+
+    return register
+
+
+def simulations() -> dict[str, Simulation]:
+    """All of them; every module `tests/truth/sim_*.py` is imported."""
+    import tests.truth
+
+    for module in sorted(m.name for m in pkgutil.iter_modules(tests.truth.__path__) if m.name.startswith("sim_")):
+        importlib.import_module(f"tests.truth.{module}")
+    return dict(sorted(_REGISTERED.items()))
+
+
+def outcomes_of(name: str, number: int, first_seed: int) -> list[Outcome]:
+    """As `Simulation.outcomes`, for a process that knows the name alone."""
+    return simulations()[name].outcomes(number, first_seed)
+
+
+def seen(rows: Mapping[str, Row], outcomes: list[Outcome]) -> dict[str, Seen]:
+    """Each row's share or mean. Raises KeyError for an outcome that no row describes."""
+    found: dict[str, list[Any]] = {key: [] for key in rows}
+    for outcome in outcomes:
+        for key, value in outcome.items():
+            found[key].append(value)
+    result = {}
+    for key, values in found.items():
+        is_share = not values or isinstance(values[0], (bool, np.bool_))
+        mean = math.fsum(map(float, values)) / len(values) if values else None
+        result[key] = Seen(len(values), mean, is_share)
+    return result
