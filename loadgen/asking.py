@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from loadgen.records import Workload
-from loadgen.sse import error_of
+from loadgen.stream_end import error_of
 from loadgen.wire import Exchange
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from loadgen.sse import Answer, EventReader, event_error, not_a_chunk, parse
+from loadgen.sse import Answer, EventReader, count_of
+from loadgen.stream_end import event_error, is_done, not_a_chunk, parse
 
 
 class ListedAnswers:
@@ -46,10 +47,12 @@ class ListedAnswers:
             answer.settle(count_tokens)
 
     def _event(self, at_ns: int, data: bytes) -> None:
-        if data == b"[DONE]":
+        if is_done(data):
             self._over = True
             for answer in self.all:
                 answer.complete = True
+            return
+        if not data.strip():  # a heartbeat
             return
         try:
             chunk: dict[str, Any] = parse(data)
@@ -66,11 +69,11 @@ class ListedAnswers:
 
     def _own(self, answer: Answer, usage: dict[str, Any] | None) -> dict[str, Any] | None:
         """The usage of one choice, of that in its chunk."""
-        count = usage.get("completion_tokens") if usage else None
+        count = count_of(usage, "completion_tokens") if usage else None
         if usage is None or count is None:
             return usage
         if self._of_all is None and self._last and not answer.counted and self.counted:
             self._of_all = count > self._last
         own = answer.counted + count - self._last if self._of_all else count
-        self._last, self._prompt_tokens = count, usage.get("prompt_tokens") or 0
+        self._last, self._prompt_tokens = count, count_of(usage, "prompt_tokens") or 0
         return {"completion_tokens": own} if self._of_all else usage

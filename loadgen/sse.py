@@ -7,30 +7,41 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from pydantic_core import from_json
-
 from loadgen.records import CountedBy
+from loadgen.stream_end import FAILED, FINISHED, event_error, is_done, named_error, not_a_chunk, parse
+
+_BOM = b"\xef\xbb\xbf"
 
 
 class EventReader:
     """Cuts a stream of bytes into events, however the bytes were split.
 
     Lines may end in LF, CRLF or CR, comments and other fields are passed over, and data over several lines is joined, as
-    the HTML standard has it for server-sent events; `error:` lines, which llama.cpp's server writes, are events too.
+    the HTML standard has it for server-sent events; so is a byte order mark at the start. `error:` lines, which llama.cpp's
+    server writes, are events too. The data of an event called `error`, and of such a line, is returned as `{"error": data}`.
     An event that never ended is dropped.
     """
 
     def __init__(self) -> None:
         self._rest = b""
         self._data: list[bytes] = []
+        self._name = b""
+        self._begun = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Data of the events that these bytes complete."""
-        if not self._rest and not self._data and chunk.startswith(b"data: ") and chunk.endswith(b"\n\n"):
+        between = not (self._rest or self._data or self._name)
+        if between and chunk.startswith(b"data: ") and chunk.endswith(b"\n\n"):
             whole = chunk[6:-2]
             if b"\n" not in whole and b"\r" not in whole:  # one event a read, as nearly all servers write
+                self._begun = True
                 return [whole]
         text = self._rest + chunk
+        if not self._begun:
+            if len(text) < len(_BOM) and _BOM.startswith(text):
+                self._rest = text
+                return []
+            self._begun, text = True, text.removeprefix(_BOM)
         # A CR at the end may be half of a CRLF: it waits for the next read.
         held = b"\r" if text.endswith(b"\r") else b""
         lines = text.removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
@@ -40,10 +51,13 @@ class EventReader:
             if line.startswith(b"data:"):
                 self._data.append(line[5:].removeprefix(b" "))
             elif line.startswith(b"error:"):
-                self._data.append(b'{"error":' + line[6:] + b"}")
-            elif not line and self._data:
-                found.append(b"\n".join(self._data))
-                self._data = []
+                self._data.append(named_error(line[6:]))
+            elif line.startswith(b"event:"):
+                self._name = line[6:].strip()
+            elif not line:
+                data = b"\n".join(self._data)
+                found += [named_error(data) if self._name == b"error" else data] if self._data else []
+                self._data, self._name = [], b""
         return found
 
 
@@ -102,11 +116,11 @@ class Answer:
 
     @property
     def incomplete(self) -> str | None:
-        """What a whole answer has and this one lacks."""
-        if not self.complete:
-            return "the stream ended without [DONE]"
-        if self.finish_reason == "abort":
-            return "the server ended the answer before it was finished"
+        """Why the answer is not whole: it needs tokens, and after them a finish_reason in `FINISHED`, or [DONE]."""
+        if self.finish_reason in FAILED:
+            return FAILED[self.finish_reason]
+        if self.finish_reason not in FINISHED and not self.complete:
+            return "the stream ended without [DONE], and without a finish_reason of stop, length or tool_calls"
         return None if self._at_ns else "the answer had no tokens"
 
     def feed(self, at_ns: int, chunk: bytes) -> None:
@@ -140,8 +154,10 @@ class Answer:
             self._tokens = array("q", (round(n * total / counted) for n in self._tokens))
 
     def _take_event(self, at_ns: int, data: bytes) -> None:
-        if data == b"[DONE]":
+        if is_done(data):
             self.complete = True
+            return
+        if not data.strip():  # a heartbeat
             return
         try:
             chunk = parse(data)
@@ -154,7 +170,7 @@ class Answer:
     def take(self, chunk: dict[str, Any], at_ns: int) -> None:
         """Add one chunk. Whether chunks carry a running count is seen by the first one with content."""
         choices, usage = chunk.get("choices") or [], chunk.get("usage") or {}
-        tokens = usage.get("completion_tokens")
+        tokens = count_of(usage, "completion_tokens")
         if choices:
             choice = choices[0]
             self.finish_reason = choice.get("finish_reason") or self.finish_reason
@@ -172,7 +188,8 @@ class Answer:
                 self._tokens.append(now)
         if tokens:
             self.output_tokens = tokens
-        self.prompt_tokens = usage.get("prompt_tokens", self.prompt_tokens)
+        prompt = count_of(usage, "prompt_tokens")
+        self.prompt_tokens = self.prompt_tokens if prompt is None else prompt
 
     def _take_object(self, body: bytes) -> None:
         """A completion that was not streamed: all its tokens came at once, at the end."""
@@ -198,39 +215,25 @@ def read_answer(reads: Sequence[tuple[int, bytes]], count_tokens: Callable[[str]
     return answer
 
 
-def parse(data: bytes) -> Any:
-    """JSON as `json.loads` reads it, in a third of the time. Raises ValueError."""
+def count_of(usage: dict[str, Any], key: str) -> int | None:
+    """A count that a usage has, also where it is written as text or with a point; anything else is none."""
+    value = usage.get(key)
+    if type(value) is int and value >= 0:
+        return value
     try:
-        return from_json(data)
-    except ValueError:
-        return json.loads(data)  # which also takes one half of a surrogate pair, written as an escape
-
-
-def event_error(chunk: dict[str, Any]) -> str | None:
-    """What a server says went wrong, in an event of its own."""
-    return None if chunk.get("error") is None else _message(chunk["error"])
-
-
-def not_a_chunk(data: bytes) -> str:
-    """The error of an event that cannot be read."""
-    return f"an event is not a completion chunk: {data[:80]!r}"
+        count = None if isinstance(value, bool) else int(value)  # type: ignore[arg-type]  # None raises
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return None if count is None or count < 0 else count
 
 
 def _content(choice: dict[str, Any]) -> str:
     """The text a chunk brings, reasoning included: whoever thinks writes tokens."""
     delta = choice.get("delta") or {}
     found = choice.get("text") or delta.get("content") or delta.get("reasoning_content") or delta.get("reasoning")
-    return str(found or "")
+    return str(found or "".join(map(_called, delta.get("tool_calls") or [])))
 
 
-def _message(error: object) -> str:
-    return str(error.get("message", error)) if isinstance(error, dict) else str(error)
-
-
-def error_of(status: int, body: bytes) -> str:
-    """One line for an answer that is no stream."""
-    try:
-        message = _message(json.loads(body)["error"])
-    except (ValueError, KeyError, TypeError):
-        message = body[:200].decode("utf-8", "replace")
-    return f"HTTP {status}: {' '.join(message.split())}"
+def _called(call: dict[str, Any]) -> str:
+    function = call.get("function") or {}
+    return f"{function.get('name') or ''}{function.get('arguments') or ''}"

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.sse import read_answer
+from tests.loadgen.scripted import event
 
 # SGLang, docs "OpenAI APIs - Completions": role chunk first, reasoning apart from content, `matched_stop`, usage at the end.
 SGLANG = (
@@ -111,6 +112,18 @@ def test_tokens_are_counted_and_timed_however_the_bytes_are_split(name, cuts, ne
             b'data: {"error":"Request failed during generation: CUDA","error_type":"generation"}',
             "Request failed during",
         ),
+        # vLLM before 0.6: the error object without a wrapper; FastChat: a code beside the text.
+        (b'data: {"object":"error","message":"engine died","type":"InternalServerError","code":500}', "engine died"),
+        (b'data: {"text":"out of memory","error_code":50002}', "out of memory"),
+        # Named by the event's field, as the HTML standard allows; FastAPI says `detail`.
+        (b'event: error\ndata: {"message":"engine died","code":500}', "engine died"),
+        (b'event: error\ndata: {"error":{"message":"engine died"}}', "engine died"),
+        (b'event: error\ndata: {"detail":"engine died"}', "engine died"),
+        (b"event: error\ndata: engine died", "engine died"),
+        (b'data: {"detail":"engine died"}', "engine died"),
+        (b'data: {"message":"engine died","type":"server_error","code":500}', "engine died"),
+        (b'data: {"error":{}}', "without a message"),
+        (b'data: {"error":{"code":7}}', "{'code': 7}"),
         # SGLang and vLLM: as OpenAI has it.
         (b'data: {"error":{"object":"error","message":"aborted","type":"BadRequestError","code":400}}', "aborted"),
     ],
@@ -120,6 +133,67 @@ def test_an_error_in_mid_stream_is_told_in_the_servers_words_and_keeps_what_came
     answer = whole(before + line + b"\n\n" + b"data: [DONE]\n\n")
     assert message in answer.error
     assert answer.arrival_tokens == [2]
+
+
+@pytest.mark.parametrize(
+    ("finish", "done", "failed"),
+    [
+        ("stop", True, None),
+        ("length", False, None),
+        ("tool_calls", False, None),
+        ("function_call", False, None),
+        (None, True, None),
+        ("eos_token", True, None),
+        (None, False, "without [DONE]"),
+        ("eos_token", False, "without [DONE]"),
+        ("error", True, "finish_reason error"),
+        ("content_filter", True, "content filter"),
+        ("abort", True, "before it was finished"),
+    ],
+)
+def test_an_answer_is_whole_by_its_finish_reason_or_by_done_after_tokens(finish, done, failed):
+    text = event(choices=[{"index": 0, "text": " a", "finish_reason": None}])
+    text += event(choices=[{"index": 0, "text": "", "finish_reason": finish}])
+    answer = whole(text + b"data: [DONE]\n\n" * done)
+    assert answer.error is None
+    assert answer.incomplete is None if failed is None else failed in answer.incomplete
+
+
+@pytest.mark.parametrize("nothing", [b"", b" ", b'{"choices":[],"error":false}', b'{"choices":[],"error":""}'])
+def test_heartbeats_and_empty_errors_are_no_errors(nothing):
+    parts = VLLM.split(b"\n\n", 1)
+    answer = whole(b"\n\n".join([parts[0], b"data:" + nothing, parts[1]]))
+    assert (answer.error, answer.incomplete, answer.output_tokens) == (None, None, 5)
+
+
+@given(cuts=st.lists(st.integers(0, 10_000), max_size=10))
+def test_a_byte_order_mark_and_a_space_after_done_are_passed_over(cuts):
+    answer = whole(b"\xef\xbb\xbf" + VLLM.replace(b"[DONE]", b"[DONE] "), cuts)
+    assert (answer.error, answer.incomplete, answer.arrival_tokens) == (None, None, [2, 5])
+
+
+@pytest.mark.parametrize(
+    ("written", "counted_by", "total"),
+    [
+        (b'"5"', "server-usage", 5),
+        (b"5.0", "server-usage", 5),
+        (b"NaN", "chunks", 2),
+        (b"-1", "chunks", 2),
+        (b"true", "chunks", 2),
+    ],
+)
+def test_a_count_that_can_be_read_is_one_and_any_other_is_none(written, counted_by, total):
+    text = TGI.replace(b'"completion_tokens":2', b'"completion_tokens":' + written)
+    answer = whole(text)
+    assert (answer.error, answer.incomplete) == (None, None)
+    assert (answer.counted_by, answer.output_tokens) == (counted_by, total)
+
+
+def test_a_tool_call_is_an_answer():
+    call = {"index": 0, "function": {"name": "look_up", "arguments": "{}"}}
+    text = event(choices=[{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}])
+    answer = whole(text)
+    assert (answer.error, answer.incomplete, answer.arrival_tokens) == (None, None, [1])
 
 
 def completion(**more):

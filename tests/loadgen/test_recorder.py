@@ -77,7 +77,7 @@ def test_a_failed_request_is_a_record_with_what_came_before_it_failed():
         "died",
         "HTTP 503: no",
         "no connection",
-        "the stream ended without [DONE]",
+        "the stream ended without [DONE], and without a finish_reason of stop, length or tool_calls",
     ]
     assert [r.arrival_tokens for r in records] == [[1], [], [], [], []]
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.sse import error_of, events, parse, read_answer
+from loadgen.sse import events, read_answer
+from loadgen.stream_end import error_of, parse
 from tests.loadgen.scripted import event, token
 
 DONE = b"data: [DONE]\n\n"
