@@ -1,7 +1,7 @@
 """What to do: a choice for people who wait for each answer, and one for work done in bulk, with what each rests on.
 
-The rule, in full. A width is worth choosing for a purpose if, on the workload that stands for it, it is detectably better than
-the baseline in time or in joules and detectably worse in neither, its perplexity is at most `BEARABLE` times the baseline's, and
+The rule, in full. A width is worth choosing for a purpose if, on the workload that stands for it, its verdict is "better" than
+the baseline in time or in joules and "worse" in neither, its perplexity is at most `BEARABLE` times the baseline's, and
 no quality task is shown to keep less than 1 / `BEARABLE` of the baseline's score. Of those the fastest is chosen; of those that
 only save joules, the one that saves most. If none is left the advice is to keep the baseline: because nothing was gained, or
 because what was gained costs too much quality.
@@ -17,8 +17,8 @@ from reports.analysis import Analysis, ConfigurationFigures, Observation
 from reports.document import Answer
 from reports.figures import baseline_of
 from reports.quantities import E2E, JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
-from reports.statistics import Comparison
-from reports.wording import listed, name, sentence, times, with_interval
+from reports.statistics import Comparison, Verdict
+from reports.wording import listed, name, sentence, smallest_effect, times, with_interval
 
 BEARABLE = 1.05  # of the baseline's perplexity
 Purpose = Literal["interactive use", "batch work"]
@@ -39,9 +39,16 @@ class _Candidate:
     lost: str | None  # the task that is shown to have lost most, in words
 
     @property
+    def found(self) -> list[Comparison]:
+        return [self.speed] if self.joules is None else [self.speed, self.joules]
+
+    @property
+    def verdicts(self) -> set[Verdict | None]:
+        return {found.verdict for found in self.found}
+
+    @property
     def gains(self) -> bool:
-        verdicts = {self.speed.verdict, self.joules.verdict if self.joules else None}
-        return "better" in verdicts and "worse" not in verdicts
+        return "better" in self.verdicts and "worse" not in self.verdicts
 
     @property
     def rank(self) -> tuple[bool, float]:
@@ -176,15 +183,21 @@ def _nothing_gained(analysis: Analysis, candidates: list[_Candidate], key: str) 
     ratios = [c.speed.ratio or 1.0 for c in decided]
     quantity = QUANTITIES[key]
     span = times(min(ratios)) if len(ratios) == 1 else f"between {times(min(ratios))} and {times(max(ratios))}"
-    said = [f"No width is detectably better: {quantity.title} is {span} that of the baseline."]
-    worse = [_named(c) for c in decided if "worse" in {c.speed.verdict, c.joules.verdict if c.joules else None}]
+    said = [f"No width is shown to be better: {quantity.title} is {span} that of the baseline."]
+    worse = [_named(c) for c in decided if "worse" in c.verdicts]
     if worse:
-        said.append(sentence(f"{listed(worse)} {'is' if len(worse) == 1 else 'are'} detectably worse"))
-    return f"Keep the baseline, {_baseline(analysis)}: the narrower ones buy nothing here", said
+        said.append(sentence(f"{listed(worse)} {'is' if len(worse) == 1 else 'are'} worse"))
+    undecided = [c for c in decided if "worse" not in c.verdicts and "undecided" in c.verdicts]
+    if not undecided:
+        return f"Keep the baseline, {_baseline(analysis)}: the narrower ones buy nothing here", said
+    effects = [found.smallest_effect or 1.0 for c in undecided for found in c.found if found.verdict == "undecided"]
+    are = "is" if len(undecided) == 1 else "are"
+    said.append(sentence(f"{listed([_named(c) for c in undecided])} {are} undecided: {smallest_effect(max(effects))}"))
+    return f"Keep the baseline, {_baseline(analysis)}, for now: no gain is shown", said
 
 
 def _gain(candidate: _Candidate, key: str) -> str:
-    """What is detectably better, in words."""
+    """What is better, in words."""
     parts = [_VERBS[key].format(with_interval(candidate.speed))] if candidate.speed.verdict == "better" else []
     if candidate.joules is not None and candidate.joules.verdict == "better":
         parts.append(_VERBS[JOULES].format(with_interval(candidate.joules)))

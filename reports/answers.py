@@ -8,7 +8,7 @@ from reports.analysis import Analysis, CellValue, ConfigurationFigures
 from reports.document import Answer
 from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
 from reports.statistics import Comparison, Verdict
-from reports.wording import listed, name, sentence, times, with_interval
+from reports.wording import listed, name, sentence, smallest_effect, times, with_interval
 
 
 @dataclass(frozen=True)
@@ -85,23 +85,29 @@ def _failing_checks(analysis: Analysis, workload: str) -> list[str]:
 
 
 def _verdicts(analysis: Analysis, workload: str, key: str) -> str:
-    """What one quantity says: the furthest better one, the mildest better one, the worse ones, the undecided ones."""
+    """What one quantity says: the furthest better one, the mildest better one, then the others by verdict."""
     phrases = _PHRASES[key]
     compared, uncompared = _compare(analysis, workload, key)
     if not compared:
         reason = next((reason for reason in uncompared.values() if reason), "nothing but the baseline was measured")
         return f"no width can be compared: {reason}"
     better, worse = _with_verdict(compared, "better"), _with_verdict(compared, "worse")
-    undecided = [c for c in compared if c.comparison.verdict is None]
+    equivalent, undecided = _with_verdict(compared, "equivalent"), _with_verdict(compared, "undecided")
+    single = _with_verdict(compared, None)
     parts = []
     if better:
         parts += _best_and_mildest(better, phrases)
-    elif len(undecided) < len(compared):
-        parts.append(f"no width is detectably {phrases.better} than the baseline")
+    elif len(single) < len(compared):
+        parts.append(f"no width is shown to be {phrases.better} than the baseline")
     if worse:
-        parts.append(f"{_names(worse)} {_is(worse)} detectably {phrases.worse}")
+        parts.append(f"{_names(worse)} {_is(worse)} {phrases.worse}")
+    if equivalent:
+        parts.append(f"{_names(equivalent)} {_is(equivalent)} equivalent to it within {100 * analysis.margin:.3g} %")
     if undecided:
-        parts.append(f"{_names(undecided)} {_has(undecided)} one block only and so no interval")
+        effect = max(c.comparison.smallest_effect or 1.0 for c in undecided)
+        parts.append(f"{_names(undecided)} {_is(undecided)} undecided ({smallest_effect(effect)})")
+    if single:
+        parts.append(f"{_names(single)} {_has(single)} one block only and so no interval")
     if uncompared:
         parts.append(f"{listed(list(uncompared))} could not be compared")
     return "; ".join(parts)
@@ -114,7 +120,7 @@ def _best_and_mildest(better: list[_Compared], phrases: _Phrases) -> list[str]:
     mildest = min(kept, key=lambda c: c.configuration.perplexity_ratio or 0.0, default=best)
     if mildest is not best:
         parts.append(
-            f"the mildest cut that is detectably {phrases.better}, {name(mildest.configuration.info)}, {_gain(mildest, phrases)}"
+            f"the mildest cut that is {phrases.better}, {name(mildest.configuration.info)}, {_gain(mildest, phrases)}"
         )
     return parts
 
@@ -158,7 +164,7 @@ def _any_value(analysis: Analysis, key: str, workload: str) -> bool:
     return any(c.values[key].median is not None for c in analysis.cells if c.workload == workload)
 
 
-def _with_verdict(compared: list[_Compared], verdict: Verdict) -> list[_Compared]:
+def _with_verdict(compared: list[_Compared], verdict: Verdict | None) -> list[_Compared]:
     return [c for c in compared if c.comparison.verdict == verdict]
 
 

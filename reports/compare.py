@@ -20,7 +20,7 @@ from reports.analysis import Analysis, Cell, ConfigurationFigures
 from reports.differences import Difference, find_differences, workload_differences
 from reports.errors import ReportError
 from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT, TTFT
-from reports.statistics import Comparison, verdict_beyond
+from reports.statistics import Comparison, verdict_of
 from reports.unpaired import compare_unpaired
 
 DEFAULT_QUANTITIES = (OUTPUT_TOKENS_PER_S, TTFT, TPOT, JOULES, MODELLED_JOULES)
@@ -174,7 +174,7 @@ class _Comparer:
     def _regressed(self, found: Comparison, key: str) -> bool:
         if self._fail_over is None or found.low is None or found.high is None:
             return False
-        return verdict_beyond(found.low, found.high, QUANTITIES[key].better, margin=self._fail_over) == "worse"
+        return verdict_of(found.low, found.high, QUANTITIES[key].better, margin=self._fail_over) == "worse"
 
 
 def _pair(

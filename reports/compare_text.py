@@ -13,7 +13,7 @@ from rich.text import Text
 
 from reports.compare import ComparedCell, ComparedQuantity, RunComparison
 from reports.document import SIGNS
-from reports.wording import figure, with_interval
+from reports.wording import figure, in_words, with_interval
 
 _HEADINGS = ("Workload", "Width", "Quantity", "Before", "After", "After / before", "Verdict")
 _STYLES = {"better": "green", "worse": "red"}
@@ -56,8 +56,8 @@ def _rows(comparison: RunComparison) -> list[tuple[ComparedCell, ComparedQuantit
 
 def _words(quantity: ComparedQuantity) -> tuple[str, ...]:
     found = quantity.comparison
-    sign = SIGNS[found.verdict] + " " if found.verdict else ""
-    verdict = f"{sign}{found.verdict or found.reason}{', regression' if quantity.regression else ''}"
+    said = f"{SIGNS[found.verdict]} {in_words(found)}" if found.verdict else found.reason
+    verdict = f"{said}{', regression' if quantity.regression else ''}"
     sides = (_side(quantity.before, quantity.trials_before), _side(quantity.after, quantity.trials_after))
     title = f"{quantity.title} ({quantity.unit})" if quantity.unit not in quantity.title else quantity.title
     return title, *sides, with_interval(found) or "—", verdict

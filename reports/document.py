@@ -27,7 +27,7 @@ from reports.chart import Chart
 from reports.rules import Outcome
 from reports.statistics import Verdict
 
-SIGNS: dict[Verdict, str] = {"better": "▲", "worse": "▼", "no detectable difference": "≈"}
+SIGNS: dict[Verdict, str] = {"better": "▲", "worse": "▼", "equivalent": "=", "undecided": "?"}
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,8 @@ def _inverse(time: Comparison) -> Comparison:
         low=1 / time.high if time.high else None,
         high=1 / time.low if time.low else None,
         verdict=time.verdict,
+        margin=time.margin,
+        smallest_effect=time.smallest_effect,
         ratios={block: 1 / ratio for block, ratio in time.ratios.items()},
     )
 

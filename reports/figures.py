@@ -13,14 +13,15 @@ from reports.chart import Axis, Chart, Marks, Rule, Symbol, at_least, ramp
 from reports.document import SIGNS, Plot
 from reports.quantities import JOULES, QUANTITIES, TPOT
 from reports.statistics import Comparison, Verdict
-from reports.wording import figure, listed, name, times, with_interval
+from reports.wording import figure, in_words, listed, name, times, with_interval
 
 DISTRIBUTIONS = {"ttft_ms": "TTFT", "tpot_ms": "TPOT", "e2e_ms": "E2E"}
 RATIO_AXIS = Axis("expansion ratio")
 _VERDICTS: dict[Verdict | None, tuple[Symbol, str]] = {
     "better": ("circle", "better"),
     "worse": ("diamond", "worse"),
-    "no detectable difference": ("circle-open", "same"),
+    "equivalent": ("square", "same"),
+    "undecided": ("circle-open", "same"),
     None: ("cross", "same"),
 }
 
@@ -81,10 +82,7 @@ def ratio_plot(analysis: Analysis, workload: str, key: str, *, title: str | None
         marks,
         [Rule(1.0)],
     )
-    said = [
-        f"{name(p.configuration.info)}: {with_interval(p.comparison)}, {p.comparison.verdict or 'no verdict'}"
-        for p in points
-    ]
+    said = [f"{name(p.configuration.info)}: {with_interval(p.comparison)}, {in_words(p.comparison)}" for p in points]
     return Plot(title, lede, f"{title}, ratio to the baseline: {'; '.join(said)}.", chart)
 
 
@@ -239,7 +237,7 @@ def _ratios(points: list[Point], unit: str, series: str, colour: str, symbol: Sy
 def _hover(point: Point, unit: str) -> str:
     """Name, median and ratio."""
     found = point.comparison
-    sign = f" {SIGNS[found.verdict]} {found.verdict}" if found.verdict else ""
+    sign = f" {SIGNS[found.verdict]} {in_words(found)}" if found.verdict else ""
     value = f"{figure(point.value.median or 0.0)} {unit}"
     return f"{name(point.configuration.info)}\n{value}\n{with_interval(found)}{sign}"
 

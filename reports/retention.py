@@ -19,7 +19,7 @@ from scipy import stats
 
 from reports.confidence import CONFIDENCE
 from reports.run_folder import Score, TaskResult
-from reports.statistics import Comparison, verdict_beyond
+from reports.statistics import Comparison, verdict_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -44,13 +44,22 @@ class Kept:
         return self.share - half, self.share + half
 
     def comparison(self, margin: float) -> Comparison:
-        """As the report's other ratios; better if the interval lies wholly above 1 + margin."""
+        """As the report's other ratios. The interval is one of the share, not of its logarithm, so the smallest effect is
+        that of a loss: the inverse of the largest share whose interval would lie below 1 / (1 + margin).
+        """
         ends = self.interval()
         if ends is None:
             return Comparison(ratio=self.share, reason="its spread is not known")
         low, high = max(0.0, ends[0]), ends[1]
-        verdict = verdict_beyond(low, high, "higher", margin=margin)
-        return Comparison(ratio=self.share, low=low, high=high, verdict=verdict)
+        shown = 1 / (1 + margin) - (high - self.share)
+        return Comparison(
+            ratio=self.share,
+            low=low,
+            high=high,
+            verdict=verdict_of(low, high, "higher", margin=margin),
+            margin=margin,
+            smallest_effect=1 / shown if shown > 0 else None,
+        )
 
 
 def kept(own: TaskResult, baseline: TaskResult) -> Kept | str:

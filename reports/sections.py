@@ -67,9 +67,9 @@ def answer_section(analysis: Analysis) -> Section:
         v.comparison is not None and v.comparison.verdict is not None for c in analysis.cells for v in c.values.values()
     )
     said = (
-        "Ratios are to the baseline within the same block, averaged as logarithms, with 95 % t intervals. An interval that "
-        f"does not lie wholly more than {100 * analysis.margin:.3g} % from 1 is no detectable difference. A width is advised "
-        "if it is detectably better in time or joules, detectably worse in neither, its perplexity is at most "
+        "Ratios are to the baseline within the same block, averaged as logarithms, with 95 % t intervals. Better or worse: the "
+        f"whole interval lies more than {100 * analysis.margin:.3g} % from 1; equivalent: all of it lies within that; otherwise "
+        "undecided. A width is advised if it is better in time or joules, worse in neither, its perplexity is at most "
         f"{times(BEARABLE)} the baseline's, and no quality task is shown to keep less than {1 / BEARABLE:.0%} of its score."
     )
     if compared:

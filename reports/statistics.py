@@ -23,7 +23,7 @@ from energy.records import Record
 from reports.confidence import CONFIDENCE
 
 MARGIN = 0.01  # differences below a hundredth are not worth a verdict
-Verdict = Literal["better", "worse", "no detectable difference"]
+Verdict = Literal["better", "worse", "equivalent", "undecided"]
 Direction = Literal["higher", "lower"]
 
 
@@ -40,17 +40,20 @@ class Comparison(Record):
     """A ratio to the baseline: geometric mean over blocks, 95 % interval, and what may be said of it.
 
     `ratios` has the ratio of every block that has both. Without two of them there is no interval and no verdict. The
-    verdict "better" or "worse" says that the difference exceeds `margin`: the whole interval lies beyond it. `equivalent`
-    says that the difference was shown not to exceed it: the whole interval lies within. An interval across the margin
-    decides neither, and more blocks would.
+    verdict is "better" or "worse" if the whole interval lies beyond `margin`, above 1 + margin or below 1 / (1 + margin);
+    "equivalent" if the whole interval lies within it; otherwise "undecided".
+
+    `smallest_effect`, above 1, is the ratio beyond which an interval of this width lies wholly beyond the margin: with the
+    half-width h of the logarithm it is (1 + margin) * exp(h). Measured ratios above it, or below its inverse, would have
+    been called better or worse; those between would not.
     """
 
     ratio: float | None = None
     low: float | None = None
     high: float | None = None
     verdict: Verdict | None = None
-    equivalent: bool | None = None
-    margin: float | None = None  # at which verdict and equivalence were judged
+    margin: float | None = None  # at which the verdict was judged
+    smallest_effect: float | None = None  # a ratio above 1; None without an interval
     ratios: dict[int, float] = {}
     reason: str | None = None  # why there is no ratio, or no verdict
 
@@ -97,21 +100,22 @@ def judged(mean: float, low: float, high: float, better: Direction, margin: floa
     """What an interval of the logarithm of a ratio says at a margin. Raises ValueError for a negative margin."""
     if margin < 0:
         raise ValueError(f"margin {margin}: it must not be negative")
+    half = (high - low) / 2
     mean, low, high = math.exp(mean), math.exp(low), math.exp(high)
     return Comparison(
         ratio=mean,
         low=low,
         high=high,
-        verdict=verdict_beyond(low, high, better, margin=margin),
-        equivalent=1 / (1 + margin) <= low and high <= 1 + margin,
+        verdict=verdict_of(low, high, better, margin=margin),
         margin=margin,
+        smallest_effect=(1 + margin) * math.exp(half),
     )
 
 
-def verdict_beyond(low: float, high: float, better: Direction, *, margin: float) -> Verdict:
-    """What may be said at a margin: something only if the whole interval lies above 1 + margin or below 1 / (1 + margin)."""
+def verdict_of(low: float, high: float, better: Direction, *, margin: float) -> Verdict:
+    """The verdict on a ratio's interval: see `Comparison`."""
     if low > 1 + margin:
         return "better" if better == "higher" else "worse"
     if high < 1 / (1 + margin):
         return "worse" if better == "higher" else "better"
-    return "no detectable difference"
+    return "equivalent" if 1 / (1 + margin) <= low and high <= 1 + margin else "undecided"

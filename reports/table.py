@@ -15,7 +15,7 @@ from loadgen.records import Workload
 from reports.analysis import Analysis, Cell, ConfigurationFigures, analyse_folder
 from reports.document import SIGNS, Column, Entry, Row, Table
 from reports.quantities import JOULES, MODELLED_JOULES, NET_JOULES, OUTPUT_TOKENS_PER_S, TPOT, TTFT
-from reports.wording import figure, is_named_by_width, parameters, times, with_interval
+from reports.wording import figure, is_named_by_width, parameters, smallest_effect, times, with_interval
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class WorkloadTable:
 class _Field:
     column: Column
     entry: Callable[[ConfigurationFigures, Cell], tuple[Entry, str | None]]  # the entry, and why something is missing
+    compared: str | None = None  # the quantity whose ratio stands in it
 
 
 def workload_tables(analysis: Analysis) -> list[WorkloadTable]:
@@ -100,7 +101,7 @@ def _table(analysis: Analysis, workload: str) -> WorkloadTable:
         columns=[field.column for field in fields],
         rows=rows,
         notes={letter: reason for reason, letter in letters.items()},
-        remarks=_remarks(list(cells.values())),
+        remarks=[*_undecided(list(cells.values()), fields), *_remarks(list(cells.values()))],
     )
 
 
@@ -147,7 +148,7 @@ def _quantity(key: str, column: Column, *, compared: bool = True) -> _Field:
             return Entry(figure(value.median)), value.reason
         return Entry(figure(value.median), with_interval(found), found.verdict), value.reason or found.reason
 
-    return _Field(column, entry)
+    return _Field(column, entry, key if compared else None)
 
 
 def _noted(entry: Entry, reason: str | None, letters: dict[str, str]) -> Entry:
@@ -158,6 +159,18 @@ def _noted(entry: Entry, reason: str | None, letters: dict[str, str]) -> Entry:
         turns, last = divmod(len(letters), 26)
         letters[reason] = (chr(ord("a") + turns - 1) if turns else "") + chr(ord("a") + last)
     return replace(entry, note=letters[reason])
+
+
+def _undecided(cells: list[Cell], fields: list[_Field]) -> list[str]:
+    """What each column with an undecided ratio could have shown, by its widest interval."""
+    effects = {}
+    for field in fields:
+        found = [c.values[field.compared].comparison for c in cells] if field.compared else []
+        sizes = [f.smallest_effect for f in found if f and f.verdict == "undecided" and f.smallest_effect]
+        if sizes:
+            effects[field.column.heading] = max(sizes)
+    said = "; ".join(f"{heading}: {smallest_effect(effect)}" for heading, effect in effects.items())
+    return [f"Undecided (?) by the widest interval of its column. {said}."] if said else []
 
 
 def _remarks(cells: list[Cell]) -> list[str]:

@@ -36,6 +36,20 @@ def with_interval(comparison: Comparison) -> str | None:
     return f"{times(comparison.ratio)} ({_ratio(comparison.low)}{TO}{_ratio(comparison.high)})"
 
 
+def in_words(comparison: Comparison) -> str:
+    """The verdict; an undecided one with the smallest effect that would have been decided."""
+    if comparison.verdict is None:
+        return "no verdict"
+    if comparison.verdict != "undecided" or comparison.smallest_effect is None:
+        return comparison.verdict
+    return f"undecided: {smallest_effect(comparison.smallest_effect)}"
+
+
+def smallest_effect(ratio: float) -> str:
+    """Which ratios would have been called better or worse, of the smallest such effect above 1."""
+    return f"a ratio below {times(1 / ratio)} or above {times(ratio)} would have shown"
+
+
 def parameters(count: int) -> str:
     """A parameter count, such as 1.24 B, 812 M, 703 k."""
     for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):

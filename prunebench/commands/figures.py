@@ -30,7 +30,7 @@ class ComparisonFormat(StrEnum):
 
 
 Margin = Annotated[
-    str, typer.Option(help="Differences up to this are no verdict, e.g. 1% or 0.01; 0: any that is not chance.")
+    str, typer.Option(help="Differences up to this count as equivalent, e.g. 1% or 0.01; 0: any that is not chance.")
 ]
 
 

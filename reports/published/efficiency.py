@@ -14,7 +14,7 @@ import numpy as np
 from energy.records import Record
 from reports.correlation import Correlation, correlate
 from reports.published.study import Run, Study
-from reports.statistics import MARGIN, Comparison, Direction, Interval, Verdict, compare, mean_interval, verdict_beyond
+from reports.statistics import MARGIN, Comparison, Direction, Interval, Verdict, compare, mean_interval, verdict_of
 
 Quantity = Callable[[Run], float | None]
 
@@ -133,17 +133,18 @@ def lengthening(cells: Sequence[Cell], margin: float = MARGIN) -> Lengthening:
     return Lengthening(
         cells=len(single),
         slower_in_latency=sum((c.ratios[LATENCY].ratio or 0) > 1 + margin for c in single),
-        slower_per_token=sum(verdict_of(c.ratios[TOKEN_MS], margin) == "worse" for c in single),
+        slower_per_token=sum(lower_is_better(c.ratios[TOKEN_MS], margin) == "worse" for c in single),
         correlation=correlate(logs[LENGTH], logs[LATENCY]),
         largest=max(single, key=lambda c: c.ratios[LATENCY].ratio or 0, default=None),
     )
 
 
-def verdict_of(found: Comparison, margin: float) -> Verdict | None:
-    """Of a quantity that is better when lower: the verdict, or what the ratio alone says where there is no interval."""
+def lower_is_better(found: Comparison, margin: float) -> Verdict | None:
+    """The verdict; where there is no interval, the side of the margin on which the ratio lies, and never "equivalent"."""
     if found.verdict or found.ratio is None:
         return found.verdict
-    return verdict_beyond(found.ratio, found.ratio, "lower", margin=margin)
+    alone = verdict_of(found.ratio, found.ratio, "lower", margin=margin)
+    return "undecided" if alone == "equivalent" else alone
 
 
 def odd_pairs(study: Study) -> list[OddPair]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from reports.published.efficiency import GROSS, LATENCY, LENGTH, NET, REQUEST, TOKEN_MS, Cell, verdict_of
+from reports.published.efficiency import GROSS, LATENCY, LENGTH, NET, REQUEST, TOKEN_MS, Cell, lower_is_better
 from reports.published.facts import Facts
 from reports.published.judging import ClaimResult, Standing, all_some, result, signed
 from reports.published.study import Claim
@@ -18,7 +18,7 @@ def energy_per_token(claim: Claim, facts: Facts) -> ClaimResult:
     share = claim.figures["reduction"]
     quoted = [c for c in facts.cells if round(-c.published_change, 2) == share]
     counts = _counts(facts.cells, NET, facts.margin)
-    saved = verdict_of(best.ratios[NET], facts.margin) == "better"
+    saved = lower_is_better(best.ratios[NET], facts.margin) == "better"
     gross = best.ratios[GROSS]
     clean = facts.unit is not None and facts.unit.is_energy and not facts.left_out and gross.verdict == "better"
     standing: Standing = "does not survive"
@@ -35,8 +35,8 @@ def energy_per_token(claim: Claim, facts: Facts) -> ClaimResult:
         + (listed([c.place for c in quoted]) if quoted else "nowhere")
         + ".",
         (
-            f"Of {len(facts.cells)} cells {counts['better']} take less net J/token, {counts['worse']} take more and "
-            f"{counts['no detectable difference']} show no detectable difference{_how(best.ratios[NET])}."
+            f"Of {len(facts.cells)} cells {counts['better']} take less net J/token, {counts['worse']} take more, "
+            f"{counts['equivalent']} are equivalent and {counts['undecided']} undecided{_how(best.ratios[NET])}."
         ),
     ]
     if gross.ratio is not None:
@@ -107,8 +107,8 @@ def batch_benefits(claim: Claim, facts: Facts) -> ClaimResult:
     counts = {key: _counts(cells, key, facts.margin) for key in (TOKEN_MS, NET)}
     gains = sum(c["better"] for c in counts.values())
     said = [
-        f"{noun}: better in {c['better']}, worse in {c['worse']}, no detectable difference in "
-        f"{c['no detectable difference']} of {len(cells)} cells{_how(cells[0].ratios[key])}."
+        f"{noun}: better in {c['better']}, worse in {c['worse']}, equivalent in {c['equivalent']}, undecided in "
+        f"{c['undecided']} of {len(cells)} cells{_how(cells[0].ratios[key])}."
         for (key, c), noun in zip(counts.items(), ("Time per token", "Net J/token"), strict=True)
     ]
     return result(
@@ -121,7 +121,7 @@ def batch_benefits(claim: Claim, facts: Facts) -> ClaimResult:
 
 
 def _counts(cells: list[Cell], key: str, margin: float) -> Counter[str]:
-    return Counter(verdict for c in cells if (verdict := verdict_of(c.ratios[key], margin)))
+    return Counter(verdict for c in cells if (verdict := lower_is_better(c.ratios[key], margin)))
 
 
 def _how(found: Comparison) -> str:

@@ -62,7 +62,14 @@ def test_a_gain_that_costs_too_much_quality_is_not_advised(tmp_path):
 def test_where_nothing_is_gained_the_baseline_is_kept(tmp_path):
     found = advised(tmp_path, Example(workloads=(SMALL_SINGLE,), energy="none"))["For interactive use"]
     assert found.choice == "Keep the baseline, width 1024: the narrower ones buy nothing here"
-    assert said(found) == "No width is detectably better: E2E is between 1.00x and 1.00x that of the baseline."
+    assert said(found) == "No width is shown to be better: E2E is between 1.00x and 1.00x that of the baseline."
+
+
+def test_where_a_width_is_undecided_the_baseline_is_kept_for_now(tmp_path):
+    example = Example(widths=(1024, 512), workloads=(SMALL_SINGLE,), energy="none", noise=0.05)
+    found = advised(tmp_path, example)["For interactive use"]
+    assert found.choice == "Keep the baseline, width 1024, for now: no gain is shown"
+    assert "Width 512 is undecided: a ratio below 0." in said(found)
 
 
 def test_joules_alone_are_reason_enough_unless_it_is_slower(tmp_path):

@@ -65,7 +65,7 @@ def test_noise_around_equal_speeds_is_rarely_called_a_difference(tmp_path):
         return found.cell("width-512", "single-request").values["median_tpot_ms"].comparison.verdict
 
     verdicts = [verdict(seed) for seed in range(25)]
-    assert verdicts.count("no detectable difference") >= 22
+    assert sum(v in {"equivalent", "undecided"} for v in verdicts) >= 22
 
 
 def test_noise_does_not_hide_a_gain_of_a_fifth(tmp_path):

@@ -73,8 +73,8 @@ def test_two_runs_of_the_same_are_called_regressions_in_less_than_one_of_200_com
         ([1.2, 1.2, 1.2], "lower", 0.05, "worse"),
         ([1.2, 1.2, 1.2], "higher", 0.05, "better"),
         ([0.8, 0.8, 0.8], "higher", 0.05, "worse"),
-        ([1.04, 1.04, 1.04], "lower", 0.05, "no detectable difference"),
-        ([0.9, 1.5, 1.2], "lower", 0.05, "no detectable difference"),
+        ([1.04, 1.04, 1.04], "lower", 0.05, "equivalent"),
+        ([0.9, 1.5, 1.2], "lower", 0.05, "undecided"),
     ],
 )
 def test_a_verdict_needs_the_whole_interval_beyond_the_margin(values, better, margin, verdict):

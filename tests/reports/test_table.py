@@ -10,6 +10,7 @@ from loadgen.records import Workload
 from reports.analysis import Analysis, analyse_folder
 from reports.errors import ReportError
 from reports.table import WorkloadTable, describe, render_table, render_tables, workload_tables
+from reports.wording import smallest_effect
 from tests.reports.example_run import BATCH, NO_METER, SINGLE, Example, write_run
 
 SMALL = SINGLE.model_copy(update={"requests": 3})
@@ -38,6 +39,14 @@ def test_there_is_a_row_for_every_configuration_in_the_order_of_the_run(exact):
     assert headings(table) == [
         "Width", "Ratio", "Parameters", "Perplexity", "Output tokens/s", "TTFT", "TPOT", "J/output token", "Net J/output token",
     ]  # fmt: skip
+
+
+def test_the_table_says_what_its_undecided_columns_could_have_shown(tmp_path):
+    analysis = analyse_folder(write_run(tmp_path / "run", Example(noise=0.02, widths=(1024, 512), energy="none")))
+    [single, _] = workload_tables(analysis)
+    found = analysis.cell("width-512", "single-request").values["median_tpot_ms"].comparison
+    assert found.verdict == "undecided"
+    assert f"TPOT: {smallest_effect(found.smallest_effect)}" in single.remarks[0]
 
 
 def test_an_entry_has_its_median_its_ratio_and_its_verdict(exact):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from reports.statistics import Comparison
-from reports.wording import TIMES, TO, figure, listed, parameters, sentence, times, with_interval
+from reports.wording import TIMES, TO, figure, in_words, listed, parameters, sentence, times, with_interval
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,13 @@ def test_an_interval_stands_in_brackets():
     assert with_interval(Comparison(ratio=1.31, low=1.25, high=1.38)) == f"1.31{TIMES} (1.25{TO}1.38)"
     assert with_interval(Comparison(ratio=1.31)) == f"1.31{TIMES}"
     assert with_interval(Comparison(reason="none")) is None
+
+
+def test_an_undecided_verdict_says_what_would_have_been_decided():
+    undecided = Comparison(ratio=1.0, low=0.9, high=1.1, verdict="undecided", smallest_effect=1.25)
+    assert in_words(undecided) == f"undecided: a ratio below 0.80{TIMES} or above 1.25{TIMES} would have shown"
+    assert in_words(undecided.model_copy(update={"verdict": "better"})) == "better"
+    assert in_words(Comparison(ratio=1.0)) == "no verdict"
 
 
 @pytest.mark.parametrize(
