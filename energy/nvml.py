@@ -89,7 +89,7 @@ class NvmlMeter:
                 lambda: pynvml.nvmlDeviceGetTemperatureV(handle, pynvml.NVML_TEMPERATURE_GPU),
                 lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU),
             ),
-            throttle_reasons=[name for bit, name in _THROTTLING.items() if (reasons or 0) & bit],
+            throttle_reasons=None if reasons is None else [name for bit, name in _THROTTLING.items() if reasons & bit],
         )
 
     def _judge(self, error: Any, now_ns: int) -> None:

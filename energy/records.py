@@ -117,7 +117,7 @@ class Conditions(Record):
     sm_clock_mhz: int | None = None
     memory_clock_mhz: int | None = None
     temperature_c: int | None = None
-    throttle_reasons: list[str] = []
+    throttle_reasons: list[str] | None = []  # None: the device does not say; older records have [] for that, too
 
 
 class EnergyTrace(Record):

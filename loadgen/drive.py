@@ -215,4 +215,7 @@ def server_counters(endpoint: Endpoint) -> dict[str, float]:
 
 
 def _change(before: dict[str, float], after: dict[str, float], name: str) -> int | None:
-    return round(after[name] - before[name]) if name in before and name in after else None
+    """By how much a counter has grown; None if the server does not offer it, or has been restarted meanwhile."""
+    if name not in before or name not in after or after[name] < before[name]:
+        return None
+    return round(after[name] - before[name])

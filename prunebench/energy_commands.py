@@ -235,7 +235,7 @@ def _table(trace: EnergyTrace, now: WindowEnergy, sums: WindowEnergy) -> Table:
             _figure(state.temperature_c, 0),
             _figure(state.sm_clock_mhz, 0),
             _figure(state.memory_clock_mhz, 0),
-            ", ".join(state.throttle_reasons),
+            ", ".join(state.throttle_reasons or []),
         )
     table.add_section()
     table.add_row("headline", now.source or now.reason or "", _figure(now.mean_watts), _figure(sums.gross_joules))

@@ -80,7 +80,7 @@ def _warm_up_unsteady(trial: Trial, _metrics: TrialMetrics) -> Finding:
 
 def _client_saturated(trial: Trial, metrics: TrialMetrics) -> Finding:
     busy, lag, read = trial.client.cpu_fraction, trial.client.loop_lag_p99_ms, trial.client.read_lag_p99_ms
-    if busy is None and lag is None:
+    if busy is None and lag is None and read is None:
         return Finding("no data", "the client's load was not recorded")
     outcomes: list[Outcome] = []
     words: list[str] = []
@@ -94,7 +94,7 @@ def _client_saturated(trial: Trial, metrics: TrialMetrics) -> Finding:
         meant = trial.client.read_pause_ms
         outcomes.append(_graded_by_ttft(read - meant, metrics))
         words.append(f"it read up to {read:.1f} ms after the kernel (p99{f', {meant:g} ms meant' if meant else ''})")
-    return Finding(max(outcomes, key=SEVERITY.__getitem__), " and ".join(words))
+    return Finding(_worst(outcomes), " and ".join(words))
 
 
 def _schedule_lag(trial: Trial, metrics: TrialMetrics) -> Finding | None:
@@ -102,32 +102,43 @@ def _schedule_lag(trial: Trial, metrics: TrialMetrics) -> Finding | None:
         return None
     lag = percentiles(metrics.lag_ms, [99]).get(99)
     if lag is None:
-        return Finding("no data", "nothing was sent")
+        return Finding("no data", "no request was sent")
     return Finding(_graded_by_ttft(lag, metrics), f"requests left up to {lag:.1f} ms after their time (p99)")
 
 
 def _tokens_disagree(trial: Trial, metrics: TrialMetrics) -> Finding:
+    counts = [count for count in (_usage_and_stream(metrics), _server_and_records(trial, metrics)) if count is not None]
+    if not counts:
+        return Finding("no data", "there is no second count of the tokens")
+    worst = _worst([count.outcome for count in counts])
+    return Finding(worst, "; ".join(count.reason for count in counts if count.outcome == worst))
+
+
+def _usage_and_stream(metrics: TrialMetrics) -> Finding | None:
+    """Chunks without counts of their own are made to add up to the total when they are recorded: no second count."""
+    if metrics.counted_by != {"server-continuous-usage"}:
+        return None
     counted, streamed = metrics.output_tokens, metrics.streamed_tokens
     both = metrics.completed & np.isfinite(counted) & np.isfinite(streamed)
     if not both.any():
-        return Finding("no data", "there is no second count of the tokens")
-    unlike = int((counted[both] != streamed[both]).sum())
-    total = float(np.nansum(np.where(metrics.completed, counted, streamed)))
-    server = trial.server_generated_tokens
-    # A failed request goes on in the server unseen for a while, so only completed trials can be held against its counter.
-    off = None if server is None or not total or not metrics.completed.all() else server / total - 1
-    if unlike:
-        return Finding(
-            graded(unlike / int(both.sum()), 0.0, 0.01),
-            f"in {unlike:,} of {int(both.sum()):,} requests the tokens streamed are not those of the server's usage",
-        )
-    if off:
-        return Finding(
-            graded(abs(off), 0.0, 0.01),
-            f"the server's counter has {server:,} tokens, the records {total:,.0f} ({off:+.1%})",
-        )
-    beside = "usage and stream" if off is None else "usage, stream and the server's counter"
-    return Finding("pass", f"{beside} agree on {total:,.0f} tokens")
+        return None
+    requests, unlike = int(both.sum()), int((counted[both] != streamed[both]).sum())
+    if not unlike:
+        return Finding("pass", f"usage and stream agree on {counted[both].sum():,.0f} tokens")
+    words = f"in {unlike:,} of {requests:,} requests the tokens streamed are not those of the server's usage"
+    return Finding(graded(unlike / requests, 0.0, 0.01), words)
+
+
+def _server_and_records(trial: Trial, metrics: TrialMetrics) -> Finding | None:
+    """A failed request goes on in the server unseen for a while, so only completed trials are held against its counter."""
+    server, total = trial.server_generated_tokens, float(metrics.output_tokens.sum())
+    if server is None or not metrics.completed.all() or not total > 0:
+        return None
+    off = server / total - 1
+    if not off:
+        return Finding("pass", f"the server's counter and the records agree on {total:,.0f} tokens")
+    words = f"the server's counter has {server:,} tokens, the records {total:,.0f} ({off:+.1%})"
+    return Finding(graded(abs(off), 0.0, 0.01), words)
 
 
 def _multi_token_chunks(_trial: Trial, metrics: TrialMetrics) -> Finding:
@@ -145,13 +156,21 @@ def _prefix_cache_hits(trial: Trial, metrics: TrialMetrics) -> Finding:
         return Finding("no data", "the server does not say what its prefix cache gave")
     if not hits:
         return Finding("pass", "no prompt token came from a prefix cache")
-    share = hits / prompts if prompts else 1.0
+    if not prompts:
+        return Finding("warn", f"{hits:,} prompt tokens came from the prefix cache, of an unknown number")
+    share = hits / prompts
     return Finding(graded(share, 0.0, 0.05), f"{hits:,} prompt tokens ({share:.0%}) came from the prefix cache")
+
+
+def _worst(outcomes: Sequence[Outcome]) -> Outcome:
+    return max(outcomes, key=SEVERITY.__getitem__)
 
 
 def _graded_by_ttft(late_ms: float, metrics: TrialMetrics) -> Outcome:
     """A delay of the client, judged by the median TTFT that it is part of."""
-    typical = percentiles(metrics.ttft_ms, [50]).get(50, 0.0)
+    typical = percentiles(metrics.ttft_ms, [50]).get(50)
+    if typical is None:
+        return "no data"
     return graded(late_ms, max(LATE_MS, LATE_SHARE * typical), max(LATE_MS, LATE_SHARE_FAIL * typical))
 
 

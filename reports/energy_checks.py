@@ -88,13 +88,13 @@ def _counter_disagrees(trial: Trial, _metrics: TrialMetrics) -> Finding:
 
 
 def _throttled(trial: Trial, _metrics: TrialMetrics) -> Finding:
-    seen = trial.energy.conditions
+    seen = [c for c in trial.energy.conditions if c.throttle_reasons is not None]
     if not seen:
-        return Finding("no data", "clocks and throttling were not recorded")
+        return Finding("no data", "what slows the GPU down was not recorded")
     slowed = [c for c in seen if c.throttle_reasons]
     if not slowed:
         return Finding("pass", f"no throttling in {len(seen):,} samples")
-    reasons = sorted({reason for c in slowed for reason in c.throttle_reasons})
+    reasons = sorted({reason for c in slowed for reason in c.throttle_reasons or []})
     outcome: Outcome = "warn" if set(reasons) <= THROTTLING_BY_CHOICE else "fail"
     return Finding(outcome, f"{', '.join(reasons)} in {len(slowed) / len(seen):.0%} of the samples")
 

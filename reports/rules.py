@@ -6,6 +6,7 @@ needs has the outcome "no data", never "pass".
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
 from typing import Literal
@@ -33,7 +34,9 @@ class Finding:
 
 
 def graded(value: float, warn_above: float | None, fail_above: float | None) -> Outcome:
-    """The outcome of a figure that is worse the larger it is; None: there is no such limit."""
+    """The outcome of a figure that is worse the larger it is; None: there is no such limit. NaN is no figure."""
+    if math.isnan(value):
+        return "no data"
     if fail_above is not None and value > fail_above:
         return "fail"
     return "warn" if warn_above is not None and value > warn_above else "pass"
@@ -61,7 +64,7 @@ _RULES = (
     Rule(
         "engine-differs",
         "A configuration was served with another engine, version, data type or options than the baseline.",
-        "Fails if any of these is not as the baseline's.",
+        "Fails if any of these is not as the baseline's; no data while the server of one of the two has not reported them.",
         "Serve all configurations alike; otherwise a ratio is not that of width alone.",
     ),
     Rule(
@@ -97,7 +100,7 @@ _RULES = (
     Rule(
         "client-saturated",
         "The load client itself was busy or late, and its delay is part of the latencies.",
-        "Warns above 80 % of a core, fails above 95 %; lag of its timer, or of its reads behind the kernel less the pause it means to make (p99), over 1 ms warns from 5 % of the median TTFT and fails from 50 %.",
+        "Warns above 80 % of a core, fails above 95 %; lag of its timer, or of its reads behind the kernel less the pause it means to make (p99), over 1 ms warns from 5 % of the median TTFT and fails from 50 %; no data if no request had a first token.",
         "Give the client a core of its own, or lower the load.",
     ),
     Rule(
@@ -109,7 +112,7 @@ _RULES = (
     Rule(
         "tokens-disagree",
         "Two counts of the output tokens differ: the server's usage, the tokens streamed, the server's own counter.",
-        "Usage against stream: warns if a request differs, fails above 1 % of requests. Server's counter against the records: warns if they differ, fails above 1 %.",
+        "Usage against stream: warns if a request differs, fails above 1 % of requests; only where chunks carry their own counts, else the stream is made to agree. Server's counter against the records: warns if they differ, fails above 1 %; only if all requests completed.",
         "Find out which is right before using anything per token.",
     ),
     Rule(

@@ -74,7 +74,11 @@ def _natural_lengths(run: MeasuredRun) -> Iterator[Located]:
         baseline = _mean_length(run, run.info.baseline, workload)
         for configuration in run.configurations:
             length = _mean_length(run, configuration.label, workload)
-            if length is None or not baseline or configuration.label == run.info.baseline:
+            if not run.by_block(configuration.label, workload) or configuration.label == run.info.baseline:
+                continue
+            if length is None or not baseline:
+                unknown = Finding("no data", "the tokens of one of the two were not counted")
+                yield Located("output-length-differs", unknown, configuration.label, workload)
                 continue
             finding = Finding(
                 "warn" if abs(length / baseline - 1) > LENGTHS_DIFFER else "pass",
@@ -106,25 +110,32 @@ def _engines(run: MeasuredRun) -> Iterator[Located]:
     baseline = next((c for c in run.configurations if c.label == run.info.baseline), None)
     if baseline is None:
         return
-    wanted = _engine(baseline)
     for configuration in run.configurations:
-        if configuration is baseline:
-            continue
-        own = _engine(configuration)
-        differing = [
-            f"{key} is {own.get(key)}, not {wanted.get(key)}" for key in wanted | own if own.get(key) != wanted.get(key)
-        ]
-        finding = Finding("fail", "; ".join(differing)) if differing else Finding("pass", "served as the baseline was")
-        yield Located("engine-differs", finding, configuration.label)
+        if configuration is not baseline:
+            yield Located("engine-differs", _compared_engines(configuration, baseline), configuration.label)
 
 
-def _engine(configuration: ConfigurationInfo) -> dict[str, str | None]:
-    return {
-        "engine": configuration.engine,
-        "version": configuration.engine_version,
-        "data type": configuration.dtype,
-        **configuration.engine_options,
+def _compared_engines(own: ConfigurationInfo, baseline: ConfigurationInfo) -> Finding:
+    """Options are known from the start, the rest once a server has answered; some servers never report it."""
+    reported = {
+        "engine": (own.engine, baseline.engine),
+        "version": (own.engine_version, baseline.engine_version),
+        "data type": (own.dtype, baseline.dtype),
     }
+    unknown = [key for key, pair in reported.items() if None in pair]
+    if "version" in unknown:  # until then the engine is what was asked for, perhaps "auto"
+        unknown = list(reported)
+    options = {
+        key: (own.engine_options.get(key), baseline.engine_options.get(key))
+        for key in baseline.engine_options | own.engine_options
+    }
+    known = {key: pair for key, pair in reported.items() if key not in unknown} | options
+    differing = [f"{key} is {one}, not {other}" for key, (one, other) in known.items() if one != other]
+    if differing:
+        return Finding("fail", "; ".join(differing))
+    if unknown:
+        return Finding("no data", f"not reported by both servers: {', '.join(unknown)}")
+    return Finding("pass", "served as the baseline was")
 
 
 def _idle_power(run: MeasuredRun) -> Iterator[Located]:
@@ -201,6 +212,8 @@ def _compared(own: dict[int, Placement], baseline: dict[int, Placement]) -> Find
     if apart:
         one, other = pairs[apart[0]]
         return Finding("warn", f"{_blocks(apart)} on {_device(one)}, and the baseline on {_device(other)}")
+    if not pairs:
+        return Finding("no data", "no block has both on a known host")
     kinds = sorted({place.kind for place in own.values()})
     if len(kinds) > 1:
         return Finding("warn", f"each pair on one host, but blocks on unlike ones: {'; '.join(kinds)}")

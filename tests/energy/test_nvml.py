@@ -128,7 +128,7 @@ def test_conditions_that_a_gpu_does_not_tell_are_none(fake_gpus):
     fake_gpus({"error.clocks": 3, "error.temperature": 3, "error.temperaturev": 3, "error.reasons": 3})
     conditions = only_meter().conditions()
     assert (conditions.sm_clock_mhz, conditions.memory_clock_mhz, conditions.temperature_c) == (None, None, None)
-    assert conditions.throttle_reasons == []
+    assert conditions.throttle_reasons is None
 
 
 def test_a_gpu_is_a_meter_that_reports_conditions(fake_gpus):
