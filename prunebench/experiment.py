@@ -73,7 +73,7 @@ class Serve(Record):
 
 
 class Protocol(Record):
-    """Repeats: every block visits every configuration once, in shuffled order."""
+    """Repeats: every block visits every configuration once, in a balanced order."""
 
     blocks: int = Field(default=5, ge=1)
     cooldown_s: float = Field(default=0, ge=0)  # rest before each trial, its server idle

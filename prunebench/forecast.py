@@ -27,10 +27,11 @@ from loadgen.workloads import arrivals, in_flight
 from prunebench.configurations import check_configurations
 from prunebench.describing import AFTER_LOAD_S
 from prunebench.experiment import Experiment, ExperimentError
-from prunebench.plan import Visit, plan_visits
+from prunebench.plan import Order, Visit, plan_visits
 from prunebench.writer import Resume, RunWriter, choose_run_folder
 from pruner.inspection import Inspection, inspect_checkpoint
-from reports.run_folder import TrialCell
+from reports.order import describe_order, imbalance
+from reports.run_folder import RunInfo, TrialCell
 
 _START_S = {"auto": 30.0, "vllm": 90.0, "transformers": 15.0, "synthetic": 2.0}
 _BYTES_A_REQUEST, _BYTES_A_TOKEN = 150, 6  # of requests.parquet; timestamps of tokens hardly compress
@@ -80,6 +81,8 @@ class Forecast(Record):
     name: str
     configurations: dict[str, str]  # label -> in words
     cells: list[tuple[int, str, str]]
+    order: str  # its rule, and what it leaves of a linear drift, in words
+    imbalance: float  # the largest distance of a configuration's mean place from the baseline's, in blocks
     finished: int
     seconds: float
     parts: dict[str, float]  # what the seconds are spent on
@@ -91,13 +94,17 @@ class Forecast(Record):
 def forecast(
     experiment: Experiment,
     found: Inspection,
-    visits: Sequence[Visit],
+    every: Sequence[Visit],
+    order: Order,
     *,
-    finished: int,
+    finished: Callable[[TrialCell], bool],
     place: Path,
     assumed: Assumptions,
 ) -> Forecast:
-    """Add up what `visits` will take. `place` is where the run folder will be."""
+    """Add up what the visits of `every` that are not finished will take. `place` is where the run folder will be."""
+    visits = [rest for visit in every if (rest := visit.without(finished)).cells]
+    planned = [cell for visit in every for cell in visit.cells]
+    residual = imbalance(planned, f"width-{found.width}")
     times, start_s, words = _engine_times(experiment, assumed)
     labels = {f"width-{found.width}": f"{found.width}, the baseline, {decimal(found.bytes)}"}
     targets = {row.width: row for row in found.targets if row.width != found.width}
@@ -123,7 +130,11 @@ def forecast(
         name=experiment.name,
         configurations=labels,
         cells=[(c.block + 1, c.label, c.workload) for c in cells],
-        finished=finished,
+        order=describe_order(
+            order.rule, residual, blocks=order.counts[-1], configurations=len({v.label for v in every})
+        ),
+        imbalance=residual,
+        finished=len(planned) - len(cells),
         seconds=sum(parts.values()),
         parts=parts,
         disk_bytes=records + _BYTES_A_REPORT + sum(row.bytes for row in targets.values()),
@@ -140,7 +151,7 @@ def dry_run_command(
     writer = RunWriter(folder)
     if not goes_on:
         writer.check_new()
-    found = dry_run(experiment, folder, writer.has_trial, Assumptions.parse(assume))
+    found = dry_run(experiment, folder, writer.has_trial, Assumptions.parse(assume), begun=writer.begun())
     if as_json:
         sys.stdout.write(found.model_dump_json(indent=1) + "\n")
     else:
@@ -148,22 +159,27 @@ def dry_run_command(
 
 
 def dry_run(
-    experiment: Experiment, output: Path, finished: Callable[[TrialCell], bool], assumed: Assumptions
+    experiment: Experiment,
+    output: Path,
+    finished: Callable[[TrialCell], bool],
+    assumed: Assumptions,
+    *,
+    begun: RunInfo | None = None,
 ) -> Forecast:
-    """The forecast of what `run` would do into `output`. Raises what the checks before a run raise."""
+    """The forecast of what `run` would do into `output`, where `begun` was. Raises what the checks before a run raise."""
     check_configurations(experiment)
     wanted = experiment.prune
     found = inspect_checkpoint(experiment.model.source, wanted.targets(), multiple_of=wanted.multiple_of)
     widths = sorted({found.width, *(row.width for row in found.targets)}, reverse=True)
+    order = Order.of_run(begun, experiment.protocol.blocks)
     every = plan_visits(
         [f"width-{width}" for width in widths],
         [w.name for w in experiment.workloads],
-        blocks=experiment.protocol.blocks,
+        order,
         seed=experiment.seed,
+        baseline=f"width-{found.width}",
     )
-    left = [rest for visit in every if (rest := visit.without(finished)).cells]
-    done = sum(len(v.cells) for v in every) - sum(len(v.cells) for v in left)
-    return forecast(experiment, found, left, finished=done, place=output, assumed=assumed)
+    return forecast(experiment, found, every, order, finished=finished, place=output, assumed=assumed)
 
 
 def _print(found: Forecast, console: Console) -> None:
@@ -178,6 +194,7 @@ def _print(found: Forecast, console: Console) -> None:
     say(f"{len(found.cells)} trials in this order{f', {found.finished} are finished' if found.finished else ''}:")
     for (block, label), cells in groupby(found.cells, key=lambda cell: cell[:2]):
         say(f"  block {block}  {label:<14} {', '.join(workload for _, _, workload in cells)}")
+    say(f"order {found.order}")
     shares = ", ".join(f"{what} {_duration(seconds)}" for what, seconds in found.parts.items() if seconds)
     say(f"about {_duration(found.seconds)}: {shares}")
     say(f"about {decimal(found.disk_bytes)} of disk, {decimal(found.free_bytes)} are free there")

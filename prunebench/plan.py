@@ -1,12 +1,18 @@
-"""From labels and workloads to the cells to measure, in order: pure, so that a resumed run plans the same."""
+"""From labels and workloads to the cells to measure, in order: pure, so that a resumed run plans the same.
+
+A balanced order is made of groups of blocks. In a pair the second block is the first reversed, so both together put every
+configuration at the same mean place. One block left over is measured in a group of three with equal sums of places (an even
+number of configurations cannot have equal sums in three blocks: half of them are one place earlier, and the next group of three
+makes up for it). Under a linear drift equal mean places leave every ratio to the baseline as it is.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from reports.run_folder import TrialCell
+from reports.run_folder import OrderRule, RunInfo, TrialCell
 
 
 @dataclass(frozen=True)
@@ -22,11 +28,115 @@ class Visit:
         return replace(self, cells=tuple(cell for cell in self.cells if not finished(cell)))
 
 
-def plan_visits(labels: Sequence[str], workloads: Sequence[str], *, blocks: int, seed: int) -> list[Visit]:
-    """Every block visits every configuration once; configurations and workloads are shuffled anew in each block.
+@dataclass(frozen=True)
+class Order:
+    """How blocks are ordered. `counts`: the blocks planned when the run began, then the total whenever some were added."""
 
-    The order depends on the arguments alone, and drift of the machine meets every configuration alike.
+    counts: tuple[int, ...]
+    rule: OrderRule = "balanced"
+
+    @classmethod
+    def of_run(cls, info: RunInfo | None, blocks: int) -> Order:
+        """The order of a run of `blocks` blocks: a new one if `info` is None, else the one it began with, extended."""
+        if info is None:
+            return cls((blocks,))
+        counts = tuple(info.block_counts) or (info.blocks,)
+        return cls(counts if counts[-1] >= blocks else (*counts, blocks), info.order)
+
+
+def plan_visits(
+    labels: Sequence[str], workloads: Sequence[str], order: Order, *, seed: int, baseline: str
+) -> list[Visit]:
+    """Every block visits every configuration once; the seed deals places to configurations, and to workloads within a visit.
+
+    Blocks added to `order.counts` come after those that were there, which keep their places.
     """
+    if order.rule == "shuffled":
+        return _shuffled(labels, workloads, blocks=order.counts[-1], seed=seed)
+    visits = []
+    place = 0
+    by_block = zip(
+        balanced_orders(labels, order.counts, seed=f"{seed}/configurations", middle=baseline),
+        balanced_orders(workloads, order.counts, seed=f"{seed}/workloads"),  # one order a block, the same for all
+        strict=True,
+    )
+    for block, (turns, names) in enumerate(by_block):
+        for label in turns:
+            cells = [TrialCell(block=block, label=label, workload=n, order=place + i) for i, n in enumerate(names)]
+            place += len(cells)
+            visits.append(Visit(block, label, tuple(cells)))
+    return visits
+
+
+def balanced_orders(
+    names: Sequence[str], counts: Sequence[int], *, seed: str, middle: str | None = None
+) -> list[list[str]]:
+    """An order of `names` for each of `counts[-1]` blocks, their sums of places as equal as can be at each of `counts`.
+
+    The sums are equal if blocks x (names + 1) is even, else within one of each other. A single block, or one that is added alone,
+    cannot be balanced: it has `middle` in the middle, and blocks that are added to it balance it.
+    """
+    orders: list[list[str]] = []
+    late: frozenset[str] = (
+        frozenset()
+    )  # names whose sum is half a place above the mean; the others are half a place below
+    alone: list[str] | None = None  # the last block, if it has no group yet
+    for count in counts:
+        shuffle = random.Random(f"{seed}/{len(orders)}")
+        begun = len(orders) - (alone is not None)
+        first, wanted = alone, count - begun
+        if wanted == 1 and first is None:
+            alone = _dealt(names, late, shuffle, middle)
+            orders.append(alone)
+            continue
+        alone = None
+        groups: list[list[str]] = []
+        if wanted % 2:
+            slots = first or _dealt(names, late, shuffle)
+            groups += [[slots[i] for i in row] for row in _three_rows(len(names))]
+            late = frozenset() if late or len(names) % 2 else frozenset(slots[len(names) // 2 :])
+            first = None
+        while len(groups) < wanted:
+            turns = first or shuffle.sample(names, len(names))
+            groups += [turns, turns[::-1]]
+            first = None
+        orders[begun:] = groups
+    return orders
+
+
+def _dealt(names: Sequence[str], late: frozenset[str], shuffle: random.Random, middle: str | None = None) -> list[str]:
+    """A block that three rows can begin with: names that are late so far are in its first half, `middle` in the middle."""
+    half = len(names) // 2
+    turns = shuffle.sample(names, len(names))
+    if late:
+        turns.sort(key=lambda name: name not in late)
+    if middle is not None and middle in names:
+        first_half = middle in late if late else shuffle.random() < 0.5
+        spot = half - (first_half and len(names) % 2 == 0)
+        at = turns.index(middle)
+        turns[at], turns[spot] = turns[spot], turns[at]
+    return turns
+
+
+def _three_rows(number: int) -> Iterator[list[int]]:
+    """Three orders of 0 … number - 1, the first as it is, in which the places of each add up to the same.
+
+    Of an even number the first half add up to one less than the second.
+    """
+    half = number // 2
+    yield list(range(number))
+    if number % 2:
+        second = [(i + half + 1) % number for i in range(number)]
+        third = [number - 2 - 2 * i if i < half else 2 * (number - 1 - i) for i in range(number)]
+    else:
+        second = [(i + half) % number for i in range(number)]
+        third = [number - 2 - 2 * i if i < half else 2 * number - 1 - 2 * i for i in range(number)]
+    for places in (second, third):
+        yield sorted(range(number), key=places.__getitem__)
+
+
+def _shuffled(labels: Sequence[str], workloads: Sequence[str], *, blocks: int, seed: int) -> list[Visit]:
+    """The order of runs recorded before there was a balanced one: shuffled anew in each block, by seed and block alone."""
     visits = []
     order = 0
     for block in range(blocks):

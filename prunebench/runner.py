@@ -14,7 +14,7 @@ from prunebench.cluster import RayCluster
 from prunebench.cluster_bench import ClusterBench
 from prunebench.configurations import prepare_configurations
 from prunebench.experiment import Experiment
-from prunebench.plan import Visit, plan_visits
+from prunebench.plan import Order, Visit, plan_visits
 from prunebench.progress import Steps
 from prunebench.remote import RemoteHost
 from prunebench.writer import RunWriter, utc_now
@@ -55,7 +55,9 @@ class Runner:
         self._writer = writer
         self._console = console
         self._configurations: dict[str, ConfigurationInfo] = {}
-        self._created_at = writer.created_at() or utc_now()
+        begun = writer.begun()
+        self._created_at = begun.created_at if begun else utc_now()
+        self._order = Order.of_run(begun, experiment.protocol.blocks)
 
     def prepare(self) -> None:
         """Prune and describe every configuration, and serve none. Raises what pruning raises."""
@@ -96,8 +98,9 @@ class Runner:
         every = plan_visits(
             list(self._configurations),
             [w.name for w in self._experiment.workloads],
-            blocks=self._experiment.protocol.blocks,
+            self._order,
             seed=self._experiment.seed,
+            baseline=self._baseline(),
         )
         return [left for visit in every if (left := visit.without(self._writer.has_trial)).cells]
 
@@ -108,12 +111,17 @@ class Runner:
                 name=self._experiment.name,
                 created_at=self._created_at,
                 prunebench_version=prunebench.__version__,
-                baseline=next(info.label for info in self._configurations.values() if info.is_baseline),
+                baseline=self._baseline(),
                 labels=list(self._configurations),
                 workloads=[w.name for w in self._experiment.workloads],
                 blocks=self._experiment.protocol.blocks,
                 seed=self._experiment.seed,
                 status=status,
+                order=self._order.rule,
+                block_counts=self._order.counts,
             ),
         )
         return status
+
+    def _baseline(self) -> str:
+        return next(info.label for info in self._configurations.values() if info.is_baseline)

@@ -21,7 +21,7 @@ from loadgen.records import Flag
 from loadgen.store import write_trial, write_whole
 from prunebench.environment import describe_environment
 from prunebench.experiment import Experiment, ExperimentError
-from reports.run_folder import LOCK_NAME, ConfigurationInfo, FailedCell, Placement, RunFolder, TrialCell
+from reports.run_folder import LOCK_NAME, ConfigurationInfo, FailedCell, Placement, RunFolder, RunInfo, TrialCell
 
 Resume = Literal["no", "yes", "if-unfinished"]
 _RECORDS = ".records.arrows"
@@ -104,9 +104,9 @@ class RunWriter:
                 cut_short.append(folder.name)
         return cut_short
 
-    def created_at(self) -> str | None:
-        """When the run was first started; None for one that has not been."""
-        return self.folder.info().created_at if (self.path / "run.json").is_file() else None
+    def begun(self) -> RunInfo | None:
+        """The run as an earlier attempt left it; None for one that has not been started."""
+        return self.folder.info() if (self.path / "run.json").is_file() else None
 
     def write(self, name: str, record: Record) -> None:
         """Write one record as JSON, by rename."""

@@ -27,6 +27,7 @@ from energy.records import Record, WindowEnergy
 from pruner.manifest import Manifest
 
 LOCK_NAME = "run.lock"
+OrderRule = Literal["shuffled", "balanced"]
 
 
 class Quality(Record):
@@ -181,6 +182,10 @@ class RunInfo(Record):
     blocks: int
     seed: int
     status: Literal["prepared", "running", "interrupted", "failed", "complete"]
+    order: OrderRule = "shuffled"  # by which rule the cells are ordered; runs recorded without one were shuffled
+    block_counts: tuple[
+        int, ...
+    ] = ()  # planned when the run began, then the total each time some were added; (): `blocks`
 
 
 @dataclass(frozen=True)

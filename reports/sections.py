@@ -32,6 +32,7 @@ from reports.energy_cost import energy_model_section, idle_section
 from reports.expected import expected_section
 from reports.figures import DISTRIBUTIONS, distribution_plot, order_plot, quality_plot, ratio_plot
 from reports.fleet_section import fleet_section
+from reports.order import describe_order, imbalance
 from reports.overview import environment_rows, limits, subtitle, summary, where
 from reports.quality_section import tasks_section
 from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT, TTFT
@@ -149,7 +150,14 @@ def quality_section(analysis: Analysis) -> Section:
 def order_section(analysis: Analysis) -> Section:
     """Drift over the run."""
     plots: list[Plot] = [order_plot(analysis, workload) for workload in analysis.info.workloads]
-    return Section("order", "Order and drift", [Plots(plots)])
+    info = analysis.info
+    found = describe_order(
+        info.order,
+        imbalance(analysis.trials, info.baseline),
+        blocks=info.blocks,
+        configurations=len(info.labels),
+    )
+    return Section("order", "Order and drift", [Prose(f"Order {found}.", "lede"), Plots(plots)])
 
 
 def checks_section(analysis: Analysis) -> Section:

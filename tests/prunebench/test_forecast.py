@@ -9,6 +9,7 @@ from rich.console import Console
 
 from prunebench.experiment import ExperimentError, load_experiment
 from prunebench.forecast import Assumptions, dry_run, dry_run_command
+from reports.run_folder import RunInfo
 
 NOTHING = Assumptions()
 
@@ -66,6 +67,7 @@ def test_nothing_is_written_and_the_plan_is_printed(experiment, tmp_path, monkey
     assert list(Path().iterdir()) == []
     assert "8 trials in this order:" in told
     assert told.index("block 1") < told.index("block 2")
+    assert "order balanced: a linear drift of the machine shifts no ratio to the baseline" in told
     assert "assumed: a server starts in 2 s" in told
 
 
@@ -74,6 +76,27 @@ def test_a_folder_that_holds_a_run_is_refused_as_the_run_would_refuse_it(experim
     (tmp_path / "out" / "run.json").write_text("{}")
     with pytest.raises(ExperimentError, match="already holds a run; add --resume"):
         dry_run_command(load_experiment(experiment()), tmp_path / "out", "no", None, as_json=False, console=Console())
+
+
+def test_a_run_that_was_begun_shuffled_is_resumed_so_and_a_new_one_is_balanced(experiment, tmp_path, capsys):
+    loaded, out = load_experiment(experiment(blocks="4")), tmp_path / "out"
+
+    def planned(resume):
+        dry_run_command(loaded, out, resume, None, as_json=True, console=Console())
+        return json.loads(capsys.readouterr().out)
+
+    new = planned("no")
+    assert (new["imbalance"], new["order"][:9]) == (0, "balanced:")
+    out.mkdir()
+    begun = RunInfo(
+        name="tiny", created_at="2026-11-23T09:30:00+00:00", prunebench_version="0.1.0", baseline="width-1024",
+        labels=["width-1024", "width-512"], workloads=["single-request", "batch-4"], blocks=4, seed=7, status="interrupted",
+    )  # fmt: skip
+    (out / "run.json").write_text(begun.model_dump_json(exclude={"order", "block_counts"}))
+    resumed = planned("yes")
+    assert resumed["order"].startswith("shuffled: a linear drift of 1 % a block shifts a ratio")
+    assert sorted(resumed["cells"]) == sorted(new["cells"])
+    assert resumed["cells"] != new["cells"]
 
 
 @pytest.mark.parametrize("text", ["x=1s", "ttft", "ttft=", "tpot=fast", "start=-1s", "ttft=nan", "ttft=inf"])

@@ -1,0 +1,86 @@
+"""The order of a run: a machine that drifts steadily while blocks are measured, and what that does to the ratios."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from prunebench.plan import Order, plan_visits
+from reports.statistics import compare
+from tests.truth.registry import Outcome, Row, simulation
+
+_DRIFT = 0.02  # a block
+_RATIO = "ratio to the baseline under a drift of 2 % a block"
+
+
+def _positions(rng: np.random.Generator, blocks: int, configurations: int) -> dict[str, np.ndarray]:
+    """When each configuration is measured in each block, in blocks since the run began."""
+    labels = [f"c{n}" for n in range(configurations)]
+    seed = int(rng.integers(2**31))
+    visits = plan_visits(labels, ["load"], Order((blocks,)), seed=seed, baseline="c0")
+    at = {(visit.label, visit.block): place / configurations for place, visit in enumerate(visits)}
+    return {label: np.array([at[label, block] for block in range(blocks)]) for label in labels}
+
+
+def _even(rng: np.random.Generator) -> tuple[int, int]:
+    """Blocks and configurations whose order can be balanced."""
+    while True:
+        blocks, configurations = int(rng.integers(2, 11)), int(rng.integers(2, 10))
+        if blocks * (configurations + 1) % 2 == 0:
+            return blocks, configurations
+
+
+def _ratio(values: np.ndarray, baseline: np.ndarray) -> tuple[float, float, float]:
+    found = compare(dict(enumerate(values.tolist())), dict(enumerate(baseline.tolist())), "higher")
+    assert found.ratio is not None
+    assert found.low is not None
+    assert found.high is not None
+    return found.ratio, found.low, found.high
+
+
+@simulation(
+    short=100,
+    long=5000,
+    off=Row(_RATIO, "blocks x (configurations + 1) even, no noise: largest error", "0", at_most=1e-9),
+    straight=Row(_RATIO, "the same, the drift added and not compounded: largest error", "0", at_most=2e-4),
+    odd=Row(
+        _RATIO, "4 configurations, 5 blocks (one more would balance them): largest error", "0.1 %", at_most=0.00101
+    ),
+)
+def order_drift(rng: np.random.Generator) -> Outcome:
+    """Without noise: what is left of the drift."""
+
+    def largest(blocks: int, configurations: int, *, compound: bool) -> float:
+        truth = math.exp(rng.normal(0, 0.3))
+        at = _positions(rng, blocks, configurations)
+        drifted = {k: (1 + _DRIFT) ** t if compound else 1 + _DRIFT * t for k, t in at.items()}
+        ratios = [_ratio(truth * v, drifted["c0"])[0] for k, v in drifted.items() if k != "c0"]
+        return max(abs(ratio / truth - 1) for ratio in ratios)
+
+    return {
+        "off": largest(*_even(rng), compound=True),
+        "straight": largest(*_even(rng), compound=False),
+        "odd": largest(5, 4, compound=True),
+    }
+
+
+@simulation(
+    short=300,
+    long=5000,
+    covered=Row(
+        "ratio to the baseline, paired within blocks",
+        "drift of 2 % a block, noise of 2 %, 2 to 10 blocks",
+        "95 %",
+        0.93,
+        0.99,
+    ),
+)
+def order_drift_noise(rng: np.random.Generator) -> Outcome:
+    """With noise: the drift within a block widens the interval and does not move it."""
+    truth = math.exp(rng.normal(0, 0.3))
+    blocks, configurations = _even(rng)
+    at = _positions(rng, blocks, configurations)
+    values = {k: (1 + _DRIFT) ** t * np.exp(rng.normal(0, 0.02, blocks)) for k, t in at.items()}
+    _, low, high = _ratio(truth * values["c1"], values["c0"])
+    return {"covered": low <= truth <= high}
