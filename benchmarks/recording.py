@@ -69,12 +69,13 @@ def main() -> None:
         read_s = time.process_time() - began
         read_mib = _most_mib()
         records = recorder.records()
-        start, end, rule = cut_window(load, records)
+        window = cut_window(load, records)
         trial = Trial(
-            url="http://127.0.0.1:1", model="m", workload=load, seed=0, window_start_ns=start, window_end_ns=end,
-            window_rule=rule, first_sent_ns=0, last_end_ns=end, started_at="2026-01-01T00:00:00+00:00",
+            url="http://127.0.0.1:1", model="m", workload=load, seed=0, window_start_ns=window.start_ns,
+            window_end_ns=window.end_ns, window_rule=window.rule, window_rules=2, generations=window.generations,
+            first_sent_ns=0, last_end_ns=window.end_ns, started_at="2026-01-01T00:00:00+00:00",
             client=ClientHealth(cpu_fraction=None, loop_lag_p99_ms=None, schedule_lag_p99_ms=None),
-            energy=WindowEnergy(start_ns=start, end_ns=end, reason="none"),
+            energy=WindowEnergy(start_ns=window.start_ns, end_ns=window.end_ns, reason="none"),
         )  # fmt: skip
         write_trial(Path(folder) / "trial", TrialResult(trial, records), check_trial(trial, records))
     figures = {

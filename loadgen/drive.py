@@ -26,7 +26,7 @@ from loadgen.metering import EnergySource
 from loadgen.prompts import Prompts
 from loadgen.ready import PAUSE_NS
 from loadgen.recorder import Recorder
-from loadgen.records import RequestRecord, Trial, WarmUp, Workload
+from loadgen.records import RequestRecord, Trial, WarmUp, WindowRules, Workload
 from loadgen.table import Records
 from loadgen.warmup import Steadiness
 from loadgen.window import cut_window
@@ -76,6 +76,7 @@ def run_trial(
     keep: Path | None = None,
     count_tokens: Callable[[str], int] | None = None,
     watcher: Watcher | None = None,
+    window_rules: WindowRules = 2,
 ) -> TrialResult:
     """Measure one trial; blocks until it is over.
 
@@ -83,7 +84,7 @@ def run_trial(
     `processes` share a load that one cannot carry; prompts must be picklable, and are the same whatever the number.
     `keep`: a file to which records are written as requests end, for whoever finds it (`recorder.read_stream`) should this
     process be killed; whoever has written the trial removes it. `count_tokens` counts the tokens of answers whose server does
-    not. Failed requests are records with an error. Raises LoadError if the whole warm-up failed, or if not one request got
+    not. `window_rules` 1 is for a run that began under them. Failed requests are records with an error. Raises LoadError if the whole warm-up failed, or if not one request got
     as far as the server. KeyboardInterrupt ends the clients and goes on.
     """
     watcher = watcher or Watcher()
@@ -116,7 +117,7 @@ def run_trial(
         lanes,
         read_pause_ms=PAUSE_NS / 1e6,
     )
-    result = as_trial(endpoint, workload, seed, load, energy=energy, idle=idle)
+    result = as_trial(endpoint, workload, seed, load, energy=energy, idle=idle, window_rules=window_rules)
     return replace(result, stalled=any(each.stalled for each in finished))
 
 
@@ -142,6 +143,7 @@ def as_trial(
     *,
     energy: EnergySource,
     idle: WindowEnergy | None,
+    window_rules: WindowRules = 2,
 ) -> TrialResult:
     """Cut the window, meter it, ask the server what it counted. Raises LoadError if no request got as far as the server."""
     records = load.records
@@ -149,7 +151,7 @@ def as_trial(
         raise LoadError(
             f"{endpoint.url}: no request could be sent: {records[0].error if records else 'there were none'}"
         )
-    start, end, rule = cut_window(workload, records, lanes=load.lanes)
+    start, end, rule, generations = cut_window(workload, records, lanes=load.lanes, rules=window_rules)
     joules = energy.over(start, end, idle=idle)
     after = server_counters(endpoint)
     trial = Trial(
@@ -160,6 +162,8 @@ def as_trial(
         window_start_ns=start,
         window_end_ns=end,
         window_rule=rule,
+        window_rules=window_rules,
+        generations=generations,
         first_sent_ns=int(records.times("sent_ns").min()),
         last_end_ns=int(records.times("end_ns").max()),
         started_at=load.started_at,

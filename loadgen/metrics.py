@@ -1,8 +1,9 @@
 """One trial's request records as figures: vectorised over columns, a batch of rows at a time, so memory stays bounded.
 
-Definitions are docs/measurement.md's. Latencies are those of completed requests sent inside the window (a whole window
-holds them all); tokens are credited by their own arrival inside the window, whatever became of their request, since the
-server spent time and energy on them.
+Definitions are docs/measurement.md's. Requests and their latencies are those of completed requests that ended inside the
+window; tokens are credited by their own arrival inside it, whatever became of their request, since the server spent time and
+energy on them. The window's start is outside it and its end inside, so that windows side by side share out everything once.
+Under window rules 1, by which earlier runs were recorded, latencies are those of requests sent inside, and both edges are.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from loadgen.gaps import Gaps
-from loadgen.records import REQUEST_SCHEMA, RequestRecord, Trial
+from loadgen.records import REQUEST_SCHEMA, RequestRecord, Trial, WindowRules
 from loadgen.table import ROWS_AT_ONCE, Records
 
 FloatArray = npt.NDArray[np.float64]
@@ -51,7 +52,7 @@ class TrialMetrics:
     chunks: int
     window_output_tokens: int
     window_prompt_tokens: int  # of requests whose first token arrived in the window
-    window_requests: int  # completed, last token in the window
+    window_requests: int  # completed, ended in the window
     counted_by: frozenset[str]
     first_error: str | None
 
@@ -100,7 +101,7 @@ def measure_records(trial: Trial, records: Sequence[RequestRecord]) -> TrialMetr
 
 
 _COLUMNS = [
-    "scheduled_ns", "sent_ns", "first_token_ns", "last_token_ns", "arrival_ns", "arrival_tokens", "asked_tokens", "prompt_tokens",
+    "scheduled_ns", "sent_ns", "first_token_ns", "last_token_ns", "end_ns", "arrival_ns", "arrival_tokens", "asked_tokens", "prompt_tokens",
     "output_tokens", "counted_by", "error",
 ]  # fmt: skip
 
@@ -131,19 +132,19 @@ def _measure(trial: Trial, batches: Iterable[Any]) -> TrialMetrics:
 
 def _measure_batch(trial: Trial, batch: Any) -> _Part:
     start = trial.window_start_ns
-    scheduled, sent, first, last = (
-        _since(batch.column(name), start) for name in ("scheduled_ns", "sent_ns", "first_token_ns", "last_token_ns")
+    scheduled, sent, first, last, end = (
+        _since(batch.column(f"{name}_ns"), start) for name in ("scheduled", "sent", "first_token", "last_token", "end")
     )
     prompt, output = _floats(batch.column("prompt_tokens")), _floats(batch.column("output_tokens"))
     asked, fixed = _floats(batch.column("asked_tokens")), trial.workload.output_tokens
-    window_ms = (trial.window_end_ns - start) / 1e6
+    inside = _Inside((trial.window_end_ns - start) / 1e6, trial.window_rules)
     completed = batch.column("error").is_null().to_numpy(zero_copy_only=False)
-    counted = completed & _inside(sent, window_ms)  # whose latencies count
+    finished = completed & inside(last if trial.window_rules == 1 else end)
+    counted = completed & inside(sent) if trial.window_rules == 1 else finished  # whose latencies count
     with np.errstate(invalid="ignore", divide="ignore"):
         # An answer that came in one piece says nothing of the time per token.
         tpot = np.where((output > 1) & (last > first), (last - first) / (output - 1), np.nan)
-    arrivals = _arrivals(batch, start, counted, window_ms)
-    first_inside, last_inside = _inside(first, window_ms), _inside(last, window_ms)
+    arrivals = _arrivals(batch, start, counted, inside)
     return _Part(
         arrays={
             "ttft_ms": _where(counted, first - sent),
@@ -161,8 +162,8 @@ def _measure_batch(trial: Trial, batch: Any) -> _Part:
         counts={
             "chunks": arrivals.chunks,
             "output_tokens": arrivals.in_window,
-            "prompt_tokens": int(np.nansum(prompt[first_inside])),
-            "requests": int((completed & last_inside).sum()),
+            "prompt_tokens": int(np.nansum(prompt[inside(first)])),
+            "requests": int(finished.sum()),
         },
         counted_by={value for value in batch.column("counted_by").unique().to_pylist() if value},
         first_error=next((value for value in batch.column("error").drop_null().to_pylist()), None),
@@ -177,7 +178,7 @@ class _Arrivals:
     in_window: int
 
 
-def _arrivals(batch: Any, start_ns: int, counted: npt.NDArray[np.bool_], window_ms: float) -> _Arrivals:
+def _arrivals(batch: Any, start_ns: int, counted: npt.NDArray[np.bool_], inside: _Inside) -> _Arrivals:
     """The list columns, flattened: [chunks] times and cumulative tokens, cut into requests by their lengths."""
     lists = batch.column("arrival_ns")
     lengths = np.asarray(lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), dtype=np.int64)
@@ -194,7 +195,7 @@ def _arrivals(batch: Any, start_ns: int, counted: npt.NDArray[np.bool_], window_
     streamed[some] = cumulative[ends[some] - 1]
     used = np.repeat(counted, lengths) & ~is_first & (tokens > 0)
     itl = np.repeat((gaps[used] / tokens[used]).astype(np.float32), tokens[used])
-    return _Arrivals(streamed, itl, int((tokens > 0).sum()), int(tokens[_inside(at_ms, window_ms)].sum()))
+    return _Arrivals(streamed, itl, int((tokens > 0).sum()), int(tokens[inside(at_ms)].sum()))
 
 
 def _since(column: Any, start_ns: int) -> FloatArray:
@@ -209,9 +210,16 @@ def _floats(column: Any) -> FloatArray:
     return values
 
 
-def _inside(ms: FloatArray, window_ms: float) -> npt.NDArray[np.bool_]:
-    """Within the window, edges included: a whole window ends at its last arrival. NaN is outside."""
-    return (ms >= 0) & (ms <= window_ms)
+@dataclass(frozen=True)
+class _Inside:
+    """Which moments, ms after the window's start, are within it. NaN is outside."""
+
+    window_ms: float
+    rules: WindowRules
+
+    def __call__(self, ms: FloatArray) -> npt.NDArray[np.bool_]:
+        begun = ms >= 0 if self.rules == 1 else ms > 0
+        return begun & (ms <= self.window_ms)
 
 
 def _where(mask: npt.NDArray[np.bool_], values: FloatArray) -> FloatArray:

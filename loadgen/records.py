@@ -16,6 +16,8 @@ from energy.records import Record, WindowEnergy
 from loadgen.lengths import Tokens
 
 WorkloadKind = Literal["single", "batch", "concurrency", "constant", "poisson", "burst", "ramp", "trace", "sweep"]
+WindowRules = Literal[1, 2]  # 1: of runs recorded before closed loops were cut by generations; 2: `loadgen.window`
+WindowRule = Literal["whole", "steady", "half", "generations"]
 CountedBy = Literal["server-usage", "server-continuous-usage", "tokenizer", "chunks"]
 
 
@@ -200,7 +202,9 @@ class Trial(Record):
     seed: int
     window_start_ns: int
     window_end_ns: int
-    window_rule: Literal["whole", "steady"]  # whole: all measured requests; steady: ramps cut off
+    window_rule: WindowRule  # whole: all measured requests; the others: `loadgen.window`
+    window_rules: WindowRules = 1  # the version of the rules that cut the window and say what counts in it
+    generations: int | None = None  # of a closed loop in the window; None: another kind of load, or rules 1
     first_sent_ns: int  # of the measured requests: the edges with the ramps
     last_end_ns: int
     started_at: str  # wall clock, ISO 8601 UTC, for people only

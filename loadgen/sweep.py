@@ -129,11 +129,10 @@ def judge(
     p99_takes: int,
 ) -> SweepPoint:
     """What one trial of a sweep showed; a p99 of fewer than `p99_takes` requests is withheld."""
-    edges = trial.window_start_ns, trial.window_end_ns
     saturated, offered, achieved = _keeping_up(trial, metrics, records)
     met = met_objectives(trial.workload, metrics)
-    sent = sum(r.sent_ns is not None and edges[0] <= r.sent_ns <= edges[1] for r in records)
-    share = None if met is None or not sent else float(met.sum()) / sent
+    counted = sum(_counts(r, trial) for r in records)
+    share = None if met is None or not counted else float(met.sum()) / counted
     joules, tokens = trial.energy.gross_joules, metrics.window_output_tokens
     ttft, tpot = (percentiles(values, (50, 99)) for values in (metrics.ttft_ms, metrics.tpot_ms))
     e2e = metrics.e2e_ms[np.isfinite(metrics.e2e_ms)]
@@ -157,6 +156,13 @@ def judge(
         saturated=saturated,
         good=saturated is None and (met is None or (share or 0.0) >= sweep.slo_share),
     )
+
+
+def _counts(record: RequestRecord, trial: Trial) -> bool:
+    """Whether the window's figures are of this request too."""
+    if trial.window_rules == 1:
+        return record.sent_ns is not None and trial.window_start_ns <= record.sent_ns <= trial.window_end_ns
+    return record.end_ns is not None and trial.window_start_ns < record.end_ns <= trial.window_end_ns
 
 
 def _keeping_up(

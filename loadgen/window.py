@@ -1,42 +1,64 @@
-"""From which moment to which a trial counts."""
+"""From which moment to which a trial counts. The start is excluded and the end included (`loadgen.metrics`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
 
-from loadgen.records import RequestRecord, Workload
+from loadgen.records import RequestRecord, WindowRule, WindowRules, Workload
 from loadgen.table import Records
 
-WindowRule = Literal["whole", "steady"]
+_SLOWEST = 99  # percentile of E2E after which an open loop counts as filled
 
 
-def cut_window(workload: Workload, records: Sequence[RequestRecord], lanes: int = 1) -> tuple[int, int, WindowRule]:
-    """(start_ns, end_ns, rule) of the measured requests.
+class Window(NamedTuple):
+    """The window's edges, the rule that cut it, and how many generations of a closed loop it holds (None elsewhere)."""
 
-    single, batch: whole, from the first sending to the last end; the pauses between are part of such a load.
-    ramp: whole too, since no part of it is steady.
-    concurrency: steady, from the moment when as many requests as the loop holds have each had a first token, to the first
-    end after the last sending, from when on the loop is no longer full. Of several processes, each with its lane of the
-    indices, the first that is no longer full decides.
-    constant, poisson, burst, trace: steady, from the first end (the line is filled) to the last sending.
-    A load too short to be steady is taken whole, and says so by its rule.
+    start_ns: int
+    end_ns: int
+    rule: WindowRule
+    generations: int | None = None
+
+
+def cut_window(
+    workload: Workload, records: Sequence[RequestRecord], lanes: int = 1, *, rules: WindowRules = 2
+) -> Window:
+    """The window of the measured requests, which `lanes` client processes sent.
+
+    single, batch, ramp: whole, from the first sending to the last end; the pauses between are part of such a load, and no
+    part of a ramp is steady.
+    concurrency: whole generations, see `_generations`. constant, poisson, burst, trace: see `_open_loop`.
+    `rules` 1 cuts as runs did that were recorded before generations were counted.
     """
     table = Records.of(records)
-    sent, ends = table.times("sent_ns"), table.times("end_ns")
-    whole = int(sent.min()), int(ends.max())
     if workload.kind in {"single", "batch", "ramp"}:
-        return *whole, "whole"
-    if workload.kind == "concurrency":
-        firsts = np.sort(table.times("first_token_ns"))
-        full = (workload.concurrency or 1) - 1
-        start = int(firsts[full]) if full < len(firsts) else whole[1]
-        end = min((_no_longer_full(table, lane, lanes) for lane in range(lanes)), default=whole[1])
-    else:
-        start, end = int(ends.min()), int(sent.max())
-    return (start, end, "steady") if start < end else (*whole, "whole")
+        return _whole(table)
+    if rules == 1:
+        return _before_generations(workload, table, lanes)
+    return _generations(workload.concurrency or 1, table, lanes) if workload.kind == "concurrency" else _open_loop(table)
+
+
+def _whole(table: Records) -> Window:
+    return Window(int(table.times("sent_ns").min()), int(table.times("end_ns").max()), "whole")
+
+
+def _generations(streams: int, table: Records, lanes: int) -> Window:
+    """The window (B-th end, (1 + m)·B-th end] of a loop of B streams, with the largest m for which the loop is full.
+
+    Ends are those of all lanes, failed requests' too: each makes room for another. A loop in lockstep repeats itself every B
+    ends, so that such a window begins and ends at the same phase. Full: no lane has run out of requests to send. With m < 1
+    the load is taken whole.
+    """
+    sent = table.column("sent_ns") >= 0
+    ends = np.sort(table.column("end_ns")[sent & (table.column("end_ns") >= 0)])
+    full_until = min(_no_longer_full(table, lane, lanes) for lane in range(lanes))
+    generations = int(np.searchsorted(ends, full_until, side="right")) // streams - 1
+    if generations < 1:
+        return _whole(table)._replace(generations=0)
+    start, end = int(ends[streams - 1]), int(ends[(1 + generations) * streams - 1])
+    return Window(start, end, "generations", generations)
 
 
 def _no_longer_full(table: Records, lane: int, lanes: int) -> int:
@@ -45,3 +67,37 @@ def _no_longer_full(table: Records, lane: int, lanes: int) -> int:
     sent, ends = table.column("sent_ns")[mine], table.column("end_ns")[mine]
     after = ends[ends > sent.max(initial=-1)]
     return int(after.min()) if after.size else int(table.times("end_ns").max())
+
+
+def _open_loop(table: Records) -> Window:
+    """From the first sending + p99 of E2E of completed requests, when the server has filled, to the last sending.
+
+    "half": where that would leave less than half of the span of sending, the last half of it. Of windows that begin too
+    early it is the least wrong: it leaves out the time in which the server fills fastest, and a saturated server works at its
+    limit throughout. "whole": where no request ended in that half, there is nothing else to take.
+    """
+    sent, ends = table.column("sent_ns"), table.column("end_ns")
+    first, last = int(table.times("sent_ns").min()), int(sent.max())
+    completed = table.table.column("error").is_null().to_numpy() & (table.column("last_token_ns") >= 0)
+    e2e = (table.column("last_token_ns") - sent)[completed]
+    filled = first + int(np.percentile(e2e, _SLOWEST)) if e2e.size else last
+    half = first + (last - first) // 2
+    start = min(filled, half)
+    if not ((ends > start) & (ends <= last)).any():
+        return _whole(table)
+    return Window(start, last, "steady" if filled <= half else "half")
+
+
+def _before_generations(workload: Workload, table: Records, lanes: int) -> Window:
+    """Rules 1. A closed loop: from when B requests had a first token to the first end after the last sending; an open loop:
+    from the first end to the last sending."""
+    sent, ends = table.times("sent_ns"), table.times("end_ns")
+    whole = _whole(table)
+    if workload.kind == "concurrency":
+        firsts = np.sort(table.times("first_token_ns"))
+        full = (workload.concurrency or 1) - 1
+        start = int(firsts[full]) if full < len(firsts) else whole.end_ns
+        end = min(_no_longer_full(table, lane, lanes) for lane in range(lanes))
+    else:
+        start, end = int(ends.min()), int(sent.max())
+    return Window(start, end, "steady") if start < end else whole

@@ -15,6 +15,7 @@ from loadgen.drive import TrialResult, run_trial
 from loadgen.endpoint import LoadError
 from loadgen.metering import EnergySource, pick_energy
 from loadgen.prompts import Prompts, make_prompts, read_tokenizer
+from loadgen.records import WindowRules
 from loadgen.texts import read_prompts
 from loadgen.warmup import Steadiness
 from prunebench.describing import Describer
@@ -61,12 +62,14 @@ class Bench:
         *,
         last_block: int | None,
         host: RemoteHost | None = None,
+        window_rules: WindowRules = 2,
     ) -> None:
         self._experiment = experiment
         self._writer = writer
         self._configurations = configurations
         self._last_block = last_block
         self._host = host
+        self._window_rules = window_rules
         self._workloads = {w.name: w for w in experiment.workloads}
         self._tokenizer = read_tokenizer(experiment.model.source)
         self._describer = Describer(experiment, serves_here=host is None)
@@ -202,6 +205,7 @@ class Bench:
                 until=self._until,
                 idle=self._configurations[cell.label].idle,
                 keep=kept,
+                window_rules=self._window_rules,
             )
         if problem := server.problem():
             raise LoadError(problem)

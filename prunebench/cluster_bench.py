@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
+from loadgen.records import WindowRules
 from prunebench.bench import Outcome
 from prunebench.cluster import RayCluster, SessionError, SessionLostError
 from prunebench.experiment import Experiment
@@ -57,11 +58,14 @@ class ClusterBench:
         experiment: Experiment,
         writer: RunWriter,
         configurations: dict[str, ConfigurationInfo],
+        *,
+        window_rules: WindowRules,
     ) -> None:
         self._cluster = cluster
         self._experiment = experiment
         self._writer = writer
         self._configurations = configurations
+        self._window_rules = window_rules
         self._sessions: list[_Session] = []  # all that there ever were
         self._good = True
 
@@ -92,7 +96,14 @@ class ClusterBench:
     def _job(self, block: int, visits: list[Visit]) -> Job:
         """The first block describes the configurations too: what is compared between them must come from one place."""
         experiment = self._experiment if block == 0 else self._experiment.model_copy(update={"quality": None})
-        return Job(f"block {block + 1}", experiment, self._configurations, tuple(visits), describes=block == 0)
+        return Job(
+            f"block {block + 1}",
+            experiment,
+            self._configurations,
+            tuple(visits),
+            describes=block == 0,
+            window_rules=self._window_rules,
+        )
 
     def _work(self, jobs: Sequence[Job], steps: Steps) -> bool:
         """Have them all done. False if one could not be, or left a question without an answer."""

@@ -9,6 +9,7 @@ from typing import Protocol
 from rich.console import Console
 
 import prunebench
+from loadgen.records import WindowRules
 from prunebench.bench import Bench
 from prunebench.cluster import RayCluster
 from prunebench.cluster_bench import ClusterBench
@@ -58,6 +59,7 @@ class Runner:
         begun = writer.begun()
         self._created_at = begun.created_at if begun else utc_now()
         self._order = Order.of_run(begun, experiment.protocol.blocks)
+        self._window_rules: WindowRules = begun.window_rules if begun else 2
 
     def prepare(self) -> None:
         """Prune and describe every configuration, and serve none. Raises what pruning raises."""
@@ -90,9 +92,17 @@ class Runner:
 
     def _executor(self) -> Executor:
         if self._cluster is not None:
-            return ClusterBench(self._cluster, self._experiment, self._writer, self._configurations)
-        last_block = self._experiment.protocol.blocks - 1
-        return Bench(self._experiment, self._writer, self._configurations, last_block=last_block, host=self._host)
+            return ClusterBench(
+                self._cluster, self._experiment, self._writer, self._configurations, window_rules=self._window_rules
+            )
+        return Bench(
+            self._experiment,
+            self._writer,
+            self._configurations,
+            last_block=self._experiment.protocol.blocks - 1,
+            host=self._host,
+            window_rules=self._window_rules,
+        )
 
     def _missing_visits(self) -> list[Visit]:
         every = plan_visits(
@@ -116,6 +126,7 @@ class Runner:
                 workloads=[w.name for w in self._experiment.workloads],
                 blocks=self._experiment.protocol.blocks,
                 seed=self._experiment.seed,
+                window_rules=self._window_rules,
                 status=status,
                 order=self._order.rule,
                 block_counts=self._order.counts,

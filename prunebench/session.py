@@ -19,6 +19,7 @@ from typing import Any
 from rich.console import Console
 
 from energy.machine import describe_machine
+from loadgen.records import WindowRules
 from prunebench.bench import Bench, Outcome
 from prunebench.environment import describe_environment, processor_name
 from prunebench.experiment import Experiment
@@ -40,6 +41,7 @@ class Job:
     configurations: Mapping[str, ConfigurationInfo]
     visits: tuple[Visit, ...] = ()
     describes: bool = False  # besides measuring: perplexity, idle power without the model and after the trials
+    window_rules: WindowRules = 2
     files: Mapping[str, bytes] = field(default_factory=dict)  # to begin with, by their paths in the run folder
 
 
@@ -113,7 +115,9 @@ class _Folder:
         unknown = dict.fromkeys(_OF_ONE_PLACE) if job.visits else {}
         configurations = {label: info.model_copy(update=unknown) for label, info in job.configurations.items()}
         last_block = job.visits[0].block if job.visits and job.describes else None
-        self.bench = Bench(job.experiment, writer, configurations, last_block=last_block)
+        self.bench = Bench(
+            job.experiment, writer, configurations, last_block=last_block, window_rules=job.window_rules
+        )
 
     def news(self) -> dict[str, bytes]:
         """Files that are new or have changed since the last time; logs under a name that tells sessions apart."""

@@ -26,6 +26,7 @@ from reports.rules import RULES, SEVERITY, Outcome
 from reports.run_checks import Located, check_run
 from reports.run_folder import ConfigurationInfo, FailedCell, RunInfo
 from reports.statistics import MARGIN, Comparison, compare
+from reports.windows import unfit, window_words
 
 # The percentiles a distribution is drawn through: every one, and the tails more finely.
 TAILS = (50, 90, 95, 99)
@@ -56,6 +57,7 @@ class Cell(Record):
     mean_output_tokens: float | None
     energy_sources: list[str]  # of measured joules
     modelled_basis: list[str]
+    windows: list[str]  # by which rules they were cut
     energy_uncertainty: float | None  # of the joules, 95 % half-width, largest share over the trials
     values: dict[str, CellValue]
     # Of ttft_ms, tpot_ms and e2e_ms over the requests of all trials: TAILS with intervals, and values at LEVELS or none.
@@ -72,6 +74,7 @@ class TrialFigures(Record):
     order: int
     started_at: str
     window_s: float
+    unfit: str | None  # why no verdict may rest on it
     values: dict[str, float]
     power: PowerFigures | None  # None: not kept, or no meter
 
@@ -131,9 +134,9 @@ class Analysis(Record):
         raise KeyError((label, workload))
 
     def by_block(self, label: str, workload: str, key: str) -> dict[int, float]:
-        """One quantity of one cell in every block that has it."""
+        """One quantity of one cell in every block that has it and may be compared."""
         trials = (t for t in self.trials if (t.label, t.workload) == (label, workload))
-        return {t.block: t.values[key] for t in trials if key in t.values}
+        return {t.block: t.values[key] for t in trials if key in t.values and t.unfit is None}
 
 
 def analyse_folder(path: Path, *, margin: float = MARGIN) -> Analysis:
@@ -219,6 +222,7 @@ def _cell(run: MeasuredRun, label: str, workload: str, margin: float) -> Cell:
         mean_output_tokens=_mean([t.metrics.output_tokens[t.metrics.completed] for t in trials]),
         energy_sources=sorted({e.source for e in energies if e.gross_joules is not None and e.source}),
         modelled_basis=sorted({e.modelled_basis for e in energies if e.modelled_basis}),
+        windows=sorted({window_words(t.trial) for t in trials}),
         energy_uncertainty=max(shares, default=None),
         values={
             quantity.key: _value(
@@ -246,7 +250,11 @@ def _value(
     comparison = None
     if baseline is not None:
         others = _present({block: quantity.of(t.trial, t.metrics) for block, t in baseline.items()})
-        comparison = compare(values, others, quantity.better, margin=margin)
+        left_out = {b: why for trials in (own, baseline) for b, t in trials.items() if (why := unfit(t.trial))}
+        kept = {block: value for block, value in values.items() if block not in left_out}
+        comparison = compare(kept, others, quantity.better, margin=margin)
+        if left_out and comparison.ratio is None:
+            comparison = Comparison(reason=next(iter(left_out.values())))
     return CellValue(
         median=statistics.median(values.values()) if values else None,
         trials=len(values),
@@ -290,6 +298,7 @@ def _trial(measured: MeasuredTrial) -> TrialFigures:
         order=cell.order,
         started_at=measured.trial.started_at,
         window_s=measured.metrics.window_s,
+        unfit=unfit(measured.trial),
         values={key: value for key, value in amounts.items() if value is not None},
         power=measured.power and power_figures(measured.power, measured.trial),
     )

@@ -13,6 +13,7 @@ from reports.rules import SEVERITY, Finding, Outcome, graded
 
 LATE_MS = 1.0  # delays of the client below this are never complained of
 LATE_SHARE, LATE_SHARE_FAIL = 0.05, 0.5  # of the median TTFT
+ENOUGH_GENERATIONS = 4
 BUSY, BUSY_FAIL = 0.80, 0.95  # of one core
 
 
@@ -76,6 +77,18 @@ def _warm_up_unsteady(trial: Trial, _metrics: TrialMetrics) -> Finding:
     if warmup.steady:
         return Finding("pass", f"steady {after}: {change}")
     return Finding("warn", f"not steady {after}: {change}")
+
+
+def _few_generations(trial: Trial, _metrics: TrialMetrics) -> Finding | None:
+    if trial.workload.kind != "concurrency":
+        return None
+    whole = trial.generations
+    if whole is None:
+        return Finding("no data", "the window was cut by rules that count no generations")
+    if whole < 1:
+        return Finding("fail", "the loop was full for less than a generation: the whole load was taken")
+    words = f"the window holds {whole} generation{'s' * (whole != 1)} of {trial.workload.concurrency} requests"
+    return Finding("warn" if whole < ENOUGH_GENERATIONS else "pass", words)
 
 
 def _client_saturated(trial: Trial, metrics: TrialMetrics) -> Finding:
@@ -178,6 +191,7 @@ TRIAL_RULES: dict[str, Callable[[Trial, TrialMetrics], Finding | None]] = {
     "failed-requests": _failed_requests,
     "output-length-differs": _output_length_differs,
     "warm-up-unsteady": _warm_up_unsteady,
+    "few-generations": _few_generations,
     "client-saturated": _client_saturated,
     "schedule-lag": _schedule_lag,
     "tokens-disagree": _tokens_disagree,

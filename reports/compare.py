@@ -16,7 +16,7 @@ from itertools import groupby
 import numpy as np
 
 from energy.records import Record
-from reports.analysis import Analysis, Cell, ConfigurationFigures
+from reports.analysis import Analysis, Cell, ConfigurationFigures, TrialFigures
 from reports.differences import Difference, find_differences, workload_differences
 from reports.errors import ReportError
 from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT, TTFT
@@ -158,7 +158,8 @@ class _Comparer:
             found = Comparison(reason=unlike)
         elif not (old and new):
             lacking, where = (before, self._before) if not old else (after, self._after)
-            found = Comparison(reason=f"{where.folder}: {lacking.values[key].reason or 'no value'}")
+            unfit = next((t.unfit for t in _trials(where, lacking) if t.unfit), None)
+            found = Comparison(reason=f"{where.folder}: {lacking.values[key].reason or unfit or 'no value'}")
         return ComparedQuantity(
             key=key,
             title=quantity.title,
@@ -198,9 +199,12 @@ def _alone(one: Analysis, other: Analysis) -> list[str]:
     return missing + [f"workload {w}" for w in one.info.workloads if w not in other.info.workloads]
 
 
+def _trials(analysis: Analysis, cell: Cell) -> list[TrialFigures]:
+    return [t for t in analysis.trials if (t.label, t.workload) == (cell.label, cell.workload)]
+
+
 def _values(analysis: Analysis, cell: Cell, key: str) -> list[float]:
-    own = [t for t in analysis.trials if (t.label, t.workload) == (cell.label, cell.workload)]
-    return [t.values[key] for t in own if key in t.values]
+    return [t.values[key] for t in _trials(analysis, cell) if key in t.values and t.unfit is None]
 
 
 def _geometric_mean(values: list[float]) -> float | None:

@@ -9,7 +9,7 @@ import numpy as np
 from energy.records import Conditions
 from loadgen.metrics import TrialMetrics
 from loadgen.records import Trial
-from reports.rules import Finding, Outcome, graded
+from reports.rules import SEVERITY, Finding, Outcome, graded
 
 WINDOW_S, REFRESHES = 30.0, 200.0
 UNCERTAINTY_FAIL = 0.05  # of the joules
@@ -63,6 +63,27 @@ def _meter_gaps(trial: Trial, _metrics: TrialMetrics) -> Finding:
 
 
 def _window_too_short(trial: Trial, metrics: TrialMetrics) -> Finding:
+    of_filling, of_energy = _filling(trial), _energy_too_short(trial, metrics)
+    if of_filling is None:
+        return of_energy
+    if of_energy.outcome not in {"warn", "fail"}:
+        return of_filling
+    worst = max(of_filling.outcome, of_energy.outcome, key=SEVERITY.__getitem__)
+    return Finding(worst, f"{of_filling.reason}; {of_energy.reason}")
+
+
+def _filling(trial: Trial) -> Finding | None:
+    """An open loop whose window holds some of the time in which the server filled; None for any other."""
+    if trial.window_rules == 1 or not trial.workload.open_loop or trial.workload.kind == "ramp":
+        return None
+    if trial.window_rule == "half":
+        return Finding("warn", "p99 of E2E is over half of the sending: the window is the last half of the sending")
+    if trial.window_rule == "whole":
+        return Finding("fail", "no request ended in the last half of the sending: the window is the whole load")
+    return None
+
+
+def _energy_too_short(trial: Trial, metrics: TrialMetrics) -> Finding:
     energy = trial.energy
     if energy.gross_joules is None:
         return Finding("no data", "no measured energy")

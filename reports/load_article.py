@@ -10,6 +10,7 @@ from reports.loads import Load, Loads
 from reports.quantities import QUANTITIES
 from reports.rules import RULES, SEVERITY
 from reports.table import describe
+from reports.windows import window_words
 from reports.wording import figure, sentence
 
 ABSENT = "\N{EN DASH}"
@@ -35,7 +36,7 @@ def _trial_section(load: Load, section_id: str) -> Section:
     done = int(metrics.completed.sum())
     said = (
         f"{sentence(describe(trial.workload))} {done:,} of {metrics.requests:,} requests completed; figures are of a window "
-        f"of {figure(metrics.window_s)} s ({trial.window_rule})."
+        f"of {figure(metrics.window_s)} s: {window_words(trial)}."
     )
     notes: dict[str, str] = {}
     rows = []

@@ -98,6 +98,12 @@ _RULES = (
         "Raise protocol.warmup_limit_s; find out what else runs on the machine.",
     ),
     Rule(
+        "few-generations",
+        "A closed loop's window holds few generations, each as many ends as the loop has streams: what differs from one to the next weighs in every figure.",
+        "Warns below four generations; fails below one: the whole load is then taken, with the ramps in which the loop is not full, and no verdict rests on the trial. Closed loops only.",
+        "Raise the workload's requests to six times its concurrency or more, or its duration_s.",
+    ),
+    Rule(
         "client-saturated",
         "The load client itself was busy or late, and its delay is part of the latencies.",
         "Warns above 80 % of a core, fails above 95 %; lag of its timer, or of its reads behind the kernel less the pause it means to make (p99), over 1 ms warns from 5 % of the median TTFT and fails from 50 %; no data if no request had a first token.",
@@ -153,8 +159,8 @@ _RULES = (
     ),
     Rule(
         "window-too-short",
-        "The energy window is below 30 s or 200 refreshes of the counter, so its edges weigh in the figure.",
-        "Warns below 30 s or 200 refresh intervals, whichever is longer; fails if the joules are then known to no better than 5 %.",
+        "The energy window is below 30 s or 200 refreshes of the counter, so its edges weigh in the figure; or an open loop sent for so short a time that its window holds some of the filling.",
+        "Warns below 30 s or 200 refresh intervals, whichever is longer; fails if the joules are then known to no better than 5 %. Open loops: warns if less than half of the sending is left after the p99 of E2E, and the last half of it was taken; fails if nothing ended in that half, and the whole load was taken.",
         "Raise the workload's requests or duration_s.",
     ),
     Rule(

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from energy.records import Record, WindowEnergy
+from loadgen.records import WindowRules
 from pruner.manifest import Manifest
 
 LOCK_NAME = "run.lock"
@@ -181,6 +182,7 @@ class RunInfo(Record):
     workloads: list[str]
     blocks: int
     seed: int
+    window_rules: WindowRules = 1  # of its trials, from the first to the last; 1: begun before there were others
     status: Literal["prepared", "running", "interrupted", "failed", "complete"]
     order: OrderRule = "shuffled"  # by which rule the cells are ordered; runs recorded without one were shuffled
     block_counts: tuple[

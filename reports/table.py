@@ -174,7 +174,8 @@ def _undecided(cells: list[Cell], fields: list[_Field]) -> list[str]:
 
 
 def _remarks(cells: list[Cell]) -> list[str]:
-    remarks = []
+    windows = sorted({words for c in cells for words in c.windows})
+    remarks = [f"Figures are of {'; or of '.join(windows)}."] if windows else []
     uncertainties = [c.energy_uncertainty for c in cells if c.energy_uncertainty is not None]
     if uncertainties:
         remarks.append(

@@ -45,8 +45,8 @@ def workload(kind="single", **other):
     return Workload(**{"name": kind, "kind": kind, **stop, **needs.get(kind, {}), **other})
 
 
-def trial(start, end, *, load=None, **energy):
-    """A trial whose window is start to end, ms."""
+def trial(start, end, *, load=None, rules=2, **energy):
+    """A trial whose window is start to end, ms, cut by a version of the window rules."""
     return Trial(
         url="http://127.0.0.1:1",
         model="m",
@@ -55,6 +55,7 @@ def trial(start, end, *, load=None, **energy):
         window_start_ns=start * MS,
         window_end_ns=end * MS,
         window_rule="whole",
+        window_rules=rules,
         first_sent_ns=start * MS,
         last_end_ns=end * MS,
         started_at="2026-01-01T00:00:00+00:00",

@@ -91,7 +91,7 @@ def test_a_closed_loop_keeps_so_many_in_flight_and_no_more():
         beside = [o for o in result.records if o.sent_ns <= r.sent_ns < o.end_ns]
         assert len(beside) <= 4
     trial = result.trial
-    assert trial.window_rule == "steady"
+    assert (trial.window_rules, trial.window_rule, trial.generations) == (2, "generations", 3)
     assert trial.first_sent_ns < trial.window_start_ns < trial.window_end_ns < trial.last_end_ns
 
 

@@ -46,22 +46,40 @@ def test_latencies_have_one_entry_a_request_and_no_number_where_it_did_not_happe
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "tokens"),
-    [(10, 30, 3), (11, 30, 2), (10, 29, 2), (30, 31, 1), (31, 40, 0)],
+    ("start", "end", "tokens", "by_rules_1"),
+    [(9, 30, 3, 3), (10, 30, 2, 3), (11, 30, 2, 2), (10, 29, 1, 2), (30, 31, 0, 1), (31, 40, 0, 0)],
 )
-def test_tokens_at_the_windows_edges_are_inside_it(start, end, tokens):
+def test_tokens_at_the_windows_end_are_inside_it_and_at_its_start_only_by_the_rules_of_earlier_runs(
+    start, end, tokens, by_rules_1
+):
     found = measure_records(trial(start, end), RECORDS[:1])  # tokens at 10, 20 and 30
+    assert measure_records(trial(start, end, rules=1), RECORDS[:1]).window_output_tokens == by_rules_1
     assert found.window_output_tokens == tokens
     assert found.output_tokens_per_s == pytest.approx(tokens / (end - start) * 1e3)
 
 
 def test_adjoining_windows_share_out_every_token_once():
-    edges = [0, 15, 35, 60, 100]  # no token falls on an edge
+    edges = [0, 20, 30, 60, 100]  # tokens fall on three of them
     parts = [measure_records(trial(a, b), RECORDS) for a, b in itertools.pairwise(edges)]
     whole = measure_records(trial(0, 100), RECORDS)
     for name in ("window_output_tokens", "window_prompt_tokens", "window_requests"):
         assert sum(getattr(part, name) for part in parts) == getattr(whole, name)
     assert (whole.window_output_tokens, whole.window_prompt_tokens, whole.window_requests) == (10, 15, 3)
+
+
+def test_requests_and_latencies_are_those_of_requests_that_ended_in_the_window():
+    found = measure_records(trial(30, 90), RECORDS)  # they ended at 30, 6, 45 and 95
+    np.testing.assert_array_equal(found.ttft_ms, [np.nan, np.nan, 20, np.nan])
+    assert found.window_requests == 1
+    found = measure_records(trial(29, 95), RECORDS)
+    np.testing.assert_array_equal(found.e2e_ms, [30, np.nan, 20, 70])
+    assert found.window_requests == 3
+
+
+def test_by_the_rules_of_earlier_runs_latencies_are_those_of_requests_sent_in_the_window():
+    found = measure_records(trial(20, 90, rules=1), RECORDS)  # they were sent at 0, 5, 20 and 25
+    np.testing.assert_array_equal(found.ttft_ms, [np.nan, np.nan, 20, 25])
+    assert found.window_requests == 2  # of those that ended
 
 
 def test_no_requests_give_empty_rows_and_no_statistics():

@@ -1,0 +1,25 @@
+"""Which window a trial's figures are of, in words, and whether a verdict may rest on it."""
+
+from __future__ import annotations
+
+from loadgen.records import Trial
+
+_RULES = {
+    "generations": "whole generations of the closed loop",
+    "steady": "from the first sending + p99 of E2E to the last sending",
+    "half": "the last half of the sending",
+    "whole": "the whole load",
+}
+_EARLIER = {"steady": "the load less its ramps", "whole": "the whole load"}
+
+
+def window_words(trial: Trial) -> str:
+    """The rule that cut the window; the version of the rules where it is not today's."""
+    if trial.window_rules == 1:
+        return f"{_EARLIER.get(trial.window_rule, trial.window_rule)}, by window rules 1 of earlier versions"
+    return _RULES[trial.window_rule]
+
+
+def unfit(trial: Trial) -> str | None:
+    """Why no verdict may rest on a trial; None: one may."""
+    return "its closed loop was full for less than a generation (few-generations)" if trial.generations == 0 else None
