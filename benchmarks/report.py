@@ -107,7 +107,7 @@ def trial(label: str, requests: int, tokens: int, end_ns: int) -> Trial:
     workload = Workload(name="many", kind="concurrency", concurrency=64, requests=requests, output_tokens=tokens)
     return Trial(
         url="http://127.0.0.1", model=label, workload=workload, seed=0, window_start_ns=0, window_end_ns=end_ns,
-        window_rule="whole", first_sent_ns=0, last_end_ns=end_ns, started_at="2026-01-01T00:00:00+00:00",
+        window_rule="whole", window_rules=2, first_sent_ns=0, last_end_ns=end_ns, started_at="2026-01-01T00:00:00+00:00",
         client=ClientHealth(cpu_fraction=0.1, loop_lag_p99_ms=0.1, schedule_lag_p99_ms=None),
         energy=WindowEnergy(start_ns=0, end_ns=end_ns, reason="made up"),
     )  # fmt: skip

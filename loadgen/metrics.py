@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from loadgen.backlog import Backlog, backlog_trend, filled_ns
 from loadgen.gaps import Gaps
 from loadgen.records import REQUEST_SCHEMA, RequestRecord, Trial, WindowRules
 from loadgen.table import ROWS_AT_ONCE, Records
@@ -53,6 +54,11 @@ class TrialMetrics:
     window_output_tokens: int
     window_prompt_tokens: int  # of requests whose first token arrived in the window
     window_requests: int  # completed, ended in the window
+    window_arrivals: int  # completed, sent in the window
+    offered_requests: int  # sent in the window, whatever became of them
+    backlog: (
+        Backlog | None
+    )  # of an open loop, from when it was filled to the last sending; None: another load, or rules 1
     counted_by: frozenset[str]
     first_error: str | None
 
@@ -60,6 +66,18 @@ class TrialMetrics:
     def requests(self) -> int:
         """How many were recorded, failed ones included."""
         return len(self.completed)
+
+    @property
+    def saturated(self) -> bool:
+        """Whether requests piled up, beyond chance: what is completed then says more than what arrives."""
+        return self.backlog is not None and self.backlog.growing
+
+    @property
+    def credited_requests(self) -> int:
+        """What requests/s and J/request are of: completed requests that ended in the window; where an open loop's server
+        kept up, those that were sent in it, as many in the long run and not shifted by how long they took.
+        """
+        return self.window_requests if self.backlog is None or self.saturated else self.window_arrivals
 
     @property
     def output_tokens_per_s(self) -> float:
@@ -106,11 +124,17 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
+_TIMES = ["scheduled_ns", "sent_ns", "end_ns"]  # that say what was in flight
+
+
 def _measure(trial: Trial, batches: Iterable[Any]) -> TrialMetrics:
     """Join what the batches give. An empty trial gives empty arrays."""
-    parts = [_measure_batch(trial, batch) for batch in batches] or [
-        _measure_batch(trial, pa.RecordBatch.from_pylist([], schema=REQUEST_SCHEMA))
-    ]
+    parts, times = [], []
+    for batch in batches:
+        parts.append(_measure_batch(trial, batch))
+        times.append(batch.select(_TIMES))
+    if not parts:
+        parts = [_measure_batch(trial, pa.RecordBatch.from_pylist([], schema=REQUEST_SCHEMA))]
     arrays = {name: np.concatenate([p.arrays[name] for p in parts]) for name in parts[0].arrays}
     counts = {name: sum(p.counts[name] for p in parts) for name in parts[0].counts}
     itl = Gaps([p.itl_ms for p in parts])
@@ -126,8 +150,20 @@ def _measure(trial: Trial, batches: Iterable[Any]) -> TrialMetrics:
         window_output_tokens=counts["output_tokens"],
         window_prompt_tokens=counts["prompt_tokens"],
         window_requests=counts["requests"],
+        window_arrivals=counts["arrivals"],
+        offered_requests=counts["offered"],
+        backlog=_backlog(trial, times),
         **arrays,
     )
+
+
+def _backlog(trial: Trial, times: list[Any]) -> Backlog | None:
+    """Whether an open loop's requests piled up. None where the window holds the ramps: then all that ended counts."""
+    if trial.window_rules == 1 or trial.window_rule not in {"steady", "half"}:
+        return None
+    records = Records(pa.Table.from_batches(times))
+    filled, last = filled_ns(records), int(records.column("sent_ns").max())
+    return backlog_trend(records, last if filled is None else filled, last)
 
 
 def _measure_batch(trial: Trial, batch: Any) -> _Part:
@@ -164,6 +200,8 @@ def _measure_batch(trial: Trial, batch: Any) -> _Part:
             "output_tokens": arrivals.in_window,
             "prompt_tokens": int(np.nansum(prompt[inside(first)])),
             "requests": int(finished.sum()),
+            "arrivals": int((completed & inside(sent)).sum()),
+            "offered": int(inside(sent).sum()),
         },
         counted_by={value for value in batch.column("counted_by").unique().to_pylist() if value},
         first_error=next((value for value in batch.column("error").drop_null().to_pylist()), None),

@@ -42,7 +42,7 @@ def summarize(trial: Trial, records: Sequence[RequestRecord], flags: Sequence[Fl
         "failed": int((~metrics.completed).sum()),
         "total_input_tokens": _total(metrics.prompt_tokens),
         "total_output_tokens": _total(metrics.output_tokens),
-        "request_throughput": metrics.window_requests / metrics.window_s,
+        "request_throughput": metrics.credited_requests / metrics.window_s,
         "request_goodput": _goodput(trial, metrics),
         "output_throughput": metrics.output_tokens_per_s,
         "total_token_throughput": (metrics.window_output_tokens + metrics.window_prompt_tokens) / metrics.window_s,
@@ -59,16 +59,19 @@ def summarize(trial: Trial, records: Sequence[RequestRecord], flags: Sequence[Fl
         summary |= {"ramp_up_start_rps": workload.rate, "ramp_up_end_rps": workload.end_rate}
     if open_loop:
         summary |= _statistics("scheduled_ttft", metrics.scheduled_ttft_ms)
+        summary |= {"offered_rate": metrics.offered_requests / metrics.window_s, "saturated": _saturated(metrics)}
     return summary | {
         "window_start_ns": trial.window_start_ns,
         "window_end_ns": trial.window_end_ns,
         "window_rule": trial.window_rule,
+        "window_rules": trial.window_rules,
+        "generations": trial.generations,
         "window_output_tokens": metrics.window_output_tokens,
         "joules_per_output_token": _per(energy.gross_joules, metrics.window_output_tokens),
         "joules_per_total_token": _per(
             energy.gross_joules, metrics.window_output_tokens + metrics.window_prompt_tokens
         ),
-        "joules_per_request": _per(energy.gross_joules, metrics.window_requests),
+        "joules_per_request": _per(energy.gross_joules, metrics.credited_requests),
         "modelled_joules_per_output_token": _per(energy.modelled_joules, metrics.window_output_tokens),
         "flags": [flag.model_dump() for flag in flags],
         "energy": energy.model_dump(mode="json"),
@@ -134,6 +137,12 @@ def _goodput(trial: Trial, metrics: TrialMetrics) -> float | None:
     """Requests per second of the window that met every objective."""
     met = met_objectives(trial.workload, metrics)
     return None if met is None else float(met.sum()) / metrics.window_s
+
+
+def _saturated(metrics: TrialMetrics) -> bool | None:
+    """None where too little was seen to say."""
+    known = metrics.backlog is not None and (metrics.backlog.growing or metrics.backlog.stationary is not None)
+    return metrics.saturated if known else None
 
 
 def _total(tokens: FloatArray) -> int | None:

@@ -37,7 +37,9 @@ def cut_window(
         return _whole(table)
     if rules == 1:
         return _before_generations(workload, table, lanes)
-    return _generations(workload.concurrency or 1, table, lanes) if workload.kind == "concurrency" else _open_loop(table)
+    return (
+        _generations(workload.concurrency or 1, table, lanes) if workload.kind == "concurrency" else _open_loop(table)
+    )
 
 
 def _whole(table: Records) -> Window:
@@ -90,7 +92,8 @@ def _open_loop(table: Records) -> Window:
 
 def _before_generations(workload: Workload, table: Records, lanes: int) -> Window:
     """Rules 1. A closed loop: from when B requests had a first token to the first end after the last sending; an open loop:
-    from the first end to the last sending."""
+    from the first end to the last sending.
+    """
     sent, ends = table.times("sent_ns"), table.times("end_ns")
     whole = _whole(table)
     if workload.kind == "concurrency":

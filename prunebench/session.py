@@ -115,9 +115,7 @@ class _Folder:
         unknown = dict.fromkeys(_OF_ONE_PLACE) if job.visits else {}
         configurations = {label: info.model_copy(update=unknown) for label, info in job.configurations.items()}
         last_block = job.visits[0].block if job.visits and job.describes else None
-        self.bench = Bench(
-            job.experiment, writer, configurations, last_block=last_block, window_rules=job.window_rules
-        )
+        self.bench = Bench(job.experiment, writer, configurations, last_block=last_block, window_rules=job.window_rules)
 
     def news(self) -> dict[str, bytes]:
         """Files that are new or have changed since the last time; logs under a name that tells sessions apart."""

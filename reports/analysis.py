@@ -58,6 +58,8 @@ class Cell(Record):
     energy_sources: list[str]  # of measured joules
     modelled_basis: list[str]
     windows: list[str]  # by which rules they were cut
+    offered_rate: float | None  # requests sent per second of the window, open loops; median over the trials
+    saturated: int  # trials in which requests piled up
     energy_uncertainty: float | None  # of the joules, 95 % half-width, largest share over the trials
     values: dict[str, CellValue]
     # Of ttft_ms, tpot_ms and e2e_ms over the requests of all trials: TAILS with intervals, and values at LEVELS or none.
@@ -223,6 +225,8 @@ def _cell(run: MeasuredRun, label: str, workload: str, margin: float) -> Cell:
         energy_sources=sorted({e.source for e in energies if e.gross_joules is not None and e.source}),
         modelled_basis=sorted({e.modelled_basis for e in energies if e.modelled_basis}),
         windows=sorted({window_words(t.trial) for t in trials}),
+        offered_rate=_offered_rate(trials),
+        saturated=sum(t.metrics.saturated for t in trials),
         energy_uncertainty=max(shares, default=None),
         values={
             quantity.key: _value(
@@ -233,6 +237,11 @@ def _cell(run: MeasuredRun, label: str, workload: str, margin: float) -> Cell:
         percentiles={key: [percentile(values, wanted) for wanted in TAILS] for key, values in pooled.items()},
         distributions={key: _distribution(values) for key, values in pooled.items()},
     )
+
+
+def _offered_rate(trials: list[MeasuredTrial]) -> float | None:
+    rates = [t.metrics.offered_requests / t.metrics.window_s for t in trials if t.trial.workload.open_loop]
+    return statistics.median(rates) if rates else None
 
 
 def _value(

@@ -87,6 +87,8 @@ def _row(analysis: Analysis, configuration: ConfigurationFigures, cell: Cell) ->
         "trials": cell.trials,
         "requests": cell.requests,
         "failed_requests": cell.failed_requests,
+        "offered_rate": cell.offered_rate,
+        "saturated_trials": cell.saturated,
         "mean_output_tokens": cell.mean_output_tokens,
         "energy_source": "+".join(cell.energy_sources),
         "energy_uncertainty": cell.energy_uncertainty,

@@ -119,6 +119,17 @@ def _schedule_lag(trial: Trial, metrics: TrialMetrics) -> Finding | None:
     return Finding(_graded_by_ttft(lag, metrics), f"requests left up to {lag:.1f} ms after their time (p99)")
 
 
+def _saturated(_trial: Trial, metrics: TrialMetrics) -> Finding | None:
+    backlog = metrics.backlog
+    if backlog is None:
+        return None
+    if backlog.stationary is None and not backlog.growing:
+        return Finding("no data", backlog.reason or "too little to tell")
+    words = f"in flight were {backlog.first_level:.3g} requests at first and {backlog.last_level:.3g} in the end"
+    offered = f"{backlog.arrival_rate:.3g} requests/s were offered"
+    return Finding("warn" if backlog.growing else "pass", f"{words}; {offered}")
+
+
 def _tokens_disagree(trial: Trial, metrics: TrialMetrics) -> Finding:
     counts = [count for count in (_usage_and_stream(metrics), _server_and_records(trial, metrics)) if count is not None]
     if not counts:
@@ -194,6 +205,7 @@ TRIAL_RULES: dict[str, Callable[[Trial, TrialMetrics], Finding | None]] = {
     "few-generations": _few_generations,
     "client-saturated": _client_saturated,
     "schedule-lag": _schedule_lag,
+    "saturated": _saturated,
     "tokens-disagree": _tokens_disagree,
     "multi-token-chunks": _multi_token_chunks,
     "prefix-cache-hits": _prefix_cache_hits,

@@ -117,7 +117,7 @@ def fit_energy_models(run: MeasuredRun) -> list[EnergyModel]:
     for label in (c.label for c in run.configurations):
         for t in run.trials:
             joules = t.trial.energy.gross_joules
-            if t.cell.label != label or joules is None or t.metrics.window_requests == 0:
+            if t.cell.label != label or joules is None or t.metrics.credited_requests == 0:
                 continue
             spent = Spent(
                 shape=t.cell.workload,
@@ -125,7 +125,7 @@ def fit_energy_models(run: MeasuredRun) -> list[EnergyModel]:
                 joules=joules,
                 prompt_tokens=t.metrics.window_prompt_tokens,
                 output_tokens=t.metrics.window_output_tokens,
-                requests=t.metrics.window_requests,
+                requests=t.metrics.credited_requests,
             )
             groups.setdefault((label, load_of(t.trial.workload)), []).append(spent)
     return [fit_energy_model(label, load, spent) for (label, load), spent in groups.items()]

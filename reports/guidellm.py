@@ -43,7 +43,7 @@ def _guidellm(number: int, load: Load) -> dict[str, Any]:
         "inter_token_latency_ms": metrics.tpot_ms,
         "time_per_output_token_ms": per_token,
         "request_concurrency": concurrency,
-        "requests_per_second": np.array([metrics.window_requests / metrics.window_s]),
+        "requests_per_second": np.array([metrics.credited_requests / metrics.window_s]),
         "output_tokens_per_second": np.array([metrics.output_tokens_per_s]),
         "tokens_per_second": np.array(
             [(metrics.window_output_tokens + metrics.window_prompt_tokens) / metrics.window_s]

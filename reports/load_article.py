@@ -38,6 +38,9 @@ def _trial_section(load: Load, section_id: str) -> Section:
         f"{sentence(describe(trial.workload))} {done:,} of {metrics.requests:,} requests completed; figures are of a window "
         f"of {figure(metrics.window_s)} s: {window_words(trial)}."
     )
+    if trial.workload.open_loop:
+        said += f" Offered: {figure(metrics.offered_requests / metrics.window_s)} requests/s."
+        said += " The server was saturated." if metrics.saturated else ""
     notes: dict[str, str] = {}
     rows = []
     for quantity in QUANTITIES.values():

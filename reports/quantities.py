@@ -99,7 +99,7 @@ def _total(metrics: TrialMetrics) -> int:
 
 
 def _requests(metrics: TrialMetrics) -> int:
-    return metrics.window_requests
+    return metrics.credited_requests
 
 
 def _throughput(_trial: Trial, metrics: TrialMetrics) -> Amount:

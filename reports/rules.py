@@ -116,6 +116,12 @@ _RULES = (
         "Lower the rate, or give the client a core of its own; read the latencies from the scheduled time.",
     ),
     Rule(
+        "saturated",
+        "Requests piled up from when the server had filled to the last sending: it did not keep up, and latencies are those of a load of this length.",
+        "Warns if the requests in flight grew beyond what chance does (95 %); requests/s and J/request are then of the requests that ended in the window. No data if too few arrived to tell. Open loops only.",
+        "Lower the rate; read requests/s as what the server completes at its limit, and no latency.",
+    ),
+    Rule(
         "tokens-disagree",
         "Two counts of the output tokens differ: the server's usage, the tokens streamed, the server's own counter.",
         "Usage against stream: warns if a request differs, fails above 1 % of requests; only where chunks carry their own counts, else the stream is made to agree. Server's counter against the records: warns if they differ, fails above 1 %; only if all requests completed.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -174,8 +175,7 @@ def _undecided(cells: list[Cell], fields: list[_Field]) -> list[str]:
 
 
 def _remarks(cells: list[Cell]) -> list[str]:
-    windows = sorted({words for c in cells for words in c.windows})
-    remarks = [f"Figures are of {'; or of '.join(windows)}."] if windows else []
+    remarks = []
     uncertainties = [c.energy_uncertainty for c in cells if c.energy_uncertainty is not None]
     if uncertainties:
         remarks.append(
@@ -184,6 +184,13 @@ def _remarks(cells: list[Cell]) -> list[str]:
     bases = sorted({basis for c in cells for basis in c.modelled_basis})
     if bases:
         remarks.append(f"Modelled joules are {'; '.join(bases)}: an assumption, not a measurement.")
+    windows = sorted({words for c in cells for words in c.windows})
+    if windows:
+        remarks.append(f"Window: {'; or '.join(windows)}.")
+    offered = [c.offered_rate for c in cells if c.offered_rate is not None]
+    if offered:
+        remarks.append(f"Offered: {figure(statistics.median(offered))} requests/s.")
+    remarks += [f"{c.label}: saturated in {c.saturated} of {c.trials} trials." for c in cells if c.saturated]
     return remarks
 
 

@@ -34,7 +34,11 @@ def test_a_closed_loop_counts_whole_generations_from_the_end_of_the_first_to_whe
 def test_the_end_by_which_a_loop_is_no_longer_full_may_be_the_windows_last():
     # Seven requests: the last is sent at 110, and 120 is the first end after it.
     assert cut("concurrency", loop([40, 50, 70, 90, 110, 120, 150])) == (50, 120, "generations")
-    assert cut("concurrency", loop([40, 50, 70, 90, 110, 150])) == (50, 90, "generations")  # sent until 90, full until 110
+    assert cut("concurrency", loop([40, 50, 70, 90, 110, 150])) == (
+        50,
+        90,
+        "generations",
+    )  # sent until 90, full until 110
 
 
 def test_a_failure_in_the_loop_ends_a_request_like_any_other():

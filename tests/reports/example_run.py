@@ -246,6 +246,7 @@ def measure(example: Example, width: int, workload: Workload, records: list[Requ
         window_start_ns=start,
         window_end_ns=end,
         window_rule="whole",
+        window_rules=2,
         first_sent_ns=start,
         last_end_ns=end,
         started_at="2026-11-23T09:31:00+00:00",

@@ -12,7 +12,7 @@ import pytest
 
 from energy.records import GpuFacts, MissingMeter, WindowEnergy
 from loadgen.metrics import measure_records
-from loadgen.records import ClientHealth, RequestRecord, Trial, WarmUp
+from loadgen.records import ClientHealth, RequestRecord, Trial, WarmUp, Workload
 from reports.checks import find_in_trial
 from reports.reading import MeasuredRun, MeasuredTrial
 from reports.rules import RULES, SEVERITY, Finding, graded
@@ -28,6 +28,8 @@ Case = tuple[str, Make]
 PAIR = (1024, 512)
 OWN = "width-512"  # what run cases change; the baseline stays as it is
 SHORT = SINGLE.model_copy(update={"requests": 2})
+LOOP = Workload(name="loop", kind="concurrency", concurrency=2, requests=40, output_tokens=8)
+NO_ENERGY = WindowEnergy(start_ns=EPOCH_NS, end_ns=EPOCH_NS + 10**10, reason="none")
 HOST = Placement(host="node-1", boot_id="1", kind="Example CPU, H100", gpus=["GPU-1"])
 
 
@@ -35,6 +37,14 @@ def load(records: list[RequestRecord] | None = None, workload=SINGLE, **changes:
     """A trial with these records, or 40 clean ones, and these fields."""
     mine = requests(workload=workload) if records is None else records
     return lambda: (trial_of(mine, workload, **changes), mine)
+
+
+def paced(count: int = 40, later_s: float = 0.0) -> Make:
+    """An open loop of one request a second, each answered so much later than the one before."""
+    records = [
+        replace(r, end_ns=r.end_ns + round(n * later_s * 1e9)) for n, r in enumerate(requests(count, workload=OPEN))
+    ]
+    return load(records, OPEN, window_rule="steady")
 
 
 def client(**changes: Any) -> Make:
@@ -184,6 +194,13 @@ CASES: dict[str, list[Case]] = {
         ("no data", load(warmup=WarmUp(requests=9, groups=9, seconds=60.0, steady=None, change=0.21))),
         ("no data", load(warmup=None)),
     ],
+    "few-generations": [
+        ("pass", load(workload=LOOP, generations=4)),
+        ("warn", load(workload=LOOP, generations=3)),
+        ("warn", load(workload=LOOP, generations=1)),
+        ("fail", load(workload=LOOP, generations=0)),
+        ("no data", load(workload=LOOP, window_rules=1)),
+    ],
     "client-saturated": [
         ("pass", client(cpu_fraction=0.8, loop_lag_p99_ms=1.0, read_lag_p99_ms=1.0)),
         ("warn", client(cpu_fraction=0.81)),
@@ -253,7 +270,17 @@ CASES: dict[str, list[Case]] = {
         ("warn", load(requests(10))),
         ("warn", info(refresh_s=0.5)),
         ("fail", lambda: (with_energy(requests(3), gross_joules_uncertainty=1e6), requests(3))),
+        ("pass", load(workload=OPEN, window_rule="steady")),
+        ("warn", load(workload=OPEN, window_rule="half")),
+        ("fail", load(workload=OPEN, window_rule="whole")),
+        ("pass", load(workload=OPEN, window_rule="whole", window_rules=1)),
+        ("warn", load(requests(10, OPEN), OPEN, window_rule="half", energy=NO_ENERGY)),
         ("no data", metered(gross_joules=None)),
+    ],
+    "saturated": [
+        ("pass", paced()),
+        ("warn", paced(later_s=0.5)),
+        ("no data", paced(19)),
     ],
     "counter-disagrees": [
         ("pass", part(disagreement=0.05)),

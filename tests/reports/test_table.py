@@ -58,7 +58,8 @@ def test_an_entry_has_its_median_its_ratio_and_its_verdict(exact):
 def test_joules_name_their_source(exact):
     assert workload_tables(exact)[1].columns[7].unit == "nvml-counter"
     assert workload_tables(exact)[1].remarks == [
-        "Joules of a trial are known to ±0.3% or better (95 %), sensor error apart."
+        "Joules of a trial are known to ±0.3% or better (95 %), sensor error apart.",
+        "Window: the whole load.",
     ]
 
 
