@@ -1,9 +1,10 @@
 """One trial's request records as figures: vectorised over columns, a batch of rows at a time, so memory stays bounded.
 
-Definitions are docs/measurement.md's. Requests and their latencies are those of completed requests that ended inside the
-window; tokens are credited by their own arrival inside it, whatever became of their request, since the server spent time and
-energy on them. The window's start is outside it and its end inside, so that windows side by side share out everything once.
-Under window rules 1, by which earlier runs were recorded, latencies are those of requests sent inside, and both edges are.
+Definitions are docs/measurement.md's. Requests and their latencies are those of requests that ended inside the window, a
+failed one being slower than any; tokens are credited by their own arrival inside it, whatever became of their request, since
+the server spent time and energy on them. The window's start is outside it and its end inside, so that windows side by side
+share out everything once. Under window rules 1, by which earlier runs were recorded, latencies are those of requests sent
+inside, and both edges are.
 """
 
 from __future__ import annotations
@@ -18,26 +19,32 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from loadgen.arrivals import read_arrivals
 from loadgen.backlog import Backlog, backlog_trend, filled_ns
 from loadgen.gaps import Gaps
+from loadgen.latencies import BoolArray, FloatArray, ranked
 from loadgen.records import REQUEST_SCHEMA, RequestRecord, Trial, WindowRules
 from loadgen.table import ROWS_AT_ONCE, Records
 
-FloatArray = npt.NDArray[np.float64]
 QUANTILES = (5, 25, 50, 75, 95, 99)
+# Of requests: so few are left out of a time per token, since their text decides it and not their speed.
+UNKNOWN_SHARE = 0.01
 
 
 @dataclass(frozen=True)
 class TrialMetrics:
-    """Figures of one trial. Arrays have one entry a request, in file order; NaN: it did not happen.
+    """Figures of one trial. Arrays have one entry a request, in file order; NaN: it did not happen, or does not count.
+
+    Latencies of a failed request are +inf (`loadgen.latencies`). A time per token needs two chunks, and the tokens of the first.
 
     `ttft_ms` counts from sending, `scheduled_ttft_ms` from the scheduled time; `e2e_ms` from sending to the last token.
     `lag_ms` is sent - scheduled. `itl_ms` maps percentiles (`QUANTILES`) to the gap before a token, every token counting
-    once: a chunk of k tokens that took g is k tokens of g/k.
+    once: a chunk of k tokens that took g is k tokens of g/k. It has the gaps of every token that came, those of failed requests
+    too: a token that never came has no gap, and no rank. `completed_itl_ms`, mean and deviation are of completed requests.
     """
 
     window_s: float
-    completed: npt.NDArray[np.bool_]
+    completed: BoolArray
     ttft_ms: FloatArray
     scheduled_ttft_ms: FloatArray
     tpot_ms: FloatArray
@@ -48,6 +55,7 @@ class TrialMetrics:
     output_tokens: FloatArray
     streamed_tokens: FloatArray  # the cumulative count at the last chunk
     itl_ms: dict[int, float]
+    completed_itl_ms: dict[int, float]
     itl_mean_ms: float | None
     itl_std_ms: float | None
     chunks: int
@@ -56,11 +64,12 @@ class TrialMetrics:
     window_requests: int  # completed, ended in the window
     window_arrivals: int  # completed, sent in the window
     offered_requests: int  # sent in the window, whatever became of them
-    backlog: (
-        Backlog | None
-    )  # of an open loop, from when it was filled to the last sending; None: another load, or rules 1
+    # Of an open loop, from when it was filled to the last sending; None: another load, or rules 1.
+    backlog: Backlog | None
     counted_by: frozenset[str]
     first_error: str | None
+    tpot_unknown: int  # completed requests that have a time per token, but the count of their first chunk is unknown
+    tpot_reason: str | None  # why no figure may rest on time per token or gaps: unknown in more than `UNKNOWN_SHARE`
 
     @property
     def requests(self) -> int:
@@ -90,21 +99,12 @@ class _Part:
     """What one batch of rows gives; arrays of a batch in `arrays`, totals in `counts`."""
 
     arrays: dict[str, FloatArray]
-    completed: npt.NDArray[np.bool_]
+    completed: BoolArray
     itl_ms: npt.NDArray[np.float32]
+    failed_itl_ms: npt.NDArray[np.float32]
     counts: dict[str, int]
     counted_by: set[str]
     first_error: str | None
-
-
-def percentiles(values: npt.NDArray[np.floating[Any]], wanted: Iterable[int]) -> dict[int, float]:
-    """Percentile -> value, by linear interpolation between order statistics. NaNs are left out; without data, empty."""
-    wanted = list(wanted)
-    finite = values[np.isfinite(values)]
-    if finite.size == 0:
-        return {}
-    found = np.percentile(finite, wanted, overwrite_input=True)
-    return {p: float(v) for p, v in zip(wanted, found, strict=True)}
 
 
 def read_metrics(trial: Trial, parquet: Path) -> TrialMetrics:
@@ -120,7 +120,7 @@ def measure_records(trial: Trial, records: Sequence[RequestRecord]) -> TrialMetr
 
 _COLUMNS = [
     "scheduled_ns", "sent_ns", "first_token_ns", "last_token_ns", "end_ns", "arrival_ns", "arrival_tokens", "asked_tokens", "prompt_tokens",
-    "output_tokens", "counted_by", "error",
+    "output_tokens", "counted_by", "error", "finish_reason",
 ]  # fmt: skip
 
 
@@ -138,10 +138,12 @@ def _measure(trial: Trial, batches: Iterable[Any]) -> TrialMetrics:
     arrays = {name: np.concatenate([p.arrays[name] for p in parts]) for name in parts[0].arrays}
     counts = {name: sum(p.counts[name] for p in parts) for name in parts[0].counts}
     itl = Gaps([p.itl_ms for p in parts])
+    every = Gaps([p.itl_ms for p in parts] + [p.failed_itl_ms for p in parts])
     return TrialMetrics(
         window_s=(trial.window_end_ns - trial.window_start_ns) / 1e9,
         completed=np.concatenate([p.completed for p in parts]),
-        itl_ms=itl.percentiles(QUANTILES),
+        itl_ms=every.percentiles(QUANTILES),
+        completed_itl_ms=itl.percentiles(QUANTILES),
         itl_mean_ms=itl.mean,
         itl_std_ms=itl.std,
         counted_by=frozenset().union(*(p.counted_by for p in parts)),
@@ -153,6 +155,8 @@ def _measure(trial: Trial, batches: Iterable[Any]) -> TrialMetrics:
         window_arrivals=counts["arrivals"],
         offered_requests=counts["offered"],
         backlog=_backlog(trial, times),
+        tpot_unknown=counts["tpot_unknown"],
+        tpot_reason=_why_unknown(counts["tpot_unknown"], counts["tpot"]),
         **arrays,
     )
 
@@ -166,6 +170,15 @@ def _backlog(trial: Trial, times: list[Any]) -> Backlog | None:
     return backlog_trend(records, last if filled is None else filled, last)
 
 
+def _why_unknown(unknown: int, requests: int) -> str | None:
+    if unknown <= UNKNOWN_SHARE * requests:
+        return None
+    return (
+        f"the tokens of the first chunk are unknown in {unknown:,} of {requests:,} requests: "
+        "the server sends no running usage, and their chunks are not one token each"
+    )
+
+
 def _measure_batch(trial: Trial, batch: Any) -> _Part:
     start = trial.window_start_ns
     scheduled, sent, first, last, end = (
@@ -173,67 +186,46 @@ def _measure_batch(trial: Trial, batch: Any) -> _Part:
     )
     prompt, output = _floats(batch.column("prompt_tokens")), _floats(batch.column("output_tokens"))
     asked, fixed = _floats(batch.column("asked_tokens")), trial.workload.output_tokens
+    asked = np.where(np.isnan(asked), fixed if isinstance(fixed, int) else np.nan, asked)
     inside = _Inside((trial.window_end_ns - start) / 1e6, trial.window_rules)
     completed = batch.column("error").is_null().to_numpy(zero_copy_only=False)
     finished = completed & inside(last if trial.window_rules == 1 else end)
-    counted = completed & inside(sent) if trial.window_rules == 1 else finished  # whose latencies count
+    never_sent = np.isnan(sent)
+    counted = inside(np.where(never_sent, end, sent) if trial.window_rules == 1 else end)  # whose latencies count
+    arrivals = read_arrivals(batch, start)
     with np.errstate(invalid="ignore", divide="ignore"):
-        # An answer that came in one piece says nothing of the time per token.
-        tpot = np.where((output > 1) & (last > first), (last - first) / (output - 1), np.nan)
-    arrivals = _arrivals(batch, start, counted, inside)
+        # An answer that came in one piece says nothing of the time per token; nor is one expected of a single token.
+        several = (last > first) & (output > 1)
+        tpot = np.where(several, (last - first) / arrivals.after_first, np.nan)
+    known = ~np.isnan(arrivals.after_first)
     return _Part(
         arrays={
-            "ttft_ms": _where(counted, first - sent),
-            "scheduled_ttft_ms": _where(counted, first - scheduled),
-            "tpot_ms": _where(counted, tpot),
-            "e2e_ms": _where(counted, last - sent),
+            "ttft_ms": ranked(first - sent, counted, completed),
+            "scheduled_ttft_ms": ranked(first - scheduled, counted, completed),
+            "tpot_ms": ranked(tpot, counted & (completed | ~(asked <= 1)), completed),
+            "e2e_ms": ranked(last - sent, counted, completed),
             "lag_ms": sent - scheduled,
-            "asked_tokens": np.where(np.isnan(asked), fixed if isinstance(fixed, int) else np.nan, asked),
+            "asked_tokens": asked,
             "prompt_tokens": prompt,
             "output_tokens": output,
             "streamed_tokens": arrivals.streamed,
         },
         completed=completed,
-        itl_ms=arrivals.itl_ms,
+        itl_ms=arrivals.itl_ms(counted & completed & known),
+        failed_itl_ms=arrivals.itl_ms(counted & ~completed & known),
         counts={
             "chunks": arrivals.chunks,
-            "output_tokens": arrivals.in_window,
+            "output_tokens": int(arrivals.tokens[inside(arrivals.at_ms)].sum()),
             "prompt_tokens": int(np.nansum(prompt[inside(first)])),
             "requests": int(finished.sum()),
             "arrivals": int((completed & inside(sent)).sum()),
             "offered": int(inside(sent).sum()),
+            "tpot": int((counted & completed & several).sum()),
+            "tpot_unknown": int((counted & completed & several & ~known).sum()),
         },
         counted_by={value for value in batch.column("counted_by").unique().to_pylist() if value},
         first_error=next((value for value in batch.column("error").drop_null().to_pylist()), None),
     )
-
-
-@dataclass(frozen=True)
-class _Arrivals:
-    streamed: FloatArray
-    itl_ms: npt.NDArray[np.float32]  # one entry a token after a request's first chunk
-    chunks: int
-    in_window: int
-
-
-def _arrivals(batch: Any, start_ns: int, counted: npt.NDArray[np.bool_], inside: _Inside) -> _Arrivals:
-    """The list columns, flattened: [chunks] times and cumulative tokens, cut into requests by their lengths."""
-    lists = batch.column("arrival_ns")
-    lengths = np.asarray(lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), dtype=np.int64)
-    at_ms = (lists.flatten().to_numpy(zero_copy_only=False) - start_ns) / 1e6
-    cumulative = batch.column("arrival_tokens").flatten().to_numpy(zero_copy_only=False).astype(np.int64)
-    ends = np.cumsum(lengths)
-    some = lengths > 0
-    is_first = np.zeros(len(at_ms), dtype=bool)
-    is_first[(ends - lengths)[some]] = True
-    tokens = np.diff(cumulative, prepend=0)
-    tokens[is_first] = cumulative[is_first]
-    gaps = np.diff(at_ms, prepend=0.0)
-    streamed = np.full(len(lengths), np.nan)
-    streamed[some] = cumulative[ends[some] - 1]
-    used = np.repeat(counted, lengths) & ~is_first & (tokens > 0)
-    itl = np.repeat((gaps[used] / tokens[used]).astype(np.float32), tokens[used])
-    return _Arrivals(streamed, itl, int((tokens > 0).sum()), int(tokens[inside(at_ms)].sum()))
 
 
 def _since(column: Any, start_ns: int) -> FloatArray:
@@ -258,7 +250,3 @@ class _Inside:
     def __call__(self, ms: FloatArray) -> npt.NDArray[np.bool_]:
         begun = ms >= 0 if self.rules == 1 else ms > 0
         return begun & (ms <= self.window_ms)
-
-
-def _where(mask: npt.NDArray[np.bool_], values: FloatArray) -> FloatArray:
-    return np.where(mask, values, np.nan)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from loadgen.metrics import FloatArray, TrialMetrics, measure_records
+from loadgen.latencies import BoolArray, FloatArray, percentiles
+from loadgen.metrics import TrialMetrics, measure_records
 from loadgen.records import Flag, RequestRecord, Trial, Workload
 from loadgen.table import Records
 from loadgen.workloads import in_flight
@@ -19,7 +19,8 @@ def summarize(trial: Trial, records: Sequence[RequestRecord], flags: Sequence[Fl
     """A flat dictionary, ready for JSON; None where there are no data.
 
     Totals are over all measured requests. Throughputs are over the window, tokens credited by their arrival in it, and
-    `duration` is the window's length in seconds. Latencies are milliseconds over completed requests sent in the window;
+    `duration` is the window's length in seconds. Latencies are milliseconds over completed requests of the window, as vLLM has
+    them; in those called `_with_failures` a failed request is slower than any, and `_reason` says why one has no number.
     `scheduled_` ones count from the scheduled time and are there for open loops.
     """
     records = Records.of(records)
@@ -49,9 +50,12 @@ def summarize(trial: Trial, records: Sequence[RequestRecord], flags: Sequence[Fl
         "max_output_tokens_per_s": _busiest_second(records),
         "max_concurrent_requests": _most_in_flight(records),
         **_statistics("ttft", metrics.ttft_ms),
-        **_statistics("tpot", metrics.tpot_ms),
+        **_statistics("tpot", _tpot_ms(metrics)),
         **_itl(metrics),
         **_statistics("e2el", metrics.e2e_ms),
+        **_with_failures("ttft", metrics.ttft_ms),
+        **_with_failures("tpot", _tpot_ms(metrics), metrics.tpot_reason),
+        **_with_failures("e2el", metrics.e2e_ms),
     }
     if workload.kind == "ramp" and open_loop:
         strategy = "linear" if workload.ramp_steps is None else "steps"
@@ -60,6 +64,7 @@ def summarize(trial: Trial, records: Sequence[RequestRecord], flags: Sequence[Fl
     if open_loop:
         summary |= _statistics("scheduled_ttft", metrics.scheduled_ttft_ms)
         summary |= {"offered_rate": metrics.offered_requests / metrics.window_s, "saturated": _saturated(metrics)}
+        summary |= _with_failures("scheduled_ttft", metrics.scheduled_ttft_ms)
     return summary | {
         "window_start_ns": trial.window_start_ns,
         "window_end_ns": trial.window_end_ns,
@@ -85,12 +90,30 @@ def _statistics(name: str, values: FloatArray) -> dict[str, float | None]:
     return {key: None if value is None else float(value) for key, value in zip(keys, found, strict=True)}
 
 
+def _tpot_ms(metrics: TrialMetrics) -> FloatArray:
+    """Nothing where the tokens of first chunks are unknown."""
+    return metrics.tpot_ms if metrics.tpot_reason is None else np.array([])
+
+
+def _with_failures(name: str, values: FloatArray, reason: str | None = None) -> dict[str, float | str | None]:
+    """Median and p99 with the failed requests above any; a reason where there is no number."""
+    found = percentiles(values, (50, 99))
+    summary: dict[str, float | str | None] = {}
+    for which, wanted in (("median", 50), ("p99", 99)):
+        key, value = f"{which}_{name}_ms_with_failures", found.get(wanted)
+        among = "it lands among the failed requests" if value is not None else "no request of the window has it"
+        there = value is not None and np.isfinite(value)
+        summary |= {key: value if there else None, f"{key}_reason": None if there else reason or among}
+    return summary
+
+
 def _itl(metrics: TrialMetrics) -> dict[str, float | None]:
+    known = metrics.tpot_reason is None
     return {
-        "mean_itl_ms": metrics.itl_mean_ms,
-        "median_itl_ms": metrics.itl_ms.get(50),
-        "std_itl_ms": metrics.itl_std_ms,
-        "p99_itl_ms": metrics.itl_ms.get(99),
+        "mean_itl_ms": metrics.itl_mean_ms if known else None,
+        "median_itl_ms": metrics.completed_itl_ms.get(50) if known else None,
+        "std_itl_ms": metrics.itl_std_ms if known else None,
+        "p99_itl_ms": metrics.completed_itl_ms.get(99) if known else None,
     }
 
 
@@ -123,11 +146,13 @@ def _most_in_flight(records: Records) -> int | None:
     return int(np.cumsum(steps).max())
 
 
-def met_objectives(workload: Workload, metrics: TrialMetrics) -> npt.NDArray[np.bool_] | None:
-    """Which requests of the window met every objective; None without objectives.
+def met_objectives(workload: Workload, metrics: TrialMetrics) -> BoolArray | None:
+    """Which requests of the window met every objective; None without objectives, or where the time per token is unknown.
 
-    One token has no time per token, and so keeps to any.
+    A failed request meets none. One token has no time per token, and so keeps to any.
     """
+    if workload.slo_tpot_ms is not None and metrics.tpot_reason is not None:
+        return None
     limits = ((workload.slo_ttft_ms, metrics.ttft_ms), (workload.slo_tpot_ms, metrics.tpot_ms))
     broken = [values > limit for limit, values in limits if limit is not None]
     return np.isfinite(metrics.ttft_ms) & ~np.logical_or.reduce(broken) if broken else None

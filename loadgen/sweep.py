@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 
 from energy.records import Record
-from loadgen.metrics import TrialMetrics, percentiles
+from loadgen.latencies import percentiles
+from loadgen.metrics import TrialMetrics
 from loadgen.records import RequestRecord, Trial, Workload
 from loadgen.summary import met_objectives
 
@@ -30,6 +31,7 @@ class SweepPoint(Record):
     offered_rate: float  # as it came out by chance, in the window
     achieved_rate: float  # completed in the window
     output_tokens_per_s: float
+    # Percentiles are of all requests, a failed one slower than any; the mean is of completed ones.
     median_ttft_ms: float | None
     p99_ttft_ms: float | None
     median_tpot_ms: float | None
@@ -38,7 +40,7 @@ class SweepPoint(Record):
     joules_per_output_token: float | None
     failed: int
     latency_requests: int | None = None  # whose latencies count; None in files of earlier versions
-    p99_reason: str | None = None  # why p99s are None where there are medians
+    p99_reason: str | None = None  # why p99s are None
     slo_share: float | None  # of the requests sent in the window, those that met every objective; None: none stated
     saturated: str | None  # why, or None
     good: bool  # not saturated, and enough requests met the objectives
@@ -131,12 +133,14 @@ def judge(
     """What one trial of a sweep showed; a p99 of fewer than `p99_takes` requests is withheld."""
     saturated, offered, achieved = _keeping_up(trial, metrics, records)
     met = met_objectives(trial.workload, metrics)
-    counted = sum(_counts(r, trial) for r in records)
+    counted = int((~np.isnan(metrics.e2e_ms)).sum())  # failed ones too
     share = None if met is None or not counted else float(met.sum()) / counted
     joules, tokens = trial.energy.gross_joules, metrics.window_output_tokens
-    ttft, tpot = (percentiles(values, (50, 99)) for values in (metrics.ttft_ms, metrics.tpot_ms))
+    tpot_ms = metrics.tpot_ms if metrics.tpot_reason is None else np.array([])
+    ttft, tpot = (_measured(percentiles(values, (50, 99))) for values in (metrics.ttft_ms, tpot_ms))
     e2e = metrics.e2e_ms[np.isfinite(metrics.e2e_ms)]
-    few = e2e.size < p99_takes
+    few = counted < p99_takes
+    objectives = trial.workload.slo_ttft_ms is not None or trial.workload.slo_tpot_ms is not None
     return SweepPoint(
         rate=trial.workload.rate or math.nan,
         folder=folder,
@@ -150,19 +154,21 @@ def judge(
         mean_e2e_ms=float(e2e.mean()) if e2e.size else None,
         joules_per_output_token=joules / tokens if joules is not None and tokens else None,
         failed=int((~metrics.completed).sum()),
-        latency_requests=e2e.size,
-        p99_reason=f"p99 takes {p99_takes} requests; {e2e.size} count" if few else None,
+        latency_requests=counted,
+        p99_reason=f"p99 takes {p99_takes} requests; {counted} count" if few else _why_no_p99(ttft),
         slo_share=share,
         saturated=saturated,
-        good=saturated is None and (met is None or (share or 0.0) >= sweep.slo_share),
+        good=saturated is None and (not objectives or (share or 0.0) >= sweep.slo_share),
     )
 
 
-def _counts(record: RequestRecord, trial: Trial) -> bool:
-    """Whether the window's figures are of this request too."""
-    if trial.window_rules == 1:
-        return record.sent_ns is not None and trial.window_start_ns <= record.sent_ns <= trial.window_end_ns
-    return record.end_ns is not None and trial.window_start_ns < record.end_ns <= trial.window_end_ns
+def _measured(found: dict[float, float]) -> dict[float, float]:
+    """Without percentiles that land among failed requests."""
+    return {wanted: value for wanted, value in found.items() if math.isfinite(value)}
+
+
+def _why_no_p99(ttft: dict[float, float]) -> str | None:
+    return None if 99 in ttft else "p99 lands among the failed requests"
 
 
 def _keeping_up(

@@ -5,6 +5,7 @@ This is what `report.json` holds, and the only thing the table, the sentences, t
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from pathlib import Path
@@ -13,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from energy.records import Record
-from loadgen.metrics import FloatArray
+from loadgen.latencies import FloatArray, percentiles
 from loadgen.records import Workload
 from reports.energy_model import EnergyModel, fit_energy_models
+from reports.failures import AMONG_FAILED, Failures, judge_failures
 from reports.fleet_records import FleetPlan
 from reports.percentiles import Percentile, percentile
 from reports.power import PowerFigures, power_figures
@@ -62,7 +64,8 @@ class Cell(Record):
     saturated: int  # trials in which requests piled up
     energy_uncertainty: float | None  # of the joules, 95 % half-width, largest share over the trials
     values: dict[str, CellValue]
-    # Of ttft_ms, tpot_ms and e2e_ms over the requests of all trials: TAILS with intervals, and values at LEVELS or none.
+    # Of ttft_ms, tpot_ms and e2e_ms over the requests of all trials: TAILS with intervals, and values at LEVELS,
+    # of the highest of which there are none where they lie among failed requests.
     percentiles: dict[str, list[Percentile]]
     distributions: dict[str, list[float]]
 
@@ -251,25 +254,39 @@ def _value(
     margin: float,
     absence: str,
 ) -> CellValue:
-    """`baseline` is None for the baseline's own cell; `absence` says why there is no trial, if there is none."""
+    """`baseline` is None for the baseline's own cell; `absence` says why there is no trial, if there is none.
+
+    A trial whose value lies among its failed requests has the highest value of all, though no number.
+    """
     amounts = {block: quantity.of(t.trial, t.metrics) for block, t in own.items()}
     values = _present(amounts)
     reasons = Counter(a.reason for a in amounts.values() if a.reason)
     reason = reasons.most_common(1)[0][0] if reasons else None
+    median = statistics.median([*values.values(), *[math.inf] * reasons[AMONG_FAILED]]) if values else math.inf
     comparison = None
     if baseline is not None:
-        others = _present({block: quantity.of(t.trial, t.metrics) for block, t in baseline.items()})
+        of_baseline = {block: quantity.of(t.trial, t.metrics) for block, t in baseline.items()}
         left_out = {b: why for trials in (own, baseline) for b, t in trials.items() if (why := unfit(t.trial))}
         kept = {block: value for block, value in values.items() if block not in left_out}
-        comparison = compare(kept, others, quantity.better, margin=margin)
+        comparison = compare(kept, _present(of_baseline), quantity.better, margin=margin)
         if left_out and comparison.ratio is None:
             comparison = Comparison(reason=next(iter(left_out.values())))
+        if quantity.is_latency:
+            both = set(own) & set(baseline) - set(left_out)
+            among = any(a[block].reason == AMONG_FAILED for a in (amounts, of_baseline) for block in both)
+            failed, of_other = (_failures([side[block] for block in both]) for side in (own, baseline))
+            comparison = judge_failures(comparison, failed, of_other, among_failed=among)
     return CellValue(
-        median=statistics.median(values.values()) if values else None,
+        median=median if math.isfinite(median) else None,
         trials=len(values),
         comparison=comparison,
         reason=reason if own else absence,
     )
+
+
+def _failures(trials: list[MeasuredTrial]) -> Failures:
+    failed = sum(int((~t.metrics.completed).sum()) for t in trials)
+    return Failures(failed, sum(t.metrics.requests for t in trials))
 
 
 def _present(amounts: dict[int, Amount]) -> dict[int, float]:
@@ -288,13 +305,17 @@ def _mean(arrays: list[Any]) -> float | None:
 
 def _pooled(arrays: list[FloatArray]) -> FloatArray:
     pooled = np.concatenate(arrays) if arrays else np.array([])
-    finite: FloatArray = pooled[np.isfinite(pooled)]
-    return finite
+    there: FloatArray = pooled[~np.isnan(pooled)]
+    return there
 
 
 def _distribution(values: FloatArray) -> list[float]:
-    """Values at `LEVELS` to six digits: enough for a plot, and a report of many cells stays small."""
-    return [float(f"{value:.6g}") for value in np.percentile(values, LEVELS)] if values.size else []
+    """Values at `LEVELS` to six digits: enough for a plot, and a report of many cells stays small.
+
+    Shorter where the highest levels lie among failed requests.
+    """
+    found = percentiles(values, LEVELS).values()
+    return [float(f"{value:.6g}") for value in found if math.isfinite(value)]
 
 
 def _trial(measured: MeasuredTrial) -> TrialFigures:

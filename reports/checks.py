@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from loadgen.metrics import FloatArray, TrialMetrics, measure_records, percentiles
+from loadgen.latencies import FloatArray, percentiles
+from loadgen.metrics import TrialMetrics, measure_records
 from loadgen.records import Flag, RequestRecord, Trial
 from reports.energy_checks import ENERGY_RULES
 from reports.rules import SEVERITY, Finding, Outcome, graded
@@ -192,7 +193,7 @@ def _worst(outcomes: Sequence[Outcome]) -> Outcome:
 
 def _graded_by_ttft(late_ms: float, metrics: TrialMetrics) -> Outcome:
     """A delay of the client, judged by the median TTFT that it is part of."""
-    typical = percentiles(metrics.ttft_ms, [50]).get(50)
+    typical = percentiles(metrics.ttft_ms[metrics.completed], [50]).get(50)
     if typical is None:
         return "no data"
     return graded(late_ms, max(LATE_MS, LATE_SHARE * typical), max(LATE_MS, LATE_SHARE_FAIL * typical))

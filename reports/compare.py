@@ -19,6 +19,7 @@ from energy.records import Record
 from reports.analysis import Analysis, Cell, ConfigurationFigures, TrialFigures
 from reports.differences import Difference, find_differences, workload_differences
 from reports.errors import ReportError
+from reports.failures import AMONG_FAILED, Failures, judge_failures
 from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT, TTFT
 from reports.statistics import Comparison, verdict_of
 from reports.unpaired import compare_unpaired
@@ -153,7 +154,11 @@ class _Comparer:
     def _quantity(self, before: Cell, after: Cell, key: str) -> ComparedQuantity:
         quantity = QUANTITIES[key]
         old, new = _values(self._before, before, key), _values(self._after, after, key)
-        found = compare_unpaired(new, old, quantity.better, margin=self._margin)
+        found = measured = compare_unpaired(new, old, quantity.better, margin=self._margin)
+        if quantity.is_latency:
+            among = AMONG_FAILED in {before.values[key].reason, after.values[key].reason}
+            failed, of_before = (Failures(cell.failed_requests, cell.requests) for cell in (after, before))
+            found = judge_failures(found, failed, of_before, among_failed=among)
         if unlike := _unlike_meters(before, after, key):
             found = Comparison(reason=unlike)
         elif not (old and new):
@@ -169,7 +174,7 @@ class _Comparer:
             trials_before=len(old),
             trials_after=len(new),
             comparison=found,
-            regression=self._regressed(found, key),
+            regression=self._regressed(measured if quantity.is_latency else found, key),
         )
 
     def _regressed(self, found: Comparison, key: str) -> bool:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 import loadgen.summary
+from loadgen.latencies import FloatArray
+from loadgen.metrics import measure_records
 from loadgen.records import RequestRecord
 from reports.checks import find_in_trial
 from reports.errors import ReportError
@@ -85,19 +87,24 @@ def as_csv(loads: Sequence[Load]) -> str:
     text = io.StringIO()
     writer: csv.DictWriter[str] | None = None
     for load in loads:
-        for row in load.rows:
+        for row, tpot in zip(load.rows, _tpot_ms(load), strict=True):
             flat: dict[str, Any] = {"trial": load.name, "workload": load.trial.workload.name}
             flat |= {key: value for key, value in row.items() if not isinstance(value, list | dict)}
-            first, last, tokens = row["first_token_ns"], row["last_token_ns"], row["output_tokens"] or 0
+            first, last = row["first_token_ns"], row["last_token_ns"]
             flat |= {"chunks": len(row["arrival_ns"] or []), "ttft_ms": _ms(row["sent_ns"], first)}
-            decode = _ms(first, last)
-            flat |= {"tpot_ms": decode / (tokens - 1) if decode is not None and tokens > 1 else None}
+            flat |= {"tpot_ms": float(tpot) if np.isfinite(tpot) else None}
             flat |= {"e2e_ms": _ms(row["sent_ns"], last), "lag_ms": _ms(row["scheduled_ns"], row["sent_ns"])}
             if writer is None:
                 writer = csv.DictWriter(text, fieldnames=list(flat), lineterminator="\n", extrasaction="ignore")
                 writer.writeheader()
             writer.writerow(flat)
     return text.getvalue()
+
+
+def _tpot_ms(load: Load) -> FloatArray:
+    """Of every request, those outside the window too."""
+    edges = {"window_start_ns": load.trial.first_sent_ns, "window_end_ns": load.trial.last_end_ns}
+    return measure_records(load.trial.model_copy(update=edges), [RequestRecord(**row) for row in load.rows]).tpot_ms
 
 
 def _seconds(start: int | None, end: int | None) -> float | None:

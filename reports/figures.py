@@ -99,12 +99,12 @@ def distribution_plot(analysis: Analysis, workload: str, key: str) -> Plot:
     marks = []
     for number, (info, values) in enumerate(found):
         hover = [
-            f"{name(info)}\n{level:.4g} % within {figure(ms)} ms" for level, ms in zip(LEVELS, values, strict=True)
+            f"{name(info)}\n{level:.4g} % within {figure(ms)} ms" for level, ms in zip(LEVELS, values, strict=False)
         ]
         marks.append(
             Marks(
                 values,
-                [level / 100 for level in LEVELS],
+                [level / 100 for level in LEVELS[: len(values)]],
                 name(info),
                 "ink" if info.is_baseline else ramp(number, len(found)),
                 line="solid",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from loadgen.metrics import FloatArray
+from loadgen.latencies import FloatArray
 from loadgen.records import Workload
 from reports.loads import Load
 

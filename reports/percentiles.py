@@ -8,6 +8,7 @@ what the intervals over blocks are for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -17,13 +18,15 @@ import numpy.typing as npt
 from scipy import stats
 
 from energy.records import Record
+from loadgen.latencies import percentiles
 from reports.confidence import CONFIDENCE, needed_for, share_of
+from reports.failures import AMONG_FAILED
 
 MLPERF_CONFIDENCE = 0.99
 
 
 class Percentile(Record):
-    """A percentile of n values and its interval; without enough values no figure, and `reason` says how many it takes."""
+    """A percentile of n values and its interval; `reason` says what is missing: too few values, or where failed requests rank."""
 
     percentile: float
     n: int
@@ -45,22 +48,27 @@ class Ranks(NamedTuple):
 def percentile(values: Sequence[float] | npt.NDArray[np.floating], wanted: float) -> Percentile:
     """The `wanted` percentile (0 to 100, exclusive) with its distribution-free 95 % interval; NaN is not a value.
 
-    The figure itself is numpy's, interpolated between neighbours; both ends of the interval are values that were seen.
+    A failed request's latency is +inf: without a number are a percentile that lands there, and an end of the interval. The figure itself is numpy's, interpolated between neighbours; both ends of the interval are values that were seen.
     """
-    finite = np.asarray(values, dtype=float)
-    finite = finite[np.isfinite(finite)]
-    n, needed = int(finite.size), needed_for(wanted)
+    there = np.asarray(values, dtype=float)
+    there = there[~np.isnan(there)]
+    n, needed = int(there.size), needed_for(wanted)
     ranks = percentile_ranks(n, wanted)
     if ranks is None:
         return Percentile(percentile=wanted, n=n, needed=needed, reason=too_few(n, wanted))
-    ordered = np.partition(finite, [ranks.low, ranks.high])
+    value = percentiles(there, [wanted])[wanted]
+    if not math.isfinite(value):
+        return Percentile(percentile=wanted, n=n, needed=needed, reason=AMONG_FAILED)
+    ordered = np.partition(there, [ranks.low, ranks.high])
+    high = float(ordered[ranks.high])
     return Percentile(
         percentile=wanted,
         n=n,
         needed=needed,
-        value=float(np.percentile(finite, wanted)),
+        value=value,
         low=float(ordered[ranks.low]),
-        high=float(ordered[ranks.high]),
+        high=high if math.isfinite(high) else None,
+        reason=None if math.isfinite(high) else f"its interval has no upper end: {AMONG_FAILED}",
     )
 
 

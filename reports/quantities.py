@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from loadgen.metrics import FloatArray, TrialMetrics, percentiles
+from loadgen.latencies import FloatArray, percentiles
+from loadgen.metrics import TrialMetrics
 from loadgen.records import Trial
+from reports.failures import AMONG_FAILED
 from reports.percentiles import percentile
 from reports.statistics import Direction
 
@@ -29,6 +32,11 @@ class Quantity:
     better: Direction
     of: Callable[[Trial, TrialMetrics], Amount]
 
+    @property
+    def is_latency(self) -> bool:
+        """Whether failed requests rank in it."""
+        return self.unit == "ms"
+
 
 def _tail(values: FloatArray, wanted: int) -> Amount:
     """A percentile that few requests cannot have: without enough of them none, and how many it takes."""
@@ -38,10 +46,18 @@ def _tail(values: FloatArray, wanted: int) -> Amount:
 
 def _percentile(values: FloatArray, wanted: int) -> Amount:
     found = percentiles(values, [wanted]).get(wanted)
-    return Amount(found, None if found is not None else "no completed request in the window has it")
+    if found is None:
+        return Amount(None, "no completed request in the window has it")
+    return Amount(found) if math.isfinite(found) else Amount(None, AMONG_FAILED)
+
+
+def _tpot(metrics: TrialMetrics, of: Callable[[FloatArray, int], Amount], wanted: int) -> Amount:
+    return Amount(None, metrics.tpot_reason) if metrics.tpot_reason else of(metrics.tpot_ms, wanted)
 
 
 def _itl(metrics: TrialMetrics, wanted: int) -> Amount:
+    if metrics.tpot_reason:
+        return Amount(None, metrics.tpot_reason)
     found = metrics.itl_ms.get(wanted)
     return Amount(found, None if found is not None else "no request has a second token")
 
@@ -118,8 +134,8 @@ _ALL = (
     Quantity(TTFT, "TTFT", "ms", "lower", lambda _, m: _percentile(m.ttft_ms, 50)),
     Quantity("p99_ttft_ms", "TTFT p99", "ms", "lower", lambda _, m: _tail(m.ttft_ms, 99)),
     Quantity("median_scheduled_ttft_ms", "TTFT from schedule", "ms", "lower", _scheduled_ttft),
-    Quantity(TPOT, "TPOT", "ms", "lower", lambda _, m: _percentile(m.tpot_ms, 50)),
-    Quantity("p99_tpot_ms", "TPOT p99", "ms", "lower", lambda _, m: _tail(m.tpot_ms, 99)),
+    Quantity(TPOT, "TPOT", "ms", "lower", lambda _, m: _tpot(m, _percentile, 50)),
+    Quantity("p99_tpot_ms", "TPOT p99", "ms", "lower", lambda _, m: _tpot(m, _tail, 99)),
     Quantity("median_itl_ms", "ITL", "ms", "lower", lambda _, m: _itl(m, 50)),
     Quantity("p99_itl_ms", "ITL p99", "ms", "lower", lambda _, m: _itl(m, 99)),
     Quantity(E2E, "E2E", "ms", "lower", lambda _, m: _percentile(m.e2e_ms, 50)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import fields
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 
 from loadgen import metrics
 from loadgen.drive import TrialResult
-from loadgen.metrics import measure_records, percentiles, read_metrics
+from loadgen.latencies import percentiles
+from loadgen.metrics import measure_records, read_metrics
 from loadgen.store import write_trial
 from tests.loadgen.made import failed, record, trial
 
@@ -39,8 +41,8 @@ def test_however_many_rows_are_read_at_once_the_figures_are_the_same(tmp_path, m
 
 def test_latencies_have_one_entry_a_request_and_no_number_where_it_did_not_happen():
     found = measure_records(trial(0, 100), RECORDS)
-    np.testing.assert_array_equal(found.ttft_ms, [10, np.nan, 20, 25])
-    np.testing.assert_array_equal(found.tpot_ms, [10, np.nan, np.nan, 9])  # the third has a single token
+    np.testing.assert_array_equal(found.ttft_ms, [10, np.inf, 20, 25])
+    np.testing.assert_array_equal(found.tpot_ms, [10, np.inf, np.nan, 9])  # the third has a single token
     np.testing.assert_array_equal(found.completed, [True, False, True, True])
     assert found.first_error == "HTTP 500: no"
 
@@ -85,6 +87,32 @@ def test_by_the_rules_of_earlier_runs_latencies_are_those_of_requests_sent_in_th
 def test_no_requests_give_empty_rows_and_no_statistics():
     found = measure_records(trial(0, 100), [])
     assert (found.requests, found.itl_ms, found.itl_mean_ms, found.first_error) == (0, {}, None, None)
+
+
+def test_a_failed_request_is_slower_than_any_even_if_it_failed_after_its_first_token():
+    late = record(0, 0, 10, 30, error="timeout")
+    never_sent = failed(1, 0, 5)
+    never_sent.sent_ns = None
+    one = failed(2, 0, 5)
+    one.asked_tokens = 1  # has no time per token, failed or not
+    found = measure_records(trial(0, 100), [late, never_sent, one])
+    for values in (found.ttft_ms, found.e2e_ms, found.scheduled_ttft_ms):
+        np.testing.assert_array_equal(values, [np.inf] * 3)
+    np.testing.assert_array_equal(found.tpot_ms, [np.inf, np.inf, np.nan])
+    outside = measure_records(trial(50, 100), [late, never_sent, one])
+    np.testing.assert_array_equal(outside.ttft_ms, [np.nan] * 3)
+
+
+@pytest.mark.parametrize("failures", [0, 1, 2, 3])
+@pytest.mark.parametrize("wanted", [0, 10, 25, 50, 75, 99, 100])
+def test_a_percentile_is_a_number_until_it_takes_a_failed_request(failures, wanted):
+    finite = np.array([3.0, 1.0, 4.0, 2.0, 5.0][: 5 - failures])
+    values = np.concatenate([[np.inf] * failures, finite])
+    found = percentiles(values, [wanted])[wanted]
+    place = wanted / 100 * 4
+    assert math.isfinite(found) == (math.ceil(place) < 5 - failures)
+    if math.isfinite(found):
+        assert found == pytest.approx(np.percentile(np.concatenate([finite, [9.0] * failures]), wanted))
 
 
 def test_percentiles_leave_out_what_did_not_happen_and_keep_what_they_are_given():

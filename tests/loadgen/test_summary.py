@@ -106,6 +106,38 @@ def test_when_everything_failed_there_are_no_latencies():
         assert summary[key] is None
 
 
+def test_vllms_keys_are_of_completed_requests_and_others_rank_the_failed_above_them():
+    records = [record(n, 0, 10 + n, 50) for n in range(4)]
+    summary = summarize(trial(0, 100), [*records, failed(4, 0, 90)], [])
+    assert (summary["median_ttft_ms"], summary["median_ttft_ms_with_failures"]) == (11.5, 12)
+    assert summary["median_ttft_ms_with_failures_reason"] is None
+    assert summary["p99_ttft_ms"] == pytest.approx(12.97)
+    assert summary["p99_ttft_ms_with_failures"] is None
+    assert "among the failed" in summary["p99_ttft_ms_with_failures_reason"]
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+
+
+def test_itl_of_a_failed_request_is_not_in_vllms_keys():
+    slow = record(1, 0, 10, 90, error="timeout")
+    assert summarize(trial(0, 100), [record(0, 0, 10, 30), slow], [])["p99_itl_ms"] == 10
+
+
+def test_where_the_first_chunks_tokens_are_unknown_there_is_no_tpot_and_no_goodput_on_it():
+    load = workload("single", slo_tpot_ms=100.0)
+    two = record(0, 0, 10, 40, arrival_ns=[10 * MS, 40 * MS], arrival_tokens=[2, 4], output_tokens=4)
+    two.counted_by = "server-usage"
+    summary = summarize(trial(0, 100, load=load), [two], [])
+    keys = ("mean_tpot_ms", "p99_tpot_ms", "median_itl_ms", "request_goodput", "p99_tpot_ms_with_failures")
+    assert [summary[key] for key in keys] == [None] * 5
+    assert "unknown" in summary["p99_tpot_ms_with_failures_reason"]
+
+
+def test_a_failed_request_meets_no_objective():
+    load = workload("single", slo_ttft_ms=15.0)
+    late = record(1, 0, 10, 30, error="timeout")
+    assert summarize(trial(0, 200, load=load), [record(0, 0, 10, 30), late], [])["request_goodput"] == 5.0
+
+
 def test_open_loops_also_count_from_the_scheduled_time():
     late = record(0, 10, 30, 50, scheduled_ns=4 * MS)
     summary = summarize(trial(0, 100, load=workload("constant")), [late], [])

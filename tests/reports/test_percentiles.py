@@ -56,8 +56,19 @@ def test_the_same_20_requests_have_a_median():
 
 
 def test_values_that_are_missing_do_not_count():
-    found = percentile([1.0, math.nan, 2.0, math.inf], 50)
+    found = percentile([1.0, math.nan, 2.0], 50)
     assert (found.n, found.value) == (2, None)
+
+
+def test_failed_requests_are_above_any_other():
+    values = np.array([*range(90), *[math.inf] * 10], dtype=float)
+    half, tenth = percentile(values, 50), percentile(values, 90)
+    assert (half.n, half.value, half.low, half.reason) == (100, 49.5, 39.0, None)
+    assert (tenth.value, tenth.low, tenth.high) == (None, None, None)
+    assert "among the failed requests" in tenth.reason
+    edge = percentile(values, 85)
+    assert (edge.value, edge.high) == (pytest.approx(84.15), None)
+    assert "no upper end" in edge.reason
 
 
 def test_ties_leave_the_interval_at_what_was_seen():

@@ -71,13 +71,79 @@ def test_latencies_of_requests_sent_in_the_ramp_are_not_counted(records):
     assert value("median_ttft_ms", cut, records).value == pytest.approx(25.5)
 
 
-def test_failed_requests_cost_energy_and_give_no_latency(records):
+def test_failed_requests_cost_energy_and_are_slower_than_any(records):
     broken = replace(records[3], error="connection reset", last_token_ns=None, finish_reason=None)
     some = [*records[:3], broken, *records[4:]]
     trial = trial_of(records)
     assert value("joules_per_request", trial, some).value == pytest.approx(trial.energy.gross_joules / 6)
-    assert value("median_ttft_ms", trial, some).value == pytest.approx(23.0)
+    assert value("median_ttft_ms", trial, some).value == pytest.approx(24.0)  # of 20, 21, 22, 24, 25, 26, and one above
     assert value("output_tokens_per_s", trial, some).value == value("output_tokens_per_s", trial, records).value
+
+
+def test_a_percentile_among_the_failed_requests_has_no_number_but_says_so(records):
+    some = [replace(r, error="timeout") for r in records[:4]] + records[4:]
+    for key in ("median_ttft_ms", "median_tpot_ms", "median_e2e_ms"):
+        found = value(key, trial_of(records), some)
+        assert found.value is None
+        assert "among the failed requests" in found.reason
+    many = [request(i, i, EPOCH_NS + i * 10**9, 20.0, 10.0, SINGLE) for i in range(400)]
+    late = [replace(r, error="timeout") for r in many[:5]] + many[5:]
+    assert value("p99_ttft_ms", trial_of(many), many).value == pytest.approx(20.0)
+    assert "among the failed requests" in value("p99_ttft_ms", trial_of(many), late).reason
+
+
+def test_itl_is_of_every_token_that_came_those_of_failed_requests_too(records):
+    slow = replace(request(7, 7, EPOCH_NS + 8 * 10**9, 20.0, 90.0, SINGLE), error="timeout")
+    trial = trial_of([*records, slow])
+    assert value("p99_itl_ms", trial, [*records, slow]).value == pytest.approx(90.0)
+    assert value("p99_itl_ms", trial, records).value < 11
+
+
+def bundled(index: int, first: int, *, running: bool = True, ends: bool = False) -> RequestRecord:
+    """A first chunk of `first` tokens, then one token each 5 ms, 32 in all; without a running usage they are spread evenly."""
+    record = request(index, index, EPOCH_NS + index * 10**9, 20.0, 5.0, SINGLE)
+    chunks = SINGLE.output_tokens - first + 1 - ends
+    record.arrival_ns = record.arrival_ns[:chunks]
+    record.last_token_ns = record.arrival_ns[-1]
+    counts = range(first, SINGLE.output_tokens + 1) if running else range(1, chunks + 1)
+    record.arrival_tokens = [n if running else round(n * SINGLE.output_tokens / chunks) for n in counts]
+    record.counted_by = "server-continuous-usage" if running else "server-usage"
+    record.finish_reason = "stop" if ends else "length"
+    return record
+
+
+def test_the_tokens_of_the_first_chunk_took_no_time_per_token():
+    records = [bundled(i, 6) for i in range(3)]
+    assert value("median_tpot_ms", trial_of(records), records).value == pytest.approx(5.0)
+
+
+def test_time_per_token_is_unknown_where_the_tokens_of_the_first_chunk_are():
+    records = [bundled(i, 6, running=False) for i in range(3)]
+    for key in ("median_tpot_ms", "p99_tpot_ms", "median_itl_ms"):
+        found = value(key, trial_of(records), records)
+        assert found.value is None
+        assert "first chunk are unknown in 3 of 3" in found.reason
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_without_a_running_usage_as_many_chunks_as_tokens_are_one_each_and_the_end_of_the_text_has_none(ends):
+    records = [bundled(i, 1, running=False, ends=ends) for i in range(3)]
+    trial = trial_of(records)
+    assert value("median_tpot_ms", trial, records).value == pytest.approx(5.0)
+    assert value("p99_itl_ms", trial, records).value == pytest.approx(5.0)
+
+
+def test_without_any_usage_the_tokens_are_known_where_the_server_stopped_at_the_length_asked_for():
+    records = [bundled(i, 1, running=False) for i in range(3)]
+    known = [replace(r, counted_by="chunks", asked_tokens=32) for r in records]
+    other = [replace(r, counted_by="chunks", asked_tokens=40) for r in records]
+    assert value("median_tpot_ms", trial_of(known), known).value == pytest.approx(5.0)
+    assert value("median_tpot_ms", trial_of(other), other).value is None
+
+
+def test_one_unknown_among_hundreds_is_left_out():
+    records = [bundled(i, 1) for i in range(199)] + [bundled(199, 6, running=False)]
+    assert value("median_tpot_ms", trial_of(records), records).value == pytest.approx(5.0)
 
 
 def test_a_chunk_of_four_tokens_is_four_gaps_of_a_quarter():

@@ -1,0 +1,76 @@
+"""What the latency of a failed request is, and how many tokens came after a request's first chunk.
+
+A failed request is slower than any: its latencies are +inf, so that it stands at the top of every ranking. A server that drops
+its slowest answers would else look faster than one that finishes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+def ranked(values: FloatArray, counted: BoolArray, completed: BoolArray) -> FloatArray:
+    """`values` of the requests that count: +inf where one failed, NaN where it does not count."""
+    found: FloatArray = np.where(counted, np.where(completed, values, np.inf), np.nan)
+    return found
+
+
+def percentiles(values: npt.NDArray[np.floating[Any]], wanted: Iterable[float]) -> dict[float, float]:
+    """Percentile -> value, by linear interpolation between order statistics; +inf where that takes a failed request.
+
+    NaNs are left out; without data, empty.
+    """
+    wanted = list(wanted)
+    there = values[~np.isnan(values)]
+    if there.size == 0:
+        return {}
+    finite = int(np.isfinite(there).sum())
+    # numpy would make NaN of 0 x inf; what is read below `finite` is the same with any number at the top.
+    there[np.isinf(there)] = there[np.isfinite(there)].max(initial=0.0)
+    found = np.percentile(there, wanted, overwrite_input=True)
+    highest = [np.ceil(p / 100 * (there.size - 1)) for p in wanted]
+    return {p: float(v) if h < finite else np.inf for p, v, h in zip(wanted, found, highest, strict=True)}
+
+
+def one_token_chunks(batch: Any, chunks: npt.NDArray[np.int64]) -> BoolArray:
+    """Of which requests every chunk is known to hold one token.
+
+    Of as many chunks as tokens, each holds one; where the model stopped by itself, the token that ends the text is counted and
+    has no chunk. Without a usage, the tokens are known if the server stopped at the length that was asked for.
+    """
+    by = batch.column("counted_by").fill_null("")
+    total = _numbers(batch.column("output_tokens"))
+    asked = np.where(_is(batch.column("finish_reason"), "length"), _numbers(batch.column("asked_tokens")), -1)
+    ended = _is(by, "server-usage") & _is(batch.column("finish_reason"), "stop") & (chunks + 1 == total)
+    counted = _is(by, "server-usage") | _is(by, "tokenizer")
+    known: BoolArray = (counted & (chunks == total)) | (_is(by, "chunks") & (chunks == asked)) | ended
+    return known
+
+
+def tokens_after_first(
+    batch: Any, chunks: npt.NDArray[np.int64], first: FloatArray, streamed: FloatArray
+) -> FloatArray:
+    """Tokens after the first chunk, which is what TPOT divides by. NaN: the count of the first chunk is unknown.
+
+    `first` and `streamed`: the running count at the first and the last chunk, which a running usage makes exact.
+    """
+    running = np.where(_is(batch.column("counted_by"), "server-continuous-usage"), streamed - first, np.nan)
+    return np.where(one_token_chunks(batch, chunks), chunks - 1.0, running)
+
+
+def _is(column: Any, word: str) -> BoolArray:
+    found: BoolArray = pc.equal(column.fill_null(""), word).to_numpy(zero_copy_only=False)
+    return found
+
+
+def _numbers(column: Any) -> npt.NDArray[np.int64]:
+    found: npt.NDArray[np.int64] = column.fill_null(-1).to_numpy(zero_copy_only=False)
+    return found
