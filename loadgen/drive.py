@@ -35,6 +35,7 @@ from loadgen.workloads import in_flight
 _TOGETHER_NS = 2_000_000  # until the load starts, so that several processes start together
 _LEAD_NS = 10**9  # power is kept from so long before the first request until so long after the last
 _GENERATED, _PREFIX_HITS = "vllm:generation_tokens", "vllm:prefix_cache_hits"
+_PREEMPTIONS = "vllm:num_preemptions"
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,7 @@ def as_trial(
         warmup=load.warmup,
         server_prefix_hit_tokens=_change(load.counters_before, after, _PREFIX_HITS),
         server_generated_tokens=_change(load.counters_before, after, _GENERATED),
+        server_preemptions=_change(load.counters_before, after, _PREEMPTIONS),
     )
     power = energy.power(trial.first_sent_ns - _LEAD_NS, trial.last_end_ns + _LEAD_NS)
     return TrialResult(trial, records, power)
@@ -207,13 +209,13 @@ def _warmed_up(ready: list[Ready]) -> WarmUp:
 
 
 def server_counters(endpoint: Endpoint) -> dict[str, float]:
-    """The server's own token counters, where it has them."""
+    """The server's own counters, where it has them."""
     counters: dict[str, float] = {}
     with contextlib.suppress(httpx.HTTPError, ValueError), endpoint.client() as client:
         answer = client.get("/metrics")
         if answer.status_code == httpx.codes.OK:
             for family in text_string_to_metric_families(answer.text):
-                if family.name in {_GENERATED, _PREFIX_HITS}:
+                if family.name in {_GENERATED, _PREFIX_HITS, _PREEMPTIONS}:
                     counters[family.name] = sum(s.value for s in family.samples if s.name.endswith("_total"))
     return counters
 

@@ -99,6 +99,7 @@ class ServedModel:
     engine: str | None
     engine_version: str | None
     dtype: str | None
+    options: dict[str, str] | None = None  # as the engine resolved them
 
 
 def check_endpoint(endpoint: Endpoint) -> ServedModel:
@@ -142,4 +143,11 @@ def _check_url(endpoint: Endpoint) -> None:
 def _served(card: dict[str, Any]) -> ServedModel:
     engine = card.get("engine")
     engine = engine if isinstance(engine, dict) else {}
-    return ServedModel(card.get("max_model_len"), engine.get("name"), engine.get("version"), engine.get("dtype"))
+    options = engine.get("options")
+    return ServedModel(
+        max_model_len=card.get("max_model_len"),
+        engine=engine.get("name"),
+        engine_version=engine.get("version"),
+        dtype=engine.get("dtype"),
+        options={key: str(value) for key, value in options.items()} if isinstance(options, dict) else None,
+    )

@@ -66,6 +66,7 @@ class TrialMetrics:
     offered_requests: int  # sent in the window, whatever became of them
     # Of an open loop, from when it was filled to the last sending; None: another load, or rules 1.
     backlog: Backlog | None
+    mean_in_flight: float  # requests between sending and end, averaged over the window
     counted_by: frozenset[str]
     first_error: str | None
     tpot_unknown: int  # completed requests that have a time per token, but the count of their first chunk is unknown
@@ -103,6 +104,7 @@ class _Part:
     itl_ms: npt.NDArray[np.float32]
     failed_itl_ms: npt.NDArray[np.float32]
     counts: dict[str, int]
+    in_flight_ms: float  # of the window's milliseconds, for each request those between its sending and its end
     counted_by: set[str]
     first_error: str | None
 
@@ -157,6 +159,7 @@ def _measure(trial: Trial, batches: Iterable[Any]) -> TrialMetrics:
         backlog=_backlog(trial, times),
         tpot_unknown=counts["tpot_unknown"],
         tpot_reason=_why_unknown(counts["tpot_unknown"], counts["tpot"]),
+        mean_in_flight=sum(p.in_flight_ms for p in parts) / (trial.window_end_ns - trial.window_start_ns) * 1e6,
         **arrays,
     )
 
@@ -223,6 +226,7 @@ def _measure_batch(trial: Trial, batch: Any) -> _Part:
             "tpot": int((counted & completed & several).sum()),
             "tpot_unknown": int((counted & completed & several & ~known).sum()),
         },
+        in_flight_ms=_overlap_ms(sent, end, inside.window_ms),
         counted_by={value for value in batch.column("counted_by").unique().to_pylist() if value},
         first_error=next((value for value in batch.column("error").drop_null().to_pylist()), None),
     )
@@ -250,3 +254,9 @@ class _Inside:
     def __call__(self, ms: FloatArray) -> npt.NDArray[np.bool_]:
         begun = ms >= 0 if self.rules == 1 else ms > 0
         return begun & (ms <= self.window_ms)
+
+
+def _overlap_ms(sent: FloatArray, end: FloatArray, window_ms: float) -> float:
+    """Of all requests together, the time in flight within the window; what was never sent has none."""
+    inside = np.clip(end, 0, window_ms) - np.clip(sent, 0, window_ms)
+    return float(np.nansum(inside))

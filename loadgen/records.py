@@ -213,6 +213,7 @@ class Trial(Record):
     warmup: WarmUp | None = None
     server_prefix_hit_tokens: int | None = None  # change of the server's counter over the trial; None: not offered
     server_generated_tokens: int | None = None
+    server_preemptions: int | None = None  # requests that the server threw out of its batch and computed anew
 
 
 class Flag(Record):

@@ -40,6 +40,7 @@ class Describer:
         facts: dict[str, Any] = {
             "engine_version": served.engine_version,
             "dtype": served.dtype,
+            "resolved_options": served.options,
             "load_s": server.load_s,
             "idle": measure_idle(energy, self._energy.idle_s) if self._energy.idle_s else None,
             "quality": self._probe and self._probe.measure(server.endpoint),

@@ -24,8 +24,8 @@ from reports.power import PowerFigures, power_figures
 from reports.quality_analysis import QualityFigures, analyse_quality
 from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, Amount, Quantity
 from reports.reading import MeasuredRun, MeasuredTrial, read_run
-from reports.rules import RULES, SEVERITY, Outcome
-from reports.run_checks import Located, check_run
+from reports.rules import RULES, SEVERITY, Located, Outcome
+from reports.run_checks import check_run
 from reports.run_folder import ConfigurationInfo, FailedCell, RunInfo
 from reports.statistics import MARGIN, Comparison, compare
 from reports.windows import unfit, window_words

@@ -10,6 +10,7 @@ from loadgen.latencies import FloatArray, percentiles
 from loadgen.metrics import TrialMetrics, measure_records
 from loadgen.records import Flag, RequestRecord, Trial
 from reports.energy_checks import ENERGY_RULES
+from reports.load_checks import LOAD_RULES
 from reports.rules import SEVERITY, Finding, Outcome, graded
 
 LATE_MS = 1.0  # delays of the client below this are never complained of
@@ -210,5 +211,6 @@ TRIAL_RULES: dict[str, Callable[[Trial, TrialMetrics], Finding | None]] = {
     "tokens-disagree": _tokens_disagree,
     "multi-token-chunks": _multi_token_chunks,
     "prefix-cache-hits": _prefix_cache_hits,
+    **LOAD_RULES,
     **ENERGY_RULES,
 }

@@ -33,6 +33,17 @@ class Finding:
     reason: str
 
 
+@dataclass(frozen=True)
+class Located:
+    """One finding and where it was made; None: it is about all of them."""
+
+    check: str
+    finding: Finding
+    label: str | None = None
+    workload: str | None = None
+    block: int | None = None
+
+
 def graded(value: float, warn_above: float | None, fail_above: float | None) -> Outcome:
     """The outcome of a figure that is worse the larger it is; None: there is no such limit. NaN is no figure."""
     if math.isnan(value):
@@ -66,6 +77,12 @@ _RULES = (
         "A configuration was served with another engine, version, data type or options than the baseline.",
         "Fails if any of these is not as the baseline's; no data while the server of one of the two has not reported them.",
         "Serve all configurations alike; otherwise a ratio is not that of width alone.",
+    ),
+    Rule(
+        "resolved-options-differ",
+        "What the engine made of its options, defaults included, is not what it made of the baseline's: data type, batch size, caches, attention backend.",
+        "Fails if any option as resolved differs, but for the number of cache blocks, which grows as weights shrink; no data where a server does not report them.",
+        "Name the option in serve.options, so that it is the same for all.",
     ),
     Rule(
         "host-shared",
@@ -120,6 +137,18 @@ _RULES = (
         "Requests piled up from when the server had filled to the last sending: it did not keep up, and latencies are those of a load of this length.",
         "Warns if the requests in flight grew beyond what chance does (95 %); requests/s and J/request are then of the requests that ended in the window. No data if too few arrived to tell. Open loops only.",
         "Lower the rate; read requests/s as what the server completes at its limit, and no latency.",
+    ),
+    Rule(
+        "concurrency-missed",
+        "Fewer requests were in flight than the closed loop has, or the engine takes fewer at once, so the others waited in its queue.",
+        "Requests in flight, averaged over the window: warns below 98 % of those asked for, fails below 90 %. Warns if the engine's max_num_seqs is below them. Closed loops; the second of batches, too.",
+        "Give the client more processes, make the load longer, or raise max_num_seqs.",
+    ),
+    Rule(
+        "preempted-requests",
+        "The engine ran out of KV cache, threw requests out of its batch and computed them anew.",
+        "By the change of the server's counter over the trial: warns at the first, fails above 1 % of the requests.",
+        "Lower the concurrency, or give the engine more cache; vLLM counts preemptions with disable_log_stats=false.",
     ),
     Rule(
         "tokens-disagree",
@@ -205,7 +234,7 @@ def render_rules() -> str:
         "",
         "Every report says of each what it found. **fail**: figures it touches must not be used as they stand. **warn**: how to",
         "read them. **no data**: what it needs was not recorded, which is never a pass. Nothing is removed on account of a check.",
-        "The rules are in `reports/checks.py`, `reports/energy_checks.py` and `reports/run_checks.py`; each is tested on data that",
+        "The rules are in `reports/*checks.py`; each is tested on data that",
         "trips it and on data that does not. This page is written by `python -m reports.rules`.",
     ]
     for rule in RULES.values():

@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from energy.records import WindowEnergy
 from reports.checks import find_in_trial
 from reports.reading import MeasuredRun, MeasuredTrial
-from reports.rules import Finding, Outcome
-from reports.run_folder import ConfigurationInfo, Placement, gpus_of
+from reports.rules import Finding, Located, Outcome
+from reports.run_folder import Placement, gpus_of
+from reports.served_checks import SERVED_RULES
 
 ENOUGH_BLOCKS = 5
 LENGTHS_DIFFER = 0.05
 IDLE_DIFFERS = 0.10
-
-
-@dataclass(frozen=True)
-class Located:
-    """One finding and where it was made; None: it is about all of them."""
-
-    check: str
-    finding: Finding
-    label: str | None = None
-    workload: str | None = None
-    block: int | None = None
 
 
 def check_run(run: MeasuredRun) -> list[Located]:
@@ -37,7 +26,7 @@ def check_run(run: MeasuredRun) -> list[Located]:
         for t in run.trials
         for check, finding in find_in_trial(t.trial, t.metrics).items()
     ]
-    for rule in (_pairs, _natural_lengths, _widths, _engines, _idle_power, _unmetered, _shared_hosts, _hosts):
+    for rule in (_pairs, _natural_lengths, _widths, _idle_power, _unmetered, _shared_hosts, _hosts, *SERVED_RULES):
         found += rule(run)
     return found
 
@@ -104,38 +93,6 @@ def _widths(run: MeasuredRun) -> Iterator[Located]:
                 "warn", f"{width} is not a multiple of {missed}; {round(width / 64) * 64 or 64} is one of 64"
             )
         yield Located("width-unaligned", finding, configuration.label)
-
-
-def _engines(run: MeasuredRun) -> Iterator[Located]:
-    baseline = next((c for c in run.configurations if c.label == run.info.baseline), None)
-    if baseline is None:
-        return
-    for configuration in run.configurations:
-        if configuration is not baseline:
-            yield Located("engine-differs", _compared_engines(configuration, baseline), configuration.label)
-
-
-def _compared_engines(own: ConfigurationInfo, baseline: ConfigurationInfo) -> Finding:
-    """Options are known from the start, the rest once a server has answered; some servers never report it."""
-    reported = {
-        "engine": (own.engine, baseline.engine),
-        "version": (own.engine_version, baseline.engine_version),
-        "data type": (own.dtype, baseline.dtype),
-    }
-    unknown = [key for key, pair in reported.items() if None in pair]
-    if "version" in unknown:  # until then the engine is what was asked for, perhaps "auto"
-        unknown = list(reported)
-    options = {
-        key: (own.engine_options.get(key), baseline.engine_options.get(key))
-        for key in baseline.engine_options | own.engine_options
-    }
-    known = {key: pair for key, pair in reported.items() if key not in unknown} | options
-    differing = [f"{key} is {one}, not {other}" for key, (one, other) in known.items() if one != other]
-    if differing:
-        return Finding("fail", "; ".join(differing))
-    if unknown:
-        return Finding("no data", f"not reported by both servers: {', '.join(unknown)}")
-    return Finding("pass", "served as the baseline was")
 
 
 def _idle_power(run: MeasuredRun) -> Iterator[Located]:

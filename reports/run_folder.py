@@ -130,6 +130,9 @@ class ConfigurationInfo(Record):
     engine_version: str | None = None
     engine_options: dict[str, str] = {}
     dtype: str | None = None
+    resolved_options: dict[str, str] | None = (
+        None  # what the engine made of them; None: it did not report, or of before
+    )
     manifest: Manifest | None = None  # None for the unpruned source
     quality: Quality | None = None
     idle: WindowEnergy | None = None  # model loaded, no requests, before the first trial: what net joules subtract

@@ -207,3 +207,9 @@ class _Occupancy(Collector):
             )
             hits.add_metric([self._model_name], load.prefix_hit_tokens)
             yield hits
+        if load.preemptions is not None:
+            preemptions = CounterMetricFamily(
+                "vllm:num_preemptions", "Requests thrown out of the batch, to be computed anew.", labels=_LABELS
+            )
+            preemptions.add_metric([self._model_name], load.preemptions)
+            yield preemptions

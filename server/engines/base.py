@@ -6,8 +6,8 @@ called from one asyncio event loop.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 FinishReason = Literal["stop", "length", "abort"]
@@ -83,6 +83,7 @@ class EngineLoad:
     waiting: int
     kv_usage: float  # 0 to 1
     prefix_hit_tokens: int | None = None  # prompt tokens ever taken from a prefix cache; None: the engine does not say
+    preemptions: int | None = None  # requests ever thrown out of the batch, to be computed anew; None: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ class EngineInfo:
     vocabulary: int
     max_model_len: int  # prompt and output together, tokens
     tells_times: bool = True  # whether last deltas carry RequestTimes
+    options: Mapping[str, str] = field(default_factory=dict)  # as resolved: what was given, defaulted or found
 
 
 class Engine(Protocol):

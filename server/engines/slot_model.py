@@ -41,6 +41,19 @@ class SlotModel:
         self._check_memory()
         self._cache = SlotCache(self.slots, self.max_model_len)
 
+    def resolved_options(self) -> dict[str, str]:
+        """What the options came to, by vLLM's names where the meaning is vLLM's."""
+        return {
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "kv_cache_dtype": str(self.dtype).removeprefix("torch."),
+            "device": str(self.device),
+            "threads": str(torch.get_num_threads()),
+            "max_num_seqs": str(self.slots),
+            "max_model_len": str(self.max_model_len),
+            "attention_backend": ATTENTION,
+            "enable_prefix_caching": "False",
+        }
+
     def _dtype_name(self, asked: str) -> str:
         return "float32" if asked == "auto" and self.device.type == "cpu" else asked
 

@@ -86,6 +86,7 @@ class SlotScheduler:
             waiting=len(self._waiting) - len(started),
             kv_usage=held / (self._model.slots * self._model.max_model_len),
             prefix_hit_tokens=0,  # every prompt is computed in full
+            preemptions=0,  # a slot holds the longest request
         )
 
     def add(self, job: Job) -> None:

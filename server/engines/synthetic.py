@@ -98,7 +98,14 @@ class SyntheticEngine:
             if not file.is_file():
                 raise EngineError(f"{file}: not found; name the vocabulary's size with --engine-option vocab=N")
             vocabulary = tokenizers.Tokenizer.from_file(str(file)).get_vocab_size()
-        self._info = EngineInfo("synthetic", "1", "none", vocabulary, self._options.max_model_len)
+        self._info = EngineInfo(
+            "synthetic",
+            "1",
+            "none",
+            vocabulary,
+            self._options.max_model_len,
+            options={key: str(value) for key, value in self._options.model_dump().items()},
+        )
 
     async def generate(
         self, request_id: str, prompt: Sequence[int], options: SamplingOptions
@@ -145,7 +152,7 @@ class SyntheticEngine:
 
     def load(self) -> EngineLoad:
         """Occupancy now; nothing ever waits."""
-        return EngineLoad(running=len(self._running), waiting=0, kv_usage=0.0)
+        return EngineLoad(running=len(self._running), waiting=0, kv_usage=0.0, preemptions=0)
 
     def process_ids(self) -> list[int]:
         """Ours alone."""

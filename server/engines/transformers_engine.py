@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, so the thread does it
 
 _Item = Delta | list[TokenLogprob | None] | BaseException
 _Command = Callable[["SlotScheduler"], object]
-_IDLE = EngineLoad(running=0, waiting=0, kv_usage=0.0, prefix_hit_tokens=0)
+_IDLE = EngineLoad(running=0, waiting=0, kv_usage=0.0, prefix_hit_tokens=0, preemptions=0)
 
 
 class TransformersEngine:
@@ -205,6 +205,7 @@ class TransformersEngine:
                     dtype=str(model.dtype).removeprefix("torch."),
                     vocabulary=model.vocabulary,
                     max_model_len=model.max_model_len,
+                    options=model.resolved_options(),
                 )
             )
             while self._take_commands(scheduler):

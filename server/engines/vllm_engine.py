@@ -1,8 +1,8 @@
 """vLLM in this process, through the few of its interfaces that have been stable from 0.20 to 0.32.
 
 They are AsyncEngineArgs, SamplingParams, RequestOutputKind, tokens_input, EngineDeadError and, of AsyncLLM,
-from_engine_args, generate, abort, check_health, errored and shutdown; beside them only three plain attributes of its
-configuration are read. The model itself runs in a process that vLLM starts.
+from_engine_args, generate, abort, check_health, errored and shutdown; beside them plain attributes of its configuration are
+read, most of them in `server.engines.vllm_resolved`. The model itself runs in a process that vLLM starts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ from server.engines.base import (
 from server.engines.checkpoint import end_of_sequence_ids, read_config
 from server.engines.limits import check_logprobs, check_options, check_prompt
 from server.engines.options import parse_options
+from server.engines.preemptions import Preemptions
 from server.engines.shapes import check_tensor_shapes
+from server.engines.vllm_resolved import resolved_options, uniform_blocks
 
 _T = TypeVar("_T")
 _CPU_CACHE_BYTES = 2**30  # vLLM would take half of the machine's memory
@@ -45,7 +47,7 @@ class VllmEngine:
     """Serves `checkpoint` with any field of vLLM's AsyncEngineArgs as an option, given as text.
 
     What differs from vLLM's own defaults: no tokenizer is loaded (the app has one), end-of-sequence ids are ours,
-    statistics are off (`disable_log_stats=false` brings the times of queue, prefill and decode); without a GPU also
+    statistics are off (`disable_log_stats=false` brings the times of queue, prefill and decode, and counts preemptions); without a GPU also
     `enforce_eager`, a cache of 1 GiB (`kv_cache_memory_bytes`) and the longest context that fits it. The prefix cache is
     as vLLM has it (`enable_prefix_caching`). Its log is cut to warnings unless VLLM_LOGGING_LEVEL says otherwise. It starts
     processes, so the calling script needs a `__main__` guard.
@@ -61,6 +63,7 @@ class VllmEngine:
         self._capacity = 0  # tokens the cache holds
         self._held: dict[str, int] = {}  # request id → tokens in the cache; 0: nothing has come back yet
         self._prefix_hits = 0
+        self._preemptions = Preemptions(counted=False, blocks=None, block_size=1)
         self._scorings = 0
         self._tells_times = False
 
@@ -77,8 +80,11 @@ class VllmEngine:
         self._eos = end_of_sequence_ids(self._checkpoint)
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
         await asyncio.to_thread(_import_vllm)
-        self._engine, version = await asyncio.to_thread(self._start)
+        self._engine, version, options = await asyncio.to_thread(self._start)
         config = self._engine.vllm_config
+        self._preemptions = Preemptions(
+            counted=self._tells_times, blocks=uniform_blocks(config), block_size=config.cache_config.block_size
+        )
         self._capacity = (config.cache_config.num_gpu_blocks or 0) * config.cache_config.block_size
         self._info = EngineInfo(
             name="vllm",
@@ -87,9 +93,10 @@ class VllmEngine:
             vocabulary=int(read_config(self._checkpoint)["vocab_size"]),
             max_model_len=config.model_config.max_model_len,
             tells_times=self._tells_times,
+            options=options,
         )
 
-    def _start(self) -> tuple[Any, str]:
+    def _start(self) -> tuple[Any, str, dict[str, str]]:
         import torch
         import vllm
         from vllm import AsyncEngineArgs
@@ -114,11 +121,12 @@ class VllmEngine:
             self._sockets = tempfile.TemporaryDirectory(prefix="prunebench-vllm-")
             os.environ[_SOCKETS] = self._sockets.name
         try:
-            return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments)), vllm.__version__
+            engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
         except (ValueError, RuntimeError, OSError, TypeError, KeyError, AssertionError, NotImplementedError) as error:
             self._remove_sockets()
             reason = str(error).strip().replace("\n", " ")
             raise EngineError(f"{self._checkpoint}: vLLM cannot start: {reason}") from error
+        return engine, vllm.__version__, resolved_options(engine.vllm_config)
 
     def generate(self, request_id: str, prompt: Sequence[int], options: SamplingOptions) -> AsyncGenerator[Delta]:
         """Stream one request; closing the iterator aborts it.
@@ -171,6 +179,9 @@ class VllmEngine:
             raise BadRequestError(f"request id {request_id} is in use")
         held = self._held
         held[request_id] = 0
+        longest = len(prompt) + parameters.max_tokens
+        self._preemptions.begun(longest)
+        metrics: Any = None
         try:
             async with aclosing(self._engine.generate(tokens_input(list(prompt)), parameters, request_id)) as outputs:
                 async for output in outputs:
@@ -178,6 +189,7 @@ class VllmEngine:
                         held[request_id] = len(prompt)
                         self._prefix_hits += output.num_cached_tokens or 0
                     held[request_id] += len(output.outputs[0].token_ids)
+                    metrics = output.metrics
                     yield read(output)
         except CoreDeadError as error:
             raise EngineDeadError("vLLM's engine core has died; its own log says why") from error
@@ -185,6 +197,7 @@ class VllmEngine:
             raise BadRequestError(str(error)) from error
         finally:
             del held[request_id]
+            self._preemptions.ended(longest, metrics)
 
     async def abort(self, request_id: str) -> None:
         """End a request with finish reason "abort", if it still runs."""
@@ -200,7 +213,9 @@ class VllmEngine:
         """Occupancy as seen from here: waiting is what has had no token yet, and shared prefixes count each time."""
         running = sum(held > 0 for held in self._held.values())
         usage = sum(self._held.values()) / self._capacity if self._capacity else 0.0
-        return EngineLoad(running, len(self._held) - running, min(1.0, usage), self._prefix_hits)
+        return EngineLoad(
+            running, len(self._held) - running, min(1.0, usage), self._prefix_hits, self._preemptions.count
+        )
 
     def process_ids(self) -> list[int]:
         """Our own process and those that vLLM has started, which do the work."""

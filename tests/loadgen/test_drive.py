@@ -20,6 +20,7 @@ POOL = range(100, 200)
 METRICS = (
     b'# TYPE vllm:generation_tokens_total counter\nvllm:generation_tokens_total{engine="0"} %d\n'
     b'# TYPE vllm:prefix_cache_hits_total counter\nvllm:prefix_cache_hits_total{engine="0"} 7\n'
+    b'# TYPE vllm:num_preemptions_total counter\nvllm:num_preemptions_total{engine="0"} %d\n'
 )
 
 
@@ -300,14 +301,28 @@ def test_the_servers_counters_are_those_of_the_measured_requests_only():
         written.append(n)
         return stream(5)
 
-    pages = {"/metrics": lambda: METRICS % (1000 + 5 * len(written))}
+    pages = {"/metrics": lambda: METRICS % (1000 + 5 * len(written), 2 * len(written))}
     result, _ = run(script, workload("single", requests=4, warmup_requests=3), pages=pages)
     assert (result.trial.server_generated_tokens, result.trial.server_prefix_hit_tokens) == (20, 0)
+    assert result.trial.server_preemptions == 8
+
+
+def test_a_counter_that_a_restarted_server_begins_anew_is_not_believed():
+    asked = []
+
+    def script(n, _):
+        asked.append(n)
+        return stream(5)
+
+    pages = {"/metrics": lambda: METRICS % (1000 - 100 * len(asked), 0)}
+    result, _ = run(script, workload("single", requests=2), pages=pages)
+    assert result.trial.server_generated_tokens is None
 
 
 def test_a_server_without_counters_has_none():
     result, _ = run(quick, workload("single", requests=1))
     assert (result.trial.server_generated_tokens, result.trial.server_prefix_hit_tokens) == (None, None)
+    assert result.trial.server_preemptions is None
 
 
 _LOAD = """

@@ -21,7 +21,14 @@ def checkpoint(tmp_path_factory):
 def test_our_server_says_what_it_serves_with_what(checkpoint):
     with running_server(checkpoint) as server:
         served = check_endpoint(Endpoint(server.url, "tiny"))
-    assert served == ServedModel(4096, "synthetic", "1", "none")
+    assert (served.max_model_len, served.engine, served.engine_version, served.dtype) == (
+        4096,
+        "synthetic",
+        "1",
+        "none",
+    )
+    assert served.options is not None
+    assert (served.options["prefill_ms"], served.options["natural_length"]) == ("2.0", "None")
 
 
 def test_a_server_that_says_less_is_taken_as_it_is():

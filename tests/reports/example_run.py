@@ -150,6 +150,7 @@ def configure(example: Example, width: int) -> ConfigurationInfo:
         engine_version="5.19.0",
         engine_options={"dtype": "float32"} | example.engine_options.get(width, {}),
         dtype="float32",
+        resolved_options={"dtype": "float32", "max_num_seqs": "16"},
         manifest=None if width == baseline else _manifest(width, baseline),
         quality=_quality(example, width),
         idle=window_energy("nvml", 60.0, 0, 2 * 10**9) if example.energy == "nvml" else None,
@@ -253,6 +254,7 @@ def measure(example: Example, width: int, workload: Workload, records: list[Requ
         client=ClientHealth(cpu_fraction=0.11, loop_lag_p99_ms=0.4, schedule_lag_p99_ms=None),
         energy=window_energy(example.energy, example.truth(width, workload).watts, start, end),
         server_prefix_hit_tokens=0,
+        server_preemptions=0,
         server_generated_tokens=sum(r.output_tokens or 0 for r in records),
     )
 

@@ -18,7 +18,17 @@ from reports.reading import MeasuredRun, MeasuredTrial
 from reports.rules import RULES, SEVERITY, Finding, graded
 from reports.run_checks import check_run
 from reports.run_folder import Placement, RunInfo, TrialCell
-from tests.reports.example_run import EPOCH_NS, SINGLE, Example, configure, measure, offer, window_energy
+from tests.reports.example_run import (
+    BATCH,
+    EPOCH_NS,
+    SINGLE,
+    Example,
+    configure,
+    measure,
+    offer,
+    request,
+    window_energy,
+)
 from tests.reports.test_checks import OPEN, requests, trial_of, with_conditions, with_energy, with_part
 
 Loaded = tuple[Trial, list[RequestRecord]]
@@ -30,6 +40,7 @@ OWN = "width-512"  # what run cases change; the baseline stays as it is
 SHORT = SINGLE.model_copy(update={"requests": 2})
 LOOP = Workload(name="loop", kind="concurrency", concurrency=2, requests=40, output_tokens=8)
 NO_ENERGY = WindowEnergy(start_ns=EPOCH_NS, end_ns=EPOCH_NS + 10**10, reason="none")
+GIVEN = {"dtype": "float32", "num_gpu_blocks": "7"}
 HOST = Placement(host="node-1", boot_id="1", kind="Example CPU, H100", gpus=["GPU-1"])
 
 
@@ -91,6 +102,7 @@ def run(
     baseline_blocks: int | None = None,
     places: tuple[Placement | None, Placement | None] = (None, None),
     tokens: int = 32,
+    together: int | None = None,
     width: int = 512,
 ) -> Make:
     """A run of two configurations in memory; `configuration` and `trial` change those of the narrower one."""
@@ -104,7 +116,10 @@ def run(
             for number, w in enumerate(example.widths):
                 if number == 0 and baseline_blocks is not None and block >= baseline_blocks:
                     continue
-                workload = SHORT.model_copy(update={"natural_stop": tokens != 32})
+                workload = (
+                    SHORT if together is None else BATCH.model_copy(update={"batch_size": together, "name": SHORT.name})
+                )
+                workload = workload.model_copy(update={"natural_stop": tokens != 32})
                 offered = workload.model_copy(update={"output_tokens": tokens if number else 32})
                 records = offer(offered, example.truth(w, workload), 1.0, EPOCH_NS, np.random.default_rng(1), 0.0)
                 own = measure(example, w, workload, records).model_copy(update=(trial or {}) if number else {})
@@ -124,6 +139,22 @@ def run(
             status="complete",
         )
         return MeasuredRun(about, configurations, trials, [], {}, "", {})
+
+    return make
+
+
+def closed_loop(concurrency: int, pause_ms: float) -> Make:
+    """Four places, each with request upon request of 100 ms, of which the pause is without one; ten each."""
+    workload = Workload(name="loop", kind="concurrency", concurrency=concurrency, requests=40, output_tokens=2)
+
+    def make() -> Loaded:
+        records = []
+        for number in range(40):
+            sent = EPOCH_NS + number // 4 * 100_000_000
+            record = request(number, 0, sent, 20.0, 10.0, workload)
+            records.append(replace(record, end_ns=sent + round((100 - pause_ms) * 1e6)))
+        trial = trial_of(records, workload)
+        return trial.model_copy(update={"window_end_ns": EPOCH_NS + 10**9}), records
 
     return make
 
@@ -165,6 +196,14 @@ CASES: dict[str, list[Case]] = {
         ("fail", run(configuration={"engine_version": None, "engine_options": {"dtype": "float32", "slots": "4"}})),
         ("no data", run(configuration={"engine": "auto", "engine_version": None, "dtype": None})),  # not yet visited
         ("no data", run(both={"engine_version": None, "dtype": None})),  # servers that report nothing of it
+    ],
+    "resolved-options-differ": [
+        ("pass", run()),
+        ("pass", run(both={"resolved_options": GIVEN}, configuration={"resolved_options": GIVEN | {"num_gpu_blocks": "9"}})),
+        ("fail", run(both={"resolved_options": GIVEN}, configuration={"resolved_options": GIVEN | {"max_num_seqs": "8"}})),
+        ("fail", run(both={"resolved_options": GIVEN}, configuration={"resolved_options": {"num_gpu_blocks": "7"}})),
+        ("no data", run(configuration={"resolved_options": None})),
+        ("no data", run(both={"resolved_options": None})),
     ],
     "host-shared": [
         ("pass", run(places=(HOST, HOST))),
@@ -216,6 +255,24 @@ CASES: dict[str, list[Case]] = {
         ("warn", load(requests(20, OPEN, 1.1), OPEN)),
         ("fail", load(requests(20, OPEN, 10.1), OPEN)),
         ("no data", load([replace(r, first_token_ns=None, error="reset") for r in requests(20, OPEN)], OPEN)),
+    ],
+    "concurrency-missed": [
+        ("pass", closed_loop(4, pause_ms=0.0)),
+        ("pass", closed_loop(4, pause_ms=1.9)),  # of every 100 ms that a place in the loop takes
+        ("warn", closed_loop(4, pause_ms=2.1)),
+        ("warn", closed_loop(4, pause_ms=9.9)),
+        ("fail", closed_loop(4, pause_ms=10.1)),
+        ("fail", closed_loop(5, pause_ms=0.0)),  # of which the server never sees the fifth
+        ("no data", lambda: (closed_loop(4, pause_ms=0.0)()[0], [])),
+        ("pass", run(together=16)),
+        ("warn", run(together=17)),
+        ("pass", run(together=32, configuration={"resolved_options": GIVEN | {"max_num_seqs": "16", "data_parallel_size": "2"}})),
+    ],
+    "preempted-requests": [
+        ("pass", load(server_preemptions=0)),
+        ("warn", load(requests(100), server_preemptions=1)),
+        ("fail", load(requests(99), server_preemptions=1)),
+        ("no data", load(server_preemptions=None)),
     ],
     "tokens-disagree": [
         ("pass", load()),

@@ -73,17 +73,19 @@ def test_what_loading_cost_is_told_and_what_is_not_known_is_left_out():
 
 
 def test_occupancy_is_the_engines_own_at_the_moment_of_asking():
-    loads = iter([EngineLoad(1, 2, 0.5), EngineLoad(3, 0, 0.25, prefix_hit_tokens=64)])
+    loads = iter([EngineLoad(1, 2, 0.5), EngineLoad(3, 0, 0.25, prefix_hit_tokens=64, preemptions=3)])
     metrics = Metrics("m", lambda: next(loads))
     first, second = samples(metrics.text().decode()), samples(metrics.text().decode())
     assert (first["vllm:num_requests_running", None], first["vllm:num_requests_waiting", None]) == (1, 2)
     assert (second["vllm:num_requests_running", None], second["vllm:kv_cache_usage_perc", None]) == (3, 0.25)
     assert second["vllm:prefix_cache_hits_total", None] == 64
+    assert second["vllm:num_preemptions_total", None] == 3
 
 
-def test_an_engine_that_does_not_say_what_its_prefix_cache_did_shows_no_zero():
+def test_an_engine_that_does_not_say_what_its_cache_did_shows_no_zero():
     metrics = Metrics("m", lambda: EngineLoad(0, 0, 0.0))
     assert "prefix_cache" not in metrics.text().decode()
+    assert "preemptions" not in metrics.text().decode()
 
 
 def test_two_servers_in_one_process_do_not_share_figures():

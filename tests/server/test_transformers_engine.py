@@ -303,6 +303,8 @@ def test_info_and_processes_are_told(llama):
 
     info, processes = serve(llama, look, dtype="bfloat16", max_model_len="128")
     assert (info.name, info.dtype, info.vocabulary, info.max_model_len) == ("transformers", "bfloat16", VOCABULARY, 128)
+    assert info.options["dtype"] == info.options["kv_cache_dtype"] == "bfloat16"
+    assert (info.options["max_num_seqs"], info.options["max_model_len"]) == ("16", "128")
     assert processes == [os.getpid()]
 
 

@@ -49,6 +49,25 @@ def test_its_info_is_that_of_the_model(vllm):
     assert (info.name, info.dtype, info.vocabulary, info.max_model_len) == ("vllm", "float32", VOCABULARY, 1024)
 
 
+def test_its_options_are_told_as_vllm_resolved_them(vllm):
+    async def look(engine):
+        return engine.info
+
+    options = vllm(look).options
+    assert (options["dtype"], options["max_num_seqs"], options["max_model_len"]) == ("float32", "4", "1024")
+    assert (options["attention_backend"], options["quantization"]) == ("CPU_ATTN", "None")
+    assert (options["enable_prefix_caching"], options["enable_chunked_prefill"]) == ("True", "True")
+    assert int(options["num_gpu_blocks"]) > 0
+
+
+def test_requests_that_the_cache_can_hold_are_known_not_to_be_preempted(vllm):
+    async def ask(engine):
+        await crowd(engine, prompts(6, longest=40), max_tokens=24)
+        return engine.load().preemptions
+
+    assert vllm(ask) == 0
+
+
 def test_both_engines_give_the_same_greedy_tokens_in_single_precision(vllm, llama):
     asked = prompts(6, longest=40)
 
@@ -165,6 +184,24 @@ def test_an_option_vllm_has_not_is_named(llama, options, names):
     pytest.importorskip("vllm")
     with pytest.raises(EngineError, match=names):
         asyncio.run(VllmEngine(llama, options).start())
+
+
+def test_a_cache_that_is_too_small_preempts_and_vllm_counts_it(llama):
+    pytest.importorskip("vllm")
+    options = {"dtype": "float32", "disable_log_stats": "false", "num_gpu_blocks_override": "9"}
+
+    async def squeeze():
+        engine = VllmEngine(llama, options)
+        await engine.start()
+        try:
+            before = engine.load().preemptions
+            await crowd(engine, prompts(4, longest=40), max_tokens=400, ignore_eos=True)
+            return before, engine.load().preemptions
+        finally:
+            await engine.shutdown()
+
+    before, after = asyncio.run(squeeze())
+    assert before == 0 < after
 
 
 def test_a_model_wider_than_its_config_is_not_started(tmp_path):

@@ -1,0 +1,39 @@
+"""How many requests vLLM has thrown out of its batch, without the statistics that slow it down."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+class Preemptions:
+    """vLLM's own count if it keeps statistics; else 0 as long as the cache could hold all requests at their longest.
+
+    vLLM preempts a request only when the cache has no block for the next token of one that runs. So there is none as long as
+    the blocks that all requests under way can come to are fewer than the cache has; once they are not, nobody knows.
+    """
+
+    def __init__(self, *, counted: bool, blocks: int | None, block_size: int) -> None:
+        """`counted`: vLLM keeps statistics. `blocks`: of the cache, None where requests do not take them alike."""
+        self._counted = counted
+        self._blocks = blocks
+        self._block_size = block_size
+        self._reserved = 0
+        self.count: int | None = 0 if counted or blocks is not None else None
+
+    def begun(self, tokens: int) -> None:
+        """A request of up to `tokens`, prompt and output, has been sent to vLLM."""
+        self._reserved += self._most(tokens)
+        if not self._counted and (self._blocks is None or self._reserved > self._blocks):
+            self.count = None
+
+    def ended(self, tokens: int, metrics: Any) -> None:
+        """The same request is over; `metrics` are vLLM's of it, if it keeps them and any answer came."""
+        self._reserved -= self._most(tokens)
+        if self._counted and metrics is not None:
+            found = getattr(metrics, "num_preemptions", None)  # older versions do not have it
+            self.count = None if found is None or self.count is None else self.count + found
+
+    def _most(self, tokens: int) -> int:
+        """Blocks; one more for what is scheduled ahead of what is known."""
+        return math.ceil(tokens / self._block_size) + 1
