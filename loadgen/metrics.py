@@ -50,6 +50,8 @@ class TrialMetrics:
     tpot_ms: FloatArray
     e2e_ms: FloatArray
     lag_ms: FloatArray
+    sent_ms: FloatArray  # after the start of the window
+    end_ms: FloatArray
     asked_tokens: FloatArray  # output tokens that were asked for
     prompt_tokens: FloatArray
     output_tokens: FloatArray
@@ -88,6 +90,14 @@ class TrialMetrics:
         kept up, those that were sent in it, as many in the long run and not shifted by how long they took.
         """
         return self.window_requests if self.backlog is None or self.saturated else self.window_arrivals
+
+    @property
+    def overlapped(self) -> bool:
+        """Whether any two requests were under way at once; one without an end is under way for good."""
+        was_sent = ~np.isnan(self.sent_ms)
+        sent, end = self.sent_ms[was_sent], np.nan_to_num(self.end_ms[was_sent], nan=np.inf)
+        order = np.argsort(sent, kind="stable")
+        return bool((sent[order][1:] < np.maximum.accumulate(end[order])[:-1]).any())
 
     @property
     def output_tokens_per_s(self) -> float:
@@ -208,6 +218,8 @@ def _measure_batch(trial: Trial, batch: Any) -> _Part:
             "tpot_ms": ranked(tpot, counted & (completed | ~(asked <= 1)), completed),
             "e2e_ms": ranked(last - sent, counted, completed),
             "lag_ms": sent - scheduled,
+            "sent_ms": sent,
+            "end_ms": end,
             "asked_tokens": asked,
             "prompt_tokens": prompt,
             "output_tokens": output,

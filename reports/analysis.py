@@ -16,10 +16,11 @@ import numpy as np
 from energy.records import Record
 from loadgen.latencies import FloatArray, percentiles
 from loadgen.records import Workload
+from reports.block_percentiles import percentiles_over
 from reports.energy_model import EnergyModel, fit_energy_models
 from reports.failures import AMONG_FAILED, Failures, judge_failures
 from reports.fleet_records import FleetPlan
-from reports.percentiles import Percentile, percentile
+from reports.percentiles import Percentile
 from reports.power import PowerFigures, power_figures
 from reports.quality_analysis import QualityFigures, analyse_quality
 from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, Amount, Quantity
@@ -64,7 +65,7 @@ class Cell(Record):
     saturated: int  # trials in which requests piled up
     energy_uncertainty: float | None  # of the joules, 95 % half-width, largest share over the trials
     values: dict[str, CellValue]
-    # Of ttft_ms, tpot_ms and e2e_ms over the requests of all trials: TAILS with intervals, and values at LEVELS,
+    # Of ttft_ms, tpot_ms and e2e_ms: TAILS with intervals, and values at LEVELS over the requests of all trials,
     # of the highest of which there are none where they lie among failed requests.
     percentiles: dict[str, list[Percentile]]
     distributions: dict[str, list[float]]
@@ -208,11 +209,12 @@ def _configurations(run: MeasuredRun) -> list[ConfigurationFigures]:
 def _cell(run: MeasuredRun, label: str, workload: str, margin: float) -> Cell:
     own, baseline = run.by_block(label, workload), run.by_block(run.info.baseline, workload)
     trials = [own[block] for block in sorted(own)]
-    pooled = {
-        "ttft_ms": _pooled([t.metrics.ttft_ms for t in trials]),
-        "tpot_ms": _pooled([t.metrics.tpot_ms for t in trials]),
-        "e2e_ms": _pooled([t.metrics.e2e_ms for t in trials]),
+    latencies = {
+        "ttft_ms": [t.metrics.ttft_ms for t in trials],
+        "tpot_ms": [t.metrics.tpot_ms for t in trials],
+        "e2e_ms": [t.metrics.e2e_ms for t in trials],
     }
+    overlapped = any(t.metrics.overlapped for t in trials)
     energies = [t.trial.energy for t in trials]
     shares = [
         e.gross_joules_uncertainty / e.gross_joules for e in energies if e.gross_joules and e.gross_joules_uncertainty
@@ -237,8 +239,8 @@ def _cell(run: MeasuredRun, label: str, workload: str, margin: float) -> Cell:
             )
             for quantity in QUANTITIES.values()
         },
-        percentiles={key: [percentile(values, wanted) for wanted in TAILS] for key, values in pooled.items()},
-        distributions={key: _distribution(values) for key, values in pooled.items()},
+        percentiles={key: percentiles_over(arrays, TAILS, overlapped=overlapped) for key, arrays in latencies.items()},
+        distributions={key: _distribution(_pooled(arrays)) for key, arrays in latencies.items()},
     )
 
 

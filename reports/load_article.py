@@ -10,6 +10,7 @@ from reports.loads import Load, Loads
 from reports.quantities import QUANTITIES
 from reports.rules import RULES, SEVERITY
 from reports.table import describe
+from reports.tails import trial_percentile_table
 from reports.windows import window_words
 from reports.wording import figure, sentence
 
@@ -55,6 +56,8 @@ def _trial_section(load: Load, section_id: str) -> Section:
             )
         )
     blocks: list[Block] = [Prose(said, "lede"), Table("Figures", [Column("Quantity"), Column("Value")], rows, notes)]
+    if percentiles := trial_percentile_table(metrics):
+        blocks.append(percentiles)
     found = sorted(find_in_trial(trial, metrics).items(), key=lambda item: -SEVERITY[item[1].outcome])
     checks = [Finding(f.outcome, name, f.reason, RULES[name].remedy, RULES[name].meaning) for name, f in found]
     return Section(section_id, load.name, [*blocks, Findings(checks, folded=True)])

@@ -1,9 +1,9 @@
 """Percentiles with intervals that hold whatever the distribution is, and none where the sample is too small for one.
 
 Between which two order statistics a percentile lies is a matter of counting: of n independent values the number below the
-p-quantile is binomial(n, p). (David and Nagaraja, Order Statistics, 3rd edition, section 7.1.) Requests of one trial share
-its machine and its batches, so the interval says what n requests can tell, not how far another trial would be off: that is
-what the intervals over blocks are for.
+p-quantile is binomial(n, p). (David and Nagaraja, Order Statistics, 3rd edition, section 7.1.) Requests that wait for each other
+are not independent, and those of one trial share its machine: the interval is shown only of a single trial in which no two
+overlapped. Otherwise it decides from how many requests a percentile is shown, and `reports.block_percentiles` has the interval.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,7 @@ class Percentile(Record):
     value: float | None = None
     low: float | None = None
     high: float | None = None
+    basis: Literal["blocks", "this trial"] | None = None  # whose interval: over blocks, or of the requests of one trial
     reason: str | None = None
 
 

@@ -1,14 +1,20 @@
-"""The percentiles of every latency with their intervals, as tables; where requests are too few, how many it takes."""
+"""The percentiles of every latency with their intervals, as tables; where there is none, what it takes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from loadgen.metrics import TrialMetrics
 from reports.analysis import TAILS, Analysis
+from reports.block_percentiles import ENOUGH_BLOCKS, independent_needed, percentiles_over
 from reports.confidence import needed_for
 from reports.document import Column, Entry, Row, Table
 from reports.failures import AMONG_FAILED
 from reports.figures import DISTRIBUTIONS
 from reports.percentiles import Percentile, mlperf_floor
 from reports.wording import TO, figure, name
+
+_COLUMNS = [Column("Latency"), Column("Requests"), *(Column(f"p{t}", "ms") for t in TAILS)]
 
 
 def percentile_table(analysis: Analysis, workload: str) -> Table | None:
@@ -22,24 +28,66 @@ def percentile_table(analysis: Analysis, workload: str) -> Table | None:
     if not found:
         return None
     rows = [
-        Row([Entry(name(info)), Entry(title), Entry(f"{ps[0].n:,}"), *map(_entry, ps)], is_baseline=info.is_baseline)
-        for info, title, ps in found
+        Row([Entry(name(info)), *_entries(title, percentiles)], is_baseline=info.is_baseline)
+        for info, title, percentiles in found
     ]
-    columns = [Column("Configuration"), Column("Latency"), Column("Requests"), *(Column(f"p{t}", "ms") for t in TAILS)]
-    withheld = {p.percentile for _, _, ps in found for p in ps if p.n < p.needed}
-    remarks = [
-        f"p{t:g} takes {needed_for(t):,} requests to have a 95 % interval; MLPerf asks for {mlperf_floor(t):,}."
-        for t in sorted(withheld)
-    ]
-    if any(p.reason and AMONG_FAILED in p.reason for _, _, ps in found for p in ps):
-        remarks.append("Failed requests rank above any: “timeout” stands for a place among them.")
-    caption = f"{workload}: percentiles over the requests of all trials, with distribution-free 95 % intervals."
-    return Table(caption, columns, rows, remarks=remarks)
+    shown = [p for _, _, percentiles in found for p in percentiles]
+    blocks = max(analysis.cell(info.label, workload).trials for info, _, _ in found)
+    caption = f"{workload}: percentiles{_intervals(shown)}."
+    return Table(caption, [Column("Configuration"), *_COLUMNS], rows, remarks=_remarks(shown, blocks))
+
+
+def trial_percentile_table(metrics: TrialMetrics) -> Table | None:
+    """The percentiles of a single trial; None where no request completed."""
+    latencies = {"ttft_ms": metrics.ttft_ms, "tpot_ms": metrics.tpot_ms, "e2e_ms": metrics.e2e_ms}
+    found = {
+        title: percentiles_over([latencies[key]], TAILS, overlapped=metrics.overlapped)
+        for key, title in DISTRIBUTIONS.items()
+    }
+    rows = [Row(_entries(title, percentiles)) for title, percentiles in found.items() if percentiles[0].n]
+    shown = [p for percentiles in found.values() for p in percentiles if p.n]
+    return Table(f"Percentiles{_intervals(shown)}.", _COLUMNS, rows, remarks=_remarks(shown, 1)) if rows else None
+
+
+def _entries(title: str, percentiles: Sequence[Percentile]) -> list[Entry]:
+    return [Entry(title), Entry(f"{percentiles[0].n:,}"), *map(_entry, percentiles)]
 
 
 def _entry(found: Percentile) -> Entry:
-    if found.value is None or found.low is None:
+    if found.value is None:
         return Entry("> timeout" if found.reason == AMONG_FAILED else "—")
-    return Entry(
-        figure(found.value), f"{figure(found.low)}{TO}{'timeout' if found.high is None else figure(found.high)}"
-    )
+    if found.low is None:
+        return Entry(figure(found.value))
+    high = "timeout" if found.high is None else figure(found.high)
+    return Entry(figure(found.value), f"{figure(found.low)}{TO}{high}")
+
+
+def _intervals(shown: Sequence[Percentile]) -> str:
+    bases = {p.basis for p in shown}
+    if "blocks" in bases:
+        return " of a block (geometric mean) with 95 % intervals over blocks; without an interval, of all requests"
+    if "this trial" in bases:
+        return " with 95 % intervals of this trial: distribution-free, since none of its requests overlapped"
+    return " of all requests"
+
+
+def _remarks(shown: Sequence[Percentile], blocks: int) -> list[str]:
+    withheld = sorted({p.percentile for p in shown if p.n < p.needed})
+    remarks = [
+        f"p{t:g} is shown from {needed_for(t):,} requests on; MLPerf asks for {mlperf_floor(t):,}." for t in withheld
+    ]
+    if any(p.reason and AMONG_FAILED in p.reason for p in shown):
+        remarks.append("Failed requests rank above any: “timeout” stands for a place among them.")
+    without = sorted({p.percentile for p in shown if p.value is not None and p.basis is None})
+    if without and blocks < ENOUGH_BLOCKS:
+        counted = "one trial" if blocks == 1 else f"{blocks} blocks"
+        remarks.append(
+            f"No interval: {counted}, and it takes {ENOUGH_BLOCKS} blocks to see how far the next would be off."
+        )
+    elif without:
+        takes = ", ".join(f"p{t:g} {independent_needed(t):,}" for t in without)
+        remarks.append(
+            "No interval where the requests of a block wait for each other so that they say as much as too few independent "
+            f"ones, or fewer blocks than {ENOUGH_BLOCKS} have the figure; it takes: {takes}."
+        )
+    return remarks

@@ -95,7 +95,7 @@ def test_without_a_baseline_there_is_no_ratio_to_plot(tmp_path):
 
 
 def test_a_distribution_goes_through_the_percentiles_of_all_requests(tmp_path):
-    analysis = analysed(tmp_path, Example(noise=0.05, workloads=SMALL, widths=(1024, 512)))
+    analysis = analysed(tmp_path, Example(noise=0.05, workloads=SMALL, widths=(1024, 512), blocks=2))
     cell = analysis.cell("width-512", "batch-8")
     line = distribution_plot(analysis, "batch-8", "ttft_ms").chart.marks[-1]
     assert line.name == "width 512"
