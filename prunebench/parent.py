@@ -1,35 +1,38 @@
-"""A server that a runner started ends when the runner dies, however it dies: kill -9 leaves nothing behind."""
+"""A server that a runner started ends when the runner dies, however it dies: kill -9 leaves nothing behind.
+
+The runner holds the writing end of a pipe and never writes; the server blocks on the reading end, which closes with the
+runner. The kernel's own signal on a parent's death (PR_SET_PDEATHSIG) follows the *thread* that started the child, and a
+runner's threads may end before it does.
+"""
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import os
 import signal
 import threading
 import time
 
-PARENT_VARIABLE = "PRUNEBENCH_PARENT_PID"
-_PR_SET_PDEATHSIG = 1  # prctl(2)
-_LOOK_S, _GRACE_S = 1.0, 20.0
+PARENT_VARIABLE = "PRUNEBENCH_PARENT_PIPE"
+_GRACE_S = 20.0
 
 
 def end_with_parent() -> None:
-    """Ask the kernel for SIGTERM on the death of the runner named in the environment, if one is.
+    """End this process when the pipe named in the environment closes, if one is named.
 
-    A hung engine would not end on that: after a while the whole process group, which the runner gave us for our own, is killed.
+    A hung engine would not end on SIGTERM: after a while the whole process group, which the runner gave us for our own, is
+    killed.
     """
-    parent = os.environ.pop(PARENT_VARIABLE, None)
-    if parent is None:
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(parent):  # it died before we asked
-        raise SystemExit(1)
-    threading.Thread(target=_insist, args=(int(parent),), daemon=True).start()
+    pipe = os.environ.pop(PARENT_VARIABLE, None)
+    if pipe is not None:
+        os.set_inheritable(int(pipe), False)  # the engine's processes must not inherit it
+        threading.Thread(target=_watch, args=(int(pipe),), daemon=True).start()
 
 
-def _insist(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_LOOK_S)
+def _watch(pipe: int) -> None:
+    with contextlib.suppress(OSError):
+        os.read(pipe, 1)  # returns when the last writing end is closed
+    os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_GRACE_S)
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)

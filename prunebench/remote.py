@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,11 +81,13 @@ class RemoteHost:
         self, name: str, command: ServerCommand, *, start_timeout_s: float, request_timeout_s: float
     ) -> RemoteServer:
         """A healthy server for `command`. Raises ServerStartError with the host's reason."""
+        options = dict(command.options)
         wanted = {
             "checkpoint": str(Path(command.checkpoint).resolve()),
             "model": command.model,
             "engine": command.engine,
-            "options": dict(command.options),
+            "draft": _draft(options),
+            "options": options,
             "modelled_watts_per_core": command.modelled_watts_per_core,
             "start_timeout_s": start_timeout_s,
         }
@@ -111,6 +114,19 @@ class RemoteHost:
     def _client(self, timeout_s: float) -> httpx.Client:
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         return httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s, trust_env=False)
+
+
+def _draft(options: dict[str, str]) -> dict[str, Any] | None:
+    """Take vLLM's `speculative_config` out of the options where it names a draft checkpoint: a host checks that as a path."""
+    try:
+        config = json.loads(options["speculative_config"])
+        draft = {"checkpoint": str(Path(config["model"]).resolve()), "tokens": config["num_speculative_tokens"]}
+    except (ValueError, KeyError, TypeError):
+        return None
+    if set(config) - {"model", "num_speculative_tokens"}:
+        return None
+    del options["speculative_config"]
+    return draft
 
 
 def _reason(answer: httpx.Response) -> str:

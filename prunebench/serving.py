@@ -21,6 +21,7 @@ from loadgen.endpoint import Endpoint
 from prunebench.parent import PARENT_VARIABLE
 
 _STOP_S = 20.0
+POLL_S = 0.1  # between two questions whether a starting server is healthy
 _HEALTH_S = 10.0  # within which a server that is not hung says whether it is healthy
 _LAST_WORDS_S = 5.0  # for which a server whose engine has died stays to say so
 
@@ -87,7 +88,25 @@ class RunningServer:
     process: subprocess.Popen[bytes]
     log: IO[bytes]
     log_file: Path
-    load_s: float  # from the start of the process to its first healthy answer
+    lifeline: IO[bytes]  # closed with this process, and the server then ends
+    began: float  # time.monotonic() at its start
+    load_s: float = 0.0  # from there to its first healthy answer
+
+    def has_started(self, timeout_s: float, *, healthy: bool) -> bool:
+        """Whether it is up, given what its `/health` just answered.
+
+        Raises ServerStartError if it has ended, or if `timeout_s` has passed since its start.
+        """
+        status = self.process.poll()
+        if status is not None:  # whoever said healthy, it was not this server
+            raise ServerStartError(_obituary(status, self.log_file))
+        if healthy:
+            self.load_s = time.monotonic() - self.began
+            return True
+        if time.monotonic() - self.began > timeout_s:
+            said = _last_line(self.log_file)
+            raise ServerStartError(f"the server was not healthy in time (serve.start_timeout_s): {said}")
+        return False
 
     def alive(self) -> bool:
         """Whether the process still runs."""
@@ -110,15 +129,24 @@ class RunningServer:
         return []
 
     def stop(self) -> None:
-        """Ask it to end, insist after a while; its own children go with its group."""
+        """Ask it to end, and kill it after a while."""
+        self.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(_STOP_S)
+        self.kill()
+
+    def terminate(self) -> None:
+        """Ask it to end, without waiting."""
         if self.alive():
             self.process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(_STOP_S)
+
+    def kill(self) -> None:
+        """End what is left of it; its own children go with its group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.log.close()
+        self.lifeline.close()
 
 
 def start_server(
@@ -128,9 +156,21 @@ def start_server(
 
     Raises ServerStartError if it ends or does not get healthy in time.
     """
+    server = launch_server(command, log_file, request_timeout_s=request_timeout_s)
+    try:
+        while not server.has_started(start_timeout_s, healthy=is_healthy(server.endpoint.url)):
+            time.sleep(POLL_S)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def launch_server(command: ServerCommand, log_file: Path, *, request_timeout_s: float) -> RunningServer:
+    """Start a server's process, which is not healthy yet: ask for its health every `POLL_S` until it `has_started`."""
     port = command.port or _free_port()
     log = log_file.open("ab")
-    began = time.monotonic()
+    theirs, ours = os.pipe()
     process = subprocess.Popen(
         command.arguments(port),
         stdin=subprocess.DEVNULL,
@@ -139,28 +179,20 @@ def start_server(
         # Ctrl-C goes to the runner, which ends its servers itself. A session of its own would shield it too, but the kernel
         # shares processors between sessions before it shares them within one, and the client would be kept waiting.
         process_group=0,
-        env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
+        pass_fds=[theirs],
+        env={**os.environ, PARENT_VARIABLE: str(theirs)},
     )
-    endpoint = Endpoint(url=f"http://127.0.0.1:{port}", model=command.model, timeout_s=request_timeout_s)
-    server = RunningServer(endpoint, process, log, log_file, load_s=0.0)
-    try:
-        _wait_until_healthy(server, began + start_timeout_s, log_file)
-    except BaseException:
-        server.stop()
-        raise
-    server.load_s = time.monotonic() - began
-    return server
+    os.close(theirs)
+    endpoint = Endpoint(
+        url=f"http://{_reachable(command.host)}:{port}", model=command.model, timeout_s=request_timeout_s
+    )
+    return RunningServer(endpoint, process, log, log_file, lifeline=os.fdopen(ours, "wb"), began=time.monotonic())
 
 
-def _wait_until_healthy(server: RunningServer, deadline: float, log_file: Path) -> None:
-    while time.monotonic() < deadline:
-        status = server.process.poll()
-        if status is not None:
-            raise ServerStartError(_obituary(status, log_file))
-        if is_healthy(server.endpoint.url):
-            return
-        time.sleep(0.1)
-    raise ServerStartError(f"the server was not healthy in time (serve.start_timeout_s): {_last_line(log_file)}")
+def _reachable(host: str) -> str:
+    """The address at which a server that listens on `host` answers this machine, as it stands in a URL."""
+    address = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{address}]" if ":" in address else address
 
 
 def is_healthy(url: str) -> bool:

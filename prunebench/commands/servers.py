@@ -70,12 +70,18 @@ def host(
     host: Annotated[str, typer.Option(help="Address to listen on, also of the servers.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 7000,
     first_port: Annotated[int, typer.Option(min=1, max=65535, help="Of the servers.")] = 8000,
-    most_servers: Annotated[int, typer.Option(min=1, max=100, help="Servers at a time, on so many ports.")] = 10,
+    most_servers: Annotated[int, typer.Option(min=1, max=100, help="Servers at a time, and ports.")] = 10,
     api_key_file: Annotated[Path | None, typer.Option(help="Runners and clients must send the key in it.")] = None,
     logs: Annotated[Path, typer.Option(help="Folder for the servers' logs.")] = Path("logs"),
+    engine_option: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=VALUE for every server's engine; runners may not change it. Repeatable."),
+    ] = None,
 ) -> None:
     """Start and stop servers here for runners elsewhere (`prunebench run --serve-on`)."""
-    from prunebench.hosting import HostSettings, host_servers
+    from prunebench.hosted_servers import HostSettings
+    from prunebench.hosting import host_servers
 
-    settings = HostSettings(root, logs, host, port, first_port, most_servers, api_key_file)
+    options = dict(key_value(option) for option in engine_option or [])
+    settings = HostSettings(root, logs, host, port, first_port, most_servers, api_key_file, options)
     host_servers(settings, lambda line: err.print(line, highlight=False, markup=False, soft_wrap=True))

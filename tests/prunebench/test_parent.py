@@ -9,7 +9,7 @@ import pytest
 DEAF = """
 import signal, time
 from prunebench import parent
-parent._LOOK_S = parent._GRACE_S = 0.1
+parent._GRACE_S = 0.1
 parent.end_with_parent()
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("deaf", flush=True)
@@ -18,8 +18,9 @@ time.sleep(60)
 STARTER = """
 import os, subprocess, sys, time
 from prunebench.parent import PARENT_VARIABLE
-child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], process_group=0, stdout=subprocess.PIPE,
-                         env={**os.environ, PARENT_VARIABLE: str(os.getpid())})
+theirs, ours = os.pipe()
+child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], process_group=0, stdout=subprocess.PIPE, pass_fds=[theirs],
+                         env={**os.environ, PARENT_VARIABLE: str(theirs)})
 child.stdout.readline()
 print(child.pid, flush=True)
 time.sleep(60)
