@@ -96,6 +96,9 @@ class RunWriter:
             shutil.rmtree(leftover)
         for leftover in (*self.path.glob("*.partial"), *self.path.glob("[cf]*s/*.json.partial")):
             leftover.unlink()
+        for failure in (self.path / "failures").glob("*.json"):
+            if (self.path / "trials" / failure.stem).exists():  # killed between keeping the trial and forgetting the failure
+                failure.unlink()
         cut_short = []
         for leftover in self.broken_off():
             leftover.unlink()

@@ -280,3 +280,16 @@ def test_records_that_were_left_beside_a_whole_trial_are_cleared_and_it_is_not_m
     assert not left.exists()
     assert (trial / "trial.json").read_bytes() == measured
     assert len(list(RunFolder(folder).trials())) == CELLS
+
+
+def test_a_failure_that_was_left_beside_a_whole_trial_is_forgotten(finished, prunebench, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(finished[0], folder)
+    trial = next((folder / "trials").iterdir())
+    cell = json.loads((trial / "cell.json").read_text())
+    failed = {key: cell[key] for key in ("block", "label", "workload")} | {"error": "killed before it was forgotten"}
+    (folder / "failures" / f"{trial.name}.json").write_text(json.dumps(failed))
+    resumed = prunebench("run", finished[0].parent / "tiny.toml", "--output", folder, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert RunFolder(folder).info().status == "complete"
+    assert not RunFolder(folder).failures()
