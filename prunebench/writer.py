@@ -97,7 +97,8 @@ class RunWriter:
         for leftover in (*self.path.glob("*.partial"), *self.path.glob("[cf]*s/*.json.partial")):
             leftover.unlink()
         for failure in (self.path / "failures").glob("*.json"):
-            if (self.path / "trials" / failure.stem).exists():  # killed between keeping the trial and forgetting the failure
+            # Killed between keeping the trial and forgetting an earlier failure.
+            if (self.path / "trials" / failure.stem).exists():
                 failure.unlink()
         cut_short = []
         for leftover in self.broken_off():

@@ -93,7 +93,12 @@ def test_the_host_says_why_it_does_not_serve(host, tmp_path):
             ("a b", wanted(), 422, ""),
             ("a", wanted(color="red"), 422, "color"),
             ("a", wanted(options={"no_such": "1"}), 403, "no_such"),
-            ("a", wanted(engine="vllm", options={"model": "/elsewhere", "trust_remote_code": "true"}), 403, "trust_remote_code"),
+            (
+                "a",
+                wanted(engine="vllm", options={"model": "/elsewhere", "trust_remote_code": "true"}),
+                403,
+                "trust_remote_code",
+            ),
         ):
             refused = client.put(f"/servers/{name}", json=body)
             assert refused.status_code == status, refused.text
