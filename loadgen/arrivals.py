@@ -13,12 +13,15 @@ from loadgen.latencies import BoolArray, FloatArray, one_token_chunks, tokens_af
 
 @dataclass(frozen=True)
 class Arrivals:
-    """Chunks of a batch of requests; from `at_ms` on, one entry a chunk. `gap_tokens`: those that its gap was for."""
+    """What arrived of a batch of requests: chunks that came at one moment, such as those of one read, are one arrival.
+
+    From `at_ms` on, one entry an arrival; `gap_tokens`: those that the time since the one before was for.
+    """
 
     streamed: FloatArray  # the cumulative count at the last chunk
-    after_first: FloatArray  # tokens after the first chunk; NaN: unknown
+    after_first: FloatArray  # tokens after the first arrival; NaN: unknown
     chunks: int
-    lengths: npt.NDArray[np.int64]  # chunks of each request
+    lengths: npt.NDArray[np.int64]  # arrivals of each request
     at_ms: FloatArray
     tokens: npt.NDArray[np.int64]
     gaps_ms: FloatArray
@@ -26,7 +29,7 @@ class Arrivals:
     is_first: BoolArray
 
     def itl_ms(self, requests: BoolArray) -> npt.NDArray[np.float32]:
-        """One entry a token after the first chunk of these requests."""
+        """One entry a token after the first arrival of these requests."""
         used = np.repeat(requests, self.lengths) & ~self.is_first & (self.gap_tokens > 0)
         tokens = self.gap_tokens[used]
         return np.repeat((self.gaps_ms[used] / tokens).astype(np.float32), tokens)
@@ -35,27 +38,37 @@ class Arrivals:
 def read_arrivals(batch: Any, start_ns: int) -> Arrivals:
     """The list columns, flattened: [chunks] times and cumulative tokens, cut into requests by their lengths."""
     lists = batch.column("arrival_ns")
-    lengths = np.asarray(lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), dtype=np.int64)
-    at_ms = (lists.flatten().to_numpy(zero_copy_only=False) - start_ns) / 1e6
+    chunks = np.asarray(lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), dtype=np.int64)
+    at_ns = lists.flatten().to_numpy(zero_copy_only=False)
     cumulative = batch.column("arrival_tokens").flatten().to_numpy(zero_copy_only=False).astype(np.int64)
-    ends = np.cumsum(lengths)
+    request = np.repeat(np.arange(len(chunks)), chunks)
+    ordinal = np.arange(1, len(at_ns) + 1) - np.repeat(np.cumsum(chunks) - chunks, chunks)  # of a chunk in its request
+    tokens_of_chunks = _steps(cumulative, ordinal == 1)
+    last_of_moment = np.append((np.diff(at_ns) != 0) | (np.diff(request) != 0), True)[: len(at_ns)]
+    at_ns, cumulative, request, ordinal = (a[last_of_moment] for a in (at_ns, cumulative, request, ordinal))
+    lengths = np.bincount(request, minlength=len(chunks))
+    is_first = np.append(True, np.diff(request) != 0)[: len(at_ns)]
+    first, firsts, streamed = np.full((3, len(chunks)), np.nan)
     some = lengths > 0
-    firsts = (ends - lengths)[some]
-    is_first = np.zeros(len(at_ms), dtype=bool)
-    is_first[firsts] = True
-    tokens = np.diff(cumulative, prepend=0)
-    tokens[firsts] = cumulative[firsts]
-    first, streamed = np.full((2, len(lengths)), np.nan)
-    first[some], streamed[some] = cumulative[firsts], cumulative[ends[some] - 1]
-    single = np.repeat(one_token_chunks(batch, lengths), lengths)
+    first[some], firsts[some] = cumulative[is_first], ordinal[is_first]
+    streamed[some] = cumulative[np.cumsum(lengths)[some] - 1]
+    single = one_token_chunks(batch, chunks)
+    tokens, at_ms = _steps(cumulative, is_first), (at_ns - start_ns) / 1e6
     return Arrivals(
         streamed=streamed,
-        after_first=tokens_after_first(batch, lengths, first, streamed),
-        chunks=int((tokens > 0).sum()),
+        after_first=tokens_after_first(batch, np.where(single, chunks - firsts, np.nan), streamed - first),
+        chunks=int((tokens_of_chunks > 0).sum()),
         lengths=lengths,
         at_ms=at_ms,
         tokens=tokens,
         gaps_ms=np.diff(at_ms, prepend=0.0),
-        gap_tokens=np.where(single, 1, tokens),
+        gap_tokens=np.where(single[request], _steps(ordinal, is_first), tokens),
         is_first=is_first,
     )
+
+
+def _steps(cumulative: npt.NDArray[np.int64], is_first: BoolArray) -> npt.NDArray[np.int64]:
+    """What each entry adds to the one before it of the same request."""
+    steps = np.diff(cumulative, prepend=0)
+    steps[is_first] = cumulative[is_first]
+    return steps

@@ -55,15 +55,14 @@ def one_token_chunks(batch: Any, chunks: npt.NDArray[np.int64]) -> BoolArray:
     return known
 
 
-def tokens_after_first(
-    batch: Any, chunks: npt.NDArray[np.int64], first: FloatArray, streamed: FloatArray
-) -> FloatArray:
+def tokens_after_first(batch: Any, single: FloatArray, running: FloatArray) -> FloatArray:
     """Tokens after the first chunk, which is what TPOT divides by. NaN: the count of the first chunk is unknown.
 
-    `first` and `streamed`: the running count at the first and the last chunk, which a running usage makes exact.
+    `single`: of requests whose chunks hold one token each (else NaN); `running`: by the running count, which a server's running
+    usage makes exact.
     """
-    running = np.where(_is(batch.column("counted_by"), "server-continuous-usage"), streamed - first, np.nan)
-    return np.where(one_token_chunks(batch, chunks), chunks - 1.0, running)
+    by_usage = np.where(_is(batch.column("counted_by"), "server-continuous-usage"), running, np.nan)
+    return np.where(np.isnan(single), by_usage, single)
 
 
 def _is(column: Any, word: str) -> BoolArray:

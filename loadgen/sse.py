@@ -74,8 +74,8 @@ class Answer:
 
     Tokens are counted by the usage each chunk carries (`continuous_usage_stats`) where the server offers it: then a chunk
     of several tokens counts as several and a chunk with an incomplete character as one. Otherwise every chunk with content
-    counts one, and if the final usage disagrees its total is spread evenly over the chunks. Without any usage the total is
-    that of the tokenizer, if there is one. An event that is no chunk ends the reading with an error; what was read before it
+    counts one, and if the final usage disagrees its total is spread evenly over the chunks; then the tokens of a single chunk
+    are unknown (`loadgen.latencies`). Without any usage the total is that of the tokenizer, if there is one. An event that is no chunk ends the reading with an error; what was read before it
     stands. An answer that is no stream but one JSON object arrives whole, at its last read.
     """
 
@@ -87,6 +87,7 @@ class Answer:
         self.error: str | None = None
         self.complete = False  # the stream said [DONE]
         self.continuous = False  # its chunks carry a running count
+        self._silent_ns = array("q")  # of chunks with text under a running count that stood still
         self._at_ns = array("q")
         self._tokens = array("q")  # cumulative
         self._events = EventReader()
@@ -140,6 +141,11 @@ class Answer:
         """Nothing more will come: say who counted, and make the arrivals add up to the total."""
         if self._object is not None:
             self._take_object(bytes(self._object))
+        if self.continuous and len(self._at_ns) == 1 and self.counted > len(self._silent_ns) > 0:
+            # A "running" count that was the total from the first chunk on: the chunks are what came.
+            self.continuous = False
+            self._at_ns += self._silent_ns
+            self._tokens = array("q", range(1, len(self._at_ns) + 1))
         counted = self.counted
         if self.continuous:
             self.counted_by = "server-continuous-usage"
@@ -172,17 +178,20 @@ class Answer:
         choices, usage = chunk.get("choices") or [], chunk.get("usage") or {}
         tokens = count_of(usage, "completion_tokens")
         if choices:
-            choice = choices[0]
-            self.finish_reason = choice.get("finish_reason") or self.finish_reason
+            text = content(choices[0]) if len(choices) == 1 else "".join(map(content, choices))
+            for choice in choices:
+                self.finish_reason = choice.get("finish_reason") or self.finish_reason
             before = self._tokens[-1] if self._tokens else 0
             self.continuous = self.continuous or (not before and bool(tokens))
             now = before
             if self.continuous and tokens is not None:
                 now = tokens
-            elif text := _content(choice):
+                if text and now == before:
+                    self._silent_ns.append(at_ns)
+            elif text:
                 now = before + 1
-                if self._texts is not None:
-                    self._texts.append(text)
+            if text and self._texts is not None:
+                self._texts.append(text)
             if now > before:
                 self._at_ns.append(at_ns)
                 self._tokens.append(now)
@@ -190,6 +199,11 @@ class Answer:
             self.output_tokens = tokens
         prompt = count_of(usage, "prompt_tokens")
         self.prompt_tokens = self.prompt_tokens if prompt is None else prompt
+
+    def recount(self, at_ns: array[int], tokens: array[int], *, exact: bool) -> None:
+        """Replace the arrivals by those that a running count gives; it is not `exact` where a chunk's tokens had to be shared."""
+        if tokens:
+            self._at_ns, self._tokens, self.output_tokens, self.continuous = at_ns, tokens, tokens[-1], exact
 
     def _take_object(self, body: bytes) -> None:
         """A completion that was not streamed: all its tokens came at once, at the end."""
@@ -227,7 +241,7 @@ def count_of(usage: dict[str, Any], key: str) -> int | None:
     return None if count is None or count < 0 else count
 
 
-def _content(choice: dict[str, Any]) -> str:
+def content(choice: dict[str, Any]) -> str:
     """The text a chunk brings, reasoning included: whoever thinks writes tokens."""
     delta = choice.get("delta") or {}
     found = choice.get("text") or delta.get("content") or delta.get("reasoning_content") or delta.get("reasoning")

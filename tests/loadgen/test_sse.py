@@ -75,6 +75,18 @@ def test_a_final_usage_corrects_the_count_of_chunks():
     assert answer.counted_by == "server-usage"
 
 
+def test_a_usage_that_is_the_total_from_the_first_chunk_on_is_no_running_count():
+    answer = read_answer(reads(*(token("a", usage=4) for _ in range(4)), DONE))
+    assert (answer.arrival_tokens, answer.counted_by) == ([1, 2, 3, 4], "server-usage")
+    assert answer.arrival_ns == [1_000_000, 2_000_000, 3_000_000, 4_000_000]
+
+
+def test_several_choices_in_a_chunk_have_its_usage_once():
+    choices = [{"index": n, "text": "a", "finish_reason": "length"} for n in (0, 1)]
+    answer = read_answer(reads(event(choices=choices, usage={"prompt_tokens": 3, "completion_tokens": 2}), DONE))
+    assert (answer.arrival_tokens, answer.output_tokens, answer.incomplete) == ([2], 2, None)
+
+
 def test_an_error_in_mid_stream_keeps_the_tokens_before_it():
     answer = read_answer(reads(token("a", usage=1), event(error={"message": "the engine has died", "code": 503})))
     assert (answer.arrival_tokens, answer.error) == ([1], "the engine has died")

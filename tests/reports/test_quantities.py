@@ -117,6 +117,17 @@ def test_the_tokens_of_the_first_chunk_took_no_time_per_token():
     assert value("median_tpot_ms", trial_of(records), records).value == pytest.approx(5.0)
 
 
+def test_chunks_that_one_read_brought_are_one_arrival():
+    records = [request(i, i, EPOCH_NS + i * 10**9, 20.0, 5.0, SINGLE) for i in range(3)]
+    for record in records:  # a proxy that passes on three events at once: the first when the third came
+        late = record.arrival_ns[2::3]
+        record.arrival_ns = [at for at in late for _ in range(3)] + record.arrival_ns[30:]
+        record.first_token_ns = record.arrival_ns[0]
+    found = value("median_tpot_ms", trial_of(records), records).value
+    assert found == pytest.approx(5.0)
+    assert value("median_itl_ms", trial_of(records), records).value == pytest.approx(5.0)
+
+
 def test_time_per_token_is_unknown_where_the_tokens_of_the_first_chunk_are():
     records = [bundled(i, 6, running=False) for i in range(3)]
     for key in ("median_tpot_ms", "p99_tpot_ms", "median_itl_ms"):
