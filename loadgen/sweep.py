@@ -1,26 +1,23 @@
-"""A sweep: which rates to try, what each of them shows, and where the knee and the highest good rate are."""
+"""A sweep: its file, the workloads it is made of, and what one rate shows. `loadgen.rate_search` picks the rates."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
 from energy.records import Record
+from loadgen.backlog import Backlog, backlog_trend, filled_ns
 from loadgen.latencies import percentiles
 from loadgen.metrics import TrialMetrics
 from loadgen.records import RequestRecord, Trial, Workload
 from loadgen.summary import met_objectives
+from loadgen.table import Records
 
-KEEPS_UP = 0.95  # of the offered rate, or the server is saturated
-GROWS = 0.02  # so large a share of the requests that came is left over, and at least as many again as at first: saturated too
+FAILS = 0.05  # of the requests: a server that turns away more does not keep up
 FEWEST = 20  # requests at any rate: fewer show nothing
-_CHANCE = 3  # requests
-_FACTOR = 2.0  # from one rate to the next, until the server is saturated
-_RESOLUTION = 0.1  # the highest good rate is known to this share of it
-_MOST_TRIALS = 32
 
 
 class SweepPoint(Record):
@@ -44,6 +41,26 @@ class SweepPoint(Record):
     slo_share: float | None  # of the requests sent in the window, those that met every objective; None: none stated
     saturated: str | None  # why, or None
     good: bool  # not saturated, and enough requests met the objectives
+    backlog: Backlog | None = None  # its trend from when the line was filled to the last sending; None in earlier files
+    unclear: str | None = None  # why the load was too short to say anything of the backlog
+
+    @property
+    def verdict(self) -> str:
+        """In words, the kind before a colon."""
+        if self.saturated:
+            return f"saturated: {self.saturated}"
+        if self.unclear:
+            return f"too short: {self.unclear}"
+        return "good" if self.good else "objectives not met"
+
+
+class Bracket(Record):
+    """Between which rates the saturation rate lies, requests per second: the capacity beyond which requests pile up."""
+
+    low: float  # so much the server completes: the highest rate kept up with, less the growth that could have passed unseen
+    high: float  # the lowest at which requests piled up beyond chance
+    repeated: bool  # both edges were measured twice
+    words: str  # how sure this is
 
 
 class Sweep(Record):
@@ -53,10 +70,13 @@ class Sweep(Record):
     workload: Workload
     points: list[SweepPoint]  # in the order tried
     knee_rate: float | None  # where throughput over latency is highest (Kleinrock's power)
-    saturation_rate: float | None  # the lowest at which the server did not keep up
+    saturation_rate: float | None  # the lowest tried at which the server did not keep up
+    bracket: Bracket | None = (
+        None  # of the saturation rate; None: an edge was not found, or a file of an earlier version
+    )
     goodput_rate: float | None  # the highest that kept up and met the objectives
     goodput_below: float | None  # the lowest tried above it that did not
-    reason: str | None = None  # why goodput_rate or saturation_rate is None
+    reason: str | None = None  # why goodput_rate or bracket is None, or the bracket is wide
     complete: bool = False
 
 
@@ -86,41 +106,6 @@ def at_rate(workload: Workload, rate: float) -> Workload:
     )
 
 
-Finding = tuple[bool, bool]  # (good, saturated)
-
-
-def rates_to_try(workload: Workload) -> Generator[float, Finding, None]:
-    """Yields a rate and is sent what it showed; ends when there is nothing more to learn.
-
-    Stated rates in order. Else doubling from the lowest until the server is saturated, halving first where even the lowest
-    is not good, then halving the stretch between good and bad, on a logarithmic scale, to a tenth.
-    """
-    if workload.rates is not None:
-        for rate in workload.rates:
-            yield rate
-        return
-    lowest, highest = workload.rate or math.nan, workload.end_rate or math.inf
-    good, bad = 0.0, math.inf  # the highest good one below the lowest bad one
-    rate, rising = lowest, True
-    for _ in range(_MOST_TRIALS):
-        is_good, saturated = yield rate
-        if not is_good:
-            bad = min(bad, rate)
-        elif rate < bad:
-            good = max(good, rate)
-        rising = rising and not saturated and rate < highest
-        if rising:
-            rate = min(rate * _FACTOR, highest)
-        elif bad == math.inf or bad <= lowest / 10:
-            return
-        elif good == 0.0:
-            rate = bad / _FACTOR
-        elif bad / good <= 1 + _RESOLUTION:
-            return
-        else:
-            rate = math.sqrt(good * bad)
-
-
 def judge(
     sweep: Workload,
     folder: str,
@@ -131,7 +116,9 @@ def judge(
     p99_takes: int,
 ) -> SweepPoint:
     """What one trial of a sweep showed; a p99 of fewer than `p99_takes` requests is withheld."""
-    saturated, offered, achieved = _keeping_up(trial, metrics, records)
+    offered, achieved = _rates(trial, metrics, records)
+    backlog, unclear = _backlog(records)
+    saturated = _saturated(metrics, backlog)
     met = met_objectives(trial.workload, metrics)
     counted = int((~np.isnan(metrics.e2e_ms)).sum())  # failed ones too
     share = None if met is None or not counted else float(met.sum()) / counted
@@ -158,7 +145,9 @@ def judge(
         p99_reason=f"p99 takes {p99_takes} requests; {counted} count" if few else _why_no_p99(ttft),
         slo_share=share,
         saturated=saturated,
-        good=saturated is None and (not objectives or (share or 0.0) >= sweep.slo_share),
+        good=saturated is None and unclear is None and (not objectives or (share or 0.0) >= sweep.slo_share),
+        backlog=backlog,
+        unclear=None if saturated else unclear,
     )
 
 
@@ -171,53 +160,31 @@ def _why_no_p99(ttft: dict[float, float]) -> str | None:
     return None if 99 in ttft else "p99 lands among the failed requests"
 
 
-def _keeping_up(
-    trial: Trial, metrics: TrialMetrics, records: Sequence[RequestRecord]
-) -> tuple[str | None, float, float]:
-    """(why the server is saturated or None, offered rate, achieved rate).
-
-    What arrives in the window and is not completed in it piles up. A steady server's pile only wavers: where arrivals and
-    departures are independent the number in flight is a Poisson one, so the difference of two readings has the variance of
-    twice its mean, and twice that deviation and three requests are left to chance.
-    """
+def _rates(trial: Trial, metrics: TrialMetrics, records: Sequence[RequestRecord]) -> tuple[float, float]:
+    """(offered, completed) requests per second of the window."""
     start, end = trial.window_start_ns, trial.window_end_ns
-    seconds = (end - start) / 1e9
-    if trial.window_rule == "whole":  # the first request ended after the last was sent
-        spread_ns = max(r.scheduled_ns for r in records) - min(r.scheduled_ns for r in records)
-        offered = max(len(records) - 1, 1) / max(spread_ns / 1e9, 1e-9)
-        achieved = metrics.window_requests / seconds
-        late = achieved < KEEPS_UP * offered
-        return "requests took longer than the load lasted" if late else None, offered, achieved
-    arrived = sum(start < r.scheduled_ns <= end for r in records)
-    piled_up = arrived - metrics.window_requests
-    spans = [(max(r.scheduled_ns, start), min(r.end_ns, end)) for r in records if r.end_ns is not None]
-    in_flight = sum(max(0, done - sent) for sent, done in spans) / (end - start)
-    at_first = sum(r.scheduled_ns <= start < (r.end_ns or start) for r in records)
-    offered, achieved = arrived / seconds, metrics.window_requests / seconds
-    if piled_up <= 2 * math.sqrt(2 * in_flight) + _CHANCE:
-        return None, offered, achieved
-    if achieved < KEEPS_UP * offered:
-        return f"{achieved:.3g} of {offered:.3g} requests/s were completed", offered, achieved
-    if piled_up > max(at_first, GROWS * arrived):
-        return f"the requests in flight grew from {at_first} to {at_first + piled_up}", offered, achieved
-    return None, offered, achieved
+    achieved = metrics.window_requests / ((end - start) / 1e9)
+    scheduled = Records.of(records).column("scheduled_ns")
+    if trial.window_rule == "whole":  # it has the last answers, when nothing was sent any more
+        return max(len(scheduled) - 1, 1) / max(int(np.ptp(scheduled)) / 1e9, 1e-9), achieved
+    return int(((scheduled > start) & (scheduled <= end)).sum()) / ((end - start) / 1e9), achieved
 
 
-def conclude(workload: Workload, tried: Sequence[SweepPoint], *, complete: bool) -> Sweep:
-    """What the points say together."""
-    bad = [p.rate for p in tried if not p.good]
-    good = [p.rate for p in tried if p.good and p.rate < min(bad, default=math.inf)]
-    saturated = [p.rate for p in tried if p.saturated is not None]
-    powers = {p.rate: p.achieved_rate / p.mean_e2e_ms for p in tried if p.mean_e2e_ms}
-    reasons = [] if good else ["no rate that was tried is good"]
-    reasons += [] if saturated else ["the server kept up with every rate"]
-    return Sweep(
-        workload=workload,
-        points=list(tried),
-        knee_rate=max(powers, key=powers.__getitem__, default=None),
-        saturation_rate=min(saturated, default=None),
-        goodput_rate=max(good, default=None),
-        goodput_below=min((rate for rate in bad if rate > max(good, default=0.0)), default=None),
-        reason="; ".join(reasons) or None,
-        complete=complete,
-    )
+def _backlog(records: Sequence[RequestRecord]) -> tuple[Backlog | None, str | None]:
+    """(the backlog's trend from when the line is filled to the last sending, why there is none)."""
+    scheduled = Records.of(records).column("scheduled_ns")
+    first, last, filled = int(scheduled.min()), int(scheduled.max()), filled_ns(records)
+    if filled is None or filled > (first + last) / 2:
+        return None, "the first requests took longer than half of the load lasted"
+    return backlog_trend(records, filled, last), None
+
+
+def _saturated(metrics: TrialMetrics, backlog: Backlog | None) -> str | None:
+    """Why the server did not keep up, or None."""
+    failed = int((~metrics.completed).sum())
+    if failed > FAILS * metrics.requests:
+        return f"{failed:,} of {metrics.requests:,} requests failed"
+    if backlog is None or not backlog.growing:
+        return None
+    share = (backlog.slope or 0.0) / backlog.arrival_rate
+    return f"the requests in flight grew from {backlog.first_level:.0f} to {backlog.last_level:.0f}, by {share:.1%} of those sent"

@@ -30,7 +30,7 @@ from reports.checks import check_trial
 from reports.confidence import needed_for
 
 _DEFAULT_REQUESTS = 100
-_SWEEP_S, _SWEEP_RATE = 20.0, 1.0  # of every rate of a sweep, and the lowest of them
+_SWEEP_S, _SWEEP_RATE = 60.0, 1.0  # of every rate of a sweep, and the lowest of them
 _SLO = re.compile(r"(ttft|tpot)=(\d+(?:\.\d+)?)ms")
 _FLAGS = {"duration_s": "--duration", "slo_ttft_ms": "--slo", "slo_tpot_ms": "--slo"}
 

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from loadgen.metrics import measure_records
+from loadgen.rate_search import conclude, rates_to_try
 from loadgen.records import Workload
-from loadgen.sweep import Sweep, SweepPoint, at_rate, conclude, judge, rates_to_try
+from loadgen.sweep import Sweep, SweepPoint, at_rate, judge
 from prunebench.loading import Loading
 from reports.confidence import needed_for
 
@@ -22,13 +23,15 @@ def sweep_command(loading: Loading, workload: Workload, *, as_json: bool, consol
     search = rates_to_try(workload)
     rate = next(search)
     while True:
-        point = _try(loading, workload, rate, seed=loading.command.seed + len(tried))
+        before = sum(point.rate == rate for point in tried)
+        folder = f"rate-{rate:.6g}{f'-{before + 1}' if before else ''}"
+        point = _try(loading, workload, rate, folder, seed=loading.command.seed + len(tried))
         tried.append(point)
         _write(output, conclude(workload, tried, complete=False))
         if not as_json:
             console.print(_line(point), highlight=False, markup=False, soft_wrap=True)
         try:
-            rate = search.send((point.good, point.saturated is not None))
+            rate = search.send(point)
         except StopIteration:
             break
     sweep = conclude(workload, tried, complete=True)
@@ -42,10 +45,9 @@ def sweep_command(loading: Loading, workload: Workload, *, as_json: bool, consol
     return 0 if any(point.achieved_rate for point in tried) else 1
 
 
-def _try(loading: Loading, sweep: Workload, rate: float, seed: int) -> SweepPoint:
-    """One rate. Every trial has prompts of its own, or the last one's would be in the prefix cache."""
+def _try(loading: Loading, sweep: Workload, rate: float, folder: str, seed: int) -> SweepPoint:
+    """One trial. Every trial has prompts of its own, or the last one's would be in the prefix cache."""
     workload = at_rate(sweep, rate)
-    folder = f"rate-{rate:.6g}"
     result, _ = loading.trial(workload, seed, loading.command.output / folder)
     metrics = measure_records(result.trial, result.records)
     return judge(sweep, folder, result.trial, metrics, result.records, p99_takes=needed_for(99))
@@ -58,8 +60,7 @@ def _write(output: Path, sweep: Sweep) -> None:
 
 
 def _line(point: SweepPoint) -> str:
-    verdict = f"saturated: {point.saturated}" if point.saturated else "good" if point.good else "objectives not met"
-    return f"{point.rate:.4g} requests/s: {point.output_tokens_per_s:.1f} output tokens/s, {verdict}"
+    return f"{point.rate:.4g} requests/s: {point.output_tokens_per_s:.1f} output tokens/s, {point.verdict}"
 
 
 def _table(sweep: Sweep) -> Table:
@@ -81,7 +82,7 @@ def _table(sweep: Sweep) -> Table:
         figures = [p.rate, p.achieved_rate, p.output_tokens_per_s, p.median_ttft_ms, p.p99_ttft_ms, p.median_tpot_ms]
         figures += [p.mean_e2e_ms, p.joules_per_output_token]
         share = "-" if p.slo_share is None else f"{p.slo_share:.0%}"
-        mark = "saturated" if p.saturated else "good" if p.good else ""
+        mark = p.verdict.partition(":")[0]
         table.add_row(*("-" if value is None else f"{value:.4g}" for value in figures), share, mark)
     return table
 
@@ -98,6 +99,10 @@ def _conclusions(sweep: Sweep) -> list[str]:
     if sweep.goodput_rate is not None:
         beyond = f", not at {sweep.goodput_below:.4g}" if sweep.goodput_below else ""
         lines.append(f"{what}: {sweep.goodput_rate:.4g} requests/s{beyond}")
-    if sweep.saturation_rate is not None:
-        lines.append(f"saturated from {sweep.saturation_rate:.4g} requests/s on")
+    if sweep.bracket is not None:
+        lines.append(
+            f"saturated between {sweep.bracket.low:.4g} and {sweep.bracket.high:.4g} requests/s: {sweep.bracket.words}"
+        )
+    elif sweep.saturation_rate is not None:
+        lines.append(f"saturated at {sweep.saturation_rate:.4g} requests/s")
     return [*lines, *([sweep.reason] if sweep.reason else [])]

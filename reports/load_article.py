@@ -78,7 +78,7 @@ def _sweep_section(sweep: Sweep) -> Section:
     answers = [
         f"Knee (most throughput for its latency): {_rate(sweep.knee_rate)}.",
         f"Highest rate that kept up and met the objectives: {_rate(sweep.goodput_rate)}.",
-        f"Saturated from: {_rate(sweep.saturation_rate)}.",
+        f"Saturated {_saturation(sweep)}.",
     ]
     if sweep.reason:
         answers.append(f"{sentence(sweep.reason)}")
@@ -94,9 +94,7 @@ def _sweep_section(sweep: Sweep) -> Section:
         Column("E2E", "ms"),
         Column("Verdict"),
     ]
-    rows = [
-        Row([*(Entry(ABSENT if v is None else figure(v)) for v in _figures(p)), Entry(_verdict(p))]) for p in points
-    ]
+    rows = [Row([*(Entry(ABSENT if v is None else figure(v)) for v in _figures(p)), Entry(p.verdict)]) for p in points]
     plots = [
         _curve(points, sweep, "mean_e2e_ms", "E2E latency, ms"),
         _curve(points, sweep, "median_ttft_ms", "TTFT, ms"),
@@ -120,8 +118,10 @@ def _figures(p: SweepPoint) -> list[float | None]:
     ]
 
 
-def _verdict(point: SweepPoint) -> str:
-    return f"saturated: {point.saturated}" if point.saturated else "good" if point.good else "objectives not met"
+def _saturation(sweep: Sweep) -> str:
+    if sweep.bracket is None:
+        return f"at: {_rate(sweep.saturation_rate)}"
+    return f"between {figure(sweep.bracket.low)} and {_rate(sweep.bracket.high)}: {sweep.bracket.words}"
 
 
 def _rate(rate: float | None) -> str:

@@ -83,7 +83,7 @@ def load(
     speed: Annotated[float | None, typer.Option(min=0.001, help="For trace: so many times as fast.")] = None,
     requests: Annotated[int | None, typer.Option(min=1, help="How many requests to measure; default 100.")] = None,
     duration: Annotated[
-        float | None, typer.Option(min=0.1, help="Or: for how many seconds to start requests; default of sweep 20.")
+        float | None, typer.Option(min=0.1, help="Or: for how many seconds to start requests; default of sweep 60.")
     ] = None,
     warmup_requests: Annotated[int, typer.Option(min=0, help="Sent first, not measured.")] = 2,
     prompt_tokens: Annotated[

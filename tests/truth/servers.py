@@ -121,9 +121,11 @@ def some_server(rng: np.random.Generator) -> Server:
     return slots(int(rng.choice([1, 4, 16, 64])), shape, mean_s, shape.__name__)
 
 
-def some_arrivals(rng: np.random.Generator, rate: float, number: int) -> Times:
-    """Poisson in two loads of three, else regular."""
-    gaps = rng.exponential(1 / rate, number) if rng.random() < 2 / 3 else np.full(number, 1 / rate)
+def some_arrivals(rng: np.random.Generator, rate: float, number: int, *, regular: bool | None = None) -> Times:
+    """Regular or Poisson; None: regular in one load of three."""
+    if regular is None:
+        regular = bool(rng.random() < 1 / 3)
+    gaps = np.full(number, 1 / rate) if regular else rng.exponential(1 / rate, number)
     return 1.0 + np.cumsum(gaps)
 
 

@@ -50,7 +50,7 @@ def backlog_endless(rng: np.random.Generator) -> Outcome:
 
 @simulation(
     short=12,
-    long=1000,
+    long=500,
     ten=Row(f"{_TEST}: growth seen", "10 % above capacity, 3,000 requests", "at least 90 %", 0.90),
     five=Row(f"{_TEST}: growth seen", "5 % above capacity, 9,000 requests", "at least 90 %", 0.90),
 )
