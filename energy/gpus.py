@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import pynvml
 
+from energy.answers import first_answer, watts_of
 from energy.nvml import (
     FATAL,
     Call,
@@ -25,7 +26,6 @@ from energy.nvml import (
     average_watts,
     counter_joules,
     field_joules,
-    first_answer,
     instant_watts,
     module_watts,
 )
@@ -53,9 +53,10 @@ class Unmeterable(Exception):  # noqa: N818 - an answer about one GPU, not a mis
     """One GPU cannot be metered; the message says why and what would mend it."""
 
 
-def find_gpus() -> tuple[list[NvmlMeter], list[MissingMeter]]:
+def find_gpus(own_processes: Callable[[], list[int]] = list) -> tuple[list[NvmlMeter], list[MissingMeter]]:
     """The GPUs in use that can be metered, and a reason for each that cannot.
 
+    `own_processes` are those whose work is metered: without any, who else is on a GPU is not known.
     NVML stays started for the life of the process: it counts its users, so that others may start and stop it too.
     """
     impostor = foreign_pynvml()
@@ -79,7 +80,7 @@ def find_gpus() -> tuple[list[NvmlMeter], list[MissingMeter]]:
     if not chosen:
         why = "the driver sees no GPU" if count == 0 else f"CUDA_VISIBLE_DEVICES={visible!r} leaves no GPU in use"
         return [], [_missing(why, None)]
-    return _probe_all([seen[index] for index in chosen])
+    return _probe_all([seen[index] for index in chosen], own_processes)
 
 
 def _on_the_bus(devices: Path = PCI_DEVICES) -> str:
@@ -133,17 +134,17 @@ def _identify(index: int) -> _Seen:
     return _Seen(index, handle, str(uuid), str(name))
 
 
-def _probe_all(gpus: list[_Seen]) -> tuple[list[NvmlMeter], list[MissingMeter]]:
+def _probe_all(gpus: list[_Seen], own_processes: Callable[[], list[int]]) -> tuple[list[NvmlMeter], list[MissingMeter]]:
     meters, missing = [], []
     for seen in gpus:
         try:
-            meters.append(_probe(seen))
+            meters.append(_probe(seen, own_processes))
         except Unmeterable as error:
             missing.append(_missing(str(error), seen.uuid or f"GPU {seen.index}"))
     return meters, missing
 
 
-def _probe(seen: _Seen) -> NvmlMeter:
+def _probe(seen: _Seen, own_processes: Callable[[], list[int]]) -> NvmlMeter:
     handle = seen.handle
     if seen.uuid is None or seen.name is None:
         raise Unmeterable(FATAL.get(seen.error.value, f"it does not tell its name: {seen.error}"))
@@ -152,7 +153,8 @@ def _probe(seen: _Seen) -> NvmlMeter:
         raise Unmeterable("MIG is on, and the counter reads the whole board: `nvidia-smi -mig 0`")
     source, read, unanswered = _best_source(handle)
     facts = _facts(seen, bool(mig[0]) if mig is not None else None, unanswered)
-    return NvmlMeter(facts, source, handle, read, _power_beside(handle) if source == "nvml-counter" else None)
+    power = _power_beside(handle) if source == "nvml-counter" else None
+    return NvmlMeter(facts, source, handle, read, power, own_processes=own_processes)
 
 
 def _facts(seen: _Seen, mig: bool | None, unanswered: tuple[str, ...]) -> GpuFacts:
@@ -169,16 +171,14 @@ def _facts(seen: _Seen, mig: bool | None, unanswered: tuple[str, ...]) -> GpuFac
         mig=mig,
         virtualization=first_answer(lambda: pynvml.nvmlDeviceGetVirtualizationMode(handle)),
         persistence=None if persistence is None else bool(persistence),
-        power_limit_watts=_watts(first_answer(lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(handle))),
-        default_power_limit_watts=_watts(first_answer(lambda: pynvml.nvmlDeviceGetPowerManagementDefaultLimit(handle))),
+        power_limit_watts=watts_of(first_answer(lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(handle))),
+        default_power_limit_watts=watts_of(
+            first_answer(lambda: pynvml.nvmlDeviceGetPowerManagementDefaultLimit(handle))
+        ),
         power_limit_range_watts=None if low_high is None else (low_high[0] / 1e3, low_high[1] / 1e3),
         module_watts=first_answer(partial(module_watts, handle)),
         unanswered=unanswered,
     )
-
-
-def _watts(milliwatts: int | None) -> float | None:
-    return None if milliwatts is None else milliwatts / 1e3
 
 
 def _best_source(handle: Any) -> tuple[Source, Call | PowerSamples, tuple[str, ...]]:

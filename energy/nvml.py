@@ -12,7 +12,9 @@ from typing import Any
 
 import pynvml
 
+from energy.answers import first_answer, watts_of
 from energy.meters import MeterLost, Reading
+from energy.processes import Neighbours
 from energy.records import Conditions, GpuFacts, MeterInfo, Source
 from energy.samples import VALUE_MEMBERS, PowerSamples
 
@@ -30,7 +32,14 @@ class NvmlMeter:
     """One GPU: joules from its counter where it has one, and the power it reports beside them."""
 
     def __init__(
-        self, facts: GpuFacts, source: Source, handle: Any, read: Call | PowerSamples, power: Call | None
+        self,
+        facts: GpuFacts,
+        source: Source,
+        handle: Any,
+        read: Call | PowerSamples,
+        power: Call | None,
+        *,
+        own_processes: Callable[[], list[int]],
     ) -> None:
         """`read` gives joules for the source "nvml-counter" and watts for the others; `power` is the counter's check."""
         self.facts = facts
@@ -41,6 +50,7 @@ class NvmlMeter:
         self._handle = handle
         self._read = read
         self._power = power
+        self._neighbours = Neighbours(handle, own_processes)
         self._answered_ns = time.monotonic_ns()
 
     def read(self) -> Reading:
@@ -74,7 +84,7 @@ class NvmlMeter:
         return Reading(before, after, value, watts)
 
     def conditions(self) -> Conditions:
-        """Clocks in MHz, temperature in degrees Celsius, and what slows this GPU down against its will."""
+        """Clocks in MHz, temperature in degrees Celsius, what slows this GPU down against its will, and who else is on it."""
         handle = self._handle
         reasons = first_answer(
             lambda: pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle),
@@ -89,6 +99,8 @@ class NvmlMeter:
                 lambda: pynvml.nvmlDeviceGetTemperatureV(handle, pynvml.NVML_TEMPERATURE_GPU),
                 lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU),
             ),
+            power_limit_watts=watts_of(first_answer(lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(handle))),
+            other_processes=self._neighbours.others(),
             throttle_reasons=None if reasons is None else [name for bit, name in _THROTTLING.items() if reasons & bit],
         )
 
@@ -123,16 +135,6 @@ def module_watts(handle: Any) -> float:
 def average_watts(handle: Any) -> float:
     """Power averaged over one second on Ampere and later (GA100 apart), instant before."""
     return float(pynvml.nvmlDeviceGetPowerUsage(handle)) / 1e3
-
-
-def first_answer(*calls: Callable[[], Any]) -> Any:
-    """What the first call that works returns; None if none does."""
-    for call in calls:
-        try:
-            return call()
-        except pynvml.NVMLError:
-            continue
-    return None
 
 
 def _field(handle: Any, field: int, scope: int = SCOPE_GPU) -> float:

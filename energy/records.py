@@ -118,6 +118,8 @@ class Conditions(Record):
     memory_clock_mhz: int | None = None
     temperature_c: int | None = None
     throttle_reasons: list[str] | None = []  # None: the device does not say; older records have [] for that, too
+    power_limit_watts: float | None = None  # enforced now
+    other_processes: list[int] | None = None  # ids of those on it that are not the engine's; None: not known
 
 
 class EnergyTrace(Record):

@@ -26,7 +26,7 @@ def find_meters(
 
     Raises EnergyError for watts that are not above 0.
     """
-    gpus, missing = find_gpus()
+    gpus, missing = find_gpus(process_ids)
     zones, missing_zones = find_rapl()
     meters: list[Meter] = [*gpus, *zones]
     if modelled_watts_per_core is not None:
@@ -43,7 +43,8 @@ def start_sampler(
 ) -> Sampler:
     """Find this machine's meters, read each once, and go on reading them every `interval_s` until stopped.
 
-    process_ids: the processes whose CPU time is modelled, children included; asked anew at each read.
+    process_ids: the processes whose work is metered, children included: their CPU time is modelled, and others on a GPU are
+    noted. Asked anew at each read of a model, and when processes on a GPU come or go.
     extra_meters: meters that cannot be found on the machine, such as the synthetic engine's.
     Raises EnergyError for settings that cannot work.
     """

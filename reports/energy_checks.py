@@ -134,6 +134,17 @@ def _thermal_drift(trial: Trial, _metrics: TrialMetrics) -> Finding:
     return Finding(graded(abs(drifts[device]), DRIFT_C, None), f"{device}: {drifts[device]:+.1f} °C over the window")
 
 
+def _gpu_shared(trial: Trial, _metrics: TrialMetrics) -> Finding:
+    seen = [c for c in trial.energy.conditions if c.other_processes is not None]
+    if not seen:
+        return Finding("no data", "which processes on the GPU are the engine's is not known")
+    shared = [c for c in seen if c.other_processes]
+    if not shared:
+        return Finding("pass", f"the engine was alone in {len(seen):,} samples")
+    ids = ", ".join(str(pid) for pid in sorted({pid for c in shared for pid in c.other_processes or []}))
+    return Finding("fail", f"{shared[0].device}: process {ids} in {len(shared) / len(seen):.0%} of the samples")
+
+
 def _idle_drift(trial: Trial, _metrics: TrialMetrics) -> Finding:
     net = trial.energy.net_joules
     if net is None:
@@ -158,5 +169,6 @@ ENERGY_RULES: dict[str, Callable[[Trial, TrialMetrics], Finding | None]] = {
     "counter-disagrees": _counter_disagrees,
     "throttled": _throttled,
     "thermal-drift": _thermal_drift,
+    "gpu-shared": _gpu_shared,
     "idle-drift": _idle_drift,
 }

@@ -217,6 +217,24 @@ _RULES = (
         "Warm up longer, and raise protocol.cooldown_s.",
     ),
     Rule(
+        "gpu-shared",
+        "Another process computed on the GPU during the window: its joules are in the sum, and it slows the engine down.",
+        "Fails if any sample has a process that is not the engine's. No data if the engine itself is not among those listed, as in a container without the host's process ids; there, what runs outside is never seen.",
+        "Stop it, or measure on a GPU of its own; give a container the host's process ids (`--pid=host`).",
+    ),
+    Rule(
+        "clocks-differ",
+        "The GPU ran at other clocks, or under another power limit, than for the baseline in the same block, so a ratio is of these, too.",
+        "Warns if the median SM or memory clock of a pair differs by more than 2 %, fails if the enforced power limits differ by more than 1 W; no data unless both are recorded.",
+        "Lock clocks and the power limit for the whole run (`nvidia-smi -lgc`, `-pl`). A lighter load may clock higher by itself: then it is part of what the configuration gains.",
+    ),
+    Rule(
+        "idle-temperature-differs",
+        "The quiet GPU was warmer or cooler than for the baseline, and a warmer one draws more at the same work.",
+        "Warns if the mean temperatures of the two idle windows of any GPU differ by more than 3 °C.",
+        "Raise protocol.cooldown_s, and keep the room and the fans steady.",
+    ),
+    Rule(
         "idle-drift",
         "Idle power differs between configurations, or from before to after the trials, by more than 10 %; or net joules came out negative.",
         "Warns above 10 %, fails if net joules are negative.",

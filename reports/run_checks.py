@@ -9,6 +9,7 @@ import numpy as np
 
 from energy.records import WindowEnergy
 from reports.checks import find_in_trial
+from reports.device_checks import DEVICE_RULES
 from reports.reading import MeasuredRun, MeasuredTrial
 from reports.rules import Finding, Located, Outcome
 from reports.run_folder import Placement, gpus_of
@@ -26,7 +27,17 @@ def check_run(run: MeasuredRun) -> list[Located]:
         for t in run.trials
         for check, finding in find_in_trial(t.trial, t.metrics).items()
     ]
-    for rule in (_pairs, _natural_lengths, _widths, _idle_power, _unmetered, _shared_hosts, _hosts, *SERVED_RULES):
+    for rule in (
+        _pairs,
+        _natural_lengths,
+        _widths,
+        _idle_power,
+        _unmetered,
+        _shared_hosts,
+        _hosts,
+        *SERVED_RULES,
+        *DEVICE_RULES,
+    ):
         found += rule(run)
     return found
 

@@ -16,7 +16,8 @@
      module_watts W                    the module's power where scope 1 is asked for (Grace Hopper)
      reset_at, freeze_at, lost_at NS   from then on: counted anew, stands still, return code 15
      glitch_from, glitch_to NS         in between every call returns glitch_code; glitch_calls N: only the first N
-     mig 1, virtualization N, throttle MASK, temperature C, persistence 0
+     mig 1, virtualization N, throttle MASK, temperature C, persistence 0, power_limit W
+     processes PID PID ...             that compute on it
      error.CALL CODE                   handle, energy, field83, field186, samples, power, clocks, temperature, ...
 
    Beside NVML's own there are calls for tests: stand_in_watts sets a GPU's power from now on, stand_in_joules tells the truth,
@@ -31,6 +32,7 @@
 
 #define GPUS 8
 #define ERRORS 16
+#define PROCESSES 16
 #define BUFFER_S 2.0
 
 typedef struct { double t, watts, joules; } Knot;
@@ -42,13 +44,15 @@ typedef struct {
   int knot_count, knot_room;
   double watts, amplitude, period, refresh, phase, scale, reset_at, freeze_at, lost_at, glitch_from, glitch_to, glitch_code;
   double glitch_calls, sensor, sensor_window, filter, sample_period, module_watts;
-  double mig, virtualization, throttle, temperature, persistence;
+  double mig, virtualization, throttle, temperature, persistence, power_limit;
+  unsigned pids[PROCESSES], process_count;
 } Gpu;
 
 /* As the vendor's header lays them out. */
 typedef union { double d; unsigned ui; unsigned long ul; unsigned long long ull; } Value;
 typedef struct { uint32_t field, scope; int64_t timestamp, latency; int type, result; Value value; } Field;
 typedef struct { unsigned long long epoch_us; Value value; } Sample;
+typedef struct { unsigned pid; unsigned long long bytes; unsigned gpu_instance, compute_instance; } Process;
 
 static Gpu gpus[GPUS];
 static int count, init_code;
@@ -129,9 +133,16 @@ static void set(Gpu *gpu, const char *key, const char *text) {
       {"glitch_code", &gpu->glitch_code}, {"glitch_calls", &gpu->glitch_calls}, {"sensor", &gpu->sensor},
       {"sensor_window", &gpu->sensor_window}, {"filter", &gpu->filter}, {"sample_period", &gpu->sample_period},
       {"module_watts", &gpu->module_watts}, {"mig", &gpu->mig}, {"virtualization", &gpu->virtualization},
-      {"throttle", &gpu->throttle}, {"temperature", &gpu->temperature}, {"persistence", &gpu->persistence}};
+      {"throttle", &gpu->throttle}, {"temperature", &gpu->temperature}, {"persistence", &gpu->persistence},
+      {"power_limit", &gpu->power_limit}};
   if (!strcmp(key, "uuid")) { snprintf(gpu->uuid, sizeof gpu->uuid, "%s", text); return; }
   if (!strcmp(key, "name")) { snprintf(gpu->name, sizeof gpu->name, "%s", text); return; }
+  if (!strcmp(key, "processes")) {
+    char *end = NULL;
+    for (unsigned pid; gpu->process_count < PROCESSES && (pid = (unsigned)strtoul(text, &end, 10)) && end != text; text = end)
+      gpu->pids[gpu->process_count++] = pid;
+    return;
+  }
   if (!strcmp(key, "curve")) {
     FILE *file = fopen(text, "r");
     double t, watts;
@@ -163,6 +174,7 @@ static int initialize(void) {
   for (int i = 0; i < GPUS; i++) {
     gpus[i].scale = gpus[i].period = gpus[i].persistence = 1;
     gpus[i].temperature = 40;
+    gpus[i].power_limit = 700;
     gpus[i].sample_period = 0.02;
     gpus[i].glitch_calls = INFINITY;
   }
@@ -219,7 +231,7 @@ int nvmlDeviceGetVbiosVersion(Gpu *gpu, char *text, unsigned size) ANSWER("vbios
 int nvmlDeviceGetMigMode(Gpu *gpu, unsigned *on, unsigned *next) ANSWER("mig", *on = *next = (unsigned)gpu->mig)
 int nvmlDeviceGetVirtualizationMode(Gpu *gpu, unsigned *mode) ANSWER("virtualization", *mode = (unsigned)gpu->virtualization)
 int nvmlDeviceGetPersistenceMode(Gpu *gpu, unsigned *on) ANSWER("persistence", *on = (unsigned)gpu->persistence)
-int nvmlDeviceGetEnforcedPowerLimit(Gpu *gpu, unsigned *mw) ANSWER("limit", *mw = 700000)
+int nvmlDeviceGetEnforcedPowerLimit(Gpu *gpu, unsigned *mw) ANSWER("limit", *mw = (unsigned)(1e3 * gpu->power_limit))
 int nvmlDeviceGetPowerManagementDefaultLimit(Gpu *gpu, unsigned *mw) ANSWER("limit", *mw = 700000)
 int nvmlDeviceGetPowerManagementLimitConstraints(Gpu *gpu, unsigned *low, unsigned *high) ANSWER("limit", *low = 200000; *high = 700000)
 int nvmlDeviceGetTotalEnergyConsumption(Gpu *gpu, unsigned long long *mj) ANSWER("energy", *mj = millijoules(gpu))
@@ -246,7 +258,19 @@ int nvmlDeviceGetSamples(Gpu *gpu, int type, unsigned long long since_us, int *v
   return found ? 0 : 6; /* nothing new is "not found" */
 }
 
+static int processes(Gpu *gpu, unsigned *n, Process *found) {
+  int code = trouble(gpu, "processes");
+  unsigned room = found ? *n : 0;
+  if (code) return code;
+  *n = gpu->process_count;
+  if (room < gpu->process_count) return 7;
+  for (unsigned i = 0; i < gpu->process_count; i++) found[i] = (Process){gpu->pids[i], 1 << 30, 0, 0};
+  return 0;
+}
+int nvmlDeviceGetComputeRunningProcesses_v2(Gpu *gpu, unsigned *n, Process *found) { return processes(gpu, n, found); }
+
 #ifndef OLD_DRIVER
+int nvmlDeviceGetComputeRunningProcesses_v3(Gpu *gpu, unsigned *n, Process *found) { return processes(gpu, n, found); }
 typedef struct { unsigned version; int sensor, celsius; } Temperature;
 int nvmlDeviceGetTemperatureV(Gpu *gpu, Temperature *t) ANSWER("temperaturev", t->celsius = (int)gpu->temperature)
 int nvmlDeviceGetCurrentClocksEventReasons(Gpu *gpu, unsigned long long *mask) ANSWER("reasons", *mask = (unsigned long long)gpu->throttle)

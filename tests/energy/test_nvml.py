@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pynvml
 import pytest
@@ -122,6 +123,57 @@ def test_an_old_driver_answers_through_the_older_calls(fake_gpus, old_library):
     conditions = only_meter().conditions()
     assert conditions.temperature_c == 55
     assert conditions.throttle_reasons == ["power-brake"]
+
+
+def test_conditions_have_the_power_limit_in_force(fake_gpus):
+    fake_gpus({"power_limit": 450})
+    assert only_meter().conditions().power_limit_watts == 450
+
+
+def others(own: list[int]) -> list[int] | None:
+    (meter,), _ = find_gpus(lambda: own)
+    return meter.conditions().other_processes
+
+
+def test_processes_that_are_not_the_engines_are_noted(fake_gpus):
+    fake_gpus({"processes": "41 42 43"})
+    assert others([42]) == [41, 43]
+    assert others([43, 41, 42, 7]) == []
+
+
+def test_ids_of_which_none_is_the_engines_say_nothing(fake_gpus):
+    fake_gpus({"processes": "41 42"})
+    assert others([7]) is None  # the ids of another namespace, or an engine that is not on the GPU
+    assert others([]) is None
+
+
+def test_an_old_driver_lists_processes_by_its_own_call(fake_gpus, old_library):
+    fake_gpus({"processes": "41 42"}, library=old_library)
+    assert others([42]) == [41]
+
+
+def test_processes_that_may_not_be_asked_for_are_not_known(fake_gpus):
+    fake_gpus({"processes": "41 42", "error.processes": 4})
+    assert others([42]) is None
+
+
+def test_a_process_that_comes_is_seen_and_nobody_is_looked_up_while_none_does(fake_gpus, monkeypatch):
+    looked_up = []
+
+    def own():
+        looked_up.append(1)
+        return [42]
+
+    listed = [42]
+    fake_gpus({"processes": "42"})
+    (meter,), _ = find_gpus(own)
+    monkeypatch.setattr(
+        pynvml, "nvmlDeviceGetComputeRunningProcesses_v3", lambda _: [SimpleNamespace(pid=pid) for pid in listed]
+    )
+    assert [meter.conditions().other_processes for _ in range(3)] == [[], [], []]
+    listed.append(99)
+    assert meter.conditions().other_processes == [99]
+    assert len(looked_up) == 2
 
 
 def test_conditions_that_a_gpu_does_not_tell_are_none(fake_gpus):

@@ -292,7 +292,14 @@ def window_energy(kind: str, watts: float, start_ns: int, end_ns: int) -> Window
         source="nvml-counter",
         parts=[part],
         conditions=[
-            Conditions(at_ns=start_ns + i * 10**7, device="GPU-0", sm_clock_mhz=1410, temperature_c=55)
+            Conditions(
+                at_ns=start_ns + i * 10**7,
+                device="GPU-0",
+                sm_clock_mhz=1410,
+                temperature_c=55,
+                power_limit_watts=700,
+                other_processes=[],
+            )
             for i in range(8)
         ],
     )

@@ -99,6 +99,7 @@ def run(
     configuration: dict[str, Any] | None = None,
     trial: dict[str, Any] | None = None,
     both: dict[str, Any] | None = None,
+    both_trials: dict[str, Any] | None = None,
     baseline_blocks: int | None = None,
     places: tuple[Placement | None, Placement | None] = (None, None),
     tokens: int = 32,
@@ -122,7 +123,9 @@ def run(
                 workload = workload.model_copy(update={"natural_stop": tokens != 32})
                 offered = workload.model_copy(update={"output_tokens": tokens if number else 32})
                 records = offer(offered, example.truth(w, workload), 1.0, EPOCH_NS, np.random.default_rng(1), 0.0)
-                own = measure(example, w, workload, records).model_copy(update=(trial or {}) if number else {})
+                own = measure(example, w, workload, records).model_copy(
+                    update=(both_trials or {}) | ((trial or {}) if number else {})
+                )
                 cell = TrialCell(
                     block=block, label=example.label(w), workload=SHORT.name, order=0, placement=places[number]
                 )
@@ -157,6 +160,20 @@ def closed_loop(concurrency: int, pause_ms: float) -> Make:
         return trial.model_copy(update={"window_end_ns": EPOCH_NS + 10**9}), records
 
     return make
+
+
+def gpu_at(**changes: Any) -> WindowEnergy:
+    """The example's energy, its GPU in another state."""
+    found = window_energy("nvml", 60.0, 0, 2 * 10**9)
+    return found.model_copy(update={"conditions": [c.model_copy(update=changes) for c in found.conditions]})
+
+
+def of_before(limit: float) -> WindowEnergy:
+    """As recorded when the limit was noted once, when the meter was found."""
+    found = gpu_at(power_limit_watts=None)
+    gpu = GpuFacts(index=0, uuid="GPU-0", name="Example GPU", power_limit_watts=limit)
+    meter = found.parts[0].info.model_copy(update={"gpu": gpu})
+    return found.model_copy(update={"parts": [found.parts[0].model_copy(update={"info": meter})]})
 
 
 def idle(joules: float | None, **changes: Any) -> WindowEnergy:
@@ -360,6 +377,34 @@ CASES: dict[str, list[Case]] = {
         ("warn", states(temperature_c=[64, 62, 61, 60])),
         ("no data", states(temperature_c=[60, 64])),
         ("no data", states(temperature_c=[None] * 8)),
+    ],
+    "gpu-shared": [
+        ("pass", states(other_processes=[[], []])),
+        ("pass", states(other_processes=[None, []])),
+        ("fail", states(other_processes=[[], [4711]])),
+        ("no data", states(other_processes=[None, None])),
+        ("no data", metered(conditions=[])),
+    ],
+    "clocks-differ": [
+        ("pass", run(trial={"energy": gpu_at(sm_clock_mhz=1438)})),  # the baseline has 1,410 MHz and 700 W
+        ("warn", run(trial={"energy": gpu_at(sm_clock_mhz=1439)})),
+        ("warn", run(trial={"energy": gpu_at(sm_clock_mhz=1381)})),
+        ("warn", run(both_trials={"energy": gpu_at(memory_clock_mhz=2619)}, trial={"energy": gpu_at(memory_clock_mhz=2500)})),
+        ("fail", run(trial={"energy": gpu_at(power_limit_watts=500)})),
+        ("fail", run(trial={"energy": gpu_at(power_limit_watts=500, sm_clock_mhz=None)})),
+        ("fail", run(both_trials={"energy": of_before(700)}, trial={"energy": of_before(500)})),
+        ("pass", run(both_trials={"energy": of_before(700)})),
+        ("no data", run(trial={"energy": gpu_at(power_limit_watts=None)})),
+        ("no data", run(trial={"energy": gpu_at(sm_clock_mhz=None)})),
+        ("no data", run(trial={"energy": NO_ENERGY})),
+    ],
+    "idle-temperature-differs": [
+        ("pass", run(configuration={"idle": gpu_at(temperature_c=58)})),
+        ("warn", run(configuration={"idle": gpu_at(temperature_c=59)})),
+        ("warn", run(configuration={"idle": gpu_at(temperature_c=51)})),
+        ("no data", run(configuration={"idle": gpu_at(temperature_c=None)})),
+        ("no data", run(configuration={"idle": gpu_at(device="GPU-1")})),
+        ("no data", run(configuration={"idle": None})),
     ],
     "idle-drift": [
         ("pass", run()),
