@@ -46,10 +46,15 @@ def _print(analysis: StudyAnalysis, console: Console) -> None:
         console.print("Published means only: --data DIR adds the raw runs, and with them intervals.\n", highlight=False)
     for claim in analysis.claims:
         console.print(Text(claim.says, style="bold"))
-        console.print(Text.assemble("  ", (claim.standing, _STYLES[claim.standing])))
+        by = f", judged by: {claim.standard}" if claim.standard else ""
+        console.print(Text.assemble("  ", (claim.standing, _STYLES[claim.standing]), by))
         for said in claim.because:
             console.print(Padding(Text(said), (0, 0, 0, 4)))
         console.print()
+    console.print(Text("Claims by standard, which ask unlike things and do not add up", style="bold"))
+    for judged in analysis.standards:
+        console.print(Padding(Text(str(judged)), (0, 0, 0, 4)))
+    console.print()
     for check in analysis.checks:
         line = Text.assemble((f"{check.outcome:8}", _OUTCOMES[check.outcome]), (f"{check.check}: ", "bold"), check.seen)
         console.print(line)

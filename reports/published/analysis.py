@@ -7,7 +7,7 @@ from typing import Any
 from energy.records import Record
 from reports.published.claims import judge_claims
 from reports.published.facts import Facts, find_facts
-from reports.published.judging import ClaimResult
+from reports.published.judging import ClaimResult, Judged, count_by_standard
 from reports.published.study import Study
 from reports.published.study_checks import StudyCheck, check_study
 from reports.statistics import MARGIN
@@ -19,6 +19,7 @@ class StudyAnalysis(Record):
     schema_version: int = 1
     source: dict[str, Any]
     claims: list[ClaimResult]
+    standards: list[Judged]
     checks: list[StudyCheck]
     facts: Facts
 
@@ -26,6 +27,11 @@ class StudyAnalysis(Record):
 def analyse_study(study: Study, *, margin: float = MARGIN) -> StudyAnalysis:
     """Verdicts are given at `margin`, a share."""
     facts = find_facts(study, margin=margin)
+    claims = judge_claims(study.claims, facts)
     return StudyAnalysis(
-        source=study.source, claims=judge_claims(study.claims, facts), checks=check_study(facts), facts=facts
+        source=study.source,
+        claims=claims,
+        standards=count_by_standard(claims),
+        checks=check_study(facts),
+        facts=facts,
     )

@@ -20,7 +20,7 @@ from reports.document import (
 )
 from reports.published.analysis import StudyAnalysis
 from reports.published.efficiency import GROSS, LATENCY, LENGTH, NET, REQUEST, TOKEN_MS
-from reports.published.judging import p_value, percent, signed
+from reports.published.judging import STANDARDS, STANDINGS, ClaimResult, p_value, percent, signed
 from reports.published.plots import (
     correlation_plot,
     joules_plots,
@@ -62,12 +62,10 @@ def _answer(analysis: StudyAnalysis) -> Section:
             claim.says,
             claim.because,
             choice=sentence(claim.standing),
-            checks={True: "Its published figures come out of its published data.", False: "Its published figures do not come out of this data."}.get(
-                claim.reproduced  # type: ignore[arg-type]
-            ),
+            checks=_judged_by(claim),
         )
         for claim in analysis.claims
-    ]  # fmt: skip
+    ]
     blocks: list[Block] = []
     if not analysis.facts.raw:
         blocks.append(
@@ -79,9 +77,29 @@ def _answer(analysis: StudyAnalysis) -> Section:
     fine = (
         "Ratios are to the unpruned width within runs of the same prompts, averaged as logarithms, with 95 % t intervals, judged at a "
         f"margin of {100 * analysis.facts.margin:.3g} %; no run is left out. A score's interval takes each question for a draw of its own. "
-        "A claim survives if all that was looked at agrees with it, in part if some does."
+        "A claim survives if all that was looked at agrees with it by its standard, in part if some does."
     )
-    return Section("answer", "The answer", [*blocks, Answers(answers), Prose(fine, "fine")])
+    return Section("answer", "The answer", [*blocks, Answers(answers), _standards(analysis), Prose(fine, "fine")])
+
+
+def _judged_by(claim: ClaimResult) -> str | None:
+    said = [] if claim.standard is None else [f"Judged by: {STANDARDS[claim.standard]} ({claim.standard})."]
+    if claim.reproduced is not None:
+        said.append(f"Its published figures {'' if claim.reproduced else 'do not '}come out of its published data.")
+    return " ".join(said) or None
+
+
+def _standards(analysis: StudyAnalysis) -> Table:
+    rows = [
+        _row(found.standard, found.asks, *(str(found.standings.get(s, 0)) for s in STANDINGS))
+        for found in analysis.standards
+    ]
+    columns = [Column(h) for h in ("Standard", "What it asks", *STANDINGS)]
+    return Table(
+        "Claims by the standard that they were judged by: the standards ask unlike things, so the rows do not add up.",
+        columns,
+        rows,
+    )
 
 
 def _limits(analysis: StudyAnalysis) -> Section:

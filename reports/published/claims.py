@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from reports.published.efficiency_claims import batch_benefits, energy_per_token, single_request_latency
 from reports.published.facts import Facts
-from reports.published.judging import ClaimResult, result
+from reports.published.judging import ClaimResult, undecidable
 from reports.published.quality_claims import (
     instruction_following,
     knowledge_against_truthfulness,
@@ -25,7 +25,7 @@ def judge_claims(claims: list[Claim], facts: Facts) -> list[ClaimResult]:
 
 
 def _undecided(claim: Claim, _facts: Facts) -> ClaimResult:
-    return result(claim, "cannot be decided", ["There is no rule for this claim."])
+    return undecidable(claim, "There is no rule for this claim.")
 
 
 _RULES: dict[str, Callable[[Claim, Facts], ClaimResult]] = {

@@ -6,7 +6,7 @@ from collections import Counter
 
 from reports.published.efficiency import GROSS, LATENCY, LENGTH, NET, REQUEST, TOKEN_MS, Cell, lower_is_better
 from reports.published.facts import Facts
-from reports.published.judging import ClaimResult, Standing, all_some, result, signed
+from reports.published.judging import ClaimResult, Standard, Standing, all_some, result, signed, undecidable
 from reports.published.study import Claim
 from reports.statistics import Comparison
 from reports.wording import listed, with_interval
@@ -51,6 +51,7 @@ def energy_per_token(claim: Claim, facts: Facts) -> ClaimResult:
     return result(
         claim,
         standing,
+        _standard(facts),
         said,
         reproduced=bool(quoted),
         largest=-best.published_change,
@@ -64,7 +65,12 @@ def single_request_latency(claim: Claim, facts: Facts) -> ClaimResult:
     """Whether a request takes longer since a token does, or since it has more of them."""
     found = facts.lengthening
     if not found.largest or not found.slower_in_latency:
-        return result(claim, "does not survive", ["No single-request cell takes longer than the unpruned width."])
+        return result(
+            claim,
+            "does not survive",
+            _standard(facts),
+            ["No single-request cell takes longer than the unpruned width."],
+        )
     largest, r = found.largest, found.correlation.pearson
     standing: Standing = "survives in part"
     if found.slower_per_token == 0 and (r or 0) > 0.9:
@@ -89,6 +95,7 @@ def single_request_latency(claim: Claim, facts: Facts) -> ClaimResult:
     return result(
         claim,
         standing,
+        _standard(facts),
         said,
         cells=found.cells,
         slower_in_latency=found.slower_in_latency,
@@ -103,7 +110,7 @@ def batch_benefits(claim: Claim, facts: Facts) -> ClaimResult:
     """How many batch cells are better, worse or neither."""
     cells = [c for c in facts.cells if c.batch_size > 1]
     if not cells:
-        return result(claim, "cannot be decided", ["There is no batch workload."])
+        return undecidable(claim, "There is no batch workload.")
     counts = {key: _counts(cells, key, facts.margin) for key in (TOKEN_MS, NET)}
     gains = sum(c["better"] for c in counts.values())
     said = [
@@ -114,10 +121,15 @@ def batch_benefits(claim: Claim, facts: Facts) -> ClaimResult:
     return result(
         claim,
         all_some(gains, 2 * len(cells)),
+        _standard(facts),
         said,
         counts={key: dict(c) for key, c in counts.items()},
         cells=len(cells),
     )
+
+
+def _standard(facts: Facts) -> Standard:
+    return "beyond the margin" if facts.raw else "by means alone"
 
 
 def _counts(cells: list[Cell], key: str, margin: float) -> Counter[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from energy.records import Record
@@ -10,22 +12,63 @@ from reports.statistics import Interval
 
 ABSENT = "\N{EM DASH}"
 Standing = Literal["survives", "survives in part", "does not survive", "cannot be decided"]
+STANDINGS: tuple[Standing, ...] = ("survives", "survives in part", "does not survive")
+Standard = Literal["beyond chance", "beyond the margin", "by means alone", "not refuted"]
+STANDARDS: dict[Standard, str] = {
+    "beyond chance": "p below 0.05, corrected by Holm where several are asked",
+    "beyond the margin": "the whole 95 % interval of a ratio lies beyond the margin",
+    "by means alone": "a ratio of published means lies beyond the margin; there is no interval",
+    "not refuted": "no fall beyond chance was found, which is less than none was shown",
+}
 
 
 class ClaimResult(Record):
-    """One claim. `reproduced`: whether its published numbers come out of the published data; None where it names none."""
+    """One claim. `reproduced`: whether its published numbers come out of the published data; None where it names none.
+
+    `standard` is what the standing was judged by; None where it cannot be decided.
+    """
 
     id: str
     says: str
     published: dict[str, float]
     reproduced: bool | None
     standing: Standing
+    standard: Standard | None
     because: list[str]
     figures: dict[str, Any]
 
 
+class Judged(Record):
+    """How many claims of one standard have each standing. Standards differ in what they ask, so they are not added up."""
+
+    standard: Standard
+    asks: str
+    standings: dict[Standing, int]
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{number} {standing}" for standing, number in self.standings.items())
+        return f"{self.standard} ({self.asks}): {counts}"
+
+
+def count_by_standard(claims: Sequence[ClaimResult]) -> list[Judged]:
+    """Every standard by which a claim was judged, in the order of `STANDARDS`."""
+    counts = {standard: Counter(c.standing for c in claims if c.standard == standard) for standard in STANDARDS}
+    return [Judged(standard=s, asks=STANDARDS[s], standings=dict(found)) for s, found in counts.items() if found]
+
+
+def undecidable(claim: Claim, why: str) -> ClaimResult:
+    """A claim that nothing can be said of."""
+    return result(claim, "cannot be decided", None, [why])
+
+
 def result(
-    claim: Claim, standing: Standing, because: list[str], *, reproduced: bool | None = None, **figures: Any
+    claim: Claim,
+    standing: Standing,
+    standard: Standard | None,
+    because: list[str],
+    *,
+    reproduced: bool | None = None,
+    **figures: Any,
 ) -> ClaimResult:
     """The verdict on a claim, with its words and published numbers."""
     return ClaimResult(
@@ -34,6 +77,7 @@ def result(
         published=claim.figures,
         reproduced=reproduced,
         standing=standing,
+        standard=standard,
         because=because,
         figures=figures,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from reports.published.facts import Facts
-from reports.published.judging import ClaimResult, Standing, all_some, below, p_value, result, signed
+from reports.published.judging import ClaimResult, Standing, all_some, below, p_value, result, signed, undecidable
 from reports.published.quality import Association, Change, is_instructed
 from reports.published.study import Claim
 from reports.wording import listed, times
@@ -15,7 +15,7 @@ def knowledge_against_truthfulness(claim: Claim, facts: Facts) -> ClaimResult:
     """Whether the correlation comes out, in other models too, by ranks, without any one width, and among all pairs."""
     own = next((a for a in facts.associations if a.model == claim.model), None)
     if own is None or own.correlation.pearson is None or own.correlation.pearson_p is None:
-        return result(claim, "cannot be decided", [f"{claim.model} has no two such columns."])
+        return undecidable(claim, f"{claim.model} has no two such columns.")
     found = own.correlation
     r, p = own.correlation.pearson, own.correlation.pearson_p
     reproduced = (round(r, 3), round(p, 3)) == (claim.figures["r"], claim.figures["p"])
@@ -31,7 +31,7 @@ def knowledge_against_truthfulness(claim: Claim, facts: Facts) -> ClaimResult:
         f"this one {'does' if own.survives_all_pairs else 'does not'}."
     )
     said.append("The widths of one model are cut from the same weights: they are not independent observations.")
-    return result(claim, standing, said, reproduced=reproduced, r=r, p=p, n=found.n)
+    return result(claim, standing, "beyond chance", said, reproduced=reproduced, r=r, p=p, n=found.n)
 
 
 def _association(found: Association) -> str:
@@ -51,7 +51,7 @@ def instruction_following(claim: Claim, facts: Facts) -> ClaimResult:
     base = [c for c in facts.changes["ifeval"] if not is_instructed(c.model)]
     tuned = [c for c in facts.changes["ifeval"] if is_instructed(c.model)]
     if not base:
-        return result(claim, "cannot be decided", ["No pruned width of a base model has an IFEval score."])
+        return undecidable(claim, "No pruned width of a base model has an IFEval score.")
     quoted = {key: [c for c in base if round(c.change, 2) == value] for key, value in claim.figures.items()}
     sure = [c for c in base if c.change > 0 and below(c.p_holm)]
     fallen = [c for c in tuned if c.change < 0 and below(c.p_holm)]
@@ -78,6 +78,7 @@ def instruction_following(claim: Claim, facts: Facts) -> ClaimResult:
     return result(
         claim,
         standing,
+        "beyond chance",
         said,
         reproduced=all(quoted.values()),
         low=low,
@@ -103,9 +104,9 @@ def knowledge_degrades(claim: Claim, facts: Facts) -> ClaimResult:
         )
         said += _chance(facts, metric)
     if not total:
-        return result(claim, "cannot be decided", ["No pruned width has a score."])
+        return undecidable(claim, "No pruned width has a score.")
     said.append(_rises(facts.changes["mmlu"]))
-    return result(claim, all_some(sure, total), said, significant=sure, of=total)
+    return result(claim, all_some(sure, total), "beyond chance", said, significant=sure, of=total)
 
 
 def _rises(found: list[Change]) -> str:
@@ -119,7 +120,7 @@ def reasoning_robust(claim: Claim, facts: Facts) -> ClaimResult:
     """Whether MUSR falls anywhere, and whether it had anything to lose."""
     found = facts.changes["musr"]
     if not found:
-        return result(claim, "cannot be decided", ["No pruned width has a score."])
+        return undecidable(claim, "No pruned width has a score.")
     worse = [c for c in found if c.change < 0 and below(c.p_holm)]
     lows = [c.ratio.low for c in found if c.ratio.low is not None]
     changes = [c.change for c in found]
@@ -134,7 +135,16 @@ def reasoning_robust(claim: Claim, facts: Facts) -> ClaimResult:
     if unpruned:
         said.append(f"Unpruned, {listed(unpruned)} cannot be told from guessing here, so there was nothing to lose.")
     standing: Standing = "does not survive" if worse else "survives in part" if unpruned else "survives"
-    return result(claim, standing, said, low=min(changes), high=max(changes), worse=len(worse), of=len(found))
+    return result(
+        claim,
+        standing,
+        "beyond chance" if worse else "not refuted",
+        said,
+        low=min(changes),
+        high=max(changes),
+        worse=len(worse),
+        of=len(found),
+    )
 
 
 def _chance(facts: Facts, metric: str) -> list[str]:

@@ -11,6 +11,8 @@ def test_it_says_what_survives_and_writes_a_page_without_any_option(prunebench, 
     done = prunebench("published")
     assert done.returncode == 0, done.stderr
     assert "does not survive" in done.stdout or "survives in part" in done.stdout
+    assert "judged by: beyond chance" in done.stdout
+    assert "by means alone (a ratio of published means" in " ".join(done.stdout.split())
     page = (tmp_path / "published.html").read_text()
     assert "MMLU against TruthfulQA-MC2" in page
     assert (tmp_path / "published.md").is_file()

@@ -56,7 +56,7 @@ def test_requests_that_follow_each_other_count_as_few_and_leave_a_high_percentil
     assert correlation_time(trials) > 50
     found = over(trials, 95)
     assert found.value is not None
-    assert found.reason.startswith("no interval: p95 takes 20 independent requests in every block, and 500 that wait")
+    assert found.reason.startswith("no interval: p95 takes 30 independent requests in every block, and 500 that wait")
     assert over(drawn(4, 500), 95).basis == "blocks"
 
 
@@ -65,8 +65,8 @@ def test_independent_requests_count_each_and_equal_ones_too():
     assert correlation_time([np.full(10, 3.0)] * 3) == 1
 
 
-def test_a_percentile_takes_one_independent_request_beyond_it():
-    assert [independent_needed(p) for p in (50, 90, 95, 99)] == [2, 10, 20, 100]
+def test_a_percentile_takes_independent_requests_beyond_it_in_every_block():
+    assert [independent_needed(p) for p in (50, 90, 95, 99)] == [3, 15, 30, 150]
 
 
 def test_where_one_blocks_percentile_lies_among_its_failed_requests_there_is_no_interval():

@@ -133,6 +133,18 @@ def test_a_task_at_chance_has_nothing_to_lose(tmp_path):
     assert fallen.standing == "does not survive"
 
 
+def test_each_claim_names_the_standard_that_it_was_judged_by_and_claims_are_counted_by_it(tmp_path):
+    found = analysed(tmp_path)
+    assert claim(found, "energy-per-token").standard == "beyond the margin"
+    assert claim(found, "knowledge-degrades").standard == "beyond chance"
+    assert claim(found, "reasoning-robust").standard == "not refuted"
+    counted = {j.standard: sum(j.standings.values()) for j in found.standards}
+    assert counted == {"beyond chance": 3, "beyond the margin": 3, "not refuted": 1}
+    (tmp_path / "fallen").mkdir()
+    fallen = analysed(tmp_path / "fallen", table=quality_table(musr=[0.6, 0.4, 0.6]))
+    assert claim(fallen, "reasoning-robust").standard == "beyond chance"
+
+
 def test_a_verdict_needs_the_margin(tmp_path):
     def slightly(row):
         row["net_j"] *= 0.97 if row["intermediate_size"] < 8192 else 1.0

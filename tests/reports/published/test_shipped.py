@@ -43,6 +43,11 @@ def test_23_percent_is_found_where_it_is_and_so_is_the_largest_reduction(analysi
     assert own.figures["largest"] == pytest.approx(0.25, abs=0.001)
 
 
+def test_without_raw_runs_efficiency_is_judged_by_means_alone(analysis):
+    assert claim(analysis, "energy-per-token").standard == "by means alone"
+    assert [j.standard for j in analysis.standards] == ["beyond chance", "by means alone", "not refuted"]
+
+
 def test_latency_follows_output_length(analysis):
     own = claim(analysis, "single-request-latency")
     assert own.figures["r"] > 0.999
