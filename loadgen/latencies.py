@@ -6,12 +6,15 @@ its slowest answers would else look faster than one that finishes them.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
+
+from loadgen.records import RequestRecord
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -63,6 +66,17 @@ def tokens_after_first(batch: Any, single: FloatArray, running: FloatArray) -> F
     """
     by_usage = np.where(_is(batch.column("counted_by"), "server-continuous-usage"), running, np.nan)
     return np.where(np.isnan(single), by_usage, single)
+
+
+def record_tpot_ms(record: RequestRecord) -> float | None:
+    """One completed request's time per token as a live view has it; None: it has none, or its first chunk is unknown."""
+    first, last, tokens = record.first_token_ns, record.last_token_ns, record.arrival_tokens
+    if record.error is not None or first is None or last is None or last <= first:
+        return None
+    if record.counted_by != "server-continuous-usage" and len(tokens) != record.output_tokens:
+        return None
+    at_first = tokens[bisect_right(record.arrival_ns, first) - 1]
+    return (last - first) / 1e6 / (tokens[-1] - at_first)
 
 
 def _is(column: Any, word: str) -> BoolArray:

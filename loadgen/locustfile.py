@@ -30,6 +30,7 @@ from locust.runners import MasterRunner, WorkerRunner
 from loadgen.asking import request_body, wire_error
 from loadgen.blocking import BlockingClient
 from loadgen.client_health import PROBE_NS, ClientWatch
+from loadgen.latencies import record_tpot_ms
 from loadgen.locust_plan import KEY_VARIABLE, PLAN_VARIABLE, ClockReading, Plan, Share, packed, unpacked
 from loadgen.messages import Ended, Part
 from loadgen.recorder import Recorder
@@ -169,14 +170,14 @@ def _sleep_until(ns: int) -> None:
 
 def _tell_locust(environment: Any, record: RequestRecord) -> None:
     """A request as Locust counts one, and entries of our own beside it."""
-    sent, end, first, last = record.sent_ns, record.end_ns, record.first_token_ns, record.last_token_ns
+    sent, end, first = record.sent_ns, record.end_ns, record.first_token_ns
     failed = None if record.error is None else RuntimeError(record.error)
     whole_ms = 0.0 if sent is None or end is None else (end - sent) / 1e6
     entries: list[tuple[str, str, float]] = [("POST", "/v1/completions", whole_ms)]
-    if sent is not None and first is not None and last is not None and failed is None:
+    if sent is not None and first is not None and failed is None:
         entries.append(("TTFT", "time to first token, ms", (first - sent) / 1e6))
-        if record.output_tokens is not None and record.output_tokens > 1:
-            entries.append(("TPOT", "time per output token, ms", (last - first) / 1e6 / (record.output_tokens - 1)))
+        if (tpot_ms := record_tpot_ms(record)) is not None:
+            entries.append(("TPOT", "time per output token, ms", tpot_ms))
     if record.output_tokens is not None:
         entries.append(("tokens", "output tokens", float(record.output_tokens)))
     for kind, name, value in entries:

@@ -72,7 +72,7 @@ class TrialMetrics:
     counted_by: frozenset[str]
     first_error: str | None
     tpot_unknown: int  # completed requests that have a time per token, but the count of their first chunk is unknown
-    tpot_reason: str | None  # why no figure may rest on time per token or gaps: unknown in more than `UNKNOWN_SHARE`
+    tpot_reason: str | None  # why there is no time per token and no gap at all: unknown in more than `UNKNOWN_SHARE`
 
     @property
     def requests(self) -> int:
@@ -151,6 +151,10 @@ def _measure(trial: Trial, batches: Iterable[Any]) -> TrialMetrics:
     counts = {name: sum(p.counts[name] for p in parts) for name in parts[0].counts}
     itl = Gaps([p.itl_ms for p in parts])
     every = Gaps([p.itl_ms for p in parts] + [p.failed_itl_ms for p in parts])
+    tpot_reason = _why_unknown(counts["tpot_unknown"], counts["tpot"])
+    if tpot_reason is not None:
+        arrays["tpot_ms"][:] = np.nan
+        itl = every = Gaps([])
     return TrialMetrics(
         window_s=(trial.window_end_ns - trial.window_start_ns) / 1e9,
         completed=np.concatenate([p.completed for p in parts]),
@@ -168,7 +172,7 @@ def _measure(trial: Trial, batches: Iterable[Any]) -> TrialMetrics:
         offered_requests=counts["offered"],
         backlog=_backlog(trial, times),
         tpot_unknown=counts["tpot_unknown"],
-        tpot_reason=_why_unknown(counts["tpot_unknown"], counts["tpot"]),
+        tpot_reason=tpot_reason,
         mean_in_flight=sum(p.in_flight_ms for p in parts) / (trial.window_end_ns - trial.window_start_ns) * 1e6,
         **arrays,
     )

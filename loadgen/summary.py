@@ -50,11 +50,11 @@ def summarize(trial: Trial, records: Sequence[RequestRecord], flags: Sequence[Fl
         "max_output_tokens_per_s": _busiest_second(records),
         "max_concurrent_requests": _most_in_flight(records),
         **_statistics("ttft", metrics.ttft_ms),
-        **_statistics("tpot", _tpot_ms(metrics)),
+        **_statistics("tpot", metrics.tpot_ms),
         **_itl(metrics),
         **_statistics("e2el", metrics.e2e_ms),
         **_with_failures("ttft", metrics.ttft_ms),
-        **_with_failures("tpot", _tpot_ms(metrics), metrics.tpot_reason),
+        **_with_failures("tpot", metrics.tpot_ms, metrics.tpot_reason),
         **_with_failures("e2el", metrics.e2e_ms),
     }
     if workload.kind == "ramp" and open_loop:
@@ -90,11 +90,6 @@ def _statistics(name: str, values: FloatArray) -> dict[str, float | None]:
     return {key: None if value is None else float(value) for key, value in zip(keys, found, strict=True)}
 
 
-def _tpot_ms(metrics: TrialMetrics) -> FloatArray:
-    """Nothing where the tokens of first chunks are unknown."""
-    return metrics.tpot_ms if metrics.tpot_reason is None else np.array([])
-
-
 def _with_failures(name: str, values: FloatArray, reason: str | None = None) -> dict[str, float | str | None]:
     """Median and p99 with the failed requests above any; a reason where there is no number."""
     found = percentiles(values, (50, 99))
@@ -108,12 +103,11 @@ def _with_failures(name: str, values: FloatArray, reason: str | None = None) -> 
 
 
 def _itl(metrics: TrialMetrics) -> dict[str, float | None]:
-    known = metrics.tpot_reason is None
     return {
-        "mean_itl_ms": metrics.itl_mean_ms if known else None,
-        "median_itl_ms": metrics.completed_itl_ms.get(50) if known else None,
-        "std_itl_ms": metrics.itl_std_ms if known else None,
-        "p99_itl_ms": metrics.completed_itl_ms.get(99) if known else None,
+        "mean_itl_ms": metrics.itl_mean_ms,
+        "median_itl_ms": metrics.completed_itl_ms.get(50),
+        "std_itl_ms": metrics.itl_std_ms,
+        "p99_itl_ms": metrics.completed_itl_ms.get(99),
     }
 
 

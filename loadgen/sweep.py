@@ -123,8 +123,7 @@ def judge(
     counted = int((~np.isnan(metrics.e2e_ms)).sum())  # failed ones too
     share = None if met is None or not counted else float(met.sum()) / counted
     joules, tokens = trial.energy.gross_joules, metrics.window_output_tokens
-    tpot_ms = metrics.tpot_ms if metrics.tpot_reason is None else np.array([])
-    ttft, tpot = (_measured(percentiles(values, (50, 99))) for values in (metrics.ttft_ms, tpot_ms))
+    ttft, tpot = (_measured(percentiles(values, (50, 99))) for values in (metrics.ttft_ms, metrics.tpot_ms))
     e2e = metrics.e2e_ms[np.isfinite(metrics.e2e_ms)]
     few = counted < p99_takes
     objectives = trial.workload.slo_ttft_ms is not None or trial.workload.slo_tpot_ms is not None

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 
 from loadgen.drive import Watcher
+from loadgen.latencies import record_tpot_ms
 from loadgen.metering import EnergySource
 from loadgen.records import RequestRecord, Workload
 
@@ -65,11 +66,11 @@ class LiveView(Watcher):
         """A request is over."""
         self._done += 1
         self._failed += record.error is not None
-        first, last = record.first_token_ns, record.last_token_ns
-        if record.error is None and record.sent_ns is not None and first is not None and last is not None:
+        first = record.first_token_ns
+        if record.error is None and record.sent_ns is not None and first is not None:
             self._ttft_ms.append((first - record.sent_ns) / 1e6)
-            if (record.output_tokens or 0) > 1 and last > first:
-                self._tpot_ms.append((last - first) / 1e6 / ((record.output_tokens or 0) - 1))
+            if (tpot_ms := record_tpot_ms(record)) is not None:
+                self._tpot_ms.append(tpot_ms)
 
     def tick(self) -> None:
         """Show what is new, if it is time to."""

@@ -170,6 +170,8 @@ def _server_and_records(trial: Trial, metrics: TrialMetrics) -> Finding | None:
 def _multi_token_chunks(_trial: Trial, metrics: TrialMetrics) -> Finding:
     if not metrics.chunks:
         return Finding("no data", "no chunk arrived")
+    if metrics.tpot_reason is not None:
+        return Finding("warn", f"no TPOT and no ITL: {metrics.tpot_reason}")
     if "chunks" in metrics.counted_by:
         return Finding("warn", "the server sends no usage: each chunk was taken for one token")
     per_chunk = float(np.nansum(metrics.streamed_tokens)) / metrics.chunks

@@ -49,7 +49,8 @@ class Ranks(NamedTuple):
 def percentile(values: Sequence[float] | npt.NDArray[np.floating], wanted: float) -> Percentile:
     """The `wanted` percentile (0 to 100, exclusive) with its distribution-free 95 % interval; NaN is not a value.
 
-    A failed request's latency is +inf: without a number are a percentile that lands there, and an end of the interval. The figure itself is numpy's, interpolated between neighbours; both ends of the interval are values that were seen.
+    A failed request's latency is +inf: a percentile that lands there has no number, nor has an end of the interval. The figure
+    itself is numpy's, interpolated between neighbours; both ends of the interval are values that were seen.
     """
     there = np.asarray(values, dtype=float)
     there = there[~np.isnan(there)]

@@ -62,7 +62,7 @@ _RULES = (
     ),
     Rule(
         "failed-requests",
-        "Requests failed. What they cost stays in the joules; their latencies cannot be counted.",
+        "Requests failed. What they cost stays in the joules; in every latency they rank above any that was measured.",
         "Warns at the first failed request, fails above 1 % of them, or if none was measured.",
         "Look at the first error; lower the load, or raise the request timeout.",
     ),
@@ -158,9 +158,9 @@ _RULES = (
     ),
     Rule(
         "multi-token-chunks",
-        "The server sends several tokens in one chunk, or chunks had to be counted as tokens.",
-        "Warns above 1.05 tokens a chunk on average, or if chunks were counted as tokens.",
-        "Read TPOT, not gaps between chunks; offer usage in the stream so that tokens can be counted.",
+        "The server sends several tokens in one chunk, or chunks had to be counted as tokens. Without a running usage the tokens of the first chunk are unknown then, and there is no TPOT and no ITL.",
+        "Warns above 1.05 tokens a chunk on average, if chunks were counted as tokens, or if the first chunk is unknown in over 1 % of requests.",
+        "Read TPOT, not gaps between chunks; offer usage in every chunk (stream_options.continuous_usage_stats) so that tokens can be counted.",
     ),
     Rule(
         "prefix-cache-hits",

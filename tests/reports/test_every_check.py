@@ -308,6 +308,7 @@ CASES: dict[str, list[Case]] = {
         ("pass", load()),
         ("warn", load([replace(r, arrival_ns=r.arrival_ns[1::2], arrival_tokens=r.arrival_tokens[1::2]) for r in requests()])),
         ("warn", load([replace(r, counted_by="chunks") for r in requests()])),
+        ("warn", load([replace(r, counted_by="server-usage", output_tokens=(r.output_tokens or 0) + 1) for r in requests()])),
         ("no data", load([replace(r, arrival_ns=[], arrival_tokens=[]) for r in requests()])),
     ],
     "prefix-cache-hits": [
