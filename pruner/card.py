@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import re
 import shlex
+from typing import Any
+
+import yaml
 
 from pruner.checkpoint import Checkpoint
 from pruner.manifest import MANIFEST_NAME, Criterion
@@ -15,6 +18,8 @@ from pruner.provenance import Recipe
 
 # What stays true of a narrower model. Licences bind it like the model it comes from.
 _KEPT_KEYS = {"license", "license_name", "license_link", "language", "pipeline_tag", "library_name"}
+# As the hub reads it: blank lines may come before; a line of dots ends YAML as a line of dashes does.
+_FRONT = re.compile(r"\s*---[ \t]*\r?\n(.*?)\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|$)", re.DOTALL)
 _FORMULAS: dict[Criterion, str] = {
     "maw": "(max gate + |min gate|) + (max up + |min up|), over the neuron's rows of the gate and up projections",
     "vow": "var(gate) + var(up), over the neuron's rows of the gate and up projections",
@@ -91,16 +96,22 @@ def _is_hub_id(name: str) -> bool:
 
 
 def _front_matter(source: Checkpoint) -> list[str]:
-    """Lines of the source card's YAML for the keys that are kept, as they stand; values may go on for several lines."""
-    text = source.card.read_text(encoding="utf-8", errors="replace") if source.card else ""
-    match = re.match(r"---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(\r?\n|$)", text, re.DOTALL)
-    kept, lines = False, []
-    for line in match[1].splitlines() if match else []:
-        if key := re.match(r"([\w-]+)[ \t]*:", line):
-            kept = key[1] in _KEPT_KEYS
-        if kept and line.strip():
-            lines.append(line)
-    return lines
+    """The keys of the source card's YAML that are kept, as lines of YAML; none if it has no front matter."""
+    text = source.card.read_text(encoding="utf-8-sig", errors="replace") if source.card else ""
+    match = _FRONT.match(text)
+    found = _parsed(match[1]) if match else {}
+    kept = {key: value for key, value in found.items() if key in _KEPT_KEYS and value}
+    return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True).splitlines() if kept else []
+
+
+def _parsed(front: str) -> dict[Any, Any]:
+    """Keys and values, every scalar as text (`language: no` is Norwegian). Of broken YAML, each key that can be read."""
+    try:
+        found = yaml.load(front, yaml.BaseLoader)  # noqa: S506 - the loader that makes nothing but text, lists and maps
+    except (yaml.YAMLError, RecursionError):
+        parts = re.split(r"^(?=[^\s#-])", front, flags=re.MULTILINE)
+        return {} if len(parts) <= 2 else {k: v for part in parts for k, v in _parsed(part).items()}
+    return found if isinstance(found, dict) else {}
 
 
 def _widths(output: Output) -> list[str]:

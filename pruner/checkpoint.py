@@ -96,12 +96,27 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     if not folder.is_dir():
         raise PruneError(f"{folder}: no such checkpoint folder")
     folder = folder.absolute()  # not resolve(): a snapshot's path names the model
+    _check_links(folder)
     config = _read_json(folder, CONFIG)
     index, names = _shard_names(folder)
     shards = tuple(read_shard(folder, name) for name in names)
     _check_names(shards, index)
     card = folder / CARD
     return Checkpoint(folder, config, shards, index, tuple(_companions(folder)), card if card.is_file() else None)
+
+
+def _check_links(folder: Path) -> None:
+    """Links may lead to files of the checkpoint, or to the blobs of its own model in the hub's cache, and nowhere else."""
+    real = folder.resolve()
+    allowed = [real, *([real.parents[1] / "blobs"] if _SNAPSHOT.search(str(real)) else [])]
+    for relative, folders, files in _walk(folder):
+        for path in (folder / relative / name for name in (*folders, *files)):
+            if not path.is_symlink():
+                continue
+            if path.is_dir():
+                raise PruneError(f"{path}: a link to a folder; replace it with the folder, or remove it")
+            if path.exists() and not any(path.resolve().is_relative_to(place) for place in allowed):
+                raise PruneError(f"{path}: links to {path.resolve()}, outside the checkpoint; replace it with the file")
 
 
 def _read_json(folder: Path, name: str) -> dict[str, Any]:
@@ -152,14 +167,19 @@ def _check_names(shards: tuple[Shard, ...], index: dict[str, Any] | None) -> Non
             raise PruneError(f"{INDEX}: {name} is not in {shard_name}, where the index says it is")
 
 
-def _companions(folder: Path) -> Iterator[Path]:
-    """Files to copy, in order; symlinks count as what they point to."""
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Relative path, folders and files of every folder that may hold something to copy, in order."""
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(
             f for f in folders if not f.startswith(".") and f not in OTHER_FOLDERS and f != "__pycache__"
         )
-        relative = Path(parent).relative_to(folder)
-        for name in sorted(files):
+        yield Path(parent).relative_to(folder), folders, sorted(files)
+
+
+def _companions(folder: Path) -> Iterator[Path]:
+    """Files to copy, in order; of a symlink, what it points to."""
+    for relative, _, files in _walk(folder):
+        for name in files:
             top = relative == Path()
             if _STALE.search(name) or name.startswith(".") or (top and name in {CONFIG, INDEX, CARD, MANIFEST_NAME}):
                 continue

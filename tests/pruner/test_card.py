@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pruner import Target, prune
+from pruner.card import _FRONT, _parsed
 from tests.pruner import tiny
 from tests.pruner.test_scoring import Norms
 
@@ -117,6 +120,14 @@ def test_a_source_without_a_card_gives_one_without_a_licence(llama: Path, tmp_pa
         (b"---\nlicense: mit\n---", "mit"),
         (b"---\nlicense:\n- mit\n- apache-2.0\n---\n", ["mit", "apache-2.0"]),
         (b"---\nlicense_name: \xff\n---\n", None),
+        (b"\n\n---\nlicense: mit\n---\n# x\n", "mit"),  # blank lines first, as the hub allows
+        (b"\xef\xbb\xbf---\nlicense: mit\n---\n# x\n", "mit"),  # a byte order mark
+        (b"---\nlicense: mit\n...\n# x\n", "mit"),  # YAML's other end
+        (b'---\n"license": mit\n---\n', "mit"),
+        (b"---\n? license\n: mit\n---\n", "mit"),
+        (b"---\n{license: mit, language: en}\n---\n", "mit"),
+        (b"---\nbroken: [1, 2\nlicense: mit\nlanguage:\n- en\n---\n", "mit"),  # a key beside it that is no YAML
+        (b"---\nlicense: !!python/object/apply:os.system [true]\n---\n", ["true"]),  # text, whatever it asks for
         (b"", None),
     ],
 )
@@ -140,3 +151,20 @@ def test_a_calibration_text_and_what_to_cite_for_it_are_named(llama: Path, tmp_p
     assert "- Calibration text: text.txt, 9 tokens, sha256 0000" in text
     assert "--criterion act --calibration text.txt" in text
     assert "2306.11695" in text
+
+
+def test_norwegian_stays_a_language(llama: Path, tmp_path: Path) -> None:
+    (llama / "README.md").write_text("---\nlanguage: no\nlicense: no\n---\n")
+    assert card_of(llama, tmp_path / "out").data.to_dict()["language"] == "no"
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["license", "language", "license_name", "widget", "x"]), st.text() | st.lists(st.text())
+    )
+)
+def test_whatever_yaml_a_card_has_its_licence_is_kept(values) -> None:
+    text = "---\n" + yaml.safe_dump(values, allow_unicode=True, width=20) + "---\n# Title\n"
+    match = _FRONT.match(text)
+    assert match is not None
+    assert _parsed(match[1]) == values

@@ -134,3 +134,41 @@ def test_a_download_to_a_folder_tells_its_commit(llama: Path) -> None:
 
 def test_any_other_folder_has_its_name_and_no_commit(llama: Path) -> None:
     assert open_checkpoint(llama).identity == ("source", None)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "README.md", "config.json", "model.safetensors", "notes/one.txt"])
+def test_a_link_out_of_the_checkpoint_is_refused_whatever_it_stands_for(name: str, llama: Path, tmp_path: Path) -> None:
+    (llama / "notes").mkdir()
+    outside, link = tmp_path / "secret", llama / name
+    if link.exists():
+        link.rename(outside)
+    else:
+        outside.write_text("secret")
+    link.symlink_to(outside)
+    with pytest.raises(PruneError, match=f"{name}: links to .*secret, outside the checkpoint"):
+        open_checkpoint(llama)
+
+
+def test_a_link_to_a_folder_is_refused(llama: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (llama / "assets").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PruneError, match="assets: a link to a folder"):
+        open_checkpoint(llama)
+
+
+def test_links_within_the_checkpoint_and_to_its_own_blobs_in_the_hubs_cache_are_copied(llama: Path) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    model = llama.parent / "models--some--Tiny"
+    snapshot, blobs = model / "snapshots" / commit, model / "blobs"
+    snapshot.parent.mkdir(parents=True)
+    blobs.mkdir()
+    llama.rename(snapshot)
+    for number, file in enumerate(sorted(snapshot.iterdir())):
+        file.rename(blobs / str(number))
+        file.symlink_to(Path("../../blobs") / str(number))
+    (snapshot / "same.json").symlink_to("config.json")
+    assert Path("same.json") in open_checkpoint(snapshot).companions
+    (model / "other").write_text("x")
+    (snapshot / "out.txt").symlink_to(model / "other")
+    with pytest.raises(PruneError, match="outside the checkpoint"):
+        open_checkpoint(snapshot)

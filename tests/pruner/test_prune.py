@@ -149,10 +149,10 @@ def test_the_manifest_tells_where_every_byte_comes_from(llama: Path, tmp_path: P
 
 
 def test_companions_are_copied_links_are_followed_and_remote_code_is_not_run(llama: Path, tmp_path: Path) -> None:
-    blob = tmp_path / "blob"
+    blob = llama / ".blob"
     blob.write_text("raise SystemExit('this must never run')")
     (llama / "modeling_own.py").symlink_to(blob)
-    weights = (llama / "model.safetensors").rename(tmp_path / "weights-blob")
+    weights = (llama / "model.safetensors").rename(llama / ".weights-blob")
     (llama / "model.safetensors").symlink_to(weights)
     (one,) = prune(llama, tmp_path / "out", [Target("width", 17)])
     assert not any(path.is_symlink() for path in one.folder.rglob("*"))
