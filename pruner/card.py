@@ -101,7 +101,7 @@ def _front_matter(source: Checkpoint) -> list[str]:
     match = _FRONT.match(text)
     found = _parsed(match[1]) if match else {}
     kept = {key: value for key, value in found.items() if key in _KEPT_KEYS and value}
-    return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True).splitlines() if kept else []
+    return yaml.safe_dump(kept, sort_keys=False).splitlines() if kept else []
 
 
 def _parsed(front: str) -> dict[Any, Any]:

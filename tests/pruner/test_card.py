@@ -164,7 +164,7 @@ def test_norwegian_stays_a_language(llama: Path, tmp_path: Path) -> None:
     )
 )
 def test_whatever_yaml_a_card_has_its_licence_is_kept(values) -> None:
-    text = "---\n" + yaml.safe_dump(values, allow_unicode=True, width=20) + "---\n# Title\n"
+    text = "---\n" + yaml.safe_dump(values, width=20) + "---\n# Title\n"
     match = _FRONT.match(text)
     assert match is not None
     assert _parsed(match[1]) == values
