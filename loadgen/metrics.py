@@ -179,12 +179,17 @@ def _measure(trial: Trial, batches: Iterable[Any]) -> TrialMetrics:
 
 
 def _backlog(trial: Trial, times: list[Any]) -> Backlog | None:
-    """Whether an open loop's requests piled up. None where the window holds the ramps: then all that ended counts."""
+    """Whether an open loop's requests piled up. None where the window holds the ramps: then all that ended counts.
+
+    A server that took over half of the sending to fill may have been filling all the time: of it nothing can be said.
+    """
     if trial.window_rules == 1 or trial.window_rule not in {"steady", "half"}:
         return None
     records = Records(pa.Table.from_batches(times))
-    filled, last = filled_ns(records), int(records.column("sent_ns").max())
-    return backlog_trend(records, last if filled is None else filled, last)
+    first, last = int(records.times("sent_ns").min()), int(records.times("sent_ns").max())
+    filled = filled_ns(records)
+    late = filled is None or filled - first > (last - first) / 2
+    return backlog_trend(records, last if late or filled is None else filled, last)
 
 
 def _why_unknown(unknown: int, requests: int) -> str | None:

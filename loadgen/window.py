@@ -74,20 +74,23 @@ def _no_longer_full(table: Records, lane: int, lanes: int) -> int:
 def _open_loop(table: Records) -> Window:
     """From the first sending + p99 of E2E of completed requests, when the server has filled, to the last sending.
 
-    "half": where that would leave less than half of the span of sending, the last half of it. Of windows that begin too
-    early it is the least wrong: it leaves out the time in which the server fills fastest, and a saturated server works at its
-    limit throughout. "whole": where no request ended in that half, there is nothing else to take.
+    "half", where that leaves less than half of the span of sending: the last half of it, which leaves out the time in which
+    the server fills fastest. "whole", where p99 is longer than that span, or nothing ended in the window. Both are flagged. In
+    the simulation (no limit, 8 to 800 tokens) the half is at most 8 % low in J/request and tokens/s and 20 % in E2E as long as the
+    sending lasts longer than p99; beyond that it gets to 40 to 60 %, while the whole load has E2E and joules right to some
+    percent, and half the throughput. A saturated server works at its limit in either.
     """
     sent, ends = table.column("sent_ns"), table.column("end_ns")
     first, last = int(table.times("sent_ns").min()), int(sent.max())
     completed = table.table.column("error").is_null().to_numpy() & (table.column("last_token_ns") >= 0)
     e2e = (table.column("last_token_ns") - sent)[completed]
-    filled = first + int(np.percentile(e2e, _SLOWEST)) if e2e.size else last
-    half = first + (last - first) // 2
-    start = min(filled, half)
+    if not e2e.size or (filling := int(np.percentile(e2e, _SLOWEST))) > last - first:
+        return _whole(table)
+    half = (last - first) // 2
+    start = first + min(filling, half)
     if not ((ends > start) & (ends <= last)).any():
         return _whole(table)
-    return Window(start, last, "steady" if filled <= half else "half")
+    return Window(start, last, "steady" if filling <= half else "half")
 
 
 def _before_generations(workload: Workload, table: Records, lanes: int) -> Window:

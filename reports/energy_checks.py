@@ -79,7 +79,7 @@ def _filling(trial: Trial) -> Finding | None:
     if trial.window_rule == "half":
         return Finding("warn", "p99 of E2E is over half of the sending: the window is the last half of the sending")
     if trial.window_rule == "whole":
-        return Finding("fail", "no request ended in the last half of the sending: the window is the whole load")
+        return Finding("fail", "the sending is shorter than p99 of E2E: the window is the whole load")
     return None
 
 

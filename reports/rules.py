@@ -195,7 +195,7 @@ _RULES = (
     Rule(
         "window-too-short",
         "The energy window is below 30 s or 200 refreshes of the counter, so its edges weigh in the figure; or an open loop sent for so short a time that its window holds some of the filling.",
-        "Warns below 30 s or 200 refresh intervals, whichever is longer; fails if the joules are then known to no better than 5 %. Open loops: warns if less than half of the sending is left after the p99 of E2E, and the last half of it was taken; fails if nothing ended in that half, and the whole load was taken.",
+        "Warns below 30 s or 200 refresh intervals, whichever is longer; fails if the joules are then known to no better than 5 %. Open loops: warns if less than half of the sending is left after the p99 of E2E, and the last half of it was taken; fails if p99 is longer than the sending, or nothing ended in the window, and the whole load was taken.",
         "Raise the workload's requests or duration_s.",
     ),
     Rule(

@@ -88,11 +88,13 @@ def test_failed_requests_do_not_say_how_long_an_open_loop_takes_to_fill():
 
 def test_an_open_loop_that_takes_longer_to_fill_is_cut_to_the_last_half_of_the_sending():
     assert cut("constant", paced([600] * 101)) == (500, 1000, "half")
-    assert cut("constant", [failed(k, 10 * k, 10 * k + 5) for k in range(101)]) == (500, 1000, "half")
+    assert cut("constant", paced([1000] * 101)) == (500, 1000, "half")
 
 
-def test_an_open_loop_in_which_nothing_ends_before_the_last_sending_is_taken_whole():
-    assert cut("constant", paced([1500] * 101)) == (0, 2500, "whole")
+def test_an_open_loop_that_sends_for_less_than_it_takes_to_fill_is_taken_whole():
+    assert cut("constant", paced([1001] * 101)) == (0, 2001, "whole")
+    assert cut("constant", [failed(k, 10 * k, 10 * k + 5) for k in range(101)]) == (0, 1005, "whole")
+    assert cut("constant", [record(0, 0, 5, 10), record(1, 20, 25, 30)]) == (0, 30, "whole")  # nothing ended after 10
     assert cut("constant", [record(0, 0, 10, 35)]) == (0, 35, "whole")
 
 
