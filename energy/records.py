@@ -170,6 +170,13 @@ class WindowEnergy(Record):
     conditions: list[Conditions] = []
 
 
+class IdleWindow(Record):
+    """Idle power over one stretch, the model loaded and no requests."""
+
+    whole: WindowEnergy
+    first_half_joules: float | None  # of its first half: the halves show how much the power varies by itself
+
+
 class MeterPower(Record):
     """Mean watts of one meter in steps of `step_ns`, the first beginning at `start_ns`."""
 

@@ -150,8 +150,7 @@ def _idle_power(chosen: Sequence[MeterEnergy], idle: WindowEnergy | None) -> tup
         return None, "idle power was not measured"
     if idle.gross_joules is None:
         return None, f"idle power is not known: {idle.reason}"
-    idle_chosen, _ = _headline(idle.parts, idle.missing)
-    if {_meter(p) for p in chosen} != {_meter(p) for p in idle_chosen}:
+    if {_meter(p) for p in chosen} != _meters(idle):
         return None, "idle power was measured with other meters"
     return idle.gross_joules / ((idle.end_ns - idle.start_ns) / 1e9), None
 
@@ -161,6 +160,16 @@ def _idle_uncertainty(idle: WindowEnergy | None) -> float:
     if idle is None or idle.gross_joules_uncertainty is None:
         return 0.0
     return idle.gross_joules_uncertainty / ((idle.end_ns - idle.start_ns) / 1e9)
+
+
+def same_meters(energy: WindowEnergy, other: WindowEnergy) -> bool:
+    """Whether the headlines of two windows are of the same meters."""
+    return _meters(energy) == _meters(other)
+
+
+def _meters(energy: WindowEnergy) -> set[tuple[str, str]]:
+    chosen, _ = _headline(energy.parts, energy.missing)
+    return {_meter(part) for part in chosen}
 
 
 def _meter(part: MeterEnergy) -> tuple[str, str]:

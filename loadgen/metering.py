@@ -13,7 +13,7 @@ import httpx
 from pydantic import ValidationError
 
 from energy.power import power_timeline
-from energy.records import EnergyCounters, EnergyTrace, MeterTrace, PowerTimeline, WindowEnergy
+from energy.records import EnergyCounters, EnergyTrace, IdleWindow, MeterTrace, PowerTimeline, WindowEnergy
 from energy.sampler import Sampler, start_sampler
 from energy.window import window_energy
 from loadgen.clock import ClockOffset, estimate_offset
@@ -159,6 +159,13 @@ def measure_idle(source: EnergySource, seconds: float, *, at_once: bool = False)
     if source.measures:
         time.sleep(seconds)
     return source.over(start, time.monotonic_ns())
+
+
+def measure_idle_in_halves(source: EnergySource, seconds: float) -> IdleWindow:
+    """Wait, and meter the waiting as a whole and its first half, by meters that have been read for a while."""
+    whole = measure_idle(source, seconds, at_once=True)
+    half = source.over(whole.start_ns, (whole.start_ns + whole.end_ns) // 2)
+    return IdleWindow(whole=whole, first_half_joules=half.gross_joules)
 
 
 def measure_idle_without_server(choice: str, seconds: float) -> WindowEnergy:

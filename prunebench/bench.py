@@ -27,7 +27,7 @@ from prunebench.remote import RemoteHost
 from prunebench.serving import Server, ServerCommand, ServerPool, ServerStartError, start_server
 from prunebench.writer import RunWriter, describe_os_error
 from reports.checks import check_trial
-from reports.run_folder import ConfigurationInfo, TrialCell
+from reports.run_folder import ConfigurationInfo, IdleRule, TrialCell, VisitIdle
 from server.yielding import off_cores_of
 
 
@@ -63,6 +63,7 @@ class Bench:
         last_block: int | None,
         host: RemoteHost | None = None,
         window_rules: WindowRules = 2,
+        idle_rule: IdleRule = "visit",
     ) -> None:
         self._experiment = experiment
         self._writer = writer
@@ -70,6 +71,7 @@ class Bench:
         self._last_block = last_block
         self._host = host
         self._window_rules = window_rules
+        self._idle_rule = idle_rule
         self._workloads = {w.name: w for w in experiment.workloads}
         self._tokenizer = read_tokenizer(experiment.model.source)
         self._describer = Describer(experiment, serves_here=host is None)
@@ -93,21 +95,20 @@ class Bench:
         if not visit.cells:
             return
         try:
-            server, energy = self._ready(visit.label)
+            server, energy, idle = self._begin(visit)
         except (ServerStartError, LoadError, OSError) as error:
             yield self._failed(visit.cells, error)
             return
         for done, cell in enumerate(visit.cells, 1):
             time.sleep(self._experiment.protocol.cooldown_s)
             try:
-                self._measure(cell, server, energy)
+                self._measure(cell, server, energy, idle)
             except (LoadError, OSError) as error:
                 yield self._failed((cell,), error)
                 yield from self.visit(replace(visit, cells=visit.cells[done:]))
                 return
             yield Outcome((cell,))
-        if visit.block == self._last_block:
-            self._update(visit.label, **self._describer.after_load(energy))
+        self._end(visit, energy, idle)
 
     def ask(self, console: Console) -> bool:
         """The quality tasks of every configuration that was served; False if one gave no score."""
@@ -132,7 +133,7 @@ class Bench:
             if info.load_s is not None and info.idle_again is None and self._experiment.energy.idle_s:
                 with contextlib.suppress(ServerStartError, LoadError):  # a failed cell has told the cause
                     _, energy = self._ready(label)
-                    self._update(label, **self._describer.when_quiet(energy))
+                    self._update(label, idle_again=self._describer.when_quiet(energy))
 
     def _start(self, label: str) -> Server:
         serve, info = self._experiment.serve, self._configurations[label]
@@ -149,15 +150,38 @@ class Bench:
         log = self._writer.path / "logs" / f"{label}.log"
         return start_server(command, log, start_timeout_s=start_s, request_timeout_s=request_s)
 
-    def _ready(self, label: str) -> tuple[Server, EnergySource]:
-        """The configuration's server and meters; on its first visit it is described too."""
-        first = self._configurations[label].load_s is None
+    def _begin(self, visit: Visit) -> tuple[Server, EnergySource, VisitIdle | None]:
+        """The visit's server, its meters, and idle power before its load; on its first visit a configuration is described too."""
+        first = self._configurations[visit.label].load_s is None
         alone = self._describer.idle_without_model(self._pool) if first and self._last_block is not None else None
-        server = self._pool.acquire(label)
-        energy = pick_energy(self._experiment.energy.source, server.endpoint)
+        server, energy = self._ready(visit.label)
+        before = self._describer.idle_of_visit(energy) if self._idle_rule == "visit" else None
+        idle = None
+        if before is not None:
+            workloads = [cell.workload for cell in visit.cells]
+            idle = VisitIdle(block=visit.block, label=visit.label, workloads=workloads, before=before)
+            self._writer.write_idle(idle)
         if first:
-            self._update(label, idle_without_model=alone, **self._describer.first_visit(server, energy))
-        return server, energy
+            facts = self._describer.first_visit(server, energy, before)
+            self._update(visit.label, idle_without_model=alone, **facts)
+        return server, energy, idle
+
+    def _end(self, visit: Visit, energy: EnergySource, idle: VisitIdle | None) -> None:
+        """Idle power after the visit's load; after its last visit a configuration's description is completed."""
+        last = visit.block == self._last_block
+        if last:
+            self._update(visit.label, idle_after_load=self._describer.right_after_load(energy))
+        if idle is not None:
+            idle = idle.model_copy(update={"after": self._describer.idle_of_visit(energy, rested=last)})
+            self._writer.write_idle(idle)
+        if last:
+            again = idle.after.whole if idle and idle.after else self._describer.when_quiet(energy)
+            self._update(visit.label, idle_again=again)
+
+    def _ready(self, label: str) -> tuple[Server, EnergySource]:
+        """The configuration's server, started if it is not up, and its meters."""
+        server = self._pool.acquire(label)
+        return server, pick_energy(self._experiment.energy.source, server.endpoint)
 
     def _failed(self, cells: tuple[TrialCell, ...], error: Exception) -> Outcome:
         """Record the cause of each; `--resume` tries them again. The server is not trusted any more."""
@@ -167,7 +191,7 @@ class Bench:
             self._writer.write_failure(cell, cause)
         return Outcome(cells, cause)
 
-    def _measure(self, cell: TrialCell, server: Server, energy: EnergySource) -> None:
+    def _measure(self, cell: TrialCell, server: Server, energy: EnergySource, idle: VisitIdle | None) -> None:
         """One trial, from warm-up to its folder on disk.
 
         Raises LoadError when it gave nothing to keep: whatever a server that died or hung has answered before is not kept.
@@ -176,6 +200,8 @@ class Bench:
         kept = self._writer.records_file(cell)
         try:
             result = self._trial(cell, server, energy, kept)
+            if idle is not None:
+                result = _without_net(result)
             self._writer.write_trial(cell, result, check_trial(result.trial, result.records))
         except LoadError as error:
             kept.unlink(missing_ok=True)
@@ -203,7 +229,7 @@ class Bench:
                 seed=seed,
                 energy=energy,
                 until=self._until,
-                idle=self._configurations[cell.label].idle,
+                idle=self._configurations[cell.label].idle if self._idle_rule == "configuration" else None,
                 keep=kept,
                 window_rules=self._window_rules,
             )
@@ -223,3 +249,13 @@ class Bench:
         info = self._configurations[label].model_copy(update=facts)
         self._configurations[label] = info
         self._writer.write_configuration(info)
+
+
+def _without_net(result: TrialResult) -> TrialResult:
+    """The trial with the reason why its net joules come later."""
+    energy = result.trial.energy
+    if energy.gross_joules is None:
+        return result
+    reason = "net joules need the idle power after the load too; the report subtracts what the run's idle/ has"
+    energy = energy.model_copy(update={"net_reason": reason})
+    return replace(result, trial=result.trial.model_copy(update={"energy": energy}))

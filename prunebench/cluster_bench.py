@@ -21,7 +21,7 @@ from prunebench.plan import Visit
 from prunebench.progress import Steps
 from prunebench.session import Arrival, Delivery, Job
 from prunebench.writer import RunWriter
-from reports.run_folder import ConfigurationInfo, Placement
+from reports.run_folder import ConfigurationInfo, IdleRule, Placement
 
 ATTEMPTS = 3  # a block that was on so many lost nodes may be what loses them
 
@@ -60,12 +60,14 @@ class ClusterBench:
         configurations: dict[str, ConfigurationInfo],
         *,
         window_rules: WindowRules,
+        idle_rule: IdleRule,
     ) -> None:
         self._cluster = cluster
         self._experiment = experiment
         self._writer = writer
         self._configurations = configurations
         self._window_rules = window_rules
+        self._idle_rule = idle_rule
         self._sessions: list[_Session] = []  # all that there ever were
         self._good = True
 
@@ -103,6 +105,7 @@ class ClusterBench:
             tuple(visits),
             describes=block == 0,
             window_rules=self._window_rules,
+            idle_rule=self._idle_rule,
         )
 
     def _work(self, jobs: Sequence[Job], steps: Steps) -> bool:

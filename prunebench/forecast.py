@@ -25,7 +25,7 @@ from loadgen.shapes import answer_length
 from loadgen.warmup import FEWEST_GROUPS
 from loadgen.workloads import arrivals, in_flight
 from prunebench.configurations import check_configurations
-from prunebench.describing import AFTER_LOAD_S
+from prunebench.describing import AFTER_LOAD_S, visit_idle
 from prunebench.experiment import Experiment, ExperimentError
 from prunebench.plan import Order, Visit, plan_visits
 from prunebench.writer import Resume, RunWriter, choose_run_folder
@@ -116,11 +116,14 @@ def forecast(
     energy, protocol = experiment.energy, experiment.protocol
     starts = len({v.label for v in visits}) if experiment.serve.keep_servers else len(visits)
     fewest = FEWEST_GROUPS if protocol.warmup_limit_s else 0
-    # Loaded and quiet, twice; right after load; and without a model, where none stays loaded beside it.
-    idle_s = (2 if experiment.serve.keep_servers else 3) * energy.idle_s + min(energy.idle_s, AFTER_LOAD_S)
+    # Before and after every visit, once it is quiet; right after the last load of a configuration there is no rest but the power of
+    # that; and without a model, where none stays loaded beside it.
+    rest_s, length_s = visit_idle(experiment)
+    around = len(visits) * 2 * (rest_s + length_s)
+    once = min(energy.idle_s, AFTER_LOAD_S) - rest_s + (0 if experiment.serve.keep_servers else energy.idle_s)
     parts = {
         "starting servers": starts * start_s,
-        "idle power": len({v.label for v in visits}) * idle_s,
+        "idle power": around + len({v.label for v in visits}) * once,
         "rests": len(cells) * protocol.cooldown_s,
         "warm-up": sum(_warmup_s(workloads[c.workload], times, fewest) for c in cells),
         "load": sum(_load_s(workloads[c.workload], times) for c in cells),

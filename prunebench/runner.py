@@ -19,7 +19,7 @@ from prunebench.plan import Order, Visit, plan_visits
 from prunebench.progress import Steps
 from prunebench.remote import RemoteHost
 from prunebench.writer import RunWriter, utc_now
-from reports.run_folder import ConfigurationInfo, RunInfo
+from reports.run_folder import ConfigurationInfo, IdleRule, RunInfo
 
 
 class Executor(Protocol):
@@ -60,6 +60,7 @@ class Runner:
         self._created_at = begun.created_at if begun else utc_now()
         self._order = Order.of_run(begun, experiment.protocol.blocks)
         self._window_rules: WindowRules = begun.window_rules if begun else 2
+        self._idle_rule: IdleRule = begun.idle_rule if begun else "visit"
 
     def prepare(self) -> None:
         """Prune and describe every configuration, and serve none. Raises what pruning raises."""
@@ -93,7 +94,12 @@ class Runner:
     def _executor(self) -> Executor:
         if self._cluster is not None:
             return ClusterBench(
-                self._cluster, self._experiment, self._writer, self._configurations, window_rules=self._window_rules
+                self._cluster,
+                self._experiment,
+                self._writer,
+                self._configurations,
+                window_rules=self._window_rules,
+                idle_rule=self._idle_rule,
             )
         return Bench(
             self._experiment,
@@ -102,6 +108,7 @@ class Runner:
             last_block=self._experiment.protocol.blocks - 1,
             host=self._host,
             window_rules=self._window_rules,
+            idle_rule=self._idle_rule,
         )
 
     def _missing_visits(self) -> list[Visit]:
@@ -130,6 +137,7 @@ class Runner:
                 status=status,
                 order=self._order.rule,
                 block_counts=self._order.counts,
+                idle_rule=self._idle_rule,
             ),
         )
         return status

@@ -25,7 +25,7 @@ from prunebench.environment import describe_environment, processor_name
 from prunebench.experiment import Experiment
 from prunebench.plan import Visit
 from prunebench.writer import RunWriter
-from reports.run_folder import ConfigurationInfo, Placement
+from reports.run_folder import ConfigurationInfo, IdleRule, Placement
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # What is true of one GPU and one server start only.
@@ -42,6 +42,7 @@ class Job:
     visits: tuple[Visit, ...] = ()
     describes: bool = False  # besides measuring: perplexity, idle power without the model and after the trials
     window_rules: WindowRules = 2
+    idle_rule: IdleRule = "visit"
     files: Mapping[str, bytes] = field(default_factory=dict)  # to begin with, by their paths in the run folder
 
 
@@ -115,7 +116,14 @@ class _Folder:
         unknown = dict.fromkeys(_OF_ONE_PLACE) if job.visits else {}
         configurations = {label: info.model_copy(update=unknown) for label, info in job.configurations.items()}
         last_block = job.visits[0].block if job.visits and job.describes else None
-        self.bench = Bench(job.experiment, writer, configurations, last_block=last_block, window_rules=job.window_rules)
+        self.bench = Bench(
+            job.experiment,
+            writer,
+            configurations,
+            last_block=last_block,
+            window_rules=job.window_rules,
+            idle_rule=job.idle_rule,
+        )
 
     def news(self) -> dict[str, bytes]:
         """Files that are new or have changed since the last time; logs under a name that tells sessions apart."""

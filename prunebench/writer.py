@@ -21,7 +21,7 @@ from loadgen.records import Flag
 from loadgen.store import write_trial, write_whole
 from prunebench.environment import describe_environment
 from prunebench.experiment import Experiment, ExperimentError
-from reports.run_folder import LOCK_NAME, ConfigurationInfo, FailedCell, Placement, RunFolder, RunInfo, TrialCell
+from reports.run_folder import LOCK_NAME, ConfigurationInfo, FailedCell, Placement, RunFolder, RunInfo, TrialCell, VisitIdle
 
 Resume = Literal["no", "yes", "if-unfinished"]
 _RECORDS = ".records.arrows"
@@ -72,7 +72,7 @@ class RunWriter:
 
     def make_folders(self) -> None:
         """All that is written into."""
-        for name in ("configurations", "trials", "failures", "logs", "quality"):
+        for name in ("configurations", "trials", "idle", "failures", "logs", "quality"):
             (self.path / name).mkdir(parents=True, exist_ok=True)
 
     def reopen(self, experiment: Experiment, experiment_file: Path) -> list[str]:
@@ -94,7 +94,8 @@ class RunWriter:
             )
         for leftover in (self.path / "trials").glob("*.partial"):
             shutil.rmtree(leftover)
-        for leftover in (*self.path.glob("*.partial"), *self.path.glob("[cf]*s/*.json.partial")):
+        half_written = ("*.partial", "[cf]*s/*.json.partial", "idle/*.json.partial")
+        for leftover in [file for pattern in half_written for file in self.path.glob(pattern)]:
             leftover.unlink()
         for failure in (self.path / "failures").glob("*.json"):
             # Killed between keeping the trial and forgetting an earlier failure.
@@ -119,6 +120,10 @@ class RunWriter:
     def write_configuration(self, info: ConfigurationInfo) -> None:
         """Replace what is known of a configuration."""
         self.write(f"configurations/{info.label}.json", info)
+
+    def write_idle(self, idle: VisitIdle) -> None:
+        """Keep, or complete, idle power around a visit."""
+        self.write(f"idle/{idle.block:03d}-{idle.label}-{idle.workloads[0]}.json", idle)
 
     def stored_configurations(self) -> dict[str, ConfigurationInfo]:
         """What an earlier attempt wrote, by label."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from pydantic import ValidationError
 
+from energy.idle import idle_spread, subtract_idle
 from energy.records import PowerTimeline
 from loadgen.metrics import TrialMetrics, read_metrics
 from loadgen.records import Trial
 from reports.errors import ReportError
 from reports.fleet_records import PLAN_NAME, FleetPlan
-from reports.run_folder import ConfigurationInfo, FailedCell, RunFolder, RunInfo, StoredTrial, TaskResult, TrialCell
+from reports.run_folder import ConfigurationInfo, FailedCell, RunFolder, RunInfo, StoredTrial, TaskResult, TrialCell, VisitIdle
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class MeasuredRun:
     experiment: str
     tasks: dict[str, list[TaskResult]]  # quality tasks, by label
     plan: FleetPlan | None = None
+    idles: list[VisitIdle] = field(default_factory=list)  # around visits; by the rule "configuration" there are none
 
     def by_block(self, label: str, workload: str) -> dict[int, MeasuredTrial]:
         """The trials of one cell."""
@@ -53,6 +55,7 @@ def read_run(path: Path) -> MeasuredRun:
     try:
         info, configurations, stored = folder.info(), folder.configurations(), list(folder.trials())
         failures, environment = folder.failures(), folder.environment()
+        idles = folder.idles()
         tasks = {c.label: folder.task_results(c.label) for c in configurations}
         plan = path / PLAN_NAME
         planned = FleetPlan.model_validate_json(plan.read_bytes()) if plan.is_file() else None
@@ -66,13 +69,32 @@ def read_run(path: Path) -> MeasuredRun:
     return MeasuredRun(
         info=info,
         configurations=configurations,
-        trials=[_read_trial(trial) for trial in stored],
+        trials=_with_net([_read_trial(trial) for trial in stored], idles),
         failures=failures,
         environment=environment,
         experiment=experiment.read_text("utf-8", errors="replace") if experiment.is_file() else "",
         tasks=tasks,
         plan=planned,
+        idles=idles,
     )
+
+
+def _with_net(trials: list[MeasuredTrial], idles: list[VisitIdle]) -> list[MeasuredTrial]:
+    """Net joules by the idle power of each trial's own visit; trials of no such visit keep what they were recorded with.
+
+    Only here are all measurements of the run together, from which the drift between them is known.
+    """
+    spread = idle_spread([(idle.before, idle.after) for idle in idles])
+
+    def net(measured: MeasuredTrial) -> MeasuredTrial:
+        covering = [idle for idle in idles if idle.covers(measured.cell)]
+        if not covering:
+            return measured
+        own = min(covering, key=lambda idle: len(idle.workloads))  # the latest attempt: fewer were left to measure
+        energy = subtract_idle(measured.trial.energy, own.before, own.after, spread)
+        return replace(measured, trial=measured.trial.model_copy(update={"energy": energy}))
+
+    return [net(measured) for measured in trials]
 
 
 def _read_trial(stored: StoredTrial) -> MeasuredTrial:

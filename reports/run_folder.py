@@ -7,6 +7,7 @@ checkpoints/              the pruned checkpoints, each with its pruning.json
 configurations/LABEL.json ConfigurationInfo  (LABEL is a plain file name)
 trials/BLOCK-LABEL-WORKLOAD/  requests.parquet, trial.json, summary.json, power.json, cell.json (TrialCell);
                               appears whole or not at all
+idle/BLOCK-LABEL-WORKLOAD.json  VisitIdle: idle power around the trials of a visit, WORKLOAD being the first of them
 trials/….records.arrows   beside it, of a trial under way or cut short: the requests that ended; --resume clears it away
 failures/BLOCK-LABEL-WORKLOAD.json  FailedCell: what was tried and why it did not work
 quality/LABEL/TASK.json   TaskResult     logs/LABEL-quality.log   what lm-eval said
@@ -23,12 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from energy.records import Record, WindowEnergy
+from energy.records import IdleWindow, Record, WindowEnergy
 from loadgen.records import WindowRules
 from pruner.manifest import Manifest
 
 LOCK_NAME = "run.lock"
 OrderRule = Literal["shuffled", "balanced"]
+IdleRule = Literal["configuration", "visit"]
 
 
 class Quality(Record):
@@ -135,7 +137,8 @@ class ConfigurationInfo(Record):
     )
     manifest: Manifest | None = None  # None for the unpruned source
     quality: Quality | None = None
-    idle: WindowEnergy | None = None  # model loaded, no requests, before the first trial: what net joules subtract
+    # Model loaded, no requests, before the first trial; by the idle rule "configuration" it is what net joules subtract.
+    idle: WindowEnergy | None = None
     idle_without_model: WindowEnergy | None = None  # before its server was started
     idle_after_load: WindowEnergy | None = None  # from the end of its last trial on: clocks and heat are still up
     idle_again: WindowEnergy | None = None  # model loaded, no requests, after the last trial
@@ -164,6 +167,20 @@ class TrialCell(Record):
     placement: Placement | None = None  # None: on the machine that the run was started on, one trial at a time
 
 
+class VisitIdle(Record):
+    """Idle power before and after the trials of one configuration in one block: what their net joules subtract."""
+
+    block: int
+    label: str
+    workloads: list[str]  # to be measured between the two, in this order
+    before: IdleWindow
+    after: IdleWindow | None = None  # None: the visit was cut short
+
+    def covers(self, cell: TrialCell) -> bool:
+        """Whether the cell was to be measured in this visit."""
+        return (cell.block, cell.label) == (self.block, self.label) and cell.workload in self.workloads
+
+
 class FailedCell(Record):
     """A cell that was tried and gave nothing to keep."""
 
@@ -188,9 +205,10 @@ class RunInfo(Record):
     window_rules: WindowRules = 1  # of its trials, from the first to the last; 1: begun before there were others
     status: Literal["prepared", "running", "interrupted", "failed", "complete"]
     order: OrderRule = "shuffled"  # by which rule the cells are ordered; runs recorded without one were shuffled
-    block_counts: tuple[
-        int, ...
-    ] = ()  # planned when the run began, then the total each time some were added; (): `blocks`
+    # Blocks planned when the run began, then the total each time some were added; none: `blocks` from the start.
+    block_counts: tuple[int, ...] = ()
+    # How often idle power is measured for net joules: once a configuration, or around every visit.
+    idle_rule: IdleRule = "configuration"
 
 
 @dataclass(frozen=True)
@@ -238,6 +256,10 @@ class RunFolder:
             if file.parent.name.endswith(".partial"):
                 continue
             yield StoredTrial(TrialCell.model_validate_json(file.read_bytes()), file.parent)
+
+    def idles(self) -> list[VisitIdle]:
+        """Idle power around visits, by file name; those of a visit that was begun anew stand beside those of the first attempt."""
+        return [VisitIdle.model_validate_json(f.read_bytes()) for f in sorted((self.path / "idle").glob("*.json"))]
 
     def task_results(self, label: str) -> list[TaskResult]:
         """The finished quality tasks of a configuration, by name."""
