@@ -87,7 +87,7 @@ class EnergySettings(Record):
 
     source: str = "auto"  # auto, none, local, or the URL of a server that offers /energy
     modelled_watts_per_core: float | None = Field(default=None, gt=0)
-    idle_s: float = Field(default=30, ge=0)
+    idle_s: float = Field(default=30, ge=0)  # of idle power before a configuration's loads, and after, over all blocks
 
 
 class QualitySettings(Record):

@@ -21,7 +21,16 @@ from loadgen.records import Flag
 from loadgen.store import write_trial, write_whole
 from prunebench.environment import describe_environment
 from prunebench.experiment import Experiment, ExperimentError
-from reports.run_folder import LOCK_NAME, ConfigurationInfo, FailedCell, Placement, RunFolder, RunInfo, TrialCell, VisitIdle
+from reports.run_folder import (
+    LOCK_NAME,
+    ConfigurationInfo,
+    FailedCell,
+    Placement,
+    RunFolder,
+    RunInfo,
+    TrialCell,
+    VisitIdle,
+)
 
 Resume = Literal["no", "yes", "if-unfinished"]
 _RECORDS = ".records.arrows"

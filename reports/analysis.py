@@ -27,7 +27,7 @@ from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUA
 from reports.reading import MeasuredRun, MeasuredTrial, read_run
 from reports.rules import RULES, SEVERITY, Located, Outcome
 from reports.run_checks import check_run
-from reports.run_folder import ConfigurationInfo, FailedCell, RunInfo
+from reports.run_folder import ConfigurationInfo, FailedCell, RunInfo, VisitIdle
 from reports.statistics import MARGIN, Comparison, compare
 from reports.windows import unfit, window_words
 
@@ -64,6 +64,7 @@ class Cell(Record):
     offered_rate: float | None  # requests sent per second of the window, open loops; median over the trials
     saturated: int  # trials in which requests piled up
     energy_uncertainty: float | None  # of the joules, 95 % half-width, largest share over the trials
+    net_uncertainty: float | None = None  # of net joules: that of gross joules and of the idle power subtracted
     values: dict[str, CellValue]
     # Of ttft_ms, tpot_ms and e2e_ms: TAILS with intervals, and values at LEVELS over the requests of all trials,
     # of the highest of which there are none where they lie among failed requests.
@@ -130,6 +131,7 @@ class Analysis(Record):
     environment: dict[str, Any]
     experiment: str
     quality: QualityFigures | None = None  # None: no quality task was asked
+    idles: list[VisitIdle] = []  # idle power around each visit, where it was measured so
     plan: FleetPlan | None = None  # None: nobody asked what a demand would take
 
     def cell(self, label: str, workload: str) -> Cell:
@@ -168,6 +170,7 @@ def analyse(run: MeasuredRun, *, folder: str, margin: float = MARGIN) -> Analysi
         environment=run.environment,
         experiment=run.experiment,
         plan=run.plan,
+        idles=run.idles,
         quality=analyse_quality(run.tasks, run.configurations, run.info.baseline, _cost_columns(run, cells), margin),
     )
 
@@ -219,6 +222,9 @@ def _cell(run: MeasuredRun, label: str, workload: str, margin: float) -> Cell:
     shares = [
         e.gross_joules_uncertainty / e.gross_joules for e in energies if e.gross_joules and e.gross_joules_uncertainty
     ]
+    net_shares = [
+        e.net_joules_uncertainty / e.net_joules for e in energies if e.net_joules and e.net_joules_uncertainty
+    ]
     return Cell(
         label=label,
         workload=workload,
@@ -233,6 +239,7 @@ def _cell(run: MeasuredRun, label: str, workload: str, margin: float) -> Cell:
         offered_rate=_offered_rate(trials),
         saturated=sum(t.metrics.saturated for t in trials),
         energy_uncertainty=max(shares, default=None),
+        net_uncertainty=max(map(abs, net_shares), default=None),
         values={
             quantity.key: _value(
                 quantity, own, None if label == run.info.baseline else baseline, margin, _absence(run, label, workload)

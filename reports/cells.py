@@ -92,6 +92,7 @@ def _row(analysis: Analysis, configuration: ConfigurationFigures, cell: Cell) ->
         "mean_output_tokens": cell.mean_output_tokens,
         "energy_source": "+".join(cell.energy_sources),
         "energy_uncertainty": cell.energy_uncertainty,
+        "net_uncertainty": cell.net_uncertainty,
         "modelled_basis": "; ".join(cell.modelled_basis),
     }
     for key, value in cell.values.items():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from energy.records import WindowEnergy
+from collections.abc import Sequence
+from statistics import mean
+
+from energy.records import IdleWindow, WindowEnergy
 from reports.analysis import Analysis
 from reports.chart import Axis, Chart, Marks, Rule, at_least
 from reports.document import Block, Column, Entry, Items, Plot, Plots, Prose, Row, Section, Table
@@ -35,7 +38,9 @@ def energy_model_section(analysis: Analysis) -> Section | None:
 
 
 def idle_section(analysis: Analysis) -> Section | None:
-    """Power at rest, in the four states it was measured in."""
+    """Power at rest, in the four states it was measured in, or around every visit."""
+    if analysis.idles:
+        return _idle_of_visits(analysis)
     infos = [c.info for c in analysis.configurations]
     states = [(i.label, (i.idle_without_model, i.idle, i.idle_after_load, i.idle_again)) for i in infos]
     if not any(idle is not None and idle.gross_joules is not None for _, found in states for idle in found):
@@ -52,6 +57,49 @@ def idle_section(analysis: Analysis) -> Section | None:
     letters = {letter: reason for reason, letter in notes.items()}  # notes are found by their reason
     table = Table("Mean power without requests; net joules subtract the second figure.", columns, rows, letters)
     return Section("idle", "Power at rest", [table])
+
+
+def _idle_of_visits(analysis: Analysis) -> Section | None:
+    """Means over the blocks, each with the lowest and the highest."""
+    notes: dict[str, str] = {}
+    rows = []
+    for info in (c.info for c in analysis.configurations):
+        own = [idle for idle in analysis.idles if idle.label == info.label]
+        before = [_mean_watts(idle.before) for idle in own]
+        after = [_mean_watts(idle.after) for idle in own]
+        changes = [
+            late - early for early, late in zip(before, after, strict=True) if early is not None and late is not None
+        ]
+        entries = [
+            Entry(info.label),
+            _watts(info.idle_without_model, notes),
+            _over_blocks(before),
+            _over_blocks(after),
+            _watts(info.idle_after_load, notes),
+            Entry(f"{max(changes, key=abs):+.2f}" if changes else "—"),
+        ]
+        rows.append(Row(entries, is_baseline=info.label == analysis.info.baseline))
+    columns = [
+        Column("Configuration"), Column("No model", "W"), Column("Before a load", "W"), Column("After a load", "W"),
+        Column("Right after load", "W"), Column("Largest change", "W"),
+    ]  # fmt: skip
+    letters = {letter: reason for reason, letter in notes.items()}
+    caption = (
+        "Mean power without requests, before and after the load of each block (mean, lowest and highest). Net joules of a trial subtract "
+        "what lies between the two of its own block; their 95 % half-width has the meter, the flicker and the drift of idle power in it."
+    )
+    return Section("idle", "Power at rest", [Table(caption, columns, rows, letters)])
+
+
+def _mean_watts(idle: IdleWindow | None) -> float | None:
+    if idle is None or idle.whole.gross_joules is None:
+        return None
+    return idle.whole.gross_joules / ((idle.whole.end_ns - idle.whole.start_ns) / 1e9)
+
+
+def _over_blocks(watts: Sequence[float | None]) -> Entry:
+    known = [each for each in watts if each is not None]
+    return Entry(figure(mean(known)), f"{figure(min(known))} to {figure(max(known))}") if known else Entry("—")
 
 
 def _watts(idle: WindowEnergy | None, notes: dict[str, str]) -> Entry:

@@ -15,7 +15,16 @@ from loadgen.metrics import TrialMetrics, read_metrics
 from loadgen.records import Trial
 from reports.errors import ReportError
 from reports.fleet_records import PLAN_NAME, FleetPlan
-from reports.run_folder import ConfigurationInfo, FailedCell, RunFolder, RunInfo, StoredTrial, TaskResult, TrialCell, VisitIdle
+from reports.run_folder import (
+    ConfigurationInfo,
+    FailedCell,
+    RunFolder,
+    RunInfo,
+    StoredTrial,
+    TaskResult,
+    TrialCell,
+    VisitIdle,
+)
 
 
 @dataclass(frozen=True)

@@ -236,7 +236,7 @@ _RULES = (
     ),
     Rule(
         "idle-drift",
-        "Idle power differs between configurations, or from before to after the trials, by more than 10 %; or net joules came out negative.",
+        "Idle power differs between configurations, or from before to after a load, by more than 10 %; or net joules came out negative.",
         "Warns above 10 %, fails if net joules are negative.",
         "Use gross joules; measure idle for longer, on a quiet machine.",
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from statistics import mean
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from reports.checks import find_in_trial
 from reports.device_checks import DEVICE_RULES
 from reports.reading import MeasuredRun, MeasuredTrial
 from reports.rules import Finding, Located, Outcome
-from reports.run_folder import Placement, gpus_of
+from reports.run_folder import ConfigurationInfo, Placement, gpus_of
 from reports.served_checks import SERVED_RULES
 
 ENOUGH_BLOCKS = 5
@@ -107,23 +108,40 @@ def _widths(run: MeasuredRun) -> Iterator[Located]:
 
 
 def _idle_power(run: MeasuredRun) -> Iterator[Located]:
-    """idle-drift, between configurations on one machine, and of each between before and after its trials."""
-    for c in run.configurations:
+    """idle-drift: of each configuration between before and after its trials, and between configurations on one machine.
+
+    Where idle power was measured around every visit, before and after are those of a visit, and configurations have their means.
+    """
+    for idle in run.idles:
+        before, after = _idle_watts(idle.before.whole), _idle_watts(idle.after.whole if idle.after else None)
+        if before and after is not None:
+            words = f"{before:.1f} W idle before its load, {after:.1f} W after it"
+            yield Located("idle-drift", Finding(_drifted(after, before), words), idle.label, block=idle.block)
+    for c in [] if run.idles else run.configurations:
         before, after = _idle_watts(c.idle), _idle_watts(c.idle_again)
         if before and after is not None:
-            drifted: Outcome = "warn" if abs(after / before - 1) > IDLE_DIFFERS else "pass"
-            yield Located(
-                "idle-drift", Finding(drifted, f"{before:.1f} W idle, {after:.1f} W after its last trial"), c.label
-            )
-    watts = {c.label: w for c in run.configurations if (w := _idle_watts(c.idle)) is not None}
+            words = f"{before:.1f} W idle, {after:.1f} W after its last trial"
+            yield Located("idle-drift", Finding(_drifted(after, before), words), c.label)
+    watts = {c.label: w for c in run.configurations if (w := _mean_idle_watts(run, c)) is not None}
     baseline = watts.get(run.info.baseline)
     if not baseline:
         return
     for label, own in watts.items():
         if label != run.info.baseline:
-            off = own / baseline - 1
-            outcome: Outcome = "warn" if abs(off) > IDLE_DIFFERS else "pass"
-            yield Located("idle-drift", Finding(outcome, f"{own:.1f} W idle, the baseline {baseline:.1f} W"), label)
+            words = f"{own:.1f} W idle, the baseline {baseline:.1f} W"
+            yield Located("idle-drift", Finding(_drifted(own, baseline), words), label)
+
+
+def _drifted(watts: float, reference: float) -> Outcome:
+    return "warn" if abs(watts / reference - 1) > IDLE_DIFFERS else "pass"
+
+
+def _mean_idle_watts(run: MeasuredRun, configuration: ConfigurationInfo) -> float | None:
+    """Over all measurements around its visits, or what was measured once."""
+    own = [idle for idle in run.idles if idle.label == configuration.label]
+    found = [_idle_watts(window.whole) for idle in own for window in (idle.before, idle.after) if window]
+    known = [watts for watts in found if watts is not None]
+    return mean(known) if known else _idle_watts(configuration.idle)
 
 
 def _idle_watts(idle: WindowEnergy | None) -> float | None:

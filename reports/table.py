@@ -181,6 +181,11 @@ def _remarks(cells: list[Cell]) -> list[str]:
         remarks.append(
             f"Joules of a trial are known to ±{max(uncertainties):.1%} or better (95 %), sensor error apart."
         )
+    of_net = [c.net_uncertainty for c in cells if c.net_uncertainty is not None]
+    if of_net:
+        remarks.append(
+            f"Net joules of a trial are known to ±{max(of_net):.1%} or better (95 %), idle power and its drift included."
+        )
     bases = sorted({basis for c in cells for basis in c.modelled_basis})
     if bases:
         remarks.append(f"Modelled joules are {'; '.join(bases)}: an assumption, not a measurement.")

@@ -22,8 +22,8 @@ def test_the_synthetic_engines_times_are_added_up(experiment, tmp_path):
     found = dry_run(load_experiment(experiment()), tmp_path / "out", nothing_finished, NOTHING)
     # 2 blocks x 2 widths x (4 requests one after another + 2 groups of 4), each 2 ms + 7 x 1 ms
     assert found.parts["load"] == pytest.approx(2 * 2 * (4 + 2) * 0.009)
-    # idle 0.2 s before, again after, and right after load; both servers are kept
-    assert found.parts["idle power"] == pytest.approx(2 * 0.6)
+    # 2 blocks x 2 widths x (before and after the load, each after a rest), 0.2 s each; both servers are kept
+    assert found.parts["idle power"] == pytest.approx(2 * 2 * 2 * (0.2 + 0.2))
     assert found.parts["starting servers"] == 2 * 2.0
     assert found.seconds == pytest.approx(sum(found.parts.values()))
     assert len(found.cells) == 8

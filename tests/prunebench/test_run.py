@@ -14,6 +14,7 @@ import pytest
 
 from loadgen.recorder import read_stream
 from loadgen.store import read_trial
+from reports.reading import read_run
 from reports.run_folder import RunFolder
 from tests.prunebench.conftest import SYNTHETIC
 
@@ -145,6 +146,45 @@ def test_idle_power_is_known_before_and_after_and_without_a_model_only_where_non
     without = [c.idle_without_model for c in configurations if c.idle_without_model is not None]
     assert len(without) == 1  # servers are kept: the second was started beside the first
     assert without[0].gross_joules is not None or without[0].reason
+
+
+def test_net_joules_subtract_the_idle_power_around_each_visit(finished):
+    folder, _ = finished
+    idles = RunFolder(folder).idles()
+    visits = {(idle.block, idle.label) for idle in idles}
+    assert len(visits) == len(idles) == 4
+    trials = {(t.cell.block, t.cell.label, t.cell.workload): t for t in read_run(folder).trials}
+    for idle in idles:
+        assert len(idle.workloads) == 2
+        assert idle.after is not None
+        for workload in idle.workloads:
+            measured = trials[idle.block, idle.label, workload]
+            energy = measured.trial.energy
+            assert idle.before.whole.end_ns < energy.start_ns < energy.end_ns < idle.after.whole.start_ns
+            assert energy.idle_watts == pytest.approx(50, rel=0.01)
+            seconds = (energy.end_ns - energy.start_ns) / 1e9
+            assert energy.net_joules == pytest.approx(energy.gross_joules - energy.idle_watts * seconds)
+    stored = read_trial(next(RunFolder(folder).trials()).folder).trial.energy
+    assert stored.net_joules is None
+    assert "idle power after the load too" in stored.net_reason
+
+
+def test_a_run_begun_when_idle_power_was_measured_once_is_finished_so(finished, prunebench, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(finished[0], folder)
+    shutil.rmtree(folder / "idle")
+    begun = json.loads((folder / "run.json").read_text())
+    for field in ("idle_rule", "order", "block_counts"):
+        del begun[field]
+    (folder / "run.json").write_text(json.dumps(begun))
+    shutil.rmtree(folder / "trials" / "001-width-512-batch-4")
+    resumed = prunebench("run", finished[0].parent / "tiny.toml", "--output", folder, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    run = RunFolder(folder)
+    assert (run.info().idle_rule, run.info().order, run.idles()) == ("configuration", "shuffled", [])
+    energy = read_trial(folder / "trials" / "001-width-512-batch-4").trial.energy
+    assert energy.idle_watts == pytest.approx(50, rel=0.01)
+    assert energy.net_joules is not None
 
 
 def test_the_table_shows_every_width(finished):

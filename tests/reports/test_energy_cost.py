@@ -7,12 +7,14 @@ import json
 
 import pytest
 
+from energy.records import IdleWindow
 from loadgen.records import Workload
 from reports.analysis import analyse_folder
 from reports.build import build_report
 from reports.document import Items, Plots, Prose, Table
 from reports.energy_cost import energy_model_section, idle_section
-from tests.reports.example_run import Example, write_run
+from reports.run_folder import VisitIdle
+from tests.reports.example_run import Example, window_energy, write_run
 
 SHAPES = tuple(
     Workload(name=f"p{p}-o{o}", kind="batch", batch_size=8, requests=16, prompt_tokens=p, output_tokens=o)
@@ -74,3 +76,20 @@ def test_power_at_rest_has_its_four_states_and_a_reason_for_each_that_is_missing
     assert (row[0].text, row[2].text, row[2].change) == ("width-1024", "60.0", "± 0.180")
     assert [entry.text for entry in (row[1], row[3], row[4])] == ["—"] * 3
     assert table.notes == {"a": "not measured"}
+
+
+def test_power_at_rest_around_visits_has_its_mean_and_its_extremes_over_the_blocks(tmp_path):
+    run = write_run(tmp_path / "run", Example(widths=(1024, 512), blocks=2))
+    (run / "idle").mkdir()
+    for block, (before, after) in enumerate([(60.0, 62.0), (61.0, 60.5)]):
+        windows = [
+            IdleWindow(whole=window_energy("nvml", watts, 0, 2 * 10**9), first_half_joules=watts)
+            for watts in (before, after)
+        ]
+        idle = VisitIdle(block=block, label="width-1024", workloads=["x"], before=windows[0], after=windows[1])
+        (run / "idle" / f"{block}-x.json").write_text(idle.model_dump_json())
+    [table] = idle_section(analyse_folder(run)).blocks
+    row = table.rows[0].entries
+    assert [(entry.text, entry.change) for entry in row[2:4]] == [("60.5", "60.0 to 61.0"), ("61.2", "60.5 to 62.0")]
+    assert row[5].text == "+2.00"
+    assert [entry.text for entry in table.rows[1].entries[2:4]] == ["—", "—"]

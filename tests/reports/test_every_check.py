@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from energy.records import GpuFacts, MissingMeter, WindowEnergy
+from energy.records import GpuFacts, IdleWindow, MissingMeter, WindowEnergy
 from loadgen.metrics import measure_records
 from loadgen.records import ClientHealth, RequestRecord, Trial, WarmUp, Workload
 from reports.checks import find_in_trial
 from reports.reading import MeasuredRun, MeasuredTrial
 from reports.rules import RULES, SEVERITY, Finding, graded
 from reports.run_checks import check_run
-from reports.run_folder import Placement, RunInfo, TrialCell
+from reports.run_folder import Placement, RunInfo, TrialCell, VisitIdle
 from tests.reports.example_run import (
     BATCH,
     EPOCH_NS,
@@ -105,8 +105,12 @@ def run(
     tokens: int = 32,
     together: int | None = None,
     width: int = 512,
+    idles: Sequence[tuple[float, float | None]] = (),
 ) -> Make:
-    """A run of two configurations in memory; `configuration` and `trial` change those of the narrower one."""
+    """A run of two configurations in memory; `configuration` and `trial` change those of the narrower one.
+
+    `idles`: its watts before and after each block's load.
+    """
 
     def make() -> MeasuredRun:
         example = Example(widths=(PAIR[0], width), workloads=(SHORT,), labels={width: OWN})
@@ -141,7 +145,11 @@ def run(
             seed=7,
             status="complete",
         )
-        return MeasuredRun(about, configurations, trials, [], {}, "", {})
+        around = [
+            VisitIdle(block=block, label=OWN, workloads=[SHORT.name], before=steady(before), after=steady(after))
+            for block, (before, after) in enumerate(idles)
+        ]
+        return MeasuredRun(about, configurations, trials, [], {}, "", {}, idles=around)
 
     return make
 
@@ -174,6 +182,10 @@ def of_before(limit: float) -> WindowEnergy:
     gpu = GpuFacts(index=0, uuid="GPU-0", name="Example GPU", power_limit_watts=limit)
     meter = found.parts[0].info.model_copy(update={"gpu": gpu})
     return found.model_copy(update={"parts": [found.parts[0].model_copy(update={"info": meter})]})
+
+
+def steady(watts: float | None) -> IdleWindow | None:
+    return watts and IdleWindow(whole=idle(2 * watts, mean_watts=watts), first_half_joules=watts)
 
 
 def idle(joules: float | None, **changes: Any) -> WindowEnergy:
@@ -411,6 +423,9 @@ CASES: dict[str, list[Case]] = {
         ("pass", run()),
         ("warn", run(configuration={"idle": idle(135.0)})),
         ("warn", run(configuration={"idle_again": idle(135.0)})),
+        ("pass", run(idles=[(60.0, 65.0), (61.0, 60.0)])),
+        ("warn", run(idles=[(60.0, 61.0), (60.0, 67.0)])),
+        ("warn", run(idles=[(67.0, 67.0), (67.0, None)])),  # and the baseline 60 W
         ("fail", metered(net_joules=-1.0)),
         ("no data", metered(net_joules=None)),
     ],

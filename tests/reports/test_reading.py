@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from energy.records import IdleWindow
 from reports.errors import ReportError
 from reports.reading import read_run
-from tests.reports.example_run import SINGLE, Example, write_run
+from reports.run_folder import VisitIdle
+from tests.reports.example_run import SINGLE, Example, window_energy, write_run
 
 
 @pytest.fixture
@@ -74,3 +76,33 @@ def test_a_trial_of_an_unknown_configuration_is_named(run):
     (run / "configurations" / "width-512.json").unlink()
     with pytest.raises(ReportError, match=r"there is no configurations/width-512\.json for this trial"):
         read_run(run)
+
+
+def write_idle(run: Path, block: int, watts: float, workloads: list[str], *, after: bool = True) -> None:
+    window = IdleWindow(whole=window_energy("nvml", watts, 0, 2 * 10**9), first_half_joules=watts)
+    shift = {"start_ns": 10**18, "end_ns": 10**18 + 2 * 10**9}  # after every trial
+    late = window.model_copy(update={"whole": window.whole.model_copy(update=shift)})
+    idle = VisitIdle(block=block, label="width-512", workloads=workloads, before=window, after=late if after else None)
+    (run / "idle").mkdir(exist_ok=True)
+    (run / "idle" / f"{block:03d}-width-512-{workloads[0]}.json").write_text(idle.model_dump_json())
+
+
+def idle_watts(run: Path, block: int, label: str = "width-512") -> float | None:
+    [trial] = [t for t in read_run(run).trials if (t.cell.block, t.cell.label) == (block, label)]
+    return trial.trial.energy.idle_watts
+
+
+def test_net_joules_are_by_the_idle_power_of_the_trials_own_visit_and_of_its_latest_attempt(run):
+    write_idle(run, 0, 70.0, ["batch", SINGLE.name], after=False)  # killed after the batch
+    write_idle(run, 0, 80.0, [SINGLE.name])
+    write_idle(run, 1, 90.0, [SINGLE.name], after=False)
+    assert idle_watts(run, 0) == pytest.approx(80)
+    assert idle_watts(run, 1) == pytest.approx(90)
+    trial = read_run(run).by_block("width-512", SINGLE.name)[1].trial.energy
+    seconds = (trial.end_ns - trial.start_ns) / 1e9
+    assert trial.net_joules == pytest.approx(trial.gross_joules - 90 * seconds)
+
+
+def test_trials_without_idle_power_around_their_visit_keep_the_net_joules_they_were_recorded_with(run):
+    write_idle(run, 0, 80.0, [SINGLE.name])
+    assert idle_watts(run, 1) == idle_watts(run, 0, "width-1024") == 60.0
