@@ -28,7 +28,7 @@ from reports.reading import MeasuredRun, MeasuredTrial, read_run
 from reports.rules import RULES, SEVERITY, Located, Outcome
 from reports.run_checks import check_run
 from reports.run_folder import ConfigurationInfo, FailedCell, RunInfo, VisitIdle
-from reports.statistics import MARGIN, Comparison, compare
+from reports.statistics import MARGIN, Comparison, Interval, compare, geometric_mean
 from reports.windows import unfit, window_words
 
 # The percentiles a distribution is drawn through: every one, and the tails more finely.
@@ -37,13 +37,14 @@ LEVELS = (0.0, 0.1, 0.5, *range(1, 100), 99.5, 99.9, 100.0)
 
 
 class CellValue(Record):
-    """One quantity of one cell: the median over its trials, and the comparison with the baseline.
+    """One quantity of one cell: the median over its trials, their geometric mean with its interval, and the comparison with the baseline.
 
     `comparison` is None for the baseline itself. `reason` says why there is no median, or why some trials have no value.
     """
 
     median: float | None
     trials: int
+    mean: Interval | None  # None where not every trial has a positive value
     comparison: Comparison | None
     reason: str | None
 
@@ -288,6 +289,7 @@ def _value(
     return CellValue(
         median=median if math.isfinite(median) else None,
         trials=len(values),
+        mean=geometric_mean(list(values.values())) if len(values) == len(own) else None,
         comparison=comparison,
         reason=reason if own else absence,
     )

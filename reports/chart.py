@@ -33,7 +33,7 @@ class Axis:
 class Marks:
     """One series: points, a line, or both. Lists have one entry a point.
 
-    `low` and `high` are the ends of intervals; `hover` is what is shown of a point, in lines; `texts` stand beside the points.
+    `low` and `high` are the ends of intervals of y, `x_low` and `x_high` of x; `hover` is what is shown of a point, in lines; `texts` stand beside the points.
     """
 
     x: Sequence[float]
@@ -46,6 +46,8 @@ class Marks:
     width: float = 1.5
     low: Sequence[float | None] | None = None
     high: Sequence[float | None] | None = None
+    x_low: Sequence[float | None] | None = None
+    x_high: Sequence[float | None] | None = None
     hover: Sequence[str] | None = None  # None: nothing is shown
     texts: Sequence[str] | None = None
     faint: bool = False

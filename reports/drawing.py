@@ -85,7 +85,9 @@ def _trace(marks: Marks) -> Json:
             "textfont": {"size": 11, "color": "var(--muted)"},
         }  # fmt: skip
     if marks.low is not None and marks.high is not None:
-        trace["error_y"] = _bars(marks, colour)
+        trace["error_y"] = _bars(marks.y, marks.low, marks.high, colour)
+    if marks.x_low is not None and marks.x_high is not None:
+        trace["error_x"] = _bars(marks.x, marks.x_low, marks.x_high, colour)
     if marks.hover is None:
         trace["hoverinfo"] = "skip"
     else:
@@ -94,13 +96,12 @@ def _trace(marks: Marks) -> Json:
     return trace
 
 
-def _bars(marks: Marks, colour: str) -> Json:
-    """Intervals as error bars, which plotly wants as distances."""
-    lows, highs = marks.low or (), marks.high or ()
+def _bars(values: Sequence[float], lows: Sequence[float | None], highs: Sequence[float | None], colour: str) -> Json:
+    """Intervals as error bars, which plotly takes as distances."""
     return {
         "type": "data", "symmetric": False, "thickness": 1.5, "width": 4, "color": colour,
-        "array": [(y if high is None else high) - y for y, high in zip(marks.y, highs, strict=True)],
-        "arrayminus": [y - (y if low is None else low) for y, low in zip(marks.y, lows, strict=True)],
+        "array": [(value if high is None else high) - value for value, high in zip(values, highs, strict=True)],
+        "arrayminus": [value - (value if low is None else low) for value, low in zip(values, lows, strict=True)],
     }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from reports.chart import Axis, Chart, Marks, Rule, Symbol, at_least, ramp
 from reports.document import SIGNS, Plot
 from reports.quantities import JOULES, QUANTITIES, TPOT
 from reports.statistics import Comparison, Verdict
-from reports.wording import figure, in_words, listed, name, times, with_interval
+from reports.wording import figure, in_words, listed, mean_with_interval, name, times, with_interval
 
 DISTRIBUTIONS = {"ttft_ms": "TTFT", "tpot_ms": "TPOT", "e2e_ms": "E2E"}
 RATIO_AXIS = Axis("expansion ratio")
@@ -128,28 +128,33 @@ def quality_plot(analysis: Analysis, workload: str) -> Plot:
     found = []
     for configuration in analysis.configurations:
         quality = configuration.info.quality
-        median = analysis.cell(configuration.info.label, workload).values[cost.key].median
-        if quality and quality.perplexity and median is not None:
-            found.append((median, quality.perplexity, configuration))
+        mean = analysis.cell(configuration.info.label, workload).values[cost.key].mean
+        if quality and quality.perplexity and mean is not None:
+            found.append((mean.mean, quality.perplexity, mean, configuration))
     if not found:
         return Plot(title, "", "", None, "no configuration has both a perplexity and this cost")
-    front = _front([(x, y) for x, y, _ in found])
+    front = _front([(x, y) for x, y, *_ in found])
     marks = [Marks([x for x, _ in front], [y for _, y in front], line="dot")]
     for beaten in (False, True):
         own = [one for one in found if ((one[0], one[1]) not in front) == beaten]
         marks.append(
             Marks(
-                [x for x, _, _ in own],
-                [y for _, y, _ in own],
+                [x for x, *_ in own],
+                [y for _, y, *_ in own],
                 symbol="circle-open" if beaten else "circle",
                 size=10,
-                texts=[str(c.info.width) for _, _, c in own],
-                hover=[f"{name(c.info)}\n{x:.4g} {cost.unit}\nperplexity {y:.4g}" for x, y, c in own],
+                x_low=[mean.low for _, _, mean, _ in own],
+                x_high=[mean.high for _, _, mean, _ in own],
+                texts=[str(c.info.width) for *_, c in own],
+                hover=[
+                    f"{name(c.info)}\n{mean_with_interval(mean, cost.unit)}\nperplexity {y:.4g}"
+                    for _, y, mean, c in own
+                ],
             )
         )
-    best = listed([name(c.info) for x, y, c in found if (x, y) in front])
-    lede = "Lower left is better. Filled: no other configuration is better in both. Labels are widths."
-    wide = max(y for _, y, _ in found) > 5 * min(y for _, y, _ in found)
+    best = listed([name(c.info) for x, y, _, c in found if (x, y) in front])
+    lede = "Lower left is better. Filled: no other configuration is better in both. Labels are widths. Bars: 95 % intervals over blocks."
+    wide = max(y for _, y, *_ in found) > 5 * min(y for _, y, *_ in found)
     chart = Chart(Axis(f"{cost.title}, {cost.unit}"), Axis("perplexity", log=wide), marks)
     return Plot(title, lede, f"{title}. Not beaten in both: {best}.", chart)
 

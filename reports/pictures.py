@@ -84,14 +84,19 @@ def _draw_marks(axes: Any, marks: Marks) -> None:
     if marks.faint:
         style["alpha"] = 0.45
     if marks.low is not None and marks.high is not None:
-        low = [value if end is None else end for value, end in zip(y, marks.low, strict=True)]
-        high = [value if end is None else end for value, end in zip(y, marks.high, strict=True)]
-        axes.vlines(x, low, high, color=colour, linewidth=1.2)
+        axes.vlines(x, _ends(y, marks.low), _ends(y, marks.high), color=colour, linewidth=1.2)
+    if marks.x_low is not None and marks.x_high is not None:
+        axes.hlines(y, _ends(x, marks.x_low), _ends(x, marks.x_high), color=colour, linewidth=1.2)
     axes.plot(x, y, **style)
     for at_x, at_y, text in zip(x, y, marks.texts or [], strict=bool(marks.texts)):
         axes.annotate(
             _text(text), (at_x, at_y), xytext=(4, 4), textcoords="offset points", fontsize=7.5, color=palette()["muted"]
         )
+
+
+def _ends(values: Sequence[float], ends: Sequence[float | None]) -> list[float]:
+    """Ends of intervals, the value itself where there is none."""
+    return [value if end is None else end for value, end in zip(values, ends, strict=True)]
 
 
 def _draw_rule(axes: Any, rule: Rule) -> None:

@@ -25,6 +25,7 @@ class TaskScore(Record):
     kept: Comparison | None = None  # share of the baseline's score; None for the baseline itself
     reason: str | None = None  # why there is no value, or nothing to compare it with
     joules_per_correct: float | None = None  # what asking took, for a right answer; None for a perplexity
+    joules_per_correct_uncertainty: float | None = None  # half-width of a 95 % interval, of the meters
     joules_reason: str | None = None
     modelled_joules_per_correct: float | None = None
 
@@ -160,6 +161,7 @@ def _score(result: TaskResult | None, share: Kept | str | None, margin: float) -
     first, energy = result.scores[0], result.energy
     right = math.fsum(result.values) if result.statistic == "mean" else 0.0
     joules = energy.gross_joules if energy else None
+    uncertainty = energy.gross_joules_uncertainty if energy else None
     modelled = energy.modelled_joules if energy else None
     return TaskScore(
         value=first.value,
@@ -167,6 +169,9 @@ def _score(result: TaskResult | None, share: Kept | str | None, margin: float) -
         kept=share.comparison(margin) if isinstance(share, Kept) else None,
         reason=share if isinstance(share, str) else None,
         joules_per_correct=joules / right if joules is not None and right > 0 else None,
+        joules_per_correct_uncertainty=uncertainty / right
+        if joules and uncertainty is not None and right > 0
+        else None,
         joules_reason=_why_no_joules(result, right),
         modelled_joules_per_correct=modelled / right if modelled is not None and right > 0 else None,
     )

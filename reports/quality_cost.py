@@ -18,6 +18,7 @@ class SuiteCost(Record):
     joules: float | None
     joules_uncertainty: float | None  # half-width of a 95 % interval
     joules_per_token: float | None
+    joules_per_token_uncertainty: float | None  # half-width of a 95 % interval, of the meters
     source: str | None
     reason: str | None  # why joules is None
     modelled_joules: float | None
@@ -32,15 +33,15 @@ def suite_cost(results: Sequence[TaskResult]) -> SuiteCost:
     tokens = _total([r.tokens for r in done])
     reasons = [e.reason or "energy was not metered" if e else "energy was not metered" for e in energies]
     parts = [e.gross_joules_uncertainty if e else None for e in energies]
+    uncertainty = None if joules is None or None in parts else math.hypot(*(p for p in parts if p is not None))
     return SuiteCost(
         tasks=len(done),
         hours=math.fsum(r.seconds for r in done) / 3600,
         tokens=None if tokens is None else round(tokens),
         joules=joules,
-        joules_uncertainty=None
-        if joules is None or None in parts
-        else math.hypot(*(p for p in parts if p is not None)),
+        joules_uncertainty=uncertainty,
         joules_per_token=joules / tokens if joules is not None and tokens else None,
+        joules_per_token_uncertainty=uncertainty / tokens if uncertainty is not None and tokens else None,
         source="+".join(sorted({e.source for e in energies if e and e.source})) or None,
         reason=None if joules is not None else _first_missing(energies, reasons),
         modelled_joules=_total([e.modelled_joules if e else None for e in energies]),

@@ -9,7 +9,8 @@ from reports.chart import SERIES, SYMBOLS, Axis, Chart, Marks, Rule, at_least
 from reports.document import Plot
 from reports.quality_analysis import Group, QualityFigures
 from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES
-from reports.wording import listed, name, with_interval
+from reports.statistics import Interval
+from reports.wording import listed, mean_with_interval, name, with_interval
 
 
 def pareto_plots(analysis: Analysis, quality: QualityFigures) -> list[Plot]:
@@ -30,38 +31,44 @@ def _pareto(analysis: Analysis, quality: QualityFigures, workload: str, key: str
     if not count:
         shares, count, kind = quality.overall, len(quality.overall_tasks), ""
     title = f"{workload}: quality against {cost.title}" + (", not measured" if key == MODELLED_JOULES else "")
-    found: list[tuple[float, float, ConfigurationFigures]] = []
+    found: list[tuple[float, float, Interval, ConfigurationFigures]] = []
     for configuration in analysis.configurations:
         info, overall = configuration.info, shares.get(configuration.info.label)
         share = 1.0 if info.is_baseline else overall.ratio if overall else None
-        median = analysis.cell(info.label, workload).values[key].median
-        if share is not None and median is not None:
-            found.append((median, share, configuration))
+        mean = analysis.cell(info.label, workload).values[key].mean
+        if share is not None and mean is not None:
+            found.append((mean.mean, share, mean, configuration))
     if len(found) < 2:
         return Plot(title, "", "", None, "no two configurations have both all tasks and this cost")
-    front = pareto_front([(x, y) for x, y, _ in found], lower_x_is_better=cost.better == "lower")
+    front = pareto_front([(x, y) for x, y, *_ in found], lower_x_is_better=cost.better == "lower")
     marks = [Marks([x for x, _ in front], [y for _, y in front], line="dot")]
     for beaten in (False, True):
         own = [one for one in found if ((one[0], one[1]) not in front) == beaten]
-        intervals = [shares.get(c.info.label) for _, _, c in own]
+        intervals = [shares.get(c.info.label) for *_, c in own]
         marks.append(
             Marks(
-                [x for x, _, _ in own],
-                [y for _, y, _ in own],
+                [x for x, *_ in own],
+                [y for _, y, *_ in own],
                 symbol="circle-open" if beaten else "circle",
                 size=10,
                 low=[i.low if i else None for i in intervals],
                 high=[i.high if i else None for i in intervals],
-                texts=[str(c.info.width) for _, _, c in own],
-                hover=[f"{name(c.info)}\n{x:.4g} {cost.unit}\nkeeps {y:.3f}" for x, y, c in own],
+                x_low=[mean.low for _, _, mean, _ in own],
+                x_high=[mean.high for _, _, mean, _ in own],
+                texts=[str(c.info.width) for *_, c in own],
+                hover=[
+                    f"{name(c.info)}\n{mean_with_interval(mean, cost.unit)}\nkeeps {y:.3f}" for _, y, mean, c in own
+                ],
             )
         )
     side = "left" if cost.better == "lower" else "right"
-    best = listed([name(c.info) for x, y, c in found if (x, y) in front])
+    best = listed(
+        [f"{name(c.info)}: {mean_with_interval(mean, cost.unit)}" for x, y, mean, c in found if (x, y) in front]
+    )
     chart = Chart(
         Axis(f"{cost.title}, {cost.unit}"), Axis(f"mean share kept, {count} {kind}tasks", form="ratio"), marks
     )
-    lede = f"Upper {side} is better. Filled: the Pareto front, no other configuration is better in both. Labels are widths."
+    lede = f"Upper {side} is better. Filled: the Pareto front, no other configuration is better in both. Labels are widths. Bars: 95 % intervals, of the cost over blocks."
     return Plot(title, lede, f"{title}. Not beaten in both: {best}.", chart)
 
 

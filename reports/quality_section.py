@@ -158,24 +158,28 @@ def _costs(analysis: Analysis, quality: QualityFigures) -> Table:
         if cost is None:
             rows.append(Row([Entry(name(info)), *[Entry("—")] * (len(columns) - 1)], info.is_baseline))
             continue
-        uncertain = "" if cost.joules_uncertainty is None else f" ± {figure(cost.joules_uncertainty)}"
         entries = [
             Entry(name(info)),
             Entry(f"{cost.hours:.3g}"),
             Entry("—" if cost.tokens is None else f"{cost.tokens:,}"),
-            Entry(_or_dash(cost.joules) + uncertain, note=_letter(cost.reason, notes)),
-            Entry(_or_dash(cost.joules_per_token)),
+            Entry(_uncertain(cost.joules, cost.joules_uncertainty), note=_letter(cost.reason, notes)),
+            Entry(_uncertain(cost.joules_per_token, cost.joules_per_token_uncertainty)),
         ]
         entries += [Entry(_or_dash(cost.modelled_joules))] if modelled else []
         scores = [t.scores[info.label] for t in counted]
-        entries += [Entry(_or_dash(s.joules_per_correct), note=_letter(s.joules_reason, notes)) for s in scores]
+        entries += [
+            Entry(
+                _uncertain(s.joules_per_correct, s.joules_per_correct_uncertainty), note=_letter(s.joules_reason, notes)
+            )
+            for s in scores
+        ]
         entries += [Entry(_or_dash(s.modelled_joules_per_correct)) for s in scores] if modelled else []
         rows.append(Row(entries, info.is_baseline))
     bases = sorted({c.modelled_basis for c in quality.costs.values() if c.modelled_basis})
     remarks = [f"Modelled joules are {'; '.join(bases)}: an assumption, not a measurement."] if bases else []
     sources = sorted({c.source for c in quality.costs.values() if c.source})
     caption = "Time and energy from the first question to the last score"
-    caption += f"; joules from {listed(sources)}." if sources else "."
+    caption += f"; joules from {listed(sources)}, ± the meters' 95 % half-width." if sources else "."
     return Table(caption, columns, rows, {v: k for k, v in notes.items()}, remarks)
 
 
@@ -209,6 +213,10 @@ def _correlations(quality: QualityFigures) -> Table:
         )
     remark = "Over configurations, which differ in width alone: two scores that both fall with it correlate whatever else they share."
     return Table("Correlations over the configurations.", columns, rows, {v: k for k, v in notes.items()}, [remark])
+
+
+def _uncertain(value: float | None, half_width: float | None) -> str:
+    return _or_dash(value) + ("" if value is None or half_width is None else f" ± {figure(half_width)}")
 
 
 def _or_dash(value: float | None, form: str | None = None) -> str:

@@ -69,6 +69,15 @@ def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> In
     return Interval(mean=mean, low=mean - half, high=mean + half, n=n)
 
 
+def geometric_mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval | None:
+    """Geometric mean with the t interval of the logarithms; None without values, or with one that is not positive."""
+    if not values or min(values) <= 0:
+        return None
+    found = mean_interval([math.log(value) for value in values], confidence)
+    low, high = (None if end is None else math.exp(end) for end in (found.low, found.high))
+    return Interval(mean=math.exp(found.mean), low=low, high=high, n=found.n)
+
+
 def compare(
     values: Mapping[int, float],
     baseline: Mapping[int, float],

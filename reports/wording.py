@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from reports.run_folder import ConfigurationInfo
-from reports.statistics import Comparison
+from reports.statistics import Comparison, Interval
 
 TIMES, TO = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
 
@@ -34,6 +34,13 @@ def with_interval(comparison: Comparison) -> str | None:
     if comparison.low is None or comparison.high is None:
         return times(comparison.ratio)
     return f"{times(comparison.ratio)} ({_ratio(comparison.low)}{TO}{_ratio(comparison.high)})"
+
+
+def mean_with_interval(mean: Interval, unit: str) -> str:
+    """A mean over blocks with its interval and unit, such as 1.31 J (1.25-1.38)."""
+    if mean.low is None or mean.high is None:
+        return f"{figure(mean.mean)} {unit} (one block, no interval)"
+    return f"{figure(mean.mean)} {unit} ({figure(mean.low)}{TO}{figure(mean.high)})"
 
 
 def in_words(comparison: Comparison) -> str:

@@ -117,6 +117,19 @@ def test_only_configurations_that_none_beats_are_filled(exact):
     assert quality_plot(exact, "batch-8").alt.endswith("width 1024, width 896, width 768, width 640 and width 512.")
 
 
+def test_a_cost_that_stands_against_perplexity_has_its_interval_over_blocks(tmp_path):
+    noisy = analysed(tmp_path, Example(workloads=SMALL, blocks=3, noise=0.02))
+    _, filled, _ = quality_plot(noisy, "batch-8").chart.marks
+    assert all(low < x < high for low, x, high in zip(filled.x_low, filled.x, filled.x_high, strict=True))
+    bars = plotly_figure(quality_plot(noisy, "batch-8").chart)["data"][1]["error_x"]
+    assert all(length > 0 for length in bars["array"])
+
+
+def test_one_block_has_a_cost_without_an_interval(tmp_path):
+    single = analysed(tmp_path, Example(workloads=SMALL, blocks=1))
+    assert quality_plot(single, "batch-8").chart.marks[1].x_low == [None] * 5
+
+
 def test_without_quality_there_is_nothing_to_set_against_cost(tmp_path):
     analysis = analysed(tmp_path, Example(workloads=SMALL, blocks=1, quality=False))
     assert quality_plot(analysis, "batch-8").absent == "no configuration has both a perplexity and this cost"

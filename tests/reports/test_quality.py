@@ -1,6 +1,7 @@
 """Quality tasks in the report: what is written into a run folder comes out joined to what each width costs."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from reports.document import Plots, Table
 from reports.quality_plots import pareto_front
 from reports.quality_section import tasks_section
 from reports.run_folder import TaskResult
+from reports.wording import TO
 from tests.reports.example_run import Example, window_energy, write_run
 from tests.reports.test_retention import accuracy, perplexity
 
@@ -93,6 +95,8 @@ def test_what_asking_cost_is_added_up_and_divided_by_right_answers(analysis: Ana
     score = form.scores["width-1024"]
     assert score.value
     assert score.joules_per_correct == pytest.approx(3600 / (ITEMS * score.value))
+    assert score.joules_per_correct_uncertainty == pytest.approx(0.003 * score.joules_per_correct)
+    assert cost.joules_per_token_uncertainty == pytest.approx(cost.joules_uncertainty / 3000)
 
 
 def test_modelled_joules_of_asking_stay_apart(tmp_path: Path):
@@ -118,6 +122,18 @@ def test_quality_is_drawn_against_measured_joules_or_tokens_a_second(analysis: A
         assert section
         plots = next(b for b in section.blocks if isinstance(b, Plots)).plots
         assert [p.chart.x.title for p in plots if p.chart] == [axis] * 2
+
+
+def test_every_cost_on_the_front_has_its_interval(analysis: Analysis):
+    section = tasks_section(analysis)
+    assert section
+    for plot in next(b for b in section.blocks if isinstance(b, Plots)).plots:
+        assert plot.chart
+        filled = next(m for m in plot.chart.marks if m.symbol == "circle")
+        assert filled.x_low
+        assert filled.x_high
+        assert all(low <= x <= high for low, x, high in zip(filled.x_low, filled.x, filled.x_high, strict=True))
+        assert re.search(rf"\([\d.]+{TO}[\d.]+\)", plot.alt)
 
 
 def test_a_task_without_scores_leaves_its_reason_and_the_others_stand(tmp_path: Path):
