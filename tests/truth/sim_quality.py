@@ -1,0 +1,179 @@
+"""Shares of a score that are kept, standard errors of perplexities, and correlations, of drawn items with known truths."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import stats
+
+from prunebench.quality_scores import Items
+from reports.correlation import correlate, holm
+from reports.published.quality import changes
+from reports.published.study import Study, StudyModel
+from reports.retention import Kept, average, kept, slope
+from reports.run_folder import EvaluationSettings, Score, TaskResult
+from tests.truth.registry import Outcome, Row, simulation
+
+_SETTINGS = EvaluationSettings(backend="endpoint", harness="simulated", chat_template=False, limit=None, seeds={})
+_PAIRED = "share of a score kept, paired by items"
+
+
+def _accuracy(right: np.ndarray, *, paired: bool = True) -> TaskResult:
+    values = right.astype(float)
+    error = float(values.std(ddof=1) / math.sqrt(len(values)))
+    score = Score(metric="acc", filter="none", value=float(values.mean()), standard_error=error, higher_is_better=True)
+    return _result(score, "mean" if paired else None, values)
+
+
+def _perplexity(logs: np.ndarray, words: np.ndarray) -> TaskResult:
+    value = math.exp(-logs.sum() / words.sum())
+    score = Score(metric="word_perplexity", filter="none", value=value, standard_error=None, higher_is_better=False)
+    return _result(score, "perplexity", logs, words)
+
+
+def _result(score: Score, statistic: str | None, values: np.ndarray, weights: np.ndarray | None = None) -> TaskResult:
+    return TaskResult(
+        task="t", scores=[score], statistic=statistic, values=values.tolist(), weights=[] if weights is None else weights.tolist(),
+        items=len(values), evaluated_at="2026-11-24T00:00:00+00:00", settings=_SETTINGS,
+    )  # fmt: skip
+
+
+def _share(own: TaskResult, baseline: TaskResult) -> Kept:
+    found = kept(own, baseline)
+    assert isinstance(found, Kept)
+    return found
+
+
+def _covers(found: Kept, truth: float) -> bool:
+    ends = found.interval()
+    assert ends is not None
+    return ends[0] <= truth <= ends[1]
+
+
+def _answers(rng: np.random.Generator, n: int, keeps: float) -> tuple[np.ndarray, np.ndarray]:
+    """Answers of a configuration and of the baseline to items of unlike difficulty; the same items are hard for both.
+
+    Either is right where its own draw, half shared with the other's, lies below its chance; items have a mean chance of 0.6.
+    """
+    chance = rng.uniform(0.3, 0.9, n)
+    draws = rng.uniform(size=(3, n))
+    own = np.where(rng.uniform(size=n) < 0.5, draws[2], draws[0])
+    other = np.where(rng.uniform(size=n) < 0.5, draws[2], draws[1])
+    return own < keeps * chance, other < chance
+
+
+@simulation(
+    short=200,
+    long=5000,
+    paired=Row(_PAIRED, "100 to 1,000 items, keeps 50 to 105 %", "95 %", 0.93, 0.99),
+    apart=Row("share of a score kept, from two standard errors", "the same, items independent", "95 %", 0.93, 0.99),
+    loss=Row("loss a tenth of the width, by a straight line", "three widths, 100 to 1,000 items", "95 %", 0.93, 0.99),
+    overall=Row("mean share kept over tasks", "2 to 8 tasks of 100 to 1,000 items", "95 %", 0.93, 0.99),
+)
+def kept_of_accuracy(rng: np.random.Generator) -> Outcome:
+    """Right answers: the truth is what each answer's chance is multiplied by."""
+    n, keeps = int(rng.integers(100, 1000)), rng.uniform(0.5, 1.05)
+    own, other = _answers(rng, n, keeps)
+    apart = _share(
+        _accuracy(rng.uniform(size=n) < keeps * 0.6, paired=False), _accuracy(rng.uniform(size=n) < 0.6, paired=False)
+    )
+    falls = rng.uniform(0.1, 0.9)
+    chance = rng.uniform(0.3, 0.9, n)
+    baseline = _accuracy(rng.uniform(size=n) < chance)
+    line = slope(
+        [
+            (width, _share(_accuracy(rng.uniform(size=n) < chance * (1 - falls * (1 - width))), baseline))
+            for width in (0.8, 0.6, 0.4)
+        ]
+    )
+    assert isinstance(line, Kept)
+    wanted = rng.uniform(0.5, 1.05, int(rng.integers(2, 9)))
+    shares = [_share(*map(_accuracy, _answers(rng, int(rng.integers(100, 1000)), k))) for k in wanted]
+    return {
+        "paired": _covers(_share(_accuracy(own), _accuracy(other)), keeps),
+        "apart": _covers(apart, keeps),
+        "loss": _covers(line, falls),
+        "overall": _covers(average(shares), float(wanted.mean())),
+    }
+
+
+@simulation(
+    short=300,
+    long=5000,
+    ratio=Row("ratio of perplexities, paired by documents", "30 to 300 documents of 20 to 500 words", "95 %", 0.93, 0.99),
+    error=Row("standard error of a perplexity", "the same; value ± 1.96 standard errors", "95 %", 0.93, 0.99),
+)  # fmt: skip
+def kept_of_perplexity(rng: np.random.Generator) -> Outcome:
+    """Documents differ in loss a word and in length; words of a document go together."""
+    n, loses, mean = int(rng.integers(30, 300)), rng.uniform(0, 1), rng.uniform(1, 4)
+    words = rng.integers(20, 500, n).astype(float)
+    logs = -words * (mean + rng.normal(0, 0.3, n))
+    own = logs - words * (loses + rng.normal(0, 0.1, n))
+    value = math.exp(-logs.sum() / words.sum())
+    score = Score(metric="word_perplexity", filter="none", value=value, standard_error=None, higher_is_better=False)
+    found = Items(n, "perplexity", logs.tolist(), words.tolist()).with_error(score)
+    assert found.standard_error is not None
+    return {
+        "ratio": _covers(_share(_perplexity(own, words), _perplexity(logs, words)), math.exp(-loses)),
+        "error": bool(abs(value - math.exp(mean)) <= 1.96 * found.standard_error),
+    }
+
+
+@simulation(
+    short=400,
+    long=20_000,
+    fisher=Row("Pearson's r, Fisher's interval", "4 to 20 pairs, normal, true r up to 0.95 either way", "95 %", 0.93, 0.99),
+    pearson=Row("Pearson's p-value below 0.05", "4 to 20 normal pairs that do not go together", "at most 5 %", None, 0.05),
+    spearman=Row("Spearman's p-value below 0.05", "4 to 20 pairs of any shape that do not go together", "at most 5 %", None, 0.05),
+    holm=Row("any false finding after Holm", "10 correlated tests, 3 of them real", "at most 5 %", None, 0.05),
+)  # fmt: skip
+def correlations(rng: np.random.Generator) -> Outcome:
+    """Normal pairs of known correlation, and pairs that have none."""
+    n, truth = int(rng.integers(4, 21)), rng.uniform(-0.95, 0.95)
+    x, noise = rng.normal(size=(2, n))
+    found = correlate(x.tolist(), (truth * x + math.sqrt(1 - truth**2) * noise).tolist())
+    apart = correlate(x.tolist(), rng.normal(size=n).tolist())
+    shaped = correlate(rng.gamma(1, size=n).tolist(), rng.gamma(0.5, size=n).tolist())
+    assert found.pearson_low is not None
+    assert found.pearson_high is not None
+    assert apart.pearson_p is not None
+    assert shaped.spearman_p is not None
+    common = rng.normal()
+    tests = 0.7 * common + math.sqrt(0.51) * rng.normal(size=10) + np.array([3.0] * 3 + [0.0] * 7)
+    corrected = holm((2 * stats.norm.sf(np.abs(tests))).tolist())
+    return {
+        "fisher": found.pearson_low <= truth <= found.pearson_high,
+        "pearson": apart.pearson_p < 0.05,
+        "spearman": shaped.spearman_p < 0.05,
+        "holm": any(p is not None and p < 0.05 for p in corrected[3:]),
+    }
+
+
+@simulation(
+    short=300,
+    long=5000,
+    covered=Row("published score against the unpruned one", "two proportions of 500 to 2,000 questions", "95 %", 0.93, 0.99),
+)  # fmt: skip
+def published_change(rng: np.random.Generator) -> Outcome:
+    """Each question a draw of its own, as the interval of `prunebench published` takes it."""
+    n, baseline, ratio = int(rng.integers(500, 2000)), rng.uniform(0.2, 0.7), rng.uniform(0.5, 1.3)
+    scores = [float(rng.binomial(n, chance) / n) for chance in (baseline, baseline * ratio)]
+    study = Study(
+        source={}, hardware={}, items={"mmlu": n}, chance={}, claims=[], models=[_model(scores)], runs=[], raw=False
+    )  # fmt: skip
+    [found] = changes(study, "mmlu")
+    assert found.ratio.low is not None
+    assert found.ratio.high is not None
+    return {"covered": found.ratio.low <= ratio <= found.ratio.high}
+
+
+def _model(scores: list[float]) -> StudyModel:
+    about = {"pruning_percentage": 0, "expansion_ratio": 1, "parameters_millions": 1}
+    rows = [
+        about | {"intermediate_size": size, "quality": {"mmlu": score}}
+        for size, score in zip((4096, 2048), scores, strict=True)
+    ]
+    return StudyModel.model_validate(
+        {"model": "base", "hidden_size": 1024, "base_intermediate_size": 4096, "configurations": rows}
+    )
