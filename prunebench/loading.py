@@ -228,8 +228,17 @@ _LATENCIES = (("TTFT, ms", "ttft"), ("TPOT, ms", "tpot"), ("ITL, ms", "itl"), ("
 def _latency(summary: dict[str, Any], name: str) -> str:
     """Without the p99 of a few requests, which summary.json has all the same: it holds what vLLM's own does."""
     few = summary["completed"] < needed_for(99)
-    figures = {which: summary[f"{which}_{name}_ms"] for which in ("median", "mean", *(() if few else ("p99",)))}
-    return ", ".join(f"{which} {'none' if value is None else f'{value:.2f}'}" for which, value in figures.items())
+    return ", ".join(
+        f"{which} {_figure(summary, which, name)}" for which in ("median", "mean", *(() if few else ("p99",)))
+    )
+
+
+def _figure(summary: dict[str, Any], which: str, name: str) -> str:
+    """Median and p99 with failed requests above any; a mean has no such thing, and is of completed ones."""
+    key = f"{which}_{name}_ms"
+    value = summary.get(f"{key}_with_failures", summary[key])
+    among = "failed requests" in (summary.get(f"{key}_with_failures_reason") or "")
+    return f"{value:.2f}" if value is not None else "> timeout" if among else "none"
 
 
 def objectives(text: str | None) -> dict[str, float]:

@@ -49,17 +49,17 @@ def judge_failures(found: Comparison, own: Failures, other: Failures, *, among_f
     """The comparison of a latency, without an interval and a verdict where failures forbid them.
 
     They do where a percentile of either side lands among the failed (its trials are missing from the ratio, and they are the
-    slow ones), where the shares differ beyond chance, and where the side called better has failed more often than the other
-    and in more than `TOLERATED` of its requests: few requests cannot show that the shares differ.
+    slow ones), where the shares differ beyond chance, and where the faster side has failed more often than the other and in
+    more than `TOLERATED` of its requests: few requests cannot show that the shares differ.
     """
-    better = {"better": (own, other), "worse": (other, own)}.get(found.verdict or "")
+    faster, slower = (own, other) if found.ratio is not None and found.ratio < 1 else (other, own)
     reason = None
     if among_failed:
         reason = f"in some trials {AMONG_FAILED}: {own} requests failed, of the baseline's {other}"
     elif shares_differ(own, other):
         reason = f"the shares of failed requests differ ({own} against {other})"
-    elif better and better[0].share > max(TOLERATED, better[1].share):
-        reason = f"more requests failed than a verdict allows ({own} against {other})"
+    elif found.ratio is not None and faster.share > max(TOLERATED, slower.share):
+        reason = f"of the faster, more requests failed than a verdict allows ({own} against {other})"
     if reason is None:
         return found
     if among_failed:

@@ -46,6 +46,10 @@ def test_where_few_requests_cannot_show_it_the_one_that_failed_more_is_not_calle
     assert not shares_differ(more, none)
     assert judge_failures(BETTER, more, none, among_failed=False).verdict is None
     assert judge_failures(BETTER, none, more, among_failed=False).verdict == "better"
+    undecided = BETTER.model_copy(update={"ratio": 0.99, "high": 1.02, "verdict": "undecided"})
+    assert judge_failures(undecided, more, none, among_failed=False).verdict is None
+    slower = BETTER.model_copy(update={"ratio": 1.2, "low": 1.1, "high": 1.3, "verdict": "worse"})
+    assert judge_failures(slower, more, none, among_failed=False).verdict == "worse"
 
 
 def test_a_percentile_among_the_failed_has_no_ratio():
