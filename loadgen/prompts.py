@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.lengths import draw_tokens
 from loadgen.records import Workload
-from loadgen.trace import BLOCK_TOKENS, TraceRow, read_trace
+from loadgen.trace import TraceRow, read_trace
 
 Prompt = list[int] | str
 
@@ -66,7 +66,7 @@ class SyntheticPrompts:
 class TracePrompts:
     """Prompts as long as a trace's, which begin alike where the trace says that its prompts did.
 
-    Every hash id stands for 512 tokens of its own, so that a prefix cache gives what it gave in the recorded traffic.
+    Every hash id stands for a block of tokens of its own, so that a prefix cache gives what it gave in the recorded traffic.
     """
 
     pool: Sequence[int]
@@ -80,7 +80,7 @@ class TracePrompts:
         """The token ids of request `index`; those of warm-up requests share nothing."""
         row = self.rows[index % len(self.rows)]
         hashes = row.hash_ids if index >= 0 else ()
-        blocks = (random.Random(f"{self.seed}/block/{h}").choices(self.pool, k=BLOCK_TOKENS) for h in hashes)
+        blocks = (random.Random(f"{self.seed}/block/{h}").choices(self.pool, k=row.block_tokens) for h in hashes)
         ids = list(itertools.islice(itertools.chain.from_iterable(blocks), row.prompt_tokens))
         return ids + random.Random(f"{self.seed}/{index}").choices(self.pool, k=row.prompt_tokens - len(ids))
 
@@ -112,6 +112,7 @@ class FilePrompts:
     """The user's texts in order, and again when they run out: then with a number in front, which no prefix cache holds."""
 
     texts: Sequence[str]
+    notes: tuple[str, ...] = ()  # what of the file was left out
 
     def __getitem__(self, index: int) -> Prompt:
         lap, place = divmod(index, len(self.texts))

@@ -1,8 +1,8 @@
 """Prompts of the user's own: a file in one of the usual layouts, or one of the three sources of the published study.
 
     FILE.txt     one prompt a line
-    FILE.jsonl   objects with a `prompt` (or `text`) key
-    FILE.csv     a column `prompt` (or `text`), or a single column
+    FILE.jsonl   (or .ndjson) objects with a `prompt` (or `text`) key, or ShareGPT's `conversations`
+    FILE.csv     a column `prompt` (or `text`), or a single column; commas, semicolons or tabs
     FILE.json    ShareGPT: a list of objects with `conversations`, whose first human turn is the prompt
     hellaswag    Rowan/hellaswag, validation: the context, its four endings as A to D, and "Answer:"
     mmlu         cais/mmlu, all, test: the question alone
@@ -14,8 +14,6 @@ sources are shuffled by the seed, as the study did (arXiv 2512.22671, its `_load
 
 from __future__ import annotations
 
-import csv
-import json
 import logging
 import random
 from collections.abc import Callable, Iterator
@@ -24,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from loadgen.endpoint import LoadError
+from loadgen.input_files import InputFile
 from loadgen.prompts import FilePrompts
 
 
@@ -59,60 +58,65 @@ def read_prompts(source: str, seed: int = 0) -> FilePrompts:
     name, _, folder = source.partition(":")
     if is_source(source):
         return FilePrompts(_read_source(name, folder or None, seed))
-    file = Path(source)
+    file = InputFile("--prompts", Path(source))
     readers = {".jsonl": _json_lines, ".csv": _csv_lines, ".json": _sharegpt}
-    try:
-        texts = [text for text in readers.get(file.suffix, _text_lines)(file) if text.strip()]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise LoadError(f"--prompts {file}: {error}") from None
+    found = list(readers.get(file.layout, _text_lines)(file))
+    texts = [text for text in found if text.strip()]
     if not texts:
-        raise LoadError(f"--prompts {file}: holds no prompts")
-    return FilePrompts(texts)
+        raise file.error("holds no prompts")
+    without = len(found) - len(texts)
+    notes = (f"{without} of {len(found)} entries have no prompt and are left out",) if without else ()
+    return FilePrompts(texts, notes)
 
 
-def _text_lines(file: Path) -> Iterator[str]:
-    return iter(file.read_text("utf-8").splitlines())
+def _text_lines(file: InputFile) -> Iterator[str]:
+    return (line for _, line in file.lines())
 
 
-def _json_lines(file: Path) -> Iterator[str]:
-    for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            text = row["prompt"] if "prompt" in row else row["text"]
-        except (ValueError, KeyError, TypeError):
-            raise LoadError(f'--prompts {file}: line {number} is not {{"prompt": "…"}}') from None
-        yield _string(file, f"line {number}", text)
+def _json_lines(file: InputFile) -> Iterator[str]:
+    for number, row in file.json_objects():
+        where = f"line {number}"
+        if "conversations" in row:
+            yield _first_turn(file, where, row)
+        elif "prompt" in row or "text" in row:
+            yield _string(file, where, row["prompt"] if "prompt" in row else row["text"])
+        else:
+            raise file.error('is not {"prompt": "…"}', number)
 
 
-def _csv_lines(file: Path) -> Iterator[str]:
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        rows = csv.DictReader(lines)
-        columns = list(rows.fieldnames or ())
-        column = next((c for c in ("prompt", "text") if c in columns), columns[0] if len(columns) == 1 else None)
+def _csv_lines(file: InputFile) -> Iterator[str]:
+    column: str | None = None
+    for _, row in file.rows():
         if column is None:
-            raise LoadError(f"--prompts {file}: has no column named prompt, but {', '.join(columns) or 'nothing'}")
-        for row in rows:
-            yield row[column] or ""
+            named = {name.lower(): name for name in row}
+            column = named.get("prompt") or named.get("text") or (next(iter(row)) if len(row) == 1 else None)
+            if column is None:
+                raise file.error(f"has no column named prompt, but {', '.join(row)}")
+        yield row[column]
 
 
-def _sharegpt(file: Path) -> Iterator[str]:
+def _sharegpt(file: InputFile) -> Iterator[str]:
+    entries = file.parsed(file.text())
+    if not isinstance(entries, list) or not all(
+        isinstance(entry, dict) and "conversations" in entry for entry in entries
+    ):
+        raise file.error("is not a ShareGPT list of objects with conversations")
+    for number, entry in enumerate(entries, 1):
+        yield _first_turn(file, f"entry {number}", entry)
+
+
+def _first_turn(file: InputFile, where: str, entry: dict[str, Any]) -> str:
+    """The first human turn of a ShareGPT conversation; empty if there is none."""
     try:
-        conversations = [entry["conversations"] for entry in json.loads(file.read_text("utf-8"))]
-    except (ValueError, KeyError, TypeError):
-        raise LoadError(f"--prompts {file}: is not a ShareGPT list of objects with conversations") from None
-    for number, turns in enumerate(conversations, 1):
-        try:
-            human = next((turn["value"] for turn in turns if turn["from"] in {"human", "user"}), "")
-        except (KeyError, TypeError):
-            raise LoadError(f"--prompts {file}: entry {number} has a turn without from and value") from None
-        yield _string(file, f"entry {number}", human)
+        human = next((turn["value"] for turn in entry["conversations"] if turn["from"] in {"human", "user"}), "")
+    except (KeyError, TypeError):
+        raise file.error(f"{where} has a turn without from and value") from None
+    return _string(file, where, human)
 
 
-def _string(file: Path, where: str, text: object) -> str:
+def _string(file: InputFile, where: str, text: object) -> str:
     if not isinstance(text, str):
-        raise LoadError(f"--prompts {file}: {where}: prompt must be a string")
+        raise file.error(f"{where}: prompt must be a string")
     return text
 
 

@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import json
 import random
+import tempfile
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loadgen import texts
 from loadgen.endpoint import LoadError
@@ -50,8 +54,14 @@ def test_sharegpt_gives_the_first_human_turn(tmp_path):
         ("p.jsonl", "[1]\n", "line 1"),
         ("p.jsonl", '{"prompt": 5}\n', "line 1"),
         ("p.csv", "a,b\n1,2\n", "no column named prompt, but a, b"),
-        ("p.csv", "", "no column named prompt"),
-        ("s.json", "{}", "holds no prompts"),
+        ("p.csv", "", "holds no prompts"),
+        ("p.csv", "prompt;x\n1;2;3\n", "line 2: has 3 fields, the header 2"),
+        ("p.csv", "prompt,x\na\n", "line 2: has 1 fields"),
+        ("p.csv", 'prompt\n"never closed\n', "line 2"),
+        ("p.jsonl", '{"prompt": "half \\ud83d emoji"}\n', "line 1: half of a surrogate"),
+        ("p.jsonl", '{"prompt": "a"}\n{"prompt": NaN}\n', "line 2: is not JSON"),
+        ("p.jsonl", '{"prompt": "a"', "line 1: is not JSON"),
+        ("s.json", "{}", "ShareGPT"),
         ("s.json", '[{"prompt": "a"}]', "ShareGPT"),
         ("s.json", '[{"conversations": [{"value": "a"}]}]', "entry 1"),
         ("p.txt", "\n\n", "no prompts"),
@@ -106,3 +116,51 @@ def test_only_the_three_names_are_sources(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mmlu").write_text("a prompt of my own")
     assert read_prompts("mmlu").texts == ["a prompt of my own"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "prompts"),
+    [
+        ("p.txt", "\ufefffirst\r\nsecond\n", ["first", "second"]),
+        ("p.txt", "page one\x0cpage two\nsecond\u2028half\n", ["page one\x0cpage two", "second\u2028half"]),
+        ("p.jsonl", '\ufeff{"prompt": "a"}\r\n{"prompt": "b\u2028c\u0085d"}', ["a", "b\u2028c\u0085d"]),
+        ("P.JSONL", '{"prompt": "a"}\n', ["a"]),
+        ("p.ndjson", '{"text": "a"}\n', ["a"]),
+        ("p.jsonl", '{"conversations": [{"from": "human", "value": "hi"}]}\n', ["hi"]),
+        ("p.json", '\ufeff[{"conversations": [{"from": "human", "value": "hi"}]}]', ["hi"]),
+        ("p.csv", "Prompt,answer\nhello,x\n", ["hello"]),
+        ("p.csv", "prompt;answer\nhello;x\n", ["hello"]),
+        ("p.csv", "id\tprompt\n1\thello\n", ["hello"]),
+        ("p.csv", 'prompt\n"' + "x" * 200_000 + '"\n', ["x" * 200_000]),
+        ("p.csv", 'prompt\r\n"a\r\nb"\r\n', ["a\r\nb"]),
+    ],
+)
+def test_spellings_that_mean_a_prompt_are_read(tmp_path, name, text, prompts):
+    (tmp_path / name).write_bytes(text.encode())
+    assert read_prompts(str(tmp_path / name)).texts == prompts
+
+
+def test_entries_without_a_prompt_are_counted_and_named(tmp_path):
+    entries = [
+        {"conversations": [{"from": "gpt", "value": "only"}]},
+        {"conversations": [{"from": "human", "value": "hi"}]},
+    ]
+    (tmp_path / "s.json").write_text(json.dumps(entries))
+    found = read_prompts(str(tmp_path / "s.json"))
+    assert (found.texts, found.notes) == (["hi"], ("1 of 2 entries have no prompt and are left out",))
+
+
+@given(
+    st.sampled_from([".txt", ".jsonl", ".csv", ".json"]),
+    st.binary(max_size=200) | st.text(max_size=200).map(str.encode),
+)
+def test_whatever_a_file_holds_it_is_prompts_or_one_line(suffix, content):
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, f"p{suffix}")
+        file.write_bytes(content)
+        try:
+            found = read_prompts(str(file)).texts
+        except LoadError as error:
+            assert str(error).startswith(f"--prompts {file}")  # noqa: PT017
+        else:
+            assert all(text.strip() and text.encode() for text in found)

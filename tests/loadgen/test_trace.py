@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from loadgen.endpoint import LoadError
 from loadgen.shapes import answer_length, prompt_length
-from loadgen.trace import read_trace
+from loadgen.trace import open_trace, read_trace
 from loadgen.workloads import arrivals
 from tests.loadgen.made import workload
 
@@ -87,3 +89,71 @@ def test_what_is_no_trace_is_named_with_its_line(tmp_path, name, text, reason):
 def test_a_trace_that_is_not_there_is_named(tmp_path):
     with pytest.raises(LoadError, match=r"--trace .*gone\.csv"):
         read_trace(tmp_path / "gone.csv")
+
+
+LINE = '{"timestamp": %s, "input_length": %s, "output_length": %s}\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("t.jsonl", LINE % (0, 10, 5) + LINE % ("NaN", 10, 5), "line 2: is not JSON"),
+        ("t.jsonl", LINE % ("Infinity", 10, 5), "line 1: is not JSON"),
+        ("t.jsonl", LINE % ("1e999", 10, 5), "line 1: timestamp"),
+        ("t.jsonl", LINE % (-1, 10, 5), "line 1: timestamp"),
+        ("t.jsonl", LINE % (0, -5, 5), "line 1: input_length -5"),
+        ("t.jsonl", LINE % (0, 12.9, 5), "line 1: input_length 12.9"),
+        ("t.jsonl", LINE % (0, "true", 5), "line 1: input_length True"),
+        ("t.jsonl", LINE % (0, "1e300", 5), "line 1: input_length"),
+        ("t.jsonl", LINE % (0, 10, 5) + LINE % ("1e15", 10, 5), "days"),
+        ("t.jsonl", '{"timestamp": 0, "input_length": 10, "output_length": 5, "hash_ids": ["a"]}', "line 1: hash_ids"),
+        (
+            "t.jsonl",
+            '{"timestamp": 0, "input_length": 10, "output_length": 5, "hash_ids": [1, 2]}',
+            "line 1: 2 hash_ids",
+        ),
+        ("t.jsonl", '{"timestamp": 0, "input_length": 10}', "line 1: lacks"),
+        (
+            "t.csv",
+            "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03.97,374,-1\n",
+            "line 2: GeneratedTokens -1",
+        ),
+        ("t.csv", "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03.97,374\n", "line 2: has 2 fields"),
+        ("t.csv", 'TIMESTAMP,ContextTokens,GeneratedTokens\n"' + "x" * 200_000 + '",1,1\n', "line 2"),
+        ("t.csv", "TIMESTAMP,ContextTokens,GeneratedTokens\nsoon,1,1\n", "line 2: Invalid isoformat"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named_with_its_line(tmp_path, name, text, says):
+    with pytest.raises(LoadError, match=f"--trace .*{says}"):
+        read_trace(written(tmp_path, name, text))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.CSV", "\ufeffTIMESTAMP, ContextTokens, GeneratedTokens\r\n2023-11-16 18:17:03.97, 374.0, 44\r\n\r\n"),
+        ("t.jsonl", '\ufeff{"timestamp": "0", "input_length": "374", "output_length": 44.0}\r\n\r\n'),
+        ("t.ndjson", LINE % (0, 374, 44)),
+    ],
+)
+def test_spellings_that_mean_a_row_are_read(tmp_path, name, text):
+    (row,) = read_trace(written(tmp_path, name, text))
+    assert (row.prompt_tokens, row.output_tokens) == (374, 44)
+
+
+def test_qwen_traces_are_in_seconds_with_blocks_of_16_tokens(tmp_path):
+    rows = [
+        {"chat_id": n, "timestamp": at, "input_length": 40, "output_length": 5, "hash_ids": [1, 2, 3]}
+        for n, at in enumerate((0.5, 61.0))
+    ]
+    trace = written(tmp_path, "q.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    assert [(row.at_s, row.block_tokens) for row in read_trace(trace)] == [(0.0, 16), (60.5, 16)]
+
+
+def test_what_is_left_out_or_put_in_order_is_noted(tmp_path):
+    assert open_trace(written(tmp_path, "a.csv", AZURE)).notes == (
+        "1 of 4 rows have no prompt or no output tokens and are left out",
+    )
+    assert open_trace(written(tmp_path, "m.jsonl", MOONCAKE)).notes == (
+        "rows are not in order of time; they are replayed in order",
+    )
