@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -36,15 +37,23 @@ class InputFile:
 
     def text(self) -> str:
         """The whole of it. Raises LoadError for a file that cannot be read or is not UTF-8."""
-        try:
-            content = self.path.read_bytes()
-        except OSError as error:
-            raise self.error(error.strerror or error) from None
+        content = self.content()
         try:
             return content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = content[: error.start].count(b"\n") + 1
             raise self.error(f"is not UTF-8 ({error.reason})", line) from None
+
+    def content(self) -> bytes:
+        """Raises LoadError for a file that cannot be read."""
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            raise self.error(error.strerror or error) from None
+
+    def sha256(self) -> str:
+        """Of the content, in hexadecimal digits."""
+        return hashlib.sha256(self.content()).hexdigest()
 
     def lines(self) -> Iterator[tuple[int, str]]:
         """Number and text of each line that is not blank. A line ends at LF, CR or CRLF and at no other character:

@@ -46,6 +46,7 @@ class Workload(Record):
     prompt_tokens: Tokens = 64
     output_tokens: Tokens = 64
     prompts: str | None = None  # a file, or hellaswag, mmlu or ifeval; None: made up
+    file_sha256: str | None = None  # of the trace or the file of prompts: what it is, wherever it lies; None: not noted
     prompt_as: Literal["ids", "text"] = "ids"  # how made-up prompts are sent
     shared_prefix: int = Field(default=0, ge=0)  # so many first tokens of made-up prompts are the same for all
     natural_stop: bool = False  # False: ignore_eos, so that every request writes exactly output_tokens

@@ -24,6 +24,8 @@ from typing import Any
 from loadgen.endpoint import LoadError
 from loadgen.input_files import InputFile
 from loadgen.prompts import FilePrompts
+from loadgen.records import Workload
+from loadgen.trace import open_trace
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,31 @@ def read_prompts(source: str, seed: int = 0) -> FilePrompts:
     without = len(found) - len(texts)
     notes = (f"{without} of {len(found)} entries have no prompt and are left out",) if without else ()
     return FilePrompts(texts, notes)
+
+
+def input_file(workload: Workload) -> Path | None:
+    """The user's file that a workload takes its requests from, if it has one."""
+    if workload.trace is not None:
+        return workload.trace
+    return None if workload.prompts is None or is_source(workload.prompts) else Path(workload.prompts)
+
+
+def with_identity(workload: Workload) -> Workload:
+    """The workload with its file's sha256. Raises LoadError for a file that cannot be read."""
+    file = input_file(workload)
+    if file is None:
+        return workload
+    flag = "--trace" if workload.trace is not None else "--prompts"
+    return workload.model_copy(update={"file_sha256": InputFile(flag, file).sha256()})
+
+
+def input_notes(workload: Workload) -> tuple[str, ...]:
+    """Read a workload's file and say what of it is left out. Raises LoadError for one that cannot be used."""
+    if workload.trace is not None:
+        return tuple(f"--trace {workload.trace}: {note}" for note in open_trace(workload.trace).notes)
+    if workload.prompts is None:
+        return ()
+    return tuple(f"--prompts {workload.prompts}: {note}" for note in read_prompts(workload.prompts).notes)
 
 
 def _text_lines(file: InputFile) -> Iterator[str]:

@@ -19,7 +19,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from energy.records import Record
 from loadgen.records import Workload
 from loadgen.sweep import points
-from loadgen.texts import is_source
+from loadgen.texts import is_source, with_identity
 from pruner.hub import find_source
 from pruner.manifest import TieBreak, WeightCriterion
 from pruner.targets import Target
@@ -181,6 +181,15 @@ def _resolve_text(name: str, experiment_file: Path) -> str:
     return resolved
 
 
+def recorded_as(before: Experiment, now: Experiment) -> Experiment:
+    """`before`, with the sha256 of `now`'s files where runs did not note any yet."""
+    files = {workload.name: workload.file_sha256 for workload in now.workloads}
+    workloads = [
+        w if w.file_sha256 else w.model_copy(update={"file_sha256": files.get(w.name)}) for w in before.workloads
+    ]
+    return before.model_copy(update={"workloads": workloads})
+
+
 def _resolve_files(workload: Workload, experiment_file: Path) -> Workload:
     """A trace or a file of prompts beside the experiment, by its absolute path."""
     found: dict[str, object] = {}
@@ -191,7 +200,7 @@ def _resolve_files(workload: Workload, experiment_file: Path) -> Workload:
     for key, file in found.items():
         if not Path(str(file)).is_file():
             raise ExperimentError(f"{experiment_file}: workload {workload.name}: {key}: no file {file}")
-    return workload.model_copy(update=found)
+    return with_identity(workload.model_copy(update=found))
 
 
 def _resolve_folder(name: str, experiment_file: Path) -> str:

@@ -23,7 +23,7 @@ from loadgen.recorder import where_kept
 from loadgen.records import Flag, Workload
 from loadgen.store import write_trial
 from loadgen.summary import summarize
-from loadgen.texts import read_prompts
+from loadgen.texts import input_notes, read_prompts, with_identity
 from prunebench.live import LiveView
 from prunebench.locusting import LocustSettings, run_locust
 from reports.checks import check_trial
@@ -63,7 +63,7 @@ class LoadCommand:
         elif kind != "trace" and "duration_s" not in given:
             given.setdefault("requests", _DEFAULT_REQUESTS)
         try:
-            return Workload.model_validate({"name": kind, **given, **objectives(self.slo)})
+            return with_identity(Workload.model_validate({"name": kind, **given, **objectives(self.slo)}))
         except ValidationError as error:
             raise LoadError(_in_flags(kind, error)) from None
 
@@ -167,6 +167,8 @@ def load_command(command: LoadCommand, *, as_json: bool, console: Console) -> in
     if endpoint.proxy is not None:
         note = f"note: the environment's proxy is not used, the load goes straight to {endpoint.host}"
         Console(stderr=True).print(note, highlight=False, markup=False, soft_wrap=True)
+    for note in input_notes(workload):
+        Console(stderr=True).print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     loading = Loading(command, endpoint, pick_energy(command.energy, endpoint))
     if workload.kind == "sweep":
         from prunebench.sweeping import sweep_command

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from loadgen.recorder import where_kept
-from loadgen.texts import read_prompts
+from loadgen.texts import input_notes
 from prunebench.cluster import RayCluster
 from prunebench.configurations import check_configurations
 from prunebench.environment import describe_environment
@@ -51,8 +51,8 @@ def run_experiment(
     check_configurations(experiment)
     check_tasks(experiment.quality)
     for workload in experiment.workloads:
-        if workload.prompts is not None:
-            read_prompts(workload.prompts)
+        for note in input_notes(workload):
+            console.print(f"note: {note}", **_PLAIN)
     if place.host is not None:
         place.host.check()
     if place.cluster is not None:

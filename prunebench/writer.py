@@ -20,7 +20,7 @@ from loadgen.drive import TrialResult
 from loadgen.records import Flag
 from loadgen.store import write_trial, write_whole
 from prunebench.environment import describe_environment
-from prunebench.experiment import Experiment, ExperimentError
+from prunebench.experiment import Experiment, ExperimentError, recorded_as
 from reports.run_folder import (
     LOCK_NAME,
     ConfigurationInfo,
@@ -95,7 +95,7 @@ class RunWriter:
         if not stored.is_file():  # killed while it was being made
             self.create(experiment, experiment_file)
             return []
-        before = Experiment.model_validate_json(stored.read_bytes())
+        before = recorded_as(Experiment.model_validate_json(stored.read_bytes()), experiment)
         if before != experiment:
             changed = [key for key in Experiment.model_fields if getattr(before, key) != getattr(experiment, key)]
             raise ExperimentError(

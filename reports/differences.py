@@ -41,8 +41,12 @@ def between_environments(before: Mapping[str, Any], after: Mapping[str, Any]) ->
 
 
 def workload_differences(before: Workload, after: Workload) -> str:
-    """Which settings differ, in words; empty if the same load was offered."""
-    old, new = before.model_dump(), after.model_dump()
+    """Which settings differ, in words; empty if the same load was offered.
+
+    A file is its content: where both runs noted that, it does not matter where the file lay.
+    """
+    paths = {"trace", "prompts"} if before.file_sha256 and after.file_sha256 else {"file_sha256"}
+    old, new = before.model_dump(exclude=paths), after.model_dump(exclude=paths)
     return ", ".join(f"{key} {old.get(key)} and {new.get(key)}" for key in old | new if old.get(key) != new.get(key))
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import tempfile
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 from loadgen import texts
 from loadgen.endpoint import LoadError
-from loadgen.texts import read_prompts
+from loadgen.records import Workload
+from loadgen.texts import read_prompts, with_identity
+from reports.differences import workload_differences
 
 
 def test_text_prompts_are_lines_and_get_a_number_in_front_when_they_run_out(tmp_path):
@@ -164,3 +167,18 @@ def test_whatever_a_file_holds_it_is_prompts_or_one_line(suffix, content):
             assert str(error).startswith(f"--prompts {file}")  # noqa: PT017
         else:
             assert all(text.strip() and text.encode() for text in found)
+
+
+def test_a_file_is_its_content_wherever_it_lies(tmp_path):
+    def load(name: str, text: str) -> Workload:
+        (tmp_path / name).write_text(text)
+        return with_identity(Workload(name="w", kind="single", requests=1, prompts=str(tmp_path / name)))
+
+    first, same, other = load("a.txt", "one\n"), load("b.txt", "one\n"), load("c.txt", "two\n")
+    assert first.file_sha256 == hashlib.sha256(b"one\n").hexdigest()
+    assert workload_differences(first, same) == ""
+    assert "file_sha256" in workload_differences(first, other)
+    recorded_before = first.model_copy(update={"file_sha256": None})
+    assert workload_differences(recorded_before, first) == ""
+    assert "prompts" in workload_differences(recorded_before, same)
+    assert with_identity(Workload(name="w", kind="single", requests=1)).file_sha256 is None

@@ -6,7 +6,14 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from prunebench.experiment import Experiment, ExperimentError, experiment_schema, load_experiment, read_text
+from prunebench.experiment import (
+    Experiment,
+    ExperimentError,
+    experiment_schema,
+    load_experiment,
+    read_text,
+    recorded_as,
+)
 from prunebench.quality_tasks import choose_suite
 from pruner.targets import Target
 
@@ -216,3 +223,16 @@ def test_a_trace_and_a_file_of_prompts_lie_beside_the_experiment_and_must_be_the
     (tmp_path / "p.txt").write_text("hello")
     *_, trace, own, study = load_experiment(file).workloads
     assert (trace.trace, own.prompts, study.prompts) == (tmp_path / "t.jsonl", str(tmp_path / "p.txt"), "hellaswag")
+
+
+def test_a_recorded_experiment_without_its_files_sha256_is_the_same_and_with_another_one_is_not(folder: Path):
+    (folder / "p.txt").write_text("one\n")
+    file = folder / "files.toml"
+    file.write_text(MINIMAL.replace("[[workloads]]", '[[workloads]]\nprompts = "p.txt"'))
+    now = load_experiment(file)
+    (workload,) = now.workloads
+    assert workload.file_sha256
+    older = now.model_copy(update={"workloads": [workload.model_copy(update={"file_sha256": None})]})
+    assert recorded_as(older, now) == now
+    (folder / "p.txt").write_text("two\n")
+    assert recorded_as(now, load_experiment(file)) != load_experiment(file)
