@@ -5,23 +5,26 @@ the baseline in time or in joules and "worse" in neither, its perplexity is at m
 no quality task is shown to keep less than 1 / `BEARABLE` of the baseline's score. Of those the fastest is chosen; of those that
 only save joules, the one that saves most. If none is left the advice is to keep the baseline: because nothing was gained, or
 because what was gained costs too much quality.
+
+Its verdicts and intervals are those of `reports.family`, which hold together, so that they cover the width that was chosen for
+being best too. What was chosen for being best was also lucky: its gain is given as an interval and never as its ratio alone.
+A comparison that a failed check spoils (`spoils` in `reports.rules`) is left out; where none is left, there is no advice.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from loadgen.records import Workload
-from reports.analysis import Analysis, ConfigurationFigures, Observation
+from reports.analysis import Analysis, ConfigurationFigures
 from reports.document import Answer
+from reports.family import PURPOSES, FamilyComparison, Purpose, speed_of, standing_for
 from reports.figures import baseline_of
 from reports.quantities import E2E, JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
 from reports.statistics import Comparison, Verdict
-from reports.wording import listed, name, sentence, smallest_effect, times, with_interval
+from reports.withheld import concerns, left_out, usable, why_withheld
+from reports.wording import from_to, listed, name, sentence, smallest_effect, times, with_interval
 
 BEARABLE = 1.05  # of the baseline's perplexity
-Purpose = Literal["interactive use", "batch work"]
 _VERBS = {
     E2E: "answers in {} the time",
     TPOT: "takes {} the time per token",
@@ -73,34 +76,18 @@ class _Candidate:
 
 def advice(analysis: Analysis) -> list[Answer]:
     """An answer for each purpose that a workload stands for."""
-    found: list[Answer] = []
-    for purpose in ("interactive use", "batch work"):
-        workload = standing_for(analysis, purpose)
-        if workload is not None:
-            found.append(_answer(analysis, purpose, workload))
-    return found
-
-
-def standing_for(analysis: Analysis, purpose: Purpose) -> str | None:
-    """The workload that a purpose is judged by: the lightest load for people who wait, the heaviest closed loop for bulk."""
-    known = analysis.workloads
-    closed = {n: _in_flight(w) for n, w in known.items() if not w.open_loop}
-    if purpose == "batch work":
-        full = {n: load for n, load in closed.items() if load > 1}
-        return max(full, key=full.__getitem__, default=None)
-    alone = [n for n, load in closed.items() if load == 1]
-    rates = {n: w.rate or 0.0 for n, w in known.items() if w.open_loop}
-    return alone[0] if alone else min(rates, key=rates.__getitem__, default=None)
-
-
-def _in_flight(workload: Workload) -> int:
-    return workload.batch_size or workload.concurrency or 1
+    standing = [(purpose, standing_for(analysis.workloads, purpose)) for purpose in PURPOSES]
+    return [_answer(analysis, purpose, workload) for purpose, workload in standing if workload is not None]
 
 
 def _answer(analysis: Analysis, purpose: Purpose, workload: str) -> Answer:
-    key = _speed(analysis.workloads[workload], purpose)
-    candidates = _candidates(analysis, workload, key)
+    key = speed_of(analysis.workloads[workload], purpose)
+    found, withheld = usable(analysis, purpose)
+    candidates = _candidates(analysis, found)
     topic = f"For {purpose}"
+    if not candidates and withheld:
+        said = why_withheld(analysis, withheld, workload)
+        return Answer(topic, said, f"No advice: {listed(list(withheld))} fail{'s' * (len(withheld) == 1)}")
     if not candidates:
         values = [c.values[key] for c in analysis.cells if c.workload == workload and c.label != analysis.info.baseline]
         reasons = [v.reason or (v.comparison.reason if v.comparison else None) for v in values]
@@ -119,26 +106,19 @@ def _answer(analysis: Analysis, purpose: Purpose, workload: str) -> Answer:
         choice, sentences = _too_dear(analysis, gaining, key)
     else:
         choice, sentences = _nothing_gained(analysis, candidates, key)
+    sentences += left_out(withheld, {c.info.label: name(c.info) for c in analysis.configurations})
     picked = next((c.configuration.info.label for c in (bearable or unknown)[:1]), None)
     return Answer(topic, sentences, choice, _rests_on(analysis, workload, picked))
 
 
-def _speed(workload: Workload, purpose: Purpose) -> str:
-    """What a purpose calls fast. Answers that end where they like are not to be compared whole."""
-    if purpose == "batch work":
-        return OUTPUT_TOKENS_PER_S
-    return TPOT if workload.natural_stop else E2E
-
-
-def _candidates(analysis: Analysis, workload: str, key: str) -> list[_Candidate]:
-    found = []
-    for configuration in analysis.configurations:
-        values = analysis.cell(configuration.info.label, workload).values
-        speed, joules = values[key].comparison, values[JOULES].comparison
-        if speed is not None and speed.ratio is not None:
-            joules = joules if joules and joules.ratio is not None else None
-            found.append(_Candidate(configuration, speed, joules, *_tasks(analysis, configuration.info.label)))
-    return found
+def _candidates(analysis: Analysis, found: list[FamilyComparison]) -> list[_Candidate]:
+    """The configurations that have a speed to judge."""
+    by_label = {(one.label, one.quantity == JOULES): one.comparison for one in found}
+    return [
+        _Candidate(c, speed, by_label.get((c.info.label, True)), *_tasks(analysis, c.info.label))
+        for c in analysis.configurations
+        if (speed := by_label.get((c.info.label, False)))
+    ]
 
 
 def _tasks(analysis: Analysis, label: str) -> tuple[int, str | None]:
@@ -176,14 +156,11 @@ def _too_dear(analysis: Analysis, gaining: list[_Candidate], key: str) -> tuple[
 def _nothing_gained(analysis: Analysis, candidates: list[_Candidate], key: str) -> tuple[str, list[str]]:
     decided = [c for c in candidates if c.speed.verdict is not None]
     if not decided:
-        said = [
-            "With a single block there is no interval, and so no verdict: resume the run, or raise protocol.blocks."
-        ]
-        return "No answer yet", said
-    ratios = [c.speed.ratio or 1.0 for c in decided]
-    quantity = QUANTITIES[key]
-    span = times(min(ratios)) if len(ratios) == 1 else f"between {times(min(ratios))} and {times(max(ratios))}"
-    said = [f"No width is shown to be better: {quantity.title} is {span} that of the baseline."]
+        why = next((c.speed.reason for c in candidates if c.speed.reason), "there is no interval")
+        return "No answer yet", [f"{sentence(why)} Resume the run, or raise protocol.blocks."]
+    lowest, highest = min(c.speed.low or 1.0 for c in decided), max(c.speed.high or 1.0 for c in decided)
+    title, span = QUANTITIES[key].title, f"{times(lowest)} to {times(highest)}"
+    said = [f"No width is shown to be better: {title} is {span} that of the baseline."]
     worse = [_named(c) for c in decided if "worse" in c.verdicts]
     if worse:
         said.append(sentence(f"{listed(worse)} {'is' if len(worse) == 1 else 'are'} worse"))
@@ -198,9 +175,9 @@ def _nothing_gained(analysis: Analysis, candidates: list[_Candidate], key: str) 
 
 def _gain(candidate: _Candidate, key: str) -> str:
     """What is better, in words."""
-    parts = [_VERBS[key].format(with_interval(candidate.speed))] if candidate.speed.verdict == "better" else []
+    parts = [_VERBS[key].format(from_to(candidate.speed))] if candidate.speed.verdict == "better" else []
     if candidate.joules is not None and candidate.joules.verdict == "better":
-        parts.append(_VERBS[JOULES].format(with_interval(candidate.joules)))
+        parts.append(_VERBS[JOULES].format(from_to(candidate.joules)))
     return " and ".join(parts)
 
 
@@ -226,7 +203,7 @@ def _rests_on(analysis: Analysis, workload: str, label: str | None) -> str:
     """The checks behind an answer: how many pass, and which do not, for this workload and the width chosen."""
     passed, noted = 0, []
     for check in analysis.checks:
-        own = [o for o in check.observations if _concerns(o, analysis, workload, label)]
+        own = [o for o in check.observations if concerns(o, analysis, workload, label)]
         worst = next((outcome for outcome in ("fail", "warn") if any(o.outcome == outcome for o in own)), None)
         if worst:
             noted.append((worst, check.check))
@@ -238,9 +215,6 @@ def _rests_on(analysis: Analysis, workload: str, label: str | None) -> str:
         if names:
             parts.append(f"{listed(names)} {outcome}{'s' * (len(names) == 1)}")
     blocks = len({t.block for t in analysis.trials if t.workload == workload})
-    return f"Judged by {workload} over {blocks} block{'s' * (blocks != 1)}. {sentence('; '.join(parts))}"
-
-
-def _concerns(seen: Observation, analysis: Analysis, workload: str, label: str | None) -> bool:
-    labels = {None, label, analysis.info.baseline} if label else {seen.label}
-    return seen.workload in {workload, None} and seen.label in labels
+    together = sum(one.comparison.low is not None for one in analysis.family)
+    held = f", with {together} intervals that hold together at 95 %" if together > 1 else ""
+    return f"Judged by {workload} over {blocks} block{'s' * (blocks != 1)}{held}. {sentence('; '.join(parts))}"

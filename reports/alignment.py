@@ -11,7 +11,7 @@ from reports.document import Block, Column, Entry, Plot, Plots, Prose, Row, Sect
 from reports.figures import verdict_series
 from reports.quantities import JOULES, QUANTITIES, TPOT
 from reports.statistics import Comparison, compare
-from reports.wording import figure, listed, with_interval
+from reports.wording import PER_CELL, figure, listed, with_interval
 
 ALIGNED = 64  # rows of 128 bytes in 16-bit types: what tensor cores and cache lines want
 NEAR = 0.05  # a single neighbour stands for the width itself if it is no further away than this share
@@ -129,4 +129,4 @@ def _table(workload: str, found: list[Misfit]) -> Table:
         )
         for m in found
     ]
-    return Table(f"{workload}: unaligned widths over their aligned neighbours, with 95 % intervals", columns, rows)
+    return Table(f"{workload}: unaligned widths over their aligned neighbours", columns, rows, remarks=[PER_CELL])

@@ -19,6 +19,7 @@ from loadgen.records import Workload
 from reports.block_percentiles import percentiles_over
 from reports.energy_model import EnergyModel, fit_energy_models
 from reports.failures import AMONG_FAILED, Failures, judge_failures
+from reports.family import FamilyComparison, compare_family
 from reports.fleet_records import FleetPlan
 from reports.percentiles import Percentile
 from reports.power import PowerFigures, power_figures
@@ -125,6 +126,7 @@ class Analysis(Record):
     workloads: dict[str, Workload]  # of which there is a trial
     cells: list[Cell]
     trials: list[TrialFigures]
+    family: list[FamilyComparison]  # what the advice rests on, with intervals that hold together
     checks: list[CheckResult]
     failures: list[FailedCell]
     energy_models: list[EnergyModel]  # of configurations and loads with measured joules
@@ -156,14 +158,16 @@ def analyse_folder(path: Path, *, margin: float = MARGIN) -> Analysis:
 def analyse(run: MeasuredRun, *, folder: str, margin: float = MARGIN) -> Analysis:
     """Cells, comparisons and checks of a measured run; verdicts are judged at `margin`, a share."""
     cells = [_cell(run, c.label, workload, margin) for workload in run.info.workloads for c in run.configurations]
+    workloads = {t.cell.workload: t.trial.workload for t in run.trials}
     return Analysis(
         folder=folder,
         info=run.info,
         margin=margin,
         configurations=_configurations(run),
-        workloads={t.cell.workload: t.trial.workload for t in run.trials},
+        workloads=workloads,
         cells=cells,
         trials=[_trial(t) for t in sorted(run.trials, key=lambda t: t.cell.order)],
+        family=compare_family(workloads, lambda workload, key: _comparisons(cells, workload, key), margin),
         checks=_checks(check_run(run)),
         failures=run.failures,
         energy_models=fit_energy_models(run),
@@ -174,6 +178,10 @@ def analyse(run: MeasuredRun, *, folder: str, margin: float = MARGIN) -> Analysi
         idles=run.idles,
         quality=analyse_quality(run.tasks, run.configurations, run.info.baseline, _cost_columns(run, cells), margin),
     )
+
+
+def _comparisons(cells: list[Cell], workload: str, key: str) -> dict[str, Comparison]:
+    return {c.label: found for c in cells if c.workload == workload and (found := c.values[key].comparison)}
 
 
 def _cost_columns(run: MeasuredRun, cells: list[Cell]) -> dict[str, list[float | None]]:

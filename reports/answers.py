@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from reports.analysis import Analysis, CellValue, ConfigurationFigures
 from reports.document import Answer
 from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
+from reports.rules import RULES
 from reports.statistics import Comparison, Verdict
 from reports.wording import listed, name, sentence, smallest_effect, times, with_interval
 
@@ -73,12 +74,12 @@ def _workload_answer(analysis: Analysis, workload: str) -> Answer:
 
 
 def _failing_checks(analysis: Analysis, workload: str) -> list[str]:
-    """What fails for this workload and how often, but for the rules whose failing already leaves no verdict to use."""
+    """What fails for this workload and how often, but for the rules whose failing spoils no verdict."""
     measured = sum(trial.workload == workload for trial in analysis.trials)
     said = []
     for check in analysis.checks:
         failed = [o for o in check.observations if o.outcome == "fail" and o.workload in {workload, None}]
-        if failed and check.check not in {"baseline-missing", "too-few-repeats"}:
+        if failed and RULES[check.check].spoils is not None:
             trials = sum(observation.trials for observation in failed)
             said.append(f"{check.check} fails" + (f" in {trials} of {measured} trials" if trials else ""))
     return said

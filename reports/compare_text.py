@@ -13,7 +13,7 @@ from rich.text import Text
 
 from reports.compare import ComparedCell, ComparedQuantity, RunComparison
 from reports.document import SIGNS
-from reports.wording import figure, in_words, with_interval
+from reports.wording import PER_CELL, figure, in_words, with_interval
 
 _HEADINGS = ("Workload", "Width", "Quantity", "Before", "After", "After / before", "Verdict")
 _STYLES = {"better": "green", "worse": "red"}
@@ -73,6 +73,7 @@ def _notes(comparison: RunComparison) -> list[tuple[str, list[str]]]:
     apart += [f"{w}: only in {comparison.after}" for w in comparison.only_after]
     differences = [f"{d.what}: {d.before or 'none'} → {d.after or 'none'}" for d in comparison.differences]
     notes = [
+        ("Intervals", [PER_CELL]),
         ("Differences between the runs", differences or ["none recorded"]),
         ("Not in both", apart),
         ("Validity checks that fail", comparison.failed_checks),

@@ -11,7 +11,7 @@ from reports.figures import RATIO_AXIS, baseline_of, points_of
 from reports.quantities import OUTPUT_TOKENS_PER_S, TPOT
 from reports.roofline import DecodeCost, decode_cost
 from reports.statistics import Comparison
-from reports.wording import figure, name, times, with_interval
+from reports.wording import PER_CELL, figure, name, times, with_interval
 
 _LEDE = (
     "While it decodes, a model reads all its weights once a step, and a request its own keys and values; it does two operations a "
@@ -156,6 +156,6 @@ def _table(analysis: Analysis, workload: str, promises: list[_Promise]) -> Table
     sharing = in_flight(analysis, workload) or 1.0
     remark = (
         f"Worked out from config.json for {figure(sharing)} request{'s' * (sharing != 1)} in flight at the middle of an answer. Read "
-        "while decoding: a step's bytes over TPOT; hold it against your memory's bandwidth."
+        f"while decoding: a step's bytes over TPOT; hold it against your memory's bandwidth. {PER_CELL}"
     )
     return Table(f"{workload}: what a token costs", columns, rows, remarks=[remark])

@@ -6,7 +6,7 @@ from reports.analysis import Analysis
 from reports.document import Block, Column, Entry, Fold, Heading, Plots, Prose, Row, Section, Table
 from reports.quality_analysis import ROBUST, Group, QualityFigures, TaskFigures
 from reports.quality_plots import kept_plot, pareto_plots
-from reports.wording import figure, listed, name, sentence, with_interval
+from reports.wording import PER_CELL, figure, listed, name, sentence, with_interval
 
 _GROUPS: tuple[tuple[Group, str], ...] = (
     ("fragile", "Fragile: the score falls with the width"),
@@ -86,7 +86,8 @@ def _scores(analysis: Analysis, quality: QualityFigures) -> Table:
                 )
             )
         rows.append(Row(entries, info.is_baseline))
-    return Table("Scores with their standard errors.", columns, rows, {letter: r for r, letter in notes.items()})
+    letters = {letter: r for r, letter in notes.items()}
+    return Table("Scores with their standard errors.", columns, rows, letters, [PER_CELL])
 
 
 def _letter(reason: str | None, notes: dict[str, str]) -> str | None:

@@ -12,17 +12,28 @@ from dataclasses import dataclass
 from typing import Literal
 
 Outcome = Literal["pass", "warn", "fail", "no data"]
+Spoils = Literal["all", "latency", "joules"]
 SEVERITY: dict[Outcome, int] = {"pass": 0, "no data": 1, "warn": 2, "fail": 3}
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One check, for people: what it is about, at what it warns and fails, and what to do then."""
+    """One check, for people: what it is about, at what it warns and fails, and what to do then.
+
+    `spoils` says which comparisons a failure makes unusable: the advice does not rest on them. None: none of those that
+    the advice rests on, or the check never fails, or its failing leaves no interval anyway.
+    """
 
     name: str
     meaning: str
     limits: str
     remedy: str
+    spoils: Spoils | None = "all"
+
+    def spoils_quantity(self, key: str) -> bool:
+        """Whether a failure makes comparisons of this quantity unusable."""
+        kinds: dict[Spoils | None, bool] = {"all": True, "joules": "joules" in key, "latency": key.endswith("_ms")}
+        return kinds.get(self.spoils, False)
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,7 @@ _RULES = (
         "Every comparison is with the baseline in the same block; where that was not measured there is none.",
         "Warns if some blocks lack the baseline, fails if none has it.",
         "Resume the run, or mend what made the baseline fail.",
+        spoils=None,
     ),
     Rule(
         "failed-requests",
@@ -71,6 +83,7 @@ _RULES = (
         "Requests wrote another number of tokens than the others, so times and joules per request compare lengths, not widths.",
         "Fixed lengths: fails if any request wrote another number than asked. Natural stop: warns if a configuration's mean length is over 5 % from the baseline's.",
         "Serve with an engine that honours ignore_eos, or compare per token only.",
+        spoils="latency",
     ),
     Rule(
         "engine-differs",
@@ -89,6 +102,7 @@ _RULES = (
         "Something else of the same run was at work on the host while the trial was measured: they share processors, memory, power and heat.",
         "Warns if anything did. Only of trials that a cluster placed.",
         "Offer one place a host (`ray start --num-gpus 1`), or see whether the trials that were alone say the same.",
+        spoils=None,
     ),
     Rule(
         "hosts-differ",
@@ -101,18 +115,21 @@ _RULES = (
         "Fewer than five blocks pair the configuration with the baseline: the interval is wide, or missing.",
         "Warns below five paired blocks, fails below two: no interval then.",
         "Resume the run, or raise protocol.blocks.",
+        spoils=None,
     ),
     Rule(
         "width-unaligned",
         "The width is not a multiple of 64: GPU kernels pad it, and it may be slower and hungrier than an aligned neighbour.",
         "Warns unless the width is a multiple of 64.",
         "Prune with multiple_of = 64 or 128, and compare the two.",
+        spoils=None,
     ),
     Rule(
         "warm-up-unsteady",
         "The time per token was still changing when the warm-up reached its limit, so the trial may have measured the change.",
         "Warns if the line through the last half of the warm-up's groups, at least three, changes by more than protocol.steady_within.",
         "Raise protocol.warmup_limit_s; find out what else runs on the machine.",
+        spoils=None,
     ),
     Rule(
         "few-generations",
@@ -161,6 +178,7 @@ _RULES = (
         "The server sends several tokens in one chunk, or chunks had to be counted as tokens. Without a running usage the tokens of the first chunk are unknown then, and there is no TPOT and no ITL.",
         "Warns above 1.05 tokens a chunk on average, if chunks were counted as tokens, or if the first chunk is unknown in over 1 % of requests.",
         "Read TPOT, not gaps between chunks; offer usage in every chunk (stream_options.continuous_usage_stats) so that tokens can be counted.",
+        spoils=None,
     ),
     Rule(
         "prefix-cache-hits",
@@ -173,36 +191,42 @@ _RULES = (
         "No meter could be read; joules are CPU seconds times an assumed power and stand in columns called modelled.",
         "Warns if joules are modelled and none is measured.",
         "Measure on a machine with an NVIDIA GPU or readable RAPL counters.",
+        spoils=None,
     ),
     Rule(
         "energy-missing",
         "A trial has no measured joules: a device that should be in the sum could not be read, or there is no meter.",
         "Fails if a device is there and was not read, lost, reset, frozen, in MIG mode or without permission, or if fewer GPUs were metered than the engine takes (on several hosts); warns if there is no meter at all.",
         "The reason says what would mend it; `prunebench doctor` tells it before a run.",
+        spoils="joules",
     ),
     Rule(
         "source-fallback",
         "A GPU's energy counter does not answer, and joules are integrated from the power that it reports.",
         "Warns if any GPU in the sum is not read by its counter.",
         "Compare only runs from the same source; a newer driver, or a Volta or later board, has the counter.",
+        spoils=None,
     ),
     Rule(
         "meter-gaps",
         "A meter was silent within the window. A counter bridges that; integrated power guesses.",
         "Warns if the longest gap between two readings is above 1 s.",
         "Look for what kept the machine or the driver; the uncertainty grows where an edge lies in the gap.",
+        spoils=None,
     ),
     Rule(
         "window-too-short",
         "The energy window is below 30 s or 200 refreshes of the counter, so its edges weigh in the figure; or an open loop sent for so short a time that its window holds some of the filling.",
         "Warns below 30 s or 200 refresh intervals, whichever is longer; fails if the joules are then known to no better than 5 %. Open loops: warns if less than half of the sending is left after the p99 of E2E, and the last half of it was taken; fails if p99 is longer than the sending, or nothing ended in the window, and the whole load was taken.",
         "Raise the workload's requests or duration_s.",
+        spoils="joules",
     ),
     Rule(
         "counter-disagrees",
         "The energy counter and the integral of the reported power are more than 5 % apart; one of them is wrong.",
         "Fails above 5 %.",
         "Check the driver and the board's known faults; do not use the joules until they agree.",
+        spoils="joules",
     ),
     Rule(
         "throttled",
@@ -215,6 +239,7 @@ _RULES = (
         "The GPU's temperature moved by more than 3 °C over the window, and leakage power with it.",
         "Warns above 3 °C between the means of the window's first and last quarter.",
         "Warm up longer, and raise protocol.cooldown_s.",
+        spoils=None,
     ),
     Rule(
         "gpu-shared",
@@ -239,10 +264,19 @@ _RULES = (
         "Idle power differs between configurations, or from before to after a load, by more than 10 %; or net joules came out negative.",
         "Warns above 10 %, fails if net joules are negative.",
         "Use gross joules; measure idle for longer, on a quiet machine.",
+        spoils=None,
     ),
 )  # fmt: skip
 
 RULES = {rule.name: rule for rule in _RULES}
+
+
+_WITHHELD: dict[Spoils | None, str] = {
+    "all": "every advice that rests on it.",
+    "latency": "advice that rests on latencies.",
+    "joules": "joules from the advice.",
+    None: "nothing.",
+}
 
 
 def render_rules() -> str:
@@ -263,6 +297,8 @@ def render_rules() -> str:
             rule.meaning,
             "",
             f"*Limits:* {rule.limits}",
+            "",
+            f"*A failure withholds:* {_WITHHELD[rule.spoils]}",
             "",
             f"*What to do:* {rule.remedy}",
         ]

@@ -16,7 +16,7 @@ from loadgen.records import Workload
 from reports.analysis import Analysis, Cell, ConfigurationFigures, analyse_folder
 from reports.document import SIGNS, Column, Entry, Row, Table
 from reports.quantities import JOULES, MODELLED_JOULES, NET_JOULES, OUTPUT_TOKENS_PER_S, TPOT, TTFT
-from reports.wording import figure, is_named_by_width, parameters, smallest_effect, times, with_interval
+from reports.wording import PER_CELL, figure, is_named_by_width, parameters, smallest_effect, times, with_interval
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class WorkloadTable:
     @property
     def block(self) -> Table:
         """As a block of the report."""
-        caption = "Medians over trials; beneath, the ratio to the baseline with its 95 % interval."
+        caption = f"Medians over trials; beneath, the ratio to the baseline with its interval. {PER_CELL}"
         return Table(caption, self.columns, self.rows, self.notes, self.remarks)
 
 
@@ -200,10 +200,10 @@ def _remarks(cells: list[Cell]) -> list[str]:
 
 
 def _render(table: WorkloadTable, run: str) -> TerminalTable:
-    captions = [f"[{letter}] {reason}" for letter, reason in table.notes.items()] + table.remarks
+    captions = [PER_CELL, *(f"[{letter}] {reason}" for letter, reason in table.notes.items()), *table.remarks]
     rendered = TerminalTable(
         title=Text(f"{run} · {table.workload}: {table.description}"),
-        caption=Text("\n".join(captions)) if captions else None,
+        caption=Text("\n".join(captions)),
         caption_justify="left",
         title_justify="left",
         box=box.SIMPLE_HEAD,

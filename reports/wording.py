@@ -7,6 +7,9 @@ import math
 from reports.run_folder import ConfigurationInfo
 from reports.statistics import Comparison, Interval
 
+# For every table and plot whose intervals are not those of `reports.family`.
+PER_CELL = "Intervals are 95 % per cell, not corrected for their number."
+
 TIMES, TO = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
 
 
@@ -41,6 +44,13 @@ def mean_with_interval(mean: Interval, unit: str) -> str:
     if mean.low is None or mean.high is None:
         return f"{figure(mean.mean)} {unit} (one block, no interval)"
     return f"{figure(mean.mean)} {unit} ({figure(mean.low)}{TO}{figure(mean.high)})"
+
+
+def from_to(comparison: Comparison) -> str:
+    """An interval alone, such as 1.25x to 1.38x; the ratio without one."""
+    if comparison.low is None or comparison.high is None:
+        return times(comparison.ratio or 1.0)
+    return f"{times(comparison.low)} to {times(comparison.high)}"
 
 
 def in_words(comparison: Comparison) -> str:

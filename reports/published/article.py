@@ -30,7 +30,7 @@ from reports.published.plots import (
     token_time_plots,
 )
 from reports.published.study import Study
-from reports.wording import figure, sentence, with_interval
+from reports.wording import PER_CELL, figure, sentence, with_interval
 
 _TABLE = ((NET, "Net J/token"), (GROSS, "Gross J/token"), (REQUEST, "Net J/prompt"), (TOKEN_MS, "Time per token"), (LATENCY, "Latency"), (LENGTH, "Output tokens"))  # fmt: skip
 
@@ -195,7 +195,7 @@ def _figures(analysis: StudyAnalysis) -> Section:
             Column("Published", "claimed J/token"),
             *(Column(h) for _, h in _TABLE),
         ]
-        tables.append(Table(f"{model}: ratios to the unpruned width.", columns, rows))
+        tables.append(Table(f"{model}: ratios to the unpruned width.", columns, rows, remarks=[PER_CELL]))
     return Section("figures", "Every cell", [Fold("Ratios, cell by cell", tables)])
 
 

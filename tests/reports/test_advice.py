@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from math import log
 from pathlib import Path
 
 import pytest
 
 from loadgen.records import Workload
-from reports.advice import advice, standing_for
-from reports.analysis import analyse_folder
+from reports.advice import advice
+from reports.analysis import Observation, analyse_folder
 from reports.document import Answer
+from reports.family import standing_for
 from reports.quality_analysis import QualityFigures, TaskFigures, TaskScore
 from reports.statistics import Comparison
 from reports.wording import TIMES, TO
@@ -35,9 +37,7 @@ class Mild(Example):
 def test_a_width_that_gains_and_keeps_its_quality_is_chosen(tmp_path):
     found = advised(tmp_path, Mild(widths=(1024, 768, 512), workloads=(SMALL_BATCH,)))["For batch work"]
     assert found.choice == "Choose width 512"
-    assert said(found).startswith(
-        "It gives 1.25x (1.25-1.25) the tokens/s and takes 0.80x (0.80-0.80) the J/output token"
-    )
+    assert said(found).startswith("It gives 1.25x to 1.25x the tokens/s and takes 0.80x to 0.80x the J/output token")
 
 
 def test_more_that_is_to_be_had_at_a_price_is_said(tmp_path):
@@ -48,7 +48,7 @@ def test_more_that_is_to_be_had_at_a_price_is_said(tmp_path):
     found = advised(tmp_path, Steep(widths=(1024, 768, 512), workloads=(SMALL_BATCH,), energy="none"))["For batch work"]
     assert found.choice == "Choose width 768"
     assert (
-        "More is to be had at a price: width 512 gives 1.25x (1.25-1.25) the tokens/s, at 2.00x the perplexity."
+        "More is to be had at a price: width 512 gives 1.25x to 1.25x the tokens/s, at 2.00x the perplexity."
         in said(found)
     )
 
@@ -62,7 +62,7 @@ def test_a_gain_that_costs_too_much_quality_is_not_advised(tmp_path):
 def test_where_nothing_is_gained_the_baseline_is_kept(tmp_path):
     found = advised(tmp_path, Example(workloads=(SMALL_SINGLE,), energy="none"))["For interactive use"]
     assert found.choice == "Keep the baseline, width 1024: the narrower ones buy nothing here"
-    assert said(found) == "No width is shown to be better: E2E is between 1.00x and 1.00x that of the baseline."
+    assert said(found) == "No width is shown to be better: E2E is 1.00x to 1.00x that of the baseline."
 
 
 def test_where_a_width_is_undecided_the_baseline_is_kept_for_now(tmp_path):
@@ -79,7 +79,7 @@ def test_joules_alone_are_reason_enough_unless_it_is_slower(tmp_path):
 
     found = advised(tmp_path, Frugal(widths=(1024, 768, 512), workloads=(SMALL_SINGLE,)))["For interactive use"]
     assert found.choice == "Choose width 768"
-    assert said(found).startswith("It takes 0.75x (0.75-0.75) the J/output token, at ")
+    assert said(found).startswith("It takes 0.75x to 0.75x the J/output token, at ")
 
 
 def test_a_quality_nobody_compared_makes_the_choice_conditional(tmp_path):
@@ -126,7 +126,7 @@ def test_without_intervals_or_a_baseline_there_is_no_answer(tmp_path, blocks, mi
 
 def test_an_answer_names_the_checks_it_rests_on(tmp_path):
     found = advised(tmp_path, Mild(widths=(1024, 717), workloads=(SMALL_BATCH,), blocks=3))["For batch work"]
-    assert found.checks.startswith("Judged by batch-8 over 3 blocks. ")
+    assert found.checks.startswith("Judged by batch-8 over 3 blocks, with 2 intervals that hold together at 95 %. ")
     assert "checks pass" in found.checks
     assert "too-few-repeats, width-unaligned and window-too-short warn" in found.checks
 
@@ -138,10 +138,48 @@ def test_the_lightest_load_stands_for_people_and_the_heaviest_for_bulk(exact):
         Workload(name="quick", kind="poisson", rate=9, requests=8),
     ]
     known = {w.name: w for w in loads}
-    assert standing_for(exact.model_copy(update={"workloads": known}), "interactive use") == "slow"
-    assert (
-        standing_for(exact.model_copy(update={"workloads": exact.workloads | known}), "interactive use")
-        == "single-request"
-    )
-    assert standing_for(exact.model_copy(update={"workloads": exact.workloads | known}), "batch work") == "in-16"
-    assert standing_for(exact.model_copy(update={"workloads": {"slow": loads[1]}}), "batch work") is None
+    assert standing_for(known, "interactive use") == "slow"
+    assert standing_for(exact.workloads | known, "interactive use") == "single-request"
+    assert standing_for(exact.workloads | known, "batch work") == "in-16"
+    assert standing_for({"slow": loads[1]}, "batch work") is None
+
+
+def test_advice_on_a_width_that_a_failed_check_spoils_is_withheld(tmp_path):
+    example = Mild(widths=(1024, 768, 512), workloads=(SMALL_BATCH,), engine_options={512: {"dtype": "float16"}})
+    found = advised(tmp_path, example)["For batch work"]
+    assert found.choice == "Choose width 768"
+    assert said(found).endswith("Left out because engine-differs fails: width 512.")
+
+
+def test_where_every_width_is_spoilt_there_is_no_advice_and_the_check_says_what_to_do(tmp_path):
+    example = Mild(widths=(1024, 512), workloads=(SMALL_BATCH,), engine_options={1024: {"dtype": "float16"}})
+    found = advised(tmp_path, example)["For batch work"]
+    assert found.choice == "No advice: engine-differs fails"
+    assert "Engine-differs fails: " in said(found)
+    assert "Serve all configurations alike" in said(found)
+    assert "1.25x" not in said(found)
+
+
+def test_joules_that_a_failed_check_spoils_are_left_out_and_speed_is_not(tmp_path):
+    analysis = analyse_folder(write_run(tmp_path / "run", Mild(widths=(1024, 512), workloads=(SMALL_BATCH,))))
+    seen = Observation(outcome="fail", label="width-512", workload="batch-8", trials=1, reason="they are 9 % apart")
+    checks = [
+        c.model_copy(update={"outcome": "fail", "observations": [seen]}) if c.check == "counter-disagrees" else c
+        for c in analysis.checks
+    ]
+    [found] = advice(analysis.model_copy(update={"checks": checks}))
+    assert said(found).startswith("It gives 1.25x to 1.25x the tokens/s, at ")
+    assert said(found).endswith("Left out because counter-disagrees fails: the joules of width 512.")
+
+
+def test_the_intervals_of_the_advice_are_wider_than_those_of_a_single_cell_and_its_verdicts_are_read_off_them(tmp_path):
+    example = Mild(widths=(1024, 512), workloads=(SMALL_SINGLE, SMALL_BATCH), noise=0.02)
+    analysis = analyse_folder(write_run(tmp_path / "run", example))
+    assert len(analysis.family) == 4
+    for one in analysis.family:
+        alone = analysis.cell(one.label, one.workload).values[one.quantity].comparison
+        assert one.comparison.ratio == pytest.approx(alone.ratio)
+        # Student's t of 4 degrees of freedom at 95 % and, for four comparisons, at 98.75 %
+        assert log(one.comparison.high / one.comparison.low) == pytest.approx(
+            log(alone.high / alone.low) * 4.3147 / 2.7764, rel=1e-3
+        )
