@@ -28,6 +28,7 @@ from prunebench.configurations import check_configurations
 from prunebench.describing import AFTER_LOAD_S, visit_idle
 from prunebench.experiment import Experiment, ExperimentError
 from prunebench.plan import Order, Visit, plan_visits
+from prunebench.smallest_effect import FamilyForecast
 from prunebench.writer import Resume, RunWriter, choose_run_folder
 from pruner.inspection import Inspection, inspect_checkpoint
 from reports.order import describe_order, imbalance
@@ -89,6 +90,7 @@ class Forecast(Record):
     disk_bytes: int  # still to be written
     free_bytes: int
     assumptions: list[str]
+    family: FamilyForecast
 
 
 def forecast(
@@ -143,6 +145,7 @@ def forecast(
         disk_bytes=records + _BYTES_A_REPORT + sum(row.bytes for row in targets.values()),
         free_bytes=shutil.disk_usage(_existing(place)).free,
         assumptions=words,
+        family=FamilyForecast.of(experiment.workloads, len(targets), protocol.blocks, joules=energy.source != "none"),
     )
 
 
@@ -198,6 +201,7 @@ def _print(found: Forecast, console: Console) -> None:
     for (block, label), cells in groupby(found.cells, key=lambda cell: cell[:2]):
         say(f"  block {block}  {label:<14} {', '.join(workload for _, _, workload in cells)}")
     say(f"order {found.order}")
+    say(found.family.words())
     shares = ", ".join(f"{what} {_duration(seconds)}" for what, seconds in found.parts.items() if seconds)
     say(f"about {_duration(found.seconds)}: {shares}")
     say(f"about {decimal(found.disk_bytes)} of disk, {decimal(found.free_bytes)} are free there")

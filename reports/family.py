@@ -29,12 +29,7 @@ def compare_family(
     workloads: Mapping[str, Workload], compared: Callable[[str, str], dict[str, Comparison]], margin: float
 ) -> list[FamilyComparison]:
     """`compared` gives the comparisons of a workload and a quantity by label; each is paired within blocks."""
-    groups = {
-        (purpose, workload, key): compared(workload, key)
-        for purpose in PURPOSES
-        if (workload := standing_for(workloads, purpose)) is not None
-        for key in (speed_of(workloads[workload], purpose), JOULES)
-    }
+    groups = {group: compared(*group[1:]) for group in groups_of(workloads)}
     decided = sum(any(c.verdict is not None for c in group.values()) for group in groups.values())
     return [
         FamilyComparison(purpose=purpose, workload=workload, label=label, quantity=key, comparison=comparison)
@@ -42,6 +37,16 @@ def compare_family(
         for label, comparison in compare_together(
             group, QUANTITIES[key].better, margin=margin, groups=max(1, decided)
         ).items()
+    ]
+
+
+def groups_of(workloads: Mapping[str, Workload]) -> list[tuple[Purpose, str, str]]:
+    """Purpose, workload and quantity of each group of comparisons."""
+    return [
+        (purpose, workload, key)
+        for purpose in PURPOSES
+        if (workload := standing_for(workloads, purpose)) is not None
+        for key in (speed_of(workloads[workload], purpose), JOULES)
     ]
 
 

@@ -21,7 +21,7 @@ class Rule:
     """One check, for people: what it is about, at what it warns and fails, and what to do then.
 
     `spoils` says which comparisons a failure makes unusable: the advice does not rest on them. None: none of those that
-    the advice rests on, or the check never fails, or its failing leaves no interval anyway.
+    the advice rests on, or the check never fails, or what it fails for is in no interval anyway.
     """
 
     name: str
@@ -136,6 +136,7 @@ _RULES = (
         "A closed loop's window holds few generations, each as many ends as the loop has streams: what differs from one to the next weighs in every figure.",
         "Warns below four generations; fails below one: the whole load is then taken, with the ramps in which the loop is not full, and no verdict rests on the trial. Closed loops only.",
         "Raise the workload's requests to six times its concurrency or more, or its duration_s.",
+        spoils=None,
     ),
     Rule(
         "client-saturated",
@@ -154,6 +155,7 @@ _RULES = (
         "Requests piled up from when the server had filled to the last sending: it did not keep up, and latencies are those of a load of this length.",
         "Warns if the requests in flight grew beyond what chance does (95 %); requests/s and J/request are then of the requests that ended in the window. No data if too few arrived to tell. Open loops only.",
         "Lower the rate; read requests/s as what the server completes at its limit, and no latency.",
+        spoils=None,
     ),
     Rule(
         "concurrency-missed",

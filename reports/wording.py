@@ -64,7 +64,7 @@ def in_words(comparison: Comparison) -> str:
 
 def smallest_effect(ratio: float) -> str:
     """Which ratios would have been called better or worse, of the smallest such effect above 1."""
-    return f"a ratio below {times(1 / ratio)} or above {times(ratio)} would have shown"
+    return f"a ratio below {times(1 / ratio)} or above {times(ratio)} would show"
 
 
 def parameters(count: int) -> str:

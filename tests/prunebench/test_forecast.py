@@ -69,6 +69,22 @@ def test_nothing_is_written_and_the_plan_is_printed(experiment, tmp_path, monkey
     assert told.index("block 1") < told.index("block 2")
     assert "order balanced: a linear drift of the machine shifts no ratio to the baseline" in told
     assert "assumed: a server starts in 2 s" in told
+    assert "the advice will rest on 4 comparisons whose intervals hold together at 95 %" in told
+    assert "If that deviation is 1 %, a ratio below 0." in told
+
+
+def test_the_smallest_effect_is_of_the_family_and_shrinks_with_blocks(experiment, tmp_path):
+    def planned(**settings):
+        return dry_run(load_experiment(experiment(**settings)), tmp_path / "out", nothing_finished, NOTHING).family
+
+    two, ten = planned(blocks="2"), planned(blocks="10")
+    assert (two.compared, ten.compared) == (4, 4)  # one width, two loads, speed and joules
+    # Student's t at 1 - 0.05 / 4, over the root of the blocks
+    assert two.half_width == pytest.approx(50.923 / 2**0.5, rel=1e-3)
+    assert ten.half_width == pytest.approx(3.1109 / 10**0.5, rel=1e-3)
+    alone = planned(blocks="1")
+    assert alone.half_width is None
+    assert alone.words().startswith("no interval and no verdict")
 
 
 def test_a_folder_that_holds_a_run_is_refused_as_the_run_would_refuse_it(experiment, tmp_path):

@@ -265,3 +265,15 @@ def test_a_warming_or_cooling_gpu_drifts(celsius, expected):
 def test_negative_net_joules_fail(net, expected):
     records = requests()
     assert outcome("idle-drift", with_energy(records, net_joules=net), records) == expected
+
+
+def test_a_rule_that_can_fail_says_which_comparisons_it_spoils():
+    already_in_no_verdict = {"baseline-missing", "too-few-repeats", "few-generations"}
+    of_net_joules_alone = {"idle-drift"}
+    for rule in RULES.values():
+        can_spoil = "fails" in rule.limits.lower() and rule.name not in already_in_no_verdict | of_net_joules_alone
+        assert (rule.spoils is not None) == can_spoil, rule.name
+    assert RULES["counter-disagrees"].spoils_quantity("joules_per_output_token")
+    assert not RULES["counter-disagrees"].spoils_quantity("median_e2e_ms")
+    assert RULES["output-length-differs"].spoils_quantity("median_e2e_ms")
+    assert not RULES["output-length-differs"].spoils_quantity("output_tokens_per_s")

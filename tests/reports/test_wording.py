@@ -35,7 +35,7 @@ def test_an_interval_stands_in_brackets():
 
 def test_an_undecided_verdict_says_what_would_have_been_decided():
     undecided = Comparison(ratio=1.0, low=0.9, high=1.1, verdict="undecided", smallest_effect=1.25)
-    assert in_words(undecided) == f"undecided: a ratio below 0.80{TIMES} or above 1.25{TIMES} would have shown"
+    assert in_words(undecided) == f"undecided: a ratio below 0.80{TIMES} or above 1.25{TIMES} would show"
     assert in_words(undecided.model_copy(update={"verdict": "better"})) == "better"
     assert in_words(Comparison(ratio=1.0)) == "no verdict"
 
