@@ -260,6 +260,7 @@ _RULES = (
         "The quiet GPU was warmer or cooler than for the baseline, and a warmer one draws more at the same work.",
         "Warns if the mean temperatures of the two idle windows of any GPU differ by more than 3 °C.",
         "Raise protocol.cooldown_s, and keep the room and the fans steady.",
+        spoils=None,
     ),
     Rule(
         "idle-drift",
@@ -273,11 +274,10 @@ _RULES = (
 RULES = {rule.name: rule for rule in _RULES}
 
 
-_WITHHELD: dict[Spoils | None, str] = {
-    "all": "every advice that rests on it.",
-    "latency": "advice that rests on latencies.",
-    "joules": "joules from the advice.",
-    None: "nothing.",
+_WITHHELD: dict[Spoils, str] = {
+    "all": "the configuration from the advice; all of them where the baseline fails.",
+    "latency": "the configuration from advice that is judged by latency.",
+    "joules": "the configuration's joules from the advice.",
 }
 
 
@@ -287,8 +287,8 @@ def render_rules() -> str:
         "# Validity checks",
         "",
         "Every report says of each what it found. **fail**: figures it touches must not be used as they stand. **warn**: how to",
-        "read them. **no data**: what it needs was not recorded, which is never a pass. Nothing is removed on account of a check.",
-        "The rules are in `reports/*checks.py`; each is tested on data that",
+        "read them. **no data**: what it needs was not recorded, which is never a pass. No figure is removed on account of a check;",
+        "advice that rests on a failed one is withheld. The rules are in `reports/*checks.py`; each is tested on data that",
         "trips it and on data that does not. This page is written by `python -m reports.rules`.",
     ]
     for rule in RULES.values():
@@ -300,8 +300,7 @@ def render_rules() -> str:
             "",
             f"*Limits:* {rule.limits}",
             "",
-            f"*A failure withholds:* {_WITHHELD[rule.spoils]}",
-            "",
+            *([f"*A failure withholds:* {_WITHHELD[rule.spoils]}", ""] if rule.spoils else []),
             f"*What to do:* {rule.remedy}",
         ]
     return "\n".join(lines) + "\n"

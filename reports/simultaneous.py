@@ -7,7 +7,7 @@ The kind is Dunnett's (JASA 50, 1955): many configurations against a common base
 Each difference is divided by the standard error from its own spread or from the spread pooled over the configurations,
 whichever is larger. Pooling makes three to five blocks useful: from its own spread alone, 28 comparisons in five blocks would
 need 7.2 standard errors instead of 4.0. The larger of the two keeps a configuration noisier than the others honest, and the
-noisiest is not pooled, so that one disturbed trial does not widen the intervals of all.
+noisiest is not pooled from four blocks on, so that one disturbed trial does not widen the intervals of all.
 
 The critical value comes from a seeded simulation of configurations that are equal, normal noise, in the very blocks that were
 measured. The baseline's noise is taken to be `BASELINE_NOISE` times the others', so that a somewhat noisier baseline, which is in
@@ -29,7 +29,7 @@ from reports.confidence import CONFIDENCE
 from reports.statistics import Comparison, Direction, judged
 
 BASELINE_NOISE = 1.25
-_TRIMMED_FROM = 4  # configurations: with fewer, leaving one out of the pooled spread costs too much
+_TRIMMED_FROM = 4  # blocks and configurations: with fewer, leaving one out of the pooled spread costs too much
 _DRAWS, _CHUNK = 40_000, 2_000
 
 Floats = npt.NDArray[np.float64]
@@ -102,7 +102,7 @@ def _means_and_errors(logs: Floats, present: Mask) -> tuple[Floats, Floats]:
     squares = np.where(present, (logs - means[..., None, :]) ** 2, 0.0).sum(axis=-2)
     own = squares / (count - 1)
     share = np.broadcast_to((count - 1) / (count - 1).sum(), own.shape)
-    if own.shape[-1] >= _TRIMMED_FROM:
+    if min(present.shape) >= _TRIMMED_FROM:
         share = np.where(own == own.max(axis=-1, keepdims=True), 0.0, share)
     total = share.sum(axis=-1, keepdims=True)
     pooled = (share * own).sum(axis=-1, keepdims=True) / np.where(

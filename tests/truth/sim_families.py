@@ -1,0 +1,211 @@
+"""Families of comparisons, the verdicts read off them, and Welch's interval: the truth is the ratio that was put in.
+
+A run here has a baseline and seven widths, two purposes, speed and joules: 28 comparisons. A block has an effect of its own that
+all its trials share; each trial's noise is half its own quantity's and half the trial's (a slow trial takes more joules too).
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from scipy import optimize, stats
+
+from reports.simultaneous import compare_together
+from reports.statistics import Comparison, compare
+from reports.unpaired import compare_unpaired
+from tests.truth.registry import Outcome, Row, simulation
+
+WIDTHS, PURPOSES, QUANTITIES = 7, 2, 2
+GROUPS = PURPOSES * QUANTITIES
+NOISE = 0.01
+Floats = npt.NDArray[np.float64]
+
+_TOGETHER = "intervals of the advice, all at once"
+_ANYWHERE = "false 'better' anywhere in the advice's comparisons"
+_WIDTH = "mean width over that of Dunnett's with the spread pooled over all"
+
+
+def _noise(rng: np.random.Generator, blocks: int) -> Floats:
+    """(purposes, quantities, blocks, 1 + widths), correlated between the quantities of a trial."""
+    shape = (PURPOSES, QUANTITIES, blocks, 1 + WIDTHS)
+    trial = rng.normal(0, NOISE, (PURPOSES, 1, blocks, 1 + WIDTHS))
+    return math.sqrt(0.5) * (trial + rng.normal(0, NOISE, shape))
+
+
+def _family(rng: np.random.Generator, noise: Floats, truth: Floats) -> list[list[Comparison]]:
+    """What the product says of each group; `truth` are the widths' logarithms of the ratio, (purposes, quantities, widths)."""
+    groups = []
+    for purpose in range(PURPOSES):
+        for quantity in range(QUANTITIES):
+            logs = noise[purpose, quantity] + rng.normal(0, 0.2, (noise.shape[2], 1))
+            logs[:, 1:] += truth[purpose, quantity]
+            columns = [dict(enumerate(np.exp(column))) for column in logs.T]
+            compared = {str(k): compare(own, columns[0], "higher") for k, own in enumerate(columns) if k}
+            together = compare_together(compared, "higher", margin=0.0, groups=GROUPS)
+            groups.append([together[str(k)] for k in range(1, 1 + WIDTHS)])
+    return groups
+
+
+def _hold(groups: list[list[Comparison]], truth: Floats) -> list[bool]:
+    flat = [found for group in groups for found in group]
+    return [math.log(f.low or 0) <= t <= math.log(f.high or 0) for f, t in zip(flat, truth.reshape(-1), strict=True)]
+
+
+def _mean_width(groups: list[list[Comparison]]) -> float:
+    return float(np.mean([math.log((f.high or 1) / (f.low or 1)) for group in groups for f in group]))
+
+
+def _equal(rng: np.random.Generator, blocks: int) -> list[list[Comparison]]:
+    return _family(rng, _noise(rng, blocks), np.zeros((PURPOSES, QUANTITIES, WIDTHS)))
+
+
+@lru_cache
+def _dunnett(freedom: int) -> float:
+    """Dunnett's two-sided critical value for the widths at 1 - 0.05 / GROUPS and a correlation of 0.5, by its double integral."""
+    spreads = np.sqrt(stats.chi2.ppf((np.arange(400) + 0.5) / 400, freedom) / freedom)
+    shared, weights = np.polynomial.hermite_e.hermegauss(80)
+
+    def inside(value: float) -> float:
+        reach = math.sqrt(2) * value * spreads[:, None]
+        each = stats.norm.cdf(shared + reach) - stats.norm.cdf(shared - reach)
+        return float((weights / weights.sum() * each**WIDTHS).sum(axis=1).mean())
+
+    return float(optimize.brentq(lambda value: inside(value) - (1 - 0.05 / GROUPS), 2, 6))
+
+
+def _width_ratio(groups: list[list[Comparison]], blocks: int) -> float:
+    """Over the width with the true spread's mean: the pooled estimate's bias is that of a root of chi-squared."""
+    freedom = (blocks - 1) * WIDTHS
+    mean_root = math.sqrt(2 / freedom) * math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2))
+    return _mean_width(groups) / (2 * _dunnett(freedom) * mean_root * NOISE * math.sqrt(2 / blocks))
+
+
+@simulation(
+    short=60,
+    long=4000,
+    better=Row(_ANYWHERE, "28 of equal configurations, 5 blocks", "at most 5 %", at_most=0.05),
+    covered=Row(_TOGETHER, "28 comparisons, 5 blocks", "95 %", 0.93, 0.99),
+    width=Row(_WIDTH, "28 comparisons, 5 blocks", "at most 1.3", at_most=1.3),
+)
+def family_of_28(rng: np.random.Generator) -> Outcome:
+    """Five blocks, the default."""
+    groups = _equal(rng, 5)
+    return {
+        "better": any(f.verdict == "better" for group in groups for f in group),
+        "covered": all(_hold(groups, np.zeros((PURPOSES, QUANTITIES, WIDTHS)))),
+        "width": _width_ratio(groups, 5),
+    }
+
+
+@simulation(
+    short=60,
+    long=4000,
+    better=Row(_ANYWHERE, "28 of equal configurations, 3 blocks", "at most 5 %", at_most=0.05),
+    covered=Row(_TOGETHER, "28 comparisons, 3 blocks", "95 %", 0.93, 0.99),
+    width=Row(_WIDTH, "28 comparisons, 3 blocks", "at most 1.3", at_most=1.3),
+)
+def family_of_28_in_3_blocks(rng: np.random.Generator) -> Outcome:
+    """As few as a hurried run has."""
+    groups = _equal(rng, 3)
+    return {
+        "better": any(f.verdict == "better" for group in groups for f in group),
+        "covered": all(_hold(groups, np.zeros((PURPOSES, QUANTITIES, WIDTHS)))),
+        "width": _width_ratio(groups, 3),
+    }
+
+
+@simulation(
+    short=24,
+    long=2000,
+    better=Row(_ANYWHERE, "28 of equal configurations, 5 blocks, one width twice as noisy", "at most 5 %", at_most=0.05),
+    baseline=Row(_ANYWHERE, "28 of equal configurations, 5 blocks, baseline twice as noisy", "at most 5 %", at_most=0.05),
+    graded=Row(_ANYWHERE, "28 of equal configurations, 5 blocks, noise growing to threefold", "at most 5 %", at_most=0.05),
+)  # fmt: skip
+def family_of_unlike_noise(rng: np.random.Generator) -> Outcome:
+    """Spreads that differ between configurations, which pooling does not assume away."""
+    spreads = {
+        "better": np.array([1.0] * WIDTHS + [2.0]),
+        "baseline": np.array([2.0] + [1.0] * WIDTHS),
+        "graded": np.linspace(1, 3, 1 + WIDTHS),
+    }
+    none = np.zeros((PURPOSES, QUANTITIES, WIDTHS))
+    return {
+        key: any(f.verdict == "better" for group in _family(rng, _noise(rng, 5) * spread, none) for f in group)
+        for key, spread in spreads.items()
+    }
+
+
+@simulation(
+    short=60,
+    long=3000,
+    speed=Row("interval of the chosen configuration", "the fastest of 7 equal ones, 5 blocks", "at least 95 %", at_least=0.93),
+    unequal=Row("interval of the chosen configuration", "the fastest of 7, gains of 0 to 3 %", "at least 95 %", at_least=0.93),
+    saved=Row("joules of the chosen configuration", "the fastest of 7, gains of 0 to 3 %", "at least 95 %", at_least=0.93),
+    alone=Row("for comparison: its uncorrected interval", "the fastest of 7 equal ones, 5 blocks", "below 95 %", at_most=0.93),
+)  # fmt: skip
+def chosen_configuration(rng: np.random.Generator) -> Outcome:
+    """The one with the largest measured ratio: chosen for having been lucky too."""
+    result: dict[str, bool | float] = {}
+    for name, scale in (("speed", 0.0), ("unequal", 0.03)):
+        truth = np.broadcast_to(np.linspace(0, scale, WIDTHS), (PURPOSES, QUANTITIES, WIDTHS))
+        groups = _family(rng, _noise(rng, 5), truth)
+        best = max(range(WIDTHS), key=lambda k: groups[0][k].ratio or 0)
+        held = np.array(_hold(groups, truth)).reshape(GROUPS, WIDTHS)
+        result[name] = bool(held[0, best])
+        if name == "unequal":
+            result["saved"] = bool(held[1, best])
+        else:
+            logs = np.log(list(groups[0][best].ratios.values()))
+            half = 2.776 * logs.std(ddof=1) / math.sqrt(len(logs))  # Student's t of 4 degrees of freedom
+            result["alone"] = bool(abs(logs.mean()) <= half)
+    return result
+
+
+@simulation(
+    short=300,
+    long=5000,
+    equivalent=Row("false 'equivalent'", "a true difference of exactly the margin, 5 %, 8 blocks", "at most 2.5 %", at_most=0.025),
+    exceeds=Row("false 'better'", "a true difference of exactly the margin, 5 %, 8 blocks", "at most 2.5 %", at_most=0.03),
+    shown=Row("share called better at the smallest effect", "the effect that an equal run states, 8 blocks", "about half", 0.4, 0.6),
+)  # fmt: skip
+def verdict_at_the_margin(rng: np.random.Generator) -> Outcome:
+    """At the margin both statements are false half-truths, and each may be made in 2.5 % at most."""
+    logs = rng.normal(0, 0.02, (8, 2)) + rng.normal(0, 0.2, (8, 1))
+    baseline = dict(enumerate(np.exp(logs[:, 0])))
+    found = compare(dict(enumerate(1.05 * np.exp(logs[:, 1]))), baseline, "higher", margin=0.05)
+    equal = compare(dict(enumerate(np.exp(logs[:, 1]))), baseline, "higher", margin=0.05)
+    effect = equal.smallest_effect or 1.0
+    again = rng.normal(0, 0.02, (8, 2)) + rng.normal(0, 0.2, (8, 1))
+    true = compare(
+        dict(enumerate(effect * np.exp(again[:, 1]))), dict(enumerate(np.exp(again[:, 0]))), "higher", margin=0.05
+    )
+    return {
+        "equivalent": found.verdict == "equivalent",
+        "exceeds": found.verdict == "better",
+        "shown": true.verdict == "better",
+    }
+
+
+@simulation(
+    short=300,
+    long=5000,
+    alike=Row("ratio between two runs (Welch)", "5 and 5 trials of 2 %", "95 %", 0.93, 0.99),
+    unlike=Row("ratio between two runs (Welch)", "5 trials of 1 % and 3 of 4 %", "95 %", 0.93, 0.99),
+    reversed=Row("ratio between two runs (Welch)", "3 trials of 1 % and 10 of 4 %", "95 %", 0.93, 0.99),
+)
+def between_runs(rng: np.random.Generator) -> Outcome:
+    """Trials that share no block, with variances and numbers that differ."""
+    cases = {"alike": (5, 0.02, 5, 0.02), "unlike": (5, 0.01, 3, 0.04), "reversed": (3, 0.01, 10, 0.04)}
+    result = {}
+    for name, (n, spread, m, other) in cases.items():
+        ratio = math.exp(rng.normal(0, 0.3))
+        after = [float(v) for v in ratio * np.exp(rng.normal(0, spread, n))]
+        before = [float(v) for v in np.exp(rng.normal(0, other, m))]
+        found = compare_unpaired(after, before, "lower")
+        assert found.low is not None
+        assert found.high is not None
+        result[name] = found.low <= ratio <= found.high
+    return result
