@@ -77,10 +77,14 @@ def _dunnett(freedom: int) -> float:
 
 
 def _width_ratio(groups: list[list[Comparison]], blocks: int) -> float:
-    """Over the width with the true spread's mean: the pooled estimate's bias is that of a root of chi-squared."""
+    """Over Dunnett's width in the same runs, with the residual of an analysis of variance by block and configuration."""
     freedom = (blocks - 1) * WIDTHS
-    mean_root = math.sqrt(2 / freedom) * math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2))
-    return _mean_width(groups) / (2 * _dunnett(freedom) * mean_root * NOISE * math.sqrt(2 / blocks))
+    dunnett = []
+    for group in groups:
+        logs = np.array([[0.0] * blocks, *(np.log(list(f.ratios.values())) for f in group)])
+        rest = logs - logs.mean(axis=0) - logs.mean(axis=1, keepdims=True) + logs.mean()
+        dunnett.append(2 * _dunnett(freedom) * math.sqrt(2 * float((rest**2).sum()) / freedom / blocks))
+    return _mean_width(groups) / float(np.mean(dunnett))
 
 
 @simulation(
