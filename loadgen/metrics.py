@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from loadgen.arrivals import read_arrivals
 from loadgen.backlog import Backlog, backlog_trend, filled_ns
 from loadgen.gaps import Gaps
+from loadgen.generations import TIMES, Generations, find_generations
 from loadgen.latencies import BoolArray, FloatArray, ranked
 from loadgen.records import REQUEST_SCHEMA, RequestRecord, Trial, WindowRules
 from loadgen.table import ROWS_AT_ONCE, Records
@@ -72,6 +73,7 @@ class TrialMetrics:
     counted_by: frozenset[str]
     first_error: str | None
     tpot_unknown: int  # completed requests that have a time per token, but the count of their first chunk is unknown
+    generation_ms: FloatArray  # per token, of each generation of a closed loop's window, at most 100; else empty
     tpot_reason: str | None  # why there is no time per token and no gap at all: unknown in more than `UNKNOWN_SHARE`
 
     @property
@@ -115,6 +117,7 @@ class _Part:
     failed_itl_ms: npt.NDArray[np.float32]
     counts: dict[str, int]
     in_flight_ms: float  # of the window's milliseconds, for each request those between its sending and its end
+    generation_tokens: npt.NDArray[np.int64]
     counted_by: set[str]
     first_error: str | None
 
@@ -122,12 +125,14 @@ class _Part:
 def read_metrics(trial: Trial, parquet: Path) -> TrialMetrics:
     """Measure a `requests.parquet`. Raises OSError or pyarrow.ArrowException if it cannot be read."""
     with pq.ParquetFile(parquet) as file:
-        return _measure(trial, file.iter_batches(ROWS_AT_ONCE, columns=_COLUMNS))
+        generations = find_generations(trial, Records(file.read(TIMES)))
+        return _measure(trial, generations, file.iter_batches(ROWS_AT_ONCE, columns=_COLUMNS))
 
 
 def measure_records(trial: Trial, records: Sequence[RequestRecord]) -> TrialMetrics:
     """Measure records that are still in memory."""
-    return _measure(trial, Records.of(records).batches(_COLUMNS, ROWS_AT_ONCE))
+    table = Records.of(records)
+    return _measure(trial, find_generations(trial, table), table.batches(_COLUMNS, ROWS_AT_ONCE))
 
 
 _COLUMNS = [
@@ -139,14 +144,14 @@ _COLUMNS = [
 _TIMES = ["scheduled_ns", "sent_ns", "end_ns"]  # that say what was in flight
 
 
-def _measure(trial: Trial, batches: Iterable[Any]) -> TrialMetrics:
+def _measure(trial: Trial, generations: Generations, batches: Iterable[Any]) -> TrialMetrics:
     """Join what the batches give. An empty trial gives empty arrays."""
     parts, times = [], []
     for batch in batches:
-        parts.append(_measure_batch(trial, batch))
+        parts.append(_measure_batch(trial, generations, batch))
         times.append(batch.select(_TIMES))
     if not parts:
-        parts = [_measure_batch(trial, pa.RecordBatch.from_pylist([], schema=REQUEST_SCHEMA))]
+        parts = [_measure_batch(trial, generations, pa.RecordBatch.from_pylist([], schema=REQUEST_SCHEMA))]
     arrays = {name: np.concatenate([p.arrays[name] for p in parts]) for name in parts[0].arrays}
     counts = {name: sum(p.counts[name] for p in parts) for name in parts[0].counts}
     itl = Gaps([p.itl_ms for p in parts])
@@ -171,6 +176,7 @@ def _measure(trial: Trial, batches: Iterable[Any]) -> TrialMetrics:
         window_arrivals=counts["arrivals"],
         offered_requests=counts["offered"],
         backlog=_backlog(trial, times),
+        generation_ms=generations.ms_per_token(np.sum([p.generation_tokens for p in parts], axis=0)),
         tpot_unknown=counts["tpot_unknown"],
         tpot_reason=tpot_reason,
         mean_in_flight=sum(p.in_flight_ms for p in parts) / (trial.window_end_ns - trial.window_start_ns) * 1e6,
@@ -201,7 +207,7 @@ def _why_unknown(unknown: int, requests: int) -> str | None:
     )
 
 
-def _measure_batch(trial: Trial, batch: Any) -> _Part:
+def _measure_batch(trial: Trial, generations: Generations, batch: Any) -> _Part:
     start = trial.window_start_ns
     scheduled, sent, first, last, end = (
         _since(batch.column(f"{name}_ns"), start) for name in ("scheduled", "sent", "first_token", "last_token", "end")
@@ -247,6 +253,7 @@ def _measure_batch(trial: Trial, batch: Any) -> _Part:
             "tpot": int((counted & completed & several).sum()),
             "tpot_unknown": int((counted & completed & several & ~known).sum()),
         },
+        generation_tokens=generations.tokens(arrivals),
         in_flight_ms=_overlap_ms(sent, end, inside.window_ms),
         counted_by={value for value in batch.column("counted_by").unique().to_pylist() if value},
         first_error=next((value for value in batch.column("error").drop_null().to_pylist()), None),

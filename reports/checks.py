@@ -8,7 +8,8 @@ import numpy as np
 
 from loadgen.latencies import FloatArray, percentiles
 from loadgen.metrics import TrialMetrics, measure_records
-from loadgen.records import Flag, RequestRecord, Trial
+from loadgen.records import Flag, RequestRecord, Trial, WarmUp
+from loadgen.settling import settling
 from reports.energy_checks import ENERGY_RULES
 from reports.load_checks import LOAD_RULES
 from reports.rules import SEVERITY, Finding, Outcome, graded
@@ -68,10 +69,19 @@ def _in_words(lengths: FloatArray) -> str:
     return f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
 
 
-def _warm_up_unsteady(trial: Trial, _metrics: TrialMetrics) -> Finding:
-    warmup = trial.warmup
+def _warm_up_unsteady(trial: Trial, metrics: TrialMetrics) -> Finding:
+    """The warm-up as it ended, and the generations of the window: what the first left over shows in the second."""
+    found = [each for each in (_warm_up_ended(trial.warmup), _window_settled(metrics)) if each is not None]
+    if not found:
+        return Finding(
+            "no data", "the warm-up had a fixed number of requests, and the window has no generations to compare"
+        )
+    return Finding(_worst([each.outcome for each in found]), "; ".join(each.reason for each in found))
+
+
+def _warm_up_ended(warmup: WarmUp | None) -> Finding | None:
     if warmup is None or warmup.steady is None:
-        return Finding("no data", "the warm-up had a fixed number of requests")
+        return None
     after = f"after {warmup.requests:,} requests in {warmup.seconds:.1f} s"
     change = (
         f"the time per token changed by {warmup.change:+.1%} over the last groups" if warmup.change is not None else ""
@@ -79,6 +89,19 @@ def _warm_up_unsteady(trial: Trial, _metrics: TrialMetrics) -> Finding:
     if warmup.steady:
         return Finding("pass", f"steady {after}: {change}")
     return Finding("warn", f"not steady {after}: {change}")
+
+
+def _window_settled(metrics: TrialMetrics) -> Finding | None:
+    seen = settling(metrics.generation_ms)
+    if seen is None:
+        return None
+    if seen.found:
+        words = f"a transient at its beginning moved the window's mean time per token by {seen.shift:+.1%}"
+        return Finding("warn", f"{words} ({seen.generations} generations)")
+    return Finding(
+        "pass",
+        f"no transient in {seen.generations} generations of the window; one that moved its mean by {seen.visible:.1%} would have shown",
+    )
 
 
 def _few_generations(trial: Trial, _metrics: TrialMetrics) -> Finding | None:

@@ -126,9 +126,9 @@ _RULES = (
     ),
     Rule(
         "warm-up-unsteady",
-        "The time per token was still changing when the warm-up reached its limit, so the trial may have measured the change.",
-        "Warns if the line through the last half of the warm-up's groups, at least three, changes by more than protocol.steady_within.",
-        "Raise protocol.warmup_limit_s; find out what else runs on the machine.",
+        "The time per token was still changing when the measured window began, so that its mean is not that of a steady server.",
+        "Warns if the line through the last half of the warm-up's groups, at least three, changes by more than protocol.steady_within. Warns too if early generations of the window differ from late ones beyond chance (95 %) and the window's mean is off by more than 0.5 %: closed loops of at least 6 generations; the finding says which shift would have shown with 90 %.",
+        "Raise protocol.warmup_limit_s, or the workload's warmup_requests and requests; find out what else runs on the machine.",
         spoils=None,
     ),
     Rule(

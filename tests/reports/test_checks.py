@@ -111,9 +111,19 @@ def test_lengths_may_differ_where_the_model_stops_by_itself():
 
 @pytest.mark.parametrize(("steady", "expected"), [(True, "pass"), (False, "warn"), (None, "no data")])
 def test_a_warm_up_that_never_settled_is_flagged(steady, expected):
-    records = requests()
+    records = requests(5)  # too few to say anything of the window
     warmup = WarmUp(requests=9, groups=9, seconds=60.0, steady=steady, change=0.21)
     assert outcome("warm-up-unsteady", trial_of(records, warmup=warmup), records) == expected
+
+
+def test_a_transient_in_the_window_is_flagged_whatever_the_warm_up_said():
+    records = [request(n, n, EPOCH_NS + n * 10**9, 20.0, 10.0 + 2 * (n < 8), SINGLE) for n in range(40)]
+    warmup = WarmUp(requests=9, groups=9, seconds=6.0, steady=True, change=0.01)
+    [flag] = check_trial(trial_of(records, warmup=warmup), records)
+    assert (flag.check, flag.outcome) == ("warm-up-unsteady", "warn")
+    assert flag.reason.endswith(
+        "a transient at its beginning moved the window's mean time per token by +3.8% (40 generations)"
+    )
 
 
 @pytest.mark.parametrize(

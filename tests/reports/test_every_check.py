@@ -69,6 +69,11 @@ def answers(count: int = 40, **changes: Any) -> list[RequestRecord]:
     return [*records[:-1], replace(records[-1], **changes)]
 
 
+def slower_at_first(share: float) -> list[RequestRecord]:
+    """Forty requests, the first eight of them slower by that share."""
+    return [request(n, n, EPOCH_NS + n * 10**9, 20.0, 10.0 * (1 + share * (n < 8)), SINGLE) for n in range(40)]
+
+
 def metered(**changes: Any) -> Make:
     return lambda: (with_energy(requests(), **changes), requests())
 
@@ -259,8 +264,12 @@ CASES: dict[str, list[Case]] = {
         ("pass", load(warmup=WarmUp(requests=9, groups=9, seconds=60.0, steady=True, change=0.01))),
         ("warn", load(warmup=WarmUp(requests=9, groups=9, seconds=60.0, steady=False, change=0.21))),
         ("warn", load(warmup=WarmUp(requests=2, groups=2, seconds=60.0, steady=False, change=None))),
-        ("no data", load(warmup=WarmUp(requests=9, groups=9, seconds=60.0, steady=None, change=0.21))),
-        ("no data", load(warmup=None)),
+        ("pass", load(warmup=WarmUp(requests=9, groups=9, seconds=60.0, steady=None, change=0.21))),
+        ("warn", load(slower_at_first(0.10), warmup=WarmUp(requests=9, groups=9, seconds=1.0, steady=True, change=0.01))),
+        ("warn", load(slower_at_first(0.10))),
+        ("pass", load(slower_at_first(0.01))),  # moves the mean by 0.2 %
+        ("no data", load(requests(5), warmup=WarmUp(requests=9, groups=9, seconds=60.0, steady=None, change=0.21))),
+        ("no data", load(workload=OPEN, warmup=None)),
     ],
     "few-generations": [
         ("pass", load(workload=LOOP, generations=4)),
