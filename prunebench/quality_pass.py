@@ -123,6 +123,7 @@ class Pass:
             statistic=asked.items.statistic,
             values=asked.items.values,
             weights=asked.items.weights,
+            chance=asked.items.chance,
             items=asked.items.count,
             seconds=seconds,
             tokens=None if before is None or after is None else after - before,

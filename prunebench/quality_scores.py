@@ -17,12 +17,13 @@ _CLOSE = 1e-9  # relative; the same sum in another order
 
 @dataclass(frozen=True)
 class Items:
-    """What `TaskResult` says of `statistic`, `values` and `weights`; `count` is of all items, also where there are none."""
+    """What `TaskResult` says of `statistic`, `values`, `weights` and `chance`; `count` is of all items, also where there are none."""
 
     count: int
     statistic: Literal["mean", "perplexity"] | None = None
     values: list[float] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
+    chance: float | None = None
 
     def with_error(self, score: Score) -> Score:
         """The score with a standard error from the items, where lm-eval has none: perplexities, by the delta method."""
@@ -76,10 +77,23 @@ def read_items(found: Mapping[str, Any], name: str, score: Score) -> Items:
         return Items(len(raw))
     mean = math.fsum(values) / total
     if math.isclose(mean, score.value, rel_tol=_CLOSE, abs_tol=_CLOSE) and set(weights) == {1.0}:
-        return Items(len(raw), "mean", values)
+        return Items(len(raw), "mean", values, chance=_chance(samples, values))
     if mean > -100 and math.isclose(math.exp(-mean), score.value, rel_tol=_CLOSE):
         return Items(len(raw), "perplexity", values, weights)
     return Items(len(raw))
+
+
+def _chance(samples: list[Mapping[str, Any]], values: list[float]) -> float | None:
+    """What guessing scores: one of the answers offered, of which each is a request; nothing where the answer is free.
+
+    None where several answers count in part, as in truthfulqa_mc2, or where lm-eval does not say what was asked.
+    """
+    offered = [len(sample.get("arguments", ())) for sample in samples]
+    if not all(offered):
+        return None
+    if max(offered) == 1:
+        return 0.0
+    return math.fsum(1 / n for n in offered) / len(offered) if set(values) <= {0.0, 1.0} else None
 
 
 def _leaves(found: Mapping[str, Any], name: str) -> list[str]:

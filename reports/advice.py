@@ -2,7 +2,8 @@
 
 The rule, in full. A width is worth choosing for a purpose if, on the workload that stands for it, its verdict is "better" than
 the baseline in time or in joules and "worse" in neither, its perplexity is at most `BEARABLE` times the baseline's, and
-no quality task is shown to keep less than 1 / `BEARABLE` of the baseline's score. Of those the fastest is chosen; of those that
+no quality task is shown to keep less than 1 / `BEARABLE` of the baseline's score. A quality that no figure shows is not one that will do
+(`reports.acquittal`): the choice then says "if its quality will do". Of those the fastest is chosen; of those that
 only save joules, the one that saves most. If none is left the advice is to keep the baseline: because nothing was gained, or
 because what was gained costs too much quality.
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from reports.acquittal import BEARABLE, Evidence, evidence_of
 from reports.analysis import Analysis, ConfigurationFigures
 from reports.document import Answer
 from reports.family import PURPOSES, FamilyComparison, Purpose, speed_of, standing_for
@@ -22,9 +24,8 @@ from reports.figures import baseline_of
 from reports.quantities import E2E, JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
 from reports.statistics import Comparison, Verdict
 from reports.withheld import concerns, left_out, usable, why_withheld
-from reports.wording import from_to, listed, name, sentence, smallest_effect, times, with_interval
+from reports.wording import from_to, listed, name, sentence, smallest_effect, times
 
-BEARABLE = 1.05  # of the baseline's perplexity
 _VERBS = {
     E2E: "answers in {} the time",
     TPOT: "takes {} the time per token",
@@ -38,8 +39,7 @@ class _Candidate:
     configuration: ConfigurationFigures
     speed: Comparison
     joules: Comparison | None  # None: not measured
-    tasks: int  # quality tasks compared with the baseline
-    lost: str | None  # the task that is shown to have lost most, in words
+    tasks: Evidence  # what the quality tasks show
 
     @property
     def found(self) -> list[Comparison]:
@@ -67,11 +67,11 @@ class _Candidate:
 
     @property
     def is_judged(self) -> bool:
-        return self.loss is not None or self.tasks > 0
+        return self.loss is not None or self.tasks.decides
 
     @property
     def is_bearable(self) -> bool:
-        return self.is_judged and self.lost is None and (self.loss is None or self.loss <= BEARABLE)
+        return self.is_judged and not self.tasks.lost and (self.loss is None or self.loss <= BEARABLE)
 
 
 def advice(analysis: Analysis) -> list[Answer]:
@@ -115,19 +115,15 @@ def _candidates(analysis: Analysis, found: list[FamilyComparison]) -> list[_Cand
     """The configurations that have a speed to judge."""
     by_label = {(one.label, one.quantity == JOULES): one.comparison for one in found}
     return [
-        _Candidate(c, speed, by_label.get((c.info.label, True)), *_tasks(analysis, c.info.label))
+        _Candidate(
+            c,
+            speed,
+            by_label.get((c.info.label, True)),
+            evidence_of(analysis.quality, c.info.label, analysis.info.baseline),
+        )
         for c in analysis.configurations
         if (speed := by_label.get((c.info.label, False)))
     ]
-
-
-def _tasks(analysis: Analysis, label: str) -> tuple[int, str | None]:
-    """How many quality tasks are compared with the baseline, and the one that surely lost too much, if any."""
-    tasks = analysis.quality.tasks if analysis.quality else []
-    kept = {t.task: k for t in tasks if t.scores.get(label) and (k := t.scores[label].kept) and k.ratio is not None}
-    lost = {task: k for task, k in kept.items() if k.high is not None and k.high < 1 / BEARABLE}
-    worst = min(lost, key=lambda task: lost[task].ratio or 0.0, default=None)
-    return len(kept), worst and f"keeps {with_interval(lost[worst])} of its score on {worst}"
 
 
 def _chosen(chosen: _Candidate, best: _Candidate, key: str) -> tuple[str, list[str]]:
@@ -138,7 +134,13 @@ def _chosen(chosen: _Candidate, best: _Candidate, key: str) -> tuple[str, list[s
 
 
 def _if_quality_will_do(best: _Candidate, key: str) -> tuple[str, list[str]]:
-    said = [sentence(f"it {_gain(best, key)}"), "Its quality was not compared with the baseline's: find out first."]
+    said = [sentence(f"it {_gain(best, key)}"), *map(sentence, best.tasks.words())]
+    compared = (
+        "No figure shows what it keeps of its quality"
+        if best.tasks.silent
+        else "Its quality was not compared with the baseline's"
+    )
+    said.append(f"{compared}: find out first.")
     return f"Choose {_named(best)}, if its quality will do", said
 
 
@@ -183,10 +185,7 @@ def _gain(candidate: _Candidate, key: str) -> str:
 
 def _price(candidate: _Candidate) -> str:
     parts = [] if candidate.loss is None else [f"at {times(candidate.loss)} the perplexity"]
-    if candidate.lost:
-        parts.append(candidate.lost)
-    elif candidate.tasks:
-        parts.append(f"no quality task of {candidate.tasks} is shown to lose more than {1 - 1 / BEARABLE:.0%}")
+    parts += candidate.tasks.words()
     return ", and ".join(parts) or "its quality was not compared"
 
 

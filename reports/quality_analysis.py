@@ -39,6 +39,7 @@ class TaskFigures(Record):
     version: str | None
     shots: int | None
     items: int
+    chance: float | None = None  # the score of guessing; None: not known, or a perplexity
     scores: dict[str, TaskScore]  # by label
     loss: float | None = None
     loss_low: float | None = None
@@ -138,6 +139,7 @@ def _task(
         version=shown.version,
         shots=shown.shots,
         items=shown.items,
+        chance=shown.chance,
         scores={label: _score(own.get(label), shares.get(label), margin) for label in labels},
         loss=line.share / 10 if isinstance(line, Kept) else None,
         loss_low=low,

@@ -79,6 +79,7 @@ class TaskResult(Record):
     statistic: Literal["mean", "perplexity"] | None = None
     values: list[float] = []
     weights: list[float] = []
+    chance: float | None = None  # the score of guessing; None: unknown, not recorded, or a perplexity
     items: int = 0
     reason: str | None = None  # why there are no scores
     seconds: float = 0.0  # from the first question to the last answer

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reports.advice import BEARABLE, advice
+from reports.acquittal import BEARABLE
+from reports.advice import advice
 from reports.alignment import alignment_section
 from reports.analysis import Analysis, CheckResult
 from reports.answers import answers, progress

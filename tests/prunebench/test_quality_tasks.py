@@ -69,6 +69,25 @@ def test_items_come_in_the_order_of_the_data_and_give_the_score_back():
     assert (items.statistic, items.values, items.count) == ("mean", [0.0, 1.0, 1.0, 0.0], 4)
 
 
+@pytest.mark.parametrize(
+    ("offered", "values", "chance"),
+    [
+        ([4, 4, 2, 2], [0.0, 1.0, 1.0, 0.0], 0.375),  # one of the answers
+        ([1, 1, 1, 1], [0.0, 1.0, 1.0, 0.0], 0.0),  # a free answer
+        ([4, 4, 2, 2], [0.2, 0.4, 0.9, 0.5], None),  # the weight on several right ones
+        ([0, 0, 0, 0], [0.0, 1.0, 1.0, 0.0], None),  # not logged
+    ],
+)
+def test_guessing_scores_one_of_the_answers_that_were_offered(offered, values, chance):
+    samples = [
+        {"doc_id": i, "filter": "none", "acc": value, "arguments": [("question", "answer")] * n}
+        for i, (n, value) in enumerate(zip(offered, values, strict=True))
+    ]
+    found = results("boolq", {"acc,none": 0.5}, samples, acc=True)
+    (score,) = read_scores(found, "boolq")
+    assert read_items(found, "boolq", score).chance == chance
+
+
 def test_a_perplexity_has_a_standard_error_from_its_items():
     """Against 20,000 resamples of the documents, as lm-eval would estimate it had it a formula."""
     import numpy as np

@@ -87,11 +87,14 @@ def test_a_quality_nobody_compared_makes_the_choice_conditional(tmp_path):
     assert found.choice == "Choose width 512, if its quality will do"
 
 
-def with_task(analysis, kept):
-    """The run with one quality task, of which width 512 keeps so much."""
-    scores = {"width-1024": TaskScore(value=0.8), "width-512": TaskScore(value=0.8, kept=kept)}
+def with_task(analysis, kept, own=0.8):
+    """The run with one quality task, of which width 512 scores `own` and keeps `kept`."""
+    scores = {
+        "width-1024": TaskScore(value=0.8, standard_error=0.02),
+        "width-512": TaskScore(value=own, standard_error=0.02, kept=kept),
+    }
     task = TaskFigures(
-        task="gsm8k", metric="acc", higher_is_better=True, version=None, shots=5, items=99, scores=scores
+        task="gsm8k", metric="acc", higher_is_better=True, version=None, shots=5, items=99, chance=0.0, scores=scores
     )
     quality = QualityFigures(
         settings=None,
@@ -106,14 +109,36 @@ def with_task(analysis, kept):
     return analysis.model_copy(update={"quality": quality})
 
 
-def test_a_task_that_surely_lost_too_much_is_in_the_way_and_one_that_may_have_is_not(tmp_path):
+def test_a_task_that_surely_lost_too_much_is_in_the_way_and_one_that_may_have_is_said_to_show_nothing(tmp_path):
     analysis = analyse_folder(write_run(tmp_path / "run", Mild(widths=(1024, 512), workloads=(SMALL_BATCH,))))
     [sure] = advice(with_task(analysis, Comparison(ratio=0.4, low=0.3, high=0.5)))
     assert sure.choice == "Keep the baseline, width 1024: what is gained costs too much quality"
     assert "keeps 0.40x (0.30-0.50) of its score on gsm8k" in said(sure)
     [unsure] = advice(with_task(analysis, Comparison(ratio=0.9, low=0.8, high=1.0)))
     assert unsure.choice == "Choose width 512"
-    assert "no quality task of 1 is shown to lose more than 5%" in said(unsure)
+    shown = "1 of 1 quality tasks show neither a loss nor that there is none: gsm8k (it keeps 0.90x (0.80-1.00))"
+    assert shown in said(unsure)
+    [kept] = advice(with_task(analysis, Comparison(ratio=1.0, low=0.97, high=1.03)))
+    assert "and keeps at least 95% of its score on gsm8k" in said(kept)
+
+
+def test_a_ruined_model_is_not_acquitted_by_tasks_that_show_nothing(tmp_path):
+    ruined = Example(widths=(1024, 512), workloads=(SMALL_BATCH,))
+    analysis = analyse_folder(write_run(tmp_path / "run", ruined))
+    [found] = advice(with_task(analysis, Comparison(ratio=2.0, low=0.5, high=3.5)))
+    assert found.choice == "Keep the baseline, width 1024: what is gained costs too much quality"
+    assert "no quality task" not in said(found)
+    assert "x the perplexity, and 1 of 1 quality tasks show neither a loss nor that there is none" in said(found)
+
+
+def test_without_a_perplexity_tasks_that_show_nothing_leave_the_choice_conditional(tmp_path):
+    example = Example(widths=(1024, 512), workloads=(SMALL_BATCH,), quality=False)
+    analysis = analyse_folder(write_run(tmp_path / "run", example))
+    [silent] = advice(with_task(analysis, Comparison(ratio=0.9, low=0.6, high=1.2)))
+    assert silent.choice == "Choose width 512, if its quality will do"
+    assert "No figure shows what it keeps of its quality: find out first." in said(silent)
+    [kept] = advice(with_task(analysis, Comparison(ratio=1.0, low=0.98, high=1.02)))
+    assert kept.choice == "Choose width 512"
 
 
 @pytest.mark.parametrize(
