@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from loadgen.drive import TrialResult, run_trial
 from loadgen.endpoint import LoadError
 from loadgen.metering import EnergySource, pick_energy
@@ -27,6 +25,7 @@ from prunebench.remote import RemoteHost
 from prunebench.serving import Server, ServerCommand, ServerPool, ServerStartError, start_server
 from prunebench.writer import RunWriter, describe_os_error
 from reports.checks import check_trial
+from reports.console import Console
 from reports.run_folder import ConfigurationInfo, IdleRule, TrialCell, VisitIdle
 from server.yielding import off_cores_of
 

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rich.console import Console
-
 from loadgen.records import WindowRules
 from prunebench.bench import Outcome
 from prunebench.cluster import RayCluster, SessionError, SessionLostError
@@ -21,6 +19,7 @@ from prunebench.plan import Visit
 from prunebench.progress import Steps
 from prunebench.session import Arrival, Delivery, Job
 from prunebench.writer import RunWriter
+from reports.console import Console
 from reports.run_folder import ConfigurationInfo, IdleRule, Placement
 
 ATTEMPTS = 3  # a block that was on so many lost nodes may be what loses them

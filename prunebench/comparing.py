@@ -6,11 +6,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from reports.analysis import analyse_folder
 from reports.compare import DEFAULT_QUANTITIES, compare_runs
 from reports.compare_text import outcome, render_comparison
+from reports.console import Console
 from reports.errors import ReportError
 from reports.quantities import QUANTITIES
 

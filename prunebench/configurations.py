@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from rich.console import Console
-
 from prunebench.experiment import Experiment
 from prunebench.progress import Steps
 from prunebench.writer import RunWriter
 from pruner.inspection import Inspection, inspect_checkpoint
 from pruner.manifest import Manifest
 from pruner.prune import PrunedCheckpoint, prune
+from reports.console import Console
 from reports.roofline import shape_of
 from reports.run_folder import ConfigurationInfo
 from server.engines.select import make_engine

@@ -8,10 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from energy.machine import MachineEnergy, describe_machine
 from prunebench.environment import describe_environment, package_version
+from reports.console import Console
 from server.engines.select import missing_library
 
 _ENGINES = {

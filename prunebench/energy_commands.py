@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 from pydantic import ValidationError
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
@@ -21,6 +20,7 @@ from energy.sampler import start_sampler
 from energy.units import kilowatt_hours
 from energy.window import meter_energy, window_energy
 from reports.analysis import analyse_folder
+from reports.console import Console
 
 _BEHIND_NS = 300_000_000  # what is shown is so old: by then every usual counter has moved on
 _FIRST_S = 1.0  # for the first refreshes to be seen

@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
-
 from energy.records import Record
 from loadgen.endpoint import Endpoint, read_key
 from loadgen.metering import pick_energy
@@ -22,6 +20,7 @@ from prunebench.quality_pass import Pass, Subject, result_line, settings_of
 from prunebench.quality_tasks import QualityError, choose_suite
 from prunebench.serving import ServerCommand, ServerStartError, start_server
 from prunebench.writer import write_record
+from reports.console import Console
 from reports.quality_cost import SuiteCost, suite_cost
 
 _START_S, _REQUEST_S = 600.0, 600.0

@@ -16,7 +16,6 @@ from itertools import groupby
 from pathlib import Path
 from statistics import mean
 
-from rich.console import Console
 from rich.filesize import decimal
 
 from energy.records import Record
@@ -31,6 +30,7 @@ from prunebench.plan import Order, Visit, plan_visits
 from prunebench.smallest_effect import FamilyForecast
 from prunebench.writer import Resume, RunWriter, choose_run_folder
 from pruner.inspection import Inspection, inspect_checkpoint
+from reports.console import Console
 from reports.order import describe_order, imbalance
 from reports.run_folder import RunInfo, TrialCell
 

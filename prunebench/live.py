@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
@@ -18,6 +17,7 @@ from loadgen.drive import Watcher
 from loadgen.latencies import record_tpot_ms
 from loadgen.metering import EnergySource
 from loadgen.records import RequestRecord, Workload
+from reports.console import Console
 
 _LATEST = 2000  # requests that the latencies shown are of
 _RATE_NS = 3_000_000_000  # of time that tokens/s are of,

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from rich.console import Console
 
 from loadgen.drive import TrialResult, run_trial
 from loadgen.endpoint import Endpoint, LoadError, ServedModel, check_endpoint, read_key
@@ -28,6 +27,7 @@ from prunebench.live import LiveView
 from prunebench.locusting import LocustSettings, run_locust
 from reports.checks import check_trial
 from reports.confidence import needed_for
+from reports.console import Console
 
 _DEFAULT_REQUESTS = 100
 _SWEEP_S, _SWEEP_RATE = 60.0, 1.0  # of every rate of a sweep, and the lowest of them

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from rich.console import Console
 from rich.table import Table
 
 from prunebench.loading import objectives
 from prunebench.writer import write_record
 from reports.analysis import analyse_folder
 from reports.build import build_report
+from reports.console import Console
 from reports.errors import ReportError
 from reports.fleet import plan_fleet
 from reports.fleet_records import PLAN_NAME, Demand, FleetPlan

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
@@ -20,6 +19,7 @@ from pruner.prune import prune as prune_checkpoint
 from pruner.publishing import check_push, push
 from pruner.scoring import Calibration
 from pruner.targets import Target, require_targets
+from reports.console import Console
 
 PAPER_PERCENTAGES = (10, 20, 30, 40, 50, 60)  # arXiv 2512.22671
 

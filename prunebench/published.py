@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
 from prunebench import __version__
 from reports.build import write_articles
+from reports.console import Console
 from reports.errors import ReportError
 from reports.published.analysis import StudyAnalysis, analyse_study
 from reports.published.article import study_article

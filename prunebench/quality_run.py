@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from rich.console import Console
-
 from loadgen.endpoint import LoadError
 from loadgen.metering import pick_energy
 from prunebench.experiment import QualitySettings
@@ -21,6 +19,7 @@ from prunebench.quality_pass import Pass, Subject, result_line, settings_of
 from prunebench.quality_tasks import Suite, choose_suite
 from prunebench.serving import Server, ServerStartError
 from prunebench.writer import RunWriter
+from reports.console import Console
 from reports.run_folder import ConfigurationInfo
 
 

@@ -6,8 +6,6 @@ import contextlib
 from collections.abc import Sequence
 from typing import Protocol
 
-from rich.console import Console
-
 import prunebench
 from loadgen.records import WindowRules
 from prunebench.bench import Bench
@@ -19,6 +17,7 @@ from prunebench.plan import Order, Visit, plan_visits
 from prunebench.progress import Steps
 from prunebench.remote import RemoteHost
 from prunebench.writer import RunWriter, utc_now
+from reports.console import Console
 from reports.run_folder import ConfigurationInfo, IdleRule, RunInfo
 
 

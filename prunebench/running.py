@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from loadgen.recorder import where_kept
 from loadgen.texts import input_notes
 from prunebench.cluster import RayCluster
@@ -19,6 +17,7 @@ from prunebench.remote import RemoteHost
 from prunebench.runner import Runner
 from prunebench.writer import Resume, RunWriter, choose_run_folder, describe_os_error
 from reports.build import ReportError, build_report
+from reports.console import Console
 from reports.differences import between_environments
 from reports.table import render_tables
 

@@ -12,7 +12,6 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -23,6 +22,7 @@ from loadgen.prompts import SyntheticPrompts
 from loadgen.records import Workload
 from loadgen.summary import summarize
 from prunebench.serving import ServerCommand, ServerStartError, start_server
+from reports.console import Console
 
 _STREAMS = (1, 10, 50, 100)
 _PREFILL_MS, _TOKEN_MS, _TOKENS, _PROMPT = 50.0, 10.0, 64, 32

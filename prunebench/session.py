@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from energy.machine import describe_machine
 from loadgen.records import WindowRules
 from prunebench.bench import Bench, Outcome
@@ -25,6 +23,7 @@ from prunebench.environment import describe_environment, processor_name
 from prunebench.experiment import Experiment
 from prunebench.plan import Visit
 from prunebench.writer import RunWriter
+from reports.console import Console
 from reports.run_folder import ConfigurationInfo, IdleRule, Placement
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from loadgen.metrics import measure_records
@@ -13,6 +12,7 @@ from loadgen.records import Workload
 from loadgen.sweep import Sweep, SweepPoint, at_rate, judge
 from prunebench.loading import Loading
 from reports.confidence import needed_for
+from reports.console import Console
 
 
 def sweep_command(loading: Loading, workload: Workload, *, as_json: bool, console: Console) -> int:

@@ -5,8 +5,6 @@ An empty field has no value; its reason stands beside it. Measured and modelled 
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -15,9 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reports.analysis import Analysis, Cell, CellValue, ConfigurationFigures
+from reports.csv_table import csv_text
 from reports.markdown import plain
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would work out instead of showing
 
 
 def cell_rows(analyses: Sequence[Analysis]) -> list[dict[str, Any]]:
@@ -28,13 +25,8 @@ def cell_rows(analyses: Sequence[Analysis]) -> list[dict[str, Any]]:
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> bytes:
-    """For spreadsheets: text that would be read as a formula has an apostrophe before it."""
-    text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([{key: _shown(value) for key, value in row.items()} for row in rows])
-    return text.getvalue().encode()
+    """For spreadsheets."""
+    return csv_text(list(rows[0]), rows).encode() if rows else b""
 
 
 def as_parquet(rows: Sequence[dict[str, Any]]) -> bytes:
@@ -62,10 +54,6 @@ def as_markdown(rows: Sequence[dict[str, Any]]) -> bytes:
         lines = [f"| {key} | {plain(str(value))} |" for key, value in row.items() if value not in {None, ""}]
         parts.append("\n".join([head, "", "| Figure | Value |", "| --- | --- |", *lines]))
     return ("\n\n".join(parts) + "\n").encode()
-
-
-def _shown(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def _row(analysis: Analysis, configuration: ConfigurationFigures, cell: Cell) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from xml.etree import ElementTree as ET
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from reports.compare import ComparedCell, ComparedQuantity, RunComparison
+from reports.console import Console
 from reports.document import SIGNS
 from reports.wording import PER_CELL, figure, in_words, with_interval
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from loadgen.latencies import FloatArray
 from loadgen.metrics import measure_records
 from loadgen.records import RequestRecord
 from reports.checks import find_in_trial
+from reports.csv_table import csv_text
 from reports.errors import ReportError
 from reports.guidellm import as_guidellm
 from reports.loads import Load, read_loads
@@ -84,21 +83,19 @@ def _vllm(load: Load) -> dict[str, Any]:
 
 def as_csv(loads: Sequence[Load]) -> str:
     """A row for every request: its record without the arrivals, and its latencies in milliseconds."""
-    text = io.StringIO()
-    writer: csv.DictWriter[str] | None = None
-    for load in loads:
-        for row, tpot in zip(load.rows, _tpot_ms(load), strict=True):
-            flat: dict[str, Any] = {"trial": load.name, "workload": load.trial.workload.name}
-            flat |= {key: value for key, value in row.items() if not isinstance(value, list | dict)}
-            first, last = row["first_token_ns"], row["last_token_ns"]
-            flat |= {"chunks": len(row["arrival_ns"] or []), "ttft_ms": _ms(row["sent_ns"], first)}
-            flat |= {"tpot_ms": float(tpot) if np.isfinite(tpot) else None}
-            flat |= {"e2e_ms": _ms(row["sent_ns"], last), "lag_ms": _ms(row["scheduled_ns"], row["sent_ns"])}
-            if writer is None:
-                writer = csv.DictWriter(text, fieldnames=list(flat), lineterminator="\n", extrasaction="ignore")
-                writer.writeheader()
-            writer.writerow(flat)
-    return text.getvalue()
+    rows = [row for load in loads for row in _flat_rows(load)]
+    return csv_text(list(rows[0]), rows) if rows else ""
+
+
+def _flat_rows(load: Load) -> Iterator[dict[str, Any]]:
+    for row, tpot in zip(load.rows, _tpot_ms(load), strict=True):
+        flat: dict[str, Any] = {"trial": load.name, "workload": load.trial.workload.name}
+        flat |= {key: value for key, value in row.items() if not isinstance(value, list | dict)}
+        first, last = row["first_token_ns"], row["last_token_ns"]
+        flat |= {"chunks": len(row["arrival_ns"] or []), "ttft_ms": _ms(row["sent_ns"], first)}
+        flat |= {"tpot_ms": float(tpot) if np.isfinite(tpot) else None}
+        flat |= {"e2e_ms": _ms(row["sent_ns"], last), "lag_ms": _ms(row["scheduled_ns"], row["sent_ns"])}
+        yield flat
 
 
 def _tpot_ms(load: Load) -> FloatArray:

@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from reports.console import Console
 
 # Without a terminal rich assumes 80 columns, which cuts the tables.
 out = Console(width=None if sys.stdout.isatty() else 150)
