@@ -12,6 +12,7 @@ from loadgen.metrics import measure_records
 from loadgen.prompts import SyntheticPrompts, served_tokens
 from loadgen.store import read_trial, write_trial
 from loadgen.summary import summarize
+from reports.checks import check_trial
 from tests.loadgen.made import workload
 from tests.server.conftest import serve_process, url_once_ready, write_checkpoint
 
@@ -74,6 +75,36 @@ def test_joules_per_token_are_those_of_the_engines_power_curve_within_the_uncert
 
 def inside(edges, start_ns, end_ns):
     return max(0, min(end_ns, edges[1]) - max(start_ns, edges[0])) / 1e9
+
+
+@pytest.fixture(scope="module")
+def slow_to_begin(tmp_path_factory):
+    """Where first tokens take as long as they do, windows that begin and end at unlike phases are wrong by many percent."""
+    folder = write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "slow")
+    options = {"prefill_ms": "400", "token_ms": "10", "idle_watts": "50", "active_watts": "10"}
+    process = serve_process(checkpoint=folder, engine_options=options)
+    yield Endpoint(url_once_ready(process), "slow")
+    process.terminate()
+    process.communicate(timeout=30)
+
+
+@pytest.mark.parametrize(("generations", "processes", "flagged"), [(2, 1, True), (4, 1, False), (8, 2, False)])
+def test_a_closed_loops_figures_agree_with_each_other_and_with_the_engines_power(
+    slow_to_begin, generations, processes, flagged
+):
+    streams, tokens = 8, 64
+    load = workload("concurrency", concurrency=streams, requests=(generations + 2) * streams, output_tokens=tokens)
+    result = measured(slow_to_begin, load, processes=processes)
+    trial, flags = result.trial, {flag.check for flag in check_trial(result.trial, result.records)}
+    summary = summarize(trial, result.records, [])
+    assert trial.generations == generations
+    assert ("few-generations" in flags) is flagged
+    # Of a loop that is full, whatever the pace of the machine: B = rate x E2E, tokens = rate x 64, watts = idle + B x active.
+    rate = summary["request_throughput"]
+    assert rate * summary["mean_e2el_ms"] / 1e3 == pytest.approx(streams, rel=0.02)
+    assert summary["output_throughput"] == pytest.approx(rate * tokens, rel=0.02)
+    assert summary["joules_per_request"] * rate == pytest.approx(50 + 10 * streams, rel=0.02)
+    assert summary["joules_per_output_token"] * tokens == pytest.approx(summary["joules_per_request"], rel=0.02)
 
 
 def test_a_trial_comes_back_from_disk_as_it_was(endpoint, tmp_path):

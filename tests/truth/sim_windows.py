@@ -173,15 +173,15 @@ def closed_loop_unlike_lengths(rng: np.random.Generator) -> Outcome:
     return {key: math.exp(off) for key, off in _off(summary, truth).items()}
 
 
-_OPEN = "open loop of 2,000 requests, 8 to 800 tokens (uniform)"
+_OPEN = "open loop of 3,000 requests, 8 to 800 tokens (uniform)"
 
 
 def _open_loop(rng: np.random.Generator, kind: str, slots: float) -> Outcome:
     """20 requests/s that take 4.23 s on average: 85 slots' worth. Fewer slots complete what they can, and are saturated."""
     server, offered, mean = Slots(0.2, 0.01, slots), 20.0, 404.0
-    gaps = rng.exponential(1 / offered, 2000) if kind == "poisson" else np.full(2000, 1 / offered)
-    load = Workload(name="open", kind="poisson" if kind == "poisson" else "constant", rate=offered, requests=2000)
-    served = server.serve(Client.open(uniform_lengths(rng, 2000), 1.0 + np.cumsum(gaps)))
+    gaps = rng.exponential(1 / offered, 3000) if kind == "poisson" else np.full(3000, 1 / offered)
+    load = Workload(name="open", kind="poisson" if kind == "poisson" else "constant", rate=offered, requests=3000)
+    served = server.serve(Client.open(uniform_lengths(rng, 3000), 1.0 + np.cumsum(gaps)))
     summary = _measured(served, load, chunk=16)
     busy = server.prefill_s + (mean - 1) * server.token_s
     rate = min(offered, slots / busy)
@@ -206,25 +206,25 @@ def _rows(server: str) -> dict[str, Row]:
     }
 
 
-@simulation(short=8, long=200, **_rows("Poisson, no limit"))
+@simulation(short=6, long=200, **_rows("Poisson, no limit"))
 def open_loop_poisson_endless(rng: np.random.Generator) -> Outcome:
     """Nothing saturates such a server."""
     return _open_loop(rng, "poisson", math.inf)
 
 
-@simulation(short=8, long=200, **_rows("Poisson, 110 slots of which 85 are busy"))
+@simulation(short=6, long=200, **_rows("Poisson, 110 slots of which 85 are busy"))
 def open_loop_poisson_slots(rng: np.random.Generator) -> Outcome:
     """A server that keeps up, with a queue at times."""
     return _open_loop(rng, "poisson", 110)
 
 
-@simulation(short=8, long=200, **_rows("evenly spaced, no limit"))
+@simulation(short=6, long=200, **_rows("evenly spaced, no limit"))
 def open_loop_constant_endless(rng: np.random.Generator) -> Outcome:
     """Nothing saturates such a server."""
     return _open_loop(rng, "constant", math.inf)
 
 
-@simulation(short=8, long=200, **_rows("evenly spaced, 110 slots of which 85 are busy"))
+@simulation(short=6, long=200, **_rows("evenly spaced, 110 slots of which 85 are busy"))
 def open_loop_constant_slots(rng: np.random.Generator) -> Outcome:
     """A server that keeps up, with a queue at times."""
     return _open_loop(rng, "constant", 110)
@@ -234,7 +234,7 @@ _SATURATED = f"{_OPEN}, Poisson, 60 slots for 85"
 
 
 @simulation(
-    short=8,
+    short=6,
     long=200,
     within=Row(
         "requests/s, tokens/s, J/request and J/token, saturated", _SATURATED, "all within 6 % in at least 95 %", 0.95
