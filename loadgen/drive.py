@@ -85,8 +85,8 @@ def run_trial(
     `processes` share a load that one cannot carry; prompts must be picklable, and are the same whatever the number.
     `keep`: a file to which records are written as requests end, for whoever finds it (`recorder.read_stream`) should this
     process be killed; whoever has written the trial removes it. `count_tokens` counts the tokens of answers whose server does
-    not. `window_rules` 1 is for a run that began under them. Failed requests are records with an error. Raises LoadError if the whole warm-up failed, or if not one request got
-    as far as the server. KeyboardInterrupt ends the clients and goes on.
+    not. `window_rules` 1 is for a run that began under them. Failed requests are records with an error. Raises LoadError if
+    the whole warm-up failed, or if not one request got as far as the server. KeyboardInterrupt ends the clients and goes on.
     """
     watcher = watcher or Watcher()
     started_at = datetime.now(UTC).isoformat(timespec="seconds")

@@ -38,7 +38,9 @@ class SweepPoint(Record):
     failed: int
     latency_requests: int | None = None  # whose latencies count; None in files of earlier versions
     p99_reason: str | None = None  # why p99s are None
-    slo_share: float | None  # of the requests sent in the window, those that met every objective; None: none stated
+    slo_share: (
+        float | None
+    )  # of the requests that ended in the window, those that met every objective; None: none stated
     saturated: str | None  # why, or None
     good: bool  # not saturated, and enough requests met the objectives
     backlog: Backlog | None = None  # its trend from when the line was filled to the last sending; None in earlier files

@@ -78,14 +78,15 @@ def _trial(result: dict[str, Any], rows: list[dict[str, Any]]) -> Trial:
         model=str(result.get("model_id") or "not recorded"),
         workload=_workload(result, len(rows)),
         seed=0,
-        window_start_ns=0,
+        window_start_ns=-1,  # outside the window; a failed request ends when it is sent
         window_end_ns=end,
         window_rule="whole",
+        window_rules=2,
         first_sent_ns=0,
         last_end_ns=end,
         started_at=_date(str(result.get("date", ""))),
         client=ClientHealth(cpu_fraction=None, loop_lag_p99_ms=None, schedule_lag_p99_ms=None),
-        energy=WindowEnergy(start_ns=0, end_ns=end, reason="vllm bench serve measures no energy"),
+        energy=WindowEnergy(start_ns=-1, end_ns=end, reason="vllm bench serve measures no energy"),
     )
 
 

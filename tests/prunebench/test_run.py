@@ -211,6 +211,23 @@ def test_resuming_a_finished_run_measures_nothing(finished, prunebench, tmp_path
     assert {p: p.stat().st_mtime_ns for p in copy.glob("trials/*/*")} == before
 
 
+def test_a_run_that_began_under_earlier_window_rules_ends_under_them(finished, prunebench, tmp_path):
+    folder, _ = finished
+    assert {read_trial(t.folder).trial.window_rules for t in RunFolder(folder).trials()} == {2}
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    shutil.copy(folder.parent / "tiny.toml", tmp_path)
+    begun = json.loads((copy / "run.json").read_text())
+    assert begun.pop("window_rules") == 2
+    (copy / "run.json").write_text(json.dumps(begun))
+    missing = next(copy.glob("trials/*"))
+    shutil.rmtree(missing)
+    resumed = prunebench("run", "tiny.toml", "--output", copy, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert RunFolder(copy).info().window_rules == 1
+    assert read_trial(missing).trial.window_rules == 1
+
+
 def test_a_changed_experiment_is_not_resumed(finished, prunebench, experiment):
     folder, _ = finished
     resumed = prunebench("run", experiment(seed="8"), "--output", folder, "--resume")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from reports.analysis import analyse_folder
+from reports.compare import compare_runs
 from tests.reports.example_run import BATCH, HIDDEN, NO_METER, REMEDY, SINGLE, Example, write_run
 
 EXAMPLE = Example()
@@ -136,3 +139,42 @@ def test_every_check_has_an_outcome_and_the_worst_observation_comes_first(exact)
     assert by_name["window-too-short"].outcome == "warn"
     assert by_name["schedule-lag"].outcome == "no data"
     assert by_name["window-too-short"].observations[0].trials == 5
+
+
+def less_than_a_generation(run, pattern):
+    for file in (run / "trials").glob(f"{pattern}/trial.json"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"generations": 0}))
+
+
+def test_no_verdict_rests_on_trials_of_less_than_a_generation(tmp_path):
+    run = write_run(tmp_path / "run", Example(widths=(1024, 512), workloads=SMALL[:1], blocks=3))
+    less_than_a_generation(run, "0-width-512-*")
+    value = analyse_folder(run).cell("width-512", SINGLE.name).values["output_tokens_per_s"]
+    assert (value.trials, sorted(value.comparison.ratios)) == (3, [1, 2])
+    less_than_a_generation(run, "[12]-width-1024-*")
+    found = analyse_folder(run)
+    comparison = found.cell("width-512", SINGLE.name).values["output_tokens_per_s"].comparison
+    assert (comparison.ratio, comparison.verdict) == (None, None)
+    assert "few-generations" in comparison.reason
+    latency = found.cell("width-512", SINGLE.name).values["median_ttft_ms"].comparison
+    assert (latency.ratio, latency.verdict, latency.reason) == (None, None, comparison.reason)
+
+
+def test_two_runs_are_not_compared_by_trials_of_less_than_a_generation(tmp_path):
+    example = Example(widths=(1024,), workloads=SMALL[:1], blocks=3)
+    runs = [write_run(tmp_path / name, example) for name in ("before", "after")]
+    less_than_a_generation(runs[1], "*")
+    [cell] = compare_runs(*map(analyse_folder, runs), margin=0.02).cells
+    assert {(q.trials_after, q.comparison.verdict) for q in cell.quantities if q.before is not None} == {(0, None)}
+    assert all("few-generations" in q.comparison.reason for q in cell.quantities if q.before is not None)
+
+
+def test_figures_say_by_which_rules_their_windows_were_cut(exact, tmp_path):
+    assert exact.cell("width-512", "batch-8").windows == ["the whole load"]
+    run = write_run(tmp_path / "run", Example(widths=(1024,), workloads=SMALL[:1], blocks=1))
+    for file in (run / "trials").glob("*/trial.json"):
+        recorded = json.loads(file.read_text()) | {"window_rule": "steady"}
+        file.write_text(json.dumps({key: value for key, value in recorded.items() if key != "window_rules"}))
+    assert analyse_folder(run).cell("width-1024", SINGLE.name).windows == [
+        "the load less its ramps, by window rules 1 of earlier versions"
+    ]
