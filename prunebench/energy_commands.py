@@ -90,8 +90,9 @@ def predict_command(run: Path, *, prompt_tokens: int, output_tokens: int, as_jso
     """Joules a request of another shape would take, by a run's own trials. Status 1 if they do not tell for any."""
     rows: list[dict[str, Any]] = []
     for model in analyse_folder(run).energy_models:
-        row: dict[str, Any] = {"configuration": model.label, "load": model.load, "reason": model.reason}
-        if model.reason is None:
+        row: dict[str, Any] = {"configuration": model.label, "load": model.load, "reason": model.incomplete}
+        if model.incomplete is None:
+            row |= {"lack_of_fit": model.fit if model.is_bent else None}
             row |= model.predict(prompt_tokens, output_tokens).model_dump()
         rows.append(row)
     if as_json:
@@ -102,6 +103,7 @@ def predict_command(run: Path, *, prompt_tokens: int, output_tokens: int, as_jso
         said = f"no prediction: {row['reason']}"
         if row["reason"] is None:
             beyond = ", beyond the lengths measured" if row["extrapolated"] else ""
+            beyond += f"; {row['lack_of_fit']}: the interval does not hold" if row["lack_of_fit"] else ""
             said = (
                 f"{row['joules_per_request']:.4g} J/request ({row['low']:.4g} to {row['high']:.4g}), "
                 f"{row['joules_per_output_token']:.4g} J/output token{beyond}"

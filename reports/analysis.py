@@ -17,7 +17,8 @@ from energy.records import Record
 from loadgen.latencies import FloatArray, percentiles
 from loadgen.records import Workload
 from reports.block_percentiles import percentiles_over
-from reports.energy_model import EnergyModel, fit_energy_models
+from reports.energy_fit import fit_energy_models
+from reports.energy_model import EnergyModel
 from reports.failures import AMONG_FAILED, Failures, judge_failures
 from reports.family import FamilyComparison, compare_family
 from reports.fleet_records import FleetPlan

@@ -9,7 +9,8 @@ from energy.records import IdleWindow, WindowEnergy
 from reports.analysis import Analysis
 from reports.chart import Axis, Chart, Marks, Rule, at_least
 from reports.document import Block, Column, Entry, Items, Plot, Plots, Prose, Row, Section, Table
-from reports.energy_model import ILL_CONDITIONED, MISFIT_P, Coefficient, EnergyModel
+from reports.energy_fit import INFLATED
+from reports.energy_model import Coefficient, EnergyModel
 from reports.wording import figure
 
 SHAPES = ((128, 128), (1024, 128), (128, 1024), (2048, 512))  # prompt and output tokens of the requests predicted
@@ -29,7 +30,10 @@ def energy_model_section(analysis: Analysis) -> Section | None:
     refused = _refusals(models)
     if not fitted:
         return Section("energy-model", "Joules by what they were spent on", [Items(refused), Prose(_HOW, "fine")])
-    blocks: list[Block] = [Prose(_LEDE, "lede"), _coefficients(fitted), _predictions(fitted)]
+    blocks: list[Block] = [Prose(_LEDE, "lede"), _coefficients(fitted)]
+    whole = [m for m in fitted if m.incomplete is None]
+    if whole:
+        blocks.append(_predictions(whole))
     if refused:
         blocks.append(Items(refused))
     return Section(
@@ -125,33 +129,42 @@ def _refusals(models: list[EnergyModel]) -> list[str]:
 def _coefficients(models: list[EnergyModel]) -> Table:
     columns = [
         Column("Configuration"), Column("Load"), Column("Prompt token", "mJ"), Column("Output token", "mJ"),
-        Column("Request", "J"), Column("Off the line", "one s.d."), Column("Lack of fit", "p"), Column("Trials"),
+        Column("Request", "J"), Column("Off the line", "one s.d."), Column("Fit"), Column("Trials"),
     ]  # fmt: skip
+    notes: dict[str, str] = {}
     rows = [
         Row(
             [
                 Entry(m.label),
                 Entry(m.load),
-                _coefficient(m.prompt_token, 1e3),
-                _coefficient(m.output_token, 1e3),
-                _coefficient(m.request, 1.0),
+                _coefficient(m, "prompt token", m.prompt_token, 1e3, notes),
+                _coefficient(m, "output token", m.output_token, 1e3, notes),
+                _coefficient(m, "request", m.request, 1.0, notes),
                 Entry(f"{m.relative_deviation or 0:.1%}"),
-                Entry("—" if m.misfit_p is None else f"{m.misfit_p:.2g}"),
+                Entry(m.fit),
                 Entry(str(m.trials)),
             ]
         )
         for m in models
     ]
-    bent = sorted({m.label for m in models if m.misfit_p is not None and m.misfit_p < MISFIT_P})
-    remarks = [f"Lengths are refused that vary together (condition number above {ILL_CONDITIONED:.0f})."]
+    bent = sorted({m.label for m in models if m.is_bent})
+    remarks = [f"A coefficient is not identified if the other two widen its interval more than {INFLATED:g} times."]
     if bent:
-        remarks.append(f"The line misses for {', '.join(bent)}: a token costs more the longer the context.")
-    return Table("Joules a token and a request.", columns, rows, remarks=remarks)
+        why = "such as where a token costs more the longer the context"
+        remarks.append(
+            f"A line does not fit {', '.join(bent)}, {why}: its coefficients are averages over these shapes, and their intervals, and those "
+            "of what it predicts, do not hold."
+        )
+    letters = {letter: reason for reason, letter in notes.items()}
+    return Table("Joules a token and a request.", columns, rows, letters, remarks)
 
 
-def _coefficient(found: Coefficient | None, scale: float) -> Entry:
+def _coefficient(
+    model: EnergyModel, name: str, found: Coefficient | None, scale: float, notes: dict[str, str]
+) -> Entry:
     if found is None:
-        return Entry("—")
+        reason = model.not_identified[name]
+        return Entry("—", note=notes.setdefault(reason, chr(ord("a") + len(notes))))
     low, high = figure(found.low * scale), figure(found.high * scale)
     return Entry(figure(found.joules * scale), f"{low} to {high}")
 

@@ -59,9 +59,7 @@ def test_shapes_that_do_not_vary_are_told_and_how_to_vary_them(tmp_path):
     items, how = section.blocks
     assert isinstance(items, Items)
     assert isinstance(how, Prose)
-    assert items.items == [
-        "No line for batches of 8, single: 1 shape of requests under this load; three are the least."
-    ]
+    assert items.items == ["No line for batches of 8, single: not identified (1 shape of requests under this load)."]
 
 
 def test_without_measured_joules_there_is_no_such_section(tmp_path):

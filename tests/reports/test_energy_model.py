@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from reports.energy_model import EnergyModel, Spent, fit_energy_model
+from reports.energy_fit import Spent, fit_energy_model
+from reports.energy_model import EnergyModel
 
 TRUTH = np.array([0.02, 0.9, 4.0])  # joules a prompt token, an output token, a request
 SHAPES = tuple(itertools.product((64, 1024), (32, 512)))
@@ -69,21 +70,62 @@ def test_each_trial_has_its_residual():
 
 
 @pytest.mark.parametrize(
-    ("shapes", "words"),
+    ("shapes", "words", "identified"),
     [
-        (((64, 32),), "1 shape of requests"),
-        (((64, 32), (64, 512)), "2 shapes"),
-        (((64, 32), (64, 128), (64, 512)), "prompt lengths do not vary: 64 to 64 tokens"),
-        (((64, 32), (256, 32), (1024, 40)), "output lengths do not vary: 32 to 40 tokens"),
-        (((64, 32), (256, 128), (1024, 512)), "vary together"),
+        (((64, 32), (64, 512)), "prompt lengths do not vary: 64 to 64 tokens", {"output_token"}),
+        (((64, 32), (64, 128), (64, 512)), "prompt lengths do not vary: 64 to 64 tokens", {"output_token"}),
+        (((64, 32), (256, 32), (1024, 34)), "output lengths do not vary: 32 to 34 tokens", {"prompt_token"}),
+        (((64, 32), (256, 128), (1024, 512)), "vary together", {"request"}),
     ],
 )
-def test_shapes_that_cannot_tell_prefill_from_decoding_are_refused_with_the_reason(shapes, words):
+def test_a_coefficient_that_the_shapes_cannot_tell_from_the_others_is_withheld_with_the_reason_and_the_rest_given(
+    shapes, words, identified
+):
     model = fit_energy_model("w", "l", simulated(3, shapes=shapes))
-    assert words in model.reason
-    assert coefficients(model) == [None, None, None]
+    assert {name for name in ("prompt_token", "output_token", "request") if getattr(model, name)} == identified
+    assert len(model.not_identified) == 3 - len(identified)
+    assert all(words in why for why in model.not_identified.values())
+    assert (model.reason is None) == bool(identified)
     with pytest.raises(ValueError, match=words.split(":")[0]):
         model.predict(100, 100)
+
+
+def test_one_shape_identifies_nothing():
+    model = fit_energy_model("w", "l", simulated(3, shapes=((64, 32),)))
+    assert model.reason == "not identified (1 shape of requests under this load)"
+    with pytest.raises(ValueError, match="1 shape"):
+        model.predict(100, 100)
+
+
+def test_what_is_identified_beside_the_others_is_right():
+    model = fit_energy_model("w", "l", simulated(3, noise=0.0, shapes=((64, 32), (64, 128), (64, 512))))
+    assert model.output_token.joules == pytest.approx(TRUTH[1])
+
+
+def test_counts_that_scatter_with_the_window_do_not_identify_what_one_length_cannot():
+    """Three workloads of the same requests, whose windows held different numbers of prompts for as many ends."""
+    trials = [
+        Spent(f"phase-{n}", block, joules=500.0 + n, prompt_tokens=6400 * (0.7 + 0.3 * n), output_tokens=3200 + 300 * block,
+              requests=100, lengths=(64.0, 32.0))
+        for n, block in itertools.product(range(3), range(4))
+    ]  # fmt: skip
+    model = fit_energy_model("w", "8 in flight", trials)
+    assert coefficients(model) == [None, None, None]
+    assert "prompt lengths do not vary" in model.reason
+
+
+@pytest.mark.parametrize(
+    ("shapes", "bend", "words"),
+    [
+        (SHAPES, 0.001, "a line does not fit"),
+        (SHAPES, 0.0, "no lack of fit seen"),
+        (SHAPES[:3], 0.001, "not tested"),
+    ],
+)
+def test_the_lack_of_fit_is_said_in_words(shapes, bend, words):
+    model = fit_energy_model("w", "l", simulated(1, shapes=shapes, bend=bend))
+    assert model.fit.startswith(words)
+    assert model.is_bent == (words == "a line does not fit")
 
 
 def test_three_trials_are_too_few():
