@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from energy.records import Record
+from loadgen.backlog import Backlog
 from loadgen.latencies import FloatArray, percentiles
 from loadgen.records import Workload
 from reports.block_percentiles import percentiles_over
@@ -87,6 +88,8 @@ class TrialFigures(Record):
     unfit: str | None  # why no verdict may rest on it
     values: dict[str, float]
     power: PowerFigures | None  # None: not kept, or no meter
+    backlog: Backlog | None = None  # of an open loop; None: another load, or an earlier window rule
+    mean_ttft_ms: float | None = None  # of completed requests; beside the median: with unlike prompts only means add up
 
 
 class Observation(Record):
@@ -340,7 +343,7 @@ def _distribution(values: FloatArray) -> list[float]:
 
 def _trial(measured: MeasuredTrial) -> TrialFigures:
     amounts = {q.key: q.of(measured.trial, measured.metrics).value for q in QUANTITIES.values()}
-    cell = measured.cell
+    cell, ttft = measured.cell, measured.metrics.ttft_ms
     return TrialFigures(
         block=cell.block,
         label=cell.label,
@@ -351,6 +354,8 @@ def _trial(measured: MeasuredTrial) -> TrialFigures:
         unfit=unfit(measured.trial),
         values={key: value for key, value in amounts.items() if value is not None},
         power=measured.power and power_figures(measured.power, measured.trial),
+        backlog=measured.metrics.backlog,
+        mean_ttft_ms=_mean([ttft[np.isfinite(ttft)]]),
     )
 
 

@@ -1,8 +1,9 @@
 """How many replicas, joules, money and grams of CO2 a demand takes, for every configuration of a run.
 
-The capacity of one replica is the highest rate of a simulated Poisson stream at which enough requests meet the objectives
-(`reports.queueing`); the energy is that of the same simulation at the rate each replica sees on average. Each block of the run gives
-figures of its own, and intervals are over blocks.
+The capacity of one replica is the highest rate of a simulated Poisson stream that is stationary and at which enough requests meet the
+objectives (`reports.queueing`), never above the highest that was measured to be stationary, where rates were measured. The energy is
+that of the same simulation at the rate each replica sees on average. Each block of the run gives figures of its own, and intervals
+are over blocks.
 """
 
 from __future__ import annotations
@@ -14,48 +15,61 @@ import numpy as np
 
 from loadgen.lengths import draw_tokens
 from reports.analysis import Analysis
-from reports.capacity import replicas
+from reports.capacity import Lengths, nearest_lengths, replicas
 from reports.fleet_records import SECONDS_PER_DAY, Demand, Estimate, FleetPlan, FleetRow
-from reports.queueing import Arrivals, Replica, Served, poisson_arrivals, simulate
+from reports.measured_rates import MeasuredRates, measured_rates
+from reports.queueing import Arrivals, Replica, Served, poisson_arrivals, saturated_rate, simulate
 from reports.statistics import mean_interval
 
+# Of the rate at which all slots of the simulated replica are always taken. The rest is for the noise of the levels and for what
+# their throughput leaves open, so that the capacity stays below the true limit of stability (tests/truth/sim_fleet.py).
+STATIONARY = 0.96
 _REQUESTS = 4000  # simulated; at 90 % meeting an objective the share is good to about one in a hundred
+SCALES_TO = 2.0  # between measured mean lengths and the demand's, tests/truth/sim_fleet.py
 _HALVINGS = 12
+UNMEASURED = MeasuredRates()
 _JOULES_PER_KWH = 3.6e6
 
 
 def plan_fleet(analysis: Analysis, demand: Demand, progress: Callable[[str], None] = lambda _: None) -> FleetPlan:
     """A row for every configuration that was measured. Raises ReportError if the run has no level of load."""
-    lengths = [
-        (
-            draw_tokens(demand.prompt_tokens, f"{demand.seed}/p{i}"),
-            draw_tokens(demand.output_tokens, f"{demand.seed}/o{i}"),
-        )
-        for i in range(_REQUESTS)
-    ]
-    arrivals = poisson_arrivals(_REQUESTS, [p for p, _ in lengths], [o for _, o in lengths], demand.seed)
+    arrivals = demanded(demand)
+    lengths = Lengths(float(arrivals.prompt_tokens.mean()), float(arrivals.output_tokens.mean()))
     rows = []
     for configuration in analysis.configurations:
         info = configuration.info
         progress(info.label)
-        found = [_block(replica, arrivals, demand) for replica in replicas(analysis, info.label).values()]
-        rows.append(_row(info.label, info.width, found, demand, is_baseline=info.is_baseline))
-    return FleetPlan(demand=demand, rows=rows, assumptions=_assumptions(demand))
+        rates = measured_rates(analysis, info.label, lengths)
+        found = [
+            planned(replica, arrivals, demand, rates) for replica in replicas(analysis, info.label, lengths).values()
+        ]
+        row = _row(info.label, info.width, found, demand, is_baseline=info.is_baseline)
+        is_measured = bool(found) and all(block["capacity"] == rates.stationary for block in found)
+        rows.append(row.model_copy(update={"basis": "measured" if is_measured else "simulated, not measured"}))
+    return FleetPlan(demand=demand, rows=rows, assumptions=_assumptions(analysis, demand, lengths))
 
 
-def capacity(replica: Replica, arrivals: Arrivals, demand: Demand) -> float:
-    """The highest rate, requests per second, at which enough requests meet the objectives; 0 if none does."""
+def demanded(demand: Demand) -> Arrivals:
+    """The stream of requests that is simulated; its rate is scaled later."""
+    numbers = range(_REQUESTS)
+    prompts = [draw_tokens(demand.prompt_tokens, f"{demand.seed}/p{n}") for n in numbers]
+    outputs = [draw_tokens(demand.output_tokens, f"{demand.seed}/o{n}") for n in numbers]
+    return poisson_arrivals(_REQUESTS, prompts, outputs, demand.seed)
+
+
+def capacity(replica: Replica, arrivals: Arrivals, demand: Demand, rates: MeasuredRates = UNMEASURED) -> float:
+    """The highest stationary rate, requests per second, at which enough requests meet the objectives; 0 if none does.
+
+    A measured stationary rate is the limit, whatever the simulation says: a higher one was not measured, or its backlog grew.
+    """
 
     def good(rate: float) -> bool:
         return met(simulate(replica, arrivals, rate), demand) >= demand.slo_share
 
-    # No rate above it can be kept up: every slot always writing, and no time for prompts.
-    steps, _ = replica.tables()
-    most = max(n / step for n, step in enumerate(steps)) / max(float(np.mean(arrivals.output_tokens)) - 1, 1e-9)
-    low, high = (
-        most * 1e-4,
-        min(most, 1 / max(replica.prefill_s_per_token * float(np.mean(arrivals.prompt_tokens)), 1e-12)),
-    )
+    high = rates.stationary or min(STATIONARY * saturated_rate(replica, arrivals), rates.growing or math.inf)
+    if good(high):
+        return high
+    low = high * 1e-4
     if not good(low):
         return 0.0
     for _ in range(_HALVINGS):
@@ -74,8 +88,11 @@ def met(served: Served, demand: Demand) -> float:
     return float(np.mean(good))
 
 
-def _block(replica: Replica, arrivals: Arrivals, demand: Demand) -> dict[str, float | None]:
-    most = capacity(replica, arrivals, demand)
+def planned(
+    replica: Replica, arrivals: Arrivals, demand: Demand, rates: MeasuredRates = UNMEASURED
+) -> dict[str, float | None]:
+    """What one block says: capacity of a replica, and replicas, busy share and joules a request of the demand."""
+    most = capacity(replica, arrivals, demand, rates)
     if most == 0:
         return {"capacity": 0.0}
     count = math.ceil(demand.mean_rate * demand.peak / most)
@@ -141,12 +158,36 @@ def _estimate(values: Sequence[float]) -> Estimate:
     return Estimate(value=math.exp(interval.mean), low=low, high=high)
 
 
-def _assumptions(demand: Demand) -> list[str]:
-    return [
+def _assumptions(analysis: Analysis, demand: Demand, lengths: Lengths) -> list[str]:
+    simulated = (
+        f"A capacity that is simulated, not measured, is {STATIONARY:.0%} of what the simulated replica serves with all its slots taken: "
+        "there its backlog is stationary. On simulated servers it was 0 to 10 % below the limit of stability where the demand's lengths "
+        "were those measured (docs/statistics.md)."
+    )
+    measured = (
+        "A capacity that is measured is the highest rate at which an open loop's backlog was stationary in every block; "
+        "higher rates, measured, may raise it."
+    )
+    prefill = (
+        "In the simulation a prompt takes time in proportion to its length and stops decoding meanwhile; decoding speed does not depend "
+        "on context length."
+    )
+    said = [
+        simulated,
+        measured,
+        "A replica never holds more requests than the run measured; a higher level might serve more.",
         "Requests come as a Poisson stream, spread evenly over replicas that know nothing of each other.",
         f"Replicas are enough for {demand.peak:g}x the mean rate; energy is that at the mean rate, with all replicas up.",
-        "A replica never holds more requests than the run measured; a higher level might serve more.",
-        "Prefill takes time in proportion to the prompt, and stops decoding meanwhile; decoding speed does not depend on context length.",
+        prefill,
         f"Joules are those of the meters named in the run, times a PUE of {demand.pue:g}; hosts without a meter are not in them.",
         f"{_REQUESTS} requests are simulated; the share that meets the objectives is known to about one in a hundred.",
     ]
+    nearest = nearest_lengths(analysis, lengths)
+    if nearest is not None and nearest.furthest(lengths) > SCALES_TO:
+        said.insert(
+            0,
+            f"The demand's requests ({lengths.prompt:.0f} prompt and {lengths.output:.0f} output tokens on average) are unlike those "
+            f"measured ({nearest.prompt:.0f} and {nearest.output:.0f}): beyond a factor of {SCALES_TO:g} the scaling was not tested. "
+            "Measure closed loops with the demand's lengths.",
+        )
+    return said

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from energy.records import Record
@@ -56,6 +58,8 @@ class FleetRow(Record):
     megawatts: Estimate  # of the site
     cost_per_day: Estimate
     kg_co2_per_day: Estimate
+    # Where the capacity comes from; None in plans of earlier versions, whose capacity no backlog bounded.
+    basis: Literal["simulated, not measured", "measured"] | None = None
 
 
 class FleetPlan(Record):

@@ -10,8 +10,9 @@ from reports.fleet_records import Demand, Estimate, FleetPlan, FleetRow
 from reports.wording import TO, figure
 
 _LEDE = (
-    "What the demand below would take with each width, by simulating the queue in front of a replica whose times and powers are those "
-    "this run measured. Intervals come from the blocks of the run; what the model leaves out is listed beneath."
+    "What the demand below would take with each width. GPUs, joules and what follows from them are simulated, not measured: the queue in "
+    "front of a replica whose times and powers are those this run measured. Of the capacity the table says whether it was measured. "
+    "Intervals come from the blocks of the run; what the simulation leaves out is listed beneath."
 )
 
 
@@ -54,11 +55,19 @@ def fleet_table(plan: FleetPlan) -> Table:
         columns.append((Column("CO2", "kg a day"), lambda row: row.kg_co2_per_day))
     notes: dict[str, str] = {}
     rows = [
-        Row([Entry(_name(row)), *(_entry(of(row), notes) for _, of in columns)], is_baseline=row.is_baseline)
+        Row(
+            [
+                Entry(_name(row)),
+                *(_entry(of(row), notes) for _, of in columns),
+                Entry(row.basis or "simulated, not measured"),
+            ],
+            is_baseline=row.is_baseline,
+        )
         for row in plan.rows
     ]
     caption = "Capacity of a replica, and what the demand takes, with 95 % intervals over blocks"
-    return Table(caption, [Column("Width"), *(column for column, _ in columns)], rows, notes=notes)
+    headings = [Column("Width"), *(column for column, _ in columns), Column("Capacity is")]
+    return Table(caption, headings, rows, notes=notes)
 
 
 def _name(row: FleetRow) -> str:

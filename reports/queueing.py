@@ -2,10 +2,10 @@
 
     wait for a slot -> prefill (the server does nothing else meanwhile) -> decode, one token a step with all others in it
 
-A step with n requests in it takes `Replica.step_s(n)`. That is what continuous batching does, with prefill first and unmixed; an
-engine that mixes the two makes others' steps longer instead of stopping them, for about the same work. Every active request
-advances alike, so time is kept in steps done by each: a request leaves when that has grown by its output tokens. Exact between
-events, no time grid.
+The first token comes with the first step after the prefill. A step with n requests in it takes what `Replica.tables` says of n. That
+is continuous batching with prefill first and unmixed; an engine that mixes the two makes others' steps longer instead of stopping
+them, for the same work. Every active request advances alike, so time is kept in steps done by each: a request leaves when that has
+grown by its output tokens. Exact between events, no time grid.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ Floats = NDArray[np.float64]
 class Replica:
     """Measured times and powers of one server.
 
-    `levels` are the numbers of requests at which it was measured, rising; `steps_s` the seconds of a step there and `watts`
-    its mean power, None where energy was not measured. Between levels both are interpolated linearly; above the last there
+    `levels` are the numbers of requests at which it was measured, rising; `steps_s` the seconds of a step there without any
+    prefill, and `watts` its mean power, None where energy was not measured. Between levels both are interpolated linearly; above the last there
     is nothing: more requests wait.
     """
 
@@ -82,62 +82,93 @@ def poisson_arrivals(requests: int, prompts: Sequence[float], outputs: Sequence[
 
 def simulate(replica: Replica, arrivals: Arrivals, rate: float) -> Served:
     """Serve the arrivals at `rate` requests per second, to the last one's end."""
-    steps, watts = replica.tables()
     came = np.cumsum(arrivals.gaps / rate)
+    times = _serve(replica, arrivals, came)
+    kept = slice(len(came) // 10, None)
+    after_first = arrivals.output_tokens[kept] - 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        tpot = np.where(after_first > 0, (times.ended - times.first)[kept] / after_first, np.nan)
+    return Served(
+        ttft_s=(times.first - came)[kept],
+        tpot_s=tpot,
+        wait_s=(times.begun - came)[kept],
+        e2e_s=(times.ended - came)[kept],
+        busy=1 - times.idle_s / float(times.ended.max()),
+        joules_per_request=None if times.joules is None else times.joules / len(after_first),
+    )
+
+
+def saturated_rate(replica: Replica, arrivals: Arrivals) -> float:
+    """Requests per second while none of the slots is ever free: at any rate above it the backlog grows without end.
+
+    Whole generations of as many requests as there are slots are counted, so that those which end together do not tilt it.
+    """
+    count, slots = len(arrivals.gaps), replica.slots
+    ended = np.sort(_serve(replica, arrivals, np.zeros(count)).ended)
+    start, end = ended[slots - 1], ended[(count - slots) // slots * slots - 1]
+    return float(((ended > start) & (ended <= end)).sum() / (end - start))
+
+
+@dataclass(frozen=True)
+class _Times:
+    begun: Floats  # of the prefill
+    first: Floats
+    ended: Floats
+    idle_s: float
+    joules: float | None  # after the arrival of a tenth of the requests
+
+
+def _serve(replica: Replica, arrivals: Arrivals, came: Floats) -> _Times:
+    steps, watts = replica.tables()
     count = len(came)
     begun, first, ended = np.zeros(count), np.zeros(count), np.zeros(count)
     measured_from = float(came[count // 10])
     waiting: deque[int] = deque()
-    active: list[tuple[float, int]] = []  # (steps done when it leaves, request)
+    decoding = 0
+    marks: list[tuple[float, int, bool]] = []  # (steps done at a first or last token, request, whether it is the last)
     now = done = joules = idle_s = 0.0
     joules_from: float | None = None
     upcoming = 0
 
-    def pass_time(until: float, power: int, *, decoding: bool) -> None:
+    def pass_time(until: float, power: int, *, decodes: bool) -> None:
         nonlocal now, done, joules, joules_from, idle_s
         if joules_from is None and until >= measured_from:
             joules_from = joules + (watts[power] * (measured_from - now) if watts else 0.0)
         if watts:
             joules += watts[power] * (until - now)
-        if decoding:
-            done += (until - now) / steps[len(active)]
+        if decodes:
+            done += (until - now) / steps[decoding]
         if power == 0:
             idle_s += until - now
         now = until
 
-    while upcoming < count or waiting or active:
-        if waiting and len(active) < replica.slots:
+    while upcoming < count or waiting or decoding:
+        if waiting and decoding < replica.slots:
             request = waiting.popleft()
             begun[request] = now
             end = now + replica.prefill_s_per_token * float(arrivals.prompt_tokens[request])
             while upcoming < count and came[upcoming] <= end:
                 waiting.append(upcoming)
                 upcoming += 1
-            pass_time(end, len(active) + 1, decoding=False)
-            first[request] = now
-            heapq.heappush(active, (done + max(float(arrivals.output_tokens[request]) - 1, 0.0), request))
+            pass_time(end, decoding + 1, decodes=False)
+            decoding += 1
+            heapq.heappush(marks, (done + 1, request, False))
             continue
-        leaves = now + (active[0][0] - done) * steps[len(active)] if active else math.inf
+        marked = now + (marks[0][0] - done) * steps[decoding] if marks else math.inf
         arrives = float(came[upcoming]) if upcoming < count else math.inf
-        pass_time(min(leaves, arrives), len(active), decoding=bool(active))
-        if arrives < leaves:
+        pass_time(min(marked, arrives), decoding, decodes=bool(marks))
+        if arrives < marked:
             waiting.append(upcoming)
             upcoming += 1
+            continue
+        done, request, is_last = heapq.heappop(marks)
+        if not is_last:
+            first[request] = now
+            heapq.heappush(marks, (done + max(float(arrivals.output_tokens[request]) - 1, 0.0), request, True))
         else:
-            done, request = heapq.heappop(active)
             ended[request] = now
-    kept = slice(count // 10, None)
-    after_first = arrivals.output_tokens[kept] - 1
-    with np.errstate(divide="ignore", invalid="ignore"):
-        tpot = np.where(after_first > 0, (ended - first)[kept] / after_first, np.nan)
-    return Served(
-        ttft_s=(first - came)[kept],
-        tpot_s=tpot,
-        wait_s=(begun - came)[kept],
-        e2e_s=(ended - came)[kept],
-        busy=1 - idle_s / now,
-        joules_per_request=(joules - (joules_from or 0.0)) / len(after_first) if watts else None,
-    )
+            decoding -= 1
+    return _Times(begun, first, ended, idle_s, joules - (joules_from or 0.0) if watts else None)
 
 
 def erlang_c(servers: int, load: float) -> float:

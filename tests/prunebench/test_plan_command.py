@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from reports.analysis import analyse_folder
-from reports.capacity import replicas
+from reports.capacity import Lengths, replicas
 from reports.queueing import poisson_arrivals, simulate
 from tests.prunebench.conftest import TINYGLU
 
@@ -71,7 +71,7 @@ def test_the_simulation_foretells_what_an_open_loop_on_the_real_server_measures(
     """The plan knows only the levels 1 and 8; the open loop is a measurement of its own."""
     analysis = analyse_folder(run)
     label = analysis.info.baseline
-    for block, replica in replicas(analysis, label).items():
+    for block, replica in replicas(analysis, label, Lengths(16, 20)).items():
         assert replica.levels == (1, 8)
         served = simulate(replica, poisson_arrivals(4000, [16.0], [20.0], seed=1), rate=12)
         measured = analysis.by_block(label, "open", "joules_per_request")[block]
@@ -104,6 +104,8 @@ def test_a_plan_is_kept_in_the_run_shown_in_the_report_and_scales_with_the_deman
     for row in (wide, narrow):
         rate = 1e9 / 86_400
         assert row["capacity_rps"]["value"] > 0
+        # The run's own open loop at 12 a second is of the demand's lengths.
+        assert (row["basis"] == "measured") == (row["capacity_rps"]["value"] == pytest.approx(12))
         assert row["gpus"]["value"] == pytest.approx(2 * rate / row["capacity_rps"]["value"], rel=0.01)
         assert row["megawatts"]["value"] == pytest.approx(row["joules_per_request"]["value"] * rate * 1.2 / 1e6)
         assert row["kg_co2_per_day"]["value"] == pytest.approx(row["megawatts"]["value"] * 24_000 * 0.3)
@@ -113,10 +115,12 @@ def test_a_plan_is_kept_in_the_run_shown_in_the_report_and_scales_with_the_deman
         for estimate in (row["capacity_rps"], row["joules_per_request"]):
             assert estimate["low"] <= estimate["value"] <= estimate["high"]
     assert "What a demand would take" in (run / "report.html").read_text()
+    assert "simulated, not measured" in (run / "report.md").read_text()
     assert "1,000,000,000 requests a day" in (run / "report.md").read_text()
     shown = prunebench(*words)
     assert shown.returncode == 0
     assert shown.stdout.strip().endswith("report.html")
+    assert "simulated, not measured" in shown.stdout
 
 
 def test_objectives_that_an_empty_server_misses_are_said_and_not_counted(run, prunebench):

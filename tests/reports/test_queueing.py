@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reports.queueing import Arrivals, Replica, erlang_c, poisson_arrivals, simulate
+from reports.queueing import Arrivals, Replica, erlang_c, poisson_arrivals, saturated_rate, simulate
 
 MANY = 60_000
 
@@ -26,7 +26,7 @@ def test_slots_that_do_not_slow_each_other_are_erlangs_queue(slots, load):
     replica = Replica(
         levels=(1, slots) if slots > 1 else (1,), steps_s=(0.01,) * min(slots, 2), prefill_s_per_token=0.0
     )
-    arrivals = poisson_arrivals(MANY, [1.0], 1 + exponential(MANY, 100.0, 1), seed=2)  # a service takes 1 s on average
+    arrivals = poisson_arrivals(MANY, [1.0], 1 + exponential(MANY, 99.0, 1), seed=2)  # a service takes 1 s on average
     served = simulate(replica, arrivals, rate=load)
     waits = erlang_c(slots, load)
     assert np.mean(served.wait_s > 1e-12) == pytest.approx(waits, rel=0.06)
@@ -44,7 +44,7 @@ def idle_probability(slots, load):
 def test_a_step_that_takes_as_much_longer_as_it_has_requests_is_processor_sharing():
     """M/G/1-PS: the mean time in the system is S/(1 - rho), whatever the distribution of lengths."""
     replica = Replica(levels=(1, 400), steps_s=(0.01, 4.0), prefill_s_per_token=0.0)
-    for outputs in (np.full(MANY, 101.0), 1 + exponential(MANY, 100.0, 3)):
+    for outputs in (np.full(MANY, 100.0), 1 + exponential(MANY, 99.0, 3)):
         served = simulate(replica, poisson_arrivals(MANY, [1.0], outputs, seed=4), rate=0.6)
         assert np.mean(served.e2e_s) == pytest.approx(1.0 / (1 - 0.6), rel=0.08)
 
@@ -62,10 +62,10 @@ def test_an_empty_server_gives_every_request_its_own_times():
         levels=(1, 8), steps_s=(0.02, 0.05), prefill_s_per_token=0.001, watts=(200.0, 400.0), idle_watts=50.0
     )
     served = simulate(replica, Arrivals(np.full(50, 1000.0), np.full(50, 100.0), np.full(50, 11.0)), rate=1.0)
-    assert served.ttft_s == pytest.approx(0.1)
+    assert served.ttft_s == pytest.approx(0.1 + 0.02)  # the first token comes with a step, as all others
     assert served.tpot_s == pytest.approx(0.02)
-    # Of every 1000 s, 0.3 s are busy with one request. The last request has no pause after it.
-    assert served.joules_per_request == pytest.approx(50 * 1000 + 150 * 0.3, rel=0.03)
+    # Of every 1000 s, 0.32 s are busy with one request. The last request has no pause after it.
+    assert served.joules_per_request == pytest.approx(50 * 1000 + 150 * 0.32, rel=0.03)
 
 
 @settings(max_examples=25, deadline=None)
@@ -88,3 +88,21 @@ def test_more_requests_a_second_never_wait_less():
     arrivals = poisson_arrivals(5000, [100.0], [50.0], seed=7)
     means = [np.mean(simulate(replica, arrivals, rate).e2e_s) for rate in (1, 3, 5, 8)]
     assert means == sorted(means)
+
+
+@pytest.mark.parametrize("outputs", [np.full(4000, 50.0), 1 + np.round(exponential(4000, 49.0, 8))])
+def test_a_replica_with_all_slots_taken_serves_what_its_work_a_request_allows(outputs):
+    """Prompts one after another, and of each step its share: 1/(prefill + output tokens x step / slots)."""
+    replica = Replica(levels=(1, 4, 16), steps_s=(0.01, 0.012, 0.03), prefill_s_per_token=1e-4)
+    arrivals = poisson_arrivals(4000, [100.0], outputs, seed=7)
+    expected = 1 / (0.01 + np.mean(outputs) * 0.03 / 16)
+    assert saturated_rate(replica, arrivals) == pytest.approx(expected, rel=0.01)
+
+
+def test_below_the_saturated_rate_waits_stay_and_above_it_they_grow():
+    replica = Replica(levels=(1, 4, 16), steps_s=(0.01, 0.012, 0.03), prefill_s_per_token=1e-4)
+    arrivals = poisson_arrivals(MANY, [100.0], [50.0], seed=7)
+    limit = saturated_rate(replica, arrivals)
+    below, above = (np.mean(simulate(replica, arrivals, factor * limit).wait_s[-5000:]) for factor in (0.9, 1.1))
+    assert below < 2  # seconds, a few requests' time
+    assert above == pytest.approx(MANY / limit * (1 - 1 / 1.1), rel=0.1)
