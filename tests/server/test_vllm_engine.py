@@ -221,7 +221,7 @@ def test_a_killed_core_fails_the_requests_for_good(vllm):
             await asyncio.sleep(0.01)
         children = [psutil.Process(pid) for pid in engine.process_ids() if pid != os.getpid()]
         for child in children:
-            if "resource_tracker" not in " ".join(child.cmdline()):
+            if child.status() != psutil.STATUS_ZOMBIE and "resource_tracker" not in " ".join(child.cmdline()):
                 child.send_signal(signal.SIGKILL)
         started = time.monotonic()
         with pytest.raises(EngineDeadError):
