@@ -67,12 +67,26 @@ def _limits(energy: WindowEnergy) -> list[float]:
 
 
 def _idle_temperature(run: MeasuredRun) -> Iterator[Located]:
-    """idle-temperature-differs: of each GPU, before the first trials of a configuration and of the baseline."""
-    baseline = next((_temperatures(c.idle) for c in run.configurations if c.label == run.info.baseline), {})
+    """idle-temperature-differs: of each GPU, before the loads of a configuration and of the baseline in the same block.
+
+    Where idle power was measured once a configuration, before its first trial and the baseline's.
+    """
+    baseline = _before_loads(run, run.info.baseline)
     for configuration in run.configurations:
-        if configuration.label != run.info.baseline:
-            finding = _compared_temperatures(_temperatures(configuration.idle), baseline)
-            yield Located("idle-temperature-differs", finding, configuration.label)
+        if configuration.label == run.info.baseline:
+            continue
+        own = _before_loads(run, configuration.label)
+        for block in sorted(own.keys() & baseline.keys(), key=lambda block: -1 if block is None else block):
+            finding = _compared_temperatures(own[block], baseline[block])
+            yield Located("idle-temperature-differs", finding, configuration.label, block=block)
+
+
+def _before_loads(run: MeasuredRun, label: str) -> dict[int | None, dict[str, float]]:
+    """Block, or None where it was measured once -> device -> degrees Celsius."""
+    if run.idles:
+        return {idle.block: _temperatures(idle.before.whole) for idle in run.idles if idle.label == label}
+    once = next((c.idle for c in run.configurations if c.label == label), None)
+    return {None: _temperatures(once)}
 
 
 def _compared_temperatures(own: dict[str, float], baseline: dict[str, float]) -> Finding:

@@ -258,7 +258,7 @@ _RULES = (
     Rule(
         "idle-temperature-differs",
         "The quiet GPU was warmer or cooler than for the baseline, and a warmer one draws more at the same work.",
-        "Warns if the mean temperatures of the two idle windows of any GPU differ by more than 3 °C.",
+        "Warns if the mean temperatures of any GPU in the two idle windows before the loads, in the same block, differ by more than 3 °C.",
         "Raise protocol.cooldown_s, and keep the room and the fans steady.",
         spoils=None,
     ),

@@ -111,10 +111,11 @@ def run(
     together: int | None = None,
     width: int = 512,
     idles: Sequence[tuple[float, float | None]] = (),
+    both_idles: Sequence[tuple[int, int]] = (),
 ) -> Make:
     """A run of two configurations in memory; `configuration` and `trial` change those of the narrower one.
 
-    `idles`: its watts before and after each block's load.
+    `idles`: its watts before and after each block's load. `both_idles`: degrees before it, the baseline's and its own.
     """
 
     def make() -> MeasuredRun:
@@ -154,6 +155,10 @@ def run(
             VisitIdle(block=block, label=OWN, workloads=[SHORT.name], before=steady(before), after=steady(after))
             for block, (before, after) in enumerate(idles)
         ]
+        for block, degrees in enumerate(both_idles):
+            for label, celsius in zip(about.labels, degrees, strict=True):
+                before = IdleWindow(whole=gpu_at(temperature_c=celsius), first_half_joules=60.0)
+                around.append(VisitIdle(block=block, label=label, workloads=[SHORT.name], before=before))
         return MeasuredRun(about, configurations, trials, [], {}, "", {}, idles=around)
 
     return make
@@ -426,6 +431,8 @@ CASES: dict[str, list[Case]] = {
         ("warn", run(configuration={"idle": gpu_at(temperature_c=51)})),
         ("no data", run(configuration={"idle": gpu_at(temperature_c=None)})),
         ("no data", run(configuration={"idle": gpu_at(device="GPU-1")})),
+        ("pass", run(both_idles=[(55, 58), (60, 57)])),
+        ("warn", run(both_idles=[(55, 58), (60, 56)])),
         ("no data", run(configuration={"idle": None})),
     ],
     "idle-drift": [
