@@ -73,7 +73,7 @@ class LocalEnergy:
 
     def over(self, start_ns: int, end_ns: int, *, idle: WindowEnergy | None = None) -> WindowEnergy:
         """Cut from our own sampler's trace."""
-        trace = _trace_past(end_ns, lambda: self.sampler.trace(start_ns))
+        trace = _trace_past(end_ns, lambda: self.sampler.trace(start_ns), ago_s=_seconds_since(end_ns))
         return window_energy(trace, start_ns, end_ns, idle=idle)
 
     def power(self, start_ns: int, end_ns: int) -> PowerTimeline:
@@ -100,7 +100,7 @@ class ServerEnergy:
                 (to_start, error_ns), (to_end, _) = (self.clock.between(now, edge) for edge in (start_ns, end_ns))
                 start, end = start_ns + to_start, end_ns + to_end
 
-                trace = _trace_past(end, lambda: _trace(client, start))
+                trace = _trace_past(end, lambda: _trace(client, start), ago_s=_seconds_since(end_ns))
         except (httpx.HTTPError, ValidationError) as error:
             return WindowEnergy(start_ns=start_ns, end_ns=end_ns, reason=f"the server's meters did not answer: {error}")
         found = window_energy(trace, start, end, idle=idle, clock_error_s=error_ns / 1e9)
@@ -183,10 +183,17 @@ def measure_idle_without_server(choice: str, seconds: float) -> WindowEnergy:
         sampler.stop()
 
 
-def _trace_past(end_ns: int, read: Callable[[], EnergyTrace]) -> EnergyTrace:
-    """The trace once every meter has been read, and a slow one has moved, after `end_ns`; two seconds at most."""
-    for _ in range(_PAUSES):
-        time.sleep(_PAUSE_S)
+def _seconds_since(moment_ns: int) -> float:
+    return (time.monotonic_ns() - moment_ns) / 1e9
+
+
+def _trace_past(end_ns: int, read: Callable[[], EnergyTrace], *, ago_s: float) -> EnergyTrace:
+    """The trace once every meter has been read, and a slow one has moved, after `end_ns`; two seconds at most.
+
+    The window ended `ago_s` seconds ago: the first pause is shorter by that.
+    """
+    for number in range(_PAUSES):
+        time.sleep(_PAUSE_S if number else max(0.0, _PAUSE_S - ago_s))
         trace = read()
         if all(_is_past(meter, end_ns) for meter in trace.meters):
             break
