@@ -16,7 +16,16 @@ from loadgen.records import Workload
 from reports.analysis import Analysis, Cell, ConfigurationFigures, analyse_folder
 from reports.document import SIGNS, Column, Entry, Row, Table
 from reports.quantities import JOULES, MODELLED_JOULES, NET_JOULES, OUTPUT_TOKENS_PER_S, TPOT, TTFT
-from reports.wording import PER_CELL, figure, is_named_by_width, parameters, smallest_effect, times, with_interval
+from reports.wording import (
+    PER_CELL,
+    figure,
+    is_named_by_width,
+    listed,
+    parameters,
+    smallest_effect,
+    times,
+    with_interval,
+)
 
 
 @dataclass(frozen=True)
@@ -164,13 +173,13 @@ def _noted(entry: Entry, reason: str | None, letters: dict[str, str]) -> Entry:
 
 def _undecided(cells: list[Cell], fields: list[_Field]) -> list[str]:
     """What each column with an undecided ratio could have shown, by its widest interval."""
-    effects = {}
+    effects: dict[str, list[str]] = {}
     for field in fields:
         found = [c.values[field.compared].comparison for c in cells] if field.compared else []
         sizes = [f.smallest_effect for f in found if f and f.verdict == "undecided" and f.smallest_effect]
         if sizes:
-            effects[field.column.heading] = max(sizes)
-    said = "; ".join(f"{heading}: {smallest_effect(effect)}" for heading, effect in effects.items())
+            effects.setdefault(smallest_effect(max(sizes)), []).append(field.column.heading)
+    said = "; ".join(f"{listed(headings)}: {effect}" for effect, headings in effects.items())
     return [f"Undecided (?) by the widest interval of its column. {said}."] if said else []
 
 

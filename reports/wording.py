@@ -26,17 +26,28 @@ def times(ratio: float) -> str:
     return _ratio(ratio) + TIMES
 
 
-def _ratio(ratio: float) -> str:
-    return f"{ratio:.2f}" if 0.1 <= ratio < 10 else figure(ratio)
+def _ratio(ratio: float, decimals: int = 2) -> str:
+    return f"{ratio:.{decimals}f}" if 0.1 <= ratio < 10 else figure(ratio)
+
+
+def _decimals(low: float, high: float, margin: float | None) -> int:
+    """Two, or up to four: as many as show on which side of the margin each end lies, so that the verdict can be read off."""
+    if margin is None:
+        return 2
+    apart = min(abs(end - limit) for end in (low, high) for limit in (1 / (1 + margin), 1 + margin))
+    return next((decimals for decimals in (2, 3) if apart >= 0.6 * 10**-decimals), 4)
 
 
 def with_interval(comparison: Comparison) -> str | None:
     """A ratio with its interval, such as 1.31x (1.25-1.38); alone without one; None without a ratio."""
     if comparison.ratio is None:
         return None
-    if comparison.low is None or comparison.high is None:
+    low, high = comparison.low, comparison.high
+    if low is None or high is None:
         return times(comparison.ratio)
-    return f"{times(comparison.ratio)} ({_ratio(comparison.low)}{TO}{_ratio(comparison.high)})"
+    decimals = _decimals(low, high, comparison.margin)
+    ratio, low_end, high_end = (_ratio(value, decimals) for value in (comparison.ratio, low, high))
+    return f"{ratio}{TIMES} ({low_end}{TO}{high_end})"
 
 
 def mean_with_interval(mean: Interval, unit: str) -> str:
@@ -48,9 +59,11 @@ def mean_with_interval(mean: Interval, unit: str) -> str:
 
 def from_to(comparison: Comparison) -> str:
     """An interval alone, such as 1.25x to 1.38x; the ratio without one."""
-    if comparison.low is None or comparison.high is None:
+    low, high = comparison.low, comparison.high
+    if low is None or high is None:
         return times(comparison.ratio or 1.0)
-    return f"{times(comparison.low)} to {times(comparison.high)}"
+    decimals = _decimals(low, high, comparison.margin)
+    return f"{_ratio(low, decimals)}{TIMES} to {_ratio(high, decimals)}{TIMES}"
 
 
 def in_words(comparison: Comparison) -> str:
@@ -64,7 +77,8 @@ def in_words(comparison: Comparison) -> str:
 
 def smallest_effect(ratio: float) -> str:
     """Which ratios would have been called better or worse, of the smallest such effect above 1."""
-    return f"a ratio below {times(1 / ratio)} or above {times(ratio)} would show"
+    decimals = 2 if ratio >= 1.1 else 3
+    return f"a ratio below {_ratio(1 / ratio, decimals)}{TIMES} or above {_ratio(ratio, decimals)}{TIMES} would show"
 
 
 def parameters(count: int) -> str:

@@ -33,6 +33,20 @@ def test_an_interval_stands_in_brackets():
     assert with_interval(Comparison(reason="none")) is None
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.9712, 1.0, "0.97-1.00"),
+        (0.9921, 1.0, "0.992-1.000"),
+        (1.0102, 1.05, "1.0102-1.0500"),
+        (1.2, 1.3, "1.20-1.30"),
+    ],
+)
+def test_an_interval_has_the_decimals_from_which_its_verdict_can_be_read(low, high, words):
+    found = with_interval(Comparison(ratio=(low + high) / 2, low=low, high=high, margin=0.01))
+    assert found.split(" ")[1].strip("()") == words.replace("-", TO)
+
+
 def test_an_undecided_verdict_says_what_would_have_been_decided():
     undecided = Comparison(ratio=1.0, low=0.9, high=1.1, verdict="undecided", smallest_effect=1.25)
     assert in_words(undecided) == f"undecided: a ratio below 0.80{TIMES} or above 1.25{TIMES} would show"
