@@ -35,6 +35,8 @@ def test_tasks_are_asked_of_what_is_served_and_modelled_joules_stay_apart(pruneb
     own = result(tmp_path / "out", "tinyglu_signature")
     assert (own.items, len(own.values), own.version, own.shots) == (8, 8, "1.0", 0)
     assert own.scores[0].standard_error is not None
+    assert own.chance == 0.25
+    assert result(tmp_path / "out", "tinyglu_form").chance == 0
     assert own.settings.backend == "endpoint"
     assert own.settings.limit == 8
     assert own.settings.seeds["fewshot"] == 1234

@@ -65,6 +65,23 @@ def test_a_load_has_a_page_with_every_figure_and_the_reason_of_what_is_missing(f
     assert "failed-requests" in text
 
 
+def many(step_ms):
+    return [record(n, n * step_ms, n * step_ms + 10, n * step_ms + 30) for n in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("step_ms", "said"),
+    [
+        (5, "No interval: one trial, and it takes 3 blocks to see how far the next would be off."),
+        (50, "95 % intervals of this trial: distribution-free, since none of its requests overlapped"),
+    ],
+)
+def test_a_loads_percentiles_have_an_interval_only_if_no_two_requests_overlapped(tmp_path, step_ms, said):
+    write_trial(tmp_path / "load", TrialResult(trial(0, 3000, load=workload("single")), many(step_ms)), [])
+    text = build_report([tmp_path / "load"]).with_suffix(".md").read_text()
+    assert said in text
+
+
 def test_a_result_of_vllms_is_read_as_it_measured_with_nothing_made_up(imported):
     found, rows, metrics = import_vllm(imported)
     assert metrics.ttft_ms[:2].tolist() == pytest.approx([100, 200])
