@@ -14,7 +14,9 @@ from loadgen.drive import TrialResult
 from loadgen.latencies import percentiles
 from loadgen.metrics import measure_records, read_metrics
 from loadgen.store import write_trial
-from tests.loadgen.made import failed, record, trial
+from loadgen.summary import summarize
+from loadgen.window import cut_window
+from tests.loadgen.made import MS, failed, record, trial, workload
 
 RECORDS = [record(0, 0, 10, 30), failed(1, 5, 6), record(2, 20, 40, 45, tokens=1), record(3, 25, 50, 95, tokens=6)]
 
@@ -82,6 +84,39 @@ def test_by_the_rules_of_earlier_runs_latencies_are_those_of_requests_sent_in_th
     found = measure_records(trial(20, 90, rules=1), RECORDS)  # they were sent at 0, 5, 20 and 25
     np.testing.assert_array_equal(found.ttft_ms, [np.nan, np.nan, 20, 25])
     assert found.window_requests == 2  # of those that ended
+
+
+def measured_open_loop(took_ms, *, rules=2):
+    """A request every 10 ms, 100 in all, each taking what `took_ms` says of its number; the window as the rules cut it."""
+    load = workload("constant", rate=100.0, requests=100)
+    records = [record(n, 10 * n, 10 * n + 1, 10 * n + took_ms(n)) for n in range(100)]
+    window = cut_window(load, records, rules=rules)
+    cut = trial(window.start_ns // MS, window.end_ns // MS, load=load, rules=rules, gross_joules=99.0)
+    cut = cut.model_copy(update={"window_rule": window.rule})
+    return measure_records(cut, records), summarize(cut, records, [])
+
+
+def test_of_a_server_that_keeps_up_requests_are_those_that_were_sent_in_the_window():
+    # The first half takes 20 ms, the second 100 ms; the window is from 100 ms to 990 ms, 89 arrivals and 81 ends.
+    metrics, summary = measured_open_loop(lambda n: 20 if n < 50 else 100)
+    assert (metrics.backlog.growing, metrics.window_requests, metrics.credited_requests) == (False, 81, 89)
+    assert summary["request_throughput"] == summary["offered_rate"] == pytest.approx(100.0)
+    assert summary["joules_per_request"] == 99.0 / 89
+
+
+def test_of_a_saturated_server_requests_are_those_that_ended_in_the_window():
+    metrics, summary = measured_open_loop(lambda n: 20 + 3 * n)  # one ends every 13 ms
+    assert metrics.saturated
+    assert summary["saturated"] is True
+    assert summary["request_throughput"] == pytest.approx(1000 / 13, rel=0.02)
+    assert summary["offered_rate"] == pytest.approx(100.0, rel=0.01)
+    assert summary["joules_per_request"] == 99.0 / metrics.window_requests
+
+
+def test_by_the_rules_of_earlier_runs_no_backlog_is_judged_and_ends_are_credited():
+    metrics, summary = measured_open_loop(lambda n: 20 + 3 * n, rules=1)
+    assert (metrics.backlog, metrics.credited_requests) == (None, metrics.window_requests)
+    assert summary["saturated"] is None
 
 
 def test_no_requests_give_empty_rows_and_no_statistics():

@@ -211,3 +211,18 @@ def test_what_the_installed_vllm_writes_is_read_and_has_no_key_that_we_lack(tmp_
     assert load.metrics.tpot_ms.mean() == pytest.approx(written["mean_tpot_ms"])
     ours = json.loads(export([tmp_path / "real.json"], "vllm-json", tmp_path / "ours.json").read_text())
     assert set(written) - set(ours) <= {"rtfx"}  # of speech
+
+
+def test_a_load_says_by_which_rule_its_window_was_cut_and_what_was_offered(tmp_path):
+    load = workload("constant", rate=100.0, requests=60)
+    records = [record(n, 10 * n, 10 * n + 1, 30 + 13 * n) for n in range(60)]
+    cut = trial(200, 590, load=load, reason="no meter").model_copy(update={"window_rule": "half"})
+    write_trial(tmp_path / "load", TrialResult(cut, records), [])
+    text = build_report([tmp_path / "load"]).with_suffix(".md").read_text()
+    assert (
+        "a window of 0.390 s: the last half of the sending. Offered: 100 requests/s. The server was saturated." in text
+    )
+    recorded = trial(200, 590, load=load, rules=1, reason="no meter").model_copy(update={"window_rule": "steady"})
+    write_trial(tmp_path / "earlier", TrialResult(recorded, records), [])
+    text = build_report([tmp_path / "earlier"]).with_suffix(".md").read_text()
+    assert "the load less its ramps, by window rules 1 of earlier versions. Offered: 103 requests/s." in text
