@@ -7,7 +7,15 @@ import pytest
 
 from energy.records import Conditions, Counter, EnergyCounters, EnergyTrace, MeterInfo, MeterTrace
 from loadgen.endpoint import Endpoint, LoadError
-from loadgen.metering import LocalEnergy, NoEnergy, ServerEnergy, measure_idle, measure_idle_without_server, pick_energy
+from loadgen.metering import (
+    LocalEnergy,
+    NoEnergy,
+    ServerEnergy,
+    measure_idle,
+    measure_idle_in_halves,
+    measure_idle_without_server,
+    pick_energy,
+)
 from tests.loadgen.scripted import ScriptedServer
 from tests.server.conftest import running_server, write_checkpoint
 
@@ -48,6 +56,14 @@ def test_the_servers_own_meters_are_the_first_choice(checkpoint):
     seconds = (idle.end_ns - idle.start_ns) / 1e9
     assert seconds >= 0.3
     assert idle.gross_joules == pytest.approx(100 * seconds, rel=0.01)
+
+
+def test_idle_power_is_metered_as_a_whole_and_by_its_first_half(checkpoint):
+    with running_server(checkpoint, engine_options={"idle_watts": "100"}) as server:
+        found = measure_idle_in_halves(pick_energy("auto", Endpoint(server.url, "tiny")), 0.3)
+    seconds = (found.whole.end_ns - found.whole.start_ns) / 1e9
+    assert found.whole.gross_joules == pytest.approx(100 * seconds, rel=0.01)
+    assert found.first_half_joules == pytest.approx(50 * seconds, rel=0.02)
 
 
 @pytest.mark.parametrize("ahead_s", [-5000, 3600])
