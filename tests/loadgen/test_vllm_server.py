@@ -106,6 +106,7 @@ def test_a_load_finds_the_tokens_that_the_server_counted(endpoint, kind):
         (TOKENS, PROMPT_TOKENS, "server-continuous-usage", "length")
     }
     assert result.trial.server_generated_tokens == 6 * TOKENS
+    assert result.trial.server_preemptions == 0
     for record in result.records:
         times = [record.sent_ns, record.headers_ns, *record.arrival_ns, record.end_ns]
         assert times == sorted(times)

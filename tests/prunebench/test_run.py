@@ -86,6 +86,8 @@ def test_the_run_folder_holds_what_a_reader_needs_to_repeat_it(finished):
     assert pruned.manifest.target == "ratio 2"
     assert pruned.engine == "synthetic"
     assert pruned.engine_version
+    assert pruned.resolved_options == baseline.resolved_options
+    assert (pruned.resolved_options or {})["max_model_len"] == "4096"
 
 
 def test_a_dry_run_tells_the_cells_in_the_order_in_which_they_are_measured(finished, prunebench, tmp_path):
