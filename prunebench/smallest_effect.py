@@ -41,7 +41,7 @@ class FamilyForecast(Record):
             return "no interval and no verdict: that takes two blocks and a configuration besides the baseline"
         effect = (1 + MARGIN) * math.exp(self.half_width * _EXAMPLE_SPREAD)
         return (
-            f"the advice will rest on {self.compared} comparisons whose intervals hold together at 95 %: each reaches "
+            f"the advice will rest on up to {self.compared} comparisons (speed, and joules where they are metered) whose intervals hold together at 95 %: each reaches "
             f"{self.half_width:.2f} standard deviations of one block's ratio to either side. If that deviation is "
             f"{100 * _EXAMPLE_SPREAD:g} %, {smallest_effect(effect)} at a margin of {100 * MARGIN:g} %; more blocks show smaller effects"
         )

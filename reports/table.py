@@ -40,9 +40,16 @@ class WorkloadTable:
     remarks: list[str]
 
     @property
+    def on_intervals(self) -> list[str]:
+        """What must be said where there are any."""
+        return [PER_CELL] if any(entry.verdict for row in self.rows for entry in row.entries) else []
+
+    @property
     def block(self) -> Table:
         """As a block of the report."""
-        caption = f"Medians over trials; beneath, the ratio to the baseline with its interval. {PER_CELL}"
+        caption = " ".join(
+            ["Medians over trials; beneath, the ratio to the baseline with its interval.", *self.on_intervals]
+        )
         return Table(caption, self.columns, self.rows, self.notes, self.remarks)
 
 
@@ -209,10 +216,14 @@ def _remarks(cells: list[Cell]) -> list[str]:
 
 
 def _render(table: WorkloadTable, run: str) -> TerminalTable:
-    captions = [PER_CELL, *(f"[{letter}] {reason}" for letter, reason in table.notes.items()), *table.remarks]
+    captions = [
+        *table.on_intervals,
+        *(f"[{letter}] {reason}" for letter, reason in table.notes.items()),
+        *table.remarks,
+    ]
     rendered = TerminalTable(
         title=Text(f"{run} · {table.workload}: {table.description}"),
-        caption=Text("\n".join(captions)),
+        caption=Text("\n".join(captions)) if captions else None,
         caption_justify="left",
         title_justify="left",
         box=box.SIMPLE_HEAD,

@@ -69,7 +69,7 @@ def test_nothing_is_written_and_the_plan_is_printed(experiment, tmp_path, monkey
     assert told.index("block 1") < told.index("block 2")
     assert "order balanced: a linear drift of the machine shifts no ratio to the baseline" in told
     assert "assumed: a server starts in 2 s" in told
-    assert "the advice will rest on 4 comparisons whose intervals hold together at 95 %" in told
+    assert "the advice will rest on up to 4 comparisons (speed, and joules where they are metered)" in told
     assert "If that deviation is 1 %, a ratio below 0." in told
 
 
