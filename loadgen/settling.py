@@ -2,7 +2,8 @@
 
 Each generation gives a time per token. A transient that settles within the window leaves its shape in them: a step, a ramp or
 an exponential, of some length. Each such shape is fitted with a level, and the largest of the fits' t values is held against
-what noise alone gives as the largest in 1 of 20 windows, simulated for this number of generations.
+what noise alone gives as the largest in 1 of 20 windows, simulated for this number of generations. Noise that lasts from one
+generation to the next lowers the t value, as far as so few generations show it.
 """
 
 from __future__ import annotations
@@ -46,13 +47,13 @@ def settling(times: Sequence[float] | FloatArray) -> Settling | None:
         return None
     shapes = _shapes(n)
     means = shapes.mean(axis=1)
-    [t], [best] = _largest_t(values[np.newaxis], shapes)
+    [t], [best], [lasting] = _largest_t(values[np.newaxis], shapes)
     lengths = np.linalg.norm(shapes - means[:, np.newaxis], axis=1)
     height = float(values @ (shapes[best] - means[best])) / lengths[best] ** 2
     level = values.mean() - height * means[best]
     shift = float(height * means[best] / level)
     per_noise = float((means / lengths).max())  # of the shape that is hardest to see
-    error = max(values.std(ddof=1) / values.mean(), _EXACT) * per_noise
+    error = lasting * max(values.std(ddof=1) / values.mean(), _EXACT) * per_noise
     visible = max(_limit(n) * error, _MISFIT * MATTERS) + _POWER_90 * error
     return Settling(n, shift, bool(t > _limit(n) and abs(shift) > MATTERS), float(visible))
 
@@ -66,17 +67,23 @@ def _shapes(n: int) -> FloatArray:
     return np.unique(np.array([*steps, *ramps, *exponentials]), axis=0)
 
 
-def _largest_t(values: FloatArray, shapes: FloatArray) -> tuple[FloatArray, npt.NDArray[np.intp]]:
-    """(largest |t| over the shapes, which shape) of each row of values."""
+def _largest_t(values: FloatArray, shapes: FloatArray) -> tuple[FloatArray, npt.NDArray[np.intp], FloatArray]:
+    """(largest |t| over the shapes, which shape, by how much lasting noise widens its error) of each row of values."""
+    n, rows = values.shape[1], np.arange(len(values))
     centred = shapes - shapes.mean(axis=1, keepdims=True)
     centred /= np.linalg.norm(centred, axis=1, keepdims=True)
     means = values.mean(axis=1, keepdims=True)
-    explained = (values - means) @ centred.T
-    left = ((values - means) ** 2).sum(axis=1, keepdims=True) - explained**2
-    rounding = values.shape[1] * (_EXACT * means) ** 2
-    t = np.abs(explained) / np.sqrt(np.maximum(left, rounding) / (values.shape[1] - 2))
-    best = t.argmax(axis=1)
-    return t[np.arange(len(t)), best], best
+    about = values - means
+    explained = about @ centred.T
+    rounding = n * (_EXACT * means) ** 2
+    left = np.maximum((about**2).sum(axis=1, keepdims=True) - explained**2, rounding)
+    best = left.argmin(axis=1)
+    height, left = explained[rows, best], left[rows, best]
+    rest = about - height[:, np.newaxis] * centred[best]
+    # A fit takes about 2/n off the correlation of neighbours.
+    neighbours = np.clip((rest[:, 1:] * rest[:, :-1]).sum(axis=1) / left + 2 / n, 0, 0.9)
+    lasting = np.sqrt((1 + neighbours) / (1 - neighbours))
+    return np.abs(height) / np.sqrt(left / (n - 2)) / lasting, best, lasting
 
 
 @functools.cache

@@ -29,6 +29,16 @@ def test_noise_alone_is_found_in_fewer_than_one_window_in_twenty_and_says_what_w
     assert np.median([each.visible for each in quiet]) == pytest.approx(0.0094, rel=0.1)
 
 
+def test_noise_that_lasts_from_one_generation_to_the_next_is_seldom_taken_for_a_transient():
+    found = 0
+    for seed in range(100):
+        noise = noisy(60, 0.03, seed) - 1
+        for n in range(1, 60):
+            noise[n] += 0.5 * noise[n - 1]
+        found += settling(1 + noise).found
+    assert found <= 15  # a third of the windows, were the generations taken for independent
+
+
 def test_what_would_have_shown_is_less_the_more_generations_and_the_less_noise():
     assert settling(noisy(100)).visible < settling(noisy(20)).visible < settling(noisy(20, 0.05)).visible
 
