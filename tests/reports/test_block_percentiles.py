@@ -56,7 +56,7 @@ def test_requests_that_follow_each_other_count_as_few_and_leave_a_high_percentil
     assert correlation_time(trials) > 50
     found = over(trials, 95)
     assert found.value is not None
-    assert found.reason.startswith("no interval: p95 takes 30 independent requests in every block, and 500 that wait")
+    assert found.reason.startswith("no interval: p95 takes 40 independent requests in every block, and 500 that wait")
     assert over(drawn(4, 500), 95).basis == "blocks"
 
 
@@ -66,7 +66,7 @@ def test_independent_requests_count_each_and_equal_ones_too():
 
 
 def test_a_percentile_takes_independent_requests_beyond_it_in_every_block():
-    assert [independent_needed(p) for p in (50, 90, 95, 99)] == [3, 15, 30, 150]
+    assert [independent_needed(p) for p in (50, 90, 95, 99)] == [4, 20, 40, 200]
 
 
 def test_where_one_blocks_percentile_lies_among_its_failed_requests_there_is_no_interval():

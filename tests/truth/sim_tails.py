@@ -136,7 +136,7 @@ def _simulated(name: str, kind: Callable[[float], Server], settings: tuple[float
         return _outcome(rng, kind(setting), long_run(kind, setting))
 
     run.__name__ = name
-    return simulation(short=60, long=2500, **_rows(server))(run)
+    return simulation(short=60, long=4000, **_rows(server))(run)
 
 
 _simulated("tails_unlike", unlike, (0.3, 0.6, 0.8), "M/G/1, lognormal service, 30, 60 or 80 % load")
