@@ -150,7 +150,7 @@ def test_prefill_and_decode_joules_of_a_known_engine_are_found_and_predict_anoth
     (tmp_path / "shapes.toml").write_text(SHAPES.format(source=TINYGLU, workloads=text))
     run = subprocess.run(
         [sys.executable, "-m", "prunebench", "run", "shapes.toml", "--output", "out"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+        cwd=tmp_path, capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     models = analyse_folder(tmp_path / "out").energy_models

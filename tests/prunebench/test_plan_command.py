@@ -62,7 +62,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("levels")
     (folder / "levels.toml").write_text(EXPERIMENT)
     command = [sys.executable, "-m", "prunebench", "run", "levels.toml", "--output", "run"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "run"
 

@@ -130,9 +130,9 @@ def fleet_capacity(rng: np.random.Generator) -> Outcome:
 @simulation(
     short=6,
     long=200,
-    within=Row(_CAPACITY, _UNLIKE, "0 to 10 % below the limit of stability in 90 %", 0.90),
-    above=Row(_CAPACITY, _UNLIKE, "more than 2 % above it in at most 2 %", at_most=0.02),
-    joules=Row(_JOULES, _UNLIKE, "within 10 % in 80 %", 0.80),
+    within=Row(_CAPACITY, _UNLIKE, "0 to 10 % below the limit of stability in 95 %", 0.95),
+    above=Row(_CAPACITY, _UNLIKE, "more than 2 % above it in at most 1 %", at_most=0.01),
+    joules=Row(_JOULES, _UNLIKE, "within 10 % in 90 %", 0.90),
 )
 def fleet_capacity_scaled(rng: np.random.Generator) -> Outcome:
     """The demand's lengths are not those measured."""
