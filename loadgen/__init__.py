@@ -1,0 +1,1 @@
+REQUEST_TIMEOUT_S = 300.0  # of a measured request, from sending to its end; here because it is light to import

@@ -65,13 +65,17 @@ class BlockingClient:
         exchange = Exchange(sent_ns=time.monotonic_ns())
         answer = _Answer(exchange)
         deadline = time.monotonic() + self._endpoint.timeout_s
+        timed_out = f"no end of the answer within {self._endpoint.timeout_s:g} s"
         try:
             sock.sendall(request)
             while not answer.ended:
-                sock.settimeout(max(deadline - time.monotonic(), 1e-3))
+                left, idle_s = deadline - time.monotonic(), self._endpoint.idle_timeout_s
+                if exchange.body and idle_s is not None and idle_s < left:
+                    left, timed_out = idle_s, f"nothing read for {idle_s:g} s within the answer"
+                sock.settimeout(max(left, 1e-3))
                 answer.feed(*self._read(sock))
         except TimeoutError:
-            exchange.error = f"no end of the answer within {self._endpoint.timeout_s:g} s"
+            exchange.error = timed_out
         except OSError as error:
             exchange.error = f"the connection was lost: {error}"
             self._dropped = True

@@ -160,6 +160,8 @@ def as_trial(
         model=endpoint.model,
         workload=workload,
         seed=seed,
+        request_timeout_s=endpoint.timeout_s,
+        idle_timeout_s=endpoint.idle_timeout_s,
         window_start_ns=start,
         window_end_ns=end,
         window_rule=rule,

@@ -11,6 +11,9 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
+from loadgen import REQUEST_TIMEOUT_S
+from loadgen.control import DEADLINE_S, control_client
+
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -28,7 +31,8 @@ class Endpoint:
     url: str
     model: str
     api_key: str | None = None
-    timeout_s: float = 300.0  # of one request, from sending to its end
+    timeout_s: float = REQUEST_TIMEOUT_S  # of one request, from sending to its end
+    idle_timeout_s: float | None = None  # between two reads of an answer, after its first token; None: no such limit
 
     @property
     def is_local(self) -> bool:
@@ -69,12 +73,11 @@ class Endpoint:
             return None
         return proxy
 
-    def client(self) -> httpx.Client:
-        """For everything that is not the measured stream. Proxies from the environment are not used."""
-        headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
-        transport = httpx.HTTPTransport(uds=self.socket_path, verify=self.tls() or True)
-        url = "http://localhost" if self.socket_path is not None else self.url
-        return httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False, transport=transport)
+    def client(self, deadline_s: float = DEADLINE_S) -> httpx.Client:
+        """For everything that is not the measured stream."""
+        return control_client(
+            self.url, api_key=self.api_key, deadline_s=deadline_s, socket_path=self.socket_path, tls=self.tls()
+        )
 
     def tls(self) -> ssl.SSLContext | None:
         """For https: certificates are checked against the system's store, or SSL_CERT_FILE where that is set."""
@@ -114,8 +117,10 @@ def check_endpoint(endpoint: Endpoint) -> ServedModel:
             cards = {str(card["id"]): card for card in answer.json()["data"]}
     except httpx.HTTPStatusError as error:
         if error.response.status_code == httpx.codes.UNAUTHORIZED:
-            raise LoadError(f"{endpoint.url} wants an API key: --api-key-file") from None
-        raise LoadError(f"{endpoint.url}/v1/models answered {error.response.status_code}") from None
+            raise LoadError(f"{endpoint.url} requires an API key: --api-key-file") from None
+        answer = error.response
+        where = f" and redirects to {answer.headers.get('location')}; give that address" if answer.is_redirect else ""
+        raise LoadError(f"{endpoint.url}/v1/models answered {answer.status_code}{where}") from None
     except httpx.HTTPError as error:
         raise LoadError(f"{endpoint.url} does not answer: {error or type(error).__name__}") from None
     except (ValueError, KeyError, TypeError):
@@ -126,13 +131,37 @@ def check_endpoint(endpoint: Endpoint) -> ServedModel:
     return _served(card)
 
 
+def server_address(text: str, what: str = "URL") -> str:
+    """An address as a user types it, without the `/v1` that OpenAI's clients want behind it.
+
+    http://host:8000, http://[::1]:8000/v1/, https://host, unix:/run/server.sock, http+unix://%2Frun%2Fserver.sock
+    Raises LoadError, one line that begins with `what`, for anything else.
+    """
+    text = text.strip()
+    scheme, _, rest = text.partition(":")
+    if scheme in {"unix", "http+unix"}:
+        path = rest.removeprefix("//") if scheme == "unix" else unquote(urlsplit(text).netloc)
+        if not path.startswith("/"):
+            raise LoadError(f"{what} {text}: must be like unix:/run/server.sock")
+        return text
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise LoadError(f"{what} {text}: {error}") from None
+    path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
+    if parts.username is not None or parts.password is not None:
+        place = text.replace(f"{parts.netloc.rpartition('@')[0]}@", "")
+        raise LoadError(f"{what} {place}: a name and password in an address would be recorded; give --api-key-file")
+    if parts.scheme not in {"http", "https"} or not host or path or parts.query or parts.fragment or port == 0:
+        raise LoadError(f"{what} {text}: must be like http://127.0.0.1:8000 (or unix:/run/server.sock)")
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        raise LoadError(f"{what} {text!r}: must be plain ASCII")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
 def _check_url(endpoint: Endpoint) -> None:
-    parts = urlsplit(endpoint.url)
-    if endpoint.socket_path is None:
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/"):
-            raise LoadError(f"URL {endpoint.url}: must be like http://127.0.0.1:8000, without a path")
-    elif not endpoint.socket_path.startswith("/"):
-        raise LoadError(f"URL {endpoint.url}: must be like unix:/run/server.sock")
+    server_address(endpoint.url)
     if endpoint.proxy is not None and not endpoint.is_local:
         raise LoadError(
             f"the environment has a proxy for {endpoint.url}, which would be measured too: "

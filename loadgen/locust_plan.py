@@ -28,6 +28,7 @@ class Plan(BaseModel):
     url: str
     model: str
     timeout_s: float
+    idle_timeout_s: float | None
     workload: Workload
     seed: int
     workers: int
@@ -38,7 +39,9 @@ class Plan(BaseModel):
 
     def endpoint(self, api_key: str | None) -> Endpoint:
         """The server under load."""
-        return Endpoint(self.url, self.model, api_key=api_key, timeout_s=self.timeout_s)
+        return Endpoint(
+            self.url, self.model, api_key=api_key, timeout_s=self.timeout_s, idle_timeout_s=self.idle_timeout_s
+        )
 
     def prompts(self) -> Prompts:
         """The same row for every worker."""

@@ -17,7 +17,7 @@ from energy.records import EnergyCounters, EnergyTrace, IdleWindow, MeterTrace, 
 from energy.sampler import Sampler, start_sampler
 from energy.window import window_energy
 from loadgen.clock import ClockOffset, estimate_offset
-from loadgen.endpoint import Endpoint, LoadError
+from loadgen.endpoint import Endpoint, LoadError, server_address
 
 _ROUND_TRIPS = 20
 _LEAD_IN_S = 1.0
@@ -134,7 +134,7 @@ def pick_energy(choice: str, endpoint: Endpoint) -> EnergySource:
     if choice != "auto":
         if not choice.startswith(("http://", "https://")):
             raise LoadError(f"--energy {choice}: must be auto, none, local or a URL")
-        url = choice.rstrip("/")
+        url = server_address(choice, "--energy")
         # A key is for the server it was given for, and for no other.
         key = endpoint.api_key if urlsplit(url)[:2] == urlsplit(endpoint.url)[:2] else None
         remote = _of_server(Endpoint(url=url, model=endpoint.model, api_key=key))

@@ -201,6 +201,8 @@ class Trial(Record):
     model: str
     workload: Workload
     seed: int
+    request_timeout_s: float | None = None  # from sending to the end; None: recorded before it was noted
+    idle_timeout_s: float | None = None  # between two reads after the first token; None: no such limit
     window_start_ns: int
     window_end_ns: int
     window_rule: WindowRule  # whole: all measured requests; the others: `loadgen.window`

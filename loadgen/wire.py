@@ -45,6 +45,7 @@ class Exchange:
     lag_ns: array[int] = field(default_factory=lambda: array("q"))
     ends: array[int] = field(default_factory=lambda: array("q"))
     body: bytearray = field(default_factory=bytearray)
+    taken: bool = False  # some of the body already
 
     @property
     def reads(self) -> list[tuple[int, bytes]]:
@@ -54,6 +55,7 @@ class Exchange:
 
     def take(self) -> tuple[bytes, bytes, bytes, bytes]:
         """(at_ns, lag_ns, ends, body) so far, as bytes; it starts anew."""
+        self.taken = self.taken or bool(self.body)
         taken = self.at_ns.tobytes(), self.lag_ns.tobytes(), self.ends.tobytes(), bytes(self.body)
         self.at_ns, self.lag_ns, self.ends, self.body = array("q"), array("q"), array("q"), bytearray()
         return taken
@@ -95,6 +97,11 @@ class _Connection:
         self._exchange.sent_ns = time.monotonic_ns()
         self._write(self._tls.seal(request) if self._tls else request)
         return self._exchange, self._done
+
+    @property
+    def read_ns(self) -> int:
+        """When the last bytes came; 0 before the first."""
+        return self._at_ns
 
     def close(self) -> None:
         """Drop the connection, and with it whatever the server is still writing."""
@@ -230,7 +237,7 @@ class WireClient:
         self.clock = ArrivalClock()
         self._endpoint = endpoint
         self._tls = endpoint.tls()
-        self._timeout_s = endpoint.timeout_s
+        self._timeout_s, self._idle_s = endpoint.timeout_s, endpoint.idle_timeout_s
         self._addresses: list[tuple[int, Any]] = []  # family, address
         self._buffer = bytearray(_READ_BYTES)
         self._idle: list[_Connection] = []
@@ -337,10 +344,13 @@ class WireClient:
         if begun is not None:
             begun(exchange)
         try:
-            async with asyncio.timeout(self._timeout_s):
-                await done
-        except TimeoutError:
-            exchange.error = f"no end of the answer within {self._timeout_s:g} s"
+            if self._idle_s is None:
+                async with asyncio.timeout(self._timeout_s):
+                    await done
+            else:
+                await self._end_without_pause(connection, exchange, done, self._idle_s)
+        except TimeoutError as error:
+            exchange.error = str(error) or f"no end of the answer within {self._timeout_s:g} s"
             exchange.end_ns = time.monotonic_ns()
             connection.close()
         except asyncio.CancelledError:
@@ -351,3 +361,18 @@ class WireClient:
         else:
             self._all.discard(connection)
         return exchange
+
+    async def _end_without_pause(
+        self, connection: _Connection, exchange: Exchange, done: asyncio.Future[None], idle_s: float
+    ) -> None:
+        """Wait for the end of an answer. Raises TimeoutError past the deadline, or if nothing is read for `idle_s` once its
+        body has begun.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        while not done.done():
+            begun = bool(exchange.body) or exchange.taken
+            idle_at = (connection.read_ns / 1e9 if begun else time.monotonic()) + idle_s
+            left = min(deadline, idle_at) - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"nothing read for {idle_s:g} s within the answer" if idle_at < deadline else "")
+            await asyncio.wait([done], timeout=left)

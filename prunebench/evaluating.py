@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from energy.records import Record
-from loadgen.endpoint import Endpoint, read_key
+from loadgen.endpoint import Endpoint, read_key, server_address
 from loadgen.metering import pick_energy
 from prunebench.progress import Steps
 from prunebench.quality_harness import Harness
@@ -141,7 +141,7 @@ def _subject(command: EvaluateCommand, folder: Path) -> Iterator[Subject]:
     tokenizer = command.tokens_of()
     if command.is_url:
         key = read_key(command.api_key_file, "--api-key-file")
-        endpoint = Endpoint(command.target.rstrip("/"), f"{command.model}", api_key=key, timeout_s=_REQUEST_S)
+        endpoint = Endpoint(server_address(command.target), f"{command.model}", api_key=key, timeout_s=_REQUEST_S)
         yield Subject.served(endpoint, tokenizer, pick_energy(command.energy, endpoint), command.concurrency)
         return
     name = Path(command.target).resolve().name

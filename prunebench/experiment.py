@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from energy.records import Record
+from loadgen import REQUEST_TIMEOUT_S
 from loadgen.records import Workload
 from loadgen.sweep import points
 from loadgen.texts import is_source, with_identity
@@ -79,7 +80,7 @@ class Protocol(Record):
     cooldown_s: float = Field(default=0, ge=0)  # rest before each trial, its server idle
     steady_within: float = Field(default=0.05, gt=0)  # a warm-up goes on until the time per token changes by no more,
     warmup_limit_s: float = Field(default=60, ge=0)  # or so long; 0: the workload's warmup_requests and no more
-    request_timeout_s: float = Field(default=300, gt=0)
+    request_timeout_s: float = Field(default=REQUEST_TIMEOUT_S, gt=0)
 
 
 class EnergySettings(Record):

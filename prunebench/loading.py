@@ -12,8 +12,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from loadgen import REQUEST_TIMEOUT_S
 from loadgen.drive import TrialResult, run_trial
-from loadgen.endpoint import Endpoint, LoadError, ServedModel, check_endpoint, read_key
+from loadgen.endpoint import (
+    Endpoint,
+    LoadError,
+    ServedModel,
+    check_endpoint,
+    read_key,
+    server_address,
+)
 from loadgen.lengths import most_tokens
 from loadgen.locust_plan import Plan
 from loadgen.metering import EnergySource, pick_energy
@@ -50,6 +58,8 @@ class LoadCommand:
     api_key_file: Path | None
     locust: LocustSettings | None = None  # None: the native driver
     processes: int = 1
+    request_timeout_s: float = REQUEST_TIMEOUT_S
+    idle_timeout_s: float | None = None
 
     def workload(self) -> Workload:
         """The workload they describe. Raises LoadError naming the option that does not fit."""
@@ -70,7 +80,13 @@ class LoadCommand:
     def endpoint(self) -> Endpoint:
         """The server, with the key in --api-key-file. Raises LoadError for a file that cannot be read."""
         key = read_key(self.api_key_file, "--api-key-file")
-        return Endpoint(self.url.rstrip("/"), self.model, api_key=key)
+        return Endpoint(
+            server_address(self.url),
+            self.model,
+            api_key=key,
+            timeout_s=self.request_timeout_s,
+            idle_timeout_s=self.idle_timeout_s,
+        )
 
     def prompts(self, endpoint: Endpoint, workload: Workload, seed: int) -> Prompts:
         """The user's texts, or made up by --tokenizer or the server's own /tokenize."""
@@ -92,6 +108,7 @@ class LoadCommand:
             url=endpoint.url,
             model=endpoint.model,
             timeout_s=endpoint.timeout_s,
+            idle_timeout_s=endpoint.idle_timeout_s,
             workload=workload,
             seed=seed,
             workers=workers,

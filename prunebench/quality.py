@@ -65,7 +65,7 @@ class PerplexityProbe:
 def _window_losses(endpoint: Endpoint, windows: Sequence[Sequence[int]]) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
     """Negative log-likelihoods of every scored token, an array a window."""
     losses = []
-    with endpoint.client() as client:
+    with endpoint.client(endpoint.timeout_s) as client:
         for window in windows:
             answer = client.post(
                 "/v1/completions",

@@ -6,11 +6,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
-from loadgen.endpoint import Endpoint, LoadError
+from loadgen.control import control_client
+from loadgen.endpoint import Endpoint, LoadError, server_address
 from prunebench.serving import ServerCommand, ServerStartError, is_healthy
 
 _ANSWER_S = 30.0
@@ -57,14 +57,13 @@ class RemoteHost:
 
     def check(self) -> None:
         """Raises LoadError if it does not answer, or not to this key."""
-        parts = urlsplit(self.url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/"):
-            raise LoadError(f"--serve-on {self.url}: must be like http://server:7000, without a path")
+        if not server_address(self.url, "--serve-on").startswith("http"):
+            raise LoadError(f"--serve-on {self.url}: must be like http://server:7000")
         try:
             self.servers()
         except httpx.HTTPStatusError as error:
             if error.response.status_code == httpx.codes.UNAUTHORIZED:
-                raise LoadError(f"--serve-on {self.url} wants an API key: --serve-key-file") from None
+                raise LoadError(f"--serve-on {self.url} requires an API key: --serve-key-file") from None
             raise LoadError(f"--serve-on {self.url} answered {error.response.status_code}") from None
         except httpx.HTTPError as error:
             raise LoadError(f"--serve-on {self.url} does not answer: {error or type(error).__name__}") from None
@@ -99,7 +98,7 @@ class RemoteHost:
         if answer.is_error:
             raise ServerStartError(f"the host {self.url}: {_reason(answer)}")
         found = answer.json()
-        address = httpx.URL(self.url).copy_with(port=found["port"])
+        address = httpx.URL(server_address(self.url)).copy_with(port=found["port"])
         endpoint = Endpoint(str(address).rstrip("/"), command.model, api_key=self.key, timeout_s=request_timeout_s)
         return RemoteServer(endpoint, found["load_s"], self, name)
 
@@ -112,8 +111,7 @@ class RemoteHost:
             pass
 
     def _client(self, timeout_s: float) -> httpx.Client:
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s, trust_env=False)
+        return control_client(server_address(self.url), api_key=self.key, deadline_s=timeout_s)
 
 
 def _draft(options: dict[str, str]) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from typing import IO, Protocol
 import httpx
 import psutil
 
+from loadgen.control import control_client
 from loadgen.endpoint import Endpoint
 from prunebench.parent import PARENT_VARIABLE
 
@@ -197,8 +198,8 @@ def _reachable(host: str) -> str:
 
 def is_healthy(url: str) -> bool:
     """Whether the server at `url` says so, soon enough."""
-    with contextlib.suppress(httpx.TransportError):
-        return httpx.get(f"{url}/health", timeout=_HEALTH_S, trust_env=False).status_code == httpx.codes.OK
+    with contextlib.suppress(httpx.TransportError), control_client(url, deadline_s=_HEALTH_S) as client:
+        return client.get("/health").status_code == httpx.codes.OK
     return False
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from loadgen import REQUEST_TIMEOUT_S
 from prunebench.commands.options import Json, out
 
 
@@ -128,6 +129,13 @@ def load(
     ] = None,
     web_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Locust's web page.")] = None,
     web_host: Annotated[str | None, typer.Option(help="Where that listens; default 127.0.0.1.")] = None,
+    request_timeout: Annotated[
+        float, typer.Option(min=0.001, max=86_400, help="Seconds from sending a request to its end; longer ones fail.")
+    ] = REQUEST_TIMEOUT_S,
+    idle_timeout: Annotated[
+        float | None,
+        typer.Option(min=0.001, max=86_400, help="Seconds without a read after the first token; default no limit."),
+    ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Client processes that share the load.")] = 1,
     self_test: Annotated[
         bool,
@@ -182,6 +190,8 @@ def load(
         api_key_file=api_key_file,
         locust=locust_settings(driver.value, workers, remote_workers, master_port, web_port, web_host),
         processes=processes,
+        request_timeout_s=request_timeout,
+        idle_timeout_s=idle_timeout,
     )
     raise typer.Exit(load_command(command, as_json=as_json, console=out))
 

@@ -59,18 +59,23 @@ class Asked:
 
 @dataclass
 class ScriptedServer:
-    """`script(n, asked)` gives the steps of the answer to request number n. GETs are answered from `pages`, else 404."""
+    """`script(n, asked)` gives the steps of the answer to request number n. GETs are answered from
+    `pages` (a body, or a whole answer with its status line), else 404.
+    """
 
     script: Callable[[int, Asked], Iterable[Step]]
     pages: dict[str, Callable[[], bytes]] = field(default_factory=dict)
     tls: ssl.SSLContext | None = None
+    host: str = "127.0.0.1"
     asked: list[Asked] = field(default_factory=list)
     connections: int = 0
     open: int = 0
     port: int = 0
 
     def __enter__(self) -> Self:
-        listening = socket.create_server(("127.0.0.1", 0), backlog=512)
+        listening = socket.create_server(
+            (self.host, 0), family=socket.AF_INET6 if ":" in self.host else socket.AF_INET, backlog=512
+        )
         self.port = listening.getsockname()[1]
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
@@ -85,7 +90,8 @@ class ScriptedServer:
 
     @property
     def url(self) -> str:
-        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
 
     async def _run(self, listening: socket.socket) -> None:
         tasks = set()
@@ -119,7 +125,9 @@ class ScriptedServer:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         if head.startswith("GET "):
             page = self.pages.get(head.split()[1].split("?")[0])
-            writer.write(sized(page()) if page else sized(b"", "404 Not Found"))
+            body = page() if page else None
+            whole = body is not None and body.startswith(b"HTTP/1.1 ")
+            writer.write(sized(b"", "404 Not Found") if body is None else body if whole else sized(body))
             return True
         length = int(head.lower().split("content-length:")[1].split("\r\n")[0])
         asked = Asked(head, json.loads(await reader.readexactly(length)), number)

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import gzip
 import json
 
+import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from loadgen.endpoint import Endpoint, LoadError, ServedModel, check_endpoint
-from tests.loadgen.scripted import ScriptedServer
+from loadgen.endpoint import Endpoint, LoadError, ServedModel, check_endpoint, server_address
+from tests.loadgen.scripted import ScriptedServer, sized
 from tests.server.conftest import running_server, write_checkpoint
 
 
@@ -56,7 +60,77 @@ def test_a_key_that_cannot_travel_in_a_header_is_not_tried_and_not_shown(key):
     assert key not in str(told.value)
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://a", "http://", "http://127.0.0.1:1/v1"])
+@pytest.mark.parametrize(
+    ("typed", "address"),
+    [
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("http://127.0.0.1:8000/", "http://127.0.0.1:8000"),
+        ("http://127.0.0.1:8000/v1", "http://127.0.0.1:8000"),
+        ("https://host/v1/", "https://host"),
+        (" http://[::1]:8000/v1 ", "http://[::1]:8000"),
+        ("unix:/run/s.sock", "unix:/run/s.sock"),
+        ("http+unix://%2Frun%2Fs.sock", "http+unix://%2Frun%2Fs.sock"),
+    ],
+)
+def test_addresses_as_people_type_them_are_the_servers(typed, address):
+    assert server_address(typed) == address
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "", "8000", "localhost:8000", "http://", "http://[::1", "http://::1:8000", "http://h:99999", "http://h:0", "http://h:x",
+        "http://h/v2", "http://h?x=1", "http://h#x", "http://me:secret@h", "http://me@h:8000/v1", "unix:", "unix:s.sock",
+        "http+unix://s", "http://h h", "http://bücher", "http://h\n:80",
+    ],
+)  # fmt: skip
+def test_other_addresses_are_one_line_without_the_password(typed):
+    with pytest.raises(LoadError) as told:
+        server_address(typed)
+    assert "\n" not in str(told.value)
+    assert "secret" not in str(told.value)
+
+
+@given(st.text() | st.text(alphabet="http://[]:@?#%unix.v1 \n").map("http://".__add__))
+def test_any_text_is_an_address_or_one_line(typed):
+    try:
+        address = server_address(typed)
+    except LoadError as error:
+        assert str(error).startswith("URL ")  # noqa: PT017
+    else:
+        assert server_address(address) == address
+
+
+def test_a_server_on_an_ipv6_address_is_asked():
+    with ScriptedServer(lambda *_: [], pages={"/v1/models": lambda: b'{"data": [{"id": "m"}]}'}, host="::1") as server:
+        assert check_endpoint(Endpoint(server.url, "m")).engine is None
+
+
+def test_a_redirect_is_not_followed_and_names_where_it_leads():
+    moved = sized(b"", "307 Temporary Redirect", "Location: http://elsewhere/v1/models\r\n")
+    with serving(moved) as server, pytest.raises(LoadError, match="redirects to http://elsewhere"):
+        check_endpoint(Endpoint(server.url, "m", api_key="secret"))
+
+
+@pytest.mark.parametrize("drip", [b"HTTP/1.1 200 OK\r\nA: ", b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n"])
+def test_a_server_that_drips_is_not_waited_for_beyond_the_deadline(drip):
+    steps = [drip, *(step for _ in range(1000) for step in (0.01, b"a"))]
+    with (
+        ScriptedServer(lambda *_: steps) as server,
+        Endpoint(server.url, "m").client(deadline_s=0.3) as client,
+        pytest.raises(httpx.ReadTimeout, match=r"no whole answer within 0\.3 s"),
+    ):
+        client.post("/v1/completions", json={})
+
+
+def test_control_answers_come_compressed_too():
+    body = gzip.compress(b'{"data": [{"id": "m"}]}')
+    answer = sized(body, headers="Content-Encoding: gzip\r\n")
+    with serving(answer) as server:
+        assert check_endpoint(Endpoint(server.url, "m")).engine is None
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://a", "http://", "http://127.0.0.1:1/v2"])
 def test_a_url_that_is_none_is_told_before_anything_is_asked(url):
     with pytest.raises(LoadError, match="must be like"):
         check_endpoint(Endpoint(url, "m"))

@@ -155,6 +155,21 @@ async def test_a_timeout_ends_the_request_for_good_and_frees_the_server():
         assert len(server.asked) == 4
 
 
+async def test_a_pause_within_an_answer_ends_it_where_a_limit_was_asked_for_and_a_slow_first_token_does_not():
+    def script(n, _):
+        first = [0.6, HEAD + chunked(token(usage=1))]
+        return [*first, 30.0] if n else [*first, 0.1, chunked(token(usage=2, finish="length")) + END]
+
+    with ScriptedServer(script) as server:
+        async with client_of(server, timeout_s=20.0, idle_timeout_s=0.4) as client:
+            assert (await ask(client))[0].error is None
+            exchange = (await ask(client))[0]
+            assert exchange.error == "nothing read for 0.4 s within the answer"
+            assert exchange.body, "what came before the pause is kept"
+        async with client_of(server, timeout_s=0.9, idle_timeout_s=30.0) as client:
+            assert (await ask(client))[0].error == "no end of the answer within 0.9 s"
+
+
 async def test_an_error_status_keeps_its_body_and_the_connection():
     with ScriptedServer(lambda *_: [sized(b'{"error": {"message": "no"}}', "400 Bad Request")]) as server:
         async with client_of(server) as client:
