@@ -103,7 +103,7 @@ def test_joules_per_token_are_those_of_the_exact_integral(driven: Driven, load, 
         int(tokens)
         for record in result.records
         for at, tokens in zip(record.arrival_ns, np.diff(record.arrival_tokens, prepend=0), strict=True)
-        if start <= at <= end
+        if start < at <= end
     )
     truth = driven.joules(start, end) / arrived
     half = summary["energy"]["gross_joules_uncertainty"] / arrived
