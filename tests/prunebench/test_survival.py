@@ -93,7 +93,7 @@ def choose_victim(dice: random.Random, kind: str, folder: Path, runner: ForkServ
 
 
 def trials_in(folder: Path) -> int:
-    return len(list(folder.glob("trials/*/cell.json")))
+    return len(list(RunFolder(folder).trials()))
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -131,7 +131,7 @@ def gross_average_power(rng: np.random.Generator) -> Outcome:
     return _holds(rng, power, MeterInfo(source="nvml-average", domain="gpu", device="GPU-0"), readings)
 
 
-@simulation(short=20, long=1000, **_gross("RAPL counter that wraps about three times in the window"))
+@simulation(short=20, long=800, **_gross("RAPL counter that wraps about three times in the window"))
 def gross_rapl_wrap(rng: np.random.Generator) -> Outcome:
     """Microjoules that begin again at 0, refreshed every millisecond."""
     power = _Power.drawn(rng, _SECONDS)
