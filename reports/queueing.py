@@ -169,14 +169,3 @@ def _serve(replica: Replica, arrivals: Arrivals, came: Floats) -> _Times:
             ended[request] = now
             decoding -= 1
     return _Times(begun, first, ended, idle_s, joules - (joules_from or 0.0) if watts else None)
-
-
-def erlang_c(servers: int, load: float) -> float:
-    """Probability that an arrival of an M/M/c queue waits; `load` is arrival rate x mean service time, below `servers`.
-
-    Erlang 1917, by the recursion of the loss formula: B(n) = aB(n-1) / (n + aB(n-1)), C = B / (1 - (a/c)(1 - B)).
-    """
-    blocked = 1.0
-    for n in range(1, servers + 1):
-        blocked = load * blocked / (n + load * blocked)
-    return blocked / (1 - load / servers * (1 - blocked))

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reports.queueing import Arrivals, Replica, erlang_c, poisson_arrivals, saturated_rate, simulate
+from reports.queueing import Arrivals, Replica, poisson_arrivals, saturated_rate, simulate
+from tests.truth.sim_queue import erlang_c
 
 MANY = 60_000
 
