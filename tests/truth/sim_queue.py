@@ -24,14 +24,14 @@ def erlang_c(servers: int, load: float) -> float:
     long=300,
     wait=Row(
         "mean wait of `prunebench plan`'s simulation, over its truth",
-        "slots that do not slow each other, exponential lengths (Erlang C), 40–70 % busy",
+        "slots that do not slow each other, exponential lengths (Erlang C), 40 to 70 % busy",
         "1",
         0.95,
         1.05,
     ),
     share=Row(
         "share of requests that wait in it, over its truth",
-        "slots that do not slow each other, exponential lengths (Erlang C), 40–70 % busy",
+        "slots that do not slow each other, exponential lengths (Erlang C), 40 to 70 % busy",
         "1",
         0.95,
         1.05,
