@@ -18,6 +18,7 @@ from loadgen.backlog import Backlog
 from loadgen.latencies import FloatArray, percentiles
 from loadgen.records import Workload
 from reports.block_percentiles import percentiles_over
+from reports.check_results import CheckResult, group_findings
 from reports.energy_fit import fit_energy_models
 from reports.energy_model import EnergyModel
 from reports.failures import AMONG_FAILED, Failures, judge_failures
@@ -28,7 +29,6 @@ from reports.power import PowerFigures, power_figures
 from reports.quality_analysis import QualityFigures, analyse_quality
 from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, Amount, Quantity
 from reports.reading import MeasuredRun, MeasuredTrial, read_run
-from reports.rules import RULES, SEVERITY, Located, Outcome
 from reports.run_checks import check_run
 from reports.run_folder import ConfigurationInfo, FailedCell, RunInfo, VisitIdle
 from reports.statistics import MARGIN, Comparison, Interval, compare, geometric_mean
@@ -92,26 +92,6 @@ class TrialFigures(Record):
     mean_ttft_ms: float | None = None  # of completed requests; beside the median: with unlike prompts only means add up
 
 
-class Observation(Record):
-    """What one check found for one configuration and workload; None: for all. The worst of `trials` trials speaks."""
-
-    outcome: Outcome
-    label: str | None
-    workload: str | None
-    trials: int
-    reason: str
-
-
-class CheckResult(Record):
-    """One rule over the whole run: its worst outcome, and what led to it."""
-
-    check: str
-    meaning: str
-    remedy: str
-    outcome: Outcome
-    observations: list[Observation]
-
-
 class ConfigurationFigures(Record):
     """What is known of a configuration whatever the load."""
 
@@ -172,7 +152,7 @@ def analyse(run: MeasuredRun, *, folder: str, margin: float = MARGIN) -> Analysi
         cells=cells,
         trials=[_trial(t) for t in sorted(run.trials, key=lambda t: t.cell.order)],
         family=compare_family(workloads, lambda workload, key: _comparisons(cells, workload, key), margin),
-        checks=_checks(check_run(run)),
+        checks=group_findings(check_run(run)),
         failures=run.failures,
         energy_models=fit_energy_models(run),
         energy_remedies=_energy_remedies(run),
@@ -356,35 +336,4 @@ def _trial(measured: MeasuredTrial) -> TrialFigures:
         power=measured.power and power_figures(measured.power, measured.trial),
         backlog=measured.metrics.backlog,
         mean_ttft_ms=_mean([ttft[np.isfinite(ttft)]]),
-    )
-
-
-def _checks(found: list[Located]) -> list[CheckResult]:
-    """Group by rule, then by configuration and workload; worst first. A rule nothing was found for has no data."""
-    results = []
-    for rule in RULES.values():
-        own = [located for located in found if located.check == rule.name]
-        places = {(located.label, located.workload): None for located in own}
-        observations = [
-            _observe([located for located in own if (located.label, located.workload) == p]) for p in places
-        ]
-        observations.sort(key=lambda o: -SEVERITY[o.outcome])
-        decided = [o.outcome for o in observations if o.outcome != "no data"]
-        outcome: Outcome = max(decided, key=SEVERITY.__getitem__) if decided else "no data"
-        results.append(
-            CheckResult(
-                check=rule.name, meaning=rule.meaning, remedy=rule.remedy, outcome=outcome, observations=observations
-            )
-        )
-    return results
-
-
-def _observe(located: list[Located]) -> Observation:
-    """One place's findings as one: the worst outcome, how many trials have it, and what the first of them says."""
-    worst = max((one.finding.outcome for one in located), key=SEVERITY.__getitem__)
-    those = [one for one in located if one.finding.outcome == worst]
-    first = those[0]
-    trials = sum(one.block is not None for one in those)
-    return Observation(
-        outcome=worst, label=first.label, workload=first.workload, trials=trials, reason=first.finding.reason
     )

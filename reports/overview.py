@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.analysis import Analysis, CheckResult, Observation
+from reports.analysis import Analysis
+from reports.check_results import CheckResult, Observation
 from reports.rules import SEVERITY
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from reports.acquittal import BEARABLE
 from reports.advice import advice
 from reports.alignment import alignment_section
-from reports.analysis import Analysis, CheckResult
+from reports.analysis import Analysis
 from reports.answers import answers, progress
+from reports.check_results import CheckResult
 from reports.curves import curves_section
 from reports.document import (
     Answers,

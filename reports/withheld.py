@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from reports.analysis import Analysis, Observation
+from reports.analysis import Analysis
+from reports.check_results import Observation
 from reports.family import FamilyComparison, Purpose
 from reports.quantities import JOULES
 from reports.rules import RULES

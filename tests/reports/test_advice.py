@@ -7,7 +7,8 @@ import pytest
 
 from loadgen.records import Workload
 from reports.advice import advice
-from reports.analysis import Observation, analyse_folder
+from reports.analysis import analyse_folder
+from reports.check_results import Observation
 from reports.document import Answer
 from reports.family import standing_for
 from reports.quality_analysis import QualityFigures, TaskFigures, TaskScore
