@@ -124,7 +124,7 @@ class _Part:
 
 def read_metrics(trial: Trial, parquet: Path) -> TrialMetrics:
     """Measure a `requests.parquet`. Raises OSError or pyarrow.ArrowException if it cannot be read."""
-    with pq.ParquetFile(parquet) as file:
+    with pq.ParquetFile(parquet, page_checksum_verification=True) as file:
         generations = find_generations(trial, Records(file.read(TIMES)))
         return _measure(trial, generations, file.iter_batches(ROWS_AT_ONCE, columns=_COLUMNS))
 

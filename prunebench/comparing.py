@@ -6,12 +6,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from reports.analysis import analyse_folder
+from reports.analysis import Analysis, analyse_folder
 from reports.compare import DEFAULT_QUANTITIES, compare_runs
 from reports.compare_text import outcome, render_comparison
 from reports.console import Console
 from reports.errors import ReportError
 from reports.quantities import QUANTITIES
+from reports.run_folder import damaged_line
 
 
 def compare_command(
@@ -33,9 +34,10 @@ def compare_command(
     for key in quantities:
         if key not in QUANTITIES:
             raise ReportError(f"--quantity {key}: not known; there are {', '.join(QUANTITIES)}")
+    runs = analyse_folder(before), analyse_folder(after)
+    say_damaged(runs)
     comparison = compare_runs(
-        analyse_folder(before),
-        analyse_folder(after),
+        *runs,
         margin=share(margin, "--margin"),
         fail_over=None if fail_over is None else share(fail_over, "--fail-over"),
         keys=quantities or DEFAULT_QUANTITIES,
@@ -53,6 +55,13 @@ def compare_command(
             "--fail-over: no quantity has two trials in both runs, so nothing can be decided; raise protocol.blocks"
         )
     return 0
+
+
+def say_damaged(runs: Sequence[Analysis]) -> None:
+    """A line on stderr for each trial that is damaged and left out."""
+    for damaged in [one for run in runs for one in run.damaged]:
+        line = f"prunebench: {damaged_line(damaged)}"
+        Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def share(text: str, option: str) -> float:

@@ -19,6 +19,7 @@ from energy.records import Conditions, EnergyTrace, MeterEnergy, WindowEnergy
 from energy.sampler import start_sampler
 from energy.units import kilowatt_hours
 from energy.window import meter_energy, window_energy
+from prunebench.comparing import say_damaged
 from reports.analysis import analyse_folder
 from reports.console import Console
 
@@ -89,7 +90,9 @@ def idle_command(url: str | None, *, duration_s: float, as_json: bool, console: 
 def predict_command(run: Path, *, prompt_tokens: int, output_tokens: int, as_json: bool, console: Console) -> int:
     """Joules a request of another shape would take, by a run's own trials. Status 1 if they do not tell for any."""
     rows: list[dict[str, Any]] = []
-    for model in analyse_folder(run).energy_models:
+    analysis = analyse_folder(run)
+    say_damaged([analysis])
+    for model in analysis.energy_models:
         row: dict[str, Any] = {"configuration": model.label, "load": model.load, "reason": model.incomplete}
         if model.incomplete is None:
             row |= {"lack_of_fit": model.fit if model.is_bent else None}

@@ -27,6 +27,7 @@ from prunebench.configurations import check_configurations
 from prunebench.describing import AFTER_LOAD_S, visit_idle
 from prunebench.experiment import Experiment, ExperimentError
 from prunebench.plan import Order, Visit, plan_visits
+from prunebench.resuming import CellState, cell_state
 from prunebench.smallest_effect import FamilyForecast
 from prunebench.writer import Resume, RunWriter, choose_run_folder
 from pruner.inspection import Inspection, inspect_checkpoint
@@ -91,6 +92,7 @@ class Forecast(Record):
     free_bytes: int
     assumptions: list[str]
     family: FamilyForecast
+    resumed: list[CellState] = []  # what --resume does with each cell of a run that was begun
 
 
 def forecast(
@@ -157,7 +159,15 @@ def dry_run_command(
     writer = RunWriter(folder)
     if not goes_on:
         writer.check_new()
-    found = dry_run(experiment, folder, writer.has_trial, Assumptions.parse(assume), begun=writer.begun())
+    begun = writer.begun()
+    states: list[CellState] = []
+
+    def reused(cell: TrialCell) -> bool:
+        states.append(cell_state(cell, writer))
+        return states[-1].state == "reused"
+
+    found = dry_run(experiment, folder, reused, Assumptions.parse(assume), begun=begun)
+    found = found.model_copy(update={"resumed": states if begun else []})
     if as_json:
         sys.stdout.write(found.model_dump_json(indent=1) + "\n")
     else:
@@ -200,6 +210,8 @@ def _print(found: Forecast, console: Console) -> None:
     say(f"{len(found.cells)} trials in this order{f', {found.finished} are finished' if found.finished else ''}:")
     for (block, label), cells in groupby(found.cells, key=lambda cell: cell[:2]):
         say(f"  block {block}  {label:<14} {', '.join(workload for _, _, workload in cells)}")
+    for one in found.resumed:
+        say(f"  {one.line()}")
     say(f"order {found.order}")
     say(found.family.words())
     shares = ", ".join(f"{what} {_duration(seconds)}" for what, seconds in found.parts.items() if seconds)

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from rich.table import Table
 
+from prunebench.comparing import say_damaged
 from prunebench.loading import objectives
 from prunebench.writer import write_record
 from reports.analysis import analyse_folder
@@ -28,8 +29,10 @@ def plan_command(run: Path, demand: dict[str, Any], slo: str | None, *, as_json:
         option = "--" + str(first["loc"][0]).replace("_", "-")
         raise ReportError(f"{option}: {first['msg'].removeprefix('Value error, ')}") from None
     progress = Console(stderr=True)
+    analysis = analyse_folder(run)
+    say_damaged([analysis])
     found = plan_fleet(
-        analyse_folder(run), wanted, lambda label: progress.print(f"planning: {label}", highlight=False, markup=False)
+        analysis, wanted, lambda label: progress.print(f"planning: {label}", highlight=False, markup=False)
     )
     write_record(run / PLAN_NAME, found)
     page = build_report([run])

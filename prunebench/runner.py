@@ -16,6 +16,7 @@ from prunebench.experiment import Experiment
 from prunebench.plan import Order, Visit, plan_visits
 from prunebench.progress import Steps
 from prunebench.remote import RemoteHost
+from prunebench.resuming import cell_state
 from prunebench.writer import RunWriter, utc_now
 from reports.console import Console
 from reports.run_folder import ConfigurationInfo, IdleRule, RunInfo
@@ -56,6 +57,7 @@ class Runner:
         self._console = console
         self._configurations: dict[str, ConfigurationInfo] = {}
         begun = writer.begun()
+        self._resumed = begun is not None
         self._created_at = begun.created_at if begun else utc_now()
         self._order = Order.of_run(begun, experiment.protocol.blocks)
         self._window_rules: WindowRules = begun.window_rules if begun else 2
@@ -118,7 +120,16 @@ class Runner:
             seed=self._experiment.seed,
             baseline=self._baseline(),
         )
+        if self._resumed:
+            self._set_damaged_aside(every)
         return [left for visit in every if (left := visit.without(self._writer.has_trial)).cells]
+
+    def _set_damaged_aside(self, visits: Sequence[Visit]) -> None:
+        """Say of each cell what becomes of it."""
+        for cell in (cell for visit in visits for cell in visit.cells):
+            state = cell_state(cell, self._writer)
+            kept = f" (kept as {self._writer.set_aside(cell).name})" if state.state == "set aside" else ""
+            self._console.print(f"{state.line()}{kept}", highlight=False, markup=False, soft_wrap=True)
 
     def _save(self, status: str) -> str:
         self._writer.write(

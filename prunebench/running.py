@@ -106,8 +106,8 @@ def _run(experiment: Experiment, writer: RunWriter, place: Place, console: Conso
 def _report(writer: RunWriter, console: Console) -> bool:
     """The report of whatever is finished; False if it could not be written, which must hide no other failure."""
     try:
-        if next(iter(writer.folder.trials()), None) is not None:
-            page = build_report([writer.path])
+        if writer.folder.trial_folders():
+            page = build_report([writer.path], notice=lambda line: console.print(line, **_PLAIN))
             for table in render_tables(writer.path):
                 console.print(table)
             console.print(str(page), **_PLAIN)

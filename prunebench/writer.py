@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
+from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -21,8 +22,11 @@ from loadgen.records import Flag
 from loadgen.store import write_trial, write_whole
 from prunebench.environment import describe_environment
 from prunebench.experiment import Experiment, ExperimentError, recorded_as
+from reports.errors import ReportError
+from reports.reading import read_measured
 from reports.run_folder import (
     LOCK_NAME,
+    CellRecord,
     ConfigurationInfo,
     FailedCell,
     Placement,
@@ -30,6 +34,7 @@ from reports.run_folder import (
     RunInfo,
     TrialCell,
     VisitIdle,
+    read_record,
 )
 
 Resume = Literal["no", "yes", "if-unfinished"]
@@ -95,7 +100,7 @@ class RunWriter:
         if not stored.is_file():  # killed while it was being made
             self.create(experiment, experiment_file)
             return []
-        before = recorded_as(Experiment.model_validate_json(stored.read_bytes()), experiment)
+        before = recorded_as(read_record(stored, Experiment), experiment)
         if before != experiment:
             changed = [key for key in Experiment.model_fields if getattr(before, key) != getattr(experiment, key)]
             raise ExperimentError(
@@ -137,12 +142,27 @@ class RunWriter:
     def stored_configurations(self) -> dict[str, ConfigurationInfo]:
         """What an earlier attempt wrote, by label."""
         files = sorted((self.path / "configurations").glob("*.json"))
-        infos = (ConfigurationInfo.model_validate_json(file.read_bytes()) for file in files)
+        infos = (read_record(file, ConfigurationInfo) for file in files)
         return {info.label: info for info in infos}
 
     def has_trial(self, cell: TrialCell) -> bool:
         """Whether the cell is finished: a folder under its name is a whole trial."""
         return self._trial_folder(cell).exists()
+
+    def damage(self, cell: TrialCell) -> str | None:
+        """What is wrong with a finished cell's files, in one line that names one of them; None: nothing."""
+        try:
+            read_measured(self._trial_folder(cell))
+        except ReportError as error:
+            return f"{error}"
+        return None
+
+    def set_aside(self, cell: TrialCell) -> Path:
+        """Rename a damaged cell's folder, so that the cell is measured again; returns the new path."""
+        folder = self._trial_folder(cell)
+        names = (folder.with_name(f"{folder.name}.damaged-{number}") for number in count(1))
+        free = next(name for name in names if not name.exists())
+        return folder.rename(free)
 
     def records_file(self, cell: TrialCell) -> Path:
         """Beside the trial's folder to come: its records as requests end, and gone when it is whole."""
@@ -155,7 +175,7 @@ class RunWriter:
 
     def write_trial(self, cell: TrialCell, result: TrialResult, flags: list[Flag]) -> None:
         """Keep a finished trial; a failure recorded for the cell earlier is over."""
-        write_trial(self._trial_folder(cell), result, flags, {"cell.json": cell.model_dump_json(indent=1) + "\n"})
+        write_trial(self._trial_folder(cell), result, flags, partial(_seal, cell))
         (self.path / "failures" / f"{cell_name(cell)}.json").unlink(missing_ok=True)
 
     def write_failure(self, cell: TrialCell, error: str) -> None:
@@ -174,8 +194,9 @@ class RunWriter:
                 (self.path / path.parent).mkdir(parents=True, exist_ok=True)
                 write_bytes(self.path / path, content)
         for name, parts in trials.items():
-            cell = TrialCell.model_validate_json(parts["cell.json"]).model_copy(update={"placement": placement})
-            parts["cell.json"] = cell.model_dump_json(indent=1).encode() + b"\n"
+            record = CellRecord.model_validate_json(parts["cell.json"])
+            cell = record.cell.model_copy(update={"placement": placement})
+            parts |= {file: text.encode() for file, text in _seal(cell, record.files_sha256).items()}
             write_whole(self.path / "trials" / name, partial(_fill, parts))
             (self.path / "failures" / f"{name}.json").unlink(missing_ok=True)
 
@@ -216,6 +237,10 @@ def write_bytes(file: Path, content: bytes) -> None:
         opened.flush()
         os.fsync(opened.fileno())
     unfinished.replace(file)
+
+
+def _seal(cell: TrialCell, files_sha256: Mapping[str, str] | None) -> dict[str, str]:
+    return {"cell.json": CellRecord.sealed(cell, files_sha256).model_dump_json(indent=1) + "\n"}
 
 
 def _fill(files: Mapping[str, bytes], folder: Path) -> None:

@@ -30,7 +30,7 @@ from reports.quality_analysis import QualityFigures, analyse_quality
 from reports.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, Amount, Quantity
 from reports.reading import MeasuredRun, MeasuredTrial, read_run
 from reports.run_checks import check_run
-from reports.run_folder import ConfigurationInfo, FailedCell, RunInfo, VisitIdle
+from reports.run_folder import ConfigurationInfo, DamagedTrial, FailedCell, RunInfo, VisitIdle
 from reports.statistics import MARGIN, Comparison, Interval, compare, geometric_mean
 from reports.windows import unfit, window_words
 
@@ -113,6 +113,7 @@ class Analysis(Record):
     family: list[FamilyComparison]  # what the advice rests on, with intervals that hold together
     checks: list[CheckResult]
     failures: list[FailedCell]
+    damaged: list[DamagedTrial] = []  # trials that are left out
     energy_models: list[EnergyModel]  # of configurations and loads with measured joules
     energy_remedies: list[str]  # what would let this machine measure what it did not; empty if it measured
     environment: dict[str, Any]
@@ -154,6 +155,7 @@ def analyse(run: MeasuredRun, *, folder: str, margin: float = MARGIN) -> Analysi
         family=compare_family(workloads, lambda workload, key: _comparisons(cells, workload, key), margin),
         checks=group_findings(check_run(run)),
         failures=run.failures,
+        damaged=run.damaged,
         energy_models=fit_energy_models(run),
         energy_remedies=_energy_remedies(run),
         environment=run.environment,
@@ -298,7 +300,10 @@ def _present(amounts: dict[int, Amount]) -> dict[int, float]:
 
 def _absence(run: MeasuredRun, label: str, workload: str) -> str:
     errors = [f.error for f in run.failures if (f.label, f.workload) == (label, workload)]
-    return f"failed: {errors[0]}" if errors else f"not measured: the run is {run.info.status}"
+    if errors:
+        return f"failed: {errors[0]}"
+    damaged = any(trial.is_of(label, workload) for trial in run.damaged)
+    return "damaged on disk" if damaged else f"not measured: the run is {run.info.status}"
 
 
 def _mean(arrays: list[Any]) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from reports.analysis import Analysis, analyse_folder
@@ -16,6 +16,7 @@ from reports.loads import is_load, read_loads
 from reports.markdown import render_markdown
 from reports.page import render_page
 from reports.pictures import draw_picture
+from reports.run_folder import damaged_line
 from reports.sections import run_article
 from reports.statistics import MARGIN
 
@@ -23,13 +24,19 @@ __all__ = ["ReportError", "build_report", "write_articles"]
 
 
 def build_report(
-    runs: Sequence[Path], output: Path | None = None, *, margin: float = MARGIN, png: bool = False
+    runs: Sequence[Path],
+    output: Path | None = None,
+    *,
+    margin: float = MARGIN,
+    png: bool = False,
+    notice: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Write the report of one or more runs, one after another, and return the HTML file.
 
     It goes to `output`, by default report.html in the first run's folder; the other files go beside it, under their usual
     names, or under the stem of `output` if that is another one. Each file appears whole or not at all. Verdicts are judged at
-    `margin`, a share. Raises ReportError naming a path that cannot be read or written.
+    `margin`, a share. `notice` gets a line for each trial that is damaged and left out. Raises ReportError naming a path that
+    cannot be read or written.
     """
     if not runs:
         raise ReportError("name at least one run folder")
@@ -41,6 +48,8 @@ def build_report(
         write_articles(articles, page, png=png)
         return page
     analyses = [analyse_folder(run, margin=margin) for run in runs]
+    for damaged in [one for analysis in analyses for one in analysis.damaged]:
+        notice(damaged_line(damaged))
     stem = page.stem
     cells = "cells" if stem == "report" else f"{stem}-cells"
     write_articles(

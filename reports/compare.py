@@ -68,6 +68,7 @@ class RunComparison(Record):
     differences: list[Difference]
     failed_checks: list[str]
     failures: list[str]
+    damaged: list[str] = []  # trials that are left out
 
     @property
     def regressed(self) -> bool:
@@ -115,6 +116,7 @@ def compare_runs(
             for analysis in (before, after)
             for f in analysis.failures
         ],
+        damaged=[one.reason for analysis in (before, after) for one in analysis.damaged],
     )
 
 

@@ -78,6 +78,7 @@ def _notes(comparison: RunComparison) -> list[tuple[str, list[str]]]:
         ("Not in both", apart),
         ("Validity checks that fail", comparison.failed_checks),
         ("Cells that failed", comparison.failures),
+        ("Trials that are damaged on disk and left out", comparison.damaged),
     ]
     return [(heading, _cut(lines)) for heading, lines in notes if lines]
 

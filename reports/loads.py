@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 
 from loadgen.metrics import TrialMetrics, read_metrics
 from loadgen.records import Trial
+from loadgen.sums import find_changed, read_sums
 from loadgen.sweep import Sweep
 from reports.errors import ReportError
-from reports.run_folder import RunFolder
+from reports.run_folder import RunFolder, describe_error, read_record
 from reports.vllm_import import import_vllm
 
 
@@ -50,16 +51,27 @@ def read_loads(path: Path) -> Loads:
         if (path / "trial.json").is_file():
             return Loads(path, [_read(path.name, path)])
         if (path / "sweep.json").is_file():
-            sweep = Sweep.model_validate_json((path / "sweep.json").read_bytes())
+            sweep = read_record(path / "sweep.json", Sweep)
             return Loads(path, [_read(point.folder, path / point.folder) for point in sweep.points], sweep)
         if (path / "run.json").is_file():
             return Loads(path, [_read(stored.folder.name, stored.folder) for stored in RunFolder(path).trials()])
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise ReportError(f"{path}: cannot be read: {str(error).partition(chr(10))[0]}") from None
-    raise ReportError(f"{path}: is no run, no load, and no result of vllm bench serve")
+        raise ReportError(f"{path}: cannot be read: {describe_error(error)}") from None
+    raise ReportError(
+        f"{path}: is no run, no load, and no result of vllm bench serve: it has no run.json, trial.json or sweep.json"
+    )
 
 
 def _read(name: str, folder: Path) -> Load:
-    trial = Trial.model_validate_json((folder / "trial.json").read_bytes())
+    sums = read_sums(folder)
+    if changed := find_changed(folder, sums or {}):
+        raise ReportError(changed)
+    trial = read_record(folder / "trial.json", Trial)
     parquet = folder / "requests.parquet"
-    return Load(name, trial, read_metrics(trial, parquet), pq.read_table(parquet).to_pylist())
+    try:
+        rows = pq.read_table(parquet, page_checksum_verification=True).to_pylist()
+        return Load(name, trial, read_metrics(trial, parquet), rows)
+    except Exception as error:
+        if sums is not None:  # then the file is whole, and the mistake is ours
+            raise
+        raise ReportError(f"{parquet}: cannot be read: {describe_error(error)}") from None

@@ -6,9 +6,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-from pydantic import ValidationError
-
 from energy.idle import idle_spread, subtract_idle
 from energy.records import PowerTimeline
 from loadgen.metrics import TrialMetrics, read_metrics
@@ -17,13 +14,16 @@ from reports.errors import ReportError
 from reports.fleet_records import PLAN_NAME, FleetPlan
 from reports.run_folder import (
     ConfigurationInfo,
+    DamagedTrial,
     FailedCell,
     RunFolder,
     RunInfo,
-    StoredTrial,
     TaskResult,
     TrialCell,
     VisitIdle,
+    describe_error,
+    open_trial,
+    read_record,
 )
 
 
@@ -50,6 +50,7 @@ class MeasuredRun:
     tasks: dict[str, list[TaskResult]]  # quality tasks, by label
     plan: FleetPlan | None = None
     idles: list[VisitIdle] = field(default_factory=list)  # around visits; by the rule "configuration" there are none
+    damaged: list[DamagedTrial] = field(default_factory=list)  # left out of `trials`
 
     def by_block(self, label: str, workload: str) -> dict[int, MeasuredTrial]:
         """The trials of one cell."""
@@ -57,35 +58,46 @@ class MeasuredRun:
 
 
 def read_run(path: Path) -> MeasuredRun:
-    """Read and measure a run. Raises ReportError naming the path that is missing or broken."""
+    """Read and measure a run; a trial that is damaged is left out, and named. Raises ReportError naming another file that is."""
     folder = RunFolder(path)
     if not (path / "run.json").is_file():
         raise ReportError(f"{path} is not a run folder: it has no run.json")
-    try:
-        info, configurations, stored = folder.info(), folder.configurations(), list(folder.trials())
-        failures, environment = folder.failures(), folder.environment()
-        idles = folder.idles()
-        tasks = {c.label: folder.task_results(c.label) for c in configurations}
-        plan = path / PLAN_NAME
-        planned = FleetPlan.model_validate_json(plan.read_bytes()) if plan.is_file() else None
-    except (OSError, ValueError) as error:
-        raise ReportError(f"{path}: a file of this run cannot be read: {_one_line(error)}") from None
-    known = {c.label for c in configurations}
-    for trial in stored:
-        if trial.cell.label not in known:
-            raise ReportError(f"{trial.folder}: there is no configurations/{trial.cell.label}.json for this trial")
-    experiment = path / "experiment.toml"
+    info, configurations, idles = folder.info(), folder.configurations(), folder.idles()
+    if info.baseline not in info.labels:
+        raise ReportError(f"{path / 'run.json'}: the baseline {info.baseline} is not among its labels")
+    trials, damaged = _read_trials(folder)
+    for trial in trials:
+        _require_known(path, trial.cell, info, configurations)
+    plan, experiment = path / PLAN_NAME, path / "experiment.toml"
     return MeasuredRun(
         info=info,
         configurations=configurations,
-        trials=_with_net([_read_trial(trial) for trial in stored], idles),
-        failures=failures,
-        environment=environment,
+        trials=_with_net(trials, idles),
+        failures=folder.failures(),
+        environment=folder.environment(),
         experiment=experiment.read_text("utf-8", errors="replace") if experiment.is_file() else "",
-        tasks=tasks,
-        plan=planned,
+        tasks={c.label: folder.task_results(c.label) for c in configurations},
+        plan=read_record(plan, FleetPlan) if plan.is_file() else None,
         idles=idles,
+        damaged=damaged,
     )
+
+
+def _read_trials(folder: RunFolder) -> tuple[list[MeasuredTrial], list[DamagedTrial]]:
+    trials, damaged = [], []
+    for path in folder.trial_folders():
+        try:
+            trials.append(read_measured(path))
+        except ReportError as error:
+            damaged.append(DamagedTrial(name=path.name, reason=f"{error}"))
+    return trials, damaged
+
+
+def _require_known(path: Path, cell: TrialCell, info: RunInfo, configurations: list[ConfigurationInfo]) -> None:
+    if cell.label not in {c.label for c in configurations}:
+        raise ReportError(f"{path}: there is no configurations/{cell.label}.json, and there are trials of {cell.label}")
+    if cell.workload not in info.workloads:
+        raise ReportError(f"{path / 'run.json'}: does not have the workload {cell.workload}, of which there are trials")
 
 
 def _with_net(trials: list[MeasuredTrial], idles: list[VisitIdle]) -> list[MeasuredTrial]:
@@ -106,19 +118,19 @@ def _with_net(trials: list[MeasuredTrial], idles: list[VisitIdle]) -> list[Measu
     return [net(measured) for measured in trials]
 
 
-def _read_trial(stored: StoredTrial) -> MeasuredTrial:
+def read_measured(folder: Path) -> MeasuredTrial:
+    """Verify, read and measure one trial. Raises ReportError naming the file that is damaged."""
+    stored = open_trial(folder)
+    trial = read_record(folder / "trial.json", Trial)
+    kept = folder / "power.json"
+    power = read_record(kept, PowerTimeline) if kept.exists() else None
+    parquet = folder / "requests.parquet"
+    if not parquet.exists():
+        raise ReportError(f"{parquet}: is missing")
     try:
-        trial = Trial.model_validate_json((stored.folder / "trial.json").read_bytes())
-        metrics = read_metrics(trial, stored.folder / "requests.parquet")
-        kept = stored.folder / "power.json"
-        power = PowerTimeline.model_validate_json(kept.read_bytes()) if kept.exists() else None
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise ReportError(f"{stored.folder}: this trial cannot be read: {_one_line(error)}") from None
+        metrics = read_metrics(trial, parquet)
+    except Exception as error:
+        if stored.verified:  # then the file is whole, and the mistake is ours
+            raise
+        raise ReportError(f"{parquet}: cannot be read: {describe_error(error)}") from None
     return MeasuredTrial(stored.cell, trial, metrics, power)
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{error.title}: {'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
-    return str(error).partition("\n")[0]

@@ -5,8 +5,9 @@ experiment.toml           as given           experiment.json   resolved, every d
 environment.json          versions, processor, GPUs, git revision; under `hosts` the same of each host of a cluster
 checkpoints/              the pruned checkpoints, each with its pruning.json
 configurations/LABEL.json ConfigurationInfo  (LABEL is a plain file name)
-trials/BLOCK-LABEL-WORKLOAD/  requests.parquet, trial.json, summary.json, power.json, cell.json (TrialCell);
+trials/BLOCK-LABEL-WORKLOAD/  requests.parquet, trial.json, summary.json, power.json, cell.json (CellRecord);
                               appears whole or not at all
+trials/….damaged-1            a trial that was set aside by --resume, which measured it again
 idle/BLOCK-LABEL-WORKLOAD.json  VisitIdle: idle power around the trials of a visit, WORKLOAD being the first of them
 trials/….records.arrows   beside it, of a trial under way or cut short: the requests that ended; --resume clears it away
 failures/BLOCK-LABEL-WORKLOAD.json  FailedCell: what was tried and why it did not work
@@ -18,15 +19,21 @@ run.lock                  held by the runner as long as it lives
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+from pydantic import ValidationError
 
 from energy.records import IdleWindow, Record, WindowEnergy
 from loadgen.records import WindowRules
+from loadgen.sums import find_changed
 from pruner.manifest import Manifest
+from reports.errors import ReportError
 
 LOCK_NAME = "run.lock"
 OrderRule = Literal["shuffled", "balanced"]
@@ -168,6 +175,30 @@ class TrialCell(Record):
     placement: Placement | None = None  # None: on the machine that the run was started on, one trial at a time
 
 
+class CellRecord(TrialCell):
+    """cell.json: the cell of a trial, and what the trial's files held when they were written."""
+
+    files_sha256: dict[str, str] | None = None  # by name; None: recorded before this, so nothing can be verified
+    sha256: str | None = None  # of all the other fields
+
+    @classmethod
+    def sealed(cls, cell: TrialCell, files_sha256: Mapping[str, str] | None) -> CellRecord:
+        """The record to write."""
+        record = cls.model_validate(cell.model_dump() | {"files_sha256": files_sha256, "sha256": None})
+        return record.model_copy(update={"sha256": _sha256_of(record.model_dump())})
+
+    @property
+    def cell(self) -> TrialCell:
+        """The cell alone."""
+        return TrialCell.model_validate(self.model_dump(include=set(TrialCell.model_fields)))
+
+
+def _sha256_of(fields: Mapping[str, Any]) -> str:
+    """Of a record as JSON, whatever fields it had when it was written."""
+    content = {key: value for key, value in fields.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 class VisitIdle(Record):
     """Idle power before and after the trials of one configuration in one block: what their net joules subtract."""
 
@@ -212,28 +243,89 @@ class RunInfo(Record):
     idle_rule: IdleRule = "configuration"
 
 
+class DamagedTrial(Record):
+    """A trial of which a file is missing or cannot be what was written; `reason` is one line that names it."""
+
+    name: str  # of its folder
+    reason: str
+
+    def is_of(self, label: str, workload: str) -> bool:
+        """Whether it fills a cell of this configuration and workload, by the folder's name."""
+        return self.name.endswith(f"-{label}-{workload}")
+
+
+def damaged_line(trial: DamagedTrial) -> str:
+    """For people at a terminal."""
+    return f"damaged, left out: {trial.reason}"
+
+
 @dataclass(frozen=True)
 class StoredTrial:
-    """One finished trial on disk."""
+    """One finished trial on disk. `verified`: its files are as they were written; False: none of them has a recorded sha256."""
 
     cell: TrialCell
     folder: Path
+    verified: bool = False
+
+
+R = TypeVar("R", bound=Record)
+_SET_ASIDE = re.compile(r".+\.damaged-\d+")
+
+
+def read_record(file: Path, kind: type[R]) -> R:
+    """A record of JSON. Raises ReportError naming the file, and what is wrong with it, in one line."""
+    try:
+        return kind.model_validate_json(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ReportError(f"{file}: cannot be read: {describe_error(error)}") from None
+
+
+def describe_error(error: Exception) -> str:
+    """The first thing that is wrong, in one line."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{error.title}: {'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
+    return (isinstance(error, OSError) and error.strerror) or str(error).partition("\n")[0] or type(error).__name__
+
+
+def open_trial(folder: Path) -> StoredTrial:
+    """One trial, its files verified. Raises ReportError naming the file that is damaged."""
+    file = folder / "cell.json"
+    record = read_record(file, CellRecord)
+    if record.sha256 is not None and record.sha256 != _sha256_of(json.loads(file.read_bytes())):
+        raise ReportError(f"{file}: is not as it was written: its sha256 is another")
+    if not re.fullmatch(f"0*{record.block}-{re.escape(f'{record.label}-{record.workload}')}", folder.name):
+        raise ReportError(f"{file}: is of block {record.block}, {record.label}, {record.workload}: not of this folder")
+    if changed := find_changed(folder, record.files_sha256 or {}):
+        raise ReportError(changed)
+    return StoredTrial(record.cell, folder, record.files_sha256 is not None)
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run on disk. Reading never fails on an unfinished run: what is there is what there is."""
+    """A run on disk. Reading never fails on an unfinished run: what is there is what there is.
+
+    A file that is there and is none of ours raises ReportError, which names it.
+    """
 
     path: Path
 
     def info(self) -> RunInfo:
-        """Raises OSError without a `run.json`, pydantic.ValidationError for one that is not ours."""
-        return RunInfo.model_validate_json((self.path / "run.json").read_bytes())
+        """What was to be measured."""
+        return read_record(self.path / "run.json", RunInfo)
 
     def environment(self) -> dict[str, Any]:
         """Facts by name; empty if none were written."""
         file = self.path / "environment.json"
-        return json.loads(file.read_bytes()) if file.exists() else {}
+        if not file.exists():
+            return {}
+        try:
+            facts = json.loads(file.read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
+            raise ReportError(f"{file}: cannot be read: {describe_error(error)}") from None
+        if not isinstance(facts, dict):
+            raise ReportError(f"{file}: cannot be read: it is no JSON object")
+        return facts
 
     def has_runner(self) -> bool:
         """Whether a runner is at work here, in this or another container of the same machine."""
@@ -249,24 +341,26 @@ class RunFolder:
     def configurations(self) -> list[ConfigurationInfo]:
         """In the order of `RunInfo.labels`; configurations never started are absent."""
         files = (self.path / "configurations" / f"{label}.json" for label in self.info().labels)
-        return [ConfigurationInfo.model_validate_json(f.read_bytes()) for f in files if f.exists()]
+        return [read_record(file, ConfigurationInfo) for file in files if file.exists()]
+
+    def trial_folders(self) -> list[Path]:
+        """Of finished trials, by name; those still being written, and those that were set aside, are passed over."""
+        folders = sorted(folder for folder in (self.path / "trials").glob("*") if folder.is_dir())
+        return [f for f in folders if not f.name.endswith(".partial") and not _SET_ASIDE.fullmatch(f.name)]
 
     def trials(self) -> Iterator[StoredTrial]:
-        """Finished trials, by folder name; folders still being written are passed over."""
-        for file in sorted((self.path / "trials").glob("*/cell.json")):
-            if file.parent.name.endswith(".partial"):
-                continue
-            yield StoredTrial(TrialCell.model_validate_json(file.read_bytes()), file.parent)
+        """Finished trials, by folder name."""
+        return (open_trial(folder) for folder in self.trial_folders())
 
     def idles(self) -> list[VisitIdle]:
         """Idle power around visits, by file name; those of a visit that was begun anew stand beside those of the first attempt."""
-        return [VisitIdle.model_validate_json(f.read_bytes()) for f in sorted((self.path / "idle").glob("*.json"))]
+        return [read_record(file, VisitIdle) for file in sorted((self.path / "idle").glob("*.json"))]
 
     def task_results(self, label: str) -> list[TaskResult]:
         """The finished quality tasks of a configuration, by name."""
         files = sorted((self.path / "quality" / label).glob("*.json"))
-        return [TaskResult.model_validate_json(file.read_bytes()) for file in files]
+        return [read_record(file, TaskResult) for file in files]
 
     def failures(self) -> list[FailedCell]:
         """Failed cells, by file name."""
-        return [FailedCell.model_validate_json(f.read_bytes()) for f in sorted((self.path / "failures").glob("*.json"))]
+        return [read_record(file, FailedCell) for file in sorted((self.path / "failures").glob("*.json"))]

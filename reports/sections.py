@@ -88,6 +88,14 @@ def limits_section(analysis: Analysis) -> Section:
     if analysis.failures:
         failed = Finding("fail", "failed cells", f"{len(analysis.failures)} could not be measured; see Failures.")
         found.insert(0, failed)
+    if analysis.damaged:
+        kept = Finding(
+            "fail",
+            "damaged trials",
+            f"{len(analysis.damaged)} of {len(analysis.damaged) + len(analysis.trials)} are damaged on disk and left out of every figure; see Failures.",
+            "Add --resume: each is set aside and measured again.",
+        )
+        found.insert(0, kept)
     blocks: list[Block] = [Findings(found)] if found else [Prose("No check warns or fails.")]
     return Section("limits", "What limits it", blocks)
 
@@ -177,13 +185,17 @@ def _finding(check: CheckResult) -> Finding:
 
 
 def failures_section(analysis: Analysis) -> Section | None:
-    """What could not be measured."""
-    if not analysis.failures:
-        return None
-    rows = [_row(f.label, f.workload, str(f.block + 1), f.error) for f in analysis.failures]
-    columns = [Column(heading) for heading in ("Configuration", "Workload", "Block", "Error")]
-    caption = "Cells that were tried and gave nothing to keep."
-    return Section("failures", "Failures", [Table(caption, columns, rows, kind="text")])
+    """What could not be measured, and what was and is damaged."""
+    blocks: list[Block] = []
+    if analysis.failures:
+        rows = [_row(f.label, f.workload, str(f.block + 1), f.error) for f in analysis.failures]
+        columns = [Column(heading) for heading in ("Configuration", "Workload", "Block", "Error")]
+        blocks.append(Table("Cells that were tried and gave nothing to keep.", columns, rows, kind="text"))
+    if analysis.damaged:
+        rows = [_row(one.name, one.reason) for one in analysis.damaged]
+        caption = "Trials that are damaged on disk and left out."
+        blocks.append(Table(caption, [Column("Trial"), Column("Damage")], rows, kind="text"))
+    return Section("failures", "Failures", blocks) if blocks else None
 
 
 def again_section(analysis: Analysis) -> Section:

@@ -65,10 +65,13 @@ def report(
     from reports.build import build_report
     from reports.sinks import send_runs
 
+    def say(line: str) -> None:
+        err.print(f"prunebench: {line}", highlight=False, markup=False, soft_wrap=True)
+
     folders = [newest_run(run) for run in runs]
     missing = [problem for run in folders if wait and (problem := wait_for_run(run))]
     if form == ReportFormat.html:
-        written = build_report(folders, output, margin=share(margin, "--margin"), png=png)
+        written = build_report(folders, output, margin=share(margin, "--margin"), png=png, notice=say)
     else:
         from reports.exports import export
 
@@ -76,7 +79,7 @@ def report(
     out.print(str(written), highlight=False, soft_wrap=True)
     send_runs(folders, sink or [], margin=share(margin, "--margin"))
     for problem in missing:
-        err.print(f"prunebench: {problem}", highlight=False, markup=False, soft_wrap=True)
+        say(problem)
     raise typer.Exit(1 if missing else 0)
 
 

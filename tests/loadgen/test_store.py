@@ -12,6 +12,7 @@ from energy.records import MeterInfo, MeterPower, PowerTimeline
 from loadgen.drive import TrialResult
 from loadgen.records import REQUEST_SCHEMA, Flag
 from loadgen.store import read_trial, write_trial
+from loadgen.sums import find_changed, read_sums
 from tests.loadgen.made import failed, record, trial
 
 
@@ -28,7 +29,7 @@ def test_what_is_written_is_what_is_read(tmp_path):
 
 def test_the_folder_holds_its_files_and_the_callers_own(tmp_path):
     flag = Flag(check="failed-requests", outcome="warn", reason="one")
-    write_trial(tmp_path / "t", result(), [flag], {"cell.json": "{}"})
+    write_trial(tmp_path / "t", result(), [flag], lambda sha256: {"cell.json": json.dumps(dict(sha256))})
     assert {p.name for p in tmp_path.iterdir()} == {"t"}
     assert {p.name for p in (tmp_path / "t").iterdir()} == {
         "requests.parquet",
@@ -40,6 +41,32 @@ def test_the_folder_holds_its_files_and_the_callers_own(tmp_path):
     summary = json.loads((tmp_path / "t" / "summary.json").read_text())
     assert (summary["joules_per_output_token"], summary["flags"][0]["check"]) == (2.0, "failed-requests")
     assert pq.read_schema(tmp_path / "t" / "requests.parquet").equals(REQUEST_SCHEMA)
+    sha256 = json.loads((tmp_path / "t" / "cell.json").read_text())
+    assert sha256.keys() == {"requests.parquet", "trial.json", "summary.json", "power.json"}
+    assert find_changed(tmp_path / "t", sha256) is None
+
+
+def test_a_trial_that_stands_alone_is_verified_by_sha256sum(tmp_path):
+    write_trial(tmp_path, result(), [])
+    command = ["sha256sum", "--check", "--strict", "SHA256SUMS"]
+    assert subprocess.run(command, cwd=tmp_path, check=False, capture_output=True).returncode == 0
+    sums = read_sums(tmp_path)
+    assert sums is not None
+    assert len(sums) == 4
+    (tmp_path / "trial.json").write_text("{}")
+    assert find_changed(tmp_path, sums) == f"{tmp_path / 'trial.json'}: is not as it was written: its sha256 is another"
+    assert subprocess.run(command, cwd=tmp_path, check=False, capture_output=True).returncode == 1
+
+
+def test_a_bit_that_flips_in_a_page_is_seen_without_the_sha256_too(tmp_path):
+    write_trial(tmp_path, result(), [])
+    file = tmp_path / "requests.parquet"
+    content = bytearray(file.read_bytes())
+    page = pq.read_metadata(file).row_group(0).column(0)
+    content[page.data_page_offset + page.total_compressed_size - 1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(OSError, match="CRC checksum verification failed"):
+        read_trial(tmp_path)
 
 
 def test_an_earlier_attempts_leftovers_are_replaced(tmp_path):
@@ -55,14 +82,14 @@ def test_an_earlier_attempts_leftovers_are_replaced(tmp_path):
 
 def test_a_write_that_fails_leaves_no_folder_under_the_name(tmp_path):
     with pytest.raises(AttributeError):
-        write_trial(tmp_path / "t", result(), [], {"cell.json": None})
+        write_trial(tmp_path / "t", result(), [], lambda _: {"cell.json": None})
     assert not (tmp_path / "t").exists()
 
 
 def test_a_write_that_fails_leaves_the_folder_that_was_there(tmp_path):
     write_trial(tmp_path / "t", result(), [])
     with pytest.raises(AttributeError):
-        write_trial(tmp_path / "t", result(tokens=4), [], {"cell.json": None})
+        write_trial(tmp_path / "t", result(tokens=4), [], lambda _: {"cell.json": None})
     assert read_trial(tmp_path / "t") == result()
 
 

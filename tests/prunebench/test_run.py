@@ -230,6 +230,24 @@ def test_a_run_that_began_under_earlier_window_rules_ends_under_them(finished, p
     assert read_trial(missing).trial.window_rules == 1
 
 
+def test_a_damaged_trial_is_set_aside_and_measured_again_and_the_others_are_reused(finished, prunebench, tmp_path):
+    folder, copy = finished[0], tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    damaged = copy / "trials" / "001-width-512-batch-4"
+    (damaged / "requests.parquet").write_bytes((damaged / "requests.parquet").read_bytes()[:-100])
+    resumed = prunebench("run", folder.parent / "tiny.toml", "--output", copy, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    said = [line for line in resumed.stdout.splitlines() if line.startswith("block ")]
+    aside = (
+        f"block 2, width-512, batch-4: set aside, measured again: {damaged}/requests.parquet: is not as it was written"
+    )
+    assert sum(line.startswith(aside) for line in said) == 1
+    assert sum(line.endswith(": reused") for line in said) == CELLS - 1
+    assert damaged.with_name(f"{damaged.name}.damaged-1").is_dir()
+    assert len(read_run(copy).trials) == CELLS
+    assert not read_run(copy).damaged
+
+
 def test_a_changed_experiment_is_not_resumed(finished, prunebench, experiment):
     folder, _ = finished
     resumed = prunebench("run", experiment(seed="8"), "--output", folder, "--resume")

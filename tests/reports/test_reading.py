@@ -58,23 +58,24 @@ def test_a_broken_run_file_is_named_in_one_line(run):
 @pytest.mark.parametrize(
     ("file", "content"), [("requests.parquet", b"PAR?"), ("trial.json", b"{"), ("requests.parquet", b"")]
 )
-def test_a_broken_trial_is_named_in_one_line(run, file, content):
-    (run / "trials" / "1-width-512-single-request" / file).write_bytes(content)
-    with pytest.raises(ReportError) as caught:
-        read_run(run)
-    assert "1-width-512-single-request: this trial cannot be read" in str(caught.value)
-    assert "\n" not in str(caught.value)
+def test_a_broken_trial_is_named_in_one_line_and_left_out(run, file, content):
+    trial = run / "trials" / "1-width-512-single-request"
+    (trial / file).write_bytes(content)
+    found = read_run(run)
+    assert len(found.trials) == 3
+    assert [one.name for one in found.damaged] == [trial.name]
+    assert found.damaged[0].reason.startswith(f"{trial / file}: cannot be read: ")
+    assert "\n" not in found.damaged[0].reason
 
 
 def test_a_trial_without_its_requests_is_named(run):
     (run / "trials" / "1-width-512-single-request" / "requests.parquet").unlink()
-    with pytest.raises(ReportError, match="1-width-512-single-request: this trial cannot be read"):
-        read_run(run)
+    assert "requests.parquet: is missing" in read_run(run).damaged[0].reason
 
 
 def test_a_trial_of_an_unknown_configuration_is_named(run):
     (run / "configurations" / "width-512.json").unlink()
-    with pytest.raises(ReportError, match=r"there is no configurations/width-512\.json for this trial"):
+    with pytest.raises(ReportError, match=r"there is no configurations/width-512\.json, and there are trials"):
         read_run(run)
 
 
