@@ -10,10 +10,11 @@ import json
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.truth.registry import Row, Seen, outcomes_of, seen, simulations
+from tests.truth.registry import Seen, outcomes_of, seen, simulations
 
 ROOT = Path(__file__).parents[2]
 RESULT = "benchmarks/results/truth.json"
@@ -39,7 +40,7 @@ def main() -> int:
             why = result.contradicts(rows[key])
             contradicted += why is not None
             print(f"{name}, {key}: {_value(result)} of {result.n}{f'; {why}' if why else ''}", flush=True)  # noqa: T201
-        recorded["simulations"][name] = {key: _entry(rows[key], result) for key, result in results.items()}
+        recorded["simulations"][name] = {key: asdict(result) for key, result in results.items()}
         if not arguments.short:
             _write(recorded)
     return 1 if contradicted else 0
@@ -64,11 +65,6 @@ def _recorded(known: set[str]) -> dict[str, Any]:
     return {"simulations": {name: rows for name, rows in found.get("simulations", {}).items() if name in known}}
 
 
-def _entry(row: Row, result: Seen) -> dict[str, Any]:
-    about = {"estimator": row.estimator, "conditions": row.conditions, "nominal": row.nominal}
-    return {**about, "n": result.n, "value": result.value, "is_share": result.is_share}
-
-
 def _write(recorded: dict[str, Any]) -> None:
     recorded["simulations"] = dict(sorted(recorded["simulations"].items()))
     (ROOT / RESULT).write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")
@@ -81,10 +77,11 @@ def _write(recorded: dict[str, Any]) -> None:
 def table(recorded: dict[str, Any]) -> str:
     """The table in Markdown, between the marks that the page has."""
     lines = ["| estimator | conditions | nominal | seen (n simulations) | command |", "| --- | --- | --- | --- | --- |"]
-    for name, rows in recorded["simulations"].items():
-        for entry in rows.values():
-            result = Seen(entry["n"], entry["value"], entry["is_share"])
-            cells = [entry["estimator"], entry["conditions"], entry["nominal"], f"{_value(result)} ({result.n:,})"]
+    known = simulations()
+    for name, results in recorded["simulations"].items():
+        for key, row in known[name].rows.items():
+            result = Seen(**results[key])
+            cells = [row.estimator, row.conditions, row.nominal, f"{_value(result)} ({result.n:,})"]
             lines.append(f"| {' | '.join(cells)} | `python -P -m tests.truth {name}` |")
     return "\n".join([BEGIN, *lines, END])
 

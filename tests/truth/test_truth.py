@@ -25,7 +25,7 @@ def test_the_committed_long_result_has_every_row_and_contradicts_none():
     for name, simulation in SIMULATIONS.items():
         for key, row in simulation.rows.items():
             entry = recorded["simulations"][name][key]
-            assert Seen(entry["n"], entry["value"], entry["is_share"]).contradicts(row) is None, (name, key)
+            assert Seen(**entry).contradicts(row) is None, (name, key)
 
 
 def test_the_page_shows_the_committed_result():
