@@ -28,6 +28,7 @@ from server.errors import ApiError, as_api_error
 from server.flights import ClientGone
 from server.generation import Gathering, Job, Piece
 from server.model import Model
+from server.off_loop import LOGPROB_SIZE, json_text, off_loop
 from server.protocol import SamplingRequest, StreamOptions
 
 Write = Callable[[bytes], bool]  # False: not written, `send` it
@@ -40,12 +41,14 @@ class Shape(Protocol):
 
     kind: str  # "object" of the whole answer
     chunk_kind: str  # "object" of a streamed chunk
+    logprobs_per_token: int  # in the answer
+    echo_size: int  # of all prompts that the answer repeats, in characters as `off_loop` counts them
 
     async def prepare(self) -> None:
         """What must be known before the first token; runs where it is aborted if the client hangs up."""
         ...
 
-    def opening(self, index: int) -> str | None:
+    async def opening(self, index: int) -> str | None:
         """A streamed choice that goes before the first piece of choice `index`."""
         ...
 
@@ -102,9 +105,16 @@ class Answer(Response):
                 async for piece in pieces:
                     self._written[piece.index] = piece.tokens
                     gathering.add(piece)
-        choices = [self._shape.whole(piece) for piece in gathering.whole()]
+        shape, gathered = self._shape, gathering.whole()
+        size = shape.echo_size + sum(
+            len(piece.text) + LOGPROB_SIZE * shape.logprobs_per_token * piece.tokens for piece in gathered
+        )
+        return await off_loop(lambda: self._body(gathered), size)
+
+    def _body(self, pieces: list[Piece]) -> bytes:
         head = {"id": self._id, "object": self._shape.kind, "created": self._created, "model": self._model.name}
-        return json.dumps({**head, "choices": choices, "usage": self._usage()}).encode()
+        choices = ", ".join(json_text(self._shape.whole(piece)) for piece in pieces)
+        return f'{json.dumps(head)[:-1]}, "choices": [{choices}], "usage": {json.dumps(self._usage())}}}'.encode()
 
     async def _streamed(self, receive: Receive, send: Send, write: Write) -> None:
         try:
@@ -140,7 +150,7 @@ class Answer(Response):
             opening = ""
             if piece.index not in opened:
                 opened.add(piece.index)
-                if choice := shape.opening(piece.index):
+                if choice := await shape.opening(piece.index):
                     opening = f"{head}{choice}]}}\n\n"
                 if not self._begun:
                     self._begun = True
@@ -186,7 +196,7 @@ UNFINISHED = '"logprobs":null,"finish_reason":null'
 
 def streamed_end(piece: Piece, logprobs: dict[str, Any] | None, *, tell_times: bool) -> str:
     """The members every streamed choice ends with."""
-    told = "null" if logprobs is None else json.dumps(logprobs)
+    told = "null" if logprobs is None else json_text(logprobs)
     if piece.finish_reason is None:
         return f'"logprobs":{told},"finish_reason":null'
     times = f',"engine_times":{json.dumps(_times(piece))}' if tell_times else ""

@@ -30,7 +30,8 @@ from server.engines.base import BadRequestError, EngineDeadError
 from server.errors import ApiError, as_api_error
 from server.metrics import Metrics
 from server.model import Model
-from server.protocol import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest, parse
+from server.off_loop import json_text, off_loop
+from server.protocol import ChatRequest, CompletionRequest, DetokenizeRequest, R, TokenizeRequest, parse
 from server.settings import ServeSettings
 
 _NANOSECONDS = re.compile(r"[0-9]{1,19}")
@@ -129,23 +130,29 @@ class _Endpoints:
         return self._stage.model
 
     async def completions(self, request: Request) -> Response:
-        return await answer_completion(self._model, parse(CompletionRequest, await self._body(request)))
+        return await answer_completion(self._model, await self._asked(CompletionRequest, request))
 
     async def chat(self, request: Request) -> Response:
-        return await answer_chat(self._model, parse(ChatRequest, await self._body(request)))
+        return await answer_chat(self._model, await self._asked(ChatRequest, request))
 
     async def tokenize(self, request: Request) -> Response:
-        asked = parse(TokenizeRequest, await self._body(request))
+        asked = await self._asked(TokenizeRequest, request)
         self._model.check_name(asked.model)
+        self._model.check_texts([asked.prompt], "prompt")
         (token_ids,) = await self._model.encode([asked.prompt], add_special_tokens=asked.add_special_tokens)
         longest = self._model.engine.info.max_model_len
-        return _json({"count": len(token_ids), "max_model_len": longest, "tokens": token_ids})
+        content = {"count": len(token_ids), "max_model_len": longest, "tokens": token_ids}
+        return _json_response(await off_loop(lambda: json_text(content), len(token_ids)))
 
     async def detokenize(self, request: Request) -> Response:
-        asked = parse(DetokenizeRequest, await self._body(request))
+        asked = await self._asked(DetokenizeRequest, request)
         self._model.check_name(asked.model)
         self._model.check_tokens(asked.tokens, "tokens")
-        return _json({"prompt": self._model.tokenizer.decode(asked.tokens, skip_special_tokens=False)})
+
+        def content() -> str:
+            return json.dumps({"prompt": self._model.tokenizer.decode(asked.tokens, skip_special_tokens=False)})
+
+        return _json_response(await off_loop(content, len(asked.tokens)))
 
     async def models(self, _: Request) -> Response:
         model = self._model
@@ -177,6 +184,10 @@ class _Endpoints:
         since_ns = int(given)
         return Response(self._model.sampler.trace(since_ns).model_dump_json(), media_type="application/json")
 
+    async def _asked(self, kind: type[R], request: Request) -> R:
+        body = await self._body(request)
+        return await off_loop(lambda: parse(kind, body), len(body))
+
     async def _body(self, request: Request) -> bytes:
         """Raises ApiError 413 as soon as it is too long, whatever its headers say, and 408 when it takes too long."""
         parts, length = [], 0
@@ -195,7 +206,11 @@ class _Endpoints:
 
 
 def _json(content: dict[str, Any]) -> Response:
-    return Response(json.dumps(content), media_type="application/json")
+    return _json_response(json.dumps(content))
+
+
+def _json_response(text: str) -> Response:
+    return Response(text, media_type="application/json")
 
 
 def _response(error: ApiError) -> Response:

@@ -49,14 +49,17 @@ class _ChatShape:
     kind = "chat.completion"
     chunk_kind = "chat.completion.chunk"
 
+    echo_size = 0
+
     def __init__(self, model: Model, asked: ChatRequest) -> None:
         self._model = model
         self._asked = asked
+        self.logprobs_per_token = (asked.top_logprobs or 0) + 1 if asked.logprobs else 0
 
     async def prepare(self) -> None:
         """Nothing: there is no echo."""
 
-    def opening(self, index: int) -> str | None:
+    async def opening(self, index: int) -> str | None:
         return f'{{"index":{index},"delta":{{"role":"assistant","content":""}},"logprobs":null,"finish_reason":null}}'
 
     def piece(self, piece: Piece) -> str:

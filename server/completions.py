@@ -9,10 +9,15 @@ from typing import Any
 
 from server.answer import UNFINISHED, Answer, make_jobs, new_request_id, streamed_end, whole_end
 from server.engines.base import TokenLogprob
+from server.errors import ApiError
 from server.generation import Piece
 from server.logprobs import completion_logprobs
 from server.model import Model
-from server.protocol import CompletionRequest
+from server.off_loop import LOGPROB_SIZE, off_loop
+from server.protocol import MOST_LOGPROBS, CompletionRequest
+from server.text_offsets import TextOffsets, offsets_in_text
+
+_MOST_ECHOED = 4_000_000  # log-probabilities of prompts in one answer, about 200 MB
 
 
 async def answer_completion(model: Model, asked: CompletionRequest) -> Answer:
@@ -21,9 +26,22 @@ async def answer_completion(model: Model, asked: CompletionRequest) -> Answer:
     model.flights.check(len(asked.prompts) * asked.n)
     all_ids = await _token_ids(model, asked)
     prompts = [(token_ids, model.clipped(token_ids, asked.max_tokens, "prompt")) for token_ids in all_ids]
+    _check_echo(model, asked, sum(map(len, all_ids)))
     request_id = new_request_id("cmpl")
     jobs = make_jobs(model, asked, prompts, asked.logprobs, request_id)
     return Answer(model, asked, jobs, _CompletionShape(model, asked, all_ids), request_id)
+
+
+def _check_echo(model: Model, asked: CompletionRequest, tokens: int) -> None:
+    """Raise ApiError 400 for more log-probabilities of prompts than an answer may hold; a whole context always may."""
+    if not asked.echo or asked.logprobs is None:
+        return
+    entries = tokens * asked.n * (asked.logprobs + 1)
+    most = max(_MOST_ECHOED, model.engine.info.max_model_len * (MOST_LOGPROBS + 1))
+    if entries > most:
+        raise ApiError(
+            400, f"logprobs: the prompts would have {entries} of them; one answer holds {most}", param="logprobs"
+        )
 
 
 async def _token_ids(model: Model, asked: CompletionRequest) -> list[list[int]]:
@@ -45,23 +63,31 @@ class _CompletionShape:
         self._model = model
         self._asked = asked
         self._prompts = prompts
-        self._scores: list[list[TokenLogprob | None]] = []  # one a prompt, with echo and logprobs
-        self._offsets = [0] * (len(prompts) * asked.n)  # characters of tokens told so far, one a choice
+        self._echoed: list[dict[str, Any]] = []  # log-probabilities of each prompt, with echo and logprobs
+        self._offsets: dict[int, TextOffsets] = {}  # of choices with log-probabilities
+        self.logprobs_per_token = 0 if asked.logprobs is None else asked.logprobs + 1
+        echoed_tokens = sum(map(len, prompts)) * asked.n if asked.echo else 0
+        self.echo_size = echoed_tokens * (1 + LOGPROB_SIZE * self.logprobs_per_token)
 
     async def prepare(self) -> None:
         if self._asked.echo and self._asked.logprobs is not None:
             engine, top = self._model.engine, self._asked.logprobs
             scoring = [asyncio.ensure_future(engine.prompt_logprobs(prompt, top)) for prompt in self._prompts]
             try:
-                self._scores = await asyncio.gather(*scoring)
+                scores = await asyncio.gather(*scoring)
             finally:
                 for one in scoring:  # gather leaves the others running when one fails
                     one.cancel()
+            self._echoed = await off_loop(
+                lambda: [self._echo_columns(at, found) for at, found in enumerate(scores)], self.echo_size
+            )
 
-    def opening(self, index: int) -> str | None:
+    async def opening(self, index: int) -> str | None:
         if not self._asked.echo:
             return None
-        return self._streamed(Piece(index, self._echo(index), tokens=0), self._echo_logprobs(index))
+        logprobs = self._echoed[index // self._asked.n] if self._echoed else None
+        size = self.echo_size // (len(self._prompts) * self._asked.n)
+        return await off_loop(lambda: self._streamed(Piece(index, self._echo(index), tokens=0), logprobs), size)
 
     def piece(self, piece: Piece) -> str:
         if piece.logprobs is None and piece.finish_reason is None:
@@ -69,15 +95,12 @@ class _CompletionShape:
         return self._streamed(piece, self._logprobs(piece))
 
     def whole(self, piece: Piece) -> dict[str, Any]:
-        text, logprobs = piece.text, None
+        text, logprobs = piece.text, self._logprobs(piece)
         if self._asked.echo:
             text = self._echo(piece.index) + text
-            logprobs = self._echo_logprobs(piece.index)
-        of_output = self._logprobs(piece)
-        if logprobs is None:
-            logprobs = of_output
-        elif of_output is not None:
-            logprobs = {key: logprobs[key] + of_output[key] for key in logprobs}
+        if self._echoed:
+            echoed = self._echoed[piece.index // self._asked.n]
+            logprobs = echoed if logprobs is None else {key: echoed[key] + logprobs[key] for key in echoed}
         end = whole_end(piece, logprobs, tell_times=self._asked.include_engine_times)
         return {"index": piece.index, "text": text, **end}
 
@@ -92,18 +115,26 @@ class _CompletionShape:
             return prompt
         return self._model.tokenizer.decode(prompt, skip_special_tokens=self._asked.skip_special_tokens)
 
-    def _echo_logprobs(self, index: int) -> dict[str, Any] | None:
-        if not self._scores:
-            return None
-        at = index // self._asked.n
-        return self._told(index, self._prompts[at], self._scores[at])
+    def _echo_columns(self, at: int, scores: Sequence[TokenLogprob | None]) -> dict[str, Any]:
+        tokenizer, prompt, token_ids = self._model.tokenizer, self._asked.prompts[at], self._prompts[at]
+        if isinstance(prompt, str):
+            offsets = offsets_in_text(tokenizer, prompt, add_special_tokens=self._asked.add_special_tokens)
+        else:
+            decoder = tokenizer.decoder([], skip_special_tokens=self._asked.skip_special_tokens)
+            offsets = TextOffsets(decoder).all(token_ids)
+        return completion_logprobs(tokenizer, token_ids, scores, offsets)
 
     def _logprobs(self, piece: Piece) -> dict[str, Any] | None:
         if piece.logprobs is None or self._asked.logprobs is None:
             return None
-        return self._told(piece.index, [entry.token_id for entry in piece.logprobs], piece.logprobs)
+        token_ids = [entry.token_id for entry in piece.logprobs]
+        offsets = self._output_offsets(piece.index).all(token_ids)
+        return completion_logprobs(self._model.tokenizer, token_ids, piece.logprobs, offsets)
 
-    def _told(self, index: int, token_ids: Sequence[int], logprobs: Sequence[TokenLogprob | None]) -> dict[str, Any]:
-        told = completion_logprobs(self._model.tokenizer, token_ids, logprobs, self._offsets[index])
-        self._offsets[index] += sum(len(text) for text in told["tokens"])
-        return told
+    def _output_offsets(self, index: int) -> TextOffsets:
+        """Offsets of what choice `index` writes, which go on from piece to piece."""
+        if index not in self._offsets:
+            prompt, skip = self._prompts[index // self._asked.n], self._asked.skip_special_tokens
+            decoder = self._model.tokenizer.decoder(prompt, skip_special_tokens=skip)
+            self._offsets[index] = TextOffsets(decoder, len(self._echo(index)) if self._asked.echo else 0)
+        return self._offsets[index]

@@ -23,6 +23,9 @@ _TYPES = {
 }
 
 
+_LONGEST_MESSAGE = 2000  # characters; messages quote what the client sent
+
+
 class ApiError(Exception):
     """Ends a request. `param` names the field to mend, `code` is for programs."""
 
@@ -36,8 +39,14 @@ class ApiError(Exception):
     def body(self) -> bytes:
         """The JSON of the answer, and of the `data:` event when a stream has already begun."""
         kind = _TYPES.get(self.status, "internal_error" if self.status >= 500 else "invalid_request_error")
-        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code or self.status}
+        param = self.param if self.param is None else _clipped(self.param)
+        error = {"message": _clipped(self.message), "type": kind, "param": param, "code": self.code or self.status}
         return json.dumps({"error": error}).encode()
+
+
+def _clipped(text: str) -> str:
+    left_out = len(text) - _LONGEST_MESSAGE
+    return text if left_out <= 0 else f"{text[:_LONGEST_MESSAGE]}… ({left_out} characters more)"
 
 
 def as_api_error(error: Exception) -> ApiError:

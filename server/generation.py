@@ -135,8 +135,8 @@ class _Writer:
         return self._piece(delta, text, upto=len(delta.token_ids))
 
     def _watched(self, text: str) -> str:
-        """Stop strings count only in what follows `min_tokens`, as in vLLM."""
-        return text if self._tokens <= self._job.options.min_tokens else self._stops.push(text)
+        """As in vLLM, a stop string counts if a token after the first `min_tokens` completes it, wherever it begins."""
+        return self._stops.push(text, may_end=self._tokens > self._job.options.min_tokens)
 
     def _piece(self, delta: Delta, text: str, upto: int) -> Piece:
         reason: str | int | None = self._stops.found

@@ -12,19 +12,14 @@ _LEAST = -9999.0  # JSON has no -Infinity; vLLM writes the same
 
 
 def completion_logprobs(
-    tokenizer: Tokenizer, token_ids: Sequence[int], logprobs: Sequence[TokenLogprob | None], offset: int
+    tokenizer: Tokenizer, token_ids: Sequence[int], logprobs: Sequence[TokenLogprob | None], offsets: list[int]
 ) -> dict[str, Any]:
-    """`logprobs` of a completion choice; None (the first prompt token) becomes null. `offset`: characters before.
+    """`logprobs` of a completion choice; None (the first prompt token) becomes null.
 
     Every `top_logprobs` entry holds the token itself, also when it is not among the most likely.
     """
-    texts = [tokenizer.token_text(token_id) for token_id in token_ids]
-    offsets = []
-    for text in texts:
-        offsets.append(offset)
-        offset += len(text)
     return {
-        "tokens": texts,
+        "tokens": [tokenizer.token_text(token_id) for token_id in token_ids],
         "token_logprobs": [None if entry is None else _finite(entry.logprob) for entry in logprobs],
         "top_logprobs": [None if entry is None else _by_text(tokenizer, entry) for entry in logprobs],
         "text_offset": offsets,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 
@@ -12,11 +11,10 @@ from server.errors import ApiError
 from server.flights import Flights
 from server.generation import Generator
 from server.metrics import Metrics
+from server.off_loop import off_loop
 from server.settings import ServeSettings
 from server.template import ChatTemplate
 from server.tokenizer import Tokenizer
-
-_INLINE_CHARACTERS = 20_000  # about 5 ms
 
 
 class Model:
@@ -40,7 +38,7 @@ class Model:
         self.metrics.metered(sampler.counters)
         self.generator = Generator(engine, tokenizer, self.metrics)
         self.flights = Flights(settings.max_concurrent_requests)
-        self._longest_text = engine.info.max_model_len * tokenizer.longest_token
+        self.longest_text = engine.info.max_model_len * tokenizer.longest_token  # UTF-8 bytes
 
     def check_name(self, asked: str | None) -> None:
         """Raise ApiError 404 for a model that is not served here; None asks for whatever is."""
@@ -50,28 +48,32 @@ class Model:
             )
 
     async def encode(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[int]]:
-        """Token ids of each text. Long ones are read in a thread, so that streams go on meanwhile."""
+        """Token ids of each text, computed off the event loop if they are long."""
 
         def encoded() -> list[list[int]]:
             return [self.tokenizer.encode(text, add_special_tokens=add_special_tokens) for text in texts]
 
-        if sum(map(len, texts)) <= _INLINE_CHARACTERS:
-            return encoded()
-        return await asyncio.to_thread(encoded)
+        return await off_loop(encoded, sum(map(len, texts)))
 
     def check_texts(self, texts: Sequence[str], param: str) -> None:
         """Raise ApiError 400 for one longer than a context of the longest token: not worth seconds of tokenizing."""
-        if any(len(text) > self._longest_text for text in texts):
+        if any(self._is_too_long(text) for text in texts):
             raise ApiError(
                 400,
-                f"{param}: a text of more than {self._longest_text} characters is not read; "
+                f"{param}: a text of more than {self.longest_text} bytes is not read; "
                 f"the maximum context length is {self.engine.info.max_model_len} tokens",
                 param=param,
                 code="context_length_exceeded",
             )
 
+    def _is_too_long(self, text: str) -> bool:
+        # A character is at most 4 bytes: few texts are so long that their bytes must be counted.
+        return len(text) * 4 > self.longest_text and len(text.encode(errors="surrogatepass")) > self.longest_text
+
     def check_tokens(self, token_ids: Sequence[int], param: str) -> None:
-        """Raise ApiError 400 for token ids the model does not have."""
+        """Raise ApiError 400 for token ids the model does not have, or for more than any text that is read consists of."""
+        if len(token_ids) > self.longest_text:
+            raise ApiError(400, f"{param}: a list of more than {self.longest_text} tokens is not read", param=param)
         vocabulary = self.engine.info.vocabulary
         if token_ids and not (min(token_ids) >= 0 and max(token_ids) < vocabulary):
             raise ApiError(400, f"{param}: token ids go from 0 to {vocabulary - 1}", param=param)

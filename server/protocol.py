@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, from_json
 
 from server.engines.base import SamplingOptions
 from server.errors import ApiError
@@ -19,6 +19,7 @@ from server.errors import ApiError
 MOST_LOGPROBS = 20  # vLLM's own limit
 MOST_CHOICES = 128
 MOST_PROMPTS = 4096  # in one request
+MOST_MESSAGES = 4096  # in one request, and parts in one message
 _EXPECTED = {  # where pydantic would speak of the members of a union
     "prompt": "must be a text, a list of token ids, or a list of at most 4096 of either, and not empty",
     "stop": "must be a text or a list of at most 64 texts, none of them empty",
@@ -38,7 +39,13 @@ class _Request(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _null_is_the_default(cls, data: Any) -> Any:
-        return {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
+        if not isinstance(data, dict):
+            return data
+        given = {key: value for key, value in data.items() if value is not None}
+        if len(given) > len(cls.model_fields) + _MOST_TOLD:  # pydantic makes an error of every one
+            unknown = islice((key for key in given if key not in cls.model_fields), _MOST_TOLD)
+            return {key: given[key] for key in (*unknown, *(key for key in given if key in cls.model_fields))}
+        return given
 
 
 class StreamOptions(_Request):
@@ -153,7 +160,7 @@ class ChatMessage(_Request):
     """One message. What is allowed where is the chat template's to say."""
 
     role: str
-    content: str | Annotated[list[TextPart], Field(fail_fast=True)] = ""
+    content: str | Annotated[list[TextPart], Field(fail_fast=True, max_length=MOST_MESSAGES)] = ""
     name: str | None = None
 
     def for_template(self) -> dict[str, str]:
@@ -166,7 +173,7 @@ class ChatMessage(_Request):
 class ChatRequest(SamplingRequest):
     """`POST /v1/chat/completions`. Without a limit it may fill the context."""
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1, fail_fast=True)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MOST_MESSAGES, fail_fast=True)]
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     logprobs: bool = False
@@ -209,16 +216,19 @@ R = TypeVar("R", bound=_Request)
 def parse(kind: type[R], body: bytes) -> R:
     """The request in `body`. Raises ApiError 400 naming each field that is wrong or not supported."""
     try:
-        return kind.model_validate_json(body)
+        return kind.model_validate(from_json(body))  # in two steps, between which other threads can run
     except ValidationError as error:
         raise _bad_request(error) from None
+    except ValueError as error:
+        raise ApiError(400, f"the body is not JSON: {error}") from None
 
 
 def _bad_request(error: ValidationError) -> ApiError:
     told: dict[str, str] = {}
     for detail in error.errors(include_url=False, include_input=False):
         path = _path(detail["loc"])
-        told.setdefault(path, _told(path, detail))  # a union objects once for each member; the first is enough
+        if path not in told or detail["type"] == "too_long":  # a union objects once for each member
+            told[path] = _told(path, detail)
     return ApiError(400, "; ".join(islice(told.values(), _MOST_TOLD)), param=next(iter(told)) or None)
 
 
@@ -231,7 +241,5 @@ def _path(loc: tuple[int | str, ...]) -> str:
 def _told(path: str, detail: ErrorDetails) -> str:
     if detail["type"] == "extra_forbidden":
         return f"{path}: this server does not support this field"
-    if detail["type"] == "json_invalid":
-        return f"the body is not JSON: {detail['ctx']['error']}"
     message = _EXPECTED.get(path) or detail["msg"].removeprefix("Value error, ")
     return f"{path}: {message}" if path else message

@@ -48,6 +48,9 @@ _LAST_WORDS_S = 0.5  # for requests in flight to be told that the engine has die
 _ENGINE_STOP_S = 15.0  # vLLM takes 5
 # An idle connection is kept longer than any pause of an open-loop client, which would else send into a closing one.
 _KEEP_ALIVE_S = 120
+_THREAD_SWITCH_S = (
+    0.001  # how long the event loop waits for a thread of `off_loop` that has Python's lock; Python's own is 5 ms
+)
 
 
 def serve(settings: ServeSettings) -> int:
@@ -55,6 +58,7 @@ def serve(settings: ServeSettings) -> int:
     name = check_settings(settings)
     api_key = read_api_key(settings)
     tokenizer = Tokenizer(settings.checkpoint)
+    sys.setswitchinterval(_THREAD_SWITCH_S)
     with _taken_port(settings) as port, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_Serving(settings, name, tokenizer, api_key).run(port))
 

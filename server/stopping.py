@@ -14,12 +14,16 @@ class StopStrings:
         self._held = ""
         self.found: str | None = None
 
-    def push(self, text: str) -> str:
-        """The text that may be told now. Once `found` is set there is no more to come."""
+    def push(self, text: str, *, may_end: bool = True) -> str:
+        """The text that may be sent now. Once `found` is set there is no more to come.
+
+        may_end: whether a stop string that this text completes counts. One that is complete before never does; one that only
+        begins there does.
+        """
         if not self._stops:
             return text
-        text = self._held + text
-        if hit := self._first_complete(text):
+        before, text = len(self._held), self._held + text
+        if may_end and (hit := self._first_complete(text, before)):
             start, stop = hit
             self.found = stop
             self._held = ""
@@ -33,10 +37,10 @@ class StopStrings:
         held, self._held = self._held, ""
         return held
 
-    def _first_complete(self, text: str) -> tuple[int, str] | None:
-        """Start of the occurrence that ends first; of those that end together, the longest."""
-        hits = [(start + len(stop), start, stop) for stop in self._stops if (start := text.find(stop)) >= 0]
-        return min(hits)[1:] if hits else None
+    def _first_complete(self, text: str, before: int) -> tuple[int, str] | None:
+        """Start of the occurrence that ends first beyond `before`; of those that end together, vLLM takes the first listed."""
+        starts = [(text.find(stop, max(0, before - len(stop) + 1)), stop) for stop in self._stops]
+        return min((hit for hit in starts if hit[0] >= 0), key=lambda hit: hit[0] + len(hit[1]), default=None)
 
     @staticmethod
     def _begun(text: str, stop: str) -> int:

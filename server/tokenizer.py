@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 import re
 from collections.abc import Sequence
 from itertools import product
@@ -20,6 +21,7 @@ from typing import Protocol
 
 import tokenizers
 
+from server.off_loop import INLINE
 from server.settings import ServeError
 
 TOKENIZER_NAME = "tokenizer.json"
@@ -34,6 +36,10 @@ class TokenDecoder(Protocol):
 
     def push(self, token_id: int) -> str:
         """What this token adds; empty while a character is incomplete."""
+        ...
+
+    def broken(self, token_id: int) -> int:
+        """Characters (U+FFFD) that an incomplete character becomes if this token, which is not pushed, does not continue it."""
         ...
 
     def finish(self) -> str:
@@ -53,9 +59,10 @@ class Tokenizer:
             decoder = json.loads(file.read_bytes()).get("decoder") or {}
         except Exception as error:  # noqa: BLE001 - the Rust library raises plain Exception
             raise ServeError(f"{file}: cannot be read as a tokenizer: {error}") from None
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # who calls decides how many threads there are
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._byte_level = decoder.get("type") == "ByteLevel"
+        self.is_byte_level = decoder.get("type") == "ByteLevel"
         self._special = {i for i, token in self._tokenizer.get_added_tokens_decoder().items() if token.special}
         self._bytes: dict[int, bytes] = {}
         self._texts: dict[int, str | None] = {}
@@ -67,20 +74,31 @@ class Tokenizer:
 
     @property
     def longest_token(self) -> int:
-        """Characters of the longest token, as the vocabulary writes it."""
-        return max(map(len, self._tokenizer.get_vocab(with_added_tokens=True)), default=1)
+        """UTF-8 bytes of the longest token."""
+        return max(
+            (len(self._piece_bytes(piece)) for piece in self._tokenizer.get_vocab(with_added_tokens=True)), default=1
+        )
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """Token ids of `text`; special tokens are added as the tokenizer's post-processor does (usually BOS)."""
+        if len(text) > INLINE:  # only the batch lets other threads run meanwhile
+            return self._tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)[0].ids
         return self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
+
+    def origins(self, text: str, *, add_special_tokens: bool) -> tuple[list[int], list[bool], list[int]]:
+        """Of each token: its id, whether it was added to the text, and the character of the text that it came from."""
+        encoding = self._tokenizer.encode_batch([text], add_special_tokens=add_special_tokens)[0]
+        return encoding.ids, list(map(bool, encoding.special_tokens_mask)), [start for start, _ in encoding.offsets]
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str:
         """Text of the whole list at once."""
+        if len(token_ids) > INLINE:  # as in encode
+            return self._tokenizer.decode_batch([list(token_ids)], skip_special_tokens=skip_special_tokens)[0]
         return self._tokenizer.decode(list(token_ids), skip_special_tokens=skip_special_tokens)
 
     def decoder(self, prompt: Sequence[int], *, skip_special_tokens: bool) -> TokenDecoder:
         """A decoder for what follows `prompt`: a character or leading space begun there is continued."""
-        kind = _ByteLevelDecoder if self._byte_level else _WindowDecoder
+        kind = _ByteLevelDecoder if self.is_byte_level else _WindowDecoder
         return kind(self, prompt[-_CONTEXT:], skip_special_tokens)
 
     def is_special(self, token_id: int) -> bool:
@@ -91,10 +109,12 @@ class Tokenizer:
         """What one token contributes by itself; empty for an id the vocabulary does not have."""
         found = self._bytes.get(token_id)
         if found is None:
-            piece = self._tokenizer.id_to_token(token_id) or ""
-            found = _bytes_of_byte_level(piece) if self._byte_level else _bytes_of_piece(piece)
+            found = self._piece_bytes(self._tokenizer.id_to_token(token_id) or "")
             self._bytes[token_id] = found
         return found
+
+    def _piece_bytes(self, piece: str) -> bytes:
+        return _bytes_of_byte_level(piece) if self.is_byte_level else _bytes_of_piece(piece)
 
     def whole_text(self, token_id: int) -> str | None:
         """One token of a byte-level vocabulary, if it is whole characters by itself; else None."""
@@ -132,6 +152,12 @@ class _ByteLevelDecoder:
         self._inside = self._utf8.getstate()[0] != b""
         return text
 
+    def broken(self, token_id: int) -> int:
+        begun = self._utf8.getstate()[0]
+        if not begun or (self._skip_special and self._tokenizer.is_special(token_id)):
+            return 0
+        return 0 if _continued(begun, self._tokenizer.token_bytes(token_id)) else 1
+
     def finish(self) -> str:
         return self._utf8.decode(b"", final=True)
 
@@ -154,6 +180,15 @@ class _WindowDecoder:
         if text.endswith("\ufffd") and len(self._window) - self._settled < _PATIENCE:
             return ""
         return self._hand_on(text)
+
+    def broken(self, token_id: int) -> int:
+        waiting = self._window[self._settled :]
+        is_skipped = self._skip_special and self._tokenizer.is_special(token_id)
+        begun = b"".join(map(self._tokenizer.token_bytes, waiting))
+        continued = _continued(begun, b"" if is_skipped else self._tokenizer.token_bytes(token_id))
+        new = len(self._text(self._window)) - len(self._told) if waiting else 0
+        # The library writes U+FFFD for each byte of a run that ends inside a character, also for those that are complete.
+        return min(new, len(waiting)) - continued if continued else new
 
     def finish(self) -> str:
         return self._hand_on(self._text(self._window))
@@ -179,6 +214,18 @@ class _WindowDecoder:
 
     def _text(self, token_ids: list[int]) -> str:
         return self._tokenizer.decode(token_ids, skip_special_tokens=self._skip_special)
+
+
+def _continued(begun: bytes, more: bytes) -> int:
+    """How many bytes of a character `begun` ends with, if `more` can continue it; else 0."""
+    utf8 = codecs.getincrementaldecoder("utf-8")()
+    try:
+        utf8.decode(begun)
+        inside = len(utf8.getstate()[0])
+        utf8.decode(more[:1])
+    except UnicodeDecodeError:
+        return 0
+    return inside
 
 
 def _byte_of_character() -> dict[str, int]:

@@ -39,6 +39,7 @@ from server.engines.base import (
     SamplingOptions,
     TokenLogprob,
 )
+from server.off_loop import LOGPROB_SIZE, off_loop
 
 
 class SyntheticOptions(BaseModel):
@@ -139,7 +140,11 @@ class SyntheticEngine:
         """The counting language's probabilities, once a prefill has passed."""
         await asyncio.sleep(self._prefill_ms(prompt) / 1e3)
         self._check_alive()
-        return [None, *(self._logprob(before, token, top) for before, token in pairwise(prompt))]
+
+        def scores() -> list[TokenLogprob | None]:
+            return [None, *(self._logprob(before, token, top) for before, token in pairwise(prompt))]
+
+        return await off_loop(scores, LOGPROB_SIZE * len(prompt) * (top + 1))
 
     async def abort(self, request_id: str) -> None:
         """End a request, if it still runs, with finish reason "abort"."""

@@ -36,6 +36,7 @@ from server.engines.options import parse_options
 from server.engines.preemptions import Preemptions
 from server.engines.shapes import check_tensor_shapes
 from server.engines.vllm_resolved import resolved_options, uniform_blocks
+from server.off_loop import LOGPROB_SIZE, off_loop
 
 _T = TypeVar("_T")
 _CPU_CACHE_BYTES = 2**30  # vLLM would take half of the machine's memory
@@ -159,12 +160,17 @@ class VllmEngine:
         self._scorings += 1
         parameters = _parameters(final_only=True, max_tokens=1, temperature=0.0, prompt_logprobs=top)
 
-        def scores(output: Any) -> list[TokenLogprob | None]:
-            entries = zip(prompt, output.prompt_logprobs, strict=True)
-            return [None if entry is None else _token_logprob(token, entry) for token, entry in entries]
+        def found(output: Any) -> Any:
+            return output.prompt_logprobs
 
-        async with aclosing(self._outputs(f"scoring-{self._scorings}", prompt, parameters, scores)) as outputs:
-            return [found async for found in outputs][-1]
+        async with aclosing(self._outputs(f"scoring-{self._scorings}", prompt, parameters, found)) as outputs:
+            entries = [found async for found in outputs][-1]
+
+        def scores() -> list[TokenLogprob | None]:
+            pairs = zip(prompt, entries, strict=True)
+            return [None if entry is None else _token_logprob(token, entry) for token, entry in pairs]
+
+        return await off_loop(scores, LOGPROB_SIZE * len(prompt) * (top + 1))
 
     async def _outputs(
         self, request_id: str, prompt: Sequence[int], parameters: Any, read: Callable[[Any], _T]

@@ -114,6 +114,14 @@ def test_stop_strings_wait_for_min_tokens(tokenizer):
     assert "".join(piece.text for piece in pieces) == "the" * 3
 
 
+def test_a_stop_string_that_begins_within_min_tokens_counts(tokenizer):
+    """As in vLLM, also its part that came before is left out."""
+    (the,) = tokenizer.encode("the", add_special_tokens=False)
+    pieces = generate(Scripted([Delta([the])] * 10), tokenizer, [job(stop=["hethe"], min_tokens=3)])
+    assert pieces[-1].tokens == 4
+    assert "".join(piece.text for piece in pieces) == "thethet"
+
+
 def test_jobs_run_at_the_same_time_and_come_out_in_order(tokenizer):
     engine = SyntheticEngine(None, {"vocab": "400", "prefill_ms": "5", "token_ms": "1"})
 

@@ -9,23 +9,15 @@ from server.logprobs import chat_logprobs, completion_logprobs
 
 def test_impossible_tokens_are_written_as_json_can(tokenizer):
     entry = TokenLogprob(5, -math.inf, {5: -math.inf, 6: math.nan, 7: -0.1})
-    told = completion_logprobs(tokenizer, [5], [entry], 0)
+    told = completion_logprobs(tokenizer, [5], [entry], [0])
     assert told["token_logprobs"] == [-9999.0]
     assert json.loads(json.dumps(told, allow_nan=False))["top_logprobs"][0][tokenizer.token_text(6)] == -9999.0
-
-
-def test_offsets_go_on_from_the_text_before(tokenizer):
-    the = tokenizer.encode("the fox", add_special_tokens=False)
-    told = completion_logprobs(tokenizer, the, [None] * len(the), 10)
-    assert told["text_offset"][0] == 10
-    ends = [offset + len(text) for offset, text in zip(told["text_offset"], told["tokens"], strict=True)]
-    assert ends[:-1] == told["text_offset"][1:]
 
 
 def test_tokens_with_one_text_keep_the_larger_value(tokenizer):
     """Ids beyond the vocabulary all have the empty text; greedy is judged by the largest value."""
     entry = TokenLogprob(1000, -5.0, {1000: -5.0, 1001: -0.5})
-    assert completion_logprobs(tokenizer, [1000], [entry], 0)["top_logprobs"] == [{"": -0.5}]
+    assert completion_logprobs(tokenizer, [1000], [entry], [0])["top_logprobs"] == [{"": -0.5}]
 
 
 def test_chat_alternatives_are_the_likeliest_first(tokenizer):
