@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from loadgen.latencies import BoolArray, FloatArray, one_token_chunks, tokens_after_first
 
+_MOST = 2**16  # entries of one gap: beyond any real chunk, and what a server claims takes no more memory
+
 
 @dataclass(frozen=True)
 class Arrivals:
@@ -29,9 +31,9 @@ class Arrivals:
     is_first: BoolArray
 
     def itl_ms(self, requests: BoolArray) -> npt.NDArray[np.float32]:
-        """One entry a token after the first arrival of these requests."""
+        """One entry a token after the first arrival of these requests; of a chunk that claims more than `_MOST`, as many."""
         used = np.repeat(requests, self.lengths) & ~self.is_first & (self.gap_tokens > 0)
-        tokens = self.gap_tokens[used]
+        tokens = np.minimum(self.gap_tokens[used], _MOST)
         return np.repeat((self.gaps_ms[used] / tokens).astype(np.float32), tokens)
 
 

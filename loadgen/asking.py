@@ -30,4 +30,4 @@ def wire_error(exchange: Exchange) -> str | None:
     """What went wrong, as far as it can be told without reading the stream."""
     if exchange.error is not None or exchange.status in {None, http.HTTPStatus.OK}:
         return exchange.error
-    return error_of(exchange.status or 0, bytes(exchange.body))
+    return error_of(exchange.status or 0, bytes(exchange.body), exchange.retry_after)

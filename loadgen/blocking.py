@@ -7,7 +7,6 @@ there is no stamp on what is encrypted, and a request leaves when its greenlet's
 from __future__ import annotations
 
 import contextlib
-import http
 import socket
 import time
 from typing import Self
@@ -17,7 +16,7 @@ import httptools
 
 from loadgen.endpoint import Endpoint
 from loadgen.stamps import ANCILLARY_BYTES, ArrivalClock, ask_for_stamps, unpack_stamp
-from loadgen.wire import Exchange
+from loadgen.wire import NOT_HTTP, Exchange, is_interim, not_http
 
 _READ_BYTES = 65536
 _CONNECT_S = 30.0
@@ -77,10 +76,10 @@ class BlockingClient:
         except TimeoutError:
             exchange.error = timed_out
         except OSError as error:
-            exchange.error = f"the connection was lost: {error}"
+            exchange.error = None if exchange.said_done else f"the connection was lost: {error}"
             self._dropped = True
-        except httptools.HttpParserError as error:
-            exchange.error = f"the answer is not HTTP: {error}"
+        except NOT_HTTP as error:
+            exchange.error = not_http(error)
         exchange.end_ns = time.monotonic_ns() if exchange.error else answer.at_ns
         if exchange.error or not answer.keeps:
             self.close()
@@ -138,16 +137,24 @@ class _Answer:
         else:
             raise ConnectionResetError("closed by the server")
 
-    def on_header(self, name: bytes, _: bytes) -> None:
-        self._framed = self._framed or name.lower() in {b"content-length", b"transfer-encoding"}
+    def on_message_begin(self) -> None:
+        self._framed = False  # also of the answer proper after an interim one
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        self._framed = self._framed or name in {b"content-length", b"transfer-encoding"}
+        if name == b"retry-after":
+            self._exchange.retry_after = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        self._exchange.status = self._parser.get_status_code()
+        if is_interim(status := self._parser.get_status_code()):
+            return
+        self._exchange.status = status
         self._exchange.headers_ns = self.at_ns
 
     def on_body(self, body: bytes) -> None:
         exchange = self._exchange
-        exchange.body += body
+        exchange.add(body)
         if exchange.at_ns and exchange.ends and self._read_again():
             exchange.ends[-1] = len(exchange.body)
             return
@@ -160,5 +167,5 @@ class _Answer:
         return self._exchange.at_ns[-1] == self.at_ns
 
     def on_message_complete(self) -> None:
-        if (self._exchange.status or 0) >= http.HTTPStatus.OK:
+        if not is_interim(self._parser.get_status_code()):
             self.ended, self.keeps = True, self._parser.should_keep_alive()

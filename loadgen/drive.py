@@ -7,6 +7,7 @@ server for everything that is not measured.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ from loadgen.prompts import Prompts
 from loadgen.ready import PAUSE_NS
 from loadgen.recorder import Recorder
 from loadgen.records import RequestRecord, Trial, WarmUp, WindowRules, Workload
+from loadgen.stream_end import UNREADABLE
 from loadgen.table import Records
 from loadgen.warmup import Steadiness
 from loadgen.window import cut_window
@@ -213,7 +215,7 @@ def _warmed_up(ready: list[Ready]) -> WarmUp:
 def server_counters(endpoint: Endpoint) -> dict[str, float]:
     """The server's own counters, where it has them."""
     counters: dict[str, float] = {}
-    with contextlib.suppress(httpx.HTTPError, ValueError), endpoint.client() as client:
+    with contextlib.suppress(httpx.HTTPError, *UNREADABLE), endpoint.client() as client:
         answer = client.get("/metrics")
         if answer.status_code == httpx.codes.OK:
             for family in text_string_to_metric_families(answer.text):
@@ -224,6 +226,5 @@ def server_counters(endpoint: Endpoint) -> dict[str, float]:
 
 def _change(before: dict[str, float], after: dict[str, float], name: str) -> int | None:
     """By how much a counter has grown; None if the server does not offer it, or has been restarted meanwhile."""
-    if name not in before or name not in after or after[name] < before[name]:
-        return None
-    return round(after[name] - before[name])
+    change = after.get(name, math.nan) - before.get(name, math.nan)
+    return round(change) if change >= 0 and math.isfinite(change) else None

@@ -13,6 +13,7 @@ import httpx
 
 from loadgen import REQUEST_TIMEOUT_S
 from loadgen.control import DEADLINE_S, control_client
+from loadgen.stream_end import UNREADABLE
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -123,7 +124,7 @@ def check_endpoint(endpoint: Endpoint) -> ServedModel:
         raise LoadError(f"{endpoint.url}/v1/models answered {answer.status_code}{where}") from None
     except httpx.HTTPError as error:
         raise LoadError(f"{endpoint.url} does not answer: {error or type(error).__name__}") from None
-    except (ValueError, KeyError, TypeError):
+    except UNREADABLE:
         raise LoadError(f"{endpoint.url}/v1/models is not an OpenAI list of models") from None
     card = cards.get(endpoint.model)
     if card is None:
@@ -172,9 +173,9 @@ def _check_url(endpoint: Endpoint) -> None:
 def _served(card: dict[str, Any]) -> ServedModel:
     engine = card.get("engine")
     engine = engine if isinstance(engine, dict) else {}
-    options = engine.get("options")
+    options, longest = engine.get("options"), card.get("max_model_len")
     return ServedModel(
-        max_model_len=card.get("max_model_len"),
+        max_model_len=longest if isinstance(longest, int) else None,
         engine=engine.get("name"),
         engine_version=engine.get("version"),
         dtype=engine.get("dtype"),

@@ -6,8 +6,9 @@ from array import array
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from loadgen.sse import Answer, EventReader, content, count_of
-from loadgen.stream_end import event_error, is_done, not_a_chunk, parse
+from loadgen.event_reader import EventReader
+from loadgen.sse import Answer, content, count_of
+from loadgen.stream_end import UNREADABLE, event_error, is_done, not_a_chunk, parse
 
 
 class _Usage(NamedTuple):
@@ -31,6 +32,7 @@ class ListedAnswers:
         self.all = [Answer(keep_text=keep_text) for _ in range(answers)]
         self._events = EventReader()
         self._over = False
+        self._last_ns = 0
         self._usages: list[_Usage] = []
         self._uncounted = 0  # chunks with text and without a running count
         self._total: int | None = None  # of a usage that has no choices beside it
@@ -42,16 +44,21 @@ class ListedAnswers:
 
     def feed(self, at_ns: int, chunk: bytes) -> None:
         """Bytes that were read at a moment."""
-        for data in self._events.feed(chunk):
-            if not self._over:
-                self._event(at_ns, data)
+        self._last_ns = at_ns
+        self._take_events(self._events.feed(chunk))
 
     def settle(self, count_tokens: Callable[[str], int] | None = None) -> None:
         """Nothing more will come."""
+        self._take_events(self._events.end())
         if self._usages and not self._uncounted:
             self._credit()
         for answer in self.all:
             answer.settle(count_tokens)
+
+    def _take_events(self, found: list[bytes]) -> None:
+        for data in found:
+            if not self._over:
+                self._event(self._last_ns, data)
 
     def _event(self, at_ns: int, data: bytes) -> None:
         if is_done(data):
@@ -66,7 +73,7 @@ class ListedAnswers:
             error = event_error(chunk)
             if error is None:
                 self._take(chunk, at_ns)
-        except (ValueError, TypeError, AttributeError, LookupError):
+        except UNREADABLE:
             error = not_a_chunk(data)
         if error is not None:
             self._over = True
@@ -76,6 +83,8 @@ class ListedAnswers:
     def _take(self, chunk: dict[str, Any], at_ns: int) -> None:
         choices, usage = chunk.get("choices") or [], chunk.get("usage") or {}
         count = count_of(usage, "completion_tokens")
+        if any(choice.get("index", 0) < 0 for choice in choices):
+            raise LookupError("a choice before the first")
         for choice in choices:
             self.all[choice.get("index", 0)].take({"choices": [choice]}, at_ns)
         written = [choice.get("index", 0) for choice in choices if content(choice)]

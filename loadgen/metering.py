@@ -101,9 +101,11 @@ class ServerEnergy:
                 start, end = start_ns + to_start, end_ns + to_end
 
                 trace = _trace_past(end, lambda: _trace(client, start), ago_s=_seconds_since(end_ns))
+            found = window_energy(trace, start, end, idle=idle, clock_error_s=error_ns / 1e9)
         except (httpx.HTTPError, ValidationError) as error:
             return WindowEnergy(start_ns=start_ns, end_ns=end_ns, reason=f"the server's meters did not answer: {error}")
-        found = window_energy(trace, start, end, idle=idle, clock_error_s=error_ns / 1e9)
+        except ArithmeticError as error:
+            return WindowEnergy(start_ns=start_ns, end_ns=end_ns, reason=f"the server's meters make no sense: {error}")
         conditions = [c.model_copy(update={"at_ns": c.at_ns - to_start}) for c in found.conditions]
         return found.model_copy(update={"start_ns": start_ns, "end_ns": end_ns, "conditions": conditions})
 

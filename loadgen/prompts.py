@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.lengths import draw_tokens
 from loadgen.records import Workload
+from loadgen.stream_end import UNREADABLE
 from loadgen.trace import TraceRow, read_trace
 
 Prompt = list[int] | str
@@ -181,7 +182,7 @@ def check_served_tokenizer(endpoint: Endpoint, tokenizer: Tokenizer) -> None:
             answer = client.post("/tokenize", json={"model": endpoint.model, "prompt": _WORDS})
             answer.raise_for_status()
             served = list(answer.json()["tokens"])
-    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+    except (httpx.HTTPError, *UNREADABLE):
         return
     ours = tokenizer.encode(_WORDS).ids
     if served != ours:
@@ -200,7 +201,7 @@ def served_tokens(endpoint: Endpoint) -> list[int]:
             )
             answer.raise_for_status()
             return sorted(set(answer.json()["tokens"]))
-    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+    except (httpx.HTTPError, *UNREADABLE) as error:
         raise LoadError(
             f"{endpoint.url} does not tokenize ({error}): give --tokenizer PATH or --prompts FILE"
         ) from None

@@ -7,58 +7,13 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from loadgen.event_reader import BOM, MOST_BYTES, EventReader
 from loadgen.records import CountedBy
-from loadgen.stream_end import FAILED, FINISHED, event_error, is_done, named_error, not_a_chunk, parse
+from loadgen.stream_end import FAILED, FINISHED, UNREADABLE, event_error, is_done, not_a_chunk, one_line, parse
 
-_BOM = b"\xef\xbb\xbf"
-
-
-class EventReader:
-    """Cuts a stream of bytes into events, however the bytes were split.
-
-    Lines may end in LF, CRLF or CR, comments and other fields are passed over, and data over several lines is joined, as
-    the HTML standard has it for server-sent events; so is a byte order mark at the start. `error:` lines, which llama.cpp's
-    server writes, are events too. The data of an event called `error`, and of such a line, is returned as `{"error": data}`.
-    An event that never ended is dropped.
-    """
-
-    def __init__(self) -> None:
-        self._rest = b""
-        self._data: list[bytes] = []
-        self._name = b""
-        self._begun = False
-
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """Data of the events that these bytes complete."""
-        between = not (self._rest or self._data or self._name)
-        if between and chunk.startswith(b"data: ") and chunk.endswith(b"\n\n"):
-            whole = chunk[6:-2]
-            if b"\n" not in whole and b"\r" not in whole:  # one event a read, as nearly all servers write
-                self._begun = True
-                return [whole]
-        text = self._rest + chunk
-        if not self._begun:
-            if len(text) < len(_BOM) and _BOM.startswith(text):
-                self._rest = text
-                return []
-            self._begun, text = True, text.removeprefix(_BOM)
-        # A CR at the end may be half of a CRLF: it waits for the next read.
-        held = b"\r" if text.endswith(b"\r") else b""
-        lines = text.removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        self._rest = lines.pop() + held
-        found = []
-        for line in lines:
-            if line.startswith(b"data:"):
-                self._data.append(line[5:].removeprefix(b" "))
-            elif line.startswith(b"error:"):
-                self._data.append(named_error(line[6:]))
-            elif line.startswith(b"event:"):
-                self._name = line[6:].strip()
-            elif not line:
-                data = b"\n".join(self._data)
-                found += [named_error(data) if self._name == b"error" else data] if self._data else []
-                self._data, self._name = [], b""
-        return found
+_MOST_TOKENS = 2**24  # a count above it is none: no model holds as many
+_REASONS = FINISHED | FAILED.keys()
+_REASON_CHARACTERS = 64  # of any other finish_reason
 
 
 def events(reads: Sequence[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
@@ -75,8 +30,11 @@ class Answer:
     Tokens are counted by the usage each chunk carries (`continuous_usage_stats`) where the server offers it: then a chunk
     of several tokens counts as several and a chunk with an incomplete character as one. Otherwise every chunk with content
     counts one, and if the final usage disagrees its total is spread evenly over the chunks; then the tokens of a single chunk
-    are unknown (`loadgen.latencies`). Without any usage the total is that of the tokenizer, if there is one. An event that is no chunk ends the reading with an error; what was read before it
-    stands. An answer that is no stream but one JSON object arrives whole, at its last read.
+    are unknown (`loadgen.latencies`). Without any usage the total is that of the tokenizer, if there is one. An event that
+    is no chunk ends the reading with an error; what was read before it stands. A last event without its blank line is read
+    too. An answer that is no stream but one JSON object arrives whole, at its last read.
+
+    Nothing that a server can send raises: what cannot be read is an error.
     """
 
     def __init__(self, *, keep_text: bool = False) -> None:
@@ -94,6 +52,7 @@ class Answer:
         self._object: bytearray | None = None  # of an answer that is no stream
         self._texts: list[str] | None = [] if keep_text else None
         self._last_ns = 0
+        self._begins = b""
 
     @property
     def all(self) -> list[Answer]:
@@ -121,26 +80,28 @@ class Answer:
         if self.finish_reason in FAILED:
             return FAILED[self.finish_reason]
         if self.finish_reason not in FINISHED and not self.complete:
-            return "the stream ended without [DONE], and without a finish_reason of stop, length or tool_calls"
+            came = "" if self._at_ns or not self._begins else f"; the answer began with {self._begins!r}"
+            return f"the stream ended without [DONE], and without a finish_reason of stop, length or tool_calls{came}"
         return None if self._at_ns else "the answer had no tokens"
 
     def feed(self, at_ns: int, chunk: bytes) -> None:
         """Bytes that were read at a moment."""
-        if self._object is None and not self._last_ns and chunk.lstrip()[:1] == b"{":
-            self._object = bytearray()
+        if not self._last_ns:
+            self._begins = chunk[:80]
+            if chunk.removeprefix(BOM).lstrip()[:1] == b"{":
+                self._object = bytearray()
         self._last_ns = at_ns
         if self._object is not None:
-            self._object += chunk
+            self._object += chunk[: MOST_BYTES + 1 - len(self._object)]
         elif not self.complete and self.error is None:
-            for data in self._events.feed(chunk):
-                if self.complete or self.error is not None:
-                    return
-                self._take_event(at_ns, data)
+            self._take_events(at_ns, self._events.feed(chunk))
 
     def settle(self, count_tokens: Callable[[str], int] | None = None) -> None:
         """Nothing more will come: say who counted, and make the arrivals add up to the total."""
         if self._object is not None:
             self._take_object(bytes(self._object))
+        elif not self.complete and self.error is None:
+            self._take_events(self._last_ns, self._events.end())
         if self.continuous and len(self._at_ns) == 1 and self.counted > len(self._silent_ns) > 0:
             # A "running" count that was the total from the first chunk on: the chunks are what came.
             self.continuous = False
@@ -152,12 +113,18 @@ class Answer:
         elif self.output_tokens is not None:
             self.counted_by = "server-usage"
         elif counted and count_tokens is not None and self._texts is not None:
-            self.counted_by, self.output_tokens = "tokenizer", count_tokens("".join(self._texts))
+            self.counted_by, self.output_tokens = "tokenizer", count_tokens(_encodable("".join(self._texts)))
         elif counted:
             self.counted_by, self.output_tokens = "chunks", counted
         if counted and self.output_tokens is not None and not self.continuous and counted != self.output_tokens:
             total = self.output_tokens
             self._tokens = array("q", (round(n * total / counted) for n in self._tokens))
+
+    def _take_events(self, at_ns: int, found: list[bytes]) -> None:
+        for data in found:
+            if self.complete or self.error is not None:
+                return
+            self._take_event(at_ns, data)
 
     def _take_event(self, at_ns: int, data: bytes) -> None:
         if is_done(data):
@@ -170,7 +137,7 @@ class Answer:
             self.error = event_error(chunk)
             if self.error is None:
                 self.take(chunk, at_ns)
-        except (ValueError, TypeError, AttributeError, LookupError):
+        except UNREADABLE:
             self.error = not_a_chunk(data)
 
     def take(self, chunk: dict[str, Any], at_ns: int) -> None:
@@ -180,7 +147,8 @@ class Answer:
         if choices:
             text = content(choices[0]) if len(choices) == 1 else "".join(map(content, choices))
             for choice in choices:
-                self.finish_reason = choice.get("finish_reason") or self.finish_reason
+                if finish := choice.get("finish_reason"):
+                    self.finish_reason = finish if finish in _REASONS else one_line(str(finish), _REASON_CHARACTERS)
             before = self._tokens[-1] if self._tokens else 0
             self.continuous = self.continuous or (not before and bool(tokens))
             now = before
@@ -207,6 +175,9 @@ class Answer:
 
     def _take_object(self, body: bytes) -> None:
         """A completion that was not streamed: all its tokens came at once, at the end."""
+        if len(body) > MOST_BYTES:
+            self.error = f"the answer is longer than {MOST_BYTES} bytes, and no stream"
+            return
         try:
             whole = json.loads(body)
             self.error = event_error(whole)
@@ -216,7 +187,7 @@ class Answer:
             self.take({**whole, "choices": [{**choice, "delta": choice.get("message")}]}, self._last_ns)
             self.continuous = False
             self.complete = True
-        except (ValueError, TypeError, AttributeError, LookupError):
+        except UNREADABLE:
             self.error = f"the answer is not a completion: {body[:80]!r}"
 
 
@@ -232,13 +203,13 @@ def read_answer(reads: Sequence[tuple[int, bytes]], count_tokens: Callable[[str]
 def count_of(usage: dict[str, Any], key: str) -> int | None:
     """A count that a usage has, also where it is written as text or with a point; anything else is none."""
     value = usage.get(key)
-    if type(value) is int and value >= 0:
-        return value
+    if type(value) is int:
+        return value if 0 <= value <= _MOST_TOKENS else None
     try:
         count = None if isinstance(value, bool) else int(value)  # type: ignore[arg-type]  # None raises
     except (TypeError, ValueError, OverflowError):
         return None
-    return None if count is None or count < 0 else count
+    return None if count is None or not 0 <= count <= _MOST_TOKENS else count
 
 
 def content(choice: dict[str, Any]) -> str:
@@ -246,6 +217,11 @@ def content(choice: dict[str, Any]) -> str:
     delta = choice.get("delta") or {}
     found = choice.get("text") or delta.get("content") or delta.get("reasoning_content") or delta.get("reasoning")
     return str(found or "".join(map(_called, delta.get("tool_calls") or [])))
+
+
+def _encodable(text: str) -> str:
+    """Without halves of surrogate pairs, which no tokenizer takes."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _called(call: dict[str, Any]) -> str:

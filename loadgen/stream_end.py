@@ -14,6 +14,9 @@ FAILED = {
     "error": "the server ended the answer with an error (finish_reason error)",
     "content_filter": "a content filter cut the answer off (finish_reason content_filter)",
 }
+# What reading JSON of an unknown shape can raise: values of other types, keys that lack, numbers without bounds, deep nesting.
+UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
+_ERROR_CHARACTERS = 500
 
 
 def parse(data: bytes) -> Any:
@@ -21,7 +24,16 @@ def parse(data: bytes) -> Any:
     try:
         return from_json(data)
     except ValueError:
-        return json.loads(data)  # which also takes one half of a surrogate pair, written as an escape
+        try:
+            return json.loads(data)  # which also takes one half of a surrogate pair, written as an escape
+        except RecursionError:
+            raise ValueError("JSON that is nested too deeply") from None
+
+
+def one_line(text: str, most: int = _ERROR_CHARACTERS) -> str:
+    """A server's words as one line that can be recorded and shown, cut off at `most` characters."""
+    line = " ".join(text.encode("utf-8", "replace").decode().split())
+    return line if len(line) <= most else f"{line[:most]}…"
 
 
 def is_done(data: bytes) -> bool:
@@ -37,9 +49,9 @@ def event_error(chunk: dict[str, Any]) -> str | None:
     """
     error = chunk.get("error")
     if isinstance(error, dict) or error:
-        return _message(error)
+        return one_line(_message(error))
     bare = "choices" not in chunk and ("detail" in chunk or {"message", "code"} <= chunk.keys())
-    return _message(chunk) if bare or chunk.get("object") == "error" or chunk.get("error_code") else None
+    return one_line(_message(chunk)) if bare or chunk.get("object") == "error" or chunk.get("error_code") else None
 
 
 def not_a_chunk(data: bytes) -> str:
@@ -64,10 +76,11 @@ def _message(error: object) -> str:
     return _message(next(words, str(error) if error else "the server reported an error without a message"))
 
 
-def error_of(status: int, body: bytes) -> str:
-    """One line for an answer that is no stream."""
+def error_of(status: int, body: bytes, retry_after: str | None = None) -> str:
+    """One line for an answer that is no stream, with its Retry-After: the client does not retry."""
     try:
         message = _message(json.loads(body)["error"])
-    except (ValueError, KeyError, TypeError):
+    except UNREADABLE:
         message = body[:200].decode("utf-8", "replace")
-    return f"HTTP {status}: {' '.join(message.split())}"
+    later = "" if retry_after is None else f" (Retry-After: {one_line(retry_after, 40)})"
+    return f"HTTP {status}: {one_line(message) or 'an empty answer'}{later}"

@@ -28,6 +28,9 @@ from loadgen.tls import TlsSession
 _CONNECT_S = 30.0
 _CONNECT_TOGETHER = 64  # at once, when connecting ahead: one after another takes a round trip each
 _READ_BYTES = 65536
+_TAIL_BYTES = 32  # has `data: [DONE]` and its line ends
+_OTHER_BYTES = 65536  # kept of an answer whose status is not 200
+NOT_HTTP = (httptools.HttpParserError, httptools.HttpParserUpgrade)  # the second is no kind of the first
 
 
 @dataclass(slots=True)
@@ -46,6 +49,8 @@ class Exchange:
     ends: array[int] = field(default_factory=lambda: array("q"))
     body: bytearray = field(default_factory=bytearray)
     taken: bool = False  # some of the body already
+    tail: bytes = b""  # of what was taken
+    retry_after: str | None = None
 
     @property
     def reads(self) -> list[tuple[int, bytes]]:
@@ -53,12 +58,36 @@ class Exchange:
         starts = [0, *self.ends[:-1]] if self.ends else []
         return [(at, bytes(self.body[a:b])) for at, a, b in zip(self.at_ns, starts, self.ends, strict=True)]
 
+    @property
+    def said_done(self) -> bool:
+        """Whether a stream's last word has come: a body that breaks off behind it lacks nothing."""
+        end = self.tail + bytes(self.body[-_TAIL_BYTES:])
+        return self.status == http.HTTPStatus.OK and end.rstrip().endswith(b"[DONE]")
+
+    def add(self, body: bytes) -> None:
+        """More of the body; of an answer that is no stream the beginning is enough."""
+        if self.status == http.HTTPStatus.OK or len(self.body) < _OTHER_BYTES:
+            self.body += body
+
     def take(self) -> tuple[bytes, bytes, bytes, bytes]:
         """(at_ns, lag_ns, ends, body) so far, as bytes; it starts anew."""
         self.taken = self.taken or bool(self.body)
+        self.tail = (self.tail + bytes(self.body[-_TAIL_BYTES:]))[-_TAIL_BYTES:]
         taken = self.at_ns.tobytes(), self.lag_ns.tobytes(), self.ends.tobytes(), bytes(self.body)
         self.at_ns, self.lag_ns, self.ends, self.body = array("q"), array("q"), array("q"), bytearray()
         return taken
+
+
+def is_interim(status: int) -> bool:
+    """Whether the answer proper follows, as after 103 Early Hints (after 101 there is none, which `NOT_HTTP` says)."""
+    return status < http.HTTPStatus.OK
+
+
+def not_http(error: Exception) -> str:
+    """What an exception of `NOT_HTTP` says of the answer."""
+    if isinstance(error, httptools.HttpParserUpgrade):
+        return "the server switched to another protocol"
+    return f"the answer is not HTTP: {error}"
 
 
 class _Connection:
@@ -153,8 +182,8 @@ class _Connection:
             return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            self._finish(f"the answer is not HTTP: {error}")
+        except NOT_HTTP as error:
+            self._finish(not_http(error))
             self.close()  # also where the answer was whole and more came after it
 
     def _write(self, data: bytes) -> None:
@@ -180,7 +209,8 @@ class _Connection:
         self.close()
         self.dropped = self._at_ns == 0
         self._at_ns = time.monotonic_ns()
-        if error is None and self._exchange.headers_ns is not None and not self._framed:
+        unframed = error is None and self._exchange.headers_ns is not None and not self._framed
+        if unframed or self._exchange.said_done:
             self._finish(None)
         else:
             self._finish(f"the connection was lost: {error or 'closed by the server'}")
@@ -192,26 +222,31 @@ class _Connection:
             raise httptools.HttpParserError("an answer nobody asked for")
         self._framed = False
 
-    def on_header(self, name: bytes, _: bytes) -> None:
-        if name.lower() in {b"content-length", b"transfer-encoding"}:
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name in {b"content-length", b"transfer-encoding"}:
             self._framed = True
+        elif name == b"retry-after":
+            self._exchange.retry_after = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         assert self._parser is not None  # noqa: S101 - it is calling
-        self._exchange.status = self._parser.get_status_code()
+        if is_interim(status := self._parser.get_status_code()):
+            return
+        self._exchange.status = status
         self._exchange.headers_ns = self._at_ns
 
     def on_body(self, body: bytes) -> None:
         exchange = self._exchange
-        exchange.body += body
+        exchange.add(body)
         exchange.at_ns.append(self._at_ns)
         exchange.lag_ns.append(self._lag_ns)
         exchange.ends.append(len(exchange.body))
 
     def on_message_complete(self) -> None:
         assert self._parser is not None  # noqa: S101 - it is calling
-        if (self._exchange.status or 0) < http.HTTPStatus.OK:
-            return  # an interim answer, such as 103 Early Hints; the real one follows
+        if is_interim(self._parser.get_status_code()):
+            return  # the real one follows
         keep = self._parser.should_keep_alive()
         self._finish(None)
         if not keep:
