@@ -142,6 +142,7 @@ class MeterEnergy(Record):
     failed_reads: int = 0  # reads within the window that gave nothing
     longest_gap_s: float | None = None  # between two readings, anywhere in the window
     reason: str | None = None  # why joules is None, or what is suspect about it
+    copy_of: str | None = None  # the device whose joules this meter repeats: it is not added to them
 
 
 class WindowEnergy(Record):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from energy.copies import find_copies
 from energy.curve import NoEnergy, curve_of, half_width, integrate_power, is_integrated
 from energy.records import EnergyTrace, MeterEnergy, MeterInfo, MeterTrace, MissingMeter, WindowEnergy
 
@@ -30,7 +31,12 @@ def window_energy(
     if end_ns <= start_ns:
         raise ValueError(f"the window ends at {end_ns} ns, not after its start at {start_ns} ns")
     seconds = (end_ns - start_ns) / 1e9
-    parts = [meter_energy(m, start_ns, end_ns, clock_error_s) for m in trace.meters if m.info.measured]
+    measured = [m for m in trace.meters if m.info.measured]
+    copies = {own: measured[other].info.device for own, other in find_copies(measured).items()}
+    parts = [
+        meter_energy(m, start_ns, end_ns, clock_error_s).model_copy(update={"copy_of": copies.get(place)})
+        for place, m in enumerate(measured)
+    ]
     chosen, reasons = _headline(parts, trace.missing)
     gross = None if reasons else math.fsum(p.joules for p in chosen if p.joules is not None)
     uncertainty = None if gross is None else _in_quadrature(chosen)
@@ -132,7 +138,7 @@ def choose_headline(
 def _headline(energy: Sequence[MeterEnergy], missing: Sequence[MissingMeter]) -> tuple[list[MeterEnergy], list[str]]:
     """The parts of the headline, and a reason for each part that is missing."""
     infos, absent = choose_headline([e.info for e in energy], missing)
-    parts = [e for e in energy if e.info in infos]
+    parts = [e for e in energy if e.info in infos and e.copy_of is None]
     reasons = [f"{p.info.device}: {p.reason}" for p in parts if p.joules is None]
     reasons += [f"{m.device}: {m.reason}" for m in absent]
     if not parts and not absent:

@@ -20,7 +20,13 @@ from tests.reports.test_checks import requests, trial_of
 
 # The unit that each name must end in, before what it says of the uncertainty; and the few amounts that have none.
 UNITS = re.compile(r"(joules|watts|_s|_ns|_c|_mhz)(_uncertainty)?$|_range_watts$")
-WITHOUT_UNIT = {"disagreement", "index", "virtualization", "failed_reads"}  # ratios, numbers of things, codes
+WITHOUT_UNIT = {
+    "disagreement",
+    "index",
+    "virtualization",
+    "failed_reads",
+    "other_processes",
+}  # ratios, numbers of things, codes
 RECORDS = [kind for kind in vars(records).values() if isinstance(kind, type) and issubclass(kind, Record)]
 
 
