@@ -27,7 +27,7 @@ from prunebench.configurations import check_configurations
 from prunebench.describing import AFTER_LOAD_S, visit_idle
 from prunebench.experiment import Experiment, ExperimentError
 from prunebench.plan import Order, Visit, plan_visits
-from prunebench.resuming import CellState, cell_state
+from prunebench.resuming import CellState, cell_state, extended
 from prunebench.smallest_effect import FamilyForecast
 from prunebench.writer import Resume, RunWriter, choose_run_folder
 from pruner.inspection import Inspection, inspect_checkpoint
@@ -152,14 +152,25 @@ def forecast(
 
 
 def dry_run_command(
-    experiment: Experiment, output: Path | None, resume: Resume, assume: str | None, *, as_json: bool, console: Console
+    experiment: Experiment,
+    output: Path | None,
+    resume: Resume,
+    assume: str | None,
+    *,
+    as_json: bool,
+    console: Console,
+    blocks: int | None = None,
+    accept_changes: bool = False,
 ) -> None:
     """Print what `run` would do. Raises ExperimentError naming the option to mend."""
     folder, goes_on = choose_run_folder(experiment, output, resume)
     writer = RunWriter(folder)
     if not goes_on:
         writer.check_new()
+    else:
+        writer.changes(experiment).require_accepted(folder, accepted=accept_changes)
     begun = writer.begun()
+    experiment = extended(experiment, begun, blocks)
     states: list[CellState] = []
 
     def reused(cell: TrialCell) -> bool:

@@ -1,12 +1,13 @@
-"""What `--resume` does with each cell of a run: reuse its trial, measure it, or set a damaged trial aside and measure it again."""
+"""What `--resume` does: more blocks, and for each cell reuse its trial, measure it, or set a damaged trial aside and measure it again."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from energy.records import Record
+from prunebench.experiment import Experiment, ExperimentError
 from prunebench.writer import RunWriter
-from reports.run_folder import TrialCell
+from reports.run_folder import RunInfo, TrialCell
 
 
 class CellState(Record):
@@ -35,3 +36,12 @@ def cell_state(cell: TrialCell, writer: RunWriter) -> CellState:
         state="set aside" if damage else "reused" if there else "run",
         reason=damage,
     )
+
+
+def extended(experiment: Experiment, begun: RunInfo | None, blocks: int | None) -> Experiment:
+    """The experiment with as many blocks as the run is to have. Raises ExperimentError for fewer than it has."""
+    there = begun.blocks if begun else 0
+    if blocks is not None and blocks < there:
+        raise ExperimentError(f"--blocks {blocks}: the run has {there} already")
+    wanted = max(blocks or experiment.protocol.blocks, there)
+    return experiment.model_copy(update={"protocol": experiment.protocol.model_copy(update={"blocks": wanted})})

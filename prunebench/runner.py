@@ -9,6 +9,7 @@ from typing import Protocol
 import prunebench
 from loadgen.records import WindowRules
 from prunebench.bench import Bench
+from prunebench.changes import hash_checkpoint
 from prunebench.cluster import RayCluster
 from prunebench.cluster_bench import ClusterBench
 from prunebench.configurations import prepare_configurations
@@ -18,6 +19,7 @@ from prunebench.progress import Steps
 from prunebench.remote import RemoteHost
 from prunebench.resuming import cell_state
 from prunebench.writer import RunWriter, utc_now
+from pruner.manifest import SourceFile
 from reports.console import Console
 from reports.run_folder import ConfigurationInfo, IdleRule, RunInfo
 
@@ -58,6 +60,8 @@ class Runner:
         self._configurations: dict[str, ConfigurationInfo] = {}
         begun = writer.begun()
         self._resumed = begun is not None
+        self._accepted_changes = begun.accepted_changes if begun else ()
+        self._checkpoint = begun.checkpoint if begun else ()
         self._created_at = begun.created_at if begun else utc_now()
         self._order = Order.of_run(begun, experiment.protocol.blocks)
         self._window_rules: WindowRules = begun.window_rules if begun else 2
@@ -90,6 +94,7 @@ class Runner:
 
     def _prepare(self, status: str) -> None:
         self._configurations.update(prepare_configurations(self._experiment, self._writer, self._console))
+        self._checkpoint = self._checkpoint or self._source_files()
         self._save(status)
 
     def _executor(self) -> Executor:
@@ -147,10 +152,17 @@ class Runner:
                 status=status,
                 order=self._order.rule,
                 block_counts=self._order.counts,
+                checkpoint=self._checkpoint,
+                accepted_changes=self._accepted_changes,
                 idle_rule=self._idle_rule,
             ),
         )
         return status
+
+    def _source_files(self) -> tuple[SourceFile, ...]:
+        """The pruner has hashed them, if it pruned anything."""
+        manifests = [info.manifest for info in self._configurations.values() if info.manifest]
+        return tuple(manifests[0].source_files if manifests else hash_checkpoint(self._experiment.model.source))
 
     def _baseline(self) -> str:
         return next(info.label for info in self._configurations.values() if info.is_baseline)

@@ -14,6 +14,7 @@ from prunebench.environment import describe_environment
 from prunebench.experiment import Experiment, ExperimentError
 from prunebench.quality_run import check_tasks
 from prunebench.remote import RemoteHost
+from prunebench.resuming import extended
 from prunebench.runner import Runner
 from prunebench.writer import Resume, RunWriter, choose_run_folder, describe_os_error
 from reports.build import ReportError, build_report
@@ -42,10 +43,12 @@ def run_experiment(
     resume: Resume,
     console: Console,
     place: Place = Place(),
+    blocks: int | None = None,
+    accept_changes: bool = False,
 ) -> int:
     """Run, report, print the table and the report's path. Returns the exit status: 1 if any cell failed.
 
-    On Ctrl-C the finished trials are reported before the interrupt goes on.
+    `blocks` is the total that a resumed run is extended to. On Ctrl-C the finished trials are reported before the interrupt goes on.
     """
     check_configurations(experiment)
     check_tasks(experiment.quality)
@@ -63,7 +66,7 @@ def run_experiment(
         try:
             broken_off: list[str] = []
             if goes_on:
-                broken_off = writer.reopen(experiment, experiment_file)
+                broken_off = writer.reopen(experiment, experiment_file, accept_changes=accept_changes)
             else:
                 writer.create(experiment, experiment_file)
         except OSError as error:
@@ -80,7 +83,7 @@ def run_experiment(
             )
         for cell in broken_off:
             console.print(f"note: {cell} was cut short; it is measured anew, and its records are gone", **_PLAIN)
-        return _run(experiment, writer, place, console)
+        return _run(extended(experiment, writer.begun(), blocks), writer, place, console)
 
 
 def _run(experiment: Experiment, writer: RunWriter, place: Place, console: Console) -> int:

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count
@@ -20,8 +20,10 @@ from energy.records import Record
 from loadgen.drive import TrialResult
 from loadgen.records import Flag
 from loadgen.store import write_trial, write_whole
+from prunebench.changes import Changes, checkpoint_changes, experiment_changes, hash_checkpoint
 from prunebench.environment import describe_environment
 from prunebench.experiment import Experiment, ExperimentError, recorded_as
+from pruner.manifest import SourceFile
 from reports.errors import ReportError
 from reports.reading import read_measured
 from reports.run_folder import (
@@ -89,10 +91,10 @@ class RunWriter:
         for name in ("configurations", "trials", "idle", "failures", "logs", "quality"):
             (self.path / name).mkdir(parents=True, exist_ok=True)
 
-    def reopen(self, experiment: Experiment, experiment_file: Path) -> list[str]:
-        """Go on with a folder: the experiment must be the one it was started with; what is half written goes.
+    def reopen(self, experiment: Experiment, experiment_file: Path, *, accept_changes: bool = False) -> list[str]:
+        """Go on with a folder: experiment and checkpoint must be those it was started with; what is half written goes.
 
-        Returns the names of the cells whose trial was cut short.
+        Changes that are accepted are noted in run.json. Returns the names of the cells whose trial was cut short.
         """
         stored = self.path / "experiment.json"
         if not stored.is_file() and not (self.path / "trials").is_dir():
@@ -100,12 +102,12 @@ class RunWriter:
         if not stored.is_file():  # killed while it was being made
             self.create(experiment, experiment_file)
             return []
-        before = recorded_as(read_record(stored, Experiment), experiment)
-        if before != experiment:
-            changed = [key for key in Experiment.model_fields if getattr(before, key) != getattr(experiment, key)]
-            raise ExperimentError(
-                f"--resume: the experiment has changed since {self.path} was started: {', '.join(changed)}"
-            )
+        changes = self.changes(experiment)
+        checkpoint = hash_checkpoint(experiment.model.source)
+        changes.update(checkpoint_changes(self._recorded_checkpoint(), checkpoint))
+        changes.require_accepted(self.path, accepted=accept_changes)
+        if changes:
+            self._accept(changes, checkpoint, experiment, experiment_file)
         for leftover in (self.path / "trials").glob("*.partial"):
             shutil.rmtree(leftover)
         half_written = ("*.partial", "[cf]*s/*.json.partial", "idle/*.json.partial")
@@ -122,6 +124,43 @@ class RunWriter:
             if not folder.exists():  # else it was killed between the trial's last byte and this
                 cut_short.append(folder.name)
         return cut_short
+
+    def changes(self, experiment: Experiment) -> Changes:
+        """What differs from the experiment that the run was started with."""
+        stored = self.path / "experiment.json"
+        if not stored.is_file():
+            return Changes()
+        return experiment_changes(recorded_as(read_record(stored, Experiment), experiment), experiment)
+
+    def _recorded_checkpoint(self) -> Sequence[SourceFile]:
+        """The files of the unpruned checkpoint when the run began; of earlier runs, those that a width was pruned from."""
+        begun = self.begun()
+        if begun and begun.checkpoint:
+            return begun.checkpoint
+        manifests = [info.manifest for info in self.stored_configurations().values() if info.manifest]
+        return manifests[0].source_files if manifests else ()
+
+    def _accept(
+        self, changes: Changes, checkpoint: Sequence[SourceFile], experiment: Experiment, experiment_file: Path
+    ) -> None:
+        """Note the changes, then replace the experiment; what they make out of date is kept under another name."""
+        if begun := self.begun():
+            trials = len(self.folder.trial_folders())
+            said = (f"{words}, after {trials} trials" for words in changes.values())
+            noted = tuple(dict.fromkeys([*begun.accepted_changes, *said]))
+            self.write(
+                "run.json", begun.model_copy(update={"accepted_changes": noted, "checkpoint": tuple(checkpoint)})
+            )
+        if any(key.startswith("checkpoint.") for key in changes) and self.checkpoints == self.path / "checkpoints":
+            _keep_aside(self.checkpoints)
+        if changes.describes:
+            _keep_aside(self.path / "configurations")
+            _keep_aside(self.path / "quality")
+            self.make_folders()
+        _keep_aside(self.path / "experiment.toml")
+        shutil.copyfile(experiment_file, self.path / "experiment.toml")
+        _keep_aside(self.path / "experiment.json")
+        self.write("experiment.json", experiment)
 
     def begun(self) -> RunInfo | None:
         """The run as an earlier attempt left it; None for one that has not been started."""
@@ -159,10 +198,7 @@ class RunWriter:
 
     def set_aside(self, cell: TrialCell) -> Path:
         """Rename a damaged cell's folder, so that the cell is measured again; returns the new path."""
-        folder = self._trial_folder(cell)
-        names = (folder.with_name(f"{folder.name}.damaged-{number}") for number in count(1))
-        free = next(name for name in names if not name.exists())
-        return folder.rename(free)
+        return _rename(self._trial_folder(cell), "damaged")
 
     def records_file(self, cell: TrialCell) -> Path:
         """Beside the trial's folder to come: its records as requests end, and gone when it is whole."""
@@ -237,6 +273,17 @@ def write_bytes(file: Path, content: bytes) -> None:
         opened.flush()
         os.fsync(opened.fileno())
     unfinished.replace(file)
+
+
+def _keep_aside(path: Path) -> None:
+    if path.exists():
+        _rename(path, "before")
+
+
+def _rename(path: Path, why: str) -> Path:
+    """To NAME.WHY-N, the first that is free."""
+    names = (path.with_name(f"{path.name}.{why}-{number}") for number in count(1))
+    return path.rename(next(name for name in names if not name.exists()))
 
 
 def _seal(cell: TrialCell, files_sha256: Mapping[str, str] | None) -> dict[str, str]:

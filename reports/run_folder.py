@@ -2,6 +2,7 @@
 
 run.json                  RunInfo
 experiment.toml           as given           experiment.json   resolved, every default written out
+….before-1                what was replaced when a run was resumed with --accept-changes
 environment.json          versions, processor, GPUs, git revision; under `hosts` the same of each host of a cluster
 checkpoints/              the pruned checkpoints, each with its pruning.json
 configurations/LABEL.json ConfigurationInfo  (LABEL is a plain file name)
@@ -32,7 +33,7 @@ from pydantic import ValidationError
 from energy.records import IdleWindow, Record, WindowEnergy
 from loadgen.records import WindowRules
 from loadgen.sums import find_changed
-from pruner.manifest import Manifest
+from pruner.manifest import Manifest, SourceFile
 from reports.errors import ReportError
 
 LOCK_NAME = "run.lock"
@@ -239,6 +240,10 @@ class RunInfo(Record):
     order: OrderRule = "shuffled"  # by which rule the cells are ordered; runs recorded without one were shuffled
     # Blocks planned when the run began, then the total each time some were added; none: `blocks` from the start.
     block_counts: tuple[int, ...] = ()
+    # Of the unpruned checkpoint when the run began; none: recorded before this.
+    checkpoint: tuple[SourceFile, ...] = ()
+    # What had changed when it was resumed with --accept-changes, in words.
+    accepted_changes: tuple[str, ...] = ()
     # How often idle power is measured for net joules: once a configuration, or around every visit.
     idle_rule: IdleRule = "configuration"
 

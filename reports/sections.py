@@ -88,6 +88,14 @@ def limits_section(analysis: Analysis) -> Section:
     if analysis.failures:
         failed = Finding("fail", "failed cells", f"{len(analysis.failures)} could not be measured; see Failures.")
         found.insert(0, failed)
+    if analysis.info.accepted_changes:
+        changed = Finding(
+            "warn",
+            "changed while it ran",
+            f"{'; '.join(analysis.info.accepted_changes)}.",
+            "Trials before and after a change are not alike; run the experiment anew for figures of one kind.",
+        )
+        found.insert(0, changed)
     if analysis.damaged:
         kept = Finding(
             "fail",

@@ -29,6 +29,12 @@ def run(
     resume_or_start: Annotated[
         bool, typer.Option("--resume-or-start", help="Go on if the newest run is unfinished, else start one.")
     ] = False,
+    blocks: Annotated[
+        int | None, typer.Option(min=1, help="With --resume: extend the run to this number of blocks.")
+    ] = None,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="With --resume: go on though experiment or checkpoint changed.")
+    ] = False,
     checkpoints: Annotated[Path | None, typer.Option(help="Where pruned ones go; default the run folder.")] = None,
     prune_only: Annotated[bool, typer.Option("--prune-only", help="Leave serving to a later --resume.")] = False,
     serve_on: Annotated[
@@ -62,6 +68,8 @@ def run(
     resuming: Resume = "yes" if resume else "if-unfinished" if resume_or_start else "no"
     on_ray = executor is ExecutorName.ray
     for name, given, against in (
+        ("--blocks", blocks is not None and resuming == "no", "belongs to --resume"),
+        ("--accept-changes", accept_changes and resuming == "no", "belongs to --resume"),
         ("--address", address is not None and not on_ray, "belongs to --executor ray"),
         ("--serve-on", serve_on is not None and on_ray, "does not go with --executor ray, whose nodes serve"),
         ("--prune-only", prune_only and on_ray, "does not go with --executor ray: pruning is done here"),
@@ -72,7 +80,16 @@ def run(
     if dry_run:
         from prunebench.forecast import dry_run_command
 
-        dry_run_command(load_experiment(experiment, model), output, resuming, assume, as_json=as_json, console=out)
+        dry_run_command(
+            load_experiment(experiment, model),
+            output,
+            resuming,
+            assume,
+            as_json=as_json,
+            console=out,
+            blocks=blocks,
+            accept_changes=accept_changes,
+        )
         return
     for name, given in (("--assume", assume is not None), ("--json", as_json)):
         if given:
@@ -87,6 +104,8 @@ def run(
             resume=resuming,
             console=out,
             place=Place(checkpoints, host, prune_only, RayCluster(address) if on_ray else None),
+            blocks=blocks,
+            accept_changes=accept_changes,
         )
     )
 

@@ -248,6 +248,19 @@ def test_a_damaged_trial_is_set_aside_and_measured_again_and_the_others_are_reus
     assert not read_run(copy).damaged
 
 
+def test_a_run_is_extended_by_blocks_and_what_was_measured_is_reused(finished, prunebench, tmp_path):
+    folder, copy = finished[0], tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    resumed = prunebench("run", folder.parent / "tiny.toml", "--output", copy, "--resume", "--blocks", "3")
+    assert resumed.returncode == 0, resumed.stderr
+    said = [line.rpartition(": ")[2] for line in resumed.stdout.splitlines() if line.startswith("block ")]
+    assert (said.count("reused"), said.count("run")) == (CELLS, CELLS // 2)
+    info = RunFolder(copy).info()
+    assert (info.blocks, info.block_counts, info.accepted_changes) == (3, (2, 3), ())
+    assert {file.name for file in info.checkpoint} >= {"config.json", "model.safetensors"}
+    assert len(read_run(copy).trials) == CELLS + CELLS // 2
+
+
 def test_a_changed_experiment_is_not_resumed(finished, prunebench, experiment):
     folder, _ = finished
     resumed = prunebench("run", experiment(seed="8"), "--output", folder, "--resume")
