@@ -35,7 +35,10 @@ MISTAKES = {
     "a host without a key": (["serve", TINYGLU, "--engine", "synthetic", "--host", "0.0.0.0"], "--host 0.0.0.0"),
     "a margin that is no share": (["report", ".", "--margin", "150%"], "--margin 150%"),
     "a run that is none": (["report", "."], "run.json"),
-    "a URL with a path": (["load", "http://127.0.0.1:1/v1", "--model", "m", "--output", "out"], "without a path"),
+    "a URL with a path": (
+        ["load", "http://127.0.0.1:1/api", "--model", "m", "--output", "out"],
+        "must be like http://127.0.0.1:8000",
+    ),
     "a server that is not there": (
         ["load", "http://127.0.0.1:9", "--model", "m", "--output", "out"],
         "does not answer",
