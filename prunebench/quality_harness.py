@@ -116,14 +116,18 @@ class Harness:
         return self._loaded[choice]
 
     def _why_not(self, choice: TaskChoice, error: Exception) -> str:
-        said = f"{type(error).__name__}: {error}".partition("\n")[0]
         if self._without_hub and not self._is_local(choice):
             return f"its data set is not in this machine's cache, and {self._without_hub}"
-        return f"it cannot be loaded: {said}"
+        return f"it cannot be loaded: {one_line(error)}"
 
     def _is_local(self, choice: TaskChoice) -> bool:
         entry = self._tasks.task_index.get(choice.name)
         return entry is None or (entry.yaml_path is not None and entry.yaml_path.is_relative_to(SHIPPED))
+
+
+def one_line(error: Exception) -> str:
+    """An exception in one line, however many it has."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def harness_version() -> str:

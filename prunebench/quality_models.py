@@ -6,21 +6,28 @@ them. Imported only where lm-eval is installed.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import requests
 from lm_eval.api.model import LM
 from lm_eval.models.openai_completions import LocalCompletionsAPI
 
 from loadgen.endpoint import Endpoint
+from loadgen.stream_end import error_of
 
 # It warns of what is meant: several prompts of different lengths in a request.
 logging.getLogger("lm_eval.models.api_models").setLevel(logging.ERROR)
 
 _PROMPTS = 8  # in one request
 _DEFAULT_LENGTH = 2048  # where an endpoint does not say how much it can read; lm-eval's own
+
+
+class RefusedError(Exception):
+    """The server answered a request with an error; the message has its status and its reason."""
 
 
 class ServedModel(LocalCompletionsAPI):  # type: ignore[misc]
@@ -74,6 +81,19 @@ class ServedModel(LocalCompletionsAPI):  # type: ignore[misc]
         payload: dict[str, Any] = super()._create_payload(*given, generate=generate, **named)
         return payload if generate or self._writes else payload | {"max_tokens": 0}
 
+    def model_call(self, *given: Any, **named: Any) -> Any:
+        """As the client asks, one request at a time; its own error leaves the server's reason out."""
+        try:
+            return super().model_call(*given, **named)
+        except requests.HTTPError as error:
+            answer = error.response
+            assert answer is not None  # noqa: S101 - it is about one
+            raise RefusedError(error_of(answer.status_code, answer.content)) from None
+
+    async def amodel_call(self, session: Any, *given: Any, **named: Any) -> Any:
+        """As the client asks, several requests at a time; its own error leaves the server's reason out."""
+        return await super().amodel_call(_Session(session), *given, **named)
+
     def parse_logprobs(self, outputs: Any, **given: Any) -> list[tuple[float, bool]]:
         """As the client does it, which leaves out the last token as one that was written."""
         self._count(outputs)
@@ -95,6 +115,20 @@ class ServedModel(LocalCompletionsAPI):  # type: ignore[misc]
         for output in outputs if isinstance(outputs, list) else [outputs]:
             total = (output.get("usage") or {}).get("total_tokens")
             self.tokens = None if self.tokens is None or total is None else self.tokens + int(total)
+
+
+class _Session:
+    """The client's HTTP session, which raises the server's reason for an error."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    @contextlib.asynccontextmanager
+    async def post(self, url: str, **named: Any) -> AsyncIterator[Any]:
+        async with self._session.post(url, **named) as response:
+            if not response.ok:
+                raise RefusedError(error_of(response.status, await response.read()))
+            yield response
 
 
 def in_process_model(checkpoint: Path, dtype: str) -> LM:

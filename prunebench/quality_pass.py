@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Literal
 from energy.records import WindowEnergy
 from loadgen.endpoint import Endpoint, check_endpoint
 from loadgen.metering import EnergySource, pick_energy
-from prunebench.quality_harness import SEEDS, Harness, UnavailableError, harness_version
+from prunebench.quality_harness import SEEDS, Harness, UnavailableError, harness_version, one_line
 from prunebench.quality_tasks import QualityError, Suite, TaskChoice
 from prunebench.writer import utc_now, write_record
 from reports.run_folder import EvaluationSettings, TaskResult
@@ -113,7 +113,7 @@ class Pass:
             return self._without_scores(choice, f"{error}")
         except Exception as error:  # noqa: BLE001 - a task is code of others; whatever it raises must not end the others
             traceback.print_exc(file=log)
-            return self._without_scores(choice, f"it failed: {type(error).__name__}: {error}".partition("\n")[0])
+            return self._without_scores(choice, f"it failed: {one_line(error)}")
         seconds, end_ns, after = time.monotonic() - began, time.monotonic_ns(), subject.tokens()
         return TaskResult(
             task=choice.name,

@@ -1,4 +1,7 @@
-"""A terminal that shows control characters of what it prints, and obeys none: names, errors and answers come from outside."""
+"""A terminal that shows control characters of what it prints, and obeys none: names, errors and answers come from outside.
+
+Tables fold what does not fit the width; rich would cut it short.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Iterable
 from rich.console import Console as RichConsole
 from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
 
 # C0 but for tab and line feed, delete, C1, and what reorders text (Unicode's bidi controls).
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -30,5 +34,8 @@ class Console(RichConsole):
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Segments with their text made visible."""
+        if isinstance(renderable, Table):
+            for column in renderable.columns:
+                column.overflow, column.no_wrap = "fold", False
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else visible(text), style, control)

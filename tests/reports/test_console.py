@@ -43,3 +43,14 @@ def test_what_is_plain_stays_and_nothing_else_gets_through(text):
     assert all(ch in "\n\t" or ch.isprintable() or not (ord(ch) < 0xA0 or 0x2028 <= ord(ch) <= 0x202E) for ch in shown)
     if text.isprintable() and not set(text) & set("\u061c\u200e\u200f"):
         assert shown == text
+
+
+@pytest.mark.parametrize("width", [12, 40])
+def test_a_table_on_a_narrow_terminal_folds_and_cuts_nothing(width):
+    console = Console(file=io.StringIO(), width=width)
+    table = Table("configuration", "figure")
+    table.add_row("abcdefghijklmnopqrstuvwxyz", "0123456789")
+    console.print(table)
+    out = console.file.getvalue()
+    assert "\u2026" not in out
+    assert set("abcdefghijklmnopqrstuvwxyz0123456789") <= set(out)
