@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from loadgen.endpoint import LoadError
 from loadgen.frames import Inbox, frame
+from loadgen.interrupt import Interrupt
 from loadgen.messages import Finished, Job, Ready
 
 _TICK_S = 0.1
@@ -73,10 +74,10 @@ class Clients:
         for key in self._selector.get_map().values():
             key.fileobj.sendall(frame(start_ns))  # type: ignore[union-attr]  # sockets, all of them
 
-    def messages(self, *ticks: Callable[[], None]) -> Iterator[Any]:
-        """What they say until all have finished; `ticks` are called ten times a second and more."""
+    def messages(self, *ticks: Callable[[], None], interrupt: Interrupt) -> Iterator[Any]:
+        """What they say until all have finished, or until Ctrl-C; `ticks` are called ten times a second and more."""
         running = len(self._jobs)
-        while running:
+        while running and not interrupt.came:
             for message in self._receive(_TICK_S):
                 running -= isinstance(message, Finished)
                 yield message

@@ -21,6 +21,7 @@ from energy.records import PowerTimeline, WindowEnergy
 from loadgen.client_health import ClientWatch, client_health
 from loadgen.clients import Clients
 from loadgen.endpoint import Endpoint, LoadError
+from loadgen.interrupt import Interrupt
 from loadgen.lags import LagHistogram
 from loadgen.messages import Ended, Finished, Job, Part, Ready
 from loadgen.metering import EnergySource
@@ -80,6 +81,7 @@ def run_trial(
     count_tokens: Callable[[str], int] | None = None,
     watcher: Watcher | None = None,
     window_rules: WindowRules = 2,
+    interrupt: Interrupt | None = None,
 ) -> TrialResult:
     """Measure one trial; blocks until it is over.
 
@@ -89,6 +91,8 @@ def run_trial(
     process be killed; whoever has written the trial removes it. `count_tokens` counts the tokens of answers whose server does
     not. `window_rules` 1 is for a run that began under them. Failed requests are records with an error. Raises LoadError if
     the whole warm-up failed, or if not one request got as far as the server. KeyboardInterrupt ends the clients and goes on.
+    With `interrupt`, once the load has begun Ctrl-C ends it, and the trial is of the requests that had ended; those in flight are
+    no part of it. KeyboardInterrupt if there were none.
     """
     watcher = watcher or Watcher()
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -100,18 +104,24 @@ def run_trial(
     with recorder, Clients(jobs) as clients:
         warmup = _warmed_up(clients.ready())
         before = server_counters(endpoint)
+        if interrupt is not None:
+            interrupt.note()
+        interrupt = interrupt or Interrupt()
         watcher.started()
         clients.start(time.monotonic_ns() + _TOGETHER_NS)
         finished: list[Finished] = []
-        for message in clients.messages(recorder.tick, watcher.tick):
+        for message in clients.messages(recorder.tick, watcher.tick, interrupt=interrupt):
             if isinstance(message, Part):
                 recorder.part(message)
             elif isinstance(message, Ended):
                 recorder.ended(message)
             elif isinstance(message, Finished):
                 finished.append(message)
+    records = recorder.records()
+    if interrupt.came and not records:
+        raise KeyboardInterrupt
     load = FinishedLoad(
-        recorder.records(),
+        records,
         [each.watch for each in finished],
         recorder.lags,
         started_at,
@@ -120,7 +130,9 @@ def run_trial(
         lanes,
         read_pause_ms=PAUSE_NS / 1e6,
     )
-    result = as_trial(endpoint, workload, seed, load, energy=energy, idle=idle, window_rules=window_rules)
+    result = as_trial(
+        endpoint, workload, seed, load, energy=energy, idle=idle, window_rules=window_rules, interrupt=interrupt
+    )
     return replace(result, stalled=any(each.stalled for each in finished))
 
 
@@ -147,16 +159,22 @@ def as_trial(
     energy: EnergySource,
     idle: WindowEnergy | None,
     window_rules: WindowRules = 2,
+    interrupt: Interrupt | None = None,
 ) -> TrialResult:
-    """Cut the window, meter it, ask the server what it counted. Raises LoadError if no request got as far as the server."""
+    """Cut the window, meter it, ask the server what it counted. Raises LoadError if no request got as far as the server.
+
+    After a Ctrl-C, what does not answer soon is left out.
+    """
+    interrupt = interrupt or Interrupt()
     records = load.records
     if not len(records.times("sent_ns")):
         raise LoadError(
             f"{endpoint.url}: no request could be sent: {records[0].error if records else 'there were none'}"
         )
     start, end, rule, generations = cut_window(workload, records, lanes=load.lanes, rules=window_rules)
-    joules = energy.over(start, end, idle=idle)
-    after = server_counters(endpoint)
+    unread = WindowEnergy(start_ns=start, end_ns=end, reason="the load was interrupted before the meters had answered")
+    joules = interrupt.bounded(lambda: energy.over(start, end, idle=idle), unread)
+    after = interrupt.bounded(lambda: server_counters(endpoint), dict[str, float]())
     trial = Trial(
         url=endpoint.url,
         model=endpoint.model,
@@ -177,11 +195,13 @@ def as_trial(
         ),
         energy=joules,
         warmup=load.warmup,
+        interrupted=interrupt.came,
         server_prefix_hit_tokens=_change(load.counters_before, after, _PREFIX_HITS),
         server_generated_tokens=_change(load.counters_before, after, _GENERATED),
         server_preemptions=_change(load.counters_before, after, _PREEMPTIONS),
     )
-    power = energy.power(trial.first_sent_ns - _LEAD_NS, trial.last_end_ns + _LEAD_NS)
+    first, last = trial.first_sent_ns - _LEAD_NS, trial.last_end_ns + _LEAD_NS
+    power = interrupt.bounded(lambda: energy.power(first, last), PowerTimeline(meters=[]))
     return TrialResult(trial, records, power)
 
 

@@ -162,8 +162,19 @@ def read_stream(file: Path) -> Records:
     return Records(in_order(batches))
 
 
+def has_records(file: Path) -> bool:
+    """Whether anything can be read of what a recorder wrote."""
+    try:
+        with file.open("rb") as source:
+            return len(pa.ipc.open_stream(source).read_next_batch()) > 0
+    except (StopIteration, pa.ArrowInvalid, OSError):
+        return False
+
+
 def where_kept(file: Path) -> str:
     """For the user of a load that was cut short."""
+    if not has_records(file):
+        return "no request had ended, so there is nothing to keep"
     return f"records of the requests that ended (loadgen.recorder.read_stream): {file}"
 
 

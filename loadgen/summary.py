@@ -71,6 +71,7 @@ def summarize(trial: Trial, records: Sequence[RequestRecord], flags: Sequence[Fl
         "window_rule": trial.window_rule,
         "window_rules": trial.window_rules,
         "generations": trial.generations,
+        "interrupted": trial.interrupted,
         "window_output_tokens": metrics.window_output_tokens,
         "joules_per_output_token": _per(energy.gross_joules, metrics.window_output_tokens),
         "joules_per_total_token": _per(

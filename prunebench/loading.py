@@ -22,11 +22,12 @@ from loadgen.endpoint import (
     read_key,
     server_address,
 )
+from loadgen.interrupt import Interrupt
 from loadgen.lengths import most_tokens
 from loadgen.locust_plan import Plan
 from loadgen.metering import EnergySource, pick_energy
 from loadgen.prompts import Prompts, check_served_tokenizer, count_tokens, make_prompts, read_tokenizer, served_tokens
-from loadgen.recorder import where_kept
+from loadgen.recorder import has_records, where_kept
 from loadgen.records import Flag, Workload
 from loadgen.store import write_trial
 from loadgen.summary import summarize
@@ -125,8 +126,10 @@ class Loading:
     endpoint: Endpoint
     energy: EnergySource
 
-    def trial(self, workload: Workload, seed: int, folder: Path) -> tuple[TrialResult, list[Flag]]:
-        """One trial, written to its folder, and what its checks say."""
+    def trial(
+        self, workload: Workload, seed: int, folder: Path, interrupt: Interrupt | None = None
+    ) -> tuple[TrialResult, list[Flag]]:
+        """One trial, written to its folder, and what its checks say; with `interrupt`, after Ctrl-C too."""
         prompts = self.command.prompts(self.endpoint, workload, seed)
         if self.command.locust is not None:
             if self.command.processes > 1:
@@ -146,6 +149,7 @@ class Loading:
                 keep=kept,
                 count_tokens=count_tokens(self.command.tokenizer) if self.command.tokenizer else None,
                 watcher=view,
+                interrupt=interrupt,
             )
             flags = _written(result, folder)
         kept.unlink()
@@ -172,11 +176,15 @@ def _telling(kept: Path) -> Iterator[None]:
     except BaseException:
         if kept.exists():
             Console(stderr=True).print(where_kept(kept), highlight=False, markup=False, soft_wrap=True)
+            if not has_records(kept):
+                kept.unlink()
         raise
 
 
 def load_command(command: LoadCommand, *, as_json: bool, console: Console) -> int:
-    """Offer the load, write the folder, print the summary. Returns the exit status: 1 if every request failed."""
+    """Offer the load, write the folder, print the summary. Returns the exit status: 1 if every request failed, 130 after a
+    Ctrl-C, which leaves the folder and summary of what had ended.
+    """
     workload, endpoint = command.workload(), command.endpoint()
     if command.output.exists() and (not command.output.is_dir() or any(command.output.iterdir())):
         raise LoadError(f"--output {command.output}: is not an empty folder")
@@ -191,13 +199,16 @@ def load_command(command: LoadCommand, *, as_json: bool, console: Console) -> in
         from prunebench.sweeping import sweep_command
 
         return sweep_command(loading, workload, as_json=as_json, console=console)
-    result, flags = loading.trial(workload, command.seed, command.output)
+    with Interrupt() as interrupt:
+        result, flags = loading.trial(workload, command.seed, command.output, interrupt)
     summary = summarize(result.trial, result.records, flags)
     if as_json:
         console.print_json(json.dumps(summary))
     else:
         for line in _lines(summary, flags, command.output):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if result.trial.interrupted:
+        return 130
     return 0 if summary["completed"] else 1
 
 

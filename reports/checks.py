@@ -179,9 +179,11 @@ def _usage_and_stream(metrics: TrialMetrics) -> Finding | None:
 
 
 def _server_and_records(trial: Trial, metrics: TrialMetrics) -> Finding | None:
-    """A failed request goes on in the server unseen for a while, so only completed trials are held against its counter."""
+    """A failed request goes on in the server unseen for a while, and so do those in flight when a load was interrupted: only
+    completed trials are held against its counter.
+    """
     server, total = trial.server_generated_tokens, float(metrics.output_tokens.sum())
-    if server is None or not metrics.completed.all() or not total > 0:
+    if server is None or trial.interrupted or not metrics.completed.all() or not total > 0:
         return None
     off = server / total - 1
     if not off:

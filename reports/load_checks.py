@@ -32,7 +32,17 @@ def _preempted_requests(trial: Trial, metrics: TrialMetrics) -> Finding:
     return Finding(graded(preempted / metrics.requests, 0.0, 0.01), words)
 
 
+def _load_interrupted(trial: Trial, metrics: TrialMetrics) -> Finding:
+    if not trial.interrupted:
+        return Finding("pass", "the load ran to its end")
+    return Finding(
+        "warn",
+        f"Ctrl-C ended the load when {metrics.requests:,} requests had ended; those in flight then are not in the records",
+    )
+
+
 LOAD_RULES: dict[str, Callable[[Trial, TrialMetrics], Finding | None]] = {
     "concurrency-missed": _concurrency_missed,
     "preempted-requests": _preempted_requests,
+    "load-interrupted": _load_interrupted,
 }

@@ -170,6 +170,13 @@ _RULES = (
         "Lower the concurrency, or give the engine more cache; vLLM counts preemptions with disable_log_stats=false.",
     ),
     Rule(
+        "load-interrupted",
+        "Ctrl-C ended the load: the records have what had ended by then, and lack the requests in flight, the longest among them.",
+        "Warns if it was interrupted.",
+        "Measure again, with fewer requests or a shorter duration; read these figures as a first look.",
+        spoils=None,
+    ),
+    Rule(
         "tokens-disagree",
         "Two counts of the output tokens differ: the server's usage, the tokens streamed, the server's own counter.",
         "Usage against stream: warns if a request differs, fails above 1 % of requests; only where chunks carry their own counts, else the stream is made to agree. Server's counter against the records: warns if they differ, fails above 1 %; only if all requests completed.",

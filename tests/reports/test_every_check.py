@@ -317,6 +317,10 @@ CASES: dict[str, list[Case]] = {
         ("fail", load(requests(99), server_preemptions=1)),
         ("no data", load(server_preemptions=None)),
     ],
+    "load-interrupted": [
+        ("pass", load()),
+        ("warn", load(interrupted=True)),
+    ],
     "tokens-disagree": [
         ("pass", load()),
         ("warn", load(answers(200, arrival_ns=[EPOCH_NS], arrival_tokens=[1]))),
@@ -448,7 +452,14 @@ CASES: dict[str, list[Case]] = {
 }  # fmt: skip
 
 # What these are about is always known, or they are not asked.
-ALWAYS_DECIDED = {"baseline-missing", "failed-requests", "host-shared", "too-few-repeats", "width-unaligned"}
+ALWAYS_DECIDED = {
+    "baseline-missing",
+    "failed-requests",
+    "host-shared",
+    "load-interrupted",
+    "too-few-repeats",
+    "width-unaligned",
+}
 
 
 def worst(check: str, made: Loaded | MeasuredRun) -> str | None:

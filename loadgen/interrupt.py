@@ -1,0 +1,74 @@
+"""Ctrl-C while a load is measured: noted, and acted on where nothing is half done, so that what had ended can be written."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+_CLOSING_S = 3.0  # from Ctrl-C on, for meters and counters: with stopping and writing it is to be over within 5 s
+_LOOK_S = 0.05
+_Found = TypeVar("_Found")
+
+
+class Interrupt:
+    """From `note` to the end of the context the first Ctrl-C is noted; the second raises KeyboardInterrupt, as ever.
+
+    For the main thread. Until `note` it does nothing at all.
+    """
+
+    def __init__(self) -> None:
+        self._came_s: float | None = None
+        self._before: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    @property
+    def came(self) -> bool:
+        """Whether there was a Ctrl-C."""
+        return self._came_s is not None
+
+    def note(self) -> None:
+        """From now on. Where Ctrl-C is ignored, as in the background of a script, it stays so."""
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            self._before = signal.signal(signal.SIGINT, self._came)
+
+    def bounded(self, call: Callable[[], _Found], otherwise: _Found) -> _Found:
+        """What `call` returns or raises; `otherwise` if it has not ended some seconds after a Ctrl-C.
+
+        It runs in a thread of its own then, which is left behind.
+        """
+        if self._before is None:
+            return call()
+        found: queue.SimpleQueue[tuple[_Found, None] | tuple[None, BaseException]] = queue.SimpleQueue()
+
+        def run() -> None:
+            try:
+                found.put((call(), None))
+            except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+                found.put((None, error))
+
+        threading.Thread(target=run, daemon=True).start()
+        while self._came_s is None or time.monotonic() - self._came_s < _CLOSING_S:
+            with contextlib.suppress(queue.Empty):
+                value, error = found.get(timeout=_LOOK_S)
+                if error is not None:
+                    raise error
+                return value  # type: ignore[return-value]  # there is no error
+        return otherwise
+
+    def _came(self, *_: object) -> None:
+        self._came_s = time.monotonic()
+        signal.signal(signal.SIGINT, self._before)
