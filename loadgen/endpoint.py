@@ -91,8 +91,9 @@ def read_key(file: Path | None, option: str) -> str | None:
         return None
     try:
         return file.read_text("utf-8").strip()
-    except OSError as error:
-        raise LoadError(f"{option} {file}: {error.strerror}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not text"
+        raise LoadError(f"{option} {file}: {reason}") from None
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,8 @@ def main() -> None:
     except Exception as error:
         if isinstance(error, _user_errors()):
             message = str(error)
+        elif isinstance(error, OSError) and error.filename is not None:  # no such folder, no room, a name too long
+            message = f"{error.filename}: {error.strerror}"
         elif hasattr(error, "format_message"):  # typer carries its own copy of click, whose errors have no public name
             message = error.format_message().replace("Value error, ", "")  # pydantic's, which typer hands on
         else:

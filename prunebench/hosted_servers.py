@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from prunebench.serving import POLL_S, RunningServer, ServerCommand, ServerStartError, launch_server
 from server.engines.options import TUNABLES
 from server.engines.select import choose_engine
-from server.settings import LOOPBACK_HOSTS, ServeError, ServeSettings
+from server.settings import LOOPBACK_HOSTS, ServeError, ServeSettings, read_key
 
 _STOP_S = 8.0  # from the signal to the kill: a host that is told to stop is gone within ten seconds
 _HEALTH_S = 5.0
@@ -71,13 +71,7 @@ class HostSettings:
             if self.host not in LOOPBACK_HOSTS:
                 raise ServeError(f"--host {self.host}: others could start servers here; give --api-key-file")
             return None
-        try:
-            key = self.api_key_file.read_text("utf-8").strip()
-        except OSError as error:
-            raise ServeError(f"--api-key-file {self.api_key_file}: {error.strerror}") from None
-        if not key:
-            raise ServeError(f"--api-key-file {self.api_key_file}: is empty")
-        return key
+        return read_key(self.api_key_file)
 
 
 @dataclass

@@ -35,7 +35,7 @@ from server.engines.checkpoint import read_config
 from server.engines.select import choose_engine, make_engine, own_meters
 from server.footprint import Loading
 from server.model import Model
-from server.settings import LOOPBACK_HOSTS, EngineName, ServeError, ServeSettings
+from server.settings import LOOPBACK_HOSTS, EngineName, ServeError, ServeSettings, read_key
 from server.template import find_template
 from server.tokenizer import Tokenizer
 from server.yielding import give_way_to
@@ -84,18 +84,7 @@ def check_settings(settings: ServeSettings) -> EngineName:
 
 def read_api_key(settings: ServeSettings) -> str | None:
     """The key, or None where none is wanted. Raises ServeError for a file that holds none."""
-    file = settings.api_key_file
-    if file is None:
-        return None
-    try:
-        key = file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ServeError(f"--api-key-file {file}: cannot be read: {error}") from None
-    if not key:
-        raise ServeError(f"--api-key-file {file}: is empty")
-    if not (key.isascii() and key.isprintable()):
-        raise ServeError(f"--api-key-file {file}: the key must be one line of ASCII, to travel in a header")
-    return key
+    return None if settings.api_key_file is None else read_key(settings.api_key_file)
 
 
 @contextmanager

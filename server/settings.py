@@ -15,6 +15,20 @@ class ServeError(Exception):
     """A flag or file the user must mend; one line that names it."""
 
 
+def read_key(file: Path) -> str:
+    """The API key in a file. Raises ServeError for a file that holds none, or one that cannot travel in a header."""
+    try:
+        key = file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not text"
+        raise ServeError(f"--api-key-file {file}: {reason}") from None
+    if not key:
+        raise ServeError(f"--api-key-file {file}: is empty")
+    if not (key.isascii() and key.isprintable()):
+        raise ServeError(f"--api-key-file {file}: the key must be one line of ASCII, to travel in a header")
+    return key
+
+
 class ServeSettings(BaseModel):
     """Everything the server needs to know. Command-line flags have the same names."""
 
