@@ -20,6 +20,8 @@ def read_sums(folder: Path) -> dict[str, str] | None:
     if not file.exists():
         return None
     lines = [line.partition("  ") for line in file.read_text("ascii").splitlines()]
+    if not all(name and len(digest) == 64 for digest, _, name in lines):
+        raise ValueError(f"{SUMS_NAME} is no list of sha256 and names")
     return {name: digest for digest, _, name in lines}
 
 

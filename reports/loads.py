@@ -72,6 +72,6 @@ def _read(name: str, folder: Path) -> Load:
         rows = pq.read_table(parquet, page_checksum_verification=True).to_pylist()
         return Load(name, trial, read_metrics(trial, parquet), rows)
     except Exception as error:
-        if sums is not None:  # then the file is whole, and the mistake is ours
+        if parquet.name in (sums or {}):  # then the file is whole, and the mistake is ours
             raise
         raise ReportError(f"{parquet}: cannot be read: {describe_error(error)}") from None

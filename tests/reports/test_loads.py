@@ -169,6 +169,29 @@ def test_guidellms_figures_are_under_its_names_and_pass_its_own_check(folder):
     assert benchmark["end_time"] - benchmark["start_time"] == pytest.approx(benchmark["duration"], abs=1e-5)
 
 
+@pytest.mark.parametrize("name", ["requests.parquet", "trial.json", "summary.json", "power.json"])
+def test_a_load_with_a_damaged_file_is_refused_in_one_line_that_names_it(folder, name):
+    for content in (b"", bytes(300)):
+        (folder / name).write_bytes(content)
+        with pytest.raises(ReportError, match=f"{folder / name}: is not as it was written"):
+            read_loads(folder)
+    (folder / name).unlink()
+    with pytest.raises(ReportError, match=name):
+        read_loads(folder)
+
+
+def test_a_load_without_its_sums_is_read_unverified_and_with_others_it_is_not(folder):
+    sums = folder / "SHA256SUMS"
+    sums.write_bytes(bytes(300))
+    with pytest.raises(ReportError, match="SHA256SUMS is no list of sha256 and names"):
+        read_loads(folder)
+    sums.write_text(f"{'f' * 64}  trial.json\n")
+    with pytest.raises(ReportError, match=r"trial\.json: is not as it was written"):
+        read_loads(folder)
+    sums.unlink()
+    assert len(read_loads(folder).trials) == 1
+
+
 def test_a_path_that_is_nothing_of_the_kind_is_named(tmp_path, folder):
     with pytest.raises(ReportError, match="is no run, no load"):
         export([tmp_path], "csv", None)
