@@ -133,7 +133,9 @@ class _Endpoints:
         return await answer_completion(self._model, await self._asked(CompletionRequest, request))
 
     async def chat(self, request: Request) -> Response:
-        return await answer_chat(self._model, await self._asked(ChatRequest, request))
+        body = await self._body(request)
+        asked = await off_loop(lambda: parse(ChatRequest, body), len(body))
+        return await answer_chat(self._model, asked, len(body))
 
     async def tokenize(self, request: Request) -> Response:
         asked = await self._asked(TokenizeRequest, request)

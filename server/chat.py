@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
@@ -10,32 +11,22 @@ from server.errors import ApiError
 from server.generation import Piece
 from server.logprobs import chat_logprobs
 from server.model import Model
+from server.off_loop import INLINE, off_loop
 from server.protocol import ChatRequest
-from server.template import ChatTemplateError
+from server.template import RENDER_S, ChatTemplateError
+from server.template_sandbox import OutOfTimeError
+
+_INLINE_S = 0.005  # of processor time on the event loop for a small request's template; most take a hundredth of it
 
 
-async def answer_chat(model: Model, asked: ChatRequest) -> Answer:
-    """The answer to a checked request. Raises ApiError 404 or 400 for what cannot be served.
+async def answer_chat(model: Model, asked: ChatRequest, size: int) -> Answer:
+    """The answer to a checked request of `size` bytes. Raises ApiError 404 or 400 for what cannot be served.
 
     The template writes its own special tokens, so none are added to what it renders.
     """
     model.check_name(asked.model)
     model.flights.check(asked.n)
-    if model.template is None:
-        raise ApiError(
-            400,
-            f"model {model.name!r} has no chat template (neither chat_template.jinja nor chat_template in "
-            "tokenizer_config.json); use /v1/completions",
-            param="messages",
-        )
-    try:
-        text = model.template.render(
-            [message.for_template() for message in asked.messages],
-            add_generation_prompt=asked.add_generation_prompt,
-            extra=asked.chat_template_kwargs,
-        )
-    except ChatTemplateError as error:
-        raise ApiError(400, f"messages: the chat template refused them: {error}", param="messages") from None
+    text = await _rendered(model, asked, size)
     model.check_texts([text], "messages")
     (prompt,) = await model.encode([text], add_special_tokens=False)
     most_tokens = model.clipped(prompt, asked.most_tokens, "messages")
@@ -43,6 +34,35 @@ async def answer_chat(model: Model, asked: ChatRequest) -> Answer:
     request_id = new_request_id("chatcmpl")
     jobs = make_jobs(model, asked, [(prompt, most_tokens)], logprobs, request_id)
     return Answer(model, asked, jobs, _ChatShape(model, asked), request_id)
+
+
+async def _rendered(model: Model, asked: ChatRequest, size: int) -> str:
+    """The prompt; a template that takes long goes on, from its start, in a thread."""
+    template = model.template
+    if template is None:
+        raise ApiError(
+            400,
+            f"model {model.name!r} has no chat template (neither chat_template.jinja nor chat_template in "
+            "tokenizer_config.json); use /v1/completions",
+            param="messages",
+        )
+
+    def render(seconds: float) -> str:
+        return template.render(
+            [message.for_template() for message in asked.messages],
+            add_generation_prompt=asked.add_generation_prompt,
+            extra=asked.template_variables,
+            seconds=seconds,
+            characters=4 * model.longest_text + INLINE,  # a text is counted again as it leaves a macro
+        )
+
+    try:
+        if size <= INLINE:
+            with suppress(OutOfTimeError):
+                return render(_INLINE_S)
+        return await off_loop(lambda: render(RENDER_S), INLINE + 1)
+    except (ChatTemplateError, OutOfTimeError) as error:
+        raise ApiError(400, f"messages: the chat template refused them: {error}", param="messages") from None
 
 
 class _ChatShape:

@@ -7,6 +7,7 @@ a checkpoint's `generation_config.json` is never read, so that two checkpoints a
 
 from __future__ import annotations
 
+import json
 from itertools import islice
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -156,18 +157,44 @@ class ResponseFormat(_Request):
     type: Literal["text"]
 
 
+_Objects = Annotated[list[dict[str, Any]], Field(max_length=MOST_MESSAGES, fail_fast=True)]
+
+
 class ChatMessage(_Request):
     """One message. What is allowed where is the chat template's to say."""
 
     role: str
     content: str | Annotated[list[TextPart], Field(fail_fast=True, max_length=MOST_MESSAGES)] = ""
     name: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: _Objects | None = None
+    tool_call_id: str | None = None
 
-    def for_template(self) -> dict[str, str]:
-        """As templates expect it: content as one string."""
+    def for_template(self) -> dict[str, Any]:
+        """As templates expect it: content as one string, arguments of calls as objects, nothing that was not given.
+
+        Raises ApiError 400 for arguments that are no JSON.
+        """
         text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
         message = {"role": self.role, "content": text}
-        return message if self.name is None else {**message, "name": self.name}
+        for key in ("name", "reasoning_content", "tool_call_id"):
+            if (value := getattr(self, key)) is not None:
+                message[key] = value
+        if self.tool_calls is None:
+            return message
+        return {**message, "tool_calls": [_with_arguments(call) for call in self.tool_calls]}
+
+
+def _with_arguments(call: dict[str, Any]) -> dict[str, Any]:
+    """A tool call with its arguments, JSON in a string at OpenAI, as the object that templates write; vLLM does the same."""
+    function = call.get("function")
+    if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
+        return call
+    try:
+        arguments = json.loads(function["arguments"] or "{}")
+    except (ValueError, RecursionError) as error:
+        raise ApiError(400, f"messages: the arguments of a tool call are not JSON: {error}", param="messages") from None
+    return {**call, "function": {**function, "arguments": arguments}}
 
 
 class ChatRequest(SamplingRequest):
@@ -182,6 +209,22 @@ class ChatRequest(SamplingRequest):
     # vLLM
     add_generation_prompt: bool = True
     chat_template_kwargs: dict[str, Any] = {}
+    # For the template. Calls that the model writes stay in the text, in its own notation.
+    tools: _Objects | None = None
+    documents: _Objects | None = None
+
+    @property
+    def template_variables(self) -> dict[str, Any]:
+        """What the template is given beside the messages."""
+        lists = {"tools": self.tools, "documents": self.documents}
+        return {**self.chat_template_kwargs, **{key: value for key, value in lists.items() if value is not None}}
+
+    @model_validator(mode="after")
+    def _lists_are_given_once(self) -> ChatRequest:
+        for key in ("tools", "documents"):
+            if getattr(self, key) is not None and key in self.chat_template_kwargs:
+                raise ValueError(f"{key} is given twice, also in chat_template_kwargs")
+        return self
 
     @model_validator(mode="after")
     def _logprobs_fit_together(self) -> ChatRequest:

@@ -117,9 +117,11 @@ def test_a_message_given_in_parts_is_one_text():
 def test_what_a_message_may_not_hold_is_named_with_its_place():
     images = [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]
     assert refused(ChatRequest, messages=images).param == "messages.0.content"
-    tools = [{"role": "assistant", "content": "", "tool_calls": []}]
-    assert refused(ChatRequest, messages=tools).param == "messages.0.tool_calls"
-    assert refused(ChatRequest, **CHAT, tools=[]).param == "tools"
+    calls = [{"role": "assistant", "content": "", "function_call": {}}]
+    assert refused(ChatRequest, messages=calls).param == "messages.0.function_call"
+    assert refused(ChatRequest, **CHAT, tools=[1]).param == "tools"
+    assert refused(ChatRequest, **CHAT, tool_choice="auto").param == "tool_choice"
+    assert "twice" in refused(ChatRequest, **CHAT, tools=[{}], chat_template_kwargs={"tools": []}).message
     assert refused(ChatRequest, **CHAT, response_format={"type": "json_object"}).param == "response_format.type"
 
 
