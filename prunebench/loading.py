@@ -135,7 +135,9 @@ class Loading:
             if self.command.processes > 1:
                 raise LoadError("--processes: is of the native driver; --driver locust has --workers")
             plan = self.command.plan(self.endpoint, workload, seed, self.command.locust.workers)
-            result = run_locust(self.endpoint, plan, prompts, self.command.locust, energy=self.energy)
+            result = run_locust(
+                self.endpoint, plan, prompts, self.command.locust, energy=self.energy, interrupt=interrupt
+            )
             return result, _written(result, folder)
         kept = records_file(self.command.output)
         with LiveView(Console(stderr=True), workload, self.energy) as view, _telling(kept):

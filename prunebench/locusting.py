@@ -26,15 +26,17 @@ from energy.records import WindowEnergy
 from loadgen.client_health import ClientWatch
 from loadgen.drive import FinishedLoad, TrialResult, as_trial, run_trial, server_counters
 from loadgen.endpoint import Endpoint, LoadError
+from loadgen.interrupt import Interrupt
 from loadgen.lags import LagHistogram
 from loadgen.locust_plan import KEY_VARIABLE, PLAN_VARIABLE, Plan
 from loadgen.metering import EnergySource, NoEnergy
 from loadgen.prompts import Prompt, Prompts
 from loadgen.recorder import read_stream
 from loadgen.records import Workload
+from loadgen.table import Records
 from loadgen.workloads import in_flight
 
-_CONNECT_S, _STOP_S = 60, 10.0
+_CONNECT_S, _STOP_S, _LOOK_S = 60, 2.0, 0.05
 # Locust, which ends when this process does, however that ends: prctl(2), PR_SET_PDEATHSIG.
 _LOCUST = """
 import ctypes, signal
@@ -125,11 +127,13 @@ def run_locust(
     energy: EnergySource,
     keep: Path | None = None,
     idle: WindowEnergy | None = None,
+    interrupt: Interrupt | None = None,
 ) -> TrialResult:
     """Measure one trial through Locust; blocks until it is over. `plan.records` and `plan.result` are set here.
 
     The warm-up is the native driver's. Raises LoadError if Locust is not installed, or ends without a result: with the last
     line that it said. KeyboardInterrupt ends the processes and goes on; records that had come are in `keep` then.
+    With `interrupt`, Ctrl-C ends the load as it does the native driver's (`loadgen.drive.run_trial`).
     """
     _check_installed()
     plan.check()
@@ -139,18 +143,37 @@ def run_locust(
         (folder / "plan.json").write_text(plan.model_dump_json())
         _warm_up(endpoint, plan, prompts)
         started_at, before = datetime.now(UTC).isoformat(timespec="seconds"), server_counters(endpoint)
+        if interrupt is not None:
+            interrupt.note()
+        interrupt = interrupt or Interrupt()
         with _processes(folder, endpoint, plan, settings) as master:
-            status = master.wait()
-        if not plan.result.is_file():
-            raise LoadError(f"--driver locust: ended with status {status}: {_last_line(folder / 'master.log')}")
-        found = json.loads(plan.result.read_bytes())
-        records = read_stream(plan.records)
-        _reconcile(found["statistics"], len(records))
-        load = FinishedLoad(records, *_health(found["health"]), started_at, before, lanes=plan.workers)
-        result = as_trial(endpoint, plan.workload, plan.seed, load, energy=energy, idle=idle)
+            while (status := master.poll()) is None and not interrupt.came:
+                time.sleep(_LOOK_S)
+        if interrupt.came:
+            load = FinishedLoad(_interrupted(plan), [], LagHistogram(), started_at, before, lanes=plan.workers)
+        else:
+            load = _finished(plan, folder, status, started_at, before)
+        result = as_trial(endpoint, plan.workload, plan.seed, load, energy=energy, idle=idle, interrupt=interrupt)
         if keep is not None:
             keep.unlink(missing_ok=True)
         return result
+
+
+def _finished(plan: Plan, folder: Path, status: int | None, started_at: str, before: dict[str, float]) -> FinishedLoad:
+    """What Locust left. Raises LoadError if that is no result."""
+    if not plan.result.is_file():
+        raise LoadError(f"--driver locust: ended with status {status}: {_last_line(folder / 'master.log')}")
+    found = json.loads(plan.result.read_bytes())
+    records = read_stream(plan.records)
+    _reconcile(found["statistics"], len(records))
+    return FinishedLoad(records, *_health(found["health"]), started_at, before, lanes=plan.workers)
+
+
+def _interrupted(plan: Plan) -> Records:
+    """The records that had come by Ctrl-C. Raises KeyboardInterrupt without any."""
+    if plan.records.is_file() and (records := read_stream(plan.records)):
+        return records
+    raise KeyboardInterrupt
 
 
 @dataclass(frozen=True)

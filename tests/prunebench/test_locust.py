@@ -12,6 +12,7 @@ import httpx
 import psutil
 import pytest
 
+from loadgen.recorder import read_stream
 from loadgen.store import read_trial
 from tests.server.conftest import serve_process, url_once_ready, write_checkpoint
 
@@ -105,6 +106,25 @@ def test_an_end_of_any_kind_leaves_no_process_behind(started, url, sent, status)
     gone, alive = psutil.wait_procs(children, timeout=20)
     assert not alive
     assert gone
+
+
+def test_ctrl_c_leaves_a_trial_of_what_had_ended(started, url, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    words = ["load", url, "--model", "tiny", "--output", "out", "--driver", "locust", "--output-tokens", 4]
+    process = started(*words, "--workload", "concurrency", "--concurrency", 2, "--duration", 600)
+    deadline = time.monotonic() + 60
+    while not any(map(len, map(read_stream, tmp_path.glob("*/records.arrow")))):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    said, complained = process.communicate(timeout=30)
+    assert process.returncode == 130, complained
+    assert "load-interrupted: Ctrl-C ended the load" in said
+    result = read_trial(tmp_path / "out")
+    assert result.trial.interrupted
+    assert len(result.records) > 0
+    assert all(record.error is None for record in result.records)
 
 
 def test_a_worker_started_by_hand_has_its_share_beside_a_local_one(started, url, tmp_path):
