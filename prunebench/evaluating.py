@@ -22,6 +22,7 @@ from prunebench.serving import ServerCommand, ServerStartError, start_server
 from prunebench.writer import write_record
 from reports.console import Console
 from reports.quality_cost import SuiteCost, suite_cost
+from reports.run_folder import read_record
 
 _START_S, _REQUEST_S = 600.0, 600.0
 _SUBJECT = "subject.json"
@@ -178,7 +179,7 @@ def _claim(folder: Path, subject: EvaluatedSubject, *, resume: bool) -> None:
     if stored.is_file():
         if not resume:
             raise QualityError(f"--output {folder} already holds an evaluation; add --resume to go on with it")
-        before = EvaluatedSubject.model_validate_json(stored.read_bytes())
+        before = read_record(stored, EvaluatedSubject)
         if before != subject:
             raise QualityError(f"--resume: {folder} is of {before.target}, asked another way")
     elif resume:

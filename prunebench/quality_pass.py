@@ -15,7 +15,7 @@ from loadgen.metering import EnergySource, pick_energy
 from prunebench.quality_harness import SEEDS, Harness, UnavailableError, harness_version, one_line
 from prunebench.quality_tasks import QualityError, Suite, TaskChoice
 from prunebench.writer import utc_now, write_record
-from reports.run_folder import EvaluationSettings, TaskResult
+from reports.run_folder import EvaluationSettings, TaskResult, read_record
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
@@ -96,7 +96,7 @@ class Pass:
     def stored(self, folder: Path, choice: TaskChoice) -> TaskResult | None:
         """What is on disk of a task."""
         file = folder / f"{choice.file_name}.json"
-        return TaskResult.model_validate_json(file.read_bytes()) if file.is_file() else None
+        return read_record(file, TaskResult) if file.is_file() else None
 
     def is_finished(self, folder: Path) -> bool:
         """Whether no task is left to ask."""

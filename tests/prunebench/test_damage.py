@@ -16,7 +16,7 @@ from prunebench.experiment import load_experiment
 from prunebench.writer import RunWriter, cell_name, write_record
 from reports.errors import ReportError
 from reports.reading import read_measured
-from reports.run_folder import CellRecord, FailedCell, Placement, TrialCell, open_trial
+from reports.run_folder import CellRecord, EvaluationSettings, FailedCell, Placement, TaskResult, TrialCell, open_trial
 from tests.loadgen.test_store import result
 from tests.prunebench.conftest import SYNTHETIC
 from tests.reports.example_run import BATCH, SINGLE, Example, write_run
@@ -32,6 +32,7 @@ OF_THE_RUN = [
     "configurations/width-512.json",
     "idle/000-width-512-single-request.json",
     "failures/002-width-512-batch-4.json",
+    "quality/width-512/hellaswag.json",
 ]
 
 
@@ -74,6 +75,10 @@ def unsealed_run(folder: Path) -> Path:
     write_idle(run, 0, 60.0, ["single-request"])
     failed = FailedCell(block=2, label="width-512", workload="batch-4", error="out of memory")
     write_record(run / "failures/002-width-512-batch-4.json", failed)
+    asked = EvaluationSettings(backend="endpoint", harness="lm-eval", chat_template=False, limit=None, seeds={})
+    task = TaskResult(task="hellaswag", reason="no data set", evaluated_at="2026-11-23T10:00:00+00:00", settings=asked)
+    (run / "quality/width-512").mkdir(parents=True)
+    write_record(run / "quality/width-512/hellaswag.json", task)
     return run
 
 
