@@ -28,7 +28,7 @@ async def answer_chat(model: Model, asked: ChatRequest, size: int) -> Answer:
     model.flights.check(asked.n)
     text = await _rendered(model, asked, size)
     model.check_texts([text], "messages")
-    (prompt,) = await model.encode([text], add_special_tokens=False)
+    (prompt,) = await model.encode([text], add_special_tokens=False, prompt_in="messages")
     most_tokens = model.clipped(prompt, asked.most_tokens, "messages")
     logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
     request_id = new_request_id("chatcmpl")
@@ -46,6 +46,7 @@ async def _rendered(model: Model, asked: ChatRequest, size: int) -> str:
             "tokenizer_config.json); use /v1/completions",
             param="messages",
         )
+    model.check_texts([message.text for message in asked.messages], "messages")
 
     def render(seconds: float) -> str:
         return template.render(

@@ -48,7 +48,7 @@ async def _token_ids(model: Model, asked: CompletionRequest) -> list[list[int]]:
     texts = [prompt for prompt in asked.prompts if isinstance(prompt, str)]
     if texts:
         model.check_texts(texts, "prompt")
-        return await model.encode(texts, add_special_tokens=asked.add_special_tokens)
+        return await model.encode(texts, add_special_tokens=asked.add_special_tokens, prompt_in="prompt")
     given = [prompt for prompt in asked.prompts if not isinstance(prompt, str)]
     for token_ids in given:
         model.check_tokens(token_ids, "prompt")

@@ -14,7 +14,7 @@ from server.metrics import Metrics
 from server.off_loop import off_loop
 from server.settings import ServeSettings
 from server.template import ChatTemplate
-from server.tokenizer import Tokenizer
+from server.tokenizer import Tokenizer, TooManyTokensError
 
 
 class Model:
@@ -47,13 +47,22 @@ class Model:
                 404, f"model {asked!r} is not served here; {self.name!r} is", param="model", code="model_not_found"
             )
 
-    async def encode(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[int]]:
-        """Token ids of each text, computed off the event loop if they are long."""
+    async def encode(
+        self, texts: Sequence[str], *, add_special_tokens: bool, prompt_in: str | None = None
+    ) -> list[list[int]]:
+        """Token ids of each text, computed off the event loop if they are long.
+
+        prompt_in: the field that holds them, if they are prompts: ApiError 400 then for long ones that do not fit the context.
+        """
+        most = None if prompt_in is None else self.engine.info.max_model_len
 
         def encoded() -> list[list[int]]:
-            return [self.tokenizer.encode(text, add_special_tokens=add_special_tokens) for text in texts]
+            return [self.tokenizer.encode(text, add_special_tokens=add_special_tokens, most=most) for text in texts]
 
-        return await off_loop(encoded, sum(map(len, texts)))
+        try:
+            return await off_loop(encoded, sum(map(len, texts)))
+        except TooManyTokensError as error:
+            raise self._no_room(error.tokens, prompt_in or "") from None
 
     def check_texts(self, texts: Sequence[str], param: str) -> None:
         """Raise ApiError 400 for one longer than a context of the longest token: not worth seconds of tokenizing."""
@@ -88,10 +97,14 @@ class Model:
         if not prompt:
             raise ApiError(400, f"{param}: has no tokens", param=param)
         if room < (0 if wanted == 0 else 1):
-            raise ApiError(
-                400,
-                f"{param}: {len(prompt)} tokens do not fit the maximum context length of {context} tokens, output included",
-                param=param,
-                code="context_length_exceeded",
-            )
+            raise self._no_room(len(prompt), param)
         return room if wanted is None else min(wanted, room)
+
+    def _no_room(self, tokens: int, param: str) -> ApiError:
+        context = self.engine.info.max_model_len
+        return ApiError(
+            400,
+            f"{param}: {tokens} tokens do not fit the maximum context length of {context} tokens, output included",
+            param=param,
+            code="context_length_exceeded",
+        )

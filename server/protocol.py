@@ -170,13 +170,17 @@ class ChatMessage(_Request):
     tool_calls: _Objects | None = None
     tool_call_id: str | None = None
 
+    @property
+    def text(self) -> str:
+        """The content as one string."""
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
     def for_template(self) -> dict[str, Any]:
         """As templates expect it: content as one string, arguments of calls as objects, nothing that was not given.
 
         Raises ApiError 400 for arguments that are no JSON.
         """
-        text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
-        message = {"role": self.role, "content": text}
+        message: dict[str, Any] = {"role": self.role, "content": self.text}
         for key in ("name", "reasoning_content", "tool_call_id"):
             if (value := getattr(self, key)) is not None:
                 message[key] = value

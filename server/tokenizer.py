@@ -47,6 +47,14 @@ class TokenDecoder(Protocol):
         ...
 
 
+class TooManyTokensError(Exception):
+    """A text has more tokens, namely `tokens`, than its caller can use."""
+
+    def __init__(self, tokens: int) -> None:
+        super().__init__(f"{tokens} tokens")
+        self.tokens = tokens
+
+
 class Tokenizer:
     """The checkpoint's own tokenizer, without the truncation and padding its file may ask for."""
 
@@ -79,10 +87,16 @@ class Tokenizer:
             (len(self._piece_bytes(piece)) for piece in self._tokenizer.get_vocab(with_added_tokens=True)), default=1
         )
 
-    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        """Token ids of `text`; special tokens are added as the tokenizer's post-processor does (usually BOS)."""
+    def encode(self, text: str, *, add_special_tokens: bool, most: int | None = None) -> list[int]:
+        """Token ids of `text`; special tokens are added as the tokenizer's post-processor does (usually BOS).
+
+        Raises TooManyTokensError for a long text of more than `most`, whose ids would take long to hand over.
+        """
         if len(text) > INLINE:  # only the batch lets other threads run meanwhile
-            return self._tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)[0].ids
+            encoding = self._tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)[0]
+            if most is not None and len(encoding) > most:
+                raise TooManyTokensError(len(encoding))
+            return encoding.ids
         return self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
 
     def origins(self, text: str, *, add_special_tokens: bool) -> tuple[list[int], list[bool], list[int]]:
