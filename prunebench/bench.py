@@ -159,7 +159,7 @@ class Bench:
         if before is not None:
             workloads = [cell.workload for cell in visit.cells]
             idle = VisitIdle(block=visit.block, label=visit.label, workloads=workloads, before=before)
-            self._writer.write_idle(idle)
+            idle = self._writer.new_idle(idle)
         if first:
             facts = self._describer.first_visit(server, energy, before)
             self._update(visit.label, idle_without_model=alone, **facts)

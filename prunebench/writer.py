@@ -176,7 +176,14 @@ class RunWriter:
 
     def write_idle(self, idle: VisitIdle) -> None:
         """Keep, or complete, idle power around a visit."""
-        self.write(f"idle/{idle.block:03d}-{idle.label}-{idle.workloads[0]}.json", idle)
+        self.write(f"idle/{idle.file_name}", idle)
+
+    def new_idle(self, idle: VisitIdle) -> VisitIdle:
+        """The next attempt at a visit: what an earlier one measured stays, for it may be that of other cells."""
+        while (self.path / "idle" / idle.file_name).exists():
+            idle = idle.model_copy(update={"attempt": idle.attempt + 1})
+        self.write_idle(idle)
+        return idle
 
     def stored_configurations(self) -> dict[str, ConfigurationInfo]:
         """What an earlier attempt wrote, by label."""

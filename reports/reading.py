@@ -111,7 +111,8 @@ def _with_net(trials: list[MeasuredTrial], idles: list[VisitIdle]) -> list[Measu
         covering = [idle for idle in idles if idle.covers(measured.cell)]
         if not covering:
             return measured
-        own = min(covering, key=lambda idle: len(idle.workloads))  # the latest attempt: fewer were left to measure
+        # The latest attempt: fewer were left to measure, or the same ones were measured again.
+        own = min(covering, key=lambda idle: (len(idle.workloads), -idle.attempt))
         energy = subtract_idle(measured.trial.energy, own.before, own.after, spread)
         return replace(measured, trial=measured.trial.model_copy(update={"energy": energy}))
 

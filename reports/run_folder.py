@@ -9,7 +9,7 @@ configurations/LABEL.json ConfigurationInfo  (LABEL is a plain file name)
 trials/BLOCK-LABEL-WORKLOAD/  requests.parquet, trial.json, summary.json, power.json, cell.json (CellRecord);
                               appears whole or not at all
 trials/….damaged-1            a trial that was set aside by --resume, which measured it again
-idle/BLOCK-LABEL-WORKLOAD.json  VisitIdle: idle power around the trials of a visit, WORKLOAD being the first of them
+idle/BLOCK-LABEL-WORKLOAD.json  VisitIdle: idle power around the trials of a visit, WORKLOAD being the first of them; -2 … its later attempts
 trials/….records.arrows   beside it, of a trial under way or cut short: the requests that ended; --resume clears it away
 failures/BLOCK-LABEL-WORKLOAD.json  FailedCell: what was tried and why it did not work
 quality/LABEL/TASK.json   TaskResult     logs/LABEL-quality.log   what lm-eval said
@@ -208,6 +208,15 @@ class VisitIdle(Record):
     workloads: list[str]  # to be measured between the two, in this order
     before: IdleWindow
     after: IdleWindow | None = None  # None: the visit was cut short
+    attempt: int = (
+        1  # of measuring that first workload: later ones are of what an earlier one left, or of a damaged cell
+    )
+
+    @property
+    def file_name(self) -> str:
+        """In the run's `idle/`."""
+        again = f"-{self.attempt}" if self.attempt > 1 else ""
+        return f"{self.block:03d}-{self.label}-{self.workloads[0]}{again}.json"
 
     def covers(self, cell: TrialCell) -> bool:
         """Whether the cell was to be measured in this visit."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -102,6 +103,15 @@ def test_net_joules_are_by_the_idle_power_of_the_trials_own_visit_and_of_its_lat
     trial = read_run(run).by_block("width-512", SINGLE.name)[1].trial.energy
     seconds = (trial.end_ns - trial.start_ns) / 1e9
     assert trial.net_joules == pytest.approx(trial.gross_joules - 90 * seconds)
+
+
+def test_of_two_attempts_at_the_same_cells_the_later_one_counts(run):
+    write_idle(run, 0, 70.0, [SINGLE.name])
+    earlier = next((run / "idle").iterdir())
+    later = json.loads(earlier.read_text()) | {"attempt": 2}
+    write_idle(run, 0, 90.0, [SINGLE.name])
+    (run / "idle" / f"{earlier.stem}-2.json").write_text(json.dumps(later))
+    assert idle_watts(run, 0) == pytest.approx(70)
 
 
 def test_trials_without_idle_power_around_their_visit_keep_the_net_joules_they_were_recorded_with(run):
