@@ -171,7 +171,8 @@ class SyntheticEngine:
     def _schedule(self, prompt: Sequence[int], options: SamplingOptions, begun: float) -> Iterator[tuple[Delta, float]]:
         """The whole answer in advance: each delta, and the moment it is due (seconds of `perf_counter`)."""
         mine = self._options
-        jitter = random.Random(f"{mine.seed} {options.seed} {list(prompt)}")  # the same request, the same jitter
+        # The same request, the same jitter; a long prompt is not read where none is asked for.
+        jitter = random.Random(f"{mine.seed} {options.seed} {hash(tuple(prompt))}" if mine.jitter_ms else 0)
         before, chunk, logprobs = prompt[-1], [], []
         due = begun
         for count in range(1, options.max_tokens + 1):
