@@ -28,10 +28,10 @@ class Plan(BaseModel):
     url: str
     model: str
     timeout_s: float
-    idle_timeout_s: float | None
     workload: Workload
     seed: int
     workers: int
+    idle_timeout_s: float | None = None
     records: Path = Path()  # where the master writes records as they come, an Arrow stream
     result: Path = Path()  # where it writes the rest when all workers are done
     tokens: str | list[int] | None = None  # a tokenizer.json, or ids that stand for words
