@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -104,12 +105,16 @@ def become_worker(master: str, key: str | None) -> NoReturn:
 
     Raises LoadError for an address that is none, and where Locust is not installed.
     """
-    host, _, port = master.rpartition(":")
-    if not host or not port.isdecimal():
+    try:
+        parts = urlsplit(f"//{master}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or not port or parts.netloc != master or parts.username is not None or not master.isprintable():
         raise LoadError(f"MASTER {master}: must be like loadgen:5557")
     _check_installed()
     words = [sys.executable, "-m", "locust", "-f", str(_LOCUSTFILE), "--worker", "--exit-code-on-error", "0"]
-    words += ["--master-host", host, "--master-port", port]
+    words += ["--master-host", host, "--master-port", str(port)]
     os.execve(words[0], words, {**os.environ, **({KEY_VARIABLE: key} if key else {})})  # noqa: S606 - no shell is wanted
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from rich.console import Console as RichConsole
 from rich.console import ConsoleOptions, RenderableType
@@ -30,7 +31,10 @@ def _picture(match: re.Match[str]) -> str:
 
 
 class Console(RichConsole):
-    """rich's console; colours and cursor movements are rich's own, text is only text."""
+    """rich's console; colours and cursor movements are rich's own, text is only text: `a:b:` is no emoji either."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"emoji": False, **options})
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Segments with their text made visible."""

@@ -33,6 +33,10 @@ def test_a_table_shows_them_too(terminal):
     assert out.count("␛[2J") == 3
 
 
+def test_a_host_and_a_port_between_colons_are_no_emoji():
+    assert printed("MASTER a:b: must be like loadgen:5557") == "MASTER a:b: must be like loadgen:5557\n"
+
+
 def test_colours_of_our_own_still_work():
     assert "\x1b[" in printed("[x]", force_terminal=True, color_system="standard", style="red")
 
