@@ -19,11 +19,13 @@ from energy.records import Conditions, EnergyTrace, MeterEnergy, WindowEnergy
 from energy.sampler import start_sampler
 from energy.units import kilowatt_hours
 from energy.window import meter_energy, window_energy
+from loadgen.endpoint import Endpoint, server_address
 from prunebench.comparing import say_damaged
 from reports.analysis import analyse_folder
 from reports.console import Console
 
 _BEHIND_NS = 300_000_000  # what is shown is so old: by then every usual counter has moved on
+_ANSWER_S = 10.0  # for one answer of a server's meters
 _FIRST_S = 1.0  # for the first refreshes to be seen
 Read = Callable[[int], EnergyTrace]  # from a moment of the metered machine's clock on
 
@@ -176,14 +178,14 @@ def _meters(url: str | None) -> Iterator[Read]:
         finally:
             sampler.stop()
         return
-    with httpx.Client(base_url=url, timeout=10, trust_env=False) as client:
+    with Endpoint(url=server_address(url, "--url"), model="").client(_ANSWER_S) as client:
 
         def read(since_ns: int) -> EnergyTrace:
             try:
                 answer = client.get("/energy/trace", params={"since_ns": since_ns})
                 answer.raise_for_status()
                 return EnergyTrace.model_validate_json(answer.content)
-            except (httpx.HTTPError, httpx.InvalidURL, ValidationError) as error:
+            except (httpx.HTTPError, ValidationError) as error:
                 raise EnergyError(f"--url {url}: {error}".partition("\n")[0]) from None
 
         yield read

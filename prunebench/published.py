@@ -11,7 +11,7 @@ from rich.text import Text
 from prunebench import __version__
 from reports.build import write_articles
 from reports.console import Console
-from reports.errors import ReportError
+from reports.errors import ReportError, require_name
 from reports.published.analysis import StudyAnalysis, analyse_study
 from reports.published.article import study_article
 from reports.published.study import load_study
@@ -27,6 +27,7 @@ def published_command(
 
     Raises ReportError naming the option or file to mend.
     """
+    require_name(output)
     study = load_study(data)
     analysis = analyse_study(study, margin=margin)
     page = output or (None if as_json else Path("published.html"))

@@ -10,7 +10,7 @@ from pathlib import Path
 from reports.analysis import Analysis, analyse_folder
 from reports.cells import as_csv, as_json, as_markdown, as_parquet, cell_rows
 from reports.document import Article
-from reports.errors import ReportError
+from reports.errors import ReportError, require_name
 from reports.load_article import load_article
 from reports.loads import is_load, read_loads
 from reports.markdown import render_markdown
@@ -40,6 +40,7 @@ def build_report(
     """
     if not runs:
         raise ReportError("name at least one run folder")
+    require_name(output)
     page = output or (runs[0] / "report.html" if runs[0].is_dir() else runs[0].with_suffix(".html"))
     if any(is_load(run) for run in runs):
         if not all(is_load(run) for run in runs):

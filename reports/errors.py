@@ -1,2 +1,13 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+
 class ReportError(Exception):
     """A run that cannot be read or a report that cannot be written; one line that names the path."""
+
+
+def require_name(output: Path | None) -> None:
+    """Raises ReportError if `output` names no file, as `--output ""` does."""
+    if output is not None and not output.name:
+        raise ReportError(f"--output {output}: must name a file")

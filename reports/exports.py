@@ -16,7 +16,7 @@ from loadgen.metrics import measure_records
 from loadgen.records import RequestRecord
 from reports.checks import find_in_trial
 from reports.csv_table import csv_text
-from reports.errors import ReportError
+from reports.errors import ReportError, require_name
 from reports.guidellm import as_guidellm
 from reports.loads import Load, read_loads
 
@@ -25,6 +25,7 @@ FILES = {"vllm-json": "vllm.json", "guidellm-json": "guidellm.json", "csv": "req
 
 def export(paths: Sequence[Path], form: str, output: Path | None) -> Path:
     """Write trials in another format; by default beside what they were read from. Raises ReportError."""
+    require_name(output)
     read = [read_loads(path) for path in paths]
     loads = [load for each in read for load in each.trials]
     if not loads:
