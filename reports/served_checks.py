@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from loadgen.records import Workload
 from reports.reading import MeasuredRun
@@ -14,12 +14,17 @@ FREE_TO_DIFFER = {"num_gpu_blocks"}
 
 
 def _engines(run: MeasuredRun) -> Iterator[Located]:
+    return _beside_baseline(run, "engine-differs", _compared_engines)
+
+
+def _beside_baseline(
+    run: MeasuredRun, check: str, compared: Callable[[ConfigurationInfo, ConfigurationInfo], Finding]
+) -> Iterator[Located]:
+    """A finding for every other configuration; none where the baseline was never described."""
     baseline = next((c for c in run.configurations if c.label == run.info.baseline), None)
-    if baseline is None:
-        return
-    for configuration in run.configurations:
-        if configuration is not baseline:
-            yield Located("engine-differs", _compared_engines(configuration, baseline), configuration.label)
+    if baseline is not None:
+        others = (c for c in run.configurations if c is not baseline)
+        yield from (Located(check, compared(own, baseline), own.label) for own in others)
 
 
 def _compared_engines(own: ConfigurationInfo, baseline: ConfigurationInfo) -> Finding:
@@ -47,13 +52,11 @@ def _compared_engines(own: ConfigurationInfo, baseline: ConfigurationInfo) -> Fi
 
 def _resolved(run: MeasuredRun) -> Iterator[Located]:
     """resolved-options-differ: what each engine reported, against the baseline's."""
-    baseline = next((c for c in run.configurations if c.label == run.info.baseline), None)
-    if baseline is None:
-        return
-    for configuration in run.configurations:
-        if configuration is not baseline:
-            finding = _compared_options(configuration.resolved_options, baseline.resolved_options)
-            yield Located("resolved-options-differ", finding, configuration.label)
+    return _beside_baseline(
+        run,
+        "resolved-options-differ",
+        lambda own, baseline: _compared_options(own.resolved_options, baseline.resolved_options),
+    )
 
 
 def _compared_options(own: dict[str, str] | None, baseline: dict[str, str] | None) -> Finding:
