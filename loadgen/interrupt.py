@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +14,28 @@ from typing import Any, Self, TypeVar
 
 _CLOSING_S = 3.0  # from Ctrl-C on, for meters and counters: with stopping and writing it is to be over within 5 s
 _LOOK_S = 0.05
+_RAISE_AGAIN_S = 0.01
 _Found = TypeVar("_Found")
+
+
+def raise_lost_interrupts() -> None:
+    """From now on, a Ctrl-C that Python drops because it came inside a finalizer (`__del__`) is sent again.
+
+    An exception cannot leave a finalizer or a garbage collector's callback: Python prints it as "Exception ignored in" and
+    goes on, so that the process would run to its end as if there had been no Ctrl-C.
+    """
+    report = sys.unraisablehook
+    main = threading.main_thread().ident
+
+    def again(lost: sys.UnraisableHookArgs) -> None:
+        if main is None or not issubclass(lost.exc_type, KeyboardInterrupt):
+            report(lost)
+            return
+        timer = threading.Timer(_RAISE_AGAIN_S, signal.pthread_kill, (main, signal.SIGINT))
+        timer.daemon = True
+        timer.start()
+
+    sys.unraisablehook = again
 
 
 class Interrupt:

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from loadgen.interrupt import raise_lost_interrupts
 from prunebench import __version__
 from prunebench.commands.checkpoints import inspect, prune
 from prunebench.commands.energy import energy_app
@@ -62,6 +63,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
 
 def main() -> None:
     """Entry point of `prunebench` and `python -m prunebench`."""
+    raise_lost_interrupts()
     try:
         status = app(standalone_mode=False)
     except KeyboardInterrupt:

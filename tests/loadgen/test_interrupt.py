@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
+import time
 
 import pytest
 
 from loadgen import interrupt as module
-from loadgen.interrupt import Interrupt
+from loadgen.interrupt import Interrupt, raise_lost_interrupts
 
 
 def test_the_first_ctrl_c_is_noted_and_the_second_raises():
@@ -60,3 +62,34 @@ def test_what_a_call_returns_or_raises_comes_through():
         assert interrupt.bounded(lambda: 8, 0) == 8
         with pytest.raises(ValueError, match="no"):
             interrupt.bounded(fails, None)
+
+
+class PressesCtrlCWhileItIsFinalized:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0)  # the exception comes here, and cannot leave a finalizer
+
+
+def test_a_ctrl_c_that_comes_inside_a_finalizer_still_raises(monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    raise_lost_interrupts()
+
+    def work():
+        PressesCtrlCWhileItIsFinalized()
+        time.sleep(30)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+
+
+def test_other_exceptions_of_finalizers_are_reported_as_before(monkeypatch):
+    reported = []
+    monkeypatch.setattr(sys, "unraisablehook", reported.append)
+    raise_lost_interrupts()
+
+    class Fails:
+        def __del__(self):
+            raise ValueError("no")
+
+    Fails()
+    assert [lost.exc_type for lost in reported] == [ValueError]
