@@ -14,6 +14,9 @@ ADD := $(if $(UV),$(UV_RUN) pip install --python $(BIN)/python,$(PIP) install --
 ROOMS := prunebench reports pruner server loadgen energy
 DEMO_EXTRAS := transformers,quality
 IMAGE_EXTRAS := transformers,quality,locust
+BASE ?= main
+TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
+QUICK := -q -m "not slow and not docker" $(TWO_AT_A_TIME)
 CODE := $(ROOMS) tests examples benchmarks requirements
 
 # The full environment serves the demo too; without it the demo installs only what it needs.
@@ -25,7 +28,7 @@ DEMO_ENVIRONMENT := $(if $(wildcard .venv/.full),.venv/.full,.venv/.demo)
 DEMO := experiments/demo.toml
 endif
 
-.PHONY: demo test test-containers check lint venv format lock audit audit-image wheelhouse system-packages container-packages clean
+.PHONY: demo test test-containers check check-changed check-all coverage lint venv format lock audit audit-image wheelhouse system-packages container-packages clean
 
 demo: $(DEMO_ENVIRONMENT)
 	$(BIN)/python -m prunebench run $(DEMO)
@@ -35,7 +38,7 @@ venv: .venv/.full
 # Two at a time, whole files: no test asserts a time, and those of one file share its servers. One thread for each, since
 # torch's own would spin against each other.
 test: .venv/.full system-packages
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not docker" -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not docker" $(TWO_AT_A_TIME)
 
 # docker-compose.yml for real, on an engine of its own; skipped, with the reason, where none can be started.
 test-containers: .venv/.full wheelhouse container-packages
@@ -51,8 +54,16 @@ lint: .venv/.full
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint
-	$(BIN)/python -m pytest -q -m "not slow and not docker"
+# What a commit has to pass: lint, and the quick tests of what changed since BASE (tests/changed.py says which).
+check: lint check-changed
+
+check-changed: .venv/.full
+	@set -e; tests=$$($(BIN)/python -m tests.changed $(BASE)); if [ -n "$$tests" ]; then \
+	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(QUICK) $$tests || [ $$? = 5 ]; fi  # 5: all of them are slow
+
+# The same with every quick test.
+check-all: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(QUICK)
 
 format: .venv/.full
 	$(BIN)/ruff format $(CODE)
