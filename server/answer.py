@@ -16,7 +16,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any, Protocol
@@ -27,8 +27,9 @@ from starlette.types import Receive, Scope, Send
 from server.errors import ApiError, as_api_error
 from server.flights import ClientGone
 from server.generation import Gathering, Job, Piece
+from server.json_writer import JsonResponse, body_slices, json_parts, json_text
 from server.model import Model
-from server.off_loop import LOGPROB_SIZE, json_text, off_loop
+from server.off_loop import LOGPROB_SIZE, off_loop
 from server.protocol import SamplingRequest, StreamOptions
 
 Write = Callable[[bytes], bool]  # False: not written, `send` it
@@ -57,7 +58,7 @@ class Shape(Protocol):
         ...
 
     def whole(self, piece: Piece) -> dict[str, Any]:
-        """A choice of the whole answer; `piece` holds all of it."""
+        """A choice of the whole answer, for `json_parts`; `piece` holds all of it."""
         ...
 
 
@@ -87,7 +88,7 @@ class Answer(Response):
             try:
                 if self._stream is None:
                     body = await self._model.flights.fly(receive, self._whole())
-                    await Response(body, media_type="application/json")(scope, receive, send)
+                    await JsonResponse(body)(scope, receive, send)
                 else:
                     await self._streamed(receive, send, scope["state"]["write"])
             except ClientGone:
@@ -95,7 +96,7 @@ class Answer(Response):
             finally:
                 scope["state"]["usage"].update(self._usage())  # for the access log
 
-    async def _whole(self) -> bytes:
+    async def _whole(self) -> list[bytes]:
         await self._shape.prepare()
         gathering = Gathering()
         for piece in self._mute():
@@ -109,12 +110,16 @@ class Answer(Response):
         size = shape.echo_size + sum(
             len(piece.text) + LOGPROB_SIZE * shape.logprobs_per_token * piece.tokens for piece in gathered
         )
-        return await off_loop(lambda: self._body(gathered), size)
+        return await off_loop(lambda: body_slices(self._body(gathered)), size)
 
-    def _body(self, pieces: list[Piece]) -> bytes:
+    def _body(self, pieces: list[Piece]) -> Iterator[str]:
         head = {"id": self._id, "object": self._shape.kind, "created": self._created, "model": self._model.name}
-        choices = ", ".join(json_text(self._shape.whole(piece)) for piece in pieces)
-        return f'{json.dumps(head)[:-1]}, "choices": [{choices}], "usage": {json.dumps(self._usage())}}}'.encode()
+        before = f'{json.dumps(head)[:-1]}, "choices": ['
+        for piece in pieces:
+            yield before
+            yield from json_parts(self._shape.whole(piece))
+            before = ", "
+        yield f'], "usage": {json.dumps(self._usage())}}}'
 
     async def _streamed(self, receive: Receive, send: Send, write: Write) -> None:
         try:

@@ -28,9 +28,10 @@ from server.completions import answer_completion
 from server.document import components, operation
 from server.engines.base import BadRequestError, EngineDeadError
 from server.errors import ApiError, as_api_error
+from server.json_writer import JsonResponse, body_slices, json_parts
 from server.metrics import Metrics
 from server.model import Model
-from server.off_loop import json_text, off_loop
+from server.off_loop import off_loop
 from server.protocol import ChatRequest, CompletionRequest, DetokenizeRequest, R, TokenizeRequest, parse
 from server.settings import ServeSettings
 
@@ -144,17 +145,19 @@ class _Endpoints:
         (token_ids,) = await self._model.encode([asked.prompt], add_special_tokens=asked.add_special_tokens)
         longest = self._model.engine.info.max_model_len
         content = {"count": len(token_ids), "max_model_len": longest, "tokens": token_ids}
-        return _json_response(await off_loop(lambda: json_text(content), len(token_ids)))
+        return JsonResponse(await off_loop(lambda: body_slices(json_parts(content)), len(token_ids)))
 
     async def detokenize(self, request: Request) -> Response:
         asked = await self._asked(DetokenizeRequest, request)
         self._model.check_name(asked.model)
-        self._model.check_tokens(asked.tokens, "tokens")
+        self._model.check_length(asked.tokens, "tokens")
 
-        def content() -> str:
-            return json.dumps({"prompt": self._model.tokenizer.decode(asked.tokens, skip_special_tokens=False)})
+        def content() -> list[bytes]:
+            self._model.check_tokens(asked.tokens, "tokens")
+            prompt = self._model.tokenizer.decode(asked.tokens, skip_special_tokens=False)
+            return body_slices(json_parts({"prompt": prompt}))
 
-        return _json_response(await off_loop(content, len(asked.tokens)))
+        return JsonResponse(await off_loop(content, len(asked.tokens)))
 
     async def models(self, _: Request) -> Response:
         model = self._model
@@ -208,11 +211,7 @@ class _Endpoints:
 
 
 def _json(content: dict[str, Any]) -> Response:
-    return _json_response(json.dumps(content))
-
-
-def _json_response(text: str) -> Response:
-    return Response(text, media_type="application/json")
+    return Response(json.dumps(content), media_type="application/json")
 
 
 def _response(error: ApiError) -> Response:

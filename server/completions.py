@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
@@ -11,12 +12,14 @@ from server.answer import UNFINISHED, Answer, make_jobs, new_request_id, streame
 from server.engines.base import TokenLogprob
 from server.errors import ApiError
 from server.generation import Piece
+from server.json_writer import json_text, written_list
 from server.logprobs import completion_logprobs
 from server.model import Model
 from server.off_loop import LOGPROB_SIZE, off_loop
 from server.protocol import MOST_LOGPROBS, CompletionRequest
 from server.text_offsets import TextOffsets, offsets_in_text
 
+_SLICE = 64  # tokens whose log-probabilities are written at once
 _MOST_ECHOED = 4_000_000  # log-probabilities of prompts in one answer, about 200 MB
 
 
@@ -51,7 +54,13 @@ async def _token_ids(model: Model, asked: CompletionRequest) -> list[list[int]]:
         return await model.encode(texts, add_special_tokens=asked.add_special_tokens, prompt_in="prompt")
     given = [prompt for prompt in asked.prompts if not isinstance(prompt, str)]
     for token_ids in given:
-        model.check_tokens(token_ids, "prompt")
+        model.check_length(token_ids, "prompt")
+
+    def check() -> None:
+        for token_ids in given:
+            model.check_tokens(token_ids, "prompt")
+
+    await off_loop(check, sum(map(len, given)))
     return given
 
 
@@ -63,7 +72,8 @@ class _CompletionShape:
         self._model = model
         self._asked = asked
         self._prompts = prompts
-        self._echoed: list[dict[str, Any]] = []  # log-probabilities of each prompt, with echo and logprobs
+        # Log-probabilities of each prompt, with echo and logprobs: of each column the JSON of some members at a time.
+        self._echoed: dict[int, dict[str, list[str]]] = {}
         self._offsets: dict[int, TextOffsets] = {}  # of choices with log-probabilities
         self.logprobs_per_token = 0 if asked.logprobs is None else asked.logprobs + 1
         echoed_tokens = sum(map(len, prompts)) * asked.n if asked.echo else 0
@@ -71,21 +81,22 @@ class _CompletionShape:
 
     async def prepare(self) -> None:
         if self._asked.echo and self._asked.logprobs is not None:
-            engine, top = self._model.engine, self._asked.logprobs
-            scoring = [asyncio.ensure_future(engine.prompt_logprobs(prompt, top)) for prompt in self._prompts]
+            top = self._asked.logprobs
+            scoring = [asyncio.ensure_future(self._score(at, top)) for at in range(len(self._prompts))]
             try:
-                scores = await asyncio.gather(*scoring)
+                await asyncio.gather(*scoring)
             finally:
                 for one in scoring:  # gather leaves the others running when one fails
                     one.cancel()
-            self._echoed = await off_loop(
-                lambda: [self._echo_columns(at, found) for at, found in enumerate(scores)], self.echo_size
-            )
+
+    async def _score(self, at: int, top: int) -> None:
+        scores = await self._model.engine.prompt_logprobs(self._prompts[at], top)
+        self._echoed[at] = await off_loop(lambda: self._echo_columns(at, scores), self.echo_size)
 
     async def opening(self, index: int) -> str | None:
         if not self._asked.echo:
             return None
-        logprobs = self._echoed[index // self._asked.n] if self._echoed else None
+        logprobs = self._with_echoed(index, None) if self._echoed else None
         size = self.echo_size // (len(self._prompts) * self._asked.n)
         return await off_loop(lambda: self._streamed(Piece(index, self._echo(index), tokens=0), logprobs), size)
 
@@ -99,8 +110,7 @@ class _CompletionShape:
         if self._asked.echo:
             text = self._echo(piece.index) + text
         if self._echoed:
-            echoed = self._echoed[piece.index // self._asked.n]
-            logprobs = echoed if logprobs is None else {key: echoed[key] + logprobs[key] for key in echoed}
+            logprobs = self._with_echoed(piece.index, logprobs)
         end = whole_end(piece, logprobs, tell_times=self._asked.include_engine_times)
         return {"index": piece.index, "text": text, **end}
 
@@ -115,14 +125,29 @@ class _CompletionShape:
             return prompt
         return self._model.tokenizer.decode(prompt, skip_special_tokens=self._asked.skip_special_tokens)
 
-    def _echo_columns(self, at: int, scores: Sequence[TokenLogprob | None]) -> dict[str, Any]:
+    def _with_echoed(self, index: int, logprobs: dict[str, Any] | None) -> dict[str, Any]:
+        """The prompt's log-probabilities, and what follows them in the same columns."""
+        following = {} if logprobs is None else logprobs
+        return {
+            key: written_list([*slices, json_text(following.get(key, []))[1:-1]])
+            for key, slices in self._echoed[index // self._asked.n].items()
+        }
+
+    def _echo_columns(self, at: int, scores: list[TokenLogprob | None]) -> dict[str, list[str]]:
+        """The columns as text, which takes one call to free; each slice of `scores` is freed as it has been written."""
         tokenizer, prompt, token_ids = self._model.tokenizer, self._asked.prompts[at], self._prompts[at]
         if isinstance(prompt, str):
             offsets = offsets_in_text(tokenizer, prompt, add_special_tokens=self._asked.add_special_tokens)
         else:
             decoder = tokenizer.decoder([], skip_special_tokens=self._asked.skip_special_tokens)
             offsets = TextOffsets(decoder).all(token_ids)
-        return completion_logprobs(tokenizer, token_ids, scores, offsets)
+        columns = defaultdict(list)
+        for begin in range(0, len(token_ids), _SLICE):
+            part = slice(begin, begin + _SLICE)
+            for key, members in completion_logprobs(tokenizer, token_ids[part], scores[part], offsets[part]).items():
+                columns[key].append(json_text(members)[1:-1])
+            scores[part] = [None] * len(scores[part])
+        return columns
 
     def _logprobs(self, piece: Piece) -> dict[str, Any] | None:
         if piece.logprobs is None or self._asked.logprobs is None:

@@ -11,10 +11,12 @@ from server.errors import ApiError
 from server.flights import Flights
 from server.generation import Generator
 from server.metrics import Metrics
-from server.off_loop import off_loop
+from server.off_loop import off_loop, slices
 from server.settings import ServeSettings
 from server.template import ChatTemplate
 from server.tokenizer import Tokenizer, TooManyTokensError
+
+_MOST_LISTED = 1_000_000  # token ids of a text; the library hands them over in one call, about 20 ms
 
 
 class Model:
@@ -53,8 +55,10 @@ class Model:
         """Token ids of each text, computed off the event loop if they are long.
 
         prompt_in: the field that holds them, if they are prompts: ApiError 400 then for long ones that do not fit the context.
+        Otherwise ApiError 400 for more tokens than an answer lists.
         """
-        most = None if prompt_in is None else self.engine.info.max_model_len
+        longest = self.engine.info.max_model_len
+        most = max(longest, _MOST_LISTED) if prompt_in is None else longest
 
         def encoded() -> list[list[int]]:
             return [self.tokenizer.encode(text, add_special_tokens=add_special_tokens, most=most) for text in texts]
@@ -62,7 +66,11 @@ class Model:
         try:
             return await off_loop(encoded, sum(map(len, texts)))
         except TooManyTokensError as error:
-            raise self._no_room(error.tokens, prompt_in or "") from None
+            if prompt_in is not None:
+                raise self._no_room(error.tokens, prompt_in) from None
+            raise ApiError(
+                400, f"prompt: {error.tokens} tokens are more than the {most} that an answer lists", param="prompt"
+            ) from None
 
     def check_texts(self, texts: Sequence[str], param: str) -> None:
         """Raise ApiError 400 for one longer than a context of the longest token: not worth seconds of tokenizing."""
@@ -79,12 +87,21 @@ class Model:
         # A character is at most 4 bytes: few texts are so long that their bytes must be counted.
         return len(text) * 4 > self.longest_text and len(text.encode(errors="surrogatepass")) > self.longest_text
 
+    def check_length(self, token_ids: Sequence[int], param: str) -> None:
+        """Raise ApiError 400 for more token ids than the context holds."""
+        longest = self.engine.info.max_model_len
+        if len(token_ids) > longest:
+            raise ApiError(
+                400,
+                f"{param}: {len(token_ids)} token ids are more than the maximum context length of {longest}",
+                param=param,
+                code="context_length_exceeded",
+            )
+
     def check_tokens(self, token_ids: Sequence[int], param: str) -> None:
-        """Raise ApiError 400 for token ids the model does not have, or for more than any text that is read consists of."""
-        if len(token_ids) > self.longest_text:
-            raise ApiError(400, f"{param}: a list of more than {self.longest_text} tokens is not read", param=param)
+        """Raise ApiError 400 for token ids the model does not have."""
         vocabulary = self.engine.info.vocabulary
-        if token_ids and not (min(token_ids) >= 0 and max(token_ids) < vocabulary):
+        if not all(min(some) >= 0 and max(some) < vocabulary for some in slices(token_ids)):
             raise ApiError(400, f"{param}: token ids go from 0 to {vocabulary - 1}", param=param)
 
     def clipped(self, prompt: Sequence[int], wanted: int | None, param: str) -> int:

@@ -8,14 +8,24 @@ a checkpoint's `generation_config.json` is never read, so that two checkpoints a
 from __future__ import annotations
 
 import json
-from itertools import islice
+from itertools import chain, islice
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails, from_json
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
 
 from server.engines.base import SamplingOptions
 from server.errors import ApiError
+from server.json_reader import read_json
+from server.off_loop import SLICE, slices
 
 MOST_LOGPROBS = 20  # vLLM's own limit
 MOST_CHOICES = 128
@@ -26,9 +36,18 @@ _EXPECTED = {  # where pydantic would speak of the members of a union
     "stop": "must be a text or a list of at most 64 texts, none of them empty",
 }
 _StopString = Annotated[str, Field(min_length=1, max_length=1024)]
+
+
+def _in_slices(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """A long list is validated as several: pydantic holds Python's lock until it ends."""
+    if not isinstance(value, list) or len(value) <= SLICE:
+        return validate(value)
+    return list(chain.from_iterable(map(validate, slices(value))))
+
+
 # Lists fail at their first wrong member: one error for each of a million would be the larger problem.
 _StopList = Annotated[list[_StopString], Field(max_length=64, fail_fast=True)]
-_TokenIds = Annotated[list[int], Field(min_length=1, fail_fast=True)]
+_TokenIds = Annotated[list[int], Field(min_length=1, fail_fast=True), WrapValidator(_in_slices)]
 _Texts = Annotated[list[str], Field(min_length=1, max_length=MOST_PROMPTS, fail_fast=True)]
 _Prompts = Annotated[list[_TokenIds], Field(min_length=1, max_length=MOST_PROMPTS, fail_fast=True)]
 _MOST_TOLD = 10  # errors of one request
@@ -253,7 +272,7 @@ class TokenizeRequest(_Request):
 class DetokenizeRequest(_Request):
     """`POST /detokenize`."""
 
-    tokens: Annotated[list[int], Field(fail_fast=True)]
+    tokens: Annotated[list[int], Field(fail_fast=True), WrapValidator(_in_slices)]
     model: str | None = None
 
 
@@ -263,7 +282,7 @@ R = TypeVar("R", bound=_Request)
 def parse(kind: type[R], body: bytes) -> R:
     """The request in `body`. Raises ApiError 400 naming each field that is wrong or not supported."""
     try:
-        return kind.model_validate(from_json(body))  # in two steps, between which other threads can run
+        return kind.model_validate(read_json(body))
     except ValidationError as error:
         raise _bad_request(error) from None
     except ValueError as error:

@@ -14,14 +14,14 @@ import codecs
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Protocol
 
 import tokenizers
 
-from server.off_loop import INLINE
+from server.off_loop import INLINE, SLICE
 from server.settings import ServeError
 
 TOKENIZER_NAME = "tokenizer.json"
@@ -106,9 +106,25 @@ class Tokenizer:
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str:
         """Text of the whole list at once."""
-        if len(token_ids) > INLINE:  # as in encode
-            return self._tokenizer.decode_batch([list(token_ids)], skip_special_tokens=skip_special_tokens)[0]
+        if len(token_ids) > INLINE:
+            return "".join(self._decoded_in_slices(token_ids, skip_special_tokens))
         return self._tokenizer.decode(list(token_ids), skip_special_tokens=skip_special_tokens)
+
+    def _decoded_in_slices(self, token_ids: Sequence[int], skip_special_tokens: bool) -> Iterator[str]:
+        """Handing over a list holds Python's lock. Slices end between characters; each is decoded after the token before it."""
+        begin, context = 0, ""
+        while begin < len(token_ids):
+            ends = range(begin + SLICE, len(token_ids))
+            end = next((at for at in ends if all(map(self._is_whole, token_ids[at - 1 : at + 1]))), len(token_ids))
+            lists = [list(token_ids[max(begin - 1, 0) : end]), [token_ids[end - 1]]]  # the batch lets other threads run
+            text, last = self._tokenizer.decode_batch(lists, skip_special_tokens=skip_special_tokens)
+            yield text[len(context) :]
+            begin, context = end, last
+
+    def _is_whole(self, token_id: int) -> bool:
+        """Whether the token is text, of which no byte belongs to a character that another token begins or ends."""
+        is_byte = not self.is_byte_level and _BYTE_TOKEN.match(self._tokenizer.id_to_token(token_id) or "")
+        return not is_byte and not self.is_special(token_id) and bool(self.whole_text(token_id))
 
     def decoder(self, prompt: Sequence[int], *, skip_special_tokens: bool) -> TokenDecoder:
         """A decoder for what follows `prompt`: a character or leading space begun there is continued."""

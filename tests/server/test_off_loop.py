@@ -10,8 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server import app, completions
-from server.off_loop import json_text
+from server import app, completions, model, protocol
+from server.errors import ApiError
+from server.json_writer import body_slices, json_parts, json_text, written_list
+from server.model import Model
+from server.off_loop import SLICE, slices
+from server.protocol import CompletionRequest, DetokenizeRequest, parse
 from server.tokenizer import Tokenizer
 from tests.server.conftest import events, running_server
 
@@ -22,10 +26,44 @@ JSON = st.recursive(
 
 
 @settings(deadline=None)  # the machine may be busy
-@given(value=JSON, copies=st.sampled_from([0, 1, 256, 257, 1000]))
+@given(value=JSON, copies=st.sampled_from([0, 1, 32, 33, 1000, 3000]))
 def test_json_written_in_slices_is_the_same_json(value, copies):
-    whole = {"a": value, "many": [value] * copies}
+    whole = {"a": value, "many": [value] * copies, "long": str(value) * copies, "none": {}}
     assert json_text(whole) == json.dumps(whole)
+
+
+@given(lists=st.lists(st.lists(st.integers())))
+def test_so_is_a_list_whose_members_were_written_earlier(lists):
+    written = written_list(json_text(members)[1:-1] for members in lists)
+    assert json_text({"a": written}) == json.dumps({"a": [member for members in lists for member in members]})
+
+
+@pytest.mark.parametrize("long", [[5] * 300_000, "é" * 300_000, ["the"] * 300_000, [{"the": -1.5}] * 30_000])
+def test_a_body_is_sent_in_slices_of_one_size(long):
+    slices = body_slices(json_parts({"long": long}))
+    assert json.loads(b"".join(slices)) == {"long": long}
+    assert max(map(len, slices)) < 1 << 20
+
+
+@settings(deadline=None, max_examples=20)
+@given(token=st.integers() | st.text(), at=st.integers(0, 20_000))
+def test_a_list_validated_in_slices_holds_what_it_held_and_nothing_else(token, at):
+    tokens = [*range(at), token, *range(20_000 - at)]
+    body = json.dumps({"tokens": tokens}).encode()
+    if isinstance(token, int):
+        assert parse(DetokenizeRequest, body).tokens == tokens
+    else:
+        with pytest.raises(ApiError, match="tokens: Input should be a valid integer"):
+            parse(DetokenizeRequest, body)
+
+
+def test_pydantic_is_given_a_slice_at_a_time(monkeypatch):
+    lengths = []
+    monkeypatch.setattr(
+        protocol, "slices", lambda values: (lengths.append(len(some)) or some for some in slices(values))
+    )
+    parse(CompletionRequest, json.dumps({"prompt": [[5, 6] * 10_000] * 2}).encode())
+    assert max(lengths) == SLICE
 
 
 @pytest.fixture
@@ -45,6 +83,16 @@ def threads_of(monkeypatch):
     return watch
 
 
+@pytest.fixture(scope="module")
+def roomy(checkpoint):
+    """A client of a server whose context holds large requests."""
+    with (
+        running_server(checkpoint, engine_options={"max_model_len": "100000"}) as server,
+        httpx.Client(base_url=server.url, timeout=20) as client,
+    ):
+        yield client
+
+
 def off_loop(names):
     return bool(names) and all(name.startswith("off-loop") for name in names)
 
@@ -58,6 +106,7 @@ LONG = "the quick brown fox " * 1200
         ("/tokenize", {"prompt": LONG}, app, "parse"),
         ("/tokenize", {"prompt": LONG}, Tokenizer, "encode"),
         ("/detokenize", {"tokens": [5] * 30_000}, Tokenizer, "decode"),
+        ("/detokenize", {"tokens": [5] * 30_000}, Model, "check_tokens"),
         ("/v1/completions", {"prompt": [LONG[:2000]] * 20}, Tokenizer, "encode"),
         ("/v1/chat/completions", {"messages": [{"role": "user", "content": LONG}]}, Tokenizer, "encode"),
         (
@@ -68,9 +117,9 @@ LONG = "the quick brown fox " * 1200
         ),
     ],
 )
-def test_large_requests_are_worked_on_in_threads(client, threads_of, path, body, owner, function):
+def test_large_requests_are_worked_on_in_threads(roomy, threads_of, path, body, owner, function):
     names = threads_of(owner, function)
-    client.post(path, json={**body, "max_tokens": 1} if path.startswith("/v1") else body)
+    roomy.post(path, json={**body, "max_tokens": 1} if path.startswith("/v1") else body)
     assert off_loop(names), names
 
 
@@ -99,7 +148,8 @@ def test_large_streamed_and_whole_scores_are_the_same(client):
     ("path", "body", "says"),
     [
         ("/tokenize", {"prompt": "é" * 300_000}, "bytes is not read"),
-        ("/detokenize", {"tokens": [5] * 300_000}, "tokens is not read"),
+        ("/detokenize", {"tokens": [5] * 4097}, "4097 token ids are more than the maximum context length of 4096"),
+        ("/v1/completions", {"prompt": [[5], [5] * 5000]}, "maximum context length of 4096"),
         ("/v1/completions", {"prompt": "a", **{f"field{i}": 1 for i in range(50_000)}}, "field9: "),
         ("/v1/chat/completions", {"messages": [{"role": "u"}] * 50_000}, "at most 4096"),
         ("/v1/chat/completions", {"messages": [{"role": "u", "content": [{"type": "text", "text": ""}] * 9_000}]}, "at most 4096"),
@@ -124,3 +174,10 @@ def test_a_text_of_as_many_bytes_as_fit_is_read(checkpoint):
         most = server.model.longest_text
         assert client.post("/tokenize", json={"prompt": "é" * (most // 2)}).status_code == 200
         assert client.post("/tokenize", json={"prompt": "é" * (most // 2 + 1)}).status_code == 400
+
+
+def test_more_tokens_than_an_answer_lists_are_counted_and_refused(client, monkeypatch):
+    monkeypatch.setattr(model, "_MOST_LISTED", 4500)
+    refused = client.post("/tokenize", json={"prompt": LONG})
+    assert refused.status_code == 400
+    assert "are more than the 4500 that an answer lists" in refused.json()["error"]["message"]

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from server import tokenizer as module
 from server.settings import ServeError
 from server.tokenizer import Tokenizer
 from tests.server.conftest import byte_level_tokenizer, sentencepiece_tokenizer, write_checkpoint
@@ -30,6 +31,31 @@ def streamed(tokenizer, token_ids, prompt=(), *, skip=True):
 def test_any_byte_level_tokens_stream_to_what_they_decode_to_at_once(byte_level, token_ids, skip):
     pieces = streamed(byte_level, token_ids, skip=skip)
     assert "".join(pieces) == byte_level.decode(token_ids, skip_special_tokens=skip)
+
+
+@pytest.fixture
+def short_slices(monkeypatch):
+    """Lists are decoded a few tokens at a time."""
+    monkeypatch.setattr(module, "INLINE", 0)
+    monkeypatch.setattr(module, "SLICE", 3)
+
+
+def at_once(tokenizer, token_ids, *, skip):
+    return tokenizer._tokenizer.decode(token_ids, skip_special_tokens=skip)
+
+
+@pytest.mark.usefixtures("short_slices")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(token_ids=st.lists(st.integers(0, 399), max_size=40), skip=st.booleans())
+def test_any_byte_level_tokens_decode_in_slices_as_at_once(byte_level, token_ids, skip):
+    assert byte_level.decode(token_ids, skip_special_tokens=skip) == at_once(byte_level, token_ids, skip=skip)
+
+
+@pytest.mark.usefixtures("short_slices")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(token_ids=st.lists(st.integers(0, 290), max_size=40), skip=st.booleans())
+def test_so_do_any_of_sentencepiece(sentencepiece, token_ids, skip):
+    assert sentencepiece.decode(token_ids, skip_special_tokens=skip) == at_once(sentencepiece, token_ids, skip=skip)
 
 
 @given(text=TEXT)
