@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from energy.gpus import driver_version, find_gpus
-from energy.nvml import NvmlMeter
-from energy.rapl import find_rapl
+from energy.meters.nvidia.gpus import driver_version, find_gpus
+from energy.meters.nvidia.nvml import NvmlMeter
+from energy.meters.rapl import find_rapl
 from energy.records import MeterInfo, MissingMeter, Record, Source
 from energy.window import choose_headline
 

@@ -7,10 +7,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from energy.gpus import find_gpus
-from energy.meters import EnergyError, Meter, MeterLost, ReportsConditions
-from energy.modelled import ModelledCpuMeter
-from energy.rapl import find_rapl
+from energy.meters.base import EnergyError, Meter, MeterLost, ReportsConditions
+from energy.meters.modelled import ModelledCpuMeter
+from energy.meters.nvidia.gpus import find_gpus
+from energy.meters.rapl import find_rapl
 from energy.records import Conditions, EnergyCounters, EnergyTrace, MissingMeter
 from energy.track import LEAD_IN_NS, Track
 

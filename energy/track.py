@@ -10,10 +10,10 @@ from collections import deque
 
 import numpy as np
 
-from energy.meters import Reading
+from energy.meters.base import Reading
 from energy.records import Counter, FailedRead, MeterInfo, MeterTrace, Source
 
-# Integrated here, by trapezoids. (What the driver sampled itself is integrated sample by sample in energy.samples.)
+# Integrated here, by trapezoids. (What the driver sampled itself is integrated sample by sample in energy.meters.nvidia.samples.)
 POWER_SOURCES: frozenset[Source] = frozenset({"nvml-instant", "nvml-average", "nvml-module"})
 FROZEN_S = 5.0  # a counter that stands still so long while power is reported is broken; real ones move within 0.5 s
 FROZEN_JOULES = 5.0  # and the reported power must have been worth so much meanwhile

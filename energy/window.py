@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from energy.copies import find_copies
 from energy.curve import NoEnergy, curve_of, half_width, integrate_power, is_integrated
+from energy.meters.copies import find_copies
 from energy.records import EnergyTrace, MeterEnergy, MeterInfo, MeterTrace, MissingMeter, WindowEnergy
 
 SUSPECT = 0.05  # counter and integrated power further apart than this cannot both be right

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import ValidationError
 
-from energy.power import power_timeline
 from energy.records import EnergyCounters, EnergyTrace, IdleWindow, MeterTrace, PowerTimeline, WindowEnergy
 from energy.sampler import Sampler, start_sampler
+from energy.timeline import power_timeline
 from energy.window import window_energy
 from loadgen.clock import ClockOffset, estimate_offset
 from loadgen.endpoint import Endpoint, LoadError, server_address

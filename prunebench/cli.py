@@ -49,7 +49,7 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 def _user_errors() -> tuple[type[Exception], ...]:
     """The rooms' errors that a user can mend. Only rooms already imported can have raised one."""
     names = {
-        "energy.meters": "EnergyError",
+        "energy.meters.base": "EnergyError",
         "loadgen.endpoint": "LoadError",
         "pruner.errors": "PruneError",
         "server.settings": "ServeError",

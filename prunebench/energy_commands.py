@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from rich.live import Live
 from rich.table import Table
 
-from energy.meters import EnergyError
+from energy.meters.base import EnergyError
 from energy.records import Conditions, EnergyTrace, MeterEnergy, WindowEnergy
 from energy.sampler import start_sampler
 from energy.units import kilowatt_hours

@@ -26,7 +26,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from energy.meters import EnergyError
+from energy.meters.base import EnergyError
 from energy.sampler import Sampler, start_sampler
 from server.app import Stage, create_app
 from server.connection import limited_connection

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 import pynvml
 
-from energy.meters import Meter
+from energy.meters.base import Meter
 from server.engines.base import Engine
 from server.engines.synthetic import SyntheticEngine
 from server.settings import EngineName, ServeError, ServeSettings

@@ -26,7 +26,7 @@ from pathlib import Path
 import tokenizers
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from energy.meters import Reading
+from energy.meters.base import Reading
 from energy.records import MeterInfo
 from server.engines.base import (
     Delta,

@@ -109,7 +109,7 @@ def simulated(fake_library: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
     library = ctypes.CDLL(str(fake_library))
     library.stand_in_joules.restype = ctypes.c_double
     simulation = Simulation(library)
-    for module in ("energy.nvml", "energy.samples", "energy.gpus"):
+    for module in ("energy.meters.nvidia.nvml", "energy.meters.nvidia.samples", "energy.meters.nvidia.gpus"):
         monkeypatch.setattr(f"{module}.time", simulation)
     library.stand_in_epoch(ctypes.c_double(simulation.our_wall_clock_s))
     simulation.go_to(1.0)

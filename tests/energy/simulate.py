@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from energy.meters import Reading
+from energy.meters.base import Reading
 from energy.records import EnergyTrace, MeterInfo, MeterTrace, MissingMeter, Source
 from energy.track import Track
 

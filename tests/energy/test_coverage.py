@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from energy.gpus import find_gpus
+from energy.meters.nvidia.gpus import find_gpus
 from energy.track import Track
 from energy.window import meter_energy
 from tests.energy.conftest import Simulation

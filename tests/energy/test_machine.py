@@ -6,8 +6,8 @@ import pytest
 
 from energy import machine
 from energy.machine import describe_machine
-from energy.rapl import find_rapl
-from tests.energy.test_rapl import zone
+from energy.meters.rapl import find_rapl
+from tests.energy.meters.test_rapl import zone
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from energy import track
-from energy.meters import EnergyError, Meter, Reading
+from energy.meters.base import EnergyError, Meter, Reading
 from energy.records import EnergyTrace, MeterInfo
 from energy.sampler import Sampler, start_sampler
 from energy.window import window_energy

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from energy.meters import Reading
+from energy.meters.base import Reading
 from energy.records import MeterInfo
 from energy.track import Track
 

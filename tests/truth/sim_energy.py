@@ -16,8 +16,8 @@ from unittest import mock
 import numpy as np
 
 from energy.idle import idle_spread, subtract_idle
-from energy.meters import Reading
-from energy.rapl import RaplMeter
+from energy.meters.base import Reading
+from energy.meters.rapl import RaplMeter
 from energy.records import EnergyTrace, IdleWindow, MeterEnergy, MeterInfo, WindowEnergy
 from energy.track import Track
 from energy.window import window_energy
@@ -138,7 +138,7 @@ def gross_rapl_wrap(rng: np.random.Generator) -> Outcome:
     span = round(power.joules(_SECONDS) * 1e6 / 3.7)
     begun = int(rng.integers(span))
     clock = mock.Mock()
-    with tempfile.TemporaryDirectory() as folder, mock.patch("energy.rapl.time", mock.Mock(monotonic_ns=clock)):
+    with tempfile.TemporaryDirectory() as folder, mock.patch("energy.meters.rapl.time", mock.Mock(monotonic_ns=clock)):
         zone = Path(folder)
         (zone / "max_energy_range_uj").write_text(f"{span}")
         (zone / "energy_uj").write_text(f"{begun}")

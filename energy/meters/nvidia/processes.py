@@ -7,7 +7,7 @@ from typing import Any
 
 import pynvml
 
-from energy.answers import first_answer
+from energy.meters.nvidia.answers import first_answer
 
 
 class Neighbours:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import psutil
 
-from energy.meters import EnergyError, Reading
+from energy.meters.base import EnergyError, Reading
 from energy.records import MeterInfo
 
 TICK_S = 0.01  # the kernel accounts CPU time in hundredths of a second

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from energy.gpus import find_gpus
-from energy.nvml import NvmlMeter
+from energy.meters.nvidia.gpus import find_gpus
+from energy.meters.nvidia.nvml import NvmlMeter
 from energy.track import Track
 from tests.energy.conftest import Simulation
 

@@ -1,4 +1,4 @@
-"""What a meter is. `energy.nvml`, `energy.rapl` and `energy.modelled` are meters; the synthetic engine brings its own.
+"""What a meter is. `energy.meters.nvidia.nvml`, `energy.meters.rapl` and `energy.meters.modelled` are meters; the synthetic engine brings its own.
 
     EnergyError   a flag or key the user must mend
     MeterLost     this meter will never answer again; the others go on

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from energy.curve import curve_of
-from energy.power import MOST_STEPS, power_timeline
+from energy.timeline import MOST_STEPS, power_timeline
 from tests.energy.simulate import Board, load_like, moment, steady, trace_of
 
 

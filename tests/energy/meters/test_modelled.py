@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from energy.meters import EnergyError
-from energy.modelled import ModelledCpuMeter
+from energy.meters.base import EnergyError
+from energy.meters.modelled import ModelledCpuMeter
 
 BURN = "import time\nwhile time.process_time() < 0.5: pass\nprint('burnt', flush=True)\ninput()"
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pynvml
 
-from energy.meters import Reading
+from energy.meters.base import Reading
 
 WALL_CLOCK_SET_NS = 2_000_000  # the wall clock may be slewed by 0.5 ms a second, not by more: then it was set
 FOREIGN_CLOCK_S = 10.0  # a newest sample further from now than this is stamped by a clock that we do not know

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from energy.gpus import driver_version, find_gpus
+from energy.meters.nvidia.gpus import driver_version, find_gpus
 from tests.energy.conftest import settings_text
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 NO_COUNTER = {"error.energy": 3, "error.field83": 3}
 NO_POWER = {"error.samples": 3, "error.field186": 3, "error.power": 3}
 
@@ -188,9 +188,7 @@ def test_the_unofficial_package_of_the_same_name_is_named(tmp_path):
 
 
 def probe(environment: dict[str, str]) -> str:
-    code = (
-        "from energy.gpus import find_gpus as f; g, m = f(); print([x.info.source for x in g], [x.reason for x in m])"
-    )
+    code = "from energy.meters.nvidia.gpus import find_gpus as f; g, m = f(); print([x.info.source for x in g], [x.reason for x in m])"
     clean = {k: v for k, v in os.environ.items() if k not in {"CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"}}
     done = subprocess.run(
         [sys.executable, "-c", code], env={**clean, **environment}, cwd=ROOT, capture_output=True, text=True, check=True

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 
 import pynvml
 
-from energy.answers import first_answer, watts_of
-from energy.nvml import (
+from energy.meters.nvidia.answers import first_answer, watts_of
+from energy.meters.nvidia.nvml import (
     FATAL,
     Call,
     NvmlMeter,
@@ -29,9 +29,9 @@ from energy.nvml import (
     instant_watts,
     module_watts,
 )
+from energy.meters.nvidia.samples import PowerSamples
+from energy.meters.nvidia.visible import CannotTell, visible_gpus
 from energy.records import GpuFacts, MissingMeter, Source
-from energy.samples import PowerSamples
-from energy.visible import CannotTell, visible_gpus
 
 PROBE_TRIES, PROBE_PAUSE_S = 5, 0.02  # a fresh driver refuses now and then what it answers a moment later
 ALL = "every GPU"

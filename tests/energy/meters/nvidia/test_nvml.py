@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pynvml
 import pytest
 
-from energy import nvml
-from energy.gpus import find_gpus
-from energy.meters import Meter, MeterLost, ReportsConditions
+from energy.meters.base import Meter, MeterLost, ReportsConditions
+from energy.meters.nvidia import nvml
+from energy.meters.nvidia.gpus import find_gpus
 from tests.energy.conftest import PowerCurve
 
 SOON_NS = 60_000_000

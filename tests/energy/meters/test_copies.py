@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energy.copies import find_copies
+from energy.meters.copies import find_copies
 from energy.records import EnergyTrace, MeterInfo, MeterTrace
 from energy.window import window_energy
 

@@ -10,7 +10,7 @@ import re
 import time
 from pathlib import Path
 
-from energy.meters import MeterLost, Reading
+from energy.meters.base import MeterLost, Reading
 from energy.records import MeterInfo, MissingMeter
 
 POWERCAP = Path("/sys/class/powercap")

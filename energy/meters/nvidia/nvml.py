@@ -12,11 +12,11 @@ from typing import Any
 
 import pynvml
 
-from energy.answers import first_answer, watts_of
-from energy.meters import MeterLost, Reading
-from energy.processes import Neighbours
+from energy.meters.base import MeterLost, Reading
+from energy.meters.nvidia.answers import first_answer, watts_of
+from energy.meters.nvidia.processes import Neighbours
+from energy.meters.nvidia.samples import VALUE_MEMBERS, PowerSamples
 from energy.records import Conditions, GpuFacts, MeterInfo, Source
-from energy.samples import VALUE_MEMBERS, PowerSamples
 
 FIELD_ENERGY, FIELD_POWER_INSTANT, SCOPE_GPU, SCOPE_MODULE = 83, 186, 0, 1
 SILENT_S = 30.0  # a GPU that has answered nothing for so long is given up; shorter silences are gaps

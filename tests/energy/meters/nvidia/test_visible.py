@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from energy.visible import CannotTell, visible_gpus
+from energy.meters.nvidia.visible import CannotTell, visible_gpus
 
 UUIDS = ["GPU-aa11", "GPU-aa22", "GPU-bb33"]
 ALIKE = ["H100", "H100", "H100"]

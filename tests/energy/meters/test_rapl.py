@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from energy.meters import MeterLost
-from energy.rapl import RaplMeter, find_rapl
+from energy.meters.base import MeterLost
+from energy.meters.rapl import RaplMeter, find_rapl
 
 RANGE_UJ = 262_143_328_850
 
