@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from pruner.anatomy import Anatomy, Mlp, find_mlps
-from pruner.checkpoint import open_checkpoint
+from pruner.checkpoint.anatomy import Anatomy, Mlp, find_mlps
+from pruner.checkpoint.folder import open_checkpoint
 from pruner.errors import PruneError
-from pruner.manifest import CalibrationText
+from pruner.output.manifest import CalibrationText
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.experiment import Experiment, ExperimentError
-from pruner.checkpoint import open_checkpoint
-from pruner.manifest import SourceFile
-from pruner.provenance import hash_sources
+from pruner.checkpoint.folder import open_checkpoint
+from pruner.output.manifest import SourceFile
+from pruner.output.provenance import hash_sources
 
 _BLOCKS = "protocol.blocks"
 _OF_A_CONFIGURATION = ("serve", "energy", "quality", "checkpoint")

@@ -9,7 +9,7 @@ from prunebench.experiment import Experiment
 from prunebench.progress import Steps
 from prunebench.writer import RunWriter
 from pruner.inspection import Inspection, inspect_checkpoint
-from pruner.manifest import Manifest
+from pruner.output.manifest import Manifest
 from pruner.prune import PrunedCheckpoint, prune
 from reports.console import Console
 from reports.roofline import shape_of

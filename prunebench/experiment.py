@@ -21,9 +21,9 @@ from loadgen import REQUEST_TIMEOUT_S
 from loadgen.records import Workload
 from loadgen.sweep import points
 from loadgen.texts import is_source, with_identity
-from pruner.hub import find_source
-from pruner.manifest import TieBreak, WeightCriterion
-from pruner.targets import Target
+from pruner.checkpoint.hub import find_source
+from pruner.output.manifest import TieBreak, WeightCriterion
+from pruner.scoring.targets import Target
 
 STDLIB_PREFIX = "stdlib:"
 

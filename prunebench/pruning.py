@@ -11,14 +11,14 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from prunebench.progress import Steps
+from pruner.checkpoint.hub import find_source, source_headers
 from pruner.errors import PruneError
-from pruner.hub import find_source, source_headers
 from pruner.inspection import ALIGNMENTS, Inspection, TargetRow, inspect_checkpoint
+from pruner.output.publishing import check_push, push
 from pruner.prune import PrunedCheckpoint
 from pruner.prune import prune as prune_checkpoint
-from pruner.publishing import check_push, push
-from pruner.scoring import Calibration
-from pruner.targets import Target, require_targets
+from pruner.scoring.scoring import Calibration
+from pruner.scoring.targets import Target, require_targets
 from reports.console import Console
 
 PAPER_PERCENTAGES = (10, 20, 30, 40, 50, 60)  # arXiv 2512.22671

@@ -19,7 +19,7 @@ from prunebench.progress import Steps
 from prunebench.remote import RemoteHost
 from prunebench.resuming import cell_state
 from prunebench.writer import RunWriter, utc_now
-from pruner.manifest import SourceFile
+from pruner.output.manifest import SourceFile
 from reports.console import Console
 from reports.run_folder import ConfigurationInfo, IdleRule, RunInfo
 

@@ -23,7 +23,7 @@ from loadgen.store import write_trial, write_whole
 from prunebench.changes import Changes, checkpoint_changes, experiment_changes, hash_checkpoint
 from prunebench.environment import describe_environment
 from prunebench.experiment import Experiment, ExperimentError, recorded_as
-from pruner.manifest import SourceFile
+from pruner.output.manifest import SourceFile
 from reports.errors import ReportError
 from reports.reading import read_measured
 from reports.run_folder import (

@@ -3,15 +3,15 @@
 Everything other rooms need is named here; every error a user can cause is a `PruneError`.
 """
 
-from pruner.anatomy import Anatomy
+from pruner.checkpoint.anatomy import Anatomy
+from pruner.checkpoint.hub import find_source, source_headers
 from pruner.errors import PruneError
-from pruner.hub import find_source, source_headers
 from pruner.inspection import Inspection, TargetRow, inspect_checkpoint
-from pruner.manifest import MANIFEST_NAME, CalibrationText, Criterion, Manifest, TieBreak, WeightCriterion
+from pruner.output.manifest import MANIFEST_NAME, CalibrationText, Criterion, Manifest, TieBreak, WeightCriterion
+from pruner.output.publishing import check_push, push
 from pruner.prune import PrunedCheckpoint, prune
-from pruner.publishing import check_push, push
-from pruner.scoring import Calibration
-from pruner.targets import Target
+from pruner.scoring.scoring import Calibration
+from pruner.scoring.targets import Target
 
 __all__ = [
     "MANIFEST_NAME",

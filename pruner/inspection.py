@@ -7,11 +7,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from pruner.anatomy import find_mlps
-from pruner.checkpoint import open_checkpoint
+from pruner.checkpoint.anatomy import find_mlps
+from pruner.checkpoint.folder import open_checkpoint
 from pruner.errors import disk_errors
-from pruner.plan import Output, plan_outputs
-from pruner.targets import Target
+from pruner.output.layout import Output, plan_outputs
+from pruner.scoring.targets import Target
 
 ALIGNMENTS = (8, 16, 64, 128)  # 16-byte rows in bf16, A100-class tiles, FP8 blocks
 _GPU_COUNTS = (1, 2, 4, 8)

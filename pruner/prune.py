@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from pruner.anatomy import Anatomy, find_mlps
-from pruner.card import model_card
-from pruner.checkpoint import Checkpoint, open_checkpoint
-from pruner.criteria import Floats
+from pruner.checkpoint.anatomy import Anatomy, find_mlps
+from pruner.checkpoint.folder import Checkpoint, open_checkpoint
 from pruner.errors import PruneError, disk_errors
-from pruner.manifest import MANIFEST_NAME, Criterion, Manifest, SourceFile, TieBreak
-from pruner.plan import Output, plan_outputs
-from pruner.provenance import Recipe, hash_sources, make_manifest, matching_manifest
-from pruner.scoring import Advance, Calibration, score_neurons, scoring_bytes
-from pruner.staging import claimed, finish, partial_folder, refuse_inside, require_space, sync_folders
-from pruner.targets import Target, require_targets
-from pruner.verifying import verified_bytes, verify
-from pruner.writing import HashedFile, chooser, write_outputs
+from pruner.output.card import model_card
+from pruner.output.layout import Output, plan_outputs
+from pruner.output.manifest import MANIFEST_NAME, Criterion, Manifest, SourceFile, TieBreak
+from pruner.output.provenance import Recipe, hash_sources, make_manifest, matching_manifest
+from pruner.output.staging import claimed, finish, partial_folder, refuse_inside, require_space, sync_folders
+from pruner.output.verifying import verified_bytes, verify
+from pruner.output.writing import HashedFile, chooser, write_outputs
+from pruner.scoring.criteria import Floats
+from pruner.scoring.scoring import Advance, Calibration, score_neurons, scoring_bytes
+from pruner.scoring.targets import Target, require_targets
 
 Announce = Callable[[int, int], None]  # bytes that will be written, bytes that are free there
 Progress = Callable[[int, int], None]  # bytes done, bytes in all

@@ -33,7 +33,7 @@ from pydantic import ValidationError
 from energy.records import IdleWindow, Record, WindowEnergy
 from loadgen.records import WindowRules
 from loadgen.sums import find_changed
-from pruner.manifest import Manifest, SourceFile
+from pruner.output.manifest import Manifest, SourceFile
 from reports.errors import ReportError
 
 LOCK_NAME = "run.lock"

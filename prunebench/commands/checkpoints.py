@@ -11,7 +11,7 @@ import typer
 from prunebench.commands.options import Json, out
 
 if TYPE_CHECKING:
-    from pruner.targets import Target
+    from pruner.scoring.targets import Target
 
 
 class CriterionName(StrEnum):
@@ -56,7 +56,7 @@ MultipleOf = Annotated[int, typer.Option(min=1, help="Round widths to the neares
 
 def _targets(ratios: list[float] | None, percentages: list[float] | None, widths: list[int] | None) -> list[Target]:
     """What the three target options ask for, in the order ratio, percentage, width."""
-    from pruner.targets import Target
+    from pruner.scoring.targets import Target
 
     return [
         *(Target("ratio", ratio) for ratio in ratios or []),

@@ -169,7 +169,7 @@ def test_a_gated_model_is_fetched_with_a_token_that_nobody_gets_to_see(chain):
     """The hub is a stand-in; asking it is huggingface_hub's own, from the container that a real model is fetched in."""
     hub = chain.folder / "hub"
     hub.mkdir()
-    shutil.copyfile(ROOT / "tests/pruner/hub_server.py", hub / "hub_server.py")
+    shutil.copyfile(ROOT / "tests/pruner/checkpoint/hub_server.py", hub / "hub_server.py")
     (hub / "token").write_text("hf_a-token")
     mounted = ["./hub:/hub:ro"]
     gated = {

@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerFast
 
 from prunebench.calibration import SEQUENCE_TOKENS, TextCalibration
 from pruner import PruneError, Target, prune
-from pruner.anatomy import find_mlps
-from pruner.checkpoint import open_checkpoint
+from pruner.checkpoint.anatomy import find_mlps
+from pruner.checkpoint.folder import open_checkpoint
 from tests.pruner import tiny
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,"

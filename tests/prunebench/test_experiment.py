@@ -15,7 +15,7 @@ from prunebench.experiment import (
     recorded_as,
 )
 from prunebench.quality_tasks import choose_suite
-from pruner.targets import Target
+from pruner.scoring.targets import Target
 
 SHIPPED = sorted(Path("experiments").glob("*.toml"))
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from prunebench.progress import Steps
 from tests.prunebench.conftest import TINYGLU
-from tests.pruner.hub_server import COMMIT, Hub, running_hub
+from tests.pruner.checkpoint.hub_server import COMMIT, Hub, running_hub
 
 pytestmark = pytest.mark.slow  # every test starts a process of its own
 

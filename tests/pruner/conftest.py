@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.pruner import tiny
-from tests.pruner.hub_server import Hub, running_hub
+from tests.pruner.checkpoint.hub_server import Hub, running_hub
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pruner import MANIFEST_NAME, Manifest, PruneError, Target, inspect_checkpoint, prune
-from pruner.tensors import read_shard
+from pruner.checkpoint.tensors import read_shard
 from tests.pruner import tiny
 
 WIDTHS = [Target("width", 30), Target("width", 17), Target("width", 8)]

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pruner.anatomy import Anatomy, Mlp, RowSpan
-from pruner.checkpoint import Checkpoint
-from pruner.criteria import Floats, combine, random_scores, row_figures
+from pruner.checkpoint.anatomy import Anatomy, Mlp, RowSpan
+from pruner.checkpoint.folder import Checkpoint
+from pruner.checkpoint.tensors import opened, row_blocks, to_float32
 from pruner.errors import PruneError
-from pruner.manifest import CalibrationText, Criterion
-from pruner.tensors import opened, row_blocks, to_float32
+from pruner.output.manifest import CalibrationText, Criterion
+from pruner.scoring.criteria import Floats, combine, random_scores, row_figures
 
 Advance = Callable[[int], None]  # is told how many more bytes are done
 Norms = Mapping[str, NDArray[np.floating[Any]]]  # MLP prefix -> L2 norm of what each neuron feeds its down projection

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pruner.checkpoint import CONFIG, Checkpoint
+from pruner.checkpoint.folder import CONFIG, Checkpoint
+from pruner.checkpoint.tensors import SCORABLE, Tensor
 from pruner.errors import PruneError
-from pruner.tensors import SCORABLE, Tensor
 
 
 @dataclass(frozen=True)

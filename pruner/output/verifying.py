@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pruner.anatomy import find_mlps
-from pruner.checkpoint import INDEX, open_checkpoint
+from pruner.checkpoint.anatomy import find_mlps
+from pruner.checkpoint.folder import INDEX, open_checkpoint
+from pruner.checkpoint.tensors import Tensor, byte_blocks, opened, row_blocks
 from pruner.errors import PruneError
-from pruner.plan import Output
-from pruner.scoring import Advance
-from pruner.tensors import Tensor, byte_blocks, opened, row_blocks
-from pruner.writing import Choose, gather
+from pruner.output.layout import Output
+from pruner.output.writing import Choose, gather
+from pruner.scoring.scoring import Advance
 
 _SAMPLED_ROWS = 16
 

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pruner.checkpoint import CONFIG, INDEX, OTHER_FOLDERS, OTHER_FORMATS
+from pruner.checkpoint.folder import CONFIG, INDEX, OTHER_FOLDERS, OTHER_FORMATS
+from pruner.checkpoint.tensors import LONGEST_HEADER
 from pruner.errors import PruneError
-from pruner.tensors import LONGEST_HEADER
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _FETCHED_AT_ONCE = 1 << 18  # most headers are shorter

@@ -16,7 +16,7 @@ from safetensors.torch import save as save_bytes
 from safetensors.torch import save_file
 
 from pruner import PruneError
-from pruner.tensors import Shard, byte_blocks, encode_header, opened, read_shard, row_blocks, to_float32
+from pruner.checkpoint.tensors import Shard, byte_blocks, encode_header, opened, read_shard, row_blocks, to_float32
 
 TENSORS = {
     "norm": torch.arange(5, dtype=torch.float32),
@@ -52,7 +52,7 @@ def test_a_written_header_and_the_copied_bytes_are_what_the_library_reads(shard:
 
 @pytest.mark.parametrize("name", ["half", "brain"])
 def test_blocks_hold_the_tensors_values(shard: Shard, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pruner.tensors.BLOCK_BYTES", 25)  # two rows at a time, then what is left
+    monkeypatch.setattr("pruner.checkpoint.tensors.BLOCK_BYTES", 25)  # two rows at a time, then what is left
     tensor = next(tensor for tensor in shard.tensors if tensor.name == name)
     with opened(shard.path) as descriptor:
         blocks = list(row_blocks(descriptor, tensor, first=1))

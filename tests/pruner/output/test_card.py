@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pruner import Target, prune
-from pruner.card import _FRONT, _parsed
+from pruner.output.card import _FRONT, _parsed
 from tests.pruner import tiny
-from tests.pruner.test_scoring import Norms
+from tests.pruner.scoring.test_scoring import Norms
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SOURCE_CARD = """---
@@ -97,7 +97,7 @@ def test_the_command_in_it_gives_the_same_bytes(llama: Path, tmp_path: Path) -> 
     card = (first.folder / "README.md").read_text()
     (command,) = (line.strip() for line in card.splitlines() if line.strip().startswith("prunebench prune "))
     words = [*command.replace("--output DIR", "--output again").split()[1:]]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     subprocess.run(
         [sys.executable, "-m", "prunebench", *words], cwd=llama.parent, check=True, capture_output=True, env=environment
     )

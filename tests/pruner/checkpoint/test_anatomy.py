@@ -10,8 +10,8 @@ import torch
 import transformers as tf
 
 from pruner import PruneError, Target, prune
-from pruner.anatomy import find_mlps
-from pruner.checkpoint import open_checkpoint
+from pruner.checkpoint.anatomy import find_mlps
+from pruner.checkpoint.folder import open_checkpoint
 from tests.pruner import tiny
 
 GATE = "model.layers.1.mlp.gate_proj.weight"

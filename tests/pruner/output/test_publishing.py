@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pruner import PruneError, check_push
-from tests.pruner.hub_server import Hub
+from tests.pruner.checkpoint.hub_server import Hub
 
 _CHECK = """
 import sys

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from pruner.anatomy import Mlp
-from pruner.checkpoint import CARD, CONFIG, INDEX, Checkpoint
-from pruner.criteria import Floats
+from pruner.checkpoint.anatomy import Mlp
+from pruner.checkpoint.folder import CARD, CONFIG, INDEX, Checkpoint
+from pruner.checkpoint.tensors import BLOCK_BYTES
 from pruner.errors import PruneError
-from pruner.manifest import (
+from pruner.output.layout import Output
+from pruner.output.manifest import (
     MANIFEST_NAME,
     CalibrationText,
     Criterion,
@@ -26,9 +27,8 @@ from pruner.manifest import (
     TieBreak,
     WidthChange,
 )
-from pruner.plan import Output
-from pruner.selection import kept_neurons, ties_at_cut
-from pruner.tensors import BLOCK_BYTES
+from pruner.scoring.criteria import Floats
+from pruner.scoring.selection import kept_neurons, ties_at_cut
 
 
 @dataclass(frozen=True)

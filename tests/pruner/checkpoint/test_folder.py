@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pruner import PruneError
-from pruner.checkpoint import open_checkpoint
+from pruner.checkpoint.folder import open_checkpoint
 from tests.pruner import tiny
 
 INDEX = "model.safetensors.index.json"

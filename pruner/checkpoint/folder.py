@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pruner.checkpoint.tensors import Shard, Tensor, read_shard
 from pruner.errors import PruneError
-from pruner.manifest import MANIFEST_NAME
-from pruner.tensors import Shard, Tensor, read_shard
+from pruner.output.manifest import MANIFEST_NAME
 
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"

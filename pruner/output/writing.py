@@ -15,14 +15,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pruner.anatomy import Cut
-from pruner.checkpoint import CARD, CONFIG, INDEX, Checkpoint
-from pruner.criteria import Floats
-from pruner.manifest import SourceFile, TieBreak
-from pruner.plan import Output, writing_order
-from pruner.scoring import Advance
-from pruner.selection import Indices, kept_neurons
-from pruner.tensors import BLOCK_BYTES, Shard, byte_blocks, opened, row_blocks
+from pruner.checkpoint.anatomy import Cut
+from pruner.checkpoint.folder import CARD, CONFIG, INDEX, Checkpoint
+from pruner.checkpoint.tensors import BLOCK_BYTES, Shard, byte_blocks, opened, row_blocks
+from pruner.output.layout import Output, writing_order
+from pruner.output.manifest import SourceFile, TieBreak
+from pruner.scoring.criteria import Floats
+from pruner.scoring.scoring import Advance
+from pruner.scoring.selection import Indices, kept_neurons
 
 Choose = Callable[[Cut, Output], Indices]  # which rows or columns of a tensor stay
 

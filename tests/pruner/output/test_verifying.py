@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from pruner import PruneError, Target, prune
-from pruner.anatomy import find_mlps
-from pruner.checkpoint import open_checkpoint
-from pruner.plan import plan_outputs
-from pruner.scoring import score_neurons
-from pruner.verifying import verify
-from pruner.writing import chooser
+from pruner.checkpoint.anatomy import find_mlps
+from pruner.checkpoint.folder import open_checkpoint
+from pruner.output.layout import plan_outputs
+from pruner.output.verifying import verify
+from pruner.output.writing import chooser
+from pruner.scoring.scoring import score_neurons
 from tests.pruner import tiny
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pruner import Target, prune
-from pruner.tensors import read_shard
+from pruner.checkpoint.tensors import read_shard
 from tests.pruner import tiny
 
 

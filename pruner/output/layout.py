@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from pruner.anatomy import Anatomy
-from pruner.checkpoint import Checkpoint
+from pruner.checkpoint.anatomy import Anatomy
+from pruner.checkpoint.folder import Checkpoint
+from pruner.checkpoint.tensors import Shard, Tensor, encode_header
 from pruner.errors import PruneError
-from pruner.targets import Target
-from pruner.tensors import Shard, Tensor, encode_header
+from pruner.scoring.targets import Target
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pruner import MANIFEST_NAME, Manifest, PruneError, Target, prune
-from pruner.staging import claimed
+from pruner.output.staging import claimed
 from tests.pruner import tiny
 
 TARGETS = [Target("width", 17), Target("width", 8)]
@@ -184,7 +184,7 @@ def test_every_file_and_folder_is_on_the_disk_before_it_gets_its_name(llama: Pat
 
 def test_a_full_disk_is_seen_before_anything_is_written(llama: Path, tmp_path: Path, monkeypatch) -> None:
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr("pruner.staging.shutil.disk_usage", lambda place: usage)
+    monkeypatch.setattr("pruner.output.staging.shutil.disk_usage", lambda place: usage)
     with pytest.raises(PruneError, match=r"[0-9,]{5,} bytes are needed, 1,000 are free"):
         prune(llama, tmp_path / "out", TARGETS)
     assert not (tmp_path / "out").exists()

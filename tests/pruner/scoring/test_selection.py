@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruner.selection import kept_neurons, ties_at_cut
+from pruner.scoring.selection import kept_neurons, ties_at_cut
 
 
 def topk(scores: np.ndarray, width: int) -> list[int]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from pruner.manifest import Criterion
+from pruner.output.manifest import Criterion
 
 Floats = NDArray[np.float32]
 

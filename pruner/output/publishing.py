@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from pruner.checkpoint.hub import hub_errors
 from pruner.errors import PruneError
-from pruner.hub import hub_errors
 from pruner.prune import PrunedCheckpoint
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pruner import PruneError, Target, find_source, inspect_checkpoint, prune, source_headers
-from pruner.checkpoint import open_checkpoint
+from pruner.checkpoint.folder import open_checkpoint
 from tests.pruner import tiny
-from tests.pruner.hub_server import COMMIT, Hub
+from tests.pruner.checkpoint.hub_server import COMMIT, Hub
 
 _FIND = """
 import sys

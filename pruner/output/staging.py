@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pruner.errors import PruneError
-from pruner.plan import Output
+from pruner.output.layout import Output
 
 _PARTIAL = ".partial"
 _OURS = re.compile(r"width-\d+" + re.escape(_PARTIAL))

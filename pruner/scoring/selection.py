@@ -14,7 +14,7 @@ import heapq
 import numpy as np
 from numpy.typing import NDArray
 
-from pruner.manifest import TieBreak
+from pruner.output.manifest import TieBreak
 
 Indices = NDArray[np.int64]
 Scores = NDArray[np.float32]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from optipfair.pruning.mlp_glu import IMPORTANCE_FUNCTIONS
 
-from pruner.criteria import combine, random_scores, row_figures
+from pruner.scoring.criteria import combine, random_scores, row_figures
 
 CRITERIA = ("maw", "vow", "pon", "l2")
 

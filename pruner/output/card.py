@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
-from pruner.checkpoint import Checkpoint
-from pruner.manifest import MANIFEST_NAME, Criterion
-from pruner.plan import Output
-from pruner.provenance import Recipe
+from pruner.checkpoint.folder import Checkpoint
+from pruner.output.layout import Output
+from pruner.output.manifest import MANIFEST_NAME, Criterion
+from pruner.output.provenance import Recipe
 
 # What stays true of a narrower model. Licences bind it like the model it comes from.
 _KEPT_KEYS = {"license", "license_name", "license_link", "language", "pipeline_tag", "library_name"}
