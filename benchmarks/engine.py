@@ -25,7 +25,7 @@ import torch
 import transformers
 
 from server.engines.base import Engine, SamplingOptions
-from server.engines.transformers_engine import TransformersEngine
+from server.engines.transformers.engine import TransformersEngine
 
 PROMPT_TOKENS = 32
 VOCABULARY = 8192
@@ -129,7 +129,7 @@ async def compare(arguments: argparse.Namespace) -> dict[str, Any]:
             ours = TransformersEngine(folder, slots)
             engines: dict[str, Engine] = {"prunebench": ours}
             if arguments.vllm:
-                from server.engines.vllm_engine import VllmEngine
+                from server.engines.vllm.engine import VllmEngine
 
                 engines["vllm"] = VllmEngine(folder, {"dtype": "float32", "enable_prefix_caching": "false"})
             for engine in engines.values():

@@ -46,7 +46,7 @@ import psutil
 import uvloop
 from scipy import stats
 
-from server.yielding import give_way_to
+from server.machine.cpu_affinity import give_way_to
 
 ROOT = Path(__file__).parent.parent
 PROMPT_TOKENS = 32

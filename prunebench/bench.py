@@ -27,7 +27,7 @@ from prunebench.writer import RunWriter, describe_os_error
 from reports.checks import check_trial
 from reports.console import Console
 from reports.run_folder import ConfigurationInfo, IdleRule, TrialCell, VisitIdle
-from server.yielding import off_cores_of
+from server.machine.cpu_affinity import off_cores_of
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pruner.prune import PrunedCheckpoint, prune
 from reports.console import Console
 from reports.roofline import shape_of
 from reports.run_folder import ConfigurationInfo
-from server.engines.select import make_engine
+from server.engines.registry import make_engine
 from server.serve import check_settings
 from server.settings import ServeSettings
 

@@ -11,7 +11,7 @@ from typing import Any
 from energy.machine import MachineEnergy, describe_machine
 from prunebench.environment import describe_environment, package_version
 from reports.console import Console
-from server.engines.select import missing_library
+from server.engines.registry import missing_library
 
 _ENGINES = {
     "transformers": (("torch", "transformers"), "pip install '.[transformers]'"),

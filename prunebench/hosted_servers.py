@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from prunebench.serving import POLL_S, RunningServer, ServerCommand, ServerStartError, launch_server
 from server.engines.options import TUNABLES
-from server.engines.select import choose_engine
+from server.engines.registry import choose_engine
 from server.settings import LOOPBACK_HOSTS, ServeError, ServeSettings, read_key
 
 _STOP_S = 8.0  # from the signal to the kill: a host that is told to stop is gone within ten seconds

@@ -9,10 +9,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import cast
 
+from server.api.metrics import Metrics
 from server.engines.base import Delta, Engine, FinishReason, RequestTimes, SamplingOptions, TokenLogprob
-from server.metrics import Metrics
-from server.stopping import StopStrings
-from server.tokenizer import Tokenizer
+from server.text.stopping import StopStrings
+from server.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)

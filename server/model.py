@@ -6,15 +6,15 @@ import time
 from collections.abc import Sequence
 
 from energy.sampler import Sampler
+from server.api.errors import ApiError
+from server.api.metrics import Metrics
 from server.engines.base import Engine
-from server.errors import ApiError
-from server.flights import Flights
 from server.generation import Generator
-from server.metrics import Metrics
+from server.in_flight import Flights
 from server.off_loop import off_loop, slices
 from server.settings import ServeSettings
-from server.template import ChatTemplate
-from server.tokenizer import Tokenizer, TooManyTokensError
+from server.text.template import ChatTemplate
+from server.text.tokenizer import Tokenizer, TooManyTokensError
 
 _MOST_LISTED = 1_000_000  # token ids of a text; the library hands them over in one call, about 20 ms
 

@@ -28,17 +28,17 @@ import uvloop
 
 from energy.meters.base import EnergyError
 from energy.sampler import Sampler, start_sampler
-from server.app import Stage, create_app
-from server.connection import limited_connection
+from server.api.app import Stage, create_app
 from server.engines.base import Engine, EngineDeadError, EngineError
 from server.engines.checkpoint import read_config
-from server.engines.select import choose_engine, make_engine, own_meters
-from server.footprint import Loading
+from server.engines.registry import choose_engine, make_engine, own_meters
+from server.machine.cpu_affinity import give_way_to
+from server.machine.memory import Loading
 from server.model import Model
 from server.settings import LOOPBACK_HOSTS, EngineName, ServeError, ServeSettings, read_key
-from server.template import find_template
-from server.tokenizer import Tokenizer
-from server.yielding import give_way_to
+from server.text.template import find_template
+from server.text.tokenizer import Tokenizer
+from server.transport.connection import limited_connection
 
 EXIT_STOPPED = 0
 EXIT_ENGINE_DIED = 3

@@ -11,7 +11,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from pruner.inspection import inspect_checkpoint
-from server.template import find_template
+from server.text.template import find_template
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TINYGLU = EXAMPLES / "tinyglu"

@@ -21,7 +21,7 @@ from prunebench.serving import ServerCommand, start_server
 from prunebench.serving import _free_port as free_port
 from server.engines.options import TUNABLES
 from server.engines.synthetic import SyntheticOptions
-from server.engines.transformers_options import TransformersOptions
+from server.engines.transformers.options import TransformersOptions
 from tests.prunebench.conftest import TINYGLU
 
 SLOW_START = {"start_s": "600"}

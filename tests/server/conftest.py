@@ -22,13 +22,13 @@ from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from energy.sampler import start_sampler
-from server.app import Stage, create_app
-from server.connection import limited_connection
+from server.api.app import Stage, create_app
 from server.engines.synthetic import SyntheticEngine
 from server.model import Model
 from server.settings import ServeSettings
-from server.template import find_template
-from server.tokenizer import Tokenizer
+from server.text.template import find_template
+from server.text.tokenizer import Tokenizer
+from server.transport.connection import limited_connection
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools here') }}{% endif %}"

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from server.serve import EXIT_ENGINE_DIED
-from server.tokenizer import Tokenizer
+from server.text.tokenizer import Tokenizer
 from tests.server.conftest import serve_process, url_once_ready, wait_until, write_checkpoint
 
 PROMPT = "the quick brown fox"

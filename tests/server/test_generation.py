@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.api.metrics import Metrics
 from server.engines.base import Delta, EngineDeadError, SamplingOptions
 from server.engines.synthetic import SyntheticEngine
 from server.generation import Gathering, Generator, Job
-from server.metrics import Metrics
-from server.stopping import StopStrings
-from tests.server.test_stopping import expected
+from server.text.stopping import StopStrings
+from tests.server.text.test_stopping import expected
 
 
 class Scripted(SyntheticEngine):

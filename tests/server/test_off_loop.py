@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server import app, completions, model, protocol
-from server.errors import ApiError
-from server.json_writer import body_slices, json_parts, json_text, written_list
+from server import model
+from server.api import app, completions, protocol
+from server.api.errors import ApiError
+from server.api.json_writer import body_slices, json_parts, json_text, written_list
+from server.api.protocol import CompletionRequest, DetokenizeRequest, parse
 from server.model import Model
 from server.off_loop import SLICE, slices
-from server.protocol import CompletionRequest, DetokenizeRequest, parse
-from server.tokenizer import Tokenizer
+from server.text.tokenizer import Tokenizer
 from tests.server.conftest import events, running_server
 
 JSON = st.recursive(

@@ -1,0 +1,257 @@
+"""From jobs to an HTTP answer: one JSON object, or server-sent events, with the same things in both.
+
+    Shape       what completions and chat word differently
+    Answer      runs the jobs of one request and words them through its shape
+
+Events are built with plain string formatting: at thousands of tokens a second nothing else is fast enough. There is one
+event for each delta of the engine, also when its text is empty (half a character, or the possible beginning of a stop
+string), so that clients see when tokens come. `data: [DONE]` ends whole answers only; an answer that fails once it has
+begun ends with `data: {"error": ...}` instead. Nothing is sent before the first token, so that failures before it still
+have their HTTP status.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from server.api.errors import ApiError, as_api_error
+from server.api.json_writer import JsonResponse, body_slices, json_parts, json_text
+from server.api.protocol import SamplingRequest, StreamOptions
+from server.generation import Gathering, Job, Piece
+from server.in_flight import ClientGone
+from server.model import Model
+from server.off_loop import LOGPROB_SIZE, off_loop
+
+Write = Callable[[bytes], bool]  # False: not written, `send` it
+logger = logging.getLogger(__name__)
+_EVENT_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+
+
+class Shape(Protocol):
+    """The words of one endpoint. `choice` texts are JSON objects, without what surrounds them."""
+
+    kind: str  # "object" of the whole answer
+    chunk_kind: str  # "object" of a streamed chunk
+    logprobs_per_token: int  # in the answer
+    echo_size: int  # of all prompts that the answer repeats, in characters as `off_loop` counts them
+
+    async def prepare(self) -> None:
+        """What must be known before the first token; runs where it is aborted if the client hangs up."""
+        ...
+
+    async def opening(self, index: int) -> str | None:
+        """A streamed choice that goes before the first piece of choice `index`."""
+        ...
+
+    def piece(self, piece: Piece) -> str:
+        """A streamed choice with what one piece adds."""
+        ...
+
+    def whole(self, piece: Piece) -> dict[str, Any]:
+        """A choice of the whole answer, for `json_parts`; `piece` holds all of it."""
+        ...
+
+
+class Answer(Response):
+    """Runs one request's jobs. Exceptions before anything is sent go to the application's handlers."""
+
+    def __init__(
+        self, model: Model, asked: SamplingRequest, jobs: Sequence[Job], shape: Shape, request_id: str
+    ) -> None:
+        super().__init__()
+        self._model = model
+        self._sequences = len(jobs)
+        self._jobs = [job for job in jobs if job.options.max_tokens > 0]
+        self._mute_indices = [job.index for job in jobs if job.options.max_tokens == 0]
+        self._shape = shape
+        self._id = request_id
+        self._created = int(time.time())
+        self._stream = (asked.stream_options or StreamOptions()) if asked.stream else None
+        # Choices of one prompt are one reading of it.
+        self._prompt_tokens = sum(len(job.prompt) for job in jobs[:: asked.n])
+        self._written = dict.fromkeys(range(len(jobs)), 0)
+        self._begun = False  # whether the client has been sent anything
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI side; a client that hangs up ends the jobs and gets no answer."""
+        with self._model.flights.admitted(self._sequences):
+            try:
+                if self._stream is None:
+                    body = await self._model.flights.fly(receive, self._whole())
+                    await JsonResponse(body)(scope, receive, send)
+                else:
+                    await self._streamed(receive, send, scope["state"]["write"])
+            except ClientGone:
+                await Response(status_code=499)(scope, receive, send)  # nginx's number; nobody reads it
+            finally:
+                scope["state"]["usage"].update(self._usage())  # for the access log
+
+    async def _whole(self) -> list[bytes]:
+        await self._shape.prepare()
+        gathering = Gathering()
+        for piece in self._mute():
+            gathering.add(piece)
+        if self._jobs:
+            async with aclosing(self._model.generator.pieces(self._jobs)) as pieces:
+                async for piece in pieces:
+                    self._written[piece.index] = piece.tokens
+                    gathering.add(piece)
+        shape, gathered = self._shape, gathering.whole()
+        size = shape.echo_size + sum(
+            len(piece.text) + LOGPROB_SIZE * shape.logprobs_per_token * piece.tokens for piece in gathered
+        )
+        return await off_loop(lambda: body_slices(self._body(gathered)), size)
+
+    def _body(self, pieces: list[Piece]) -> Iterator[str]:
+        head = {"id": self._id, "object": self._shape.kind, "created": self._created, "model": self._model.name}
+        before = f'{json.dumps(head)[:-1]}, "choices": ['
+        for piece in pieces:
+            yield before
+            yield from json_parts(self._shape.whole(piece))
+            before = ", "
+        yield f'], "usage": {json.dumps(self._usage())}}}'
+
+    async def _streamed(self, receive: Receive, send: Send, write: Write) -> None:
+        try:
+            await self._model.flights.fly(receive, self._events(send, write))
+        except ClientGone:
+            if not self._begun:
+                raise
+            return
+        except Exception as error:
+            if not self._begun:
+                raise
+            told = as_api_error(error)
+            if told.status == 500:
+                logger.exception("a stream failed")
+            await send({"type": "http.response.body", "body": b"data: " + told.body() + b"\n\n", "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _events(self, send: Send, write: Write) -> None:
+        """Send one event a piece, by the connection's `write` once `send` has begun the answer.
+
+        As few layers as can be: every one of them is paid for at every token.
+        """
+        options = self._stream or StreamOptions()
+        shape, written, usage = self._shape, self._written, ""
+        head = (
+            f'data: {{"id":"{self._id}","object":"{shape.chunk_kind}","created":{self._created},'
+            f'"model":{json.dumps(self._model.name)},"choices":['
+        )
+        opened: set[int] = set()
+
+        async def tell(piece: Piece) -> None:
+            nonlocal usage
+            opening = ""
+            if piece.index not in opened:
+                opened.add(piece.index)
+                if choice := await shape.opening(piece.index):
+                    opening = f"{head}{choice}]}}\n\n"
+                if not self._begun:
+                    self._begun = True
+                    await send({"type": "http.response.start", "status": 200, "headers": _EVENT_HEADERS})
+            written[piece.index] = piece.tokens
+            if options.continuous_usage_stats:
+                usage = f',"usage":{self._usage_text()}'
+            event = f"{opening}{head}{shape.piece(piece)}]{usage}}}\n\n".encode()
+            if not write(event):
+                await send({"type": "http.response.body", "body": event, "more_body": True})
+
+        await shape.prepare()
+        for piece in self._mute():
+            await tell(piece)
+        if self._jobs:
+            async with aclosing(self._model.generator.pieces(self._jobs)) as pieces:
+                async for piece in pieces:
+                    await tell(piece)
+        last = f'{head}],"usage":{self._usage_text()}}}\n\n' if options.include_usage else ""
+        await send({"type": "http.response.body", "body": f"{last}data: [DONE]\n\n".encode(), "more_body": True})
+
+    def _mute(self) -> list[Piece]:
+        """The choices that may write nothing; they are done without the engine."""
+        return [Piece(index, "", 0, finish_reason="length") for index in self._mute_indices]
+
+    def _usage_text(self) -> str:
+        prompt, written = self._prompt_tokens, sum(self._written.values())
+        return f'{{"prompt_tokens":{prompt},"total_tokens":{prompt + written},"completion_tokens":{written}}}'
+
+    def _usage(self) -> dict[str, int]:
+        """Of all choices, so far."""
+        written = sum(self._written.values())
+        return {
+            "prompt_tokens": self._prompt_tokens,
+            "total_tokens": self._prompt_tokens + written,
+            "completion_tokens": written,
+        }
+
+
+# What `streamed_end` says of nearly every piece: there are no log-probabilities, and more is to come.
+UNFINISHED = '"logprobs":null,"finish_reason":null'
+
+
+def streamed_end(piece: Piece, logprobs: dict[str, Any] | None, *, tell_times: bool) -> str:
+    """The members every streamed choice ends with."""
+    told = "null" if logprobs is None else json_text(logprobs)
+    if piece.finish_reason is None:
+        return f'"logprobs":{told},"finish_reason":null'
+    times = f',"engine_times":{json.dumps(_times(piece))}' if tell_times else ""
+    return f'"logprobs":{told},"finish_reason":"{piece.finish_reason}","stop_reason":{json.dumps(piece.stop_reason)}{times}'
+
+
+def whole_end(piece: Piece, logprobs: dict[str, Any] | None, *, tell_times: bool) -> dict[str, Any]:
+    """The same members of a choice that was not streamed."""
+    end = {"logprobs": logprobs, "finish_reason": piece.finish_reason, "stop_reason": piece.stop_reason}
+    return {**end, "engine_times": _times(piece)} if tell_times else end
+
+
+def _times(piece: Piece) -> dict[str, float] | None:
+    """None where a stop string ended the choice before the engine knew."""
+    return None if piece.times is None else asdict(piece.times)
+
+
+def new_request_id(prefix: str) -> str:
+    """An id nobody else has: "cmpl-..." or "chatcmpl-..."."""
+    return f"{prefix}-{uuid.uuid4().hex}"
+
+
+def make_jobs(
+    model: Model,
+    asked: SamplingRequest,
+    prompts: Sequence[tuple[Sequence[int], int]],
+    logprobs: int | None,
+    request_id: str,
+) -> list[Job]:
+    """`n` jobs for each (prompt, most tokens to write), in OpenAI's order: all choices of the first prompt, then the next.
+
+    Raises ApiError 400 for stop tokens the model does not have, or times the engine does not tell.
+    """
+    model.check_tokens(asked.stop_token_ids, "stop_token_ids")
+    if asked.include_engine_times and not model.engine.info.tells_times:
+        raise ApiError(
+            400,
+            "include_engine_times: the engine takes no times; serve with --engine-option disable_log_stats=false",
+            param="include_engine_times",
+        )
+    return [
+        Job(
+            request_id=f"{request_id}-{at * asked.n + choice}",
+            index=at * asked.n + choice,
+            prompt=prompt,
+            options=asked.sampling(most_tokens, logprobs, choice),
+            stop=asked.stop_strings,
+            keep_stop=asked.include_stop_str_in_output,
+            skip_special_tokens=asked.skip_special_tokens,
+        )
+        for at, (prompt, most_tokens) in enumerate(prompts)
+        for choice in range(asked.n)
+    ]

@@ -1,0 +1,238 @@
+"""The embedded engine: a transformers model on a thread of its own, requests joining and leaving at any step."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+import itertools
+import os
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from server.engines.base import (
+    BadRequestError,
+    Delta,
+    EngineDeadError,
+    EngineInfo,
+    EngineLoad,
+    SamplingOptions,
+    TokenLogprob,
+)
+from server.engines.limits import check_logprobs, check_options, check_prompt
+from server.engines.options import parse_options
+from server.engines.transformers.options import TransformersOptions
+
+if TYPE_CHECKING:  # torch takes seconds to import, so the thread does it
+    from server.engines.transformers.slot_scheduler import Event, SlotScheduler
+
+_Item = Delta | list[TokenLogprob | None] | BaseException
+_Command = Callable[["SlotScheduler"], object]
+_IDLE = EngineLoad(running=0, waiting=0, kv_usage=0.0, prefix_hit_tokens=0, preemptions=0)
+
+
+class TransformersEngine:
+    """Serves `checkpoint` with the options of `TransformersOptions`, given as text. EngineError names a wrong one.
+
+    The event loop checks requests and owns one queue for each; the thread owns the model and takes commands between
+    steps. Each step's news crosses to the loop in one call.
+    """
+
+    def __init__(self, checkpoint: Path, options: Mapping[str, str]) -> None:
+        self._checkpoint = checkpoint
+        self._options = TransformersOptions(**parse_options(TransformersOptions, options))
+        self._options.check()
+        self._commands: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()  # None ends the thread
+        self._streams: dict[int, asyncio.Queue[_Item]] = {}
+        self._keys: dict[str, int] = {}  # request id → key; keys are never used again, ids may be
+        self._next_key = itertools.count()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._death: BaseException | None = None
+        self._stopped = False
+        self._info: EngineInfo | None = None
+        self._load = _IDLE
+
+    @property
+    def info(self) -> EngineInfo:
+        """Valid after `start`."""
+        if self._info is None:
+            raise RuntimeError("the engine has not been started")
+        return self._info
+
+    async def start(self) -> None:
+        """Load the checkpoint on the engine's thread. Raises EngineError."""
+        self._loop = asyncio.get_running_loop()
+        started: Future[EngineInfo] = Future()
+        self._thread = threading.Thread(target=self._work, args=(started,), name="transformers-engine", daemon=True)
+        self._thread.start()
+        self._info = await asyncio.wrap_future(started)
+
+    async def generate(self, request_id: str, prompt: Sequence[int], options: SamplingOptions) -> AsyncIterator[Delta]:
+        """Stream one request; closing the iterator frees its slot.
+
+        Raises BadRequestError for a prompt or option out of bounds, EngineDeadError once the thread has died.
+        """
+        from server.engines.transformers.slot_scheduler import Generation
+
+        check_options(options, self.info)
+        check_prompt(prompt, options.max_tokens, self.info)
+        if request_id in self._keys:
+            raise BadRequestError(f"request id {request_id} is in use")
+        key, news = self._open()
+        self._keys[request_id] = key
+        self._commands.put(lambda scheduler: scheduler.add(Generation(key, tuple(prompt), options)))
+        finished = False
+        try:
+            while not finished:
+                delta = await _next(news)
+                assert isinstance(delta, Delta)  # noqa: S101 - generations get nothing else
+                finished = delta.finish_reason is not None
+                yield delta
+        finally:
+            del self._keys[request_id]
+            self._close(key, running=not finished)
+
+    async def prompt_logprobs(self, prompt: Sequence[int], top: int) -> list[TokenLogprob | None]:
+        """Log-probabilities of a prompt's tokens, computed chunk by chunk between the steps of what else runs."""
+        from server.engines.transformers.slot_scheduler import Scoring
+
+        check_logprobs(top)
+        check_prompt(prompt, 0, self.info)
+        key, news = self._open()
+        self._commands.put(lambda scheduler: scheduler.add(Scoring(key, tuple(prompt), top)))
+        finished = False
+        try:
+            scores = await _next(news)
+            assert isinstance(scores, list)  # noqa: S101 - scorings get nothing else
+            finished = True
+            return scores
+        finally:
+            self._close(key, running=not finished)
+
+    async def abort(self, request_id: str) -> None:
+        """End a request with finish reason "abort", if it still runs."""
+        key = self._keys.get(request_id)
+        if key is not None:
+            self._commands.put(lambda scheduler: scheduler.remove(key, tell=True))
+
+    async def check_health(self) -> None:
+        """Raise EngineDeadError once the thread has died or has been shut down."""
+        if self._death is not None:
+            raise EngineDeadError(f"the transformers engine died: {self._death!r}") from self._death
+        if self._stopped:
+            raise EngineDeadError("the transformers engine has been shut down")
+
+    def load(self) -> EngineLoad:
+        """Occupancy after the latest step; requests that the thread has not seen yet count as waiting."""
+        latest = self._load
+        unseen = len(self._streams) - latest.running - latest.waiting
+        return dataclasses.replace(latest, waiting=latest.waiting + max(0, unseen))
+
+    def process_ids(self) -> list[int]:
+        """Our own process: the model runs in it."""
+        return [os.getpid()]
+
+    async def shutdown(self) -> None:
+        """Abort what runs, end the thread and free the model. Safe to call twice, and after a failed start."""
+        if self._stopped:
+            return
+        self._stopped = True
+        for news in self._streams.values():
+            news.put_nowait(Delta((), finish_reason="abort"))
+        self._commands.put(None)
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+
+    # On the event loop
+
+    def _open(self) -> tuple[int, asyncio.Queue[_Item]]:
+        if self._death is not None or self._stopped:
+            raise EngineDeadError("the transformers engine is not running") from self._death
+        key = next(self._next_key)
+        self._streams[key] = asyncio.Queue()
+        return key, self._streams[key]
+
+    def _close(self, key: int, *, running: bool) -> None:
+        del self._streams[key]
+        if running:
+            self._commands.put(lambda scheduler: scheduler.remove(key, tell=False))
+
+    def _deliver(self, events: list[Event], load: EngineLoad) -> None:
+        self._load = load
+        for key, item in events:
+            news = self._streams.get(key)  # gone if its reader left while the step ran
+            if news is not None:
+                news.put_nowait(item)
+
+    def _die(self, death: BaseException) -> None:
+        self._death = death
+        self._load = _IDLE
+        for news in self._streams.values():
+            news.put_nowait(EngineDeadError(f"the transformers engine died: {death!r}"))
+
+    # On the engine's thread
+
+    def _work(self, started: Future[EngineInfo]) -> None:
+        try:
+            self._serve(started)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            if started.done():
+                self._tell(functools.partial(self._die, error))
+            else:
+                started.set_exception(error)
+
+    def _serve(self, started: Future[EngineInfo]) -> None:
+        import torch
+        import transformers
+
+        from server.engines.checkpoint import end_of_sequence_ids
+        from server.engines.transformers.slot_model import SlotModel
+        from server.engines.transformers.slot_scheduler import SlotScheduler
+
+        with torch.inference_mode():
+            model = SlotModel(self._checkpoint, self._options)
+            model.prepare()
+            scheduler = SlotScheduler(model, end_of_sequence_ids(self._checkpoint), self._announce)
+            started.set_result(
+                EngineInfo(
+                    name="transformers",
+                    version=f"{transformers.__version__} (torch {torch.__version__})",
+                    dtype=str(model.dtype).removeprefix("torch."),
+                    vocabulary=model.vocabulary,
+                    max_model_len=model.max_model_len,
+                    options=model.resolved_options(),
+                )
+            )
+            while self._take_commands(scheduler):
+                scheduler.step()
+            model.close()
+
+    def _announce(self, events: list[Event], load: EngineLoad) -> None:
+        self._tell(functools.partial(self._deliver, events, load))
+
+    def _take_commands(self, scheduler: SlotScheduler) -> bool:
+        """Carry out what the loop has asked for, waiting for it if there is nothing else to do; False to end."""
+        while True:
+            try:
+                command = self._commands.get(block=scheduler.idle)
+            except queue.Empty:
+                return True
+            if command is None:
+                return False
+            command(scheduler)
+
+    def _tell(self, news: Callable[[], None]) -> None:
+        assert self._loop is not None  # noqa: S101 - set before the thread starts
+        self._loop.call_soon_threadsafe(news)
+
+
+async def _next(news: asyncio.Queue[_Item]) -> Delta | list[TokenLogprob | None]:
+    item = await news.get()
+    if isinstance(item, BaseException):
+        raise item
+    return item

@@ -1,0 +1,297 @@
+"""vLLM in this process, through the few of its interfaces that have been stable from 0.20 to 0.32.
+
+They are AsyncEngineArgs, SamplingParams, RequestOutputKind, tokens_input, EngineDeadError and, of AsyncLLM,
+from_engine_args, generate, abort, check_health, errored and shutdown; beside them plain attributes of its configuration are
+read, most of them in `server.engines.vllm.resolved_options`. The model itself runs in a process that vLLM starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import tempfile
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+
+from server.engines.base import (
+    BadRequestError,
+    Delta,
+    EngineDeadError,
+    EngineError,
+    EngineInfo,
+    EngineLoad,
+    FinishReason,
+    RequestTimes,
+    SamplingOptions,
+    TokenLogprob,
+)
+from server.engines.checkpoint import end_of_sequence_ids, read_config
+from server.engines.limits import check_logprobs, check_options, check_prompt
+from server.engines.options import parse_options
+from server.engines.shape_check import check_tensor_shapes
+from server.engines.vllm.preemptions import Preemptions
+from server.engines.vllm.resolved_options import resolved_options, uniform_blocks
+from server.off_loop import LOGPROB_SIZE, off_loop
+
+_T = TypeVar("_T")
+_CPU_CACHE_BYTES = 2**30  # vLLM would take half of the machine's memory
+_SOCKETS = "VLLM_RPC_BASE_PATH"
+_FINISH_REASONS: dict[str | None, FinishReason | None] = {None: None, "stop": "stop", "length": "length"}
+
+
+class VllmEngine:
+    """Serves `checkpoint` with any field of vLLM's AsyncEngineArgs as an option, given as text.
+
+    What differs from vLLM's own defaults: no tokenizer is loaded (the app has one), end-of-sequence ids are ours,
+    statistics are off (`disable_log_stats=false` brings the times of queue, prefill and decode, and counts preemptions); without a GPU also
+    `enforce_eager`, a cache of 1 GiB (`kv_cache_memory_bytes`) and the longest context that fits it. The prefix cache is
+    as vLLM has it (`enable_prefix_caching`). Its log is cut to warnings unless VLLM_LOGGING_LEVEL says otherwise. It starts
+    processes, so the calling script needs a `__main__` guard.
+    """
+
+    def __init__(self, checkpoint: Path, options: Mapping[str, str]) -> None:
+        self._checkpoint = checkpoint
+        self._options = dict(options)
+        self._engine: Any = None
+        self._sockets: tempfile.TemporaryDirectory[str] | None = None  # vLLM would leave them behind
+        self._info: EngineInfo | None = None
+        self._eos: frozenset[int] = frozenset()
+        self._capacity = 0  # tokens the cache holds
+        self._held: dict[str, int] = {}  # request id → tokens in the cache; 0: nothing has come back yet
+        self._prefix_hits = 0
+        self._preemptions = Preemptions(counted=False, blocks=None, block_size=1)
+        self._scorings = 0
+        self._tells_times = False
+
+    @property
+    def info(self) -> EngineInfo:
+        """Valid after `start`."""
+        if self._info is None:
+            raise RuntimeError("the engine has not been started")
+        return self._info
+
+    async def start(self) -> None:
+        """Check the checkpoint, then start vLLM: about 20 s on a CPU. Raises EngineError."""
+        check_tensor_shapes(self._checkpoint)
+        self._eos = end_of_sequence_ids(self._checkpoint)
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        await asyncio.to_thread(_import_vllm)
+        self._engine, version, options = await asyncio.to_thread(self._start)
+        config = self._engine.vllm_config
+        self._preemptions = Preemptions(
+            counted=self._tells_times, blocks=uniform_blocks(config), block_size=config.cache_config.block_size
+        )
+        self._capacity = (config.cache_config.num_gpu_blocks or 0) * config.cache_config.block_size
+        self._info = EngineInfo(
+            name="vllm",
+            version=version,
+            dtype=str(config.model_config.dtype).removeprefix("torch."),
+            vocabulary=int(read_config(self._checkpoint)["vocab_size"]),
+            max_model_len=config.model_config.max_model_len,
+            tells_times=self._tells_times,
+            options=options,
+        )
+
+    def _start(self) -> tuple[Any, str, dict[str, str]]:
+        import torch
+        import vllm
+        from vllm import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        arguments: dict[str, Any] = {
+            "model": str(self._checkpoint),
+            "skip_tokenizer_init": True,  # without one vLLM checks no token ids, and a wrong one kills it: check_prompt must
+            "generation_config": "vllm",  # else vLLM would withhold end-of-sequence even from who ignores it
+            "disable_log_stats": True,
+        }
+        if not torch.cuda.is_available():
+            arguments |= {"enforce_eager": True, "max_model_len": -1}
+            if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
+                arguments["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
+        arguments |= parse_options(AsyncEngineArgs, self._options)
+        self._tells_times = not arguments["disable_log_stats"]
+        if arguments.get("enforce_eager") and not torch.cuda.is_available():
+            # Eager vLLM still compiles a helper for log-probabilities, and its core dies where there is no C++ compiler.
+            os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+        if _SOCKETS not in os.environ:
+            self._sockets = tempfile.TemporaryDirectory(prefix="prunebench-vllm-")
+            os.environ[_SOCKETS] = self._sockets.name
+        try:
+            engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+        except (ValueError, RuntimeError, OSError, TypeError, KeyError, AssertionError, NotImplementedError) as error:
+            self._remove_sockets()
+            reason = str(error).strip().replace("\n", " ")
+            raise EngineError(f"{self._checkpoint}: vLLM cannot start: {reason}") from error
+        return engine, vllm.__version__, resolved_options(engine.vllm_config)
+
+    def generate(self, request_id: str, prompt: Sequence[int], options: SamplingOptions) -> AsyncGenerator[Delta]:
+        """Stream one request; closing the iterator aborts it.
+
+        Raises BadRequestError for what vLLM or `server.engines.limits` refuses, EngineDeadError once the core is dead.
+        """
+        check_options(options, self.info)
+        check_prompt(prompt, options.max_tokens, self.info)
+        parameters = _parameters(
+            max_tokens=options.max_tokens,
+            min_tokens=options.min_tokens,
+            ignore_eos=options.ignore_eos,
+            temperature=options.temperature,
+            top_p=options.top_p,
+            top_k=options.top_k,
+            min_p=options.min_p,
+            repetition_penalty=options.repetition_penalty,
+            presence_penalty=options.presence_penalty,
+            frequency_penalty=options.frequency_penalty,
+            seed=options.seed,
+            stop_token_ids=sorted({*options.stop_token_ids, *(() if options.ignore_eos else self._eos)}),
+            logprobs=options.logprobs,
+        )
+        return self._outputs(request_id, prompt, parameters, _delta)
+
+    async def prompt_logprobs(self, prompt: Sequence[int], top: int) -> list[TokenLogprob | None]:
+        """Log-probabilities of a prompt's tokens; vLLM generates one token to get them, so one must fit the context."""
+        check_logprobs(top)
+        check_prompt(prompt, 1, self.info)
+        self._scorings += 1
+        parameters = _parameters(final_only=True, max_tokens=1, temperature=0.0, prompt_logprobs=top)
+
+        def found(output: Any) -> Any:
+            return output.prompt_logprobs
+
+        async with aclosing(self._outputs(f"scoring-{self._scorings}", prompt, parameters, found)) as outputs:
+            entries = [found async for found in outputs][-1]
+
+        def scores() -> list[TokenLogprob | None]:
+            pairs = zip(prompt, entries, strict=True)
+            return [None if entry is None else _token_logprob(token, entry) for token, entry in pairs]
+
+        return await off_loop(scores, LOGPROB_SIZE * len(prompt) * (top + 1))
+
+    async def _outputs(
+        self, request_id: str, prompt: Sequence[int], parameters: Any, read: Callable[[Any], _T]
+    ) -> AsyncGenerator[_T]:
+        """What `read` makes of all that vLLM gives for one request, counted, and with its exceptions turned into ours."""
+        from vllm.inputs import tokens_input
+        from vllm.v1.engine.exceptions import EngineDeadError as CoreDeadError
+
+        if self._engine is None:
+            raise EngineDeadError("vLLM has been shut down")
+        if request_id in self._held:
+            raise BadRequestError(f"request id {request_id} is in use")
+        held = self._held
+        held[request_id] = 0
+        longest = len(prompt) + parameters.max_tokens
+        self._preemptions.begun(longest)
+        metrics: Any = None
+        try:
+            async with aclosing(self._engine.generate(tokens_input(list(prompt)), parameters, request_id)) as outputs:
+                async for output in outputs:
+                    if held[request_id] == 0:
+                        held[request_id] = len(prompt)
+                        self._prefix_hits += output.num_cached_tokens or 0
+                    held[request_id] += len(output.outputs[0].token_ids)
+                    metrics = output.metrics
+                    yield read(output)
+        except CoreDeadError as error:
+            raise EngineDeadError("vLLM's engine core has died; its own log says why") from error
+        except _request_errors() as error:
+            raise BadRequestError(str(error)) from error
+        finally:
+            del held[request_id]
+            self._preemptions.ended(longest, metrics)
+
+    async def abort(self, request_id: str) -> None:
+        """End a request with finish reason "abort", if it still runs."""
+        if request_id in self._held and self._engine is not None:
+            await self._engine.abort(request_id)
+
+    async def check_health(self) -> None:
+        """Raise EngineDeadError once vLLM's core is dead or has been shut down."""
+        if self._engine is None or self._engine.errored:
+            raise EngineDeadError("vLLM's engine core is not running")
+
+    def load(self) -> EngineLoad:
+        """Occupancy as seen from here: waiting is what has had no token yet, and shared prefixes count each time."""
+        running = sum(held > 0 for held in self._held.values())
+        usage = sum(self._held.values()) / self._capacity if self._capacity else 0.0
+        return EngineLoad(
+            running, len(self._held) - running, min(1.0, usage), self._prefix_hits, self._preemptions.count
+        )
+
+    def process_ids(self) -> list[int]:
+        """Our own process and those that vLLM has started, which do the work."""
+        return [os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))]
+
+    async def shutdown(self) -> None:
+        """Stop vLLM's processes, which can take 5 s. Safe to call twice."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await asyncio.gather(*(engine.abort(request_id) for request_id in self._held))
+            await asyncio.to_thread(engine.shutdown)
+            del engine
+            gc.collect()  # its __del__ fails if it is left to the interpreter's end
+            self._remove_sockets()
+
+    def _remove_sockets(self) -> None:
+        if self._sockets is not None:
+            del os.environ[_SOCKETS]
+            self._sockets.cleanup()
+            self._sockets = None
+
+
+def _import_vllm() -> None:
+    """For a thread of its own: an error that some module keeps keeps the thread's frames too, and what they return."""
+    import vllm.v1.engine.async_llm  # noqa: F401
+
+
+def _parameters(*, final_only: bool = False, **values: Any) -> Any:
+    """SamplingParams, without detokenizing. Raises BadRequestError for what vLLM refuses."""
+    from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+    kind = RequestOutputKind.FINAL_ONLY if final_only else RequestOutputKind.DELTA
+    try:
+        return SamplingParams(detokenize=False, output_kind=kind, **values)
+    except _request_errors() as error:
+        raise BadRequestError(str(error)) from error
+
+
+def _request_errors() -> tuple[type[Exception], ...]:
+    """The classes of vLLM's complaints about a request: ValueError in older versions, one of its own since 0.28."""
+    import vllm.exceptions
+
+    own = getattr(vllm.exceptions, "VLLMClientError", None)
+    return (ValueError,) if own is None else (ValueError, own)
+
+
+def _delta(answer: Any) -> Delta:
+    output = answer.outputs[0]
+    token_ids = tuple(output.token_ids)
+    logprobs = None
+    if output.logprobs is not None:
+        entries = zip(token_ids, output.logprobs, strict=True)
+        logprobs = tuple(_token_logprob(token, entry) for token, entry in entries)
+    # Whatever else vLLM may call the end of a request, it was not asked for.
+    reason = _FINISH_REASONS.get(output.finish_reason, "abort")
+    return Delta(token_ids, logprobs, reason, None if reason is None else _times(answer.metrics))
+
+
+def _times(metrics: Any) -> RequestTimes | None:
+    """From vLLM's own stamps, which it takes only with `disable_log_stats=false`."""
+    if metrics is None or not metrics.first_token_ts:
+        return None
+    return RequestTimes(
+        queue_s=metrics.scheduled_ts - metrics.queued_ts,
+        prefill_s=metrics.first_token_ts - metrics.scheduled_ts,
+        decode_s=metrics.last_token_ts - metrics.first_token_ts,
+    )
+
+
+def _token_logprob(token: int, entry: Mapping[int, Any]) -> TokenLogprob:
+    """From vLLM's mapping of token id → Logprob, which has the chosen token first."""
+    top = {found: value.logprob for found, value in sorted(entry.items(), key=lambda item: -item[1].logprob)}
+    return TokenLogprob(token, top[token], top)

@@ -1,0 +1,171 @@
+"""One client's connection: uvicorn's HTTP protocol, with an end to everything a client could make it wait for or keep.
+
+    headers        at most MAX_HEADER_BYTES (400), and whole `receive_timeout_s` after they began (408)
+    body           the endpoint's to limit; what is left of one that was already answered has `receive_timeout_s` to end
+    answer         left unread for `send_timeout_s` it ends the connection, and with it the request
+    pipelining     at most MAX_PIPELINED requests wait for the one before them; a client that leaves ends what runs too
+
+Uvicorn itself has no limit on any of these. A request that is no HTTP gets its error in OpenAI's shape too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Any, ClassVar
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from server.api.errors import ApiError
+from server.transport.write_batching import GatheredWrites, Round
+
+MAX_HEADER_BYTES = 64 * 1024  # request line and headers
+MAX_PIPELINED = 128
+_STATUS = {400: b"400 Bad Request", 408: b"408 Request Timeout"}
+
+
+def limited_connection(receive_timeout_s: float, send_timeout_s: float) -> type[Connection]:
+    """The protocol class for uvicorn's `http`."""
+    limits = {"receive_s": receive_timeout_s, "send_s": send_timeout_s, "round": Round()}
+    return type("LimitedConnection", (Connection,), limits)
+
+
+class Connection(HttpToolsProtocol):
+    """See the module's text. Times are seconds."""
+
+    receive_s: ClassVar[float]
+    send_s: ClassVar[float]
+    round: ClassVar[Round]  # of the loop that all connections of this class share
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The clock of the first request starts."""
+        super().connection_made(GatheredWrites(transport, self.round))
+        self._in_headers = True  # or between requests
+        self._header_bytes = 0
+        self._fault = "this is not an HTTP/1.1 request"
+        self._answered: RequestResponseCycle | None = None  # the request that is being answered, or was last
+        self._stalled: asyncio.TimerHandle | None = None
+        self._deadline: asyncio.TimerHandle | None = self.loop.call_later(self.receive_s, self._too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """What runs for this client ends, also when pipelined requests came after it."""
+        self._stop_clock()
+        if self._stalled is not None:
+            self._stalled.cancel()
+        self._let_go()
+        super().connection_lost(exc)
+
+    # Receiving
+
+    def data_received(self, data: bytes) -> None:
+        """Count what belongs to headers; a client that only ever sends line ends has begun a request too."""
+        if self._in_headers:
+            self._header_bytes += len(data)
+        super().data_received(data)
+        if not self._in_headers or self.transport.is_closing():
+            return  # within a body, or refused
+        if self._header_bytes > MAX_HEADER_BYTES:
+            self._refuse(ApiError(400, _TOO_LONG))
+        elif len(self.pipeline) > MAX_PIPELINED:
+            self._refuse(ApiError(400, f"more than {MAX_PIPELINED} requests were sent before the first was answered"))
+        elif self._deadline is None and not self._is_answering():
+            self._deadline = self.loop.call_later(self.receive_s, self._too_slow)
+
+    def on_headers_complete(self) -> None:
+        """Raises ValueError, which the parser turns into a refusal, for too much in one block."""
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEADER_BYTES:
+            self._fault = _TOO_LONG
+            raise ValueError(_TOO_LONG)
+        super().on_headers_complete()
+        self._in_headers = False
+        self._header_bytes = 0
+        self._stop_clock()
+
+    def on_message_complete(self) -> None:
+        """The next bytes are another request's headers."""
+        self._in_headers = True
+        self._stop_clock()
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words
+        """Uvicorn's answer to what the parser refuses."""
+        self._refuse(ApiError(400, self._fault))
+
+    # Answering
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answered = cycle
+        # For the middle of a stream, which the layers between would only hand on.
+        cycle.scope["state"]["write"] = partial(_write, cycle)
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        """The rest of a body nobody wants has an end, and so has a last answer nobody reads."""
+        unread = self._answered is not None and self._answered.more_body
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._close()
+        elif unread:
+            self._deadline = self.loop.call_later(self.receive_s, self._too_slow)
+
+    def pause_writing(self) -> None:
+        """More than the transport's high-water mark (64 KiB) waits for the client to read."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(self.send_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It has read most of it."""
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Idle for too long."""
+        self._close()
+
+    # Ending
+
+    def _is_answering(self) -> bool:
+        return self._answered is not None and not self._answered.response_complete
+
+    def _stop_clock(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_slow(self) -> None:
+        self._refuse(ApiError(408, f"the request did not come within {self.receive_s:g} s"))
+
+    def _refuse(self, error: ApiError) -> None:
+        """Close, with an error if there is still room for one: no answer has begun to the request it is about."""
+        cycle = self._answered
+        if cycle is None or not cycle.response_started or (cycle.response_complete and self._in_headers):
+            body = error.body()
+            self.transport.write(
+                b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+                % (_STATUS[error.status], len(body), body)
+            )
+        self._let_go()
+        self.pipeline.clear()
+        self._close()
+
+    def _let_go(self) -> None:
+        if self._answered is not None and self._is_answering():
+            self._answered.disconnected = True
+            self._answered.message_event.set()
+
+    def _close(self) -> None:
+        """Close once all is sent, or without that when nobody reads it."""
+        self.transport.close()
+        self.loop.call_later(self.send_s, self.transport.abort)
+
+
+_TOO_LONG = f"the request line and headers are longer than the {MAX_HEADER_BYTES} bytes this server takes"
+
+
+def _write(cycle: RequestResponseCycle, event: bytes) -> bool:
+    """`cycle.send` for the middle of a body; False if it is not that simple now, and `send` must be asked."""
+    if not cycle.chunked_encoding or cycle.flow.write_paused or cycle.disconnected:
+        return False
+    cycle.transport.write(b"%x\r\n%b\r\n" % (len(event), event))
+    return True
