@@ -5,7 +5,7 @@
 One process sends `--rate` chunks a second on each of `--streams` connections from one core; this one reads them on another:
 `transport`, uvloop's own transport and `data_received`, which hides the kernel's stamps; `add_reader`, a callback a socket;
 `nested`, one epoll of our own inside uvloop's; `paused`, that one looked at no more often than every millisecond
-(`loadgen.ready`, which the client uses); `epoll`, one without uvloop around it. All but the first call `recvmsg` and take the
+(`loadgen.client.polling`, which the client uses); `epoll`, one without uvloop around it. All but the first call `recvmsg` and take the
 kernel's stamp. All feed httptools and keep the same arrays.
 """
 
@@ -29,7 +29,7 @@ import httptools
 import numpy as np
 import uvloop
 
-from loadgen.ready import ReadySockets
+from loadgen.client.polling import ReadySockets
 
 WAYS = ("transport", "add_reader", "nested", "paused", "epoll")
 EVENT = b"data: " + b"x" * 230 + b"\n\n"

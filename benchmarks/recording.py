@@ -17,12 +17,12 @@ from array import array
 from pathlib import Path
 
 from energy.records import WindowEnergy
-from loadgen.drive import TrialResult
-from loadgen.messages import Ended, Part
-from loadgen.recorder import Recorder
-from loadgen.records import ClientHealth, Trial, Workload
-from loadgen.store import write_trial
-from loadgen.window import cut_window
+from loadgen.link.messages import Ended, Part
+from loadgen.metrics.window import cut_window
+from loadgen.records.recorder import Recorder
+from loadgen.records.schema import ClientHealth, Trial, Workload
+from loadgen.records.store import write_trial
+from loadgen.trial import TrialResult
 from reports.checks import check_trial
 
 TOKEN_NS, AT_ONCE = 10_000_000, 50  # half a second of chunks is handed on together

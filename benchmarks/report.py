@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from energy.records import WindowEnergy
-from loadgen.records import REQUEST_SCHEMA, ClientHealth, Trial, Workload
+from loadgen.records.schema import REQUEST_SCHEMA, ClientHealth, Trial, Workload
 from reports.run_folder import ConfigurationInfo, RunInfo, TrialCell
 
 LIMIT_S, LIMIT_BYTES = 60, 2 * 10**9

@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from loadgen import REQUEST_TIMEOUT_S
+from loadgen.answers.stream_end import UNREADABLE
 from loadgen.control import DEADLINE_S, control_client
-from loadgen.stream_end import UNREADABLE
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from loadgen.client.wire import Exchange
 from loadgen.endpoint import LoadError
-from loadgen.records import WarmUp
-from loadgen.wire import Exchange
+from loadgen.records.schema import WarmUp
 
 FEWEST_GROUPS = 3  # groups: two always lie on a line
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from loadgen.drive import TrialResult, run_trial
 from loadgen.endpoint import LoadError
-from loadgen.metering import EnergySource, pick_energy
-from loadgen.prompts import Prompts, make_prompts, read_tokenizer
-from loadgen.records import WindowRules
-from loadgen.texts import read_prompts
+from loadgen.energy.source import EnergySource, pick_energy
+from loadgen.prompts.files import read_prompts
+from loadgen.prompts.synthetic import Prompts, make_prompts, read_tokenizer
+from loadgen.records.schema import WindowRules
+from loadgen.trial import TrialResult, run_trial
 from loadgen.warmup import Steadiness
 from prunebench.describing import Describer
 from prunebench.experiment import Experiment

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from loadgen.records import WindowRules
+from loadgen.records.schema import WindowRules
 from prunebench.bench import Outcome
 from prunebench.cluster import RayCluster, SessionError, SessionLostError
 from prunebench.experiment import Experiment

@@ -7,7 +7,7 @@ from typing import Any
 
 from energy.records import IdleWindow, WindowEnergy
 from loadgen.endpoint import LoadError, check_endpoint
-from loadgen.metering import EnergySource, measure_idle, measure_idle_in_halves, measure_idle_without_server
+from loadgen.energy.source import EnergySource, measure_idle, measure_idle_in_halves, measure_idle_without_server
 from prunebench.experiment import Experiment
 from prunebench.quality import PerplexityProbe
 from prunebench.serving import Server, ServerPool

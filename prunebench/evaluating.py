@@ -13,7 +13,7 @@ from typing import Literal
 
 from energy.records import Record
 from loadgen.endpoint import Endpoint, read_key, server_address
-from loadgen.metering import pick_energy
+from loadgen.energy.source import pick_energy
 from prunebench.progress import Steps
 from prunebench.quality_harness import Harness
 from prunebench.quality_pass import Pass, Subject, result_line, settings_of

@@ -18,9 +18,9 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from energy.records import Record
 from loadgen import REQUEST_TIMEOUT_S
-from loadgen.records import Workload
-from loadgen.sweep import points
-from loadgen.texts import is_source, with_identity
+from loadgen.prompts.files import is_source, with_identity
+from loadgen.records.schema import Workload
+from loadgen.workloads.sweep import points
 from pruner.checkpoint.hub import find_source
 from pruner.output.manifest import TieBreak, WeightCriterion
 from pruner.scoring.targets import Target

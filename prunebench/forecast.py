@@ -19,10 +19,10 @@ from statistics import mean
 from rich.filesize import decimal
 
 from energy.records import Record
-from loadgen.records import Workload
-from loadgen.shapes import answer_length
+from loadgen.records.schema import Workload
 from loadgen.warmup import FEWEST_GROUPS
-from loadgen.workloads import arrivals, in_flight
+from loadgen.workloads.schedule import arrivals, in_flight
+from loadgen.workloads.shapes import answer_length
 from prunebench.configurations import check_configurations
 from prunebench.describing import AFTER_LOAD_S, visit_idle
 from prunebench.experiment import Experiment, ExperimentError

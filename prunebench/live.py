@@ -13,10 +13,10 @@ import numpy as np
 from rich.live import Live
 from rich.table import Table
 
-from loadgen.drive import Watcher
-from loadgen.latencies import record_tpot_ms
-from loadgen.metering import EnergySource
-from loadgen.records import RequestRecord, Workload
+from loadgen.energy.source import EnergySource
+from loadgen.metrics.latencies import record_tpot_ms
+from loadgen.records.schema import RequestRecord, Workload
+from loadgen.trial import Watcher
 from reports.console import Console
 
 _LATEST = 2000  # requests that the latencies shown are of

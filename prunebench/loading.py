@@ -13,7 +13,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from loadgen import REQUEST_TIMEOUT_S
-from loadgen.drive import TrialResult, run_trial
 from loadgen.endpoint import (
     Endpoint,
     LoadError,
@@ -22,16 +21,24 @@ from loadgen.endpoint import (
     read_key,
     server_address,
 )
+from loadgen.energy.source import EnergySource, pick_energy
 from loadgen.interrupt import Interrupt
-from loadgen.lengths import most_tokens
-from loadgen.locust_plan import Plan
-from loadgen.metering import EnergySource, pick_energy
-from loadgen.prompts import Prompts, check_served_tokenizer, count_tokens, make_prompts, read_tokenizer, served_tokens
-from loadgen.recorder import has_records, where_kept
-from loadgen.records import Flag, Workload
-from loadgen.store import write_trial
-from loadgen.summary import summarize
-from loadgen.texts import input_notes, read_prompts, with_identity
+from loadgen.locust.plan import Plan
+from loadgen.metrics.summary import summarize
+from loadgen.prompts.files import input_notes, read_prompts, with_identity
+from loadgen.prompts.synthetic import (
+    Prompts,
+    check_served_tokenizer,
+    count_tokens,
+    make_prompts,
+    read_tokenizer,
+    served_tokens,
+)
+from loadgen.records.recorder import has_records, where_kept
+from loadgen.records.schema import Flag, Workload
+from loadgen.records.store import write_trial
+from loadgen.trial import TrialResult, run_trial
+from loadgen.workloads.lengths import most_tokens
 from prunebench.live import LiveView
 from prunebench.locusting import LocustSettings, run_locust
 from reports.checks import check_trial

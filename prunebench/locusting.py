@@ -23,19 +23,20 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+import loadgen.locust
 from energy.records import WindowEnergy
-from loadgen.client_health import ClientWatch
-from loadgen.drive import FinishedLoad, TrialResult, as_trial, run_trial, server_counters
 from loadgen.endpoint import Endpoint, LoadError
+from loadgen.energy.source import EnergySource, NoEnergy
 from loadgen.interrupt import Interrupt
-from loadgen.lags import LagHistogram
-from loadgen.locust_plan import KEY_VARIABLE, PLAN_VARIABLE, Plan
-from loadgen.metering import EnergySource, NoEnergy
-from loadgen.prompts import Prompt, Prompts
-from loadgen.recorder import read_stream
-from loadgen.records import Workload
-from loadgen.table import Records
-from loadgen.workloads import in_flight
+from loadgen.locust.plan import KEY_VARIABLE, PLAN_VARIABLE, Plan
+from loadgen.metrics.client_health import ClientWatch
+from loadgen.metrics.read_lag import LagHistogram
+from loadgen.prompts.synthetic import Prompt, Prompts
+from loadgen.records.recorder import read_stream
+from loadgen.records.schema import Workload
+from loadgen.records.table import Records
+from loadgen.trial import FinishedLoad, TrialResult, as_trial, run_trial, server_counters
+from loadgen.workloads.schedule import in_flight
 
 _CONNECT_S, _STOP_S, _LOOK_S = 60, 2.0, 0.05
 # Locust, which ends when this process does, however that ends: prctl(2), PR_SET_PDEATHSIG.
@@ -45,7 +46,7 @@ ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 from locust.main import main
 main()
 """
-_LOCUSTFILE = Path(__file__).parents[1] / "loadgen" / "locustfile.py"
+_LOCUSTFILE = Path(loadgen.locust.__file__).with_name("users.py")
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def run_locust(
 
     The warm-up is the native driver's. Raises LoadError if Locust is not installed, or ends without a result: with the last
     line that it said. KeyboardInterrupt ends the processes and goes on; records that had come are in `keep` then.
-    With `interrupt`, Ctrl-C ends the load as it does the native driver's (`loadgen.drive.run_trial`).
+    With `interrupt`, Ctrl-C ends the load as it does the native driver's (`loadgen.trial.run_trial`).
     """
     _check_installed()
     plan.check()

@@ -16,8 +16,8 @@ import requests
 from lm_eval.api.model import LM
 from lm_eval.models.openai_completions import LocalCompletionsAPI
 
+from loadgen.answers.stream_end import error_of
 from loadgen.endpoint import Endpoint
-from loadgen.stream_end import error_of
 
 # It warns of what is meant: several prompts of different lengths in a request.
 logging.getLogger("lm_eval.models.api_models").setLevel(logging.ERROR)

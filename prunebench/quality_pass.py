@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Literal
 
 from energy.records import WindowEnergy
 from loadgen.endpoint import Endpoint, check_endpoint
-from loadgen.metering import EnergySource, pick_energy
+from loadgen.energy.source import EnergySource, pick_energy
 from prunebench.quality_harness import SEEDS, Harness, UnavailableError, harness_version, one_line
 from prunebench.quality_tasks import QualityError, Suite, TaskChoice
 from prunebench.writer import utc_now, write_record

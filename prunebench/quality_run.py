@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from loadgen.endpoint import LoadError
-from loadgen.metering import pick_energy
+from loadgen.energy.source import pick_energy
 from prunebench.experiment import QualitySettings
 from prunebench.progress import Steps
 from prunebench.quality_harness import Harness

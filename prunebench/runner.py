@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import prunebench
-from loadgen.records import WindowRules
+from loadgen.records.schema import WindowRules
 from prunebench.bench import Bench
 from prunebench.changes import hash_checkpoint
 from prunebench.cluster import RayCluster

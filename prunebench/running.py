@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loadgen.recorder import where_kept
-from loadgen.texts import input_notes
+from loadgen.prompts.files import input_notes
+from loadgen.records.recorder import where_kept
 from prunebench.cluster import RayCluster
 from prunebench.configurations import check_configurations
 from prunebench.environment import describe_environment

@@ -15,12 +15,12 @@ from pathlib import Path
 from rich.table import Table
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from loadgen.drive import run_trial
 from loadgen.endpoint import Endpoint, LoadError
-from loadgen.metering import pick_energy
-from loadgen.prompts import SyntheticPrompts
-from loadgen.records import Workload
-from loadgen.summary import summarize
+from loadgen.energy.source import pick_energy
+from loadgen.metrics.summary import summarize
+from loadgen.prompts.synthetic import SyntheticPrompts
+from loadgen.records.schema import Workload
+from loadgen.trial import run_trial
 from prunebench.serving import ServerCommand, ServerStartError, start_server
 from reports.console import Console
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from energy.machine import describe_machine
-from loadgen.records import WindowRules
+from loadgen.records.schema import WindowRules
 from prunebench.bench import Bench, Outcome
 from prunebench.environment import describe_environment, processor_name
 from prunebench.experiment import Experiment

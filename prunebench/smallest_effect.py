@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from energy.records import Record
-from loadgen.records import Workload
+from loadgen.records.schema import Workload
 from reports.family import groups_of
 from reports.quantities import JOULES
 from reports.simultaneous import half_width

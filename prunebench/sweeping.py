@@ -6,10 +6,10 @@ from pathlib import Path
 
 from rich.table import Table
 
-from loadgen.metrics import measure_records
-from loadgen.rate_search import conclude, rates_to_try
-from loadgen.records import Workload
-from loadgen.sweep import Sweep, SweepPoint, at_rate, judge
+from loadgen.metrics.metrics import measure_records
+from loadgen.records.schema import Workload
+from loadgen.workloads.rate_search import conclude, rates_to_try
+from loadgen.workloads.sweep import Sweep, SweepPoint, at_rate, judge
 from prunebench.loading import Loading
 from reports.confidence import needed_for
 from reports.console import Console

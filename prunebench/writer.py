@@ -17,9 +17,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from energy.records import Record
-from loadgen.drive import TrialResult
-from loadgen.records import Flag
-from loadgen.store import write_trial, write_whole
+from loadgen.records.schema import Flag
+from loadgen.records.store import write_trial, write_whole
+from loadgen.trial import TrialResult
 from prunebench.changes import Changes, checkpoint_changes, experiment_changes, hash_checkpoint
 from prunebench.environment import describe_environment
 from prunebench.experiment import Experiment, ExperimentError, recorded_as

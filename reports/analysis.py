@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from energy.records import Record
-from loadgen.backlog import Backlog
-from loadgen.latencies import FloatArray, percentiles
-from loadgen.records import Workload
+from loadgen.metrics.backlog import Backlog
+from loadgen.metrics.latencies import FloatArray, percentiles
+from loadgen.records.schema import Workload
 from reports.block_percentiles import percentiles_over
 from reports.check_results import CheckResult, group_findings
 from reports.energy_fit import fit_energy_models

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from loadgen.latencies import FloatArray
+from loadgen.metrics.latencies import FloatArray
 from reports.confidence import CONFIDENCE, share_of
 from reports.percentiles import Percentile, percentile
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadgen.records import Workload
+from loadgen.records.schema import Workload
 from reports.analysis import Analysis, TrialFigures
 from reports.errors import ReportError
 from reports.quantities import JOULES, OUTPUT_TOKENS_PER_S, TPOT

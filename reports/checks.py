@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from loadgen.latencies import FloatArray, percentiles
-from loadgen.metrics import TrialMetrics, measure_records
-from loadgen.records import Flag, RequestRecord, Trial, WarmUp
-from loadgen.settling import settling
+from loadgen.metrics.latencies import FloatArray, percentiles
+from loadgen.metrics.metrics import TrialMetrics, measure_records
+from loadgen.metrics.settling import settling
+from loadgen.records.schema import Flag, RequestRecord, Trial, WarmUp
 from reports.energy_checks import ENERGY_RULES
 from reports.load_checks import LOAD_RULES
 from reports.rules import SEVERITY, Finding, Outcome, graded

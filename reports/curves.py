@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from loadgen.records import Workload
+from loadgen.records.schema import Workload
 from reports.analysis import Analysis, ConfigurationFigures
 from reports.chart import Axis, Chart, Marks, ramp
 from reports.document import Plot, Plots, Prose, Section

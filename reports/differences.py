@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from energy.records import Record
-from loadgen.records import Workload
+from loadgen.records.schema import Workload
 from reports.analysis import Analysis
 from reports.run_folder import ConfigurationInfo
 

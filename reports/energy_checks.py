@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from energy.records import Conditions
-from loadgen.metrics import TrialMetrics
-from loadgen.records import Trial
+from loadgen.metrics.metrics import TrialMetrics
+from loadgen.records.schema import Trial
 from reports.rules import SEVERITY, Finding, Outcome, graded
 
 WINDOW_S, REFRESHES = 30.0, 200.0

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from loadgen.records import Workload
+from loadgen.records.schema import Workload
 from reports.energy_model import Coefficient, EnergyModel, Residual, t_quantile
 from reports.reading import MeasuredRun
 

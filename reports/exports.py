@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-import loadgen.summary
-from loadgen.latencies import FloatArray
-from loadgen.metrics import measure_records
-from loadgen.records import RequestRecord
+import loadgen.metrics.summary
+from loadgen.metrics.latencies import FloatArray
+from loadgen.metrics.metrics import measure_records
+from loadgen.records.schema import RequestRecord
 from reports.checks import find_in_trial
 from reports.csv_table import csv_text
 from reports.errors import ReportError, require_name
@@ -54,7 +54,7 @@ def as_vllm(loads: Sequence[Load]) -> str:
 def _vllm(load: Load) -> dict[str, Any]:
     findings = find_in_trial(load.trial, load.metrics)
     records = [RequestRecord(**row) for row in load.rows]
-    summary = loadgen.summary.summarize(load.trial, records, [])
+    summary = loadgen.metrics.summary.summarize(load.trial, records, [])
     flags = [
         {"check": name, "outcome": found.outcome, "reason": found.reason}
         for name, found in findings.items()

@@ -1,6 +1,6 @@
 """Failed requests in comparisons: a latency is not compared where one side dropped more of its requests than the other.
 
-Latencies rank a failed request above any (`loadgen.latencies`), so a percentile can land among the failures; then it has no
+Latencies rank a failed request above any (`loadgen.metrics.latencies`), so a percentile can land among the failures; then it has no
 number. What is left is the comparison of numbers that two sides of unlike failure shares do have: of completed requests mostly.
 """
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 from energy.records import Record
-from loadgen.records import Workload
+from loadgen.records.schema import Workload
 from reports.quantities import E2E, JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
 from reports.simultaneous import compare_together
 from reports.statistics import Comparison

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from loadgen.lengths import draw_tokens
+from loadgen.workloads.lengths import draw_tokens
 from reports.analysis import Analysis
 from reports.capacity import Lengths, nearest_lengths, replicas
 from reports.fleet_records import SECONDS_PER_DAY, Demand, Estimate, FleetPlan, FleetRow

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from energy.records import Record
-from loadgen.lengths import Tokens
+from loadgen.workloads.lengths import Tokens
 
 PLAN_NAME = "plan.json"
 SECONDS_PER_DAY = 86_400

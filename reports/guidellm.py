@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from loadgen.latencies import FloatArray
-from loadgen.records import Workload
+from loadgen.metrics.latencies import FloatArray
+from loadgen.records.schema import Workload
 from reports.loads import Load
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loadgen.sweep import Sweep, SweepPoint
+from loadgen.workloads.sweep import Sweep, SweepPoint
 from reports.chart import Axis, Chart, Marks, Rule
 from reports.checks import find_in_trial
 from reports.document import Article, Block, Column, Entry, Finding, Findings, Plot, Plots, Prose, Row, Section, Table

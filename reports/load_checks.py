@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from loadgen.metrics import TrialMetrics
-from loadgen.records import Trial
+from loadgen.metrics.metrics import TrialMetrics
+from loadgen.records.schema import Trial
 from reports.rules import Finding, graded
 
 MISSED, MISSED_FAIL = 0.02, 0.10  # of the requests in flight that were asked for

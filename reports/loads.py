@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from loadgen.metrics import TrialMetrics, read_metrics
-from loadgen.records import Trial
-from loadgen.sums import find_changed, read_sums
-from loadgen.sweep import Sweep
+from loadgen.metrics.metrics import TrialMetrics, read_metrics
+from loadgen.records.checksums import find_changed, read_sums
+from loadgen.records.schema import Trial
+from loadgen.workloads.sweep import Sweep
 from reports.errors import ReportError
 from reports.run_folder import RunFolder, describe_error, read_record
 from reports.vllm_import import import_vllm

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from energy.records import Record
-from loadgen.latencies import percentiles
+from loadgen.metrics.latencies import percentiles
 from reports.confidence import CONFIDENCE, needed_for, share_of
 from reports.failures import AMONG_FAILED
 

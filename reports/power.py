@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from energy.records import MeterPower, PowerTimeline, Record
-from loadgen.records import Trial
+from loadgen.records.schema import Trial
 
 MOST_STEPS = 150  # of one trial: a block of many trials stays readable, and report.json small
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from loadgen.latencies import FloatArray, percentiles
-from loadgen.metrics import TrialMetrics
-from loadgen.records import Trial
+from loadgen.metrics.latencies import FloatArray, percentiles
+from loadgen.metrics.metrics import TrialMetrics
+from loadgen.records.schema import Trial
 from reports.failures import AMONG_FAILED
 from reports.percentiles import percentile
 from reports.statistics import Direction

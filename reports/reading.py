@@ -8,8 +8,8 @@ from typing import Any
 
 from energy.idle import idle_spread, subtract_idle
 from energy.records import PowerTimeline
-from loadgen.metrics import TrialMetrics, read_metrics
-from loadgen.records import Trial
+from loadgen.metrics.metrics import TrialMetrics, read_metrics
+from loadgen.records.schema import Trial
 from reports.errors import ReportError
 from reports.fleet_records import PLAN_NAME, FleetPlan
 from reports.run_folder import (

@@ -31,8 +31,8 @@ from typing import Any, Literal, TypeVar
 from pydantic import ValidationError
 
 from energy.records import IdleWindow, Record, WindowEnergy
-from loadgen.records import WindowRules
-from loadgen.sums import find_changed
+from loadgen.records.checksums import find_changed
+from loadgen.records.schema import WindowRules
 from pruner.output.manifest import Manifest, SourceFile
 from reports.errors import ReportError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from loadgen.records import Workload
+from loadgen.records.schema import Workload
 from reports.reading import MeasuredRun
 from reports.rules import Finding, Located
 from reports.run_folder import ConfigurationInfo

@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
-from loadgen.records import Workload
+from loadgen.records.schema import Workload
 from reports.analysis import Analysis, Cell, ConfigurationFigures, analyse_folder
 from reports.document import SIGNS, Column, Entry, Row, Table
 from reports.quantities import JOULES, MODELLED_JOULES, NET_JOULES, OUTPUT_TOKENS_PER_S, TPOT, TTFT

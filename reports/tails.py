@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from loadgen.metrics import TrialMetrics
+from loadgen.metrics.metrics import TrialMetrics
 from reports.analysis import TAILS, Analysis
 from reports.block_percentiles import ENOUGH_BLOCKS, independent_needed, percentiles_over
 from reports.confidence import needed_for

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loadgen.records import Trial
+from loadgen.records.schema import Trial
 
 _RULES = {
     "generations": "whole generations of the closed loop",

@@ -13,7 +13,7 @@ from energy import records
 from energy.records import Record, WindowEnergy
 from energy.units import JOULES_PER_KWH, kilowatt_hours
 from energy.window import window_energy
-from loadgen.summary import summarize
+from loadgen.metrics.summary import summarize
 from reports.quantities import QUANTITIES
 from tests.energy.simulate import Board, moment, steady, trace_of
 from tests.reports.test_checks import requests, trial_of

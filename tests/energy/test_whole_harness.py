@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from loadgen.endpoint import Endpoint
-from loadgen.metering import measure_idle, pick_energy
-from loadgen.store import read_trial
+from loadgen.energy.source import measure_idle, pick_energy
+from loadgen.records.store import read_trial
 from tests.energy.conftest import settings_text
 from tests.energy.driven_server import ACTIVE_WATTS, IDLE_WATTS
 from tests.loadgen.scripted import ScriptedServer, stream

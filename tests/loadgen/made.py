@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from energy.records import WindowEnergy
-from loadgen.records import ClientHealth, RequestRecord, Trial, Workload
+from loadgen.records.schema import ClientHealth, RequestRecord, Trial, Workload
 
 MS = 1_000_000
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from loadgen.drive import run_trial
 from loadgen.endpoint import Endpoint
-from loadgen.metering import measure_idle, pick_energy
-from loadgen.metrics import measure_records
-from loadgen.prompts import SyntheticPrompts, served_tokens
-from loadgen.store import read_trial, write_trial
-from loadgen.summary import summarize
+from loadgen.energy.source import measure_idle, pick_energy
+from loadgen.metrics.metrics import measure_records
+from loadgen.metrics.summary import summarize
+from loadgen.prompts.synthetic import SyntheticPrompts, served_tokens
+from loadgen.records.store import read_trial, write_trial
+from loadgen.trial import run_trial
 from reports.checks import check_trial
 from tests.loadgen.made import workload
 from tests.server.conftest import serve_process, url_once_ready, write_checkpoint

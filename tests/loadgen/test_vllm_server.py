@@ -15,12 +15,12 @@ import httpx
 import psutil
 import pytest
 
-from loadgen.drive import run_trial
+from loadgen.answers.sse import events, read_answer
+from loadgen.client.wire import WireClient
 from loadgen.endpoint import Endpoint
-from loadgen.metering import NoEnergy
-from loadgen.prompts import FilePrompts, SyntheticPrompts
-from loadgen.sse import events, read_answer
-from loadgen.wire import WireClient
+from loadgen.energy.source import NoEnergy
+from loadgen.prompts.synthetic import FilePrompts, SyntheticPrompts
+from loadgen.trial import run_trial
 from tests.loadgen.made import workload
 from tests.prunebench.conftest import TINYGLU
 from tests.server.tiny_model import save_model, tiny_llama_config

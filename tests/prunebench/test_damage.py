@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.sums import file_sha256
+from loadgen.records.checksums import file_sha256
 from prunebench.cli import main
 from prunebench.experiment import load_experiment
 from prunebench.writer import RunWriter, cell_name, write_record
 from reports.errors import ReportError
 from reports.reading import read_measured
 from reports.run_folder import CellRecord, EvaluationSettings, FailedCell, Placement, TaskResult, TrialCell, open_trial
-from tests.loadgen.test_store import result
+from tests.loadgen.records.test_store import result
 from tests.prunebench.conftest import SYNTHETIC
 from tests.reports.example_run import BATCH, SINGLE, Example, write_run
 from tests.reports.test_reading import write_idle

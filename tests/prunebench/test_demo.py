@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from loadgen.store import read_trial
+from loadgen.records.store import read_trial
 from prunebench.serving import ServerCommand, start_server
 from reports.run_folder import RunFolder
 from tests.prunebench.conftest import TINYGLU

@@ -2,7 +2,7 @@
 
 import pytest
 
-from loadgen.metering import NoEnergy
+from loadgen.energy.source import NoEnergy
 from prunebench.describing import Describer, visit_idle
 from prunebench.experiment import load_experiment
 

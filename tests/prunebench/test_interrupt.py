@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from loadgen.recorder import read_stream
-from loadgen.store import read_trial
+from loadgen.records.recorder import read_stream
+from loadgen.records.store import read_trial
 from tests.loadgen.scripted import ScriptedServer, stream
 from tests.server.conftest import serve_process, url_once_ready, write_checkpoint
 

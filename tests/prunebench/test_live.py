@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from energy.records import MeterInfo, MeterPower, PowerTimeline
-from loadgen.metering import NoEnergy
+from loadgen.energy.source import NoEnergy
 from prunebench import live
 from prunebench.live import LiveView
 from tests.loadgen.made import failed, record, workload

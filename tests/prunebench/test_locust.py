@@ -12,8 +12,8 @@ import httpx
 import psutil
 import pytest
 
-from loadgen.recorder import read_stream
-from loadgen.store import read_trial
+from loadgen.records.recorder import read_stream
+from loadgen.records.store import read_trial
 from tests.server.conftest import serve_process, url_once_ready, write_checkpoint
 
 pytestmark = pytest.mark.slow

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.store import read_trial
+from loadgen.records.store import read_trial
 from reports.run_folder import RunFolder
 from tests.prunebench.conftest import TINYGLU
 

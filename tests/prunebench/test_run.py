@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loadgen.recorder import read_stream
-from loadgen.store import read_trial
+from loadgen.records.recorder import read_stream
+from loadgen.records.store import read_trial
 from reports.reading import read_run
 from reports.run_folder import RunFolder
 from tests.prunebench.conftest import SYNTHETIC
@@ -312,7 +312,7 @@ def test_records_of_a_trial_cut_short_stay_until_it_is_measured_anew(started, ex
     out, err = interrupted.communicate(timeout=60)
     assert interrupted.returncode == 130, err
     assert f"note: {kept.name.removesuffix('.records.arrows')} was cut short; it is measured anew" in out
-    assert f"records of the requests that ended (loadgen.recorder.read_stream): {kept}" in out
+    assert f"records of the requests that ended (loadgen.records.recorder.read_stream): {kept}" in out
     assert min(record.sent_ns for record in read_stream(kept)) > max(record.sent_ns for record in left)
 
 

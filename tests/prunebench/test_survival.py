@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loadgen.store import read_trial
+from loadgen.records.store import read_trial
 from prunebench.cli import main
 from reports.analysis import Analysis, analyse_folder
 from reports.quantities import NET_JOULES
@@ -157,7 +157,9 @@ def test_killed_at_20_random_moments_it_ends_as_if_it_had_not_been(file):
             break
         if runner is None or not runner.is_alive():
             runner = start(file, folder)
-        victim = choose_victim(dice, dice.choice(["runner", "runner", "serve ", "loadgen.client"]), folder, runner)
+        victim = choose_victim(
+            dice, dice.choice(["runner", "runner", "serve ", "loadgen.client.process"]), folder, runner
+        )
         if victim is None:
             continue
         children = children_of(runner)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from energy.records import Conditions, MeterEnergy, MeterInfo, MeterPower, MissingMeter, PowerTimeline, WindowEnergy
-from loadgen.records import REQUEST_SCHEMA, ClientHealth, RequestRecord, Trial, Workload
+from loadgen.records.schema import REQUEST_SCHEMA, ClientHealth, RequestRecord, Trial, Workload
 from pruner.output.manifest import Manifest
 from reports.run_folder import ConfigurationInfo, FailedCell, ModelShape, Placement, Quality, RunInfo, TrialCell
 

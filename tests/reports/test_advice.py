@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.records import Workload
+from loadgen.records.schema import Workload
 from reports.advice import advice
 from reports.analysis import analyse_folder
 from reports.check_results import Observation

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.records import Workload
+from loadgen.records.schema import Workload
 from reports.analysis import analyse_folder
 from reports.answers import answers, progress
 from reports.wording import TIMES, TO

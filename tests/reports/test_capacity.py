@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadgen.records import Workload
+from loadgen.records.schema import Workload
 from reports.analysis import analyse_folder
 from reports.capacity import Lengths, Level, level, replica_of
 from reports.fleet import UNMEASURED, capacity, demanded, plan_fleet

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from energy.records import Conditions, WindowEnergy
-from loadgen.metrics import measure_records
-from loadgen.records import ClientHealth, RequestRecord, Trial, WarmUp, Workload
+from loadgen.metrics.metrics import measure_records
+from loadgen.records.schema import ClientHealth, RequestRecord, Trial, WarmUp, Workload
 from reports.checks import check_trial, find_in_trial
 from reports.rules import RULES, render_rules
 from tests.reports.example_run import EPOCH_NS, HIDDEN, SINGLE, Example, measure, request, window_energy

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from loadgen.records import Workload
+from loadgen.records.schema import Workload
 from reports.analysis import analyse_folder
 from reports.compare import RunComparison, compare_runs
 from reports.compare_text import render_comparison

@@ -11,8 +11,8 @@ import pytest
 
 from energy.records import Conditions, FailedRead, GpuFacts, MeterInfo, MissingMeter, WindowEnergy
 from energy.window import window_energy
-from loadgen.metrics import measure_records
-from loadgen.summary import summarize
+from loadgen.metrics.metrics import measure_records
+from loadgen.metrics.summary import summarize
 from reports.checks import check_trial, find_in_trial
 from reports.energy_checks import ENERGY_RULES
 from tests.energy.simulate import Board, moment, steady, trace_of

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from energy.records import IdleWindow
-from loadgen.records import Workload
+from loadgen.records.schema import Workload
 from reports.analysis import analyse_folder
 from reports.build import build_report
 from reports.document import Items, Plots, Prose, Table

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from energy.records import GpuFacts, IdleWindow, MissingMeter, WindowEnergy
-from loadgen.metrics import measure_records
-from loadgen.records import ClientHealth, RequestRecord, Trial, WarmUp, Workload
+from loadgen.metrics.metrics import measure_records
+from loadgen.records.schema import ClientHealth, RequestRecord, Trial, WarmUp, Workload
 from reports.checks import find_in_trial
 from reports.reading import MeasuredRun, MeasuredTrial
 from reports.rules import RULES, SEVERITY, Finding, graded

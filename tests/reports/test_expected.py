@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadgen.records import Workload
+from loadgen.records.schema import Workload
 from reports.alignment import alignment_section, misfits
 from reports.analysis import analyse_folder
 from reports.curves import curves_section, families

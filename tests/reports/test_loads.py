@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadgen.drive import TrialResult
-from loadgen.store import write_trial
+from loadgen.records.store import write_trial
+from loadgen.trial import TrialResult
 from reports.build import build_report
 from reports.errors import ReportError
 from reports.exports import export

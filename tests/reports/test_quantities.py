@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from loadgen.metrics import measure_records, read_metrics
-from loadgen.records import RequestRecord, Trial, Workload
+from loadgen.metrics.metrics import measure_records, read_metrics
+from loadgen.records.schema import RequestRecord, Trial, Workload
 from reports.quantities import QUANTITIES
 from tests.reports.example_run import (
     BATCH,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.records import Workload
+from loadgen.records.schema import Workload
 from reports.reading import read_run
 from reports.run_checks import check_run
 from reports.run_folder import Placement

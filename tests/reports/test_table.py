@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from loadgen.records import Workload
+from loadgen.records.schema import Workload
 from reports.analysis import Analysis, analyse_folder
 from reports.errors import ReportError
 from reports.table import WorkloadTable, describe, render_table, render_tables, workload_tables

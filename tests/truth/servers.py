@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.records import RequestRecord
+from loadgen.records.schema import RequestRecord
 
 Times = npt.NDArray[np.float64]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from loadgen.backlog import Backlog, backlog_trend, filled_ns
+from loadgen.metrics.backlog import Backlog, backlog_trend, filled_ns
 from tests.truth.registry import Outcome, Row, simulation
 from tests.truth.servers import Server, endless, lognormal, records_of, some_arrivals, some_server, uniform
 

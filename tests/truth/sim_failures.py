@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from loadgen.metrics import TrialMetrics, measure_records
-from loadgen.records import RequestRecord
+from loadgen.metrics.metrics import TrialMetrics, measure_records
+from loadgen.records.schema import RequestRecord
 from reports.failures import Failures, judge_failures, shares_differ
 from reports.quantities import QUANTITIES
 from reports.statistics import compare

@@ -10,9 +10,9 @@ import math
 
 import numpy as np
 
-from loadgen.metrics import TrialMetrics, measure_records
-from loadgen.records import RequestRecord
-from loadgen.sse import read_answer
+from loadgen.answers.sse import read_answer
+from loadgen.metrics.metrics import TrialMetrics, measure_records
+from loadgen.records.schema import RequestRecord
 from tests.loadgen.made import MS, trial, workload
 from tests.loadgen.scripted import event, token
 from tests.truth.registry import Outcome, Row, simulation

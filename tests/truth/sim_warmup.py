@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.metrics import TrialMetrics, measure_records
-from loadgen.records import RequestRecord, Workload
-from loadgen.settling import settling
-from loadgen.window import cut_window
+from loadgen.metrics.metrics import TrialMetrics, measure_records
+from loadgen.metrics.settling import settling
+from loadgen.metrics.window import cut_window
+from loadgen.records.schema import RequestRecord, Workload
 from tests.loadgen.made import trial
 from tests.truth.registry import Outcome, Row, simulation
 

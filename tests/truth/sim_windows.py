@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from energy.records import WindowEnergy
-from loadgen.records import ClientHealth, Trial, Workload
-from loadgen.summary import summarize
-from loadgen.window import cut_window
+from loadgen.metrics.summary import summarize
+from loadgen.metrics.window import cut_window
+from loadgen.records.schema import ClientHealth, Trial, Workload
 from tests.truth.registry import Outcome, Row, simulation
 from tests.truth.token_servers import (
     GAP_S,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.records import RequestRecord
+from loadgen.records.schema import RequestRecord
 
 Floats = npt.NDArray[np.float64]
 GAP_S = 0.0005  # from the end of a request to the sending of the next

@@ -1,0 +1,139 @@
+"""What the processes of a Locust load tell each other: the plan, each worker's share of it, and what came of it."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+from pydantic import BaseModel
+from tokenizers import Tokenizer
+
+from loadgen.endpoint import Endpoint, LoadError
+from loadgen.prompts.synthetic import FilePrompts, Prompts, make_prompts
+from loadgen.records.schema import REQUEST_SCHEMA, RequestRecord, Workload
+from loadgen.records.table import Records, record_batch
+from loadgen.workloads.schedule import in_flight, user_starts
+
+PLAN_VARIABLE, KEY_VARIABLE = "PRUNEBENCH_LOCUST_PLAN", "PRUNEBENCH_API_KEY"
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Plan(BaseModel):
+    """Everything a worker needs. The API key is not in it: it is in the environment of every worker."""
+
+    url: str
+    model: str
+    timeout_s: float
+    workload: Workload
+    seed: int
+    workers: int
+    idle_timeout_s: float | None = None
+    records: Path = Path()  # where the master writes records as they come, an Arrow stream
+    result: Path = Path()  # where it writes the rest when all workers are done
+    tokens: str | list[int] | None = None  # a tokenizer.json, or ids that stand for words
+    texts: list[str] | None = None  # the user's own prompts
+
+    def endpoint(self, api_key: str | None) -> Endpoint:
+        """The server under load."""
+        return Endpoint(
+            self.url, self.model, api_key=api_key, timeout_s=self.timeout_s, idle_timeout_s=self.idle_timeout_s
+        )
+
+    def prompts(self) -> Prompts:
+        """The same row for every worker."""
+        if self.texts is not None:
+            return FilePrompts(self.texts)
+        tokens = Tokenizer.from_str(self.tokens) if isinstance(self.tokens, str) else self.tokens or []
+        return make_prompts(self.workload, tokens, self.seed)
+
+    @property
+    def users(self) -> int:
+        """Locust users: those of a closed loop; else one a worker, which sends on schedule whatever comes back."""
+        closed = None if self.workload.kind == "batch" else in_flight(self.workload)
+        return closed or self.workers
+
+    def check(self) -> None:
+        """Raise LoadError if the workload cannot be shared among so many workers."""
+        kind = self.workload.kind
+        if kind in {"single", "batch"} and self.workers > 1:
+            raise LoadError(f"--workers {self.workers}: a {kind} workload is one user's, so it takes --workers 1")
+        if self.workload.batch_as == "list":
+            raise LoadError("--batch-as list: the native driver has it")
+        if self.users % self.workers:
+            flag = "--end-concurrency" if kind == "ramp" else "--concurrency"
+            raise LoadError(f"{flag} {self.users}: must be a multiple of --workers {self.workers}")
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one of the workers does: every so-manieth request and user, so that no two workers do the same."""
+
+    plan: Plan
+    worker: int
+
+    def is_mine(self, index: int) -> bool:
+        """Whether a request is this worker's."""
+        return index % self.plan.workers == self.worker
+
+    def indices(self, began_ns: int) -> Iterator[int]:
+        """The requests of a closed loop, until there are no more or the time is up."""
+        mine = itertools.count(self.worker, self.plan.workers)
+        if self.plan.workload.requests is not None:
+            return itertools.takewhile(lambda index: index < (self.plan.workload.requests or 0), mine)
+        end_ns = began_ns + round((self.plan.workload.duration_s or 0) * 1e9)
+        return itertools.takewhile(lambda _: time.monotonic_ns() < end_ns, mine)
+
+    def starts(self) -> list[float]:
+        """When this worker's users begin, in seconds."""
+        if self.plan.workload.open_loop or self.plan.workload.kind == "batch":
+            return [0.0]
+        return user_starts(self.plan.workload)[self.worker :: self.plan.workers]
+
+
+class ClockReading(BaseModel):
+    """The two clocks of a machine at one moment, and which run of which machine it is."""
+
+    boot: str
+    monotonic_ns: int
+    wall_ns: int
+
+    @classmethod
+    def now(cls) -> ClockReading:
+        """Those of this machine."""
+        boot = _BOOT.read_text().strip() if _BOOT.exists() else ""
+        return cls(boot=boot, monotonic_ns=time.monotonic_ns(), wall_ns=time.time_ns())
+
+    def offset_to(self, other: ClockReading) -> int:
+        """What to add to the other machine's monotonic times to have them on this one's clock.
+
+        On one machine the monotonic clock is one; between two the wall clocks are the bridge, as exact as they are set.
+        """
+        if self.boot and self.boot == other.boot:
+            return 0
+        return (other.wall_ns - other.monotonic_ns) - (self.wall_ns - self.monotonic_ns)
+
+
+_TIMES = ("scheduled_ns", "sent_ns", "headers_ns", "first_token_ns", "last_token_ns", "end_ns")
+
+
+def packed(records: list[RequestRecord]) -> bytes:
+    """Records as an Arrow stream, to travel in a message."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, REQUEST_SCHEMA) as stream:
+        stream.write_batch(record_batch(records))
+    return bytes(sink.getvalue())
+
+
+def unpacked(data: bytes, offset_ns: int) -> list[RequestRecord]:
+    """The same records, their times moved onto another clock."""
+    records = list(Records(pa.ipc.open_stream(data).read_all()))
+    for record in records if offset_ns else []:
+        for name in _TIMES:
+            at = getattr(record, name)
+            setattr(record, name, None if at is None else at + offset_ns)
+        record.arrival_ns = [at + offset_ns for at in record.arrival_ns]
+    return records

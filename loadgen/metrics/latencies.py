@@ -1,0 +1,89 @@
+"""What the latency of a failed request is, and how many tokens came after a request's first chunk.
+
+A failed request is slower than any: its latencies are +inf, so that it stands at the top of every ranking. A server that drops
+its slowest answers would else look faster than one that finishes them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+
+from loadgen.records.schema import RequestRecord
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+def ranked(values: FloatArray, counted: BoolArray, completed: BoolArray) -> FloatArray:
+    """`values` of the requests that count: +inf where one failed, NaN where it does not count."""
+    found: FloatArray = np.where(counted, np.where(completed, values, np.inf), np.nan)
+    return found
+
+
+def percentiles(values: npt.NDArray[np.floating[Any]], wanted: Iterable[float]) -> dict[float, float]:
+    """Percentile -> value, by linear interpolation between order statistics; +inf where that takes a failed request.
+
+    NaNs are left out; without data, empty.
+    """
+    wanted = list(wanted)
+    there = values[~np.isnan(values)]
+    if there.size == 0:
+        return {}
+    finite = int(np.isfinite(there).sum())
+    # numpy would make NaN of 0 x inf; what is read below `finite` is the same with any number at the top.
+    there[np.isinf(there)] = there[np.isfinite(there)].max(initial=0.0)
+    found = np.percentile(there, wanted, overwrite_input=True)
+    highest = [np.ceil(p / 100 * (there.size - 1)) for p in wanted]
+    return {p: float(v) if h < finite else np.inf for p, v, h in zip(wanted, found, highest, strict=True)}
+
+
+def one_token_chunks(batch: Any, chunks: npt.NDArray[np.int64]) -> BoolArray:
+    """Of which requests every chunk is known to hold one token.
+
+    Of as many chunks as tokens, each holds one; where the model stopped by itself, the token that ends the text is counted and
+    has no chunk. Without a usage, the tokens are known if the server stopped at the length that was asked for.
+    """
+    by = batch.column("counted_by").fill_null("")
+    total = _numbers(batch.column("output_tokens"))
+    asked = np.where(_is(batch.column("finish_reason"), "length"), _numbers(batch.column("asked_tokens")), -1)
+    ended = _is(by, "server-usage") & _is(batch.column("finish_reason"), "stop") & (chunks + 1 == total)
+    counted = _is(by, "server-usage") | _is(by, "tokenizer")
+    known: BoolArray = (counted & (chunks == total)) | (_is(by, "chunks") & (chunks == asked)) | ended
+    return known
+
+
+def tokens_after_first(batch: Any, single: FloatArray, running: FloatArray) -> FloatArray:
+    """Tokens after the first chunk, which is what TPOT divides by. NaN: the count of the first chunk is unknown.
+
+    `single`: of requests whose chunks hold one token each (else NaN); `running`: by the running count, which a server's running
+    usage makes exact.
+    """
+    by_usage = np.where(_is(batch.column("counted_by"), "server-continuous-usage"), running, np.nan)
+    return np.where(np.isnan(single), by_usage, single)
+
+
+def record_tpot_ms(record: RequestRecord) -> float | None:
+    """One completed request's time per token as a live view has it; None: it has none, or its first chunk is unknown."""
+    first, last, tokens = record.first_token_ns, record.last_token_ns, record.arrival_tokens
+    if record.error is not None or first is None or last is None or last <= first:
+        return None
+    if record.counted_by != "server-continuous-usage" and len(tokens) != record.output_tokens:
+        return None
+    at_first = tokens[bisect_right(record.arrival_ns, first) - 1]
+    return (last - first) / 1e6 / (tokens[-1] - at_first)
+
+
+def _is(column: Any, word: str) -> BoolArray:
+    found: BoolArray = pc.equal(column.fill_null(""), word).to_numpy(zero_copy_only=False)
+    return found
+
+
+def _numbers(column: Any) -> npt.NDArray[np.int64]:
+    found: npt.NDArray[np.int64] = column.fill_null(-1).to_numpy(zero_copy_only=False)
+    return found

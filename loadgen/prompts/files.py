@@ -1,0 +1,168 @@
+"""Prompts of the user's own: a file in one of the usual layouts, or one of the three sources of the published study.
+
+    FILE.txt     one prompt a line
+    FILE.jsonl   (or .ndjson) objects with a `prompt` (or `text`) key, or ShareGPT's `conversations`
+    FILE.csv     a column `prompt` (or `text`), or a single column; commas, semicolons or tabs
+    FILE.json    ShareGPT: a list of objects with `conversations`, whose first human turn is the prompt
+    hellaswag    Rowan/hellaswag, validation: the context, its four endings as A to D, and "Answer:"
+    mmlu         cais/mmlu, all, test: the question alone
+    ifeval       google/IFEval, train: the instruction
+
+A source may be followed by a folder that holds it, `hellaswag:DIR`, for machines that reach no hub. Files keep their order;
+sources are shuffled by the seed, as the study did (arXiv 2512.22671, its `_load_workload_prompts`).
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loadgen.endpoint import LoadError
+from loadgen.prompts.input_files import InputFile
+from loadgen.prompts.synthetic import FilePrompts
+from loadgen.records.schema import Workload
+from loadgen.workloads.trace import open_trace
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A data set on the hub and how a row of it becomes a prompt."""
+
+    path: str
+    name: str | None
+    split: str
+    prompt: Callable[[dict[str, Any]], str]
+
+
+def _hellaswag(row: dict[str, Any]) -> str:
+    endings = "".join(f"{letter}. {ending}\n" for letter, ending in zip("ABCD", row["endings"], strict=True))
+    return f"{row['ctx']}\n\nWhat happens next?\n{endings}\nAnswer:"
+
+
+SOURCES = {
+    "hellaswag": _Source("Rowan/hellaswag", None, "validation", _hellaswag),
+    "mmlu": _Source("cais/mmlu", "all", "test", lambda row: str(row["question"])),
+    "ifeval": _Source("google/IFEval", None, "train", lambda row: str(row["prompt"])),
+}
+
+
+def is_source(name: str) -> bool:
+    """Whether it names a source and not a file."""
+    return name.partition(":")[0] in SOURCES and not Path(name).exists()
+
+
+def read_prompts(source: str, seed: int = 0) -> FilePrompts:
+    """The prompts of a file or source. Raises LoadError naming the file and the line that is no prompt."""
+    name, _, folder = source.partition(":")
+    if is_source(source):
+        return FilePrompts(_read_source(name, folder or None, seed))
+    file = InputFile("--prompts", Path(source))
+    readers = {".jsonl": _json_lines, ".csv": _csv_lines, ".json": _sharegpt}
+    found = list(readers.get(file.layout, _text_lines)(file))
+    texts = [text for text in found if text.strip()]
+    if not texts:
+        raise file.error("holds no prompts")
+    without = len(found) - len(texts)
+    notes = (f"{without} of {len(found)} entries have no prompt and are left out",) if without else ()
+    return FilePrompts(texts, notes)
+
+
+def input_file(workload: Workload) -> Path | None:
+    """The user's file that a workload takes its requests from, if it has one."""
+    if workload.trace is not None:
+        return workload.trace
+    return None if workload.prompts is None or is_source(workload.prompts) else Path(workload.prompts)
+
+
+def with_identity(workload: Workload) -> Workload:
+    """The workload with its file's sha256. Raises LoadError for a file that cannot be read."""
+    file = input_file(workload)
+    if file is None:
+        return workload
+    flag = "--trace" if workload.trace is not None else "--prompts"
+    return workload.model_copy(update={"file_sha256": InputFile(flag, file).sha256()})
+
+
+def input_notes(workload: Workload) -> tuple[str, ...]:
+    """Read a workload's file and say what of it is left out. Raises LoadError for one that cannot be used."""
+    if workload.trace is not None:
+        return tuple(f"--trace {workload.trace}: {note}" for note in open_trace(workload.trace).notes)
+    if workload.prompts is None:
+        return ()
+    return tuple(f"--prompts {workload.prompts}: {note}" for note in read_prompts(workload.prompts).notes)
+
+
+def _text_lines(file: InputFile) -> Iterator[str]:
+    return (line for _, line in file.lines())
+
+
+def _json_lines(file: InputFile) -> Iterator[str]:
+    for number, row in file.json_objects():
+        where = f"line {number}"
+        if "conversations" in row:
+            yield _first_turn(file, where, row)
+        elif "prompt" in row or "text" in row:
+            yield _string(file, where, row["prompt"] if "prompt" in row else row["text"])
+        else:
+            raise file.error('is not {"prompt": "…"}', number)
+
+
+def _csv_lines(file: InputFile) -> Iterator[str]:
+    column: str | None = None
+    for _, row in file.rows():
+        if column is None:
+            named = {name.lower(): name for name in row}
+            column = named.get("prompt") or named.get("text") or (next(iter(row)) if len(row) == 1 else None)
+            if column is None:
+                raise file.error(f"has no column named prompt, but {', '.join(row)}")
+        yield row[column]
+
+
+def _sharegpt(file: InputFile) -> Iterator[str]:
+    entries = file.parsed(file.text())
+    if not isinstance(entries, list) or not all(
+        isinstance(entry, dict) and "conversations" in entry for entry in entries
+    ):
+        raise file.error("is not a ShareGPT list of objects with conversations")
+    for number, entry in enumerate(entries, 1):
+        yield _first_turn(file, f"entry {number}", entry)
+
+
+def _first_turn(file: InputFile, where: str, entry: dict[str, Any]) -> str:
+    """The first human turn of a ShareGPT conversation; empty if there is none."""
+    try:
+        human = next((turn["value"] for turn in entry["conversations"] if turn["from"] in {"human", "user"}), "")
+    except (KeyError, TypeError):
+        raise file.error(f"{where} has a turn without from and value") from None
+    return _string(file, where, human)
+
+
+def _string(file: InputFile, where: str, text: object) -> str:
+    if not isinstance(text, str):
+        raise file.error(f"{where}: prompt must be a string")
+    return text
+
+
+def _read_source(name: str, folder: str | None, seed: int) -> list[str]:
+    try:
+        import datasets
+    except ImportError:
+        raise LoadError(f"--prompts {name}: needs the datasets library; pip install '.[datasets]'") from None
+    source = SOURCES[name]
+    datasets.disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every try; we tell how it ended
+    try:
+        if folder:
+            rows = datasets.load_dataset(folder, split=source.split)
+        else:
+            rows = datasets.load_dataset(source.path, source.name, split=source.split)
+        texts = [source.prompt(row) for row in rows]
+    except Exception as error:  # noqa: BLE001 - the hub, the disk and the data each raise their own
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise LoadError(f"--prompts {name}: {folder or source.path} cannot be read: {reason}") from None
+    random.Random(seed).shuffle(texts)
+    return texts

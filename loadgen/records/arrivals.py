@@ -1,0 +1,76 @@
+"""The chunks of many requests, flattened from the lists that their records hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from loadgen.metrics.latencies import BoolArray, FloatArray, one_token_chunks, tokens_after_first
+
+_MOST = 2**16  # entries of one gap: beyond any real chunk, and what a server claims takes no more memory
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """What arrived of a batch of requests: chunks that came at one moment, such as those of one read, are one arrival.
+
+    From `at_ms` on, one entry an arrival; `gap_tokens`: those that the time since the one before was for.
+    """
+
+    streamed: FloatArray  # the cumulative count at the last chunk
+    after_first: FloatArray  # tokens after the first arrival; NaN: unknown
+    chunks: int
+    lengths: npt.NDArray[np.int64]  # arrivals of each request
+    at_ms: FloatArray
+    tokens: npt.NDArray[np.int64]
+    gaps_ms: FloatArray
+    gap_tokens: npt.NDArray[np.int64]
+    is_first: BoolArray
+
+    def itl_ms(self, requests: BoolArray) -> npt.NDArray[np.float32]:
+        """One entry a token after the first arrival of these requests; of a chunk that claims more than `_MOST`, as many."""
+        used = np.repeat(requests, self.lengths) & ~self.is_first & (self.gap_tokens > 0)
+        tokens = np.minimum(self.gap_tokens[used], _MOST)
+        return np.repeat((self.gaps_ms[used] / tokens).astype(np.float32), tokens)
+
+
+def read_arrivals(batch: Any, start_ns: int) -> Arrivals:
+    """The list columns, flattened: [chunks] times and cumulative tokens, cut into requests by their lengths."""
+    lists = batch.column("arrival_ns")
+    chunks = np.asarray(lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), dtype=np.int64)
+    at_ns = lists.flatten().to_numpy(zero_copy_only=False)
+    cumulative = batch.column("arrival_tokens").flatten().to_numpy(zero_copy_only=False).astype(np.int64)
+    request = np.repeat(np.arange(len(chunks)), chunks)
+    ordinal = np.arange(1, len(at_ns) + 1) - np.repeat(np.cumsum(chunks) - chunks, chunks)  # of a chunk in its request
+    tokens_of_chunks = _steps(cumulative, ordinal == 1)
+    last_of_moment = np.append((np.diff(at_ns) != 0) | (np.diff(request) != 0), True)[: len(at_ns)]
+    at_ns, cumulative, request, ordinal = (a[last_of_moment] for a in (at_ns, cumulative, request, ordinal))
+    lengths = np.bincount(request, minlength=len(chunks))
+    is_first = np.append(True, np.diff(request) != 0)[: len(at_ns)]
+    first, firsts, streamed = np.full((3, len(chunks)), np.nan)
+    some = lengths > 0
+    first[some], firsts[some] = cumulative[is_first], ordinal[is_first]
+    streamed[some] = cumulative[np.cumsum(lengths)[some] - 1]
+    single = one_token_chunks(batch, chunks)
+    tokens, at_ms = _steps(cumulative, is_first), (at_ns - start_ns) / 1e6
+    return Arrivals(
+        streamed=streamed,
+        after_first=tokens_after_first(batch, np.where(single, chunks - firsts, np.nan), streamed - first),
+        chunks=int((tokens_of_chunks > 0).sum()),
+        lengths=lengths,
+        at_ms=at_ms,
+        tokens=tokens,
+        gaps_ms=np.diff(at_ms, prepend=0.0),
+        gap_tokens=np.where(single[request], _steps(ordinal, is_first), tokens),
+        is_first=is_first,
+    )
+
+
+def _steps(cumulative: npt.NDArray[np.int64], is_first: BoolArray) -> npt.NDArray[np.int64]:
+    """What each entry adds to the one before it of the same request."""
+    steps = np.diff(cumulative, prepend=0)
+    steps[is_first] = cumulative[is_first]
+    return steps

@@ -1,0 +1,191 @@
+"""Answers become records, as they come in and out of the way of the process that measures.
+
+Records are kept as columns and, where a file is given, written to it every half second as an Arrow IPC stream: whatever
+becomes of this process, that file can be read up to the last batch (`read_stream`).
+"""
+
+from __future__ import annotations
+
+import http
+import time
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from loadgen.answers.list_response import ListedAnswers
+from loadgen.answers.sse import Answer
+from loadgen.link.messages import Ended, Part
+from loadgen.metrics.read_lag import LagHistogram
+from loadgen.records.schema import REQUEST_SCHEMA, RequestRecord, Workload
+from loadgen.records.table import Records, in_order, record_batch
+from loadgen.workloads.shapes import answer_length
+
+_EVERY_S = 0.5
+_MANY_ROWS = 4096
+_MANY_LAGS = 64 * 1024  # bytes of them; a histogram takes thousands in the time of ten
+
+
+@dataclass
+class _Reading:
+    """Answers whose end has not come yet: one, or as many as the prompt's list was long."""
+
+    answers: Answer | ListedAnswers
+    lag_ns: array[int] = field(default_factory=lambda: array("q"))
+
+
+class Recorder:
+    """Takes messages of clients; use as a context manager, which writes what is left on leaving."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        seed: int,
+        *,
+        file: Path | None = None,
+        count_tokens: Callable[[str], int] | None = None,
+        on_finished: Callable[[RequestRecord], None] | None = None,
+        on_tokens: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._lags, self._lag_at, self._lag_ns = LagHistogram(), bytearray(), bytearray()
+        self._workload, self._seed, self._count_tokens = workload, seed, count_tokens
+        self._on_finished, self._on_tokens = on_finished, on_tokens
+        self._under_way: dict[tuple[int, ...], _Reading] = {}
+        self._rows: list[RequestRecord] = []
+        self._batches: list[Any] = []
+        self._written = time.monotonic()
+        self._file = file.open("wb", buffering=0) if file is not None else None
+        self._stream = pa.ipc.new_stream(self._file, REQUEST_SCHEMA) if self._file is not None else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._write()
+            if self._stream is not None:
+                self._stream.close()
+        finally:
+            if self._file is not None:
+                self._file.close()
+
+    @property
+    def lags(self) -> LagHistogram:
+        """The client's own lag, over every read so far."""
+        self._count_lags()
+        return self._lags
+
+    def part(self, part: Part) -> None:
+        """Read some of an answer."""
+        reading = self._under_way.get(part.indices)
+        if reading is None:
+            reading = self._under_way[part.indices] = self._begun(len(part.indices))
+        at_ns, ends = array("q", part.at_ns), array("q", part.ends)
+        answers, start, before = reading.answers, 0, reading.answers.counted
+        for at, end in zip(at_ns, ends, strict=True):
+            answers.feed(at, part.body[start:end])
+            start = end
+        reading.lag_ns.frombytes(part.lag_ns)
+        self._lag_at += part.at_ns
+        self._lag_ns += part.lag_ns
+        if len(self._lag_at) >= _MANY_LAGS:
+            self._count_lags()
+        if at_ns and self._on_tokens is not None:
+            self._on_tokens(at_ns[-1], answers.counted - before)
+
+    def ended(self, ended: Ended) -> None:
+        """Make the records of a request that is over."""
+        self.part(ended.rest)
+        reading = self._under_way.pop(ended.indices)
+        reading.answers.settle(self._count_tokens)
+        for index, answer in zip(ended.indices, reading.answers.all, strict=True):
+            record = RequestRecord(
+                request_id=f"{self._seed}-{index}",
+                index=index,
+                group=ended.group,
+                scheduled_ns=ended.scheduled_ns,
+                sent_ns=ended.sent_ns,
+                headers_ns=ended.headers_ns,
+                end_ns=ended.end_ns,
+                asked_tokens=answer_length(self._workload, self._seed, index),
+                status=ended.status,
+                error=ended.error,
+            )
+            if ended.status == http.HTTPStatus.OK:
+                _fill(record, answer, reading.lag_ns)
+            self._rows.append(record)
+            if self._on_finished is not None:
+                self._on_finished(record)
+
+    def tick(self) -> None:
+        """Write what has been ready for a while; to be called often."""
+        if len(self._rows) >= _MANY_ROWS or (self._rows and time.monotonic() - self._written >= _EVERY_S):
+            self._write()
+
+    def records(self) -> Records:
+        """Everything, in the order of the requests' numbers. The recorder is empty then."""
+        self._write()
+        return Records(in_order(self._batches))
+
+    def _count_lags(self) -> None:
+        self._lags.add(np.frombuffer(self._lag_at, dtype=np.int64), np.frombuffer(self._lag_ns, dtype=np.int64))
+        self._lag_at, self._lag_ns = bytearray(), bytearray()
+
+    def _begun(self, answers: int) -> _Reading:
+        keep = self._count_tokens is not None
+        return _Reading(Answer(keep_text=keep) if answers == 1 else ListedAnswers(answers, keep_text=keep))
+
+    def _write(self) -> None:
+        self._written = time.monotonic()
+        if self._rows:
+            batch = record_batch(self._rows)
+            self._batches.append(batch)
+            self._rows = []
+            if self._stream is not None:
+                self._stream.write_batch(batch)
+
+
+def read_stream(file: Path) -> Records:
+    """What a recorder wrote, whole or broken off. Raises OSError if there is no such file."""
+    batches: list[Any] = []
+    with file.open("rb") as source:
+        try:
+            stream = pa.ipc.open_stream(source)
+            while True:
+                batches.append(stream.read_next_batch())
+        except (StopIteration, pa.ArrowInvalid, OSError):
+            pass  # its end, or where it was broken off
+    return Records(in_order(batches))
+
+
+def has_records(file: Path) -> bool:
+    """Whether anything can be read of what a recorder wrote."""
+    try:
+        with file.open("rb") as source:
+            return len(pa.ipc.open_stream(source).read_next_batch()) > 0
+    except (StopIteration, pa.ArrowInvalid, OSError):
+        return False
+
+
+def where_kept(file: Path) -> str:
+    """For the user of a load that was cut short."""
+    if not has_records(file):
+        return "no request had ended, so there is nothing to keep"
+    return f"records of the requests that ended (loadgen.records.recorder.read_stream): {file}"
+
+
+def _fill(record: RequestRecord, answer: Answer, lag_ns: array[int]) -> None:
+    """Put what an answer says into its record."""
+    record.arrival_ns, record.arrival_tokens = answer.arrival_ns, answer.arrival_tokens
+    if record.arrival_ns:
+        record.first_token_ns, record.last_token_ns = record.arrival_ns[0], record.arrival_ns[-1]
+    record.prompt_tokens, record.output_tokens = answer.prompt_tokens, answer.output_tokens
+    record.counted_by, record.finish_reason = answer.counted_by, answer.finish_reason
+    record.error = answer.error or record.error or answer.incomplete
+    lags = sorted(lag for lag in lag_ns if lag >= 0)
+    if lags:
+        record.read_lag_p50_ns, record.read_lag_max_ns = lags[len(lags) // 2], lags[-1]

@@ -1,0 +1,228 @@
+"""What a trial leaves behind: request records, the trial, its summary. `prunebench report` reads nothing else of loadgen.
+
+Times ending in `_ns` are `time.monotonic_ns()` of the load side unless they say otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pyarrow as pa
+from pydantic import Field, model_validator
+
+from energy.records import Record, WindowEnergy
+from loadgen.workloads.lengths import Tokens
+
+WorkloadKind = Literal["single", "batch", "concurrency", "constant", "poisson", "burst", "ramp", "trace", "sweep"]
+WindowRules = Literal[1, 2]  # 1: of runs from before closed loops were cut by generations; 2: `loadgen.metrics.window`
+WindowRule = Literal["whole", "steady", "half", "generations"]
+CountedBy = Literal["server-usage", "server-continuous-usage", "tokenizer", "chunks"]
+
+
+class Workload(Record):
+    """What load is offered. The same object goes into the experiment file, the trial and the report.
+
+    `loadgen.workloads.schedule` says when its requests leave, `loadgen.workloads.shapes` how long they are.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")  # becomes part of a folder's name
+    kind: WorkloadKind
+    requests: int | None = Field(default=None, ge=1)  # stop after so many measured requests, or
+    duration_s: float | None = Field(default=None, gt=0)  # start no request after so long
+    batch_size: int | None = Field(default=None, ge=1)  # batch: sent at once, the next group when all are done
+    batch_as: Literal["requests", "list"] = "requests"  # batch: so many requests, or one whose prompt is a list
+    concurrency: int | None = Field(default=None, ge=1)  # concurrency: closed loop, so many in flight; ramp: at first
+    end_concurrency: int | None = Field(default=None, ge=1)  # ramp: in the end
+    rate: float | None = Field(default=None, gt=0)  # open loops: requests per second; ramp, sweep: at first
+    end_rate: float | None = Field(default=None, gt=0)  # ramp: in the end; sweep: never above it
+    rates: list[Annotated[float, Field(gt=0)]] | None = Field(default=None, min_length=1)  # sweep: these and no others
+    ramp_steps: int | None = Field(default=None, ge=2)  # ramp: levels of equal length, first and last included
+    burstiness: float | None = Field(default=None, gt=0)  # shape of the gamma gaps: 1 is Poisson, below it bursts
+    trace: Path | None = None  # trace: the file to replay
+    speed: float = Field(default=1.0, gt=0)  # trace: so many times as fast
+    sweep: str | None = None  # the sweep that this rate is a point of
+    prompt_tokens: Tokens = 64
+    output_tokens: Tokens = 64
+    prompts: str | None = None  # a file, or hellaswag, mmlu or ifeval; None: made up
+    file_sha256: str | None = None  # of the trace or the file of prompts: what it is, wherever it lies; None: not noted
+    prompt_as: Literal["ids", "text"] = "ids"  # how made-up prompts are sent
+    shared_prefix: int = Field(default=0, ge=0)  # so many first tokens of made-up prompts are the same for all
+    natural_stop: bool = False  # False: ignore_eos, so that every request writes exactly output_tokens
+    warmup_requests: int = Field(default=2, ge=0)  # same shapes, before the window, never recorded in it
+    slo_ttft_ms: float | None = Field(default=None, gt=0)
+    slo_tpot_ms: float | None = Field(default=None, gt=0)
+    slo_share: float = Field(default=0.9, gt=0, le=1)  # sweep: a rate is good if so many requests meet every objective
+
+    @property
+    def open_loop(self) -> bool:
+        """Whether requests leave by a schedule, whatever has come back."""
+        return self.kind in {"constant", "poisson", "burst", "trace"} or (self.kind == "ramp" and self.rate is not None)
+
+    @model_validator(mode="after")
+    def _fields_of_its_kind(self) -> Workload:
+        needed, allowed = _FIELDS[self.kind]
+        for name in needed:
+            if getattr(self, name) is None:
+                raise ValueError(f"a {self.kind} workload needs `{name}`")
+        default = type(self).model_fields
+        for name in _ALL_FIELDS - {*needed, *allowed}:
+            if getattr(self, name) != default[name].default:
+                raise ValueError(f"`{name}` means nothing to a {self.kind} workload")
+        if self.prompts is not None and (self.kind == "trace" or self.shared_prefix or self.prompt_as != "ids"):
+            raise ValueError("`prompts` of the user's go without `trace`, `shared_prefix` and `prompt_as`")
+        if isinstance(self.prompt_tokens, int) and self.shared_prefix >= self.prompt_tokens:
+            raise ValueError("`shared_prefix` must be below `prompt_tokens`")
+        if self.batch_as == "list" and not isinstance(self.output_tokens, int):
+            raise ValueError("`batch_as` list needs a plain number of `output_tokens`: one request has one max_tokens")
+        if self.kind == "trace" and self.requests is not None and self.duration_s is not None:
+            raise ValueError("a trace workload ends by `requests` or by `duration_s`, not by both")
+        if self.kind != "trace" and (self.requests is None) == (self.duration_s is None):
+            raise ValueError("a workload needs exactly one of `requests` and `duration_s`")
+        return self
+
+    @model_validator(mode="after")
+    def _ramp_of_one_thing(self) -> Workload:
+        if self.kind == "ramp":
+            pairs = [(self.rate, self.end_rate), (self.concurrency, self.end_concurrency)]
+            if [None not in pair for pair in pairs].count(True) != 1 or pairs.count((None, None)) != 1:
+                raise ValueError("a ramp workload needs `rate` and `end_rate`, or `concurrency` and `end_concurrency`")
+            if self.concurrency is not None and self.concurrency > (self.end_concurrency or 0):
+                raise ValueError("a ramp workload's `end_concurrency` cannot be below its `concurrency`")
+        if self.kind == "sweep" and (self.rate is None) == (self.rates is None):
+            raise ValueError("a sweep workload needs `rate`, the lowest to try, or `rates`, all of them")
+        if self.kind == "sweep" and self.rate is not None and self.end_rate is not None and self.end_rate < self.rate:
+            raise ValueError("a sweep workload's `end_rate` cannot be below its `rate`")
+        return self
+
+
+# By kind: the fields it cannot do without, and those it may have.
+_FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "single": ((), ()),
+    "batch": (("batch_size",), ("batch_as",)),
+    "concurrency": (("concurrency",), ()),
+    "constant": (("rate",), ("sweep",)),
+    "poisson": (("rate",), ("sweep",)),
+    "burst": (("rate", "burstiness"), ("sweep",)),
+    "ramp": (("duration_s",), ("rate", "end_rate", "concurrency", "end_concurrency", "ramp_steps", "burstiness")),
+    "trace": (("trace",), ("speed",)),
+    "sweep": ((), ("rate", "end_rate", "rates", "burstiness", "slo_share")),
+}
+_ALL_FIELDS = {name for both in _FIELDS.values() for names in both for name in names} - {"duration_s"}
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """One request as the client saw it. `None` is 'did not happen', and `error` then says why."""
+
+    request_id: str
+    index: int
+    group: int  # static batch the request belonged to; the request's own index elsewhere
+    scheduled_ns: int
+    sent_ns: int | None = None
+    headers_ns: int | None = None
+    first_token_ns: int | None = None
+    last_token_ns: int | None = None
+    end_ns: int | None = None
+    arrival_ns: list[int] = field(default_factory=list)  # one entry a content chunk
+    arrival_tokens: list[int] = field(default_factory=list)  # cumulative output tokens at that chunk
+    asked_tokens: int | None = None  # output tokens that were asked for
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    counted_by: CountedBy | None = None
+    finish_reason: str | None = None
+    status: int | None = None
+    error: str | None = None
+    read_lag_p50_ns: int | None = None  # from the kernel's stamp to the client's reading, over the answer's reads
+    read_lag_max_ns: int | None = None
+
+
+REQUEST_SCHEMA = pa.schema(
+    [
+        ("request_id", pa.string()),
+        ("index", pa.int64()),
+        ("group", pa.int64()),
+        ("scheduled_ns", pa.int64()),
+        ("sent_ns", pa.int64()),
+        ("headers_ns", pa.int64()),
+        ("first_token_ns", pa.int64()),
+        ("last_token_ns", pa.int64()),
+        ("end_ns", pa.int64()),
+        ("arrival_ns", pa.list_(pa.int64())),
+        ("arrival_tokens", pa.list_(pa.int32())),
+        ("asked_tokens", pa.int32()),
+        ("prompt_tokens", pa.int32()),
+        ("output_tokens", pa.int32()),
+        ("counted_by", pa.string()),
+        ("finish_reason", pa.string()),
+        ("status", pa.int32()),
+        ("error", pa.string()),
+        ("read_lag_p50_ns", pa.int64()),
+        ("read_lag_max_ns", pa.int64()),
+    ]
+)
+
+
+class ClientHealth(Record):
+    """Whether the client itself kept up: what the client-saturated and schedule-lag checks read.
+
+    Of several client processes, the busiest and the latest.
+    """
+
+    cpu_fraction: float | None  # of one core, over the window
+    loop_lag_p99_ms: float | None  # how late the client's own timer fired
+    schedule_lag_p99_ms: float | None  # sent - scheduled, open loop only
+    # From the kernel's receive stamp to the client's reading, over all reads of the window's seconds, within 5 %.
+    read_lag_p50_ms: float | None = None
+    read_lag_p99_ms: float | None = None
+    read_pause_ms: float = 0.0  # so much of it can be the client's own pause between two looks at its sockets
+    kernel_stamped: float | None = None  # share of the reads that had such a stamp; the others are timed by reading
+    clock_steps: int = 0  # how often the wall clock was set during the load
+    processes: int = 1
+    cores: int | None = None  # that each of them could run on; None: not noted
+
+
+class WarmUp(Record):
+    """What was sent before the load was recorded, and whether the server had settled by then."""
+
+    requests: int
+    groups: int  # of as many requests as will be in flight
+    seconds: float
+    steady: bool | None  # None: so many requests were asked for, and no more
+    change: float | None  # of the time per token over the last groups, as a share of it; None: fewer than three groups
+
+
+class Trial(Record):
+    """`trial.json`: one measured repetition of a workload on a configuration."""
+
+    schema_version: Literal[1] = 1
+    url: str
+    model: str
+    workload: Workload
+    seed: int
+    request_timeout_s: float | None = None  # from sending to the end; None: recorded before it was noted
+    idle_timeout_s: float | None = None  # between two reads after the first token; None: no such limit
+    window_start_ns: int
+    window_end_ns: int
+    window_rule: WindowRule  # whole: all measured requests; the others: `loadgen.metrics.window`
+    window_rules: WindowRules = 1  # the version of the rules that cut the window and say what counts in it
+    generations: int | None = None  # of a closed loop in the window; None: another kind of load, or rules 1
+    first_sent_ns: int  # of the measured requests: the edges with the ramps
+    last_end_ns: int
+    started_at: str  # wall clock, ISO 8601 UTC, for people only
+    client: ClientHealth
+    energy: WindowEnergy
+    warmup: WarmUp | None = None
+    interrupted: bool = False  # Ctrl-C ended it: requests that were in flight then are not in the records
+    server_prefix_hit_tokens: int | None = None  # change of the server's counter over the trial; None: not offered
+    server_generated_tokens: int | None = None
+    server_preemptions: int | None = None  # requests that the server threw out of its batch and computed anew
+
+
+class Flag(Record):
+    """One validity rule that warned or failed, by its documented name."""
+
+    check: str
+    outcome: Literal["warn", "fail"]
+    reason: str

@@ -1,0 +1,88 @@
+"""A trial on disk: requests.parquet, trial.json, summary.json, power.json, and the sha256 of each.
+
+The folder appears whole or not at all. Pages of the Parquet file have checksums, which are verified on reading; a whole file is
+verified by its sha256: in `SHA256SUMS`, as `sha256sum --check` reads it, or wherever the caller keeps it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from energy.records import PowerTimeline
+from loadgen.metrics.summary import summarize
+from loadgen.records.checksums import file_sha256, sums_file
+from loadgen.records.schema import REQUEST_SCHEMA, Flag, Trial
+from loadgen.records.table import Records
+from loadgen.trial import TrialResult
+
+Seal = Callable[[Mapping[str, str]], Mapping[str, str]]  # sha256 by file name -> the text of the file that keeps them
+
+
+def write_trial(folder: Path, result: TrialResult, flags: Sequence[Flag], seal: Seal = sums_file) -> None:
+    """Write a trial that was just measured; `seal` keeps the sha256 of its files."""
+    write_whole(folder, lambda partial: _write_files(partial, result, flags, seal))
+
+
+def write_whole(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` write the files of a `.partial` neighbour, fsync, rename once.
+
+    An existing folder of that name stays as it is until then, and is never seen half removed: it steps aside first.
+    """
+    partial, old = (folder.with_name(folder.name + ending) for ending in (".partial", ".old.partial"))
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        fill(partial)
+        for path in [*partial.iterdir(), partial]:
+            _sync(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)  # on a full disk it is in the way of everything else
+        raise
+    if folder.exists():
+        folder.rename(old)
+    partial.rename(folder)
+    _sync(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_files(partial: Path, result: TrialResult, flags: Sequence[Flag], seal: Seal) -> None:
+    with pq.ParquetWriter(
+        partial / "requests.parquet", REQUEST_SCHEMA, compression="zstd", write_page_checksum=True
+    ) as file:
+        for batch in Records.of(result.records).batches():
+            file.write_batch(batch)
+    texts = {
+        "trial.json": result.trial.model_dump_json(indent=1),
+        "power.json": result.power.model_dump_json(),
+        "summary.json": json.dumps(summarize(result.trial, result.records, flags), indent=1),
+    }
+    _write_texts(partial, texts)
+    _write_texts(partial, seal({file.name: file_sha256(file) for file in sorted(partial.iterdir())}))
+
+
+def _write_texts(folder: Path, texts: Mapping[str, str]) -> None:
+    for name, text in texts.items():
+        (folder / name).write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+
+
+def read_trial(folder: Path) -> TrialResult:
+    """What `write_trial` wrote."""
+    trial = Trial.model_validate_json((folder / "trial.json").read_bytes())
+    rows = pq.read_table(folder / "requests.parquet", page_checksum_verification=True).cast(REQUEST_SCHEMA)
+    power = PowerTimeline.model_validate_json((folder / "power.json").read_bytes())
+    return TrialResult(trial, Records(rows), power)
+
+
+def _sync(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

@@ -1,0 +1,250 @@
+"""One trial: warm up, offer the workload, record every request, meter the window.
+
+The load is offered by client processes (`loadgen.client.process`); this one reads what they hand on, keeps the records, and asks the
+server for everything that is not measured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from energy.records import PowerTimeline, WindowEnergy
+from loadgen.answers.stream_end import UNREADABLE
+from loadgen.client.polling import PAUSE_NS
+from loadgen.endpoint import Endpoint, LoadError
+from loadgen.energy.source import EnergySource
+from loadgen.interrupt import Interrupt
+from loadgen.link.client_processes import Clients
+from loadgen.link.messages import Ended, Finished, Job, Part, Ready
+from loadgen.metrics.client_health import ClientWatch, client_health
+from loadgen.metrics.read_lag import LagHistogram
+from loadgen.metrics.window import cut_window
+from loadgen.prompts.synthetic import Prompts
+from loadgen.records.recorder import Recorder
+from loadgen.records.schema import RequestRecord, Trial, WarmUp, WindowRules, Workload
+from loadgen.records.table import Records
+from loadgen.warmup import Steadiness
+from loadgen.workloads.schedule import in_flight
+
+_TOGETHER_NS = 2_000_000  # until the load starts, so that several processes start together
+_LEAD_NS = 10**9  # power is kept from so long before the first request until so long after the last
+_GENERATED, _PREFIX_HITS = "vllm:generation_tokens", "vllm:prefix_cache_hits"
+_PREEMPTIONS = "vllm:num_preemptions"
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """A finished trial: what `loadgen.records.store` writes."""
+
+    trial: Trial
+    records: Records
+    power: PowerTimeline = field(default_factory=lambda: PowerTimeline(meters=[]))
+    stalled: bool = False  # the load was cut short: a request waited its whole timeout, and nothing ended meanwhile
+
+
+class Watcher:
+    """Is told how a trial goes on while it does; the methods of this one do nothing."""
+
+    def started(self) -> None:
+        """The measured load starts now."""
+
+    def tokens(self, at_ns: int, count: int) -> None:
+        """So many output tokens had come by a moment, since the last telling."""
+
+    def finished(self, record: RequestRecord) -> None:
+        """A measured request is over."""
+
+    def tick(self) -> None:
+        """Some time has passed: a few times a second."""
+
+
+def run_trial(
+    endpoint: Endpoint,
+    workload: Workload,
+    prompts: Prompts,
+    *,
+    seed: int,
+    energy: EnergySource,
+    idle: WindowEnergy | None = None,
+    until: Steadiness | None = None,
+    processes: int = 1,
+    keep: Path | None = None,
+    count_tokens: Callable[[str], int] | None = None,
+    watcher: Watcher | None = None,
+    window_rules: WindowRules = 2,
+    interrupt: Interrupt | None = None,
+) -> TrialResult:
+    """Measure one trial; blocks until it is over.
+
+    The warm-up has the workload's `warmup_requests`, and with `until` as many more as it takes to be steady.
+    `processes` share a load that one cannot carry; prompts must be picklable, and are the same whatever the number.
+    `keep`: a file to which records are written as requests end, for whoever finds it (`recorder.read_stream`) should this
+    process be killed; whoever has written the trial removes it. `count_tokens` counts the tokens of answers whose server does
+    not. `window_rules` 1 is for a run that began under them. Failed requests are records with an error. Raises LoadError if
+    the whole warm-up failed, or if not one request got as far as the server. KeyboardInterrupt ends the clients and goes on.
+    With `interrupt`, once the load has begun Ctrl-C ends it, and the trial is of the requests that had ended; those in flight are
+    no part of it. KeyboardInterrupt if there were none.
+    """
+    watcher = watcher or Watcher()
+    started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    lanes = _lanes(workload, processes)
+    jobs = [Job(endpoint, workload, prompts, seed, until, lane, lanes) for lane in range(lanes)]
+    recorder = Recorder(
+        workload, seed, file=keep, count_tokens=count_tokens, on_finished=watcher.finished, on_tokens=watcher.tokens
+    )
+    with recorder, Clients(jobs) as clients:
+        warmup = _warmed_up(clients.ready())
+        before = server_counters(endpoint)
+        if interrupt is not None:
+            interrupt.note()
+        interrupt = interrupt or Interrupt()
+        watcher.started()
+        clients.start(time.monotonic_ns() + _TOGETHER_NS)
+        finished: list[Finished] = []
+        for message in clients.messages(recorder.tick, watcher.tick, interrupt=interrupt):
+            if isinstance(message, Part):
+                recorder.part(message)
+            elif isinstance(message, Ended):
+                recorder.ended(message)
+            elif isinstance(message, Finished):
+                finished.append(message)
+    records = recorder.records()
+    if interrupt.came and not records:
+        raise KeyboardInterrupt
+    load = FinishedLoad(
+        records,
+        [each.watch for each in finished],
+        recorder.lags,
+        started_at,
+        before,
+        warmup,
+        lanes,
+        read_pause_ms=PAUSE_NS / 1e6,
+    )
+    result = as_trial(
+        endpoint, workload, seed, load, energy=energy, idle=idle, window_rules=window_rules, interrupt=interrupt
+    )
+    return replace(result, stalled=any(each.stalled for each in finished))
+
+
+@dataclass(frozen=True)
+class FinishedLoad:
+    """What a driver hands over when its load is over: records, what its processes noted of themselves, and what was before."""
+
+    records: Records
+    watches: list[ClientWatch]
+    lags: LagHistogram
+    started_at: str
+    counters_before: dict[str, float]  # `server_counters` when the warm-up was over
+    warmup: WarmUp | None = None
+    lanes: int = 1
+    read_pause_ms: float = 0.0  # between two looks at the sockets
+
+
+def as_trial(
+    endpoint: Endpoint,
+    workload: Workload,
+    seed: int,
+    load: FinishedLoad,
+    *,
+    energy: EnergySource,
+    idle: WindowEnergy | None,
+    window_rules: WindowRules = 2,
+    interrupt: Interrupt | None = None,
+) -> TrialResult:
+    """Cut the window, meter it, ask the server what it counted. Raises LoadError if no request got as far as the server.
+
+    After a Ctrl-C, what does not answer soon is left out.
+    """
+    interrupt = interrupt or Interrupt()
+    records = load.records
+    if not len(records.times("sent_ns")):
+        raise LoadError(
+            f"{endpoint.url}: no request could be sent: {records[0].error if records else 'there were none'}"
+        )
+    start, end, rule, generations = cut_window(workload, records, lanes=load.lanes, rules=window_rules)
+    unread = WindowEnergy(start_ns=start, end_ns=end, reason="the load was interrupted before the meters had answered")
+    joules = interrupt.bounded(lambda: energy.over(start, end, idle=idle), unread)
+    after = interrupt.bounded(lambda: server_counters(endpoint), dict[str, float]())
+    trial = Trial(
+        url=endpoint.url,
+        model=endpoint.model,
+        workload=workload,
+        seed=seed,
+        request_timeout_s=endpoint.timeout_s,
+        idle_timeout_s=endpoint.idle_timeout_s,
+        window_start_ns=start,
+        window_end_ns=end,
+        window_rule=rule,
+        window_rules=window_rules,
+        generations=generations,
+        first_sent_ns=int(records.times("sent_ns").min()),
+        last_end_ns=int(records.times("end_ns").max()),
+        started_at=load.started_at,
+        client=client_health(
+            workload, records, load.watches, load.lags, read_pause_ms=load.read_pause_ms, start_ns=start, end_ns=end
+        ),
+        energy=joules,
+        warmup=load.warmup,
+        interrupted=interrupt.came,
+        server_prefix_hit_tokens=_change(load.counters_before, after, _PREFIX_HITS),
+        server_generated_tokens=_change(load.counters_before, after, _GENERATED),
+        server_preemptions=_change(load.counters_before, after, _PREEMPTIONS),
+    )
+    first, last = trial.first_sent_ns - _LEAD_NS, trial.last_end_ns + _LEAD_NS
+    power = interrupt.bounded(lambda: energy.power(first, last), PowerTimeline(meters=[]))
+    return TrialResult(trial, records, power)
+
+
+def _lanes(workload: Workload, processes: int) -> int:
+    """How many client processes. Raises LoadError where a load cannot be shared by so many."""
+    together = in_flight(workload)
+    if processes > 1 and workload.kind in {"single", "batch"}:
+        raise LoadError(f"--processes {processes}: a {workload.kind} load waits for itself, so one process sends it")
+    if together is not None and processes > together:
+        raise LoadError(f"--processes {processes}: there are only {together} requests in flight to share")
+    return processes
+
+
+def _warmed_up(ready: list[Ready]) -> WarmUp:
+    """What was sent, by all processes together; the least steady of them. Raises LoadError if one could not warm up."""
+    for each in ready:
+        if each.error is not None:
+            raise LoadError(each.error)
+    parts = [each.warmup for each in ready if each.warmup is not None]
+    worst = max(parts, key=lambda part: abs(part.change or 0.0))
+    return worst.model_copy(
+        update={
+            "requests": sum(part.requests for part in parts),
+            "groups": max(part.groups for part in parts),
+            "seconds": max(part.seconds for part in parts),
+            "steady": None if worst.steady is None else all(part.steady for part in parts),
+        }
+    )
+
+
+def server_counters(endpoint: Endpoint) -> dict[str, float]:
+    """The server's own counters, where it has them."""
+    counters: dict[str, float] = {}
+    with contextlib.suppress(httpx.HTTPError, *UNREADABLE), endpoint.client() as client:
+        answer = client.get("/metrics")
+        if answer.status_code == httpx.codes.OK:
+            for family in text_string_to_metric_families(answer.text):
+                if family.name in {_GENERATED, _PREFIX_HITS, _PREEMPTIONS}:
+                    counters[family.name] = sum(s.value for s in family.samples if s.name.endswith("_total"))
+    return counters
+
+
+def _change(before: dict[str, float], after: dict[str, float], name: str) -> int | None:
+    """By how much a counter has grown; None if the server does not offer it, or has been restarted meanwhile."""
+    change = after.get(name, math.nan) - before.get(name, math.nan)
+    return round(change) if change >= 0 and math.isfinite(change) else None

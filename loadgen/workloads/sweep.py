@@ -1,0 +1,191 @@
+"""A sweep: its file, the workloads it is made of, and what one rate shows. `loadgen.workloads.rate_search` picks the rates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from energy.records import Record
+from loadgen.metrics.backlog import Backlog, backlog_trend, filled_ns
+from loadgen.metrics.latencies import percentiles
+from loadgen.metrics.metrics import TrialMetrics
+from loadgen.metrics.summary import met_objectives
+from loadgen.records.schema import RequestRecord, Trial, Workload
+from loadgen.records.table import Records
+
+FAILS = 0.05  # of the requests: a server that turns away more does not keep up
+FEWEST = 20  # requests at any rate: fewer show nothing
+
+
+class SweepPoint(Record):
+    """What one rate showed. Rates are requests per second of the window, latencies milliseconds."""
+
+    rate: float  # offered
+    folder: str
+    offered_rate: float  # as it came out by chance, in the window
+    achieved_rate: float  # completed in the window
+    output_tokens_per_s: float
+    # Percentiles are of all requests, a failed one slower than any; the mean is of completed ones.
+    median_ttft_ms: float | None
+    p99_ttft_ms: float | None
+    median_tpot_ms: float | None
+    p99_tpot_ms: float | None
+    mean_e2e_ms: float | None
+    joules_per_output_token: float | None
+    failed: int
+    latency_requests: int | None = None  # whose latencies count; None in files of earlier versions
+    p99_reason: str | None = None  # why p99s are None
+    slo_share: (
+        float | None
+    )  # of the requests that ended in the window, those that met every objective; None: none stated
+    saturated: str | None  # why, or None
+    good: bool  # not saturated, and enough requests met the objectives
+    backlog: Backlog | None = None  # its trend from when the line was filled to the last sending; None in earlier files
+    unclear: str | None = None  # why the load was too short to say anything of the backlog
+
+    @property
+    def verdict(self) -> str:
+        """In words, the kind before a colon."""
+        if self.saturated:
+            return f"saturated: {self.saturated}"
+        if self.unclear:
+            return f"too short: {self.unclear}"
+        return "good" if self.good else "objectives not met"
+
+
+class Bracket(Record):
+    """Between which rates the saturation rate lies, requests per second: the capacity beyond which requests pile up."""
+
+    low: float  # so much the server completes: the highest rate kept up with, less the growth that could have passed unseen
+    high: float  # the lowest at which requests piled up beyond chance
+    repeated: bool  # both edges were measured twice
+    words: str  # how sure this is
+
+
+class Sweep(Record):
+    """`sweep.json`. A rate that was not found is None with the reason."""
+
+    schema_version: Literal[1] = 1
+    workload: Workload
+    points: list[SweepPoint]  # in the order tried
+    knee_rate: float | None  # where throughput over latency is highest (Kleinrock's power)
+    saturation_rate: float | None  # the lowest tried at which the server did not keep up
+    bracket: Bracket | None = (
+        None  # of the saturation rate; None: an edge was not found, or a file of an earlier version
+    )
+    goodput_rate: float | None  # the highest that kept up and met the objectives
+    goodput_below: float | None  # the lowest tried above it that did not
+    reason: str | None = None  # why goodput_rate or bracket is None, or the bracket is wide
+    complete: bool = False
+
+
+def points(workload: Workload) -> list[Workload]:
+    """A sweep over stated rates as the workloads it is made of; any other workload as it is.
+
+    Raises ValueError for a sweep that looks for its rates: several configurations need the same ones.
+    """
+    if workload.kind != "sweep":
+        return [workload]
+    if workload.rates is None:
+        raise ValueError("a sweep in an experiment needs `rates`, so that every configuration meets the same")
+    return [at_rate(workload, rate) for rate in workload.rates]
+
+
+def at_rate(workload: Workload, rate: float) -> Workload:
+    """One point of a sweep: Poisson arrivals, or gamma ones where the sweep has a burstiness.
+
+    A duration becomes the number of requests that the rate sends in it, at least `FEWEST`.
+    """
+    fields = workload.model_dump(exclude={"kind", "rates", "end_rate", "slo_share", "requests", "duration_s"})
+    requests = workload.requests or max(FEWEST, round(rate * (workload.duration_s or 0)))
+    kind = "poisson" if workload.burstiness is None else "burst"
+    name = f"{workload.name}-{rate:.6g}rps"
+    return Workload.model_validate(
+        fields | {"name": name, "kind": kind, "rate": rate, "requests": requests, "sweep": workload.name}
+    )
+
+
+def judge(
+    sweep: Workload,
+    folder: str,
+    trial: Trial,
+    metrics: TrialMetrics,
+    records: Sequence[RequestRecord],
+    *,
+    p99_takes: int,
+) -> SweepPoint:
+    """What one trial of a sweep showed; a p99 of fewer than `p99_takes` requests is withheld."""
+    offered, achieved = _rates(trial, metrics, records)
+    backlog, unclear = _backlog(records)
+    saturated = _saturated(metrics, backlog)
+    met = met_objectives(trial.workload, metrics)
+    counted = int((~np.isnan(metrics.e2e_ms)).sum())  # failed ones too
+    share = None if met is None or not counted else float(met.sum()) / counted
+    joules, tokens = trial.energy.gross_joules, metrics.window_output_tokens
+    ttft, tpot = (_measured(percentiles(values, (50, 99))) for values in (metrics.ttft_ms, metrics.tpot_ms))
+    e2e = metrics.e2e_ms[np.isfinite(metrics.e2e_ms)]
+    few = counted < p99_takes
+    objectives = trial.workload.slo_ttft_ms is not None or trial.workload.slo_tpot_ms is not None
+    return SweepPoint(
+        rate=trial.workload.rate or math.nan,
+        folder=folder,
+        offered_rate=offered,
+        achieved_rate=achieved,
+        output_tokens_per_s=metrics.output_tokens_per_s,
+        median_ttft_ms=ttft.get(50),
+        p99_ttft_ms=None if few else ttft.get(99),
+        median_tpot_ms=tpot.get(50),
+        p99_tpot_ms=None if few else tpot.get(99),
+        mean_e2e_ms=float(e2e.mean()) if e2e.size else None,
+        joules_per_output_token=joules / tokens if joules is not None and tokens else None,
+        failed=int((~metrics.completed).sum()),
+        latency_requests=counted,
+        p99_reason=f"p99 takes {p99_takes} requests; {counted} count" if few else _why_no_p99(ttft),
+        slo_share=share,
+        saturated=saturated,
+        good=saturated is None and unclear is None and (not objectives or (share or 0.0) >= sweep.slo_share),
+        backlog=backlog,
+        unclear=None if saturated else unclear,
+    )
+
+
+def _measured(found: dict[float, float]) -> dict[float, float]:
+    """Without percentiles that land among failed requests."""
+    return {wanted: value for wanted, value in found.items() if math.isfinite(value)}
+
+
+def _why_no_p99(ttft: dict[float, float]) -> str | None:
+    return None if 99 in ttft else "p99 lands among the failed requests"
+
+
+def _rates(trial: Trial, metrics: TrialMetrics, records: Sequence[RequestRecord]) -> tuple[float, float]:
+    """(offered, completed) requests per second of the window."""
+    start, end = trial.window_start_ns, trial.window_end_ns
+    achieved = metrics.window_requests / ((end - start) / 1e9)
+    scheduled = Records.of(records).column("scheduled_ns")
+    if trial.window_rule == "whole":  # it has the last answers, when nothing was sent any more
+        return max(len(scheduled) - 1, 1) / max(int(np.ptp(scheduled)) / 1e9, 1e-9), achieved
+    return int(((scheduled > start) & (scheduled <= end)).sum()) / ((end - start) / 1e9), achieved
+
+
+def _backlog(records: Sequence[RequestRecord]) -> tuple[Backlog | None, str | None]:
+    """(the backlog's trend from when the line is filled to the last sending, why there is none)."""
+    scheduled = Records.of(records).column("scheduled_ns")
+    first, last, filled = int(scheduled.min()), int(scheduled.max()), filled_ns(records)
+    if filled is None or filled > (first + last) / 2:
+        return None, "the first requests took longer than half of the load lasted"
+    return backlog_trend(records, filled, last), None
+
+
+def _saturated(metrics: TrialMetrics, backlog: Backlog | None) -> str | None:
+    """Why the server did not keep up, or None."""
+    failed = int((~metrics.completed).sum())
+    if failed > FAILS * metrics.requests:
+        return f"{failed:,} of {metrics.requests:,} requests failed"
+    if backlog is None or not backlog.growing:
+        return None
+    share = (backlog.slope or 0.0) / backlog.arrival_rate
+    return f"the requests in flight grew from {backlog.first_level:.0f} to {backlog.last_level:.0f}, by {share:.1%} of those sent"

@@ -1,0 +1,194 @@
+"""The client processes as seen from outside: they share a load exactly, and end whatever becomes of whom."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from loadgen.client.process import _Driver
+from loadgen.endpoint import Endpoint, LoadError
+from loadgen.energy.source import NoEnergy
+from loadgen.prompts.synthetic import SyntheticPrompts
+from loadgen.records.recorder import read_stream
+from loadgen.trial import run_trial
+from tests.loadgen.made import workload
+from tests.loadgen.scripted import HEAD, ScriptedServer, chunked, stream, token
+
+
+def run(script, load, processes):
+    with ScriptedServer(script) as server:
+        prompts = SyntheticPrompts(range(100, 200), 8, seed=0)
+        result = run_trial(Endpoint(server.url, "m"), load, prompts, seed=0, energy=NoEnergy("no"), processes=processes)
+        return result, server.asked
+
+
+def quick(*_):
+    return stream(3, first_s=0.02, token_s=0.01)
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        workload("concurrency", concurrency=5, requests=31, warmup_requests=5),
+        workload("constant", rate=100.0, requests=31, warmup_requests=2),
+    ],
+    ids=["closed", "open"],
+)
+def test_two_processes_send_what_one_would_each_request_once(load):
+    (one, asked_by_one), (two, asked_by_two) = (run(quick, load, processes) for processes in (1, 2))
+    assert [r.index for r in two.records] == [r.index for r in one.records] == list(range(31))
+    assert all(r.error is None and r.output_tokens == 3 for r in two.records)
+    assert two.trial.client.processes == 2
+    prompts = [collections.Counter(tuple(a.body["prompt"]) for a in asked) for asked in (asked_by_one, asked_by_two)]
+    measured = [tuple(SyntheticPrompts(range(100, 200), 8, seed=0)[n]) for n in range(31)]
+    for each in prompts:
+        assert all(count == 1 for count in each.values())  # warm-up included
+        assert set(measured) <= set(each)
+
+
+def test_two_processes_hold_as_many_requests_as_one_and_start_together():
+    load = workload("concurrency", concurrency=5, requests=30, warmup_requests=0)
+    result, _ = run(quick, load, processes=2)
+    for r in result.records:
+        assert sum(o.sent_ns <= r.sent_ns < o.end_ns for o in result.records) <= 5
+    scheduled = sorted(r.scheduled_ns for r in result.records)
+    assert scheduled[4] < min(r.end_ns for r in result.records)
+
+
+@pytest.mark.parametrize(
+    ("load", "said"),
+    [
+        (workload("batch"), "a batch load waits for itself"),
+        (workload("single"), "a single load waits for itself"),
+        (workload("concurrency", concurrency=2), "only 2 requests in flight"),
+    ],
+)
+def test_a_load_that_cannot_be_shared_is_refused(load, said):
+    with pytest.raises(LoadError, match=f"--processes 3: .*{said}"):
+        run(quick, load, processes=3)
+
+
+_LOAD = """
+import sys
+from pathlib import Path
+from loadgen.trial import run_trial
+from loadgen.endpoint import Endpoint
+from loadgen.energy.source import NoEnergy
+from loadgen.prompts.synthetic import SyntheticPrompts
+from loadgen.records.schema import Workload
+load = Workload(name="w", kind="concurrency", requests=10000, concurrency=4, warmup_requests=0)
+prompts = SyntheticPrompts(range(9), 4, 0)
+run_trial(Endpoint(sys.argv[1], "m"), load, prompts, seed=0, energy=NoEnergy(""), keep=Path(sys.argv[2]), processes=2)
+"""
+
+
+def children_of(process_id):
+    said = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process_id)], capture_output=True, text=True, check=False)
+    return [int(word) for word in said.stdout.split()]
+
+
+def loaded(server, file):
+    """A load under way that has recorded something."""
+    process = subprocess.Popen([sys.executable, "-c", _LOAD, server.url, str(file)], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 30
+    while not (file.exists() and len(read_stream(file)) > 20):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return process
+
+
+def gone(process_ids):
+    deadline = time.monotonic() + 10
+    while any(os.path.exists(f"/proc/{each}") for each in process_ids):  # noqa: PTH110 - no path of ours
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_of_a_killed_load_all_is_left_but_its_last_second_and_no_client_lives_on(tmp_path):
+    file = tmp_path / "records.arrows"
+    with ScriptedServer(quick) as server:
+        process = loaded(server, file)
+        clients = children_of(process.pid)
+        assert len(clients) == 2
+        answered = len(server.asked) - 4  # all but those in flight have been answered by now
+        killed_ns = time.monotonic_ns()
+        process.kill()
+        process.communicate()
+        gone(clients)
+    records = read_stream(file)
+    assert all(r.error is None and r.output_tokens == 3 for r in records)
+    newest = max(r.end_ns for r in records)
+    assert killed_ns - newest < 5e9  # a second on a machine that is not busy
+    assert len(records) <= answered + 4
+    assert len({r.index for r in records}) == len(records)
+
+
+def test_a_client_that_is_killed_ends_the_trial_with_its_reason(tmp_path):
+    with ScriptedServer(quick) as server:
+        process = loaded(server, tmp_path / "records.arrows")
+        os.kill(children_of(process.pid)[0], signal.SIGKILL)
+        _, said = process.communicate(timeout=30)
+    assert "LoadError: a client process was killed by signal 9" in said
+    assert len(read_stream(tmp_path / "records.arrows")) > 20
+
+
+def test_the_file_kept_stays_until_its_trial_is_written_and_has_every_record(tmp_path):
+    with ScriptedServer(quick) as server:
+        prompts, load = SyntheticPrompts(range(9), 4, 0), workload("single", requests=2)
+        result = run_trial(
+            Endpoint(server.url, "m"), load, prompts, seed=0, energy=NoEnergy(""), keep=tmp_path / "kept"
+        )
+    assert len(read_stream(tmp_path / "kept")) == len(result.records) == 2
+
+
+def test_a_long_answer_is_told_of_while_it_comes():
+    from loadgen.trial import Watcher
+
+    class Told(Watcher):
+        def __init__(self):
+            self.counts, self.ended = [], False
+
+        def tokens(self, at_ns, count):
+            if not self.ended:
+                self.counts.append(count)
+
+        def finished(self, record):
+            self.ended = True
+
+    def script(*_):
+        return [HEAD, *[s for n in range(1, 30) for s in (chunked(token(usage=n)), 0.05)], *stream(0)[1:]]
+
+    told = Told()
+    with ScriptedServer(script) as server:
+        prompts, load = SyntheticPrompts(range(9), 4, 0), workload("single", requests=1, warmup_requests=0)
+        run_trial(Endpoint(server.url, "m"), load, prompts, seed=0, energy=NoEnergy(""), watcher=told)
+    assert sum(told.counts) == 29
+    assert len([count for count in told.counts if count]) >= 2
+
+
+async def test_between_many_requests_that_end_together_what_has_come_is_read():
+    driver = _Driver(None, None, None)
+    loop, rounds, done = asyncio.get_running_loop(), 0, collections.Counter()
+
+    def next_round():
+        nonlocal rounds
+        rounds += 1
+        loop.call_soon(next_round)
+
+    async def end():
+        await driver.turn()
+        done[rounds] += 1
+
+    loop.call_soon(next_round)
+    await asyncio.gather(*(end() for _ in range(200)))
+    assert sum(done.values()) == 200
+    assert max(done.values()) <= 2 * 16  # of a loop that reads in between
+    assert len(done) >= 200 // 32
