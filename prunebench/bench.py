@@ -24,9 +24,9 @@ from prunebench.quality_run import ask_configurations
 from prunebench.remote import RemoteHost
 from prunebench.serving import Server, ServerCommand, ServerPool, ServerStartError, start_server
 from prunebench.writer import RunWriter, describe_os_error
-from reports.checks import check_trial
-from reports.console import Console
-from reports.run_folder import ConfigurationInfo, IdleRule, TrialCell, VisitIdle
+from reports.checks.trial import check_trial
+from reports.document.console import Console
+from reports.runs.run_folder import ConfigurationInfo, IdleRule, TrialCell, VisitIdle
 from server.machine.cpu_affinity import off_cores_of
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from prunebench.experiment import ExperimentError
 from prunebench.session import Arrival, Delivery, Job, run_job
-from reports.run_folder import gpus_of
+from reports.runs.run_folder import gpus_of
 
 _LOOK_S = 1.0
 _ANSWER_S = 10.0

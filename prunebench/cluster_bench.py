@@ -19,8 +19,8 @@ from prunebench.plan import Visit
 from prunebench.progress import Steps
 from prunebench.session import Arrival, Delivery, Job
 from prunebench.writer import RunWriter
-from reports.console import Console
-from reports.run_folder import ConfigurationInfo, IdleRule, Placement
+from reports.document.console import Console
+from reports.runs.run_folder import ConfigurationInfo, IdleRule, Placement
 
 ATTEMPTS = 3  # a block that was on so many lost nodes may be what loses them
 

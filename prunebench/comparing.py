@@ -6,13 +6,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from reports.analysis import Analysis, analyse_folder
-from reports.compare import DEFAULT_QUANTITIES, compare_runs
-from reports.compare_text import outcome, render_comparison
-from reports.console import Console
+from reports.analysis.cells import Analysis, analyse_folder
+from reports.analysis.quantities import QUANTITIES
+from reports.compare.runs import DEFAULT_QUANTITIES, compare_runs
+from reports.compare.text import outcome, render_comparison
+from reports.document.console import Console
 from reports.errors import ReportError
-from reports.quantities import QUANTITIES
-from reports.run_folder import damaged_line
+from reports.runs.run_folder import damaged_line
 
 
 def compare_command(

@@ -11,9 +11,9 @@ from prunebench.writer import RunWriter
 from pruner.inspection import Inspection, inspect_checkpoint
 from pruner.output.manifest import Manifest
 from pruner.prune import PrunedCheckpoint, prune
-from reports.console import Console
-from reports.roofline import shape_of
-from reports.run_folder import ConfigurationInfo
+from reports.analysis.roofline import shape_of
+from reports.document.console import Console
+from reports.runs.run_folder import ConfigurationInfo
 from server.engines.registry import make_engine
 from server.serve import check_settings
 from server.settings import ServeSettings

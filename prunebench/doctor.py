@@ -10,7 +10,7 @@ from typing import Any
 
 from energy.machine import MachineEnergy, describe_machine
 from prunebench.environment import describe_environment, package_version
-from reports.console import Console
+from reports.document.console import Console
 from server.engines.registry import missing_library
 
 _ENGINES = {

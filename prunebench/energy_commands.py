@@ -21,8 +21,8 @@ from energy.units import kilowatt_hours
 from energy.window import meter_energy, window_energy
 from loadgen.endpoint import Endpoint, server_address
 from prunebench.comparing import say_damaged
-from reports.analysis import analyse_folder
-from reports.console import Console
+from reports.analysis.cells import analyse_folder
+from reports.document.console import Console
 
 _BEHIND_NS = 300_000_000  # what is shown is so old: by then every usual counter has moved on
 _ANSWER_S = 10.0  # for one answer of a server's meters

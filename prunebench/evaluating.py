@@ -20,9 +20,9 @@ from prunebench.quality_pass import Pass, Subject, result_line, settings_of
 from prunebench.quality_tasks import QualityError, choose_suite
 from prunebench.serving import ServerCommand, ServerStartError, start_server
 from prunebench.writer import write_record
-from reports.console import Console
-from reports.quality_cost import SuiteCost, suite_cost
-from reports.run_folder import read_record
+from reports.analysis.cost import SuiteCost, suite_cost
+from reports.document.console import Console
+from reports.runs.run_folder import read_record
 
 _START_S, _REQUEST_S = 600.0, 600.0
 _SUBJECT = "subject.json"

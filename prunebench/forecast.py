@@ -31,9 +31,9 @@ from prunebench.resuming import CellState, cell_state, extended
 from prunebench.smallest_effect import FamilyForecast
 from prunebench.writer import Resume, RunWriter, choose_run_folder
 from pruner.inspection import Inspection, inspect_checkpoint
-from reports.console import Console
-from reports.order import describe_order, imbalance
-from reports.run_folder import RunInfo, TrialCell
+from reports.analysis.order import describe_order, imbalance
+from reports.document.console import Console
+from reports.runs.run_folder import RunInfo, TrialCell
 
 _START_S = {"auto": 30.0, "vllm": 90.0, "transformers": 15.0, "synthetic": 2.0}
 _BYTES_A_REQUEST, _BYTES_A_TOKEN = 150, 6  # of requests.parquet; timestamps of tokens hardly compress

@@ -17,7 +17,7 @@ from loadgen.energy.source import EnergySource
 from loadgen.metrics.latencies import record_tpot_ms
 from loadgen.records.schema import RequestRecord, Workload
 from loadgen.trial import Watcher
-from reports.console import Console
+from reports.document.console import Console
 
 _LATEST = 2000  # requests that the latencies shown are of
 _RATE_NS = 3_000_000_000  # of time that tokens/s are of,

@@ -41,9 +41,9 @@ from loadgen.trial import TrialResult, run_trial
 from loadgen.workloads.lengths import most_tokens
 from prunebench.live import LiveView
 from prunebench.locusting import LocustSettings, run_locust
-from reports.checks import check_trial
-from reports.confidence import needed_for
-from reports.console import Console
+from reports.checks.trial import check_trial
+from reports.document.console import Console
+from reports.statistics.confidence import needed_for
 
 _DEFAULT_REQUESTS = 100
 _SWEEP_S, _SWEEP_RATE = 60.0, 1.0  # of every rate of a sweep, and the lowest of them

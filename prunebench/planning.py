@@ -11,13 +11,13 @@ from rich.table import Table
 from prunebench.comparing import say_damaged
 from prunebench.loading import objectives
 from prunebench.writer import write_record
-from reports.analysis import analyse_folder
+from reports.analysis.cells import analyse_folder
 from reports.build import build_report
-from reports.console import Console
+from reports.document.console import Console
 from reports.errors import ReportError
-from reports.fleet import plan_fleet
-from reports.fleet_records import PLAN_NAME, Demand, FleetPlan
-from reports.fleet_section import asked, fleet_table
+from reports.fleet.fleet import plan_fleet
+from reports.fleet.records import PLAN_NAME, Demand, FleetPlan
+from reports.sections.fleet import asked, fleet_table
 
 
 def plan_command(run: Path, demand: dict[str, Any], slo: str | None, *, as_json: bool, console: Console) -> None:

@@ -9,7 +9,7 @@ from typing import Self
 from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from reports.console import Console
+from reports.document.console import Console
 
 _PLAIN_EVERY_S = 5.0
 

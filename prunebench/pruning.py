@@ -19,7 +19,7 @@ from pruner.prune import PrunedCheckpoint
 from pruner.prune import prune as prune_checkpoint
 from pruner.scoring.scoring import Calibration
 from pruner.scoring.targets import Target, require_targets
-from reports.console import Console
+from reports.document.console import Console
 
 PAPER_PERCENTAGES = (10, 20, 30, 40, 50, 60)  # arXiv 2512.22671
 

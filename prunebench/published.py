@@ -10,7 +10,7 @@ from rich.text import Text
 
 from prunebench import __version__
 from reports.build import write_articles
-from reports.console import Console
+from reports.document.console import Console
 from reports.errors import ReportError, require_name
 from reports.published.analysis import StudyAnalysis, analyse_study
 from reports.published.article import study_article

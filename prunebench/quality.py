@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from loadgen.endpoint import Endpoint
 from prunebench.experiment import STDLIB_PREFIX, QualitySettings, read_text
-from reports.run_folder import Quality
+from reports.runs.run_folder import Quality
 
 
 class PerplexityProbe:

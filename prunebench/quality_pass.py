@@ -15,7 +15,7 @@ from loadgen.energy.source import EnergySource, pick_energy
 from prunebench.quality_harness import SEEDS, Harness, UnavailableError, harness_version, one_line
 from prunebench.quality_tasks import QualityError, Suite, TaskChoice
 from prunebench.writer import utc_now, write_record
-from reports.run_folder import EvaluationSettings, TaskResult, read_record
+from reports.runs.run_folder import EvaluationSettings, TaskResult, read_record
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM

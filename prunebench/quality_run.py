@@ -19,8 +19,8 @@ from prunebench.quality_pass import Pass, Subject, result_line, settings_of
 from prunebench.quality_tasks import Suite, choose_suite
 from prunebench.serving import Server, ServerStartError
 from prunebench.writer import RunWriter
-from reports.console import Console
-from reports.run_folder import ConfigurationInfo
+from reports.document.console import Console
+from reports.runs.run_folder import ConfigurationInfo
 
 
 def check_tasks(settings: QualitySettings | None) -> None:

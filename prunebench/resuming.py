@@ -7,7 +7,7 @@ from typing import Literal
 from energy.records import Record
 from prunebench.experiment import Experiment, ExperimentError
 from prunebench.writer import RunWriter
-from reports.run_folder import RunInfo, TrialCell
+from reports.runs.run_folder import RunInfo, TrialCell
 
 
 class CellState(Record):

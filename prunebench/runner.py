@@ -20,8 +20,8 @@ from prunebench.remote import RemoteHost
 from prunebench.resuming import cell_state
 from prunebench.writer import RunWriter, utc_now
 from pruner.output.manifest import SourceFile
-from reports.console import Console
-from reports.run_folder import ConfigurationInfo, IdleRule, RunInfo
+from reports.document.console import Console
+from reports.runs.run_folder import ConfigurationInfo, IdleRule, RunInfo
 
 
 class Executor(Protocol):

@@ -18,9 +18,9 @@ from prunebench.resuming import extended
 from prunebench.runner import Runner
 from prunebench.writer import Resume, RunWriter, choose_run_folder, describe_os_error
 from reports.build import ReportError, build_report
-from reports.console import Console
-from reports.differences import between_environments
-from reports.table import render_tables
+from reports.compare.differences import between_environments
+from reports.document.console import Console
+from reports.sections.workload_table import render_tables
 
 _PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
 

@@ -22,7 +22,7 @@ from loadgen.prompts.synthetic import SyntheticPrompts
 from loadgen.records.schema import Workload
 from loadgen.trial import run_trial
 from prunebench.serving import ServerCommand, ServerStartError, start_server
-from reports.console import Console
+from reports.document.console import Console
 
 _STREAMS = (1, 10, 50, 100)
 _PREFILL_MS, _TOKEN_MS, _TOKENS, _PROMPT = 50.0, 10.0, 64, 32

@@ -23,8 +23,8 @@ from prunebench.environment import describe_environment, processor_name
 from prunebench.experiment import Experiment
 from prunebench.plan import Visit
 from prunebench.writer import RunWriter
-from reports.console import Console
-from reports.run_folder import ConfigurationInfo, IdleRule, Placement
+from reports.document.console import Console
+from reports.runs.run_folder import ConfigurationInfo, IdleRule, Placement
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # What is true of one GPU and one server start only.

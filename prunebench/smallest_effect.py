@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from energy.records import Record
 from loadgen.records.schema import Workload
-from reports.family import groups_of
-from reports.quantities import JOULES
-from reports.simultaneous import half_width
-from reports.statistics import MARGIN
-from reports.wording import smallest_effect
+from reports.analysis.quantities import JOULES
+from reports.decision.family import groups_of
+from reports.document.wording import smallest_effect
+from reports.statistics.ratios import MARGIN
+from reports.statistics.simultaneous import half_width
 
 _EXAMPLE_SPREAD = 0.01  # of one block's ratio, as a standard deviation: that of a quiet machine
 

@@ -11,8 +11,8 @@ from loadgen.records.schema import Workload
 from loadgen.workloads.rate_search import conclude, rates_to_try
 from loadgen.workloads.sweep import Sweep, SweepPoint, at_rate, judge
 from prunebench.loading import Loading
-from reports.confidence import needed_for
-from reports.console import Console
+from reports.document.console import Console
+from reports.statistics.confidence import needed_for
 
 
 def sweep_command(loading: Loading, workload: Workload, *, as_json: bool, console: Console) -> int:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from reports.errors import ReportError
-from reports.run_folder import RunFolder
+from reports.runs.run_folder import RunFolder
 
 _INTERVAL_S = 0.5
 _START_S = 120.0  # a prepared run that nobody begins in so long is given up

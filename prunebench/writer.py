@@ -1,4 +1,4 @@
-"""Writing the run folder that `reports.run_folder` describes: every file appears whole or not at all."""
+"""Writing the run folder that `reports.runs.run_folder` describes: every file appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from prunebench.environment import describe_environment
 from prunebench.experiment import Experiment, ExperimentError, recorded_as
 from pruner.output.manifest import SourceFile
 from reports.errors import ReportError
-from reports.reading import read_measured
-from reports.run_folder import (
+from reports.runs.reading import read_measured
+from reports.runs.run_folder import (
     LOCK_NAME,
     CellRecord,
     ConfigurationInfo,

@@ -7,18 +7,18 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from reports.analysis import Analysis, analyse_folder
-from reports.cells import as_csv, as_json, as_markdown, as_parquet, cell_rows
-from reports.document import Article
+from reports.analysis.cells import Analysis, analyse_folder
+from reports.document.blocks import Article
+from reports.document.html import render_page
+from reports.document.markdown import render_markdown
+from reports.document.pictures import draw_picture
 from reports.errors import ReportError, require_name
-from reports.load_article import load_article
-from reports.loads import is_load, read_loads
-from reports.markdown import render_markdown
-from reports.page import render_page
-from reports.pictures import draw_picture
-from reports.run_folder import damaged_line
-from reports.sections import run_article
-from reports.statistics import MARGIN
+from reports.exports.cells import as_csv, as_json, as_markdown, as_parquet, cell_rows
+from reports.runs.loads import is_load, read_loads
+from reports.runs.run_folder import damaged_line
+from reports.sections.contents import run_article
+from reports.sections.load import load_article
+from reports.statistics.ratios import MARGIN
 
 __all__ = ["ReportError", "build_report", "write_articles"]
 

@@ -63,7 +63,7 @@ def report(
     from prunebench.comparing import share
     from prunebench.waiting import newest_run, wait_for_run
     from reports.build import build_report
-    from reports.sinks import send_runs
+    from reports.exports.sinks import send_runs
 
     def say(line: str) -> None:
         err.print(f"prunebench: {line}", highlight=False, markup=False, soft_wrap=True)
@@ -73,7 +73,7 @@ def report(
     if form == ReportFormat.html:
         written = build_report(folders, output, margin=share(margin, "--margin"), png=png, notice=say)
     else:
-        from reports.exports import export
+        from reports.exports.trials import export
 
         written = export(folders, form.value, output)
     out.print(str(written), highlight=False, soft_wrap=True)

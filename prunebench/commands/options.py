@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from reports.console import Console
+from reports.document.console import Console
 
 # Without a terminal rich assumes 80 columns, which cuts the tables.
 out = Console(width=None if sys.stdout.isatty() else 150)

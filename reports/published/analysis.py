@@ -10,7 +10,7 @@ from reports.published.facts import Facts, find_facts
 from reports.published.judging import ClaimResult, Judged, count_by_standard
 from reports.published.study import Study
 from reports.published.study_checks import StudyCheck, check_study
-from reports.statistics import MARGIN
+from reports.statistics.ratios import MARGIN
 
 
 class StudyAnalysis(Record):

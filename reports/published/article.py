@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.document import (
+from reports.document.blocks import (
     Answer,
     Answers,
     Article,
@@ -18,6 +18,7 @@ from reports.document import (
     Section,
     Table,
 )
+from reports.document.wording import PER_CELL, figure, sentence, with_interval
 from reports.published.analysis import StudyAnalysis
 from reports.published.efficiency import GROSS, LATENCY, LENGTH, NET, REQUEST, TOKEN_MS
 from reports.published.judging import STANDARDS, STANDINGS, ClaimResult, p_value, percent, signed
@@ -30,7 +31,6 @@ from reports.published.plots import (
     token_time_plots,
 )
 from reports.published.study import Study
-from reports.wording import PER_CELL, figure, sentence, with_interval
 
 _TABLE = ((NET, "Net J/token"), (GROSS, "Gross J/token"), (REQUEST, "Net J/prompt"), (TOKEN_MS, "Time per token"), (LATENCY, "Latency"), (LENGTH, "Output tokens"))  # fmt: skip
 

@@ -12,9 +12,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from energy.records import Record
-from reports.correlation import Correlation, correlate
 from reports.published.study import Run, Study
-from reports.statistics import MARGIN, Comparison, Direction, Interval, Verdict, compare, mean_interval, verdict_of
+from reports.statistics.correlation import Correlation, correlate
+from reports.statistics.ratios import (
+    MARGIN,
+    Comparison,
+    Direction,
+    Interval,
+    Verdict,
+    compare,
+    mean_interval,
+    verdict_of,
+)
 
 Quantity = Callable[[Run], float | None]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+from reports.document.wording import listed, with_interval
 from reports.published.efficiency import GROSS, LATENCY, LENGTH, NET, REQUEST, TOKEN_MS, Cell, lower_is_better
 from reports.published.facts import Facts
 from reports.published.judging import ClaimResult, Standard, Standing, all_some, result, signed, undecidable
 from reports.published.study import Claim
-from reports.statistics import Comparison
-from reports.wording import listed, with_interval
+from reports.statistics.ratios import Comparison
 
 
 def energy_per_token(claim: Claim, facts: Facts) -> ClaimResult:

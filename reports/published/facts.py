@@ -16,7 +16,7 @@ from reports.published.efficiency import (
 from reports.published.energy import LeftOut, Metering, Power, Unit, left_out, metering, powers, unit
 from reports.published.quality import Association, Change, associations, at_chance, changes
 from reports.published.study import Study
-from reports.statistics import MARGIN
+from reports.statistics.ratios import MARGIN
 
 METRICS = ("ifeval", "mmlu", "gsm8k", "musr")
 

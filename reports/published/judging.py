@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from energy.records import Record
 from reports.published.study import Claim
-from reports.statistics import Interval
+from reports.statistics.ratios import Interval
 
 ABSENT = "\N{EM DASH}"
 Standing = Literal["survives", "survives in part", "does not survive", "cannot be decided"]

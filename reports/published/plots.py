@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.chart import SERIES, SYMBOLS, Axis, Chart, Marks, Rule, at_least
-from reports.document import Plot
+from reports.document.blocks import Plot
+from reports.document.chart import SERIES, SYMBOLS, Axis, Chart, Marks, Rule, at_least
+from reports.document.wording import times, with_interval
 from reports.published.efficiency import LATENCY, LENGTH, NET, TOKEN_MS, Cell
 from reports.published.facts import Facts
 from reports.published.judging import percent
 from reports.published.quality import KNOWLEDGE, TRUTHFULNESS
 from reports.published.study import Study, StudyModel
-from reports.wording import times, with_interval
 
 SHOWN = ("mmlu", "truthfulqa_mc2", "ifeval", "musr")  # as many as there are colours of series
 RATIO_AXIS = "expansion ratio"

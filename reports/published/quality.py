@@ -7,10 +7,10 @@ import math
 from scipy import stats
 
 from energy.records import Record
-from reports.confidence import CONFIDENCE
-from reports.correlation import Correlation, correlate, correlate_all, holm
 from reports.published.study import Study, StudyModel
-from reports.statistics import MARGIN, Comparison, judged
+from reports.statistics.confidence import CONFIDENCE
+from reports.statistics.correlation import Correlation, correlate, correlate_all, holm
+from reports.statistics.ratios import MARGIN, Comparison, judged
 
 KNOWLEDGE, TRUTHFULNESS = "mmlu", "truthfulqa_mc2"
 

@@ -1,15 +1,15 @@
-"""Our validity checks on the published study: those of `reports.rules` that its data can decide, and three of its own."""
+"""Our validity checks on the published study: those of `reports.checks.rules` that its data can decide, and three of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from energy.records import Record
+from reports.checks.rules import RULES, SEVERITY, Finding, Outcome, Rule
+from reports.document.wording import figure, listed, times
 from reports.published.efficiency import LENGTH, Alignment
 from reports.published.facts import Facts
 from reports.published.judging import percent
-from reports.rules import RULES, SEVERITY, Finding, Outcome, Rule
-from reports.wording import figure, listed, times
 
 LENGTH_MARGIN = 0.05
 FEW = 5  # runs a cell

@@ -14,9 +14,9 @@ from energy.records import Record, WindowEnergy
 from energy.units import JOULES_PER_KWH, kilowatt_hours
 from energy.window import window_energy
 from loadgen.metrics.summary import summarize
-from reports.quantities import QUANTITIES
+from reports.analysis.quantities import QUANTITIES
 from tests.energy.simulate import Board, moment, steady, trace_of
-from tests.reports.test_checks import requests, trial_of
+from tests.reports.checks.test_trial import requests, trial_of
 
 # The unit that each name must end in, before what it says of the uncertainty; and the few amounts that have none.
 UNITS = re.compile(r"(joules|watts|_s|_ns|_c|_mhz)(_uncertainty)?$|_range_watts$")

@@ -10,10 +10,10 @@ from prunebench.cli import main
 from prunebench.experiment import ExperimentError, load_experiment
 from prunebench.resuming import extended
 from prunebench.writer import RunWriter
-from reports.analysis import analyse_folder
-from reports.document import Findings
-from reports.run_folder import RunInfo
-from reports.sections import limits_section
+from reports.analysis.cells import analyse_folder
+from reports.document.blocks import Findings
+from reports.runs.run_folder import RunInfo
+from reports.sections.contents import limits_section
 from tests.prunebench.conftest import SYNTHETIC, TINYGLU
 from tests.reports.example_run import Example, write_run
 

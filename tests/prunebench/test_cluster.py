@@ -14,8 +14,8 @@ import pytest
 from prunebench.cluster import gpus_of_session
 from prunebench.experiment import ExperimentError, load_experiment
 from prunebench.session import Job, run_job
-from reports.analysis import analyse_folder
-from reports.run_folder import RunFolder
+from reports.analysis.cells import analyse_folder
+from reports.runs.run_folder import RunFolder
 from tests.prunebench.conftest import SYNTHETIC
 from tests.prunebench.test_survival import digests, skeleton
 

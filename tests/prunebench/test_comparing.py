@@ -8,8 +8,8 @@ from rich.console import Console
 
 from prunebench.comparing import compare_command
 from reports.errors import ReportError
+from tests.reports.compare.test_runs import Slower, small
 from tests.reports.example_run import Example, write_run
-from tests.reports.test_compare import Slower, small
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,20 @@ from prunebench.cli import main
 from prunebench.experiment import load_experiment
 from prunebench.writer import RunWriter, cell_name, write_record
 from reports.errors import ReportError
-from reports.reading import read_measured
-from reports.run_folder import CellRecord, EvaluationSettings, FailedCell, Placement, TaskResult, TrialCell, open_trial
+from reports.runs.reading import read_measured
+from reports.runs.run_folder import (
+    CellRecord,
+    EvaluationSettings,
+    FailedCell,
+    Placement,
+    TaskResult,
+    TrialCell,
+    open_trial,
+)
 from tests.loadgen.records.test_store import result
 from tests.prunebench.conftest import SYNTHETIC
 from tests.reports.example_run import BATCH, SINGLE, Example, write_run
-from tests.reports.test_reading import write_idle
+from tests.reports.runs.test_reading import write_idle
 
 WORKLOADS = (SINGLE.model_copy(update={"requests": 3}), BATCH.model_copy(update={"name": "batch-4", "requests": 8}))
 TRIAL = "trials/001-width-512-single-request"

@@ -8,7 +8,7 @@ import pytest
 
 from loadgen.records.store import read_trial
 from prunebench.serving import ServerCommand, start_server
-from reports.run_folder import RunFolder
+from reports.runs.run_folder import RunFolder
 from tests.prunebench.conftest import TINYGLU
 
 EXPERIMENTS = TINYGLU.parents[1] / "experiments"

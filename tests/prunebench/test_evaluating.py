@@ -13,7 +13,7 @@ from rich.console import Console
 
 from prunebench.evaluating import EvaluateCommand, evaluate_command
 from prunebench.quality_tasks import QualityError
-from reports.run_folder import TaskResult
+from reports.runs.run_folder import TaskResult
 from tests.prunebench.conftest import TINYGLU
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.run_folder import RunFolder
+from reports.runs.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from prunebench.experiment import ExperimentError, load_experiment
 from prunebench.forecast import Assumptions, dry_run, dry_run_command
-from reports.run_folder import RunInfo
+from reports.runs.run_folder import RunInfo
 
 NOTHING = Assumptions()
 

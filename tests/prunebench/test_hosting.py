@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from prunebench.serving import _free_port as free_port
-from reports.run_folder import RunFolder
+from reports.runs.run_folder import RunFolder
 from server.engines.options import TUNABLES
 from tests.prunebench.conftest import TINYGLU
 

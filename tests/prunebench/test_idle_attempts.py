@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from energy.records import IdleWindow
 from prunebench.writer import RunWriter
-from reports.run_folder import RunFolder, VisitIdle
+from reports.runs.run_folder import RunFolder, VisitIdle
 from tests.reports.example_run import window_energy
 
 

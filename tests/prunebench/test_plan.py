@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prunebench.plan import Order, balanced_orders, plan_visits
-from reports.order import describe_order, imbalance
-from reports.run_folder import RunInfo
+from reports.analysis.order import describe_order, imbalance
+from reports.runs.run_folder import RunInfo
 
 LABELS = [f"width-{n}" for n in (1024, 922, 512, 410)]
 WORKLOADS = ["single", "batch"]

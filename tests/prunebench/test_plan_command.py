@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from reports.analysis import analyse_folder
-from reports.capacity import Lengths, replicas
-from reports.queueing import poisson_arrivals, simulate
+from reports.analysis.cells import analyse_folder
+from reports.fleet.queueing import poisson_arrivals, simulate
+from reports.fleet.replicas import Lengths, replicas
 from tests.prunebench.conftest import TINYGLU
 
 pytestmark = pytest.mark.slow

@@ -17,7 +17,7 @@ from tokenizers import processors
 from loadgen.endpoint import Endpoint
 from prunebench.quality_tasks import SHIPPED
 from prunebench.serving import ServerCommand, start_server
-from reports.run_folder import TaskResult
+from reports.runs.run_folder import TaskResult
 from tests.prunebench.conftest import TINYGLU
 from tests.server.tiny_model import reference_logprobs, reference_model
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from loadgen.records.store import read_trial
-from reports.run_folder import RunFolder
+from reports.runs.run_folder import RunFolder
 from tests.prunebench.conftest import TINYGLU
 
 pytestmark = pytest.mark.slow

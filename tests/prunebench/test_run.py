@@ -14,8 +14,8 @@ import pytest
 
 from loadgen.records.recorder import read_stream
 from loadgen.records.store import read_trial
-from reports.reading import read_run
-from reports.run_folder import RunFolder
+from reports.runs.reading import read_run
+from reports.runs.run_folder import RunFolder
 from tests.prunebench.conftest import SYNTHETIC
 
 pytestmark = pytest.mark.slow

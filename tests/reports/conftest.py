@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.analysis import Analysis, analyse_folder
+from reports.analysis.cells import Analysis, analyse_folder
 from tests.reports.example_run import Example, write_run
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from reports.analysis import analyse_folder
+from reports.analysis.cells import analyse_folder
 from reports.build import ReportError, build_report
-from reports.markdown import plain
-from reports.sections import run_article
+from reports.document.markdown import plain
+from reports.sections.contents import run_article
 from tests.reports.example_run import BATCH, NO_METER, REMEDY, SINGLE, Example, write_run
 
 SMALL = (SINGLE.model_copy(update={"requests": 3}), BATCH.model_copy(update={"requests": 8}))

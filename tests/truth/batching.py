@@ -1,4 +1,4 @@
-"""An event simulation of continuous batching with chunked prefill, step by step; it shares nothing with reports/queueing.py."""
+"""An event simulation of continuous batching with chunked prefill, step by step; it shares nothing with reports/fleet/queueing.py."""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ import math
 import numpy as np
 
 from energy.records import WindowEnergy
-from reports.quality_cost import suite_cost
-from reports.run_folder import EvaluationSettings, Score, TaskResult
-from reports.statistics import geometric_mean
+from reports.analysis.cost import suite_cost
+from reports.runs.run_folder import EvaluationSettings, Score, TaskResult
+from reports.statistics.ratios import geometric_mean
 from tests.truth.registry import Outcome, Row, simulation
 
 _SETTINGS = EvaluationSettings(backend="endpoint", harness="simulated", chat_template=False, limit=None, seeds={})

@@ -21,7 +21,7 @@ from energy.meters.rapl import RaplMeter
 from energy.records import EnergyTrace, IdleWindow, MeterEnergy, MeterInfo, WindowEnergy
 from energy.track import Track
 from energy.window import window_energy
-from reports.statistics import compare
+from reports.statistics.ratios import compare
 from tests.truth.registry import Outcome, Row, simulation
 
 # --- gross joules of a window

@@ -8,9 +8,9 @@ import numpy as np
 
 from loadgen.metrics.metrics import TrialMetrics, measure_records
 from loadgen.records.schema import RequestRecord
-from reports.failures import Failures, judge_failures, shares_differ
-from reports.quantities import QUANTITIES
-from reports.statistics import compare
+from reports.analysis.failures import Failures, judge_failures, shares_differ
+from reports.analysis.quantities import QUANTITIES
+from reports.statistics.ratios import compare
 from tests.loadgen.made import MS, trial, workload
 from tests.truth.registry import Outcome, Row, simulation
 

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, stats
 
-from reports.simultaneous import compare_together
-from reports.statistics import Comparison, compare
-from reports.unpaired import compare_unpaired
+from reports.statistics.ratios import Comparison, compare
+from reports.statistics.simultaneous import compare_together
+from reports.statistics.unpaired import compare_unpaired
 from tests.truth.registry import Outcome, Row, simulation
 
 WIDTHS, PURPOSES, QUANTITIES = 7, 2, 2

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from reports.capacity import Lengths, Level, replica_of
-from reports.fleet import demanded, planned
-from reports.fleet_records import Demand
+from reports.fleet.fleet import demanded, planned
+from reports.fleet.records import Demand
+from reports.fleet.replicas import Lengths, Level, replica_of
 from tests.truth.batching import Draw, Engine, generations, saturated_rate, serve
 from tests.truth.registry import Outcome, Row, simulation
 

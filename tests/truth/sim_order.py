@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from prunebench.plan import Order, plan_visits
-from reports.statistics import compare
+from reports.statistics.ratios import compare
 from tests.truth.registry import Outcome, Row, simulation
 
 _DRIFT = 0.02  # a block

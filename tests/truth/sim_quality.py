@@ -8,11 +8,11 @@ import numpy as np
 from scipy import stats
 
 from prunebench.quality_scores import Items
-from reports.correlation import correlate, holm
 from reports.published.quality import changes
 from reports.published.study import Study, StudyModel
-from reports.retention import Kept, average, kept, slope
-from reports.run_folder import EvaluationSettings, Score, TaskResult
+from reports.runs.run_folder import EvaluationSettings, Score, TaskResult
+from reports.statistics.correlation import correlate, holm
+from reports.statistics.retention import Kept, average, kept, slope
 from tests.truth.registry import Outcome, Row, simulation
 
 _SETTINGS = EvaluationSettings(backend="endpoint", harness="simulated", chat_template=False, limit=None, seeds={})

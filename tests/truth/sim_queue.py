@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from reports.queueing import Replica, poisson_arrivals, simulate
+from reports.fleet.queueing import Replica, poisson_arrivals, simulate
 from tests.truth.registry import Outcome, Row, simulation
 
 REQUESTS = 20_000

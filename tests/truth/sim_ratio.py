@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from reports.statistics import compare
+from reports.statistics.ratios import compare
 from tests.truth.registry import Outcome, Row, simulation
 
 _RATIO = Row("ratio to the baseline, paired within blocks", "5 blocks, normal noise of 2 %", "95 %", 0.93, 0.99)

@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import stats
 
-from reports.block_percentiles import percentiles_over
+from reports.statistics.block_percentiles import percentiles_over
 from tests.truth.registry import Outcome, Row, Simulation, simulation
 
 WANTED = (50, 90, 95, 99)

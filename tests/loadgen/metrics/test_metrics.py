@@ -1,4 +1,4 @@
-"""How rows are cut, joined and credited; every quantity against plain Python is in tests/reports/test_quantities.py."""
+"""How rows are cut, joined and credited; every quantity against plain Python is in tests/reports/analysis/test_quantities.py."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from loadgen.endpoint import LoadError
 from loadgen.prompts import files as texts
 from loadgen.prompts.files import read_prompts, with_identity
 from loadgen.records.schema import Workload
-from reports.differences import workload_differences
+from reports.compare.differences import workload_differences
 
 
 def test_text_prompts_are_lines_and_get_a_number_in_front_when_they_run_out(tmp_path):

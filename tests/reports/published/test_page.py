@@ -10,7 +10,7 @@ from reports.build import write_articles
 from reports.published.analysis import analyse_study
 from reports.published.article import study_article
 from reports.published.study import load_study
-from tests.reports.test_browser import Visit
+from tests.reports.document.test_browser import Visit
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

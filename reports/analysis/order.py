@@ -1,0 +1,56 @@
+"""The order of a run's trials: what a steady drift of the machine would do to the ratios to the baseline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from statistics import mean
+from typing import Protocol
+
+from reports.runs.run_folder import OrderRule
+
+_EXACT = 1e-9  # blocks: differences of whole places are exact to better than this
+
+
+class Placed(Protocol):
+    """A trial's place in the run, measured or planned."""
+
+    @property
+    def block(self) -> int: ...  # noqa: D102
+    @property
+    def label(self) -> str: ...  # noqa: D102
+    @property
+    def workload(self) -> str: ...  # noqa: D102
+    @property
+    def order(self) -> int: ...  # noqa: D102
+
+
+def imbalance(trials: Iterable[Placed], baseline: str) -> float:
+    """How far a configuration's mean place lies from the baseline's, in blocks: the largest over configurations and workloads.
+
+    A linear drift of x % a block shifts a ratio to the baseline by that many times x %. Only blocks that have both count.
+    """
+    places: dict[tuple[str, str], dict[int, int]] = {}
+    for trial in trials:
+        places.setdefault((trial.label, trial.workload), {})[trial.block] = trial.order
+    largest = 0.0
+    for (_, workload), own in places.items():
+        others = places.get((baseline, workload), {})
+        apart = [own[block] - others[block] for block in own.keys() & others.keys()]
+        largest = max(largest, abs(mean(apart)) / len(places) if apart else 0.0)
+    return largest
+
+
+def describe_order(rule: OrderRule, found: float, *, blocks: int, configurations: int) -> str:
+    """In words; where a drift would shift a ratio, with the number of blocks that a new run is balanced by."""
+    if found < _EXACT:
+        return f"{rule}: a linear drift of the machine shifts no ratio to the baseline"
+    digits = max(2, 1 - math.floor(math.log10(found)))
+    shifted = f"a linear drift of 1 % a block shifts a ratio to the baseline by up to {found:.{digits}f} %"
+    return f"{rule}: {shifted}; a run of {_balanced_blocks(blocks, configurations)} blocks would have none of that"
+
+
+def _balanced_blocks(blocks: int, configurations: int) -> int:
+    """The fewest blocks, more than `blocks`, that a balanced order leaves no residual in."""
+    more = max(2, blocks + 1)
+    return more + more * (configurations + 1) % 2

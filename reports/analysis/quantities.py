@@ -1,0 +1,154 @@
+"""What is compared: the quantities of a trial, each with its unit, its direction and why it may be missing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from loadgen.metrics.latencies import FloatArray, percentiles
+from loadgen.metrics.metrics import TrialMetrics
+from loadgen.records.schema import Trial
+from reports.analysis.failures import AMONG_FAILED
+from reports.statistics.percentiles import percentile
+from reports.statistics.ratios import Direction
+
+
+class Amount(NamedTuple):
+    """A value, or the reason why there is none."""
+
+    value: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """`key` names it in report.json and cells.csv, with its unit in the name."""
+
+    key: str
+    title: str
+    unit: str
+    better: Direction
+    of: Callable[[Trial, TrialMetrics], Amount]
+
+    @property
+    def is_latency(self) -> bool:
+        """Whether failed requests rank in it."""
+        return self.unit == "ms"
+
+
+def _tail(values: FloatArray, wanted: int) -> Amount:
+    """A percentile that few requests cannot have: without enough of them none, and how many it takes."""
+    found = percentile(values, wanted)
+    return Amount(found.value, found.reason)
+
+
+def _percentile(values: FloatArray, wanted: int) -> Amount:
+    found = percentiles(values, [wanted]).get(wanted)
+    if found is None:
+        return Amount(None, "no completed request in the window has it")
+    return Amount(found) if math.isfinite(found) else Amount(None, AMONG_FAILED)
+
+
+def _tpot(metrics: TrialMetrics, of: Callable[[FloatArray, int], Amount], wanted: int) -> Amount:
+    return Amount(None, metrics.tpot_reason) if metrics.tpot_reason else of(metrics.tpot_ms, wanted)
+
+
+def _itl(metrics: TrialMetrics, wanted: int) -> Amount:
+    if metrics.tpot_reason:
+        return Amount(None, metrics.tpot_reason)
+    found = metrics.itl_ms.get(wanted)
+    return Amount(found, None if found is not None else "no request has a second token")
+
+
+def _scheduled_ttft(trial: Trial, metrics: TrialMetrics) -> Amount:
+    if not trial.workload.open_loop:
+        return Amount(None, "a closed loop has no schedule")
+    return _percentile(metrics.scheduled_ttft_ms, 50)
+
+
+def _per(joules: float | None, credited: int, of_what: str, reason: str | None) -> Amount:
+    if joules is None:
+        return Amount(None, reason)
+    if credited == 0:
+        return Amount(None, f"no {of_what} in the window")
+    return Amount(joules / credited)
+
+
+def _gross(credited: Callable[[TrialMetrics], int], of_what: str) -> Callable[[Trial, TrialMetrics], Amount]:
+    def of(trial: Trial, metrics: TrialMetrics) -> Amount:
+        energy = trial.energy
+        return _per(energy.gross_joules, credited(metrics), of_what, energy.reason or "energy was not measured")
+
+    return of
+
+
+def _mean_watts(trial: Trial, metrics: TrialMetrics) -> Amount:
+    energy = trial.energy
+    if energy.gross_joules is None:
+        return Amount(None, energy.reason or "energy was not measured")
+    if not metrics.requests:
+        return Amount(None, "no request was measured")
+    return Amount(energy.gross_joules / metrics.window_s)
+
+
+def _net(trial: Trial, metrics: TrialMetrics) -> Amount:
+    energy = trial.energy
+    reason = energy.net_reason or energy.reason or "energy was not measured"
+    return _per(energy.net_joules, metrics.window_output_tokens, "output token", reason)
+
+
+def _modelled(credited: Callable[[TrialMetrics], int], of_what: str) -> Callable[[Trial, TrialMetrics], Amount]:
+    def of(trial: Trial, metrics: TrialMetrics) -> Amount:
+        return _per(trial.energy.modelled_joules, credited(metrics), of_what, "no power per core was assumed")
+
+    return of
+
+
+def _output(metrics: TrialMetrics) -> int:
+    return metrics.window_output_tokens
+
+
+def _total(metrics: TrialMetrics) -> int:
+    return metrics.window_output_tokens + metrics.window_prompt_tokens
+
+
+def _requests(metrics: TrialMetrics) -> int:
+    return metrics.credited_requests
+
+
+def _throughput(_trial: Trial, metrics: TrialMetrics) -> Amount:
+    if metrics.window_output_tokens == 0:
+        return Amount(None, "no output token in the window")
+    return Amount(metrics.output_tokens_per_s)
+
+
+OUTPUT_TOKENS_PER_S = "output_tokens_per_s"
+TTFT, TPOT, E2E = "median_ttft_ms", "median_tpot_ms", "median_e2e_ms"
+JOULES, NET_JOULES = "joules_per_output_token", "net_joules_per_output_token"
+MODELLED_JOULES = "modelled_joules_per_output_token"
+
+_ALL = (
+    Quantity(OUTPUT_TOKENS_PER_S, "Output tokens/s", "tokens/s", "higher", _throughput),
+    Quantity(TTFT, "TTFT", "ms", "lower", lambda _, m: _percentile(m.ttft_ms, 50)),
+    Quantity("p99_ttft_ms", "TTFT p99", "ms", "lower", lambda _, m: _tail(m.ttft_ms, 99)),
+    Quantity("median_scheduled_ttft_ms", "TTFT from schedule", "ms", "lower", _scheduled_ttft),
+    Quantity(TPOT, "TPOT", "ms", "lower", lambda _, m: _tpot(m, _percentile, 50)),
+    Quantity("p99_tpot_ms", "TPOT p99", "ms", "lower", lambda _, m: _tpot(m, _tail, 99)),
+    Quantity("median_itl_ms", "ITL", "ms", "lower", lambda _, m: _itl(m, 50)),
+    Quantity("p99_itl_ms", "ITL p99", "ms", "lower", lambda _, m: _itl(m, 99)),
+    Quantity(E2E, "E2E", "ms", "lower", lambda _, m: _percentile(m.e2e_ms, 50)),
+    Quantity(JOULES, "J/output token", "J", "lower", _gross(_output, "output token")),
+    Quantity("joules_per_total_token", "J/total token", "J", "lower", _gross(_total, "token")),
+    Quantity("joules_per_request", "J/request", "J", "lower", _gross(_requests, "completed request")),
+    Quantity("mean_watts", "Mean power", "W", "lower", _mean_watts),
+    Quantity(NET_JOULES, "Net J/output token", "J", "lower", _net),
+    Quantity(MODELLED_JOULES, "Modelled J/output token", "J", "lower", _modelled(_output, "output token")),
+    Quantity("modelled_joules_per_total_token", "Modelled J/total token", "J", "lower", _modelled(_total, "token")),
+    Quantity(
+        "modelled_joules_per_request", "Modelled J/request", "J", "lower", _modelled(_requests, "completed request")
+    ),
+)
+
+QUANTITIES = {quantity.key: quantity for quantity in _ALL}

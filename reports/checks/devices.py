@@ -1,0 +1,110 @@
+"""Validity of a run: whether the GPUs were in the same state for a configuration as for the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from energy.records import WindowEnergy
+from reports.checks.rules import SEVERITY, Finding, Located, graded
+from reports.runs.reading import MeasuredRun
+
+CLOCKS_DIFFER = 0.02
+LIMITS_DIFFER_W = 1.0
+IDLE_DIFFERS_C = 3.0
+
+
+def _clocks(run: MeasuredRun) -> Iterator[Located]:
+    """clocks-differ: the worst of all pairs of a cell."""
+    for workload in run.info.workloads:
+        baseline = run.by_block(run.info.baseline, workload)
+        for configuration in run.configurations:
+            own = run.by_block(configuration.label, workload)
+            pairs = sorted(set(own) & set(baseline))
+            if configuration.label == run.info.baseline or not pairs:
+                continue
+            found = [_compared(own[block].trial.energy, baseline[block].trial.energy) for block in pairs]
+            worst = max(range(len(found)), key=lambda n: SEVERITY[found[n].outcome])
+            seen = Finding(found[worst].outcome, f"block {pairs[worst] + 1}: {found[worst].reason}")
+            yield Located("clocks-differ", seen, configuration.label, workload)
+
+
+def _compared(own: WindowEnergy, baseline: WindowEnergy) -> Finding:
+    pairs = {
+        "SM clock": (_median_clock(own, "sm_clock_mhz"), _median_clock(baseline, "sm_clock_mhz")),
+        "memory clock": (_median_clock(own, "memory_clock_mhz"), _median_clock(baseline, "memory_clock_mhz")),
+    }
+    limits = _limits(own), _limits(baseline)
+    words = [
+        f"{key} {one:,.0f} MHz, the baseline {other:,.0f} MHz" for key, (one, other) in pairs.items() if one and other
+    ]
+    if all(limits):
+        shown = [", ".join(f"{watts:g}" for watts in each) for each in limits]
+        words.append(f"power limit {shown[0]} W, the baseline {shown[1]} W")
+        if len(limits[0]) != len(limits[1]) or np.abs(np.subtract(*limits)).max() > LIMITS_DIFFER_W:
+            return Finding("fail", "; ".join(words))
+    off = [abs(one / other - 1) for one, other in pairs.values() if one and other]
+    if any(graded(each, CLOCKS_DIFFER, None) == "warn" for each in off):
+        return Finding("warn", "; ".join(words))
+    if not off or not all(limits):
+        return Finding("no data", "; ".join(["clocks or power limits were not recorded", *words]))
+    return Finding("pass", "; ".join(words))
+
+
+def _median_clock(energy: WindowEnergy, name: str) -> float | None:
+    clocks = [clock for c in energy.conditions if (clock := getattr(c, name)) is not None]
+    return float(np.median(clocks)) if clocks else None
+
+
+def _limits(energy: WindowEnergy) -> list[float]:
+    """Every enforced limit of the window, lowest first; of older records, those when the meters were found. Empty: not known."""
+    limits = {(c.device, c.power_limit_watts) for c in energy.conditions if c.power_limit_watts is not None}
+    if not limits:
+        gpus = [part.info.gpu for part in energy.parts if part.info.gpu is not None]
+        limits = {(gpu.uuid, gpu.power_limit_watts) for gpu in gpus if gpu.power_limit_watts is not None}
+    return sorted(watts for _, watts in limits if watts is not None)
+
+
+def _idle_temperature(run: MeasuredRun) -> Iterator[Located]:
+    """idle-temperature-differs: of each GPU, before the loads of a configuration and of the baseline in the same block.
+
+    Where idle power was measured once a configuration, before its first trial and the baseline's.
+    """
+    baseline = _before_loads(run, run.info.baseline)
+    for configuration in run.configurations:
+        if configuration.label == run.info.baseline:
+            continue
+        own = _before_loads(run, configuration.label)
+        for block in sorted(own.keys() & baseline.keys(), key=lambda block: -1 if block is None else block):
+            finding = _compared_temperatures(own[block], baseline[block])
+            yield Located("idle-temperature-differs", finding, configuration.label, block=block)
+
+
+def _before_loads(run: MeasuredRun, label: str) -> dict[int | None, dict[str, float]]:
+    """Block, or None where it was measured once -> device -> degrees Celsius."""
+    if run.idles:
+        return {idle.block: _temperatures(idle.before.whole) for idle in run.idles if idle.label == label}
+    once = next((c.idle for c in run.configurations if c.label == label), None)
+    return {None: _temperatures(once)}
+
+
+def _compared_temperatures(own: dict[str, float], baseline: dict[str, float]) -> Finding:
+    both = own.keys() & baseline.keys()
+    if not both:
+        return Finding("no data", "no GPU's idle temperature was recorded for both")
+    device = max(both, key=lambda d: abs(own[d] - baseline[d]))
+    words = f"{device}: {own[device]:.1f} °C idle, for the baseline {baseline[device]:.1f} °C"
+    return Finding(graded(abs(own[device] - baseline[device]), IDLE_DIFFERS_C, None), words)
+
+
+def _temperatures(idle: WindowEnergy | None) -> dict[str, float]:
+    """Mean degrees Celsius by device."""
+    by_device: dict[str, list[int]] = {}
+    for condition in idle.conditions if idle else []:
+        if condition.temperature_c is not None:
+            by_device.setdefault(condition.device, []).append(condition.temperature_c)
+    return {device: float(np.mean(seen)) for device, seen in by_device.items()}
+
+
+DEVICE_RULES = (_clocks, _idle_temperature)

@@ -1,0 +1,57 @@
+"""What the checks of a run found, by rule and by place: what a report lists."""
+
+from __future__ import annotations
+
+from energy.records import Record
+from reports.checks.rules import RULES, SEVERITY, Located, Outcome
+
+
+class Observation(Record):
+    """What one check found for one configuration and workload; None: for all. The worst of `trials` trials speaks."""
+
+    outcome: Outcome
+    label: str | None
+    workload: str | None
+    trials: int
+    reason: str
+
+
+class CheckResult(Record):
+    """One rule over the whole run: its worst outcome, and what led to it."""
+
+    check: str
+    meaning: str
+    remedy: str
+    outcome: Outcome
+    observations: list[Observation]
+
+
+def group_findings(found: list[Located]) -> list[CheckResult]:
+    """Group by rule, then by configuration and workload; worst first. A rule nothing was found for has no data."""
+    results = []
+    for rule in RULES.values():
+        own = [located for located in found if located.check == rule.name]
+        places = {(located.label, located.workload): None for located in own}
+        observations = [
+            _observe([located for located in own if (located.label, located.workload) == p]) for p in places
+        ]
+        observations.sort(key=lambda o: -SEVERITY[o.outcome])
+        decided = [o.outcome for o in observations if o.outcome != "no data"]
+        outcome: Outcome = max(decided, key=SEVERITY.__getitem__) if decided else "no data"
+        results.append(
+            CheckResult(
+                check=rule.name, meaning=rule.meaning, remedy=rule.remedy, outcome=outcome, observations=observations
+            )
+        )
+    return results
+
+
+def _observe(located: list[Located]) -> Observation:
+    """One place's findings as one: the worst outcome, how many trials have it, and what the first of them says."""
+    worst = max((one.finding.outcome for one in located), key=SEVERITY.__getitem__)
+    those = [one for one in located if one.finding.outcome == worst]
+    first = those[0]
+    trials = sum(one.block is not None for one in those)
+    return Observation(
+        outcome=worst, label=first.label, workload=first.workload, trials=trials, reason=first.finding.reason
+    )

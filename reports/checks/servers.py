@@ -1,0 +1,104 @@
+"""Validity of a run: whether its configurations were served alike, and as many requests at once as were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from loadgen.records.schema import Workload
+from reports.checks.rules import Finding, Located
+from reports.runs.reading import MeasuredRun
+from reports.runs.run_folder import ConfigurationInfo
+
+# A narrower model leaves more memory to the cache. Too small a cache shows as preempted-requests.
+FREE_TO_DIFFER = {"num_gpu_blocks"}
+
+
+def _engines(run: MeasuredRun) -> Iterator[Located]:
+    return _beside_baseline(run, "engine-differs", _compared_engines)
+
+
+def _beside_baseline(
+    run: MeasuredRun, check: str, compared: Callable[[ConfigurationInfo, ConfigurationInfo], Finding]
+) -> Iterator[Located]:
+    """A finding for every other configuration; none where the baseline was never described."""
+    baseline = next((c for c in run.configurations if c.label == run.info.baseline), None)
+    if baseline is not None:
+        others = (c for c in run.configurations if c is not baseline)
+        yield from (Located(check, compared(own, baseline), own.label) for own in others)
+
+
+def _compared_engines(own: ConfigurationInfo, baseline: ConfigurationInfo) -> Finding:
+    """Options are known from the start, the rest once a server has answered; some servers never report it."""
+    reported = {
+        "engine": (own.engine, baseline.engine),
+        "version": (own.engine_version, baseline.engine_version),
+        "data type": (own.dtype, baseline.dtype),
+    }
+    unknown = [key for key, pair in reported.items() if None in pair]
+    if "version" in unknown:  # until then the engine is what was asked for, perhaps "auto"
+        unknown = list(reported)
+    options = {
+        key: (own.engine_options.get(key), baseline.engine_options.get(key))
+        for key in baseline.engine_options | own.engine_options
+    }
+    known = {key: pair for key, pair in reported.items() if key not in unknown} | options
+    differing = [f"{key} is {one}, not {other}" for key, (one, other) in known.items() if one != other]
+    if differing:
+        return Finding("fail", "; ".join(differing))
+    if unknown:
+        return Finding("no data", f"not reported by both servers: {', '.join(unknown)}")
+    return Finding("pass", "served as the baseline was")
+
+
+def _resolved(run: MeasuredRun) -> Iterator[Located]:
+    """resolved-options-differ: what each engine reported, against the baseline's."""
+    return _beside_baseline(
+        run,
+        "resolved-options-differ",
+        lambda own, baseline: _compared_options(own.resolved_options, baseline.resolved_options),
+    )
+
+
+def _compared_options(own: dict[str, str] | None, baseline: dict[str, str] | None) -> Finding:
+    if not own or not baseline:
+        return Finding("no data", "a server of the two does not report them, or the run was recorded before they were")
+    unlike = [
+        (key, f"{key} is {own.get(key)}, not {baseline.get(key)}")
+        for key in baseline | own
+        if own.get(key) != baseline.get(key)
+    ]
+    differing = [words for key, words in unlike if key not in FREE_TO_DIFFER]
+    if differing:
+        return Finding("fail", "; ".join(differing))
+    apart = f", though {'; '.join(words for _, words in unlike)}" if unlike else ""
+    return Finding("pass", f"{len(baseline)} options as the baseline's{apart}")
+
+
+def _slots(run: MeasuredRun) -> Iterator[Located]:
+    """concurrency-missed: requests that the engine can take at once, against those that a workload has in flight."""
+    workloads = {t.cell.workload: t.trial.workload for t in run.trials}
+    for configuration in run.configurations:
+        slots = _most_at_once(configuration.resolved_options or {})
+        for name, workload in workloads.items():
+            together = _together(workload)
+            if slots is None or together is None or not run.by_block(configuration.label, name):
+                continue
+            words = f"the engine takes {slots:,} at once, {together:,} are in flight"
+            yield Located(
+                "concurrency-missed", Finding("warn" if slots < together else "pass", words), configuration.label, name
+            )
+
+
+def _most_at_once(options: dict[str, str]) -> int | None:
+    """max_num_seqs of every replica together; None if the engine reports none."""
+    slots, replicas = options.get("max_num_seqs", ""), options.get("data_parallel_size", "1")
+    return int(slots) * int(replicas) if slots.isdecimal() and replicas.isdecimal() else None
+
+
+def _together(workload: Workload) -> int | None:
+    if workload.kind == "batch":
+        return workload.batch_size
+    return workload.concurrency if workload.kind == "concurrency" else None
+
+
+SERVED_RULES = (_engines, _resolved, _slots)

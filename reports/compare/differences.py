@@ -1,0 +1,89 @@
+"""What two runs do not share: machine, packages, engine, checkpoints, protocol. A ratio between them is that of all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from energy.records import Record
+from loadgen.records.schema import Workload
+from reports.analysis.cells import Analysis
+from reports.runs.run_folder import ConfigurationInfo
+
+
+class Difference(Record):
+    """One fact that differs; None: not there."""
+
+    what: str
+    before: str | None
+    after: str | None
+
+
+def find_differences(
+    before: Analysis, after: Analysis, pairs: Sequence[tuple[ConfigurationInfo, ConfigurationInfo]]
+) -> list[Difference]:
+    """In the order machine, versions, run, configurations; a difference that every configuration has stands once."""
+    found = between_environments(before.environment, after.environment)
+    found += _between(_run_facts(before), _run_facts(after))
+    for one, other in pairs:
+        found += _between(_served(one), _served(other))
+    widths = [
+        Difference(what=f"width {one.width}: {d.what}", before=d.before, after=d.after)
+        for one, other in pairs
+        for d in _between(_checkpoint(one), _checkpoint(other))
+    ]
+    return list(dict.fromkeys(found)) + widths
+
+
+def between_environments(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:
+    """What a machine says of itself and no longer said at the other time."""
+    return _between(_flat(before), _flat(after))
+
+
+def workload_differences(before: Workload, after: Workload) -> str:
+    """Which settings differ, in words; empty if the same load was offered.
+
+    A file is its content: where both runs noted that, it does not matter where the file lay.
+    """
+    paths = {"trace", "prompts"} if before.file_sha256 and after.file_sha256 else {"file_sha256"}
+    old, new = before.model_dump(exclude=paths), after.model_dump(exclude=paths)
+    return ", ".join(f"{key} {old.get(key)} and {new.get(key)}" for key in old | new if old.get(key) != new.get(key))
+
+
+def _between(old: dict[str, str], new: dict[str, str]) -> list[Difference]:
+    return [
+        Difference(what=what, before=old.get(what), after=new.get(what))
+        for what in old | new
+        if old.get(what) != new.get(what)
+    ]
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested facts under dotted names; what a machine does not tell is left out."""
+    flat: dict[str, str] = {}
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif value is not None:
+            flat[f"{prefix}{key}"] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return flat
+
+
+def _run_facts(analysis: Analysis) -> dict[str, str]:
+    info = analysis.info
+    return {"blocks": str(info.blocks), "seed": str(info.seed), "status": info.status}
+
+
+def _served(info: ConfigurationInfo) -> dict[str, str]:
+    facts = {"engine": info.engine, "engine version": info.engine_version, "data type": info.dtype}
+    options = {f"engine option {key}": value for key, value in info.engine_options.items()}
+    return {key: value for key, value in (facts | options).items() if value is not None}
+
+
+def _checkpoint(info: ConfigurationInfo) -> dict[str, str]:
+    """What was served: two checkpoints of one width may be pruned from different sources or by different criteria."""
+    facts = {"parameters": str(info.parameters)}
+    if manifest := info.manifest:
+        facts |= {"criterion": manifest.criterion, "tie break": manifest.tie_break}
+        facts |= {f"source {file.name}": file.sha256[:12] for file in manifest.source_files}
+    return facts

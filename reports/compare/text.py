@@ -1,0 +1,158 @@
+"""A comparison of two runs for a terminal, a pull request, a CI server and a script."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from xml.etree import ElementTree as ET
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from reports.compare.runs import ComparedCell, ComparedQuantity, RunComparison
+from reports.document.blocks import SIGNS
+from reports.document.console import Console
+from reports.document.wording import PER_CELL, figure, in_words, with_interval
+
+_HEADINGS = ("Workload", "Width", "Quantity", "Before", "After", "After / before", "Verdict")
+_STYLES = {"better": "green", "worse": "red"}
+_SHOWN = 20
+
+
+def render_comparison(comparison: RunComparison, style: str, width: int = 150) -> str:
+    """As `text`, `markdown`, `junit` or `json`; ends in a newline."""
+    renderers: dict[str, Callable[[], str]] = {
+        "text": lambda: _text(comparison, width),
+        "markdown": lambda: _markdown(comparison),
+        "junit": lambda: _junit(comparison),
+        "json": lambda: comparison.model_dump_json(indent=1),
+    }
+    return renderers[style]().rstrip("\n") + "\n"
+
+
+def outcome(comparison: RunComparison) -> str:
+    """The last line: whether anything got worse by too much, and what was asked."""
+    if comparison.fail_over is None:
+        return f"No limit was set (--fail-over). Verdicts are at a margin of {100 * comparison.margin:.3g} %."
+    found, lost = (
+        sum(q.regression for c in comparison.cells for q in c.quantities),
+        sum(c.lost for c in comparison.cells),
+    )
+    words = f"{found or 'No'} regression{'s' * (found != 1)} among {comparison.decidable} ratios with an interval"
+    rule = f"the whole 95 % interval is worse by more than {100 * comparison.fail_over:.3g} %"
+    return f"{words} ({rule}){f'; {lost} measured before and failed now' if lost else ''}."
+
+
+def _rows(comparison: RunComparison) -> list[tuple[ComparedCell, ComparedQuantity | None, tuple[str, ...]]]:
+    rows: list[tuple[ComparedCell, ComparedQuantity | None, tuple[str, ...]]] = []
+    for cell in comparison.cells:
+        place = (cell.workload, str(cell.width))
+        if cell.reason:
+            rows.append((cell, None, (*place, "", "", "", "", cell.reason)))
+        rows += [(cell, q, (*place, *_words(q))) for q in cell.quantities]
+    return rows
+
+
+def _words(quantity: ComparedQuantity) -> tuple[str, ...]:
+    found = quantity.comparison
+    said = f"{SIGNS[found.verdict]} {in_words(found)}" if found.verdict else found.reason
+    verdict = f"{said}{', regression' if quantity.regression else ''}"
+    sides = (_side(quantity.before, quantity.trials_before), _side(quantity.after, quantity.trials_after))
+    title = f"{quantity.title} ({quantity.unit})" if quantity.unit not in quantity.title else quantity.title
+    return title, *sides, with_interval(found) or "—", verdict
+
+
+def _side(value: float | None, trials: int) -> str:
+    return "—" if value is None else f"{figure(value)} (n = {trials})"
+
+
+def _notes(comparison: RunComparison) -> list[tuple[str, list[str]]]:
+    """What a reader must know besides the figures: headings and lines, empty ones left out."""
+    apart = [f"{w}: only in {comparison.before}" for w in comparison.only_before]
+    apart += [f"{w}: only in {comparison.after}" for w in comparison.only_after]
+    differences = [f"{d.what}: {d.before or 'none'} → {d.after or 'none'}" for d in comparison.differences]
+    notes = [
+        ("Intervals", [PER_CELL]),
+        ("Differences between the runs", differences or ["none recorded"]),
+        ("Not in both", apart),
+        ("Validity checks that fail", comparison.failed_checks),
+        ("Cells that failed", comparison.failures),
+        ("Trials that are damaged on disk and left out", comparison.damaged),
+    ]
+    return [(heading, _cut(lines)) for heading, lines in notes if lines]
+
+
+def _cut(lines: list[str]) -> list[str]:
+    return lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], f"and {len(lines) - _SHOWN} more"]
+
+
+def _text(comparison: RunComparison, width: int) -> str:
+    table = Table(
+        title=Text(f"{comparison.before} → {comparison.after}"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    for heading in _HEADINGS:
+        table.add_column(heading, overflow="fold")
+    for _, quantity, words in _rows(comparison):
+        verdict = quantity.comparison.verdict if quantity else None
+        table.add_row(*(Text(word) for word in words), style=_STYLES.get(verdict or ""))
+    page = Console(file=io.StringIO(), width=width)
+    page.print(table)
+    for heading, lines in _notes(comparison):
+        page.print(Text(f"{heading}:"))
+        for line in lines:
+            page.print(Text(f"  {line}"), soft_wrap=True)
+    page.print(Text(outcome(comparison)), soft_wrap=True)
+    file = page.file
+    return file.getvalue() if isinstance(file, io.StringIO) else ""
+
+
+def _markdown(comparison: RunComparison) -> str:
+    lines = [f"### {_escaped(comparison.before)} → {_escaped(comparison.after)}", "", outcome(comparison), ""]
+    lines += ["| " + " | ".join(_HEADINGS) + " |", "|---|--:|---|--:|--:|--:|---|"]
+    lines += ["| " + " | ".join(_escaped(word) for word in words) + " |" for _, _, words in _rows(comparison)]
+    for heading, notes in _notes(comparison):
+        lines += ["", f"**{heading}**", "", *(f"- {_escaped(note)}" for note in notes)]
+    return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    """Names come from outside: they start no markup, no HTML and no new column."""
+    for sign in "\\`*_[]|#":
+        text = text.replace(sign, "\\" + sign)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+
+
+def _junit(comparison: RunComparison) -> str:
+    """A suite a workload, a case a quantity: regressions and lost cells are failures, what has no interval is skipped."""
+    root = ET.Element("testsuites", name=f"{comparison.before} → {comparison.after}")
+    for workload in dict.fromkeys(cell.workload for cell in comparison.cells):
+        suite = ET.SubElement(root, "testsuite", name=workload)
+        for cell, quantity, words in _rows(comparison):
+            if cell.workload == workload:
+                _case(suite, cell, quantity, words)
+        for counted, tag in (("tests", "testcase"), ("failures", "testcase/failure"), ("skipped", "testcase/skipped")):
+            suite.set(counted, str(len(suite.findall(tag))))
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + _printable(ET.tostring(root, encoding="unicode"))
+
+
+def _case(suite: ET.Element, cell: ComparedCell, quantity: ComparedQuantity | None, words: tuple[str, ...]) -> None:
+    name = quantity.key if quantity else "measured"
+    case = ET.SubElement(suite, "testcase", classname=f"{cell.workload}.width-{cell.width}", name=name)
+    said = ", ".join(word for word in words[3:] if word)
+    if cell.lost or (quantity and quantity.regression):
+        ET.SubElement(case, "failure", message=said, type="lost" if cell.lost else "regression")
+    elif quantity is None or quantity.comparison.low is None:
+        ET.SubElement(case, "skipped", message=said)
+    else:
+        ET.SubElement(case, "system-out").text = said
+
+
+def _printable(text: str) -> str:
+    """XML 1.0 has no way to write control characters."""
+    return "".join(c if c.isprintable() or c in "\t\n" else "?" for c in text)

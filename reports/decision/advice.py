@@ -1,0 +1,219 @@
+"""What to do: a choice for people who wait for each answer, and one for work done in bulk, with what each rests on.
+
+The rule, in full. A width is worth choosing for a purpose if, on the workload that stands for it, its verdict is "better" than
+the baseline in time or in joules and "worse" in neither, its perplexity is at most `BEARABLE` times the baseline's, and
+no quality task is shown to keep less than 1 / `BEARABLE` of the baseline's score. A quality that no figure shows is not one that will do
+(`reports.decision.acquittal`): the choice then says "if its quality will do". Of those the fastest is chosen; of those that
+only save joules, the one that saves most. If none is left the advice is to keep the baseline: because nothing was gained, or
+because what was gained costs too much quality.
+
+Its verdicts and intervals are those of `reports.decision.family`, which hold together, so that they cover the width that was chosen for
+being best too. What was chosen for being best was also lucky: its gain is given as an interval and never as its ratio alone.
+A comparison that a failed check spoils (`spoils` in `reports.checks.rules`) is left out; where none is left, there is no advice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reports.analysis.cells import Analysis, ConfigurationFigures
+from reports.analysis.quantities import E2E, JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
+from reports.decision.acquittal import BEARABLE, Evidence, evidence_of
+from reports.decision.family import PURPOSES, FamilyComparison, Purpose, speed_of, standing_for
+from reports.decision.withheld import concerns, left_out, usable, why_withheld
+from reports.document.blocks import Answer
+from reports.document.wording import from_to, listed, name, sentence, smallest_effect, times
+from reports.sections.plots import baseline_of
+from reports.statistics.ratios import Comparison, Verdict
+
+_VERBS = {
+    E2E: "answers in {} the time",
+    TPOT: "takes {} the time per token",
+    OUTPUT_TOKENS_PER_S: "gives {} the tokens/s",
+    JOULES: "takes {} the J/output token",
+}
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    configuration: ConfigurationFigures
+    speed: Comparison
+    joules: Comparison | None  # None: not measured
+    tasks: Evidence  # what the quality tasks show
+
+    @property
+    def found(self) -> list[Comparison]:
+        return [self.speed] if self.joules is None else [self.speed, self.joules]
+
+    @property
+    def verdicts(self) -> set[Verdict | None]:
+        return {found.verdict for found in self.found}
+
+    @property
+    def gains(self) -> bool:
+        return "better" in self.verdicts and "worse" not in self.verdicts
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """The larger, the better: faster ones first, by how much; then by the joules saved."""
+        faster = self.speed.verdict == "better"
+        found = self.speed if faster or self.joules is None else self.joules
+        ratio = found.ratio or 1.0
+        return faster, max(ratio, 1 / ratio)
+
+    @property
+    def loss(self) -> float | None:
+        return self.configuration.perplexity_ratio
+
+    @property
+    def is_judged(self) -> bool:
+        return self.loss is not None or self.tasks.decides
+
+    @property
+    def is_bearable(self) -> bool:
+        return self.is_judged and not self.tasks.lost and (self.loss is None or self.loss <= BEARABLE)
+
+
+def advice(analysis: Analysis) -> list[Answer]:
+    """An answer for each purpose that a workload stands for."""
+    standing = [(purpose, standing_for(analysis.workloads, purpose)) for purpose in PURPOSES]
+    return [_answer(analysis, purpose, workload) for purpose, workload in standing if workload is not None]
+
+
+def _answer(analysis: Analysis, purpose: Purpose, workload: str) -> Answer:
+    key = speed_of(analysis.workloads[workload], purpose)
+    found, withheld = usable(analysis, purpose)
+    candidates = _candidates(analysis, found)
+    topic = f"For {purpose}"
+    if not candidates and withheld:
+        said = why_withheld(analysis, withheld, workload)
+        return Answer(topic, said, f"No advice: {listed(list(withheld))} fail{'s' * (len(withheld) == 1)}")
+    if not candidates:
+        values = [c.values[key] for c in analysis.cells if c.workload == workload and c.label != analysis.info.baseline]
+        reasons = [v.reason or (v.comparison.reason if v.comparison else None) for v in values]
+        why = next((reason for reason in reasons if reason), "nothing but the baseline was measured")
+        return Answer(
+            topic, [sentence(f"no width can be compared with the baseline on {workload}: {why}")], "No answer yet"
+        )
+    gaining = sorted((c for c in candidates if c.gains), key=lambda c: c.rank, reverse=True)
+    bearable = [c for c in gaining if c.is_bearable]
+    unknown = [c for c in gaining if not c.is_judged]
+    if bearable:
+        choice, sentences = _chosen(bearable[0], gaining[0], key)
+    elif unknown:
+        choice, sentences = _if_quality_will_do(unknown[0], key)
+    elif gaining:
+        choice, sentences = _too_dear(analysis, gaining, key)
+    else:
+        choice, sentences = _nothing_gained(analysis, candidates, key)
+    sentences += left_out(withheld, {c.info.label: name(c.info) for c in analysis.configurations})
+    picked = next((c.configuration.info.label for c in (bearable or unknown)[:1]), None)
+    return Answer(topic, sentences, choice, _rests_on(analysis, workload, picked))
+
+
+def _candidates(analysis: Analysis, found: list[FamilyComparison]) -> list[_Candidate]:
+    """The configurations that have a speed to judge."""
+    by_label = {(one.label, one.quantity == JOULES): one.comparison for one in found}
+    return [
+        _Candidate(
+            c,
+            speed,
+            by_label.get((c.info.label, True)),
+            evidence_of(analysis.quality, c.info.label, analysis.info.baseline),
+        )
+        for c in analysis.configurations
+        if (speed := by_label.get((c.info.label, False)))
+    ]
+
+
+def _chosen(chosen: _Candidate, best: _Candidate, key: str) -> tuple[str, list[str]]:
+    sentences = [sentence(f"it {_gain(chosen, key)}, {_price(chosen)}")]
+    if best is not chosen:
+        sentences.append(sentence(f"more is to be had at a price: {_named(best)} {_gain(best, key)}, {_price(best)}"))
+    return f"Choose {_named(chosen)}", sentences
+
+
+def _if_quality_will_do(best: _Candidate, key: str) -> tuple[str, list[str]]:
+    said = [sentence(f"it {_gain(best, key)}"), *map(sentence, best.tasks.words())]
+    compared = (
+        "No figure shows what it keeps of its quality"
+        if best.tasks.silent
+        else "Its quality was not compared with the baseline's"
+    )
+    said.append(f"{compared}: find out first.")
+    return f"Choose {_named(best)}, if its quality will do", said
+
+
+def _too_dear(analysis: Analysis, gaining: list[_Candidate], key: str) -> tuple[str, list[str]]:
+    mildest = min(gaining, key=lambda c: c.loss or 0.0)
+    said = [
+        sentence(
+            f"the mildest cut that gains anything, {_named(mildest)}, {_gain(mildest, key)}, but {_price(mildest)}"
+        ),
+        f"That is more than is taken for bearable here: {times(BEARABLE)} the perplexity, {1 / BEARABLE:.0%} of a score.",
+    ]
+    return f"Keep the baseline, {_baseline(analysis)}: what is gained costs too much quality", said
+
+
+def _nothing_gained(analysis: Analysis, candidates: list[_Candidate], key: str) -> tuple[str, list[str]]:
+    decided = [c for c in candidates if c.speed.verdict is not None]
+    if not decided:
+        why = next((c.speed.reason for c in candidates if c.speed.reason), "there is no interval")
+        return "No answer yet", [f"{sentence(why)} Resume the run, or raise protocol.blocks."]
+    lowest, highest = min(c.speed.low or 1.0 for c in decided), max(c.speed.high or 1.0 for c in decided)
+    title, span = QUANTITIES[key].title, f"{times(lowest)} to {times(highest)}"
+    said = [f"No width is shown to be better: {title} is {span} that of the baseline."]
+    worse = [_named(c) for c in decided if "worse" in c.verdicts]
+    if worse:
+        said.append(sentence(f"{listed(worse)} {'is' if len(worse) == 1 else 'are'} worse"))
+    undecided = [c for c in decided if "worse" not in c.verdicts and "undecided" in c.verdicts]
+    if not undecided:
+        return f"Keep the baseline, {_baseline(analysis)}: the narrower ones buy nothing here", said
+    effects = [found.smallest_effect or 1.0 for c in undecided for found in c.found if found.verdict == "undecided"]
+    are = "is" if len(undecided) == 1 else "are"
+    said.append(sentence(f"{listed([_named(c) for c in undecided])} {are} undecided: {smallest_effect(max(effects))}"))
+    return f"Keep the baseline, {_baseline(analysis)}, for now: no gain is shown", said
+
+
+def _gain(candidate: _Candidate, key: str) -> str:
+    """What is better, in words."""
+    parts = [_VERBS[key].format(from_to(candidate.speed))] if candidate.speed.verdict == "better" else []
+    if candidate.joules is not None and candidate.joules.verdict == "better":
+        parts.append(_VERBS[JOULES].format(from_to(candidate.joules)))
+    return " and ".join(parts)
+
+
+def _price(candidate: _Candidate) -> str:
+    parts = [] if candidate.loss is None else [f"at {times(candidate.loss)} the perplexity"]
+    parts += candidate.tasks.words()
+    return ", and ".join(parts) or "its quality was not compared"
+
+
+def _named(candidate: _Candidate) -> str:
+    return name(candidate.configuration.info)
+
+
+def _baseline(analysis: Analysis) -> str:
+    found = baseline_of(analysis)
+    return name(found.info) if found else analysis.info.baseline
+
+
+def _rests_on(analysis: Analysis, workload: str, label: str | None) -> str:
+    """The checks behind an answer: how many pass, and which do not, for this workload and the width chosen."""
+    passed, noted = 0, []
+    for check in analysis.checks:
+        own = [o for o in check.observations if concerns(o, analysis, workload, label)]
+        worst = next((outcome for outcome in ("fail", "warn") if any(o.outcome == outcome for o in own)), None)
+        if worst:
+            noted.append((worst, check.check))
+        elif any(o.outcome == "pass" for o in own):
+            passed += 1
+    parts = [f"{passed} checks pass"]
+    for outcome in ("fail", "warn"):
+        names = [check for found, check in noted if found == outcome]
+        if names:
+            parts.append(f"{listed(names)} {outcome}{'s' * (len(names) == 1)}")
+    blocks = len({t.block for t in analysis.trials if t.workload == workload})
+    together = sum(one.comparison.low is not None for one in analysis.family)
+    held = f", with {together} intervals that hold together at 95 %" if together > 1 else ""
+    return f"Judged by {workload} over {blocks} block{'s' * (blocks != 1)}{held}. {sentence('; '.join(parts))}"

@@ -1,0 +1,186 @@
+"""The answer in plain sentences: what each workload says about widths, and what it cost in quality."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reports.analysis.cells import Analysis, CellValue, ConfigurationFigures
+from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
+from reports.checks.rules import RULES
+from reports.document.blocks import Answer
+from reports.document.wording import listed, name, sentence, smallest_effect, times, with_interval
+from reports.statistics.ratios import Comparison, Verdict
+
+
+@dataclass(frozen=True)
+class _Phrases:
+    """How one quantity is spoken of."""
+
+    verb: str
+    noun: str
+    better: str
+    worse: str
+
+
+_PHRASES = {
+    OUTPUT_TOKENS_PER_S: _Phrases("gives", "the tokens/s", "faster", "slower"),
+    TPOT: _Phrases("takes", "the time per output token", "faster", "slower"),
+    JOULES: _Phrases("takes", "the J/output token", "cheaper in joules", "dearer in joules"),
+}
+
+
+@dataclass(frozen=True)
+class _Compared:
+    configuration: ConfigurationFigures
+    comparison: Comparison
+
+    @property
+    def distance(self) -> float:
+        """How far from the baseline: the larger, the further."""
+        ratio = self.comparison.ratio or 1.0
+        return max(ratio, 1 / ratio)
+
+
+def answers(analysis: Analysis) -> list[Answer]:
+    """One answer a workload, then what there is to say of energy as a whole."""
+    found = [_workload_answer(analysis, workload) for workload in analysis.info.workloads]
+    energy = _energy_absence(analysis)
+    return [*found, Answer("Energy", energy)] if energy else found
+
+
+def speed_quantity(analysis: Analysis, workload: str) -> str:
+    """The quantity that shows speed: an open loop's throughput is the rate it was offered."""
+    known = analysis.workloads.get(workload)
+    return TPOT if known and known.open_loop else OUTPUT_TOKENS_PER_S
+
+
+def progress(analysis: Analysis) -> str | None:
+    """A sentence for a run that is not complete."""
+    info = analysis.info
+    if info.status == "complete":
+        return None
+    planned = len(info.labels) * len(info.workloads) * info.blocks
+    return f"This run is {info.status}: {len(analysis.trials)} of {planned} trials are finished."
+
+
+def _workload_answer(analysis: Analysis, workload: str) -> Answer:
+    sentences = [sentence(_verdicts(analysis, workload, speed_quantity(analysis, workload)))]
+    if _any_value(analysis, JOULES, workload):
+        sentences.append(sentence(_verdicts(analysis, workload, JOULES)))
+    failing = _failing_checks(analysis, workload)
+    if failing:
+        sentences.append(f"Mind that {listed(failing)}.")
+    return Answer(workload, sentences)
+
+
+def _failing_checks(analysis: Analysis, workload: str) -> list[str]:
+    """What fails for this workload and how often, but for the rules whose failing spoils no verdict."""
+    measured = sum(trial.workload == workload for trial in analysis.trials)
+    said = []
+    for check in analysis.checks:
+        failed = [o for o in check.observations if o.outcome == "fail" and o.workload in {workload, None}]
+        if failed and RULES[check.check].spoils is not None:
+            trials = sum(observation.trials for observation in failed)
+            said.append(f"{check.check} fails" + (f" in {trials} of {measured} trials" if trials else ""))
+    return said
+
+
+def _verdicts(analysis: Analysis, workload: str, key: str) -> str:
+    """What one quantity says: the furthest better one, the mildest better one, then the others by verdict."""
+    phrases = _PHRASES[key]
+    compared, uncompared = _compare(analysis, workload, key)
+    if not compared:
+        reason = next((reason for reason in uncompared.values() if reason), "nothing but the baseline was measured")
+        return f"no width can be compared: {reason}"
+    better, worse = _with_verdict(compared, "better"), _with_verdict(compared, "worse")
+    equivalent, undecided = _with_verdict(compared, "equivalent"), _with_verdict(compared, "undecided")
+    single = _with_verdict(compared, None)
+    parts = []
+    if better:
+        parts += _best_and_mildest(better, phrases)
+    elif len(single) < len(compared):
+        parts.append(f"no width is shown to be {phrases.better} than the baseline")
+    if worse:
+        parts.append(f"{_names(worse)} {_is(worse)} {phrases.worse}")
+    if equivalent:
+        parts.append(f"{_names(equivalent)} {_is(equivalent)} equivalent to it within {100 * analysis.margin:.3g} %")
+    if undecided:
+        effect = max(c.comparison.smallest_effect or 1.0 for c in undecided)
+        parts.append(f"{_names(undecided)} {_is(undecided)} undecided ({smallest_effect(effect)})")
+    if single:
+        parts.append(f"{_names(single)} {_has(single)} one block only and so no interval")
+    if uncompared:
+        parts.append(f"{listed(list(uncompared))} could not be compared")
+    return "; ".join(parts)
+
+
+def _best_and_mildest(better: list[_Compared], phrases: _Phrases) -> list[str]:
+    best = max(better, key=lambda c: c.distance)
+    parts = [f"{name(best.configuration.info)} {_gain(best, phrases)}"]
+    kept = [c for c in better if c.configuration.perplexity_ratio is not None]
+    mildest = min(kept, key=lambda c: c.configuration.perplexity_ratio or 0.0, default=best)
+    if mildest is not best:
+        parts.append(
+            f"the mildest cut that is {phrases.better}, {name(mildest.configuration.info)}, {_gain(mildest, phrases)}"
+        )
+    return parts
+
+
+def _gain(compared: _Compared, phrases: _Phrases) -> str:
+    ratio = compared.configuration.perplexity_ratio
+    quality = f"at {times(ratio)} the perplexity" if ratio is not None else "(its quality was not compared)"
+    return f"{phrases.verb} {with_interval(compared.comparison)} {phrases.noun} {quality}"
+
+
+def _compare(analysis: Analysis, workload: str, key: str) -> tuple[list[_Compared], dict[str, str | None]]:
+    """The pruned configurations with a ratio; and the names of those without, each with the reason."""
+    compared, uncompared = [], {}
+    for configuration in analysis.configurations:
+        if configuration.info.is_baseline:
+            continue
+        value = analysis.cell(configuration.info.label, workload).values[key]
+        if value.comparison and value.comparison.ratio is not None:
+            compared.append(_Compared(configuration, value.comparison))
+        else:
+            uncompared[name(configuration.info)] = _why_not(value)
+    return compared, uncompared
+
+
+def _why_not(value: CellValue) -> str | None:
+    return value.reason or (value.comparison.reason if value.comparison else None)
+
+
+def _energy_absence(analysis: Analysis) -> list[str]:
+    """Why there are no measured joules, said once, and where modelled ones stand."""
+    if any(_any_value(analysis, JOULES, workload) for workload in analysis.info.workloads):
+        return []
+    reasons = [c.values[JOULES].reason for c in analysis.cells if c.trials and c.values[JOULES].reason]
+    said = [sentence(f"joules were not measured: {reasons[0]}")] if reasons else []
+    if any(_any_value(analysis, MODELLED_JOULES, workload) for workload in analysis.info.workloads):
+        said.append(f"{QUANTITIES[MODELLED_JOULES].title} is an assumption and stands apart.")
+    return said
+
+
+def _any_value(analysis: Analysis, key: str, workload: str) -> bool:
+    return any(c.values[key].median is not None for c in analysis.cells if c.workload == workload)
+
+
+def _with_verdict(compared: list[_Compared], verdict: Verdict | None) -> list[_Compared]:
+    return [c for c in compared if c.comparison.verdict == verdict]
+
+
+def _names(compared: list[_Compared]) -> str:
+    """Names in a row; widths share their first word."""
+    infos = [c.configuration.info for c in compared]
+    names = [name(info) for info in infos]
+    if len(names) > 1 and all(n == f"width {info.width}" for n, info in zip(names, infos, strict=True)):
+        return f"widths {listed([str(info.width) for info in infos])}"
+    return listed(names)
+
+
+def _is(compared: list[_Compared]) -> str:
+    return "is" if len(compared) == 1 else "are"
+
+
+def _has(compared: list[_Compared]) -> str:
+    return "has" if len(compared) == 1 else "have"

@@ -1,0 +1,72 @@
+"""The comparisons that the advice rests on, with intervals that hold together: purposes x configurations x {speed, joules}."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from energy.records import Record
+from loadgen.records.schema import Workload
+from reports.analysis.quantities import E2E, JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
+from reports.statistics.ratios import Comparison
+from reports.statistics.simultaneous import compare_together
+
+Purpose = Literal["interactive use", "batch work"]
+PURPOSES: tuple[Purpose, ...] = ("interactive use", "batch work")
+
+
+class FamilyComparison(Record):
+    """One configuration against the baseline, in speed or joules, under the workload that stands for a purpose."""
+
+    purpose: Purpose
+    workload: str
+    label: str
+    quantity: str  # its key
+    comparison: Comparison
+
+
+def compare_family(
+    workloads: Mapping[str, Workload], compared: Callable[[str, str], dict[str, Comparison]], margin: float
+) -> list[FamilyComparison]:
+    """`compared` gives the comparisons of a workload and a quantity by label; each is paired within blocks."""
+    groups = {group: compared(*group[1:]) for group in groups_of(workloads)}
+    decided = sum(any(c.verdict is not None for c in group.values()) for group in groups.values())
+    return [
+        FamilyComparison(purpose=purpose, workload=workload, label=label, quantity=key, comparison=comparison)
+        for (purpose, workload, key), group in groups.items()
+        for label, comparison in compare_together(
+            group, QUANTITIES[key].better, margin=margin, groups=max(1, decided)
+        ).items()
+    ]
+
+
+def groups_of(workloads: Mapping[str, Workload]) -> list[tuple[Purpose, str, str]]:
+    """Purpose, workload and quantity of each group of comparisons."""
+    return [
+        (purpose, workload, key)
+        for purpose in PURPOSES
+        if (workload := standing_for(workloads, purpose)) is not None
+        for key in (speed_of(workloads[workload], purpose), JOULES)
+    ]
+
+
+def standing_for(workloads: Mapping[str, Workload], purpose: Purpose) -> str | None:
+    """The workload that a purpose is judged by: the lightest load for people who wait, the heaviest closed loop for bulk."""
+    closed = {n: _in_flight(w) for n, w in workloads.items() if not w.open_loop}
+    if purpose == "batch work":
+        full = {n: load for n, load in closed.items() if load > 1}
+        return max(full, key=full.__getitem__, default=None)
+    alone = [n for n, load in closed.items() if load == 1]
+    rates = {n: w.rate or 0.0 for n, w in workloads.items() if w.open_loop}
+    return alone[0] if alone else min(rates, key=rates.__getitem__, default=None)
+
+
+def _in_flight(workload: Workload) -> int:
+    return workload.batch_size or workload.concurrency or 1
+
+
+def speed_of(workload: Workload, purpose: Purpose) -> str:
+    """What a purpose calls fast. Answers that end where they like are not to be compared whole."""
+    if purpose == "batch work":
+        return OUTPUT_TOKENS_PER_S
+    return TPOT if workload.natural_stop else E2E

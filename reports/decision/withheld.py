@@ -1,0 +1,63 @@
+"""Which comparisons the advice must not rest on, because a check fails, and what the advice says of them."""
+
+from __future__ import annotations
+
+from reports.analysis.cells import Analysis
+from reports.analysis.quantities import JOULES
+from reports.checks.results import Observation
+from reports.checks.rules import RULES
+from reports.decision.family import FamilyComparison, Purpose
+from reports.document.wording import listed, sentence
+
+Withheld = dict[str, list[FamilyComparison]]  # by the check that fails
+
+
+def usable(analysis: Analysis, purpose: Purpose) -> tuple[list[FamilyComparison], Withheld]:
+    """The comparisons of a purpose that have a ratio: those no check spoils, and the others by the failing check."""
+    left: list[FamilyComparison] = []
+    withheld: Withheld = {}
+    for one in analysis.family:
+        if one.purpose == purpose and one.comparison.ratio is not None:
+            failing = _failing(analysis, one)
+            for check in failing:
+                withheld.setdefault(check, []).append(one)
+            if not failing:
+                left.append(one)
+    return left, withheld
+
+
+def concerns(seen: Observation, analysis: Analysis, workload: str, label: str | None) -> bool:
+    """Whether an observation is about this workload and about the configuration or the baseline; None: any configuration."""
+    labels = {None, label, analysis.info.baseline} if label else {seen.label}
+    return seen.workload in {workload, None} and seen.label in labels
+
+
+def left_out(withheld: Withheld, names: dict[str, str]) -> list[str]:
+    """A sentence for each failing check; `names` are the configurations' by label."""
+    said = []
+    for check, comparisons in withheld.items():
+        whole = {c.label for c in comparisons if c.quantity != JOULES}
+        labels = dict.fromkeys(c.label for c in comparisons)
+        parts = [names[label] if label in whole else f"the joules of {names[label]}" for label in labels]
+        said.append(sentence(f"left out because {check} fails: {listed(parts)}"))
+    return said
+
+
+def why_withheld(analysis: Analysis, withheld: Withheld, workload: str) -> list[str]:
+    """What fails, and what to do about it."""
+    said = []
+    for check in analysis.checks:
+        if check.check in withheld:
+            seen = next(o for o in check.observations if o.outcome == "fail" and o.workload in {workload, None})
+            said.append(f"{sentence(f'{check.check} fails: {seen.reason}')} {check.remedy}")
+    return said
+
+
+def _failing(analysis: Analysis, one: FamilyComparison) -> list[str]:
+    """The checks whose failure makes a comparison unusable, in its configuration or in the baseline."""
+    return [
+        check.check
+        for check in analysis.checks
+        if RULES[check.check].spoils_quantity(one.quantity)
+        and any(o.outcome == "fail" and concerns(o, analysis, one.workload, one.label) for o in check.observations)
+    ]

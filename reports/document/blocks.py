@@ -1,0 +1,208 @@
+"""What a report is made of, before it is HTML or Markdown: sections of plain blocks, with plain text in them.
+
+A section is made by a function that takes an `Analysis` and gives a `Section`, or None where the run has no data for it:
+
+    def quality_section(analysis: Analysis) -> Section | None:
+        if not any(c.info.quality for c in analysis.configurations):
+            return None
+        return Section("quality", "Quality against cost", [
+            Prose("Lower left is better.", "lede"),
+            Plots([Plot("MMLU", "The line joins …", "MMLU: width 512 …", Chart(x=Axis("J/output token"), y=Axis("accuracy"), marks=[…]))]),
+            Table("Medians over blocks", [Column("Width"), …], [Row([Entry("512"), …])]),
+        ])
+
+Its name goes into `reports.sections.contents.SECTIONS`, at its place; nothing else is to be done. Blocks are drawn twice, by
+`reports.document.html` and `reports.document.markdown`, and a `Chart` three times: by plotly in the page, and by matplotlib as the picture that is
+printed, that Markdown shows, and that lies beside the report. Text in a block is never markup: whoever draws it escapes it, so a
+builder passes names from outside as they are. `render_page` takes any `Article`, not only a run's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from reports.checks.rules import Outcome
+from reports.document.chart import Chart
+from reports.statistics.ratios import Verdict
+
+SIGNS: dict[Verdict, str] = {"better": "▲", "worse": "▼", "equivalent": "=", "undecided": "?"}
+
+
+@dataclass(frozen=True)
+class Prose:
+    """A paragraph. "lede" introduces a section, "fine" is small print, "alert" stands out."""
+
+    text: str
+    kind: Literal["plain", "lede", "fine", "alert"] = "plain"
+
+
+@dataclass(frozen=True)
+class Heading:
+    """Begins a part of a section."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list of short remarks."""
+
+    items: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text to copy, as it is."""
+
+    text: str
+    language: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What to do about one question. `topic` names it, `choice` answers in a few words, `sentences` hold the numbers."""
+
+    topic: str
+    sentences: list[str]
+    choice: str | None = None
+    checks: str | None = None  # what the answer rests on
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The head of a report."""
+
+    answers: Sequence[Answer]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check says: `seen` in a line, `remedy` what to do, `details` place by place."""
+
+    outcome: Outcome
+    name: str
+    seen: str
+    remedy: str = ""
+    meaning: str = ""
+    details: Sequence[tuple[Outcome, str]] = ()
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Checks in a list; `folded` shows one line each, and the rest on demand."""
+
+    findings: Sequence[Finding]
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """`heading` with a unit or source beneath it."""
+
+    heading: str
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell: the value, its ratio to the baseline, and the letter of the note that says what is missing."""
+
+    text: str
+    change: str | None = None
+    verdict: Verdict | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """The first entry names the row."""
+
+    entries: Sequence[Entry]
+    is_baseline: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """`notes` maps letters to reasons; `remarks` are about the whole table. "figures": numbers, set to the right; "text": words."""
+
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    notes: dict[str, str] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
+    kind: Literal["figures", "text"] = "figures"
+
+    @property
+    def has_verdicts(self) -> bool:
+        """Whether the signs of verdicts need a key."""
+        return any(entry.verdict for row in self.rows for entry in row.entries)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """`lede` is the sentence under the title; `alt` says what is seen; without data there is no chart, and `absent` says why."""
+
+    title: str
+    lede: str
+    alt: str
+    chart: Chart | None
+    absent: str | None = None
+
+
+@dataclass(frozen=True)
+class Plots:
+    """Plots side by side, at most so many in a row."""
+
+    plots: Sequence[Plot]
+    abreast: Literal[1, 2, 3] = 2
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Blocks behind a line that opens them."""
+
+    title: str
+    blocks: Sequence[Block]
+
+
+Block = Prose | Heading | Items | Code | Answers | Findings | Table | Plots | Fold
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of a report. `id` is unique in its article: letters, digits and dashes; other sections may link to it."""
+
+    id: str
+    title: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Article:
+    """One run, or another study. `id` is unique in the page; `kicker` stands small above the title, `subtitle` below."""
+
+    id: str
+    title: str
+    kicker: str
+    subtitle: str
+    sections: Sequence[Section]
+
+    def plots(self) -> list[tuple[str, Plot]]:
+        """Every plot with an id of its own, in the order of the page."""
+        return [
+            (f"{self.id}-{section.id}-{number}", plot)
+            for section in self.sections
+            for number, plot in enumerate(_plots(section.blocks), 1)
+        ]
+
+
+def _plots(blocks: Sequence[Block]) -> list[Plot]:
+    found: list[Plot] = []
+    for block in blocks:
+        if isinstance(block, Plots):
+            found += block.plots
+        elif isinstance(block, Fold):
+            found += _plots(block.blocks)
+    return found

@@ -1,0 +1,111 @@
+"""A chart as data: axes, marks, rules and bands, drawn by `reports.document.plotly_chart` (plotly) and `reports.document.pictures` (matplotlib).
+
+Colours are names of the style sheet's variables without their dashes ("accent", "better", "ramp-3"), because the page has two
+themes. All text is plain: names from outside go in as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Symbol = Literal["circle", "circle-open", "square", "diamond", "triangle", "cross"]
+Dash = Literal["solid", "dot", "dash"]
+SYMBOLS: tuple[Symbol, ...] = ("circle", "square", "diamond", "triangle", "cross")
+RAMP = 8  # --ramp-1 … --ramp-8 of the style sheet
+SERIES = 4  # --series-1 … --series-4
+
+
+@dataclass(frozen=True)
+class Axis:
+    """`limits` are in the data's own units, on a log axis too; None leaves them to the data."""
+
+    title: str
+    limits: tuple[float, float] | None = None
+    log: bool = False
+    form: Literal["plain", "ratio", "percent"] = "plain"  # of the ticks
+    grid: bool = True
+
+
+@dataclass(frozen=True)
+class Marks:
+    """One series: points, a line, or both. Lists have one entry a point.
+
+    `low` and `high` are the ends of intervals of y, `x_low` and `x_high` of x; `hover` is what is shown of a point, in lines; `texts` stand beside the points.
+    """
+
+    x: Sequence[float]
+    y: Sequence[float]
+    name: str = ""  # in the legend; "" is left out of it
+    colour: str = "accent"
+    symbol: Symbol | None = None
+    size: float = 9
+    line: Dash | None = None
+    width: float = 1.5
+    low: Sequence[float | None] | None = None
+    high: Sequence[float | None] | None = None
+    x_low: Sequence[float | None] | None = None
+    x_high: Sequence[float | None] | None = None
+    hover: Sequence[str] | None = None  # None: nothing is shown
+    texts: Sequence[str] | None = None
+    faint: bool = False
+    steps: bool = False  # the line holds each value until the next
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A line right across: at a value of `y`, or upright at a value of `x`."""
+
+    at: float
+    axis: Literal["x", "y"] = "y"
+    dash: Dash = "dash"
+
+
+@dataclass(frozen=True)
+class Band:
+    """A shaded stretch of `x`."""
+
+    start: float
+    end: float
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """`height` is in pixels on the page.
+
+    `key` is where the series' names stand: a page with many such plots, whose names show on pointing, needs none in each.
+    """
+
+    x: Axis
+    y: Axis
+    marks: Sequence[Marks]
+    rules: Sequence[Rule] = ()
+    bands: Sequence[Band] = ()
+    height: int = 300
+    key: Literal["everywhere", "in pictures"] = "everywhere"
+
+    @property
+    def has_legend(self) -> bool:
+        """Whether any series has a name."""
+        return any(marks.name for marks in self.marks)
+
+
+def at_least(low: float, high: float, drawn: Sequence[float]) -> tuple[float, float]:
+    """Limits that hold what is drawn and are never narrower: differences of a percent must look small."""
+    low, high = min([low, *drawn]), max([high, *drawn])
+    margin = 0.04 * (high - low)
+    return low - margin, high + margin
+
+
+def round_ticks(low: float, high: float) -> list[float]:
+    """Ticks of a log axis at 1, 2 and 5 times powers of ten."""
+    powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    return [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+
+
+def ramp(position: int, count: int) -> str:
+    """The colour of one of `count` ordered things, spread over the whole ramp."""
+    return f"ramp-{1 + round(position * (RAMP - 1) / max(1, count - 1))}"

@@ -1,0 +1,120 @@
+"""Articles as Markdown: the same sections, escaped so that text from outside stays text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from reports.document.blocks import (
+    SIGNS,
+    Answer,
+    Answers,
+    Article,
+    Block,
+    Code,
+    Entry,
+    Findings,
+    Fold,
+    Heading,
+    Items,
+    Plot,
+    Plots,
+    Prose,
+    Table,
+)
+from reports.document.wording import sentence
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
+
+
+def render_markdown(articles: Sequence[Article], pictures: str) -> str:
+    """One or more articles, one after another. `pictures` is the folder that has their plots as SVG, from here."""
+    return "\n\n".join(_article(article, pictures) for article in articles) + "\n"
+
+
+def _article(article: Article, pictures: str) -> str:
+    files = {id(plot): f"{pictures}/{plot_id}.svg" for plot_id, plot in article.plots()}
+    parts = [f"# {plain(article.title)}", plain(article.subtitle)]
+    for section in article.sections:
+        parts += [f"## {plain(section.title)}", *_blocks(section.blocks, files)]
+    return "\n\n".join(parts)
+
+
+def _blocks(blocks: Iterable[Block], files: Mapping[int, str]) -> list[str]:
+    return [text for block in blocks if (text := _block(block, files))]
+
+
+def _block(block: Block, files: Mapping[int, str]) -> str:
+    match block:
+        case Prose(text, kind):
+            found = f"**{plain(text)}**" if kind == "alert" else plain(text)
+        case Heading(text):
+            found = f"### {plain(text)}"
+        case Items(items):
+            found = _list(plain(item) for item in items)
+        case Code():
+            found = _code(block)
+        case Answers(answers):
+            found = "\n\n".join(_answer(answer) for answer in answers)
+        case Findings():
+            found = _findings(block)
+        case Table():
+            found = _table(block)
+        case Plots(plots):
+            found = "\n\n".join(_plot(plot, files[id(plot)]) for plot in plots)
+        case Fold(title, inner):
+            found = "\n\n".join([f"### {plain(title)}", *_blocks(inner, files)])
+    return found
+
+
+def _answer(answer: Answer) -> str:
+    said = [answer.choice and sentence(answer.choice), *answer.sentences, answer.checks]
+    return " ".join([f"**{plain(answer.topic)}:**", *(plain(text) for text in said if text)])
+
+
+def _plot(plot: Plot, file: str) -> str:
+    """A picture between its title and, for readers who cannot see it, its words."""
+    if plot.chart is None:
+        return f"**{plain(plot.title)}** — no plot: {plain(sentence(plot.absent or ''))}"
+    return f"**{plain(plot.title)}** — {plain(plot.lede)}\n\n![{plain(plot.alt)}](<{file}>)"
+
+
+def _list(items: Iterable[str]) -> str:
+    return "\n".join(f"- {item}" for item in items)
+
+
+def _code(code: Code) -> str:
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", code.text)), default=0))
+    return f"{fence}{code.language}\n{code.text.rstrip()}\n{fence}"
+
+
+def _findings(block: Findings) -> str:
+    if block.folded:
+        return _rows(["Check", "Outcome", "Seen"], [[plain(f.name), f.outcome, plain(f.seen)] for f in block.findings])
+    return _list(
+        f"**{plain(f.name)}** ({f.outcome}): {plain(f.seen)} {plain(f.remedy)}".strip() for f in block.findings
+    )
+
+
+def _table(table: Table) -> str:
+    heads = [f"{c.heading} ({c.unit})" if c.unit else c.heading for c in table.columns]
+    rows = [[_entry(entry) for entry in row.entries] for row in table.rows]
+    notes = [f"[{letter}] {reason}" for letter, reason in table.notes.items()] + list(table.remarks)
+    parts = [plain(table.caption), _rows([plain(head) for head in heads], rows), _list(plain(note) for note in notes)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _entry(entry: Entry) -> str:
+    sign = SIGNS[entry.verdict] if entry.verdict else ""
+    note = f"[{entry.note}]" if entry.note else ""
+    return plain(" ".join(part for part in (entry.text, entry.change or "", sign, note) if part))
+
+
+def _rows(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def plain(text: str) -> str:
+    """On one line, with everything escaped that Markdown or HTML would read."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))

@@ -1,0 +1,152 @@
+"""A chart as a still picture, for paper, Markdown and slides: SVG or PNG, in the page's light colours.
+
+Drawn by matplotlib without its global state. Text from outside is text: no mathematics is read in it, and characters that XML
+cannot hold are left out. The same chart gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from reports.document.chart import Axis, Band, Chart, Dash, Marks, Rule, Symbol, round_ticks
+
+WIDTH = 440  # CSS pixels of a picture: two beside each other on paper stay legible
+_DPI = 96
+_CONTROL = re.compile(r"[^\t\n\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_SYMBOLS: dict[Symbol, str] = {
+    "circle": "o", "circle-open": "o", "square": "s", "diamond": "D", "triangle": "^", "cross": "x",
+}  # fmt: skip
+_DASHES: dict[Dash, str] = {"solid": "-", "dot": ":", "dash": "--"}
+_STYLE = Path(__file__).parent / "templates" / "report.css"
+_SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",  # text stays text: smaller, searchable, and read aloud
+    "svg.hashsalt": "prunebench",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Liberation Sans", "Arial"],
+    "font.size": 8.5,
+    "text.parse_math": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+}
+
+
+def draw_picture(chart: Chart, form: Literal["svg", "png"] = "svg", *, width: int = WIDTH) -> bytes:
+    """The chart as a file's bytes; PNG at twice the pixels."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    height = chart.height + (22 if chart.has_legend else 0)
+    with rc_context(_SETTINGS), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a name may have characters that the font lacks
+        figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, layout="constrained")
+        axes = figure.add_subplot()
+        for band in chart.bands:
+            _draw_band(axes, band)
+        for rule in chart.rules:
+            _draw_rule(axes, rule)
+        for marks in chart.marks:
+            _draw_marks(axes, marks)
+        _dress(axes, "x", chart.x, [x for m in chart.marks for x in m.x])
+        _dress(axes, "y", chart.y, [y for m in chart.marks for y in m.y])
+        if chart.has_legend:
+            figure.legend(
+                loc="outside upper left", ncols=3, frameon=False, fontsize=7.5, handlelength=1.6, columnspacing=1.2
+            )
+        made = io.BytesIO()
+        metadata = {"Date": None, "Creator": "prunebench"} if form == "svg" else {"Software": "prunebench"}
+        figure.savefig(made, format=form, dpi=_DPI if form == "svg" else 2 * _DPI, metadata=metadata)
+    return made.getvalue()
+
+
+def _draw_marks(axes: Any, marks: Marks) -> None:
+    colour = palette()[marks.colour]
+    x, y = list(marks.x), list(marks.y)
+    style: dict[str, Any] = {"color": colour, "label": _text(marks.name) if marks.name else "_", "linestyle": "none"}
+    if marks.line:
+        style |= {
+            "linestyle": _DASHES[marks.line],
+            "linewidth": marks.width,
+            "drawstyle": "steps-post" if marks.steps else "default",
+        }
+    if marks.symbol:
+        filled = colour if marks.symbol != "circle-open" else "white"
+        style |= {
+            "marker": _SYMBOLS[marks.symbol], "markersize": 0.6 * marks.size, "markerfacecolor": filled,
+            "markeredgecolor": colour, "markeredgewidth": 1.4 if marks.symbol in {"circle-open", "cross"} else 0,
+        }  # fmt: skip
+    if marks.faint:
+        style["alpha"] = 0.45
+    if marks.low is not None and marks.high is not None:
+        axes.vlines(x, _ends(y, marks.low), _ends(y, marks.high), color=colour, linewidth=1.2)
+    if marks.x_low is not None and marks.x_high is not None:
+        axes.hlines(y, _ends(x, marks.x_low), _ends(x, marks.x_high), color=colour, linewidth=1.2)
+    axes.plot(x, y, **style)
+    for at_x, at_y, text in zip(x, y, marks.texts or [], strict=bool(marks.texts)):
+        axes.annotate(
+            _text(text), (at_x, at_y), xytext=(4, 4), textcoords="offset points", fontsize=7.5, color=palette()["muted"]
+        )
+
+
+def _ends(values: Sequence[float], ends: Sequence[float | None]) -> list[float]:
+    """Ends of intervals, the value itself where there is none."""
+    return [value if end is None else end for value, end in zip(values, ends, strict=True)]
+
+
+def _draw_rule(axes: Any, rule: Rule) -> None:
+    draw = axes.axhline if rule.axis == "y" else axes.axvline
+    draw(rule.at, color=palette()["muted"], linewidth=1.0, linestyle=_DASHES[rule.dash], alpha=0.7, zorder=0.9)
+
+
+def _draw_band(axes: Any, band: Band) -> None:
+    axes.axvspan(band.start, band.end, color=palette()["accent"], alpha=0.12, linewidth=0, zorder=0.5)
+    if band.name:
+        axes.annotate(
+            _text(band.name), ((band.start + band.end) / 2, 1), xycoords=("data", "axes fraction"), ha="center", va="top",
+            fontsize=7, color=palette()["muted"],
+        )  # fmt: skip
+
+
+def _dress(axes: Any, which: Literal["x", "y"], axis: Axis, drawn: Sequence[float]) -> None:
+    from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, StrMethodFormatter
+
+    colours = palette()
+    own = getattr(axes, f"{which}axis")
+    own.set_label_text(_text(axis.title), color=colours["ink"])
+    axes.tick_params(axis=which, colors=colours["muted"], length=0)
+    if axis.grid:
+        axes.grid(visible=True, axis=which, color=colours["grid"], linewidth=0.8)
+        axes.set_axisbelow(True)
+    positive = [value for value in drawn if value > 0]
+    if axis.log and positive:
+        getattr(axes, f"set_{which}scale")("log")
+        own.set_major_locator(FixedLocator(round_ticks(min(positive), max(positive))))
+        own.set_minor_locator(NullLocator())
+        own.set_major_formatter(StrMethodFormatter("{x:g}"))
+        low, high = min(positive), max(positive)
+        getattr(axes, f"set_{which}lim")(low * (low / high) ** 0.06 * 0.98, high * (high / low) ** 0.06 * 1.02)
+    if axis.limits:
+        getattr(axes, f"set_{which}lim")(*axis.limits)
+    if axis.form == "ratio":
+        own.set_major_formatter(StrMethodFormatter("{x:.2f}"))
+    elif axis.form == "percent":
+        own.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+
+def _text(text: str) -> str:
+    """What XML can hold. A name that begins with "_" would be left out of a legend."""
+    clean = _CONTROL.sub("", text)
+    return f"\u200b{clean}" if clean.startswith("_") else clean
+
+
+@functools.cache
+def palette() -> dict[str, str]:
+    """The light colours of the style sheet, by variable: the only place that knows them."""
+    light = _STYLE.read_text("utf-8").partition("}")[0]
+    return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", light))

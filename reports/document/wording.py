@@ -1,0 +1,109 @@
+"""Figures as words: one way of writing numbers, ratios and names in the table, the sentences and the plots."""
+
+from __future__ import annotations
+
+import math
+
+from reports.runs.run_folder import ConfigurationInfo
+from reports.statistics.ratios import Comparison, Interval
+
+# For every table and plot whose intervals are not those of `reports.decision.family`.
+PER_CELL = "Intervals are 95 % per cell, not corrected for their number."
+
+TIMES, TO = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
+
+
+def figure(value: float) -> str:
+    """Three significant digits, thousands separated: 1234.5 -> "1,234", 83.14 -> "83.1", 0.01234 -> "0.0123"."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{decimals}f}"
+
+
+def times(ratio: float) -> str:
+    """A ratio, such as 1.31x: two decimals, or three significant digits where that says more or less."""
+    return _ratio(ratio) + TIMES
+
+
+def _ratio(ratio: float, decimals: int = 2) -> str:
+    return f"{ratio:.{decimals}f}" if 0.1 <= ratio < 10 else figure(ratio)
+
+
+def _decimals(low: float, high: float, margin: float | None) -> int:
+    """Two, or up to four: as many as show on which side of the margin each end lies, so that the verdict can be read off."""
+    if margin is None:
+        return 2
+    apart = min(abs(end - limit) for end in (low, high) for limit in (1 / (1 + margin), 1 + margin))
+    return next((decimals for decimals in (2, 3) if apart >= 0.6 * 10**-decimals), 4)
+
+
+def with_interval(comparison: Comparison) -> str | None:
+    """A ratio with its interval, such as 1.31x (1.25-1.38); alone without one; None without a ratio."""
+    if comparison.ratio is None:
+        return None
+    low, high = comparison.low, comparison.high
+    if low is None or high is None:
+        return times(comparison.ratio)
+    decimals = _decimals(low, high, comparison.margin)
+    ratio, low_end, high_end = (_ratio(value, decimals) for value in (comparison.ratio, low, high))
+    return f"{ratio}{TIMES} ({low_end}{TO}{high_end})"
+
+
+def mean_with_interval(mean: Interval, unit: str) -> str:
+    """A mean over blocks with its interval and unit, such as 1.31 J (1.25-1.38)."""
+    if mean.low is None or mean.high is None:
+        return f"{figure(mean.mean)} {unit} (one block, no interval)"
+    return f"{figure(mean.mean)} {unit} ({figure(mean.low)}{TO}{figure(mean.high)})"
+
+
+def from_to(comparison: Comparison) -> str:
+    """An interval alone, such as 1.25x to 1.38x; the ratio without one."""
+    low, high = comparison.low, comparison.high
+    if low is None or high is None:
+        return times(comparison.ratio or 1.0)
+    decimals = _decimals(low, high, comparison.margin)
+    return f"{_ratio(low, decimals)}{TIMES} to {_ratio(high, decimals)}{TIMES}"
+
+
+def in_words(comparison: Comparison) -> str:
+    """The verdict; an undecided one with the smallest effect that would have been decided."""
+    if comparison.verdict is None:
+        return "no verdict"
+    if comparison.verdict != "undecided" or comparison.smallest_effect is None:
+        return comparison.verdict
+    return f"undecided: {smallest_effect(comparison.smallest_effect)}"
+
+
+def smallest_effect(ratio: float) -> str:
+    """Which ratios would have been called better or worse, of the smallest such effect above 1."""
+    decimals = 2 if ratio >= 1.1 else 3
+    return f"a ratio below {_ratio(1 / ratio, decimals)}{TIMES} or above {_ratio(ratio, decimals)}{TIMES} would show"
+
+
+def parameters(count: int) -> str:
+    """A parameter count, such as 1.24 B, 812 M, 703 k."""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{figure(count / size)} {unit}"
+    return str(count)
+
+
+def is_named_by_width(info: ConfigurationInfo) -> bool:
+    """Whether the label says nothing that the width does not."""
+    return info.label == f"width-{info.width}"
+
+
+def name(info: ConfigurationInfo) -> str:
+    """A configuration in a sentence."""
+    return f"width {info.width}" if is_named_by_width(info) else info.label
+
+
+def listed(names: list[str]) -> str:
+    """Names in a row: a, b and c."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    return text[:1].upper() + text[1:].rstrip(".") + "."

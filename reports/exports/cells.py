@@ -1,0 +1,115 @@
+"""The table of figures: a row for every run, configuration and workload, written as CSV, Parquet, JSON and Markdown.
+
+An empty field has no value; its reason stands beside it. Measured and modelled energy are columns apart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reports.analysis.cells import Analysis, Cell, CellValue, ConfigurationFigures
+from reports.document.markdown import plain
+from reports.exports.csv_table import csv_text
+
+
+def cell_rows(analyses: Sequence[Analysis]) -> list[dict[str, Any]]:
+    """The rows of one or more runs, all with the same columns: runs may differ in their quality tasks."""
+    rows = [_row(a, c, a.cell(c.info.label, w)) for a in analyses for w in a.info.workloads for c in a.configurations]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    return [{column: row.get(column) for column in columns} for row in rows]
+
+
+def as_csv(rows: Sequence[dict[str, Any]]) -> bytes:
+    """For spreadsheets."""
+    return csv_text(list(rows[0]), rows).encode() if rows else b""
+
+
+def as_parquet(rows: Sequence[dict[str, Any]]) -> bytes:
+    """For analysis: columns with their types; one without any value is of floats."""
+    table = pa.Table.from_pylist(list(rows))
+    for number, column in enumerate(table.schema):
+        if pa.types.is_null(column.type):
+            table = table.set_column(number, column.name, table.column(number).cast(pa.float64()))
+    made = pa.BufferOutputStream()
+    pq.write_table(table, made, compression="zstd")
+    content: bytes = made.getvalue().to_pybytes()
+    return content
+
+
+def as_json(rows: Sequence[dict[str, Any]]) -> bytes:
+    """An array of objects."""
+    return (json.dumps(list(rows), indent=1, allow_nan=False) + "\n").encode()
+
+
+def as_markdown(rows: Sequence[dict[str, Any]]) -> bytes:
+    """A table a row: as many columns as there are would not be read beside each other. What is missing is left out."""
+    parts = []
+    for row in rows:
+        head = f"## {plain(str(row['run']))}: {plain(str(row['label']))}, {plain(str(row['workload']))}"
+        lines = [f"| {key} | {plain(str(value))} |" for key, value in row.items() if value not in {None, ""}]
+        parts.append("\n".join([head, "", "| Figure | Value |", "| --- | --- |", *lines]))
+    return ("\n\n".join(parts) + "\n").encode()
+
+
+def _row(analysis: Analysis, configuration: ConfigurationFigures, cell: Cell) -> dict[str, Any]:
+    info, quality = configuration.info, configuration.info.quality
+    row = {
+        "run": analysis.folder,
+        "label": info.label,
+        "is_baseline": info.is_baseline,
+        "workload": cell.workload,
+        "width": info.width,
+        "expansion_ratio": info.expansion_ratio,
+        "pruning_percentage": info.pruning_percentage,
+        "parameters": info.parameters,
+        "checkpoint_bytes": info.checkpoint_bytes,
+        "perplexity": quality.perplexity if quality else None,
+        "perplexity_standard_error": quality.standard_error if quality else None,
+        "perplexity_ratio": configuration.perplexity_ratio,
+        "perplexity_reason": configuration.perplexity_reason,
+        "trials": cell.trials,
+        "requests": cell.requests,
+        "failed_requests": cell.failed_requests,
+        "offered_rate": cell.offered_rate,
+        "saturated_trials": cell.saturated,
+        "mean_output_tokens": cell.mean_output_tokens,
+        "energy_source": "+".join(cell.energy_sources),
+        "energy_uncertainty": cell.energy_uncertainty,
+        "net_uncertainty": cell.net_uncertainty,
+        "modelled_basis": "; ".join(cell.modelled_basis),
+    }
+    for key, value in cell.values.items():
+        row |= _columns(key, value)
+    return row | _quality_columns(analysis, info.label)
+
+
+def _quality_columns(analysis: Analysis, label: str) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for task in analysis.quality.tasks if analysis.quality else ():
+        score = task.scores[label]
+        row |= {
+            f"{task.task}_{task.metric}": score.value,
+            f"{task.task}_standard_error": score.standard_error,
+            f"{task.task}_kept": score.kept.ratio if score.kept else None,
+            f"{task.task}_kept_low": score.kept.low if score.kept else None,
+            f"{task.task}_kept_high": score.kept.high if score.kept else None,
+            f"{task.task}_reason": score.reason,
+        }
+    return row
+
+
+def _columns(key: str, value: CellValue) -> dict[str, Any]:
+    found = value.comparison
+    return {
+        key: value.median,
+        f"{key}_ratio": found.ratio if found else None,
+        f"{key}_ratio_low": found.low if found else None,
+        f"{key}_ratio_high": found.high if found else None,
+        f"{key}_verdict": found.verdict if found else None,
+        f"{key}_reason": value.reason or (found.reason if found else None),
+    }

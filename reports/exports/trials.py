@@ -1,0 +1,113 @@
+"""Trials in other tools' formats: `prunebench report --format vllm-json|guidellm-json|csv`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import loadgen.metrics.summary
+from loadgen.metrics.latencies import FloatArray
+from loadgen.metrics.metrics import measure_records
+from loadgen.records.schema import RequestRecord
+from reports.checks.trial import find_in_trial
+from reports.errors import ReportError, require_name
+from reports.exports.csv_table import csv_text
+from reports.exports.guidellm import as_guidellm
+from reports.runs.loads import Load, read_loads
+
+FILES = {"vllm-json": "vllm.json", "guidellm-json": "guidellm.json", "csv": "requests.csv"}
+
+
+def export(paths: Sequence[Path], form: str, output: Path | None) -> Path:
+    """Write trials in another format; by default beside what they were read from. Raises ReportError."""
+    require_name(output)
+    read = [read_loads(path) for path in paths]
+    loads = [load for each in read for load in each.trials]
+    if not loads:
+        raise ReportError(f"{paths[0]}: holds no finished trial")
+    first = paths[0]
+    target = output or (first / FILES[form] if first.is_dir() else first.with_name(f"{first.stem}-{FILES[form]}"))
+    text = {"vllm-json": as_vllm, "guidellm-json": as_guidellm, "csv": as_csv}[form](loads)
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        partial.write_text(text, "utf-8")
+        partial.replace(target)
+    except OSError as error:
+        raise ReportError(f"--output {target}: {error.strerror}") from None
+    return target
+
+
+def as_vllm(loads: Sequence[Load]) -> str:
+    """What `vllm bench serve --save-result --save-detailed` writes, with our keys after its own.
+
+    One trial is an object as vLLM's is; several are a list of them. Texts of answers are not kept: None.
+    """
+    results = [_vllm(load) for load in loads]
+    return json.dumps(results[0] if len(results) == 1 else results, indent=1, allow_nan=False) + "\n"
+
+
+def _vllm(load: Load) -> dict[str, Any]:
+    findings = find_in_trial(load.trial, load.metrics)
+    records = [RequestRecord(**row) for row in load.rows]
+    summary = loadgen.metrics.summary.summarize(load.trial, records, [])
+    flags = [
+        {"check": name, "outcome": found.outcome, "reason": found.reason}
+        for name, found in findings.items()
+        if found.outcome in {"warn", "fail"}
+    ]
+    try:
+        date = datetime.fromisoformat(load.trial.started_at).strftime("%Y%m%d-%H%M%S")
+    except ValueError:
+        date = load.trial.started_at
+    begun = load.trial.first_sent_ns
+    return {
+        **summary,
+        "date": date,
+        "label": load.name,
+        "flags": flags,
+        "input_lens": [r.prompt_tokens or 0 for r in records],
+        "output_lens": [r.output_tokens or 0 for r in records],
+        "ttfts": [_seconds(r.sent_ns, r.first_token_ns) or 0.0 for r in records],
+        "itls": [[float(gap) / 1e9 for gap in np.diff(r.arrival_ns)] for r in records],
+        "latencies": [_seconds(r.sent_ns, r.last_token_ns) or 0.0 for r in records],
+        "start_times": [_seconds(begun, r.sent_ns) for r in records],
+        "queue_times": [_seconds(r.scheduled_ns, r.sent_ns) for r in records],
+        "generated_texts": [None] * len(records),
+        "errors": [r.error or "" for r in records],
+    }
+
+
+def as_csv(loads: Sequence[Load]) -> str:
+    """A row for every request: its record without the arrivals, and its latencies in milliseconds."""
+    rows = [row for load in loads for row in _flat_rows(load)]
+    return csv_text(list(rows[0]), rows) if rows else ""
+
+
+def _flat_rows(load: Load) -> Iterator[dict[str, Any]]:
+    for row, tpot in zip(load.rows, _tpot_ms(load), strict=True):
+        flat: dict[str, Any] = {"trial": load.name, "workload": load.trial.workload.name}
+        flat |= {key: value for key, value in row.items() if not isinstance(value, list | dict)}
+        first, last = row["first_token_ns"], row["last_token_ns"]
+        flat |= {"chunks": len(row["arrival_ns"] or []), "ttft_ms": _ms(row["sent_ns"], first)}
+        flat |= {"tpot_ms": float(tpot) if np.isfinite(tpot) else None}
+        flat |= {"e2e_ms": _ms(row["sent_ns"], last), "lag_ms": _ms(row["scheduled_ns"], row["sent_ns"])}
+        yield flat
+
+
+def _tpot_ms(load: Load) -> FloatArray:
+    """Of every request, those outside the window too."""
+    edges = {"window_start_ns": load.trial.first_sent_ns, "window_end_ns": load.trial.last_end_ns}
+    return measure_records(load.trial.model_copy(update=edges), [RequestRecord(**row) for row in load.rows]).tpot_ms
+
+
+def _seconds(start: int | None, end: int | None) -> float | None:
+    return None if start is None or end is None else (end - start) / 1e9
+
+
+def _ms(start: int | None, end: int | None) -> float | None:
+    return None if start is None or end is None else (end - start) / 1e6

@@ -1,0 +1,153 @@
+"""From a run's trials to replicas that can be simulated: one of every configuration and block.
+
+Levels are the loads whose number in flight is known: single requests, static batches, closed loops. Nobody can tell from their
+latencies what of a step was other requests' prefill, so the work that a request takes is read off its level's throughput: a loop that
+is always full completes as many requests per second as the server can with that number in flight. What of that work is prefill comes
+from the lowest level; the rest is the steps'. Where the demand's lengths are not the measured ones, the two are scaled each by its
+tokens, and the share of prefill is taken at the end of its error that makes the demand dearer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loadgen.records.schema import Workload
+from reports.analysis.cells import Analysis, TrialFigures
+from reports.analysis.quantities import JOULES, OUTPUT_TOKENS_PER_S, TPOT
+from reports.errors import ReportError
+from reports.fleet.queueing import Replica
+
+PREFILL_ERROR = 0.05  # of its seconds a token: prompts in pieces, and steps that are shared (tests/truth/sim_fleet.py)
+_SHORTEST_STEP_S = 1e-7
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Mean tokens of a request."""
+
+    prompt: float
+    output: float
+
+    def distance(self, other: Lengths) -> float:
+        """How unlike two are: the sum of the logarithms of their ratios, without signs."""
+        return abs(math.log(self.prompt / other.prompt)) + abs(math.log(self.output / other.output))
+
+    def furthest(self, other: Lengths) -> float:
+        """The larger factor between the two in prompt or output tokens, 1 or more."""
+        ratios = (self.prompt / other.prompt, self.output / other.output)
+        return max(max(ratio, 1 / ratio) for ratio in ratios)
+
+
+@dataclass(frozen=True)
+class Level:
+    """What one trial measured with a known number of requests in flight. `watts` is None where energy was not measured."""
+
+    in_flight: int
+    lengths: Lengths
+    requests_per_s: float
+    ttft_s: float  # mean
+    tpot_s: float
+    watts: float | None = None
+
+
+def replicas(analysis: Analysis, label: str, demand: Lengths) -> dict[int, Replica]:
+    """A configuration's replica as each block measured it; blocks that lack the lowest level are left out.
+
+    Of a level that was measured with several lengths, those nearest the demand's are taken; a closed loop goes before a batch,
+    which is not always full.
+    """
+    levels = {name: found for name, workload in analysis.workloads.items() if (found := level(workload)) is not None}
+    if not levels:
+        raise ReportError(
+            f"{analysis.folder}: no workload of kind single, batch or concurrency was measured; capacity needs at least one"
+        )
+    idle = next((c.info.idle for c in analysis.configurations if c.info.label == label), None)
+    by_block: dict[int, dict[int, list[Level]]] = {}
+    for trial in sorted(analysis.trials, key=lambda t: analysis.workloads[t.workload].kind == "batch"):
+        if trial.label == label and trial.workload in levels:
+            one = _measured(analysis, trial, levels[trial.workload])
+            if one is not None:
+                by_block.setdefault(trial.block, {}).setdefault(one.in_flight, []).append(one)
+    lowest = min(levels.values())
+    return {
+        block: replica_of(
+            [min(same, key=lambda each: each.lengths.distance(demand)) for _, same in sorted(found.items())],
+            demand,
+            idle.mean_watts if idle is not None else None,
+        )
+        for block, found in sorted(by_block.items())
+        if lowest in found
+    }
+
+
+def nearest_lengths(analysis: Analysis, demand: Lengths) -> Lengths | None:
+    """Of the lengths that any level was measured with, those nearest the demand's; None if no cell has any."""
+    cells = [c for c in analysis.cells if c.workload in analysis.workloads and level(analysis.workloads[c.workload])]
+    found = [Lengths(c.mean_prompt_tokens or 1.0, c.mean_output_tokens) for c in cells if c.mean_output_tokens]
+    return min(found, key=lambda one: one.distance(demand), default=None)
+
+
+def level(workload: Workload) -> int | None:
+    """How many requests are in flight; None where that is not the workload's to say, or its lengths are the model's.
+
+    Nor is a batch of unlike output lengths a level: the fewer are left of it, the less of it is in flight.
+    """
+    if workload.natural_stop or (workload.kind == "batch" and not isinstance(workload.output_tokens, int)):
+        return None
+    return {"single": 1, "batch": workload.batch_size, "concurrency": workload.concurrency}.get(workload.kind)
+
+
+def _measured(analysis: Analysis, trial: TrialFigures, in_flight: int) -> Level | None:
+    cell = analysis.cell(trial.label, trial.workload)
+    tokens_per_s, tpot = trial.values.get(OUTPUT_TOKENS_PER_S), trial.values.get(TPOT)
+    if (
+        trial.unfit is not None
+        or tokens_per_s is None
+        or tpot is None
+        or trial.mean_ttft_ms is None
+        or not cell.mean_output_tokens
+    ):
+        return None
+    return Level(
+        in_flight=in_flight,
+        lengths=Lengths(cell.mean_prompt_tokens or 1.0, cell.mean_output_tokens),
+        requests_per_s=tokens_per_s / cell.mean_output_tokens,
+        ttft_s=trial.mean_ttft_ms / 1e3,
+        tpot_s=tpot / 1e3,
+        watts=trial.values[JOULES] * tokens_per_s if JOULES in trial.values else None,
+    )
+
+
+def replica_of(levels: Sequence[Level], demand: Lengths, idle_watts: float | None = None) -> Replica:
+    """The replica that serves as many requests per second at each level as were measured there; levels rise."""
+    prefill_s = _prefill_s_per_token(levels, demand)
+    watts = [level.watts for level in levels if level.watts is not None]
+    return Replica(
+        levels=tuple(level.in_flight for level in levels),
+        steps_s=tuple(_step_s(level, prefill_s) for level in levels),
+        prefill_s_per_token=prefill_s,
+        watts=tuple(watts) if len(watts) == len(levels) else None,
+        idle_watts=idle_watts,
+    )
+
+
+def _prefill_s_per_token(levels: Sequence[Level], demand: Lengths) -> float:
+    """The lowest level's mean TTFT less the step that the first token takes; never more than all the work of the highest.
+
+    With others in flight the TTFT has their prefill in it: it then bounds the figure from above alone.
+    """
+    lowest, highest = levels[0], levels[-1]
+    found = max(lowest.ttft_s - lowest.tpot_s, 0.0) / lowest.lengths.prompt
+    # The demand's share of prompts over the measured one: the further apart, the more an error of the prefill would weigh.
+    heavier = math.log(demand.prompt / highest.lengths.prompt) - math.log(demand.output / highest.lengths.output)
+    error = PREFILL_ERROR if heavier > 0 or lowest.in_flight == 1 else 1.0
+    found *= 1 + math.copysign(min(error, abs(heavier)), heavier)
+    return min(found, 1 / (highest.requests_per_s * highest.lengths.prompt))
+
+
+def _step_s(level: Level, prefill_s: float) -> float:
+    """What of the level's work is no prefill, over the steps of a request; all that are in flight share a step."""
+    work_s = 1 / level.requests_per_s - prefill_s * level.lengths.prompt
+    return max(work_s * level.in_flight / level.lengths.output, _SHORTEST_STEP_S)

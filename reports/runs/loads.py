@@ -1,0 +1,77 @@
+"""What `prunebench load` leaves on disk, and what `vllm bench serve --save-detailed` does: trials without a run around them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from loadgen.metrics.metrics import TrialMetrics, read_metrics
+from loadgen.records.checksums import find_changed, read_sums
+from loadgen.records.schema import Trial
+from loadgen.workloads.sweep import Sweep
+from reports.errors import ReportError
+from reports.runs.run_folder import RunFolder, describe_error, read_record
+from reports.runs.vllm_import import import_vllm
+
+
+@dataclass(frozen=True)
+class Load:
+    """One trial with its figures. `rows` are the columns of requests.parquet, one dictionary a request."""
+
+    name: str
+    trial: Trial
+    metrics: TrialMetrics
+    rows: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Loads:
+    """The trials behind one path; `sweep` where they are the points of one."""
+
+    path: Path
+    trials: list[Load]
+    sweep: Sweep | None = None
+
+
+def is_load(path: Path) -> bool:
+    """Whether a path is something that this module reads and `reports.runs.reading` does not."""
+    return path.is_file() or any((path / name).is_file() for name in ("trial.json", "sweep.json"))
+
+
+def read_loads(path: Path) -> Loads:
+    """A trial, a sweep, a run's trials, or a result of `vllm bench serve`. Raises ReportError naming what cannot be read."""
+    try:
+        if path.is_file():
+            trial, rows, metrics = import_vllm(path)
+            return Loads(path, [Load(path.stem, trial, metrics, rows)])
+        if (path / "trial.json").is_file():
+            return Loads(path, [_read(path.name, path)])
+        if (path / "sweep.json").is_file():
+            sweep = read_record(path / "sweep.json", Sweep)
+            return Loads(path, [_read(point.folder, path / point.folder) for point in sweep.points], sweep)
+        if (path / "run.json").is_file():
+            return Loads(path, [_read(stored.folder.name, stored.folder) for stored in RunFolder(path).trials()])
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise ReportError(f"{path}: cannot be read: {describe_error(error)}") from None
+    raise ReportError(
+        f"{path}: is no run, no load, and no result of vllm bench serve: it has no run.json, trial.json or sweep.json"
+    )
+
+
+def _read(name: str, folder: Path) -> Load:
+    sums = read_sums(folder)
+    if changed := find_changed(folder, sums or {}):
+        raise ReportError(changed)
+    trial = read_record(folder / "trial.json", Trial)
+    parquet = folder / "requests.parquet"
+    try:
+        rows = pq.read_table(parquet, page_checksum_verification=True).to_pylist()
+        return Load(name, trial, read_metrics(trial, parquet), rows)
+    except Exception as error:
+        if parquet.name in (sums or {}):  # then the file is whole, and the mistake is ours
+            raise
+        raise ReportError(f"{parquet}: cannot be read: {describe_error(error)}") from None

@@ -1,0 +1,137 @@
+"""A run folder, read and measured: everything the analysis works on, finished run or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from energy.idle import idle_spread, subtract_idle
+from energy.records import PowerTimeline
+from loadgen.metrics.metrics import TrialMetrics, read_metrics
+from loadgen.records.schema import Trial
+from reports.errors import ReportError
+from reports.fleet.records import PLAN_NAME, FleetPlan
+from reports.runs.run_folder import (
+    ConfigurationInfo,
+    DamagedTrial,
+    FailedCell,
+    RunFolder,
+    RunInfo,
+    TaskResult,
+    TrialCell,
+    VisitIdle,
+    describe_error,
+    open_trial,
+    read_record,
+)
+
+
+@dataclass(frozen=True)
+class MeasuredTrial:
+    """One trial with its place in the experiment and its figures."""
+
+    cell: TrialCell
+    trial: Trial
+    metrics: TrialMetrics
+    power: PowerTimeline | None  # None in a trial that kept none
+
+
+@dataclass(frozen=True)
+class MeasuredRun:
+    """What is on disk of a run. `experiment` is the experiment file's text, empty if it is not there."""
+
+    info: RunInfo
+    configurations: list[ConfigurationInfo]
+    trials: list[MeasuredTrial]
+    failures: list[FailedCell]
+    environment: dict[str, Any]
+    experiment: str
+    tasks: dict[str, list[TaskResult]]  # quality tasks, by label
+    plan: FleetPlan | None = None
+    idles: list[VisitIdle] = field(default_factory=list)  # around visits; by the rule "configuration" there are none
+    damaged: list[DamagedTrial] = field(default_factory=list)  # left out of `trials`
+
+    def by_block(self, label: str, workload: str) -> dict[int, MeasuredTrial]:
+        """The trials of one cell."""
+        return {t.cell.block: t for t in self.trials if (t.cell.label, t.cell.workload) == (label, workload)}
+
+
+def read_run(path: Path) -> MeasuredRun:
+    """Read and measure a run; a trial that is damaged is left out, and named. Raises ReportError naming another file that is."""
+    folder = RunFolder(path)
+    if not (path / "run.json").is_file():
+        raise ReportError(f"{path} is not a run folder: it has no run.json")
+    info, configurations, idles = folder.info(), folder.configurations(), folder.idles()
+    if info.baseline not in info.labels:
+        raise ReportError(f"{path / 'run.json'}: the baseline {info.baseline} is not among its labels")
+    trials, damaged = _read_trials(folder)
+    for trial in trials:
+        _require_known(path, trial.cell, info, configurations)
+    plan, experiment = path / PLAN_NAME, path / "experiment.toml"
+    return MeasuredRun(
+        info=info,
+        configurations=configurations,
+        trials=_with_net(trials, idles),
+        failures=folder.failures(),
+        environment=folder.environment(),
+        experiment=experiment.read_text("utf-8", errors="replace") if experiment.is_file() else "",
+        tasks={c.label: folder.task_results(c.label) for c in configurations},
+        plan=read_record(plan, FleetPlan) if plan.is_file() else None,
+        idles=idles,
+        damaged=damaged,
+    )
+
+
+def _read_trials(folder: RunFolder) -> tuple[list[MeasuredTrial], list[DamagedTrial]]:
+    trials, damaged = [], []
+    for path in folder.trial_folders():
+        try:
+            trials.append(read_measured(path))
+        except ReportError as error:
+            damaged.append(DamagedTrial(name=path.name, reason=f"{error}"))
+    return trials, damaged
+
+
+def _require_known(path: Path, cell: TrialCell, info: RunInfo, configurations: list[ConfigurationInfo]) -> None:
+    if cell.label not in {c.label for c in configurations}:
+        raise ReportError(f"{path}: there is no configurations/{cell.label}.json, and there are trials of {cell.label}")
+    if cell.workload not in info.workloads:
+        raise ReportError(f"{path / 'run.json'}: does not have the workload {cell.workload}, of which there are trials")
+
+
+def _with_net(trials: list[MeasuredTrial], idles: list[VisitIdle]) -> list[MeasuredTrial]:
+    """Net joules by the idle power of each trial's own visit; trials of no such visit keep what they were recorded with.
+
+    Only here are all measurements of the run together, from which the drift between them is known.
+    """
+    spread = idle_spread([(idle.before, idle.after) for idle in idles])
+
+    def net(measured: MeasuredTrial) -> MeasuredTrial:
+        covering = [idle for idle in idles if idle.covers(measured.cell)]
+        if not covering:
+            return measured
+        # The latest attempt: fewer were left to measure, or the same ones were measured again.
+        own = min(covering, key=lambda idle: (len(idle.workloads), -idle.attempt))
+        energy = subtract_idle(measured.trial.energy, own.before, own.after, spread)
+        return replace(measured, trial=measured.trial.model_copy(update={"energy": energy}))
+
+    return [net(measured) for measured in trials]
+
+
+def read_measured(folder: Path) -> MeasuredTrial:
+    """Verify, read and measure one trial. Raises ReportError naming the file that is damaged."""
+    stored = open_trial(folder)
+    trial = read_record(folder / "trial.json", Trial)
+    kept = folder / "power.json"
+    power = read_record(kept, PowerTimeline) if kept.exists() else None
+    parquet = folder / "requests.parquet"
+    if not parquet.exists():
+        raise ReportError(f"{parquet}: is missing")
+    try:
+        metrics = read_metrics(trial, parquet)
+    except Exception as error:
+        if stored.verified:  # then the file is whole, and the mistake is ours
+            raise
+        raise ReportError(f"{parquet}: cannot be read: {describe_error(error)}") from None
+    return MeasuredTrial(stored.cell, trial, metrics, power)

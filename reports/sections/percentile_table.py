@@ -1,0 +1,93 @@
+"""The percentiles of every latency with their intervals, as tables; where there is none, what it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from loadgen.metrics.metrics import TrialMetrics
+from reports.analysis.cells import TAILS, Analysis
+from reports.analysis.failures import AMONG_FAILED
+from reports.document.blocks import Column, Entry, Row, Table
+from reports.document.wording import TO, figure, name
+from reports.sections.plots import DISTRIBUTIONS
+from reports.statistics.block_percentiles import ENOUGH_BLOCKS, independent_needed, percentiles_over
+from reports.statistics.confidence import needed_for
+from reports.statistics.percentiles import Percentile, mlperf_floor
+
+_COLUMNS = [Column("Latency"), Column("Requests"), *(Column(f"p{t}", "ms") for t in TAILS)]
+
+
+def percentile_table(analysis: Analysis, workload: str) -> Table | None:
+    """A row for every configuration and latency of one workload; None where no request completed."""
+    found = [
+        (c.info, title, percentiles)
+        for key, title in DISTRIBUTIONS.items()
+        for c in analysis.configurations
+        if (percentiles := analysis.cell(c.info.label, workload).percentiles[key])[0].n
+    ]
+    if not found:
+        return None
+    rows = [
+        Row([Entry(name(info)), *_entries(title, percentiles)], is_baseline=info.is_baseline)
+        for info, title, percentiles in found
+    ]
+    shown = [p for _, _, percentiles in found for p in percentiles]
+    blocks = max(analysis.cell(info.label, workload).trials for info, _, _ in found)
+    caption = f"{workload}: percentiles{_intervals(shown)}."
+    return Table(caption, [Column("Configuration"), *_COLUMNS], rows, remarks=_remarks(shown, blocks))
+
+
+def trial_percentile_table(metrics: TrialMetrics) -> Table | None:
+    """The percentiles of a single trial; None where no request completed."""
+    latencies = {"ttft_ms": metrics.ttft_ms, "tpot_ms": metrics.tpot_ms, "e2e_ms": metrics.e2e_ms}
+    found = {
+        title: percentiles_over([latencies[key]], TAILS, overlapped=metrics.overlapped)
+        for key, title in DISTRIBUTIONS.items()
+    }
+    rows = [Row(_entries(title, percentiles)) for title, percentiles in found.items() if percentiles[0].n]
+    shown = [p for percentiles in found.values() for p in percentiles if p.n]
+    return Table(f"Percentiles{_intervals(shown)}.", _COLUMNS, rows, remarks=_remarks(shown, 1)) if rows else None
+
+
+def _entries(title: str, percentiles: Sequence[Percentile]) -> list[Entry]:
+    return [Entry(title), Entry(f"{percentiles[0].n:,}"), *map(_entry, percentiles)]
+
+
+def _entry(found: Percentile) -> Entry:
+    if found.value is None:
+        return Entry("> timeout" if found.reason == AMONG_FAILED else "—")
+    if found.low is None:
+        return Entry(figure(found.value))
+    high = "timeout" if found.high is None else figure(found.high)
+    return Entry(figure(found.value), f"{figure(found.low)}{TO}{high}")
+
+
+def _intervals(shown: Sequence[Percentile]) -> str:
+    bases = {p.basis for p in shown}
+    if "blocks" in bases:
+        return " of a block (geometric mean) with 95 % intervals over blocks; without an interval, of all requests"
+    if "this trial" in bases:
+        return " with 95 % intervals of this trial: distribution-free, since none of its requests overlapped"
+    return " of all requests"
+
+
+def _remarks(shown: Sequence[Percentile], blocks: int) -> list[str]:
+    withheld = sorted({p.percentile for p in shown if p.n < p.needed})
+    remarks = [
+        f"p{t:g} is shown from {needed_for(t):,} requests on; MLPerf asks for {mlperf_floor(t):,}." for t in withheld
+    ]
+    if any(p.reason and AMONG_FAILED in p.reason for p in shown):
+        remarks.append("Failed requests rank above any: “timeout” stands for a place among them.")
+    without = sorted({p.percentile for p in shown if p.value is not None and p.basis is None})
+    if without and blocks < ENOUGH_BLOCKS:
+        counted = "one trial" if blocks == 1 else f"{blocks} blocks"
+        remarks.append(
+            f"No interval: {counted}, and it takes {ENOUGH_BLOCKS} blocks to see how far the next would be off."
+        )
+    elif without:
+        takes = ", ".join(f"p{t:g} {independent_needed(t):,}" for t in without)
+        remarks.append(
+            "No interval where the requests of a block wait for each other so that they say as much as too few independent "
+            f"ones, or fewer blocks than {ENOUGH_BLOCKS} have the figure; it takes: {takes}."
+        )
+    return remarks

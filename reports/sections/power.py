@@ -1,0 +1,111 @@
+"""Power over time, with the windows that joules are taken from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reports.analysis.cells import Analysis, TrialFigures
+from reports.analysis.power import PowerFigures
+from reports.document.blocks import Block, Plot, Plots, Prose, Section
+from reports.document.chart import Axis, Band, Chart, Marks, ramp
+from reports.document.wording import figure, name
+
+GAP_S = 2.0  # between trials put one after another
+_LEDE = (
+    "Mean watts in equal steps, from the same counters that joules are read from. Shaded: the windows; what lies outside them is "
+    "ramps and rests, and counts for nothing."
+)
+
+
+def timeline_section(analysis: Analysis) -> Section | None:
+    """The first block in its order, then every workload with its configurations on top of each other; None without power."""
+    trials = [t for t in analysis.trials if t.power is not None]
+    if not trials:
+        return None
+    first = min(t.block for t in trials)
+    in_order = [t for t in trials if t.block == first]
+    plots = [
+        _overlay(analysis, workload, [t for t in in_order if t.workload == workload])
+        for workload in analysis.info.workloads
+    ]
+    blocks: list[Block] = [Prose(_LEDE, "lede"), Plots([_block(analysis, first, in_order)], abreast=1), Plots(plots)]
+    return Section("power", "Power over time", blocks)
+
+
+def _block(analysis: Analysis, block: int, trials: Sequence[TrialFigures]) -> Plot:
+    """One trial after another; the time between two is cut out, since runs may be resumed on another day."""
+    title = f"Block {block + 1}, trial after trial"
+    marks, bands, said = [], [], []
+    begins = 0.0
+    for trial in trials:
+        power = trial.power
+        if power is None:
+            continue
+        shift = begins - power.start_s
+        label = _label(analysis, trial.label)
+        marks.append(
+            _line(
+                power,
+                shift,
+                "",
+                "ink" if trial.label == analysis.info.baseline else "accent",
+                f"{label}, {trial.workload}",
+            )
+        )
+        bands.append(Band(shift, shift + trial.window_s))
+        said.append(f"{label}, {trial.workload}: {figure(_mean_in_window(power, trial.window_s))} W")
+        begins = marks[-1].x[-1] + GAP_S
+    lede = f"{_what(trials)} The heavy lines are the baseline's. The time between trials is left out."
+    axis = Axis("W", (0.0, 1.06 * max(max(m.y) for m in marks)))
+    chart = Chart(Axis("s", grid=False), axis, marks, bands=bands, height=260)
+    return Plot(title, lede, f"{title}: mean power in the windows: {'; '.join(said)}.", chart)  # fmt: skip
+
+
+def _overlay(analysis: Analysis, workload: str, trials: Sequence[TrialFigures]) -> Plot:
+    """A workload's trials of one block, each from the start of its window."""
+    title = f"{workload}: power from the start of the window"
+    order = {label: number for number, label in enumerate(analysis.info.labels)}
+    found = sorted(((t, t.power) for t in trials if t.power), key=lambda pair: order.get(pair[0].label, 0))
+    if not found:
+        return Plot(title, "", "", None, "no trial of the first block kept its power")
+    marks = [
+        _line(
+            power,
+            0.0,
+            _label(analysis, trial.label),
+            "ink" if trial.label == analysis.info.baseline else ramp(order.get(trial.label, 0), len(order)),
+            _label(analysis, trial.label),
+        )
+        for trial, power in found
+    ]
+    longest = max(trial.window_s for trial, _ in found)
+    said = [
+        f"{_label(analysis, t.label)}: {figure(_mean_in_window(p, t.window_s))} W for {figure(t.window_s)} s"
+        for t, p in found
+    ]
+    axis = Axis("W", (0.0, 1.06 * max(max(m.y) for m in marks)))
+    chart = Chart(Axis("s"), axis, marks, bands=[Band(0.0, longest)], key="in pictures")
+    return Plot(title, "", f"{title}. {'; '.join(said)}.", chart)
+
+
+def _line(power: PowerFigures, shift: float, series: str, colour: str, label: str) -> Marks:
+    """A step for each mean, held to its end."""
+    x = [power.start_s + shift + number * power.step_s for number in range(len(power.watts) + 1)]
+    y = [*power.watts, power.watts[-1]]
+    hover = [f"{label}\n{figure(watts)} W" for watts in y]
+    return Marks(x, y, series, colour, line="solid", width=2.4 if colour == "ink" else 1.2, steps=True, hover=hover)
+
+
+def _mean_in_window(power: PowerFigures, window_s: float) -> float:
+    inside = [w for n, w in enumerate(power.watts) if 0 <= power.start_s + (n + 0.5) * power.step_s <= window_s]
+    return sum(inside or power.watts) / len(inside or power.watts)
+
+
+def _label(analysis: Analysis, label: str) -> str:
+    return next((name(c.info) for c in analysis.configurations if c.info.label == label), label)
+
+
+def _what(trials: Sequence[TrialFigures]) -> str:
+    sources = sorted({t.power.source for t in trials if t.power})
+    measured = all(t.power.measured for t in trials if t.power)
+    return f"Source: {', '.join(sources)}{'' if measured else ', modelled and not measured'}."

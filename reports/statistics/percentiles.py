@@ -1,0 +1,118 @@
+"""Percentiles with intervals that hold whatever the distribution is, and none where the sample is too small for one.
+
+Between which two order statistics a percentile lies is a matter of counting: of n independent values the number below the
+p-quantile is binomial(n, p). (David and Nagaraja, Order Statistics, 3rd edition, section 7.1.) Requests that wait for each other
+are not independent, and those of one trial share its machine: the interval is shown only of a single trial in which no two
+overlapped. Otherwise it decides from how many requests a percentile is shown, and `reports.statistics.block_percentiles` has the interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from energy.records import Record
+from loadgen.metrics.latencies import percentiles
+from reports.analysis.failures import AMONG_FAILED
+from reports.statistics.confidence import CONFIDENCE, needed_for, share_of
+
+MLPERF_CONFIDENCE = 0.99
+
+
+class Percentile(Record):
+    """A percentile of n values and its interval; `reason` says what is missing: too few values, or where failed requests rank."""
+
+    percentile: float
+    n: int
+    needed: int  # the smallest n for which the interval exists
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    basis: Literal["blocks", "this trial"] | None = None  # whose interval: over blocks, or of the requests of one trial
+    reason: str | None = None
+
+
+class Ranks(NamedTuple):
+    """Positions (from 0) in the sorted values of the two that bound a percentile, and how often they do at least."""
+
+    low: int
+    high: int
+    coverage: float
+
+
+def percentile(values: Sequence[float] | npt.NDArray[np.floating], wanted: float) -> Percentile:
+    """The `wanted` percentile (0 to 100, exclusive) with its distribution-free 95 % interval; NaN is not a value.
+
+    A failed request's latency is +inf: a percentile that lands there has no number, nor has an end of the interval. The figure
+    itself is numpy's, interpolated between neighbours; both ends of the interval are values that were seen.
+    """
+    there = np.asarray(values, dtype=float)
+    there = there[~np.isnan(there)]
+    n, needed = int(there.size), needed_for(wanted)
+    ranks = percentile_ranks(n, wanted)
+    if ranks is None:
+        return Percentile(percentile=wanted, n=n, needed=needed, reason=too_few(n, wanted))
+    value = percentiles(there, [wanted])[wanted]
+    if not math.isfinite(value):
+        return Percentile(percentile=wanted, n=n, needed=needed, reason=AMONG_FAILED)
+    ordered = np.partition(there, [ranks.low, ranks.high])
+    high = float(ordered[ranks.high])
+    return Percentile(
+        percentile=wanted,
+        n=n,
+        needed=needed,
+        value=value,
+        low=float(ordered[ranks.low]),
+        high=high if math.isfinite(high) else None,
+        reason=None if math.isfinite(high) else f"its interval has no upper end: {AMONG_FAILED}",
+    )
+
+
+@lru_cache(maxsize=4096)
+def percentile_ranks(n: int, wanted: float, confidence: float = CONFIDENCE) -> Ranks | None:
+    """Which order statistics of n values bound a percentile, or None if no two do.
+
+    The narrowest pair that leaves at most (1 - confidence)/2 on either side: P(B <= low) and P(B > high) with
+    B ~ binomial(n, p). Ties in the values only make it cover more.
+    """
+    share, tail = share_of(wanted), (1 - confidence) / 2
+    if n < needed_for(wanted, confidence):
+        return None
+    # B of the values lie below the quantile: it is missed below if B <= low (from 0), above if B > high.
+    below = stats.binom(n, share)
+    low = int(below.ppf(tail)) - 1
+    while below.cdf(low + 1) <= tail:  # ppf may stop a step early where the distribution function meets the tail
+        low += 1
+    high = int(below.isf(tail))
+    return Ranks(low, high, float(below.cdf(high) - below.cdf(low)))
+
+
+@lru_cache(maxsize=64)
+def mlperf_floor(wanted: float) -> int:
+    """Fewest requests from which MLPerf's LoadGen estimates a percentile (its early stopping): 64 for p90, 662 for p99.
+
+    Its rule asks for 99 % confidence that no more than 1 - p of requests are slower than the estimate, which one request
+    at least must be: the smallest n with P(binomial(n, 1 - p) <= 1) <= 0.01. Without early stopping the same confidence
+    and a margin of (1 - p)/20 take 262,742 for p99. (arXiv:1911.02549; mlcommons/inference, loadgen/early_stopping.cc.)
+    """
+    share = share_of(wanted)
+    n = 2
+    while stats.binom.cdf(1, n, 1 - share) > 1 - MLPERF_CONFIDENCE:
+        n += max(1, n // 64)
+    while stats.binom.cdf(1, n - 1, 1 - share) <= 1 - MLPERF_CONFIDENCE:
+        n -= 1
+    return n
+
+
+def too_few(n: int, wanted: float) -> str:
+    """Why there is no figure, and how many requests would give one."""
+    return (
+        f"p{wanted:g} of {n:,} request{'s' * (n != 1)} has no interval: {needed_for(wanted):,} are needed "
+        f"(MLPerf asks for {mlperf_floor(wanted):,})"
+    )

@@ -1,0 +1,137 @@
+"""How much of the baseline's score a configuration keeps, item by item; and how fast that falls with the width.
+
+Both were asked the same items, so what an item's difficulty adds to both cancels. Every figure here is a smooth function of sums
+over items, and carries each item's pull on it (its first-order influence): the variance is n/(n-1) times the sum of the squared
+pulls, the delta method, and figures made of such figures keep their pulls. Intervals are Student's t with n-1 degrees of freedom.
+They answer: would other items of the same kind say the same?
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from reports.runs.run_folder import Score, TaskResult
+from reports.statistics.confidence import CONFIDENCE
+from reports.statistics.ratios import Comparison, verdict_of
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A share of the baseline's score: 1 is as good. `pulls` has an entry an item; None: the items are not known.
+
+    `variance` is of the share.
+    """
+
+    share: float
+    variance: float | None
+    pulls: Floats | None = None
+
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval, None where nothing is known of the spread."""
+        if self.variance is None:
+            return None
+        freedom = len(self.pulls) - 1 if self.pulls is not None else math.inf
+        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(self.variance)
+        return self.share - half, self.share + half
+
+    def comparison(self, margin: float) -> Comparison:
+        """As the report's other ratios. The interval is one of the share, not of its logarithm, so the smallest effect is
+        that of a loss: the inverse of the largest share whose interval would lie below 1 / (1 + margin).
+        """
+        ends = self.interval()
+        if ends is None:
+            return Comparison(ratio=self.share, reason="its spread is not known")
+        low, high = max(0.0, ends[0]), ends[1]
+        shown = 1 / (1 + margin) - (high - self.share)
+        return Comparison(
+            ratio=self.share,
+            low=low,
+            high=high,
+            verdict=verdict_of(low, high, "higher", margin=margin),
+            margin=margin,
+            smallest_effect=1 / shown if shown > 0 else None,
+        )
+
+
+def kept(own: TaskResult, baseline: TaskResult) -> Kept | str:
+    """The share of the baseline's headline score that `own` keeps, or why there is none.
+
+    A perplexity's share is baseline / own, so that less is worse for every task.
+    """
+    if own.settings != baseline.settings or own.version != baseline.version or own.shots != baseline.shots:
+        return "it was not asked as the baseline was"
+    a, b = own.scores[0], baseline.scores[0]
+    if (a.metric, a.filter) != (b.metric, b.filter):
+        return f"it has {a.metric}, the baseline {b.metric}"
+    same_items = len(own.values) == len(baseline.values) and own.weights == baseline.weights
+    paired = own.statistic is not None and own.statistic == baseline.statistic and same_items
+    if paired and own.statistic == "perplexity":
+        return _kept_likelihood(np.array(own.values), np.array(baseline.values), np.array(own.weights))
+    if paired and a.higher_is_better:
+        return _kept_mean(np.array(own.values), np.array(baseline.values))
+    return _kept_scores(*((a, b) if a.higher_is_better else (b, a)))
+
+
+def _kept_scores(up: Score, down: Score) -> Kept | str:
+    """Without items: from the two standard errors, as if they were independent."""
+    if down.value <= 0 or up.value <= 0:
+        return "a score is not positive, so there is no ratio"
+    share = up.value / down.value
+    if up.standard_error is None or down.standard_error is None:
+        return Kept(share, None)
+    return Kept(share, share**2 * ((up.standard_error / up.value) ** 2 + (down.standard_error / down.value) ** 2))
+
+
+def _kept_mean(own: Floats, baseline: Floats) -> Kept | str:
+    total = float(baseline.sum())
+    if total <= 0:
+        return "the baseline has no point, so there is no ratio"
+    share = float(own.sum()) / total
+    if share == 0:
+        return Kept(0.0, None)
+    return _with_pulls(share, (own - share * baseline) / total)
+
+
+def _kept_likelihood(own: Floats, baseline: Floats, weights: Floats) -> Kept:
+    gained, total = own - baseline, float(weights.sum())
+    mean = float(gained.sum()) / total
+    share = math.exp(mean)
+    return _with_pulls(share, share * (gained - mean * weights) / total)
+
+
+def _with_pulls(share: float, pulls: Floats) -> Kept:
+    n = len(pulls)
+    return Kept(share, n / (n - 1) * float((pulls**2).sum()) if n > 1 else None, pulls)
+
+
+def slope(shares: Sequence[tuple[float, Kept]]) -> Kept | str:
+    """The straight line through shares over relative width (the baseline at 1 with a share of 1): its slope, as a `Kept`.
+
+    A slope of 1 loses a tenth of the score for every tenth of the width. All configurations weigh the same.
+    """
+    x = np.array([*(width for width, _ in shares), 1.0])
+    if len(x) < 3 or np.ptp(x) == 0:
+        return "a slope takes the baseline and two other widths"
+    pulls = [one.pulls for _, one in shares]
+    if any(p is None for p in pulls):
+        return "its items are not known"
+    pull = (x - x.mean()) / float(((x - x.mean()) ** 2).sum())
+    share = float(pull @ np.array([*(one.share for _, one in shares), 1.0]))
+    return _with_pulls(share, sum((c * p for c, p in zip(pull, pulls, strict=False) if p is not None), np.zeros(1)))
+
+
+def average(shares: list[Kept]) -> Kept:
+    """The mean of several tasks' shares; their items are different ones, so their variances add."""
+    n = len(shares)
+    variances: list[Any] = [one.variance for one in shares]
+    known = None if None in variances else math.fsum(variances) / n**2
+    return Kept(math.fsum(one.share for one in shares) / n, known)

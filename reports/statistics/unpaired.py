@@ -1,0 +1,51 @@
+"""The interval on a ratio between trials that share no block, such as those of two runs: Welch's t on logarithms.
+
+Blocks of different runs have nothing in common that would cancel, so every trial counts by itself; the spread between the
+blocks of a run is part of the interval. Spreads may differ between the runs, hence Welch's form (Biometrika 34, 1947), with
+Satterthwaite's degrees of freedom. What differs between two sessions and not within one (another boot, another neighbour)
+is in no interval; that is what a margin is for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from reports.statistics.confidence import CONFIDENCE
+from reports.statistics.ratios import Comparison, Direction, judged
+
+
+def compare_unpaired(
+    values: Sequence[float],
+    reference: Sequence[float],
+    better: Direction,
+    *,
+    margin: float = 0.0,
+    confidence: float = CONFIDENCE,
+) -> Comparison:
+    """The ratio of geometric means, `values` over `reference`, its interval, and the verdict at `margin` (0.02: 2 %).
+
+    Nothing is removed. Without two trials on either side there is a ratio at most, and the reason why no interval.
+    """
+    if not values or not reference:
+        return Comparison(reason="not measured in both")
+    if min(*values, *reference) <= 0:
+        return Comparison(reason="a value is not positive, so there is no ratio")
+    own, other = np.log(values), np.log(reference)
+    middle = float(own.mean() - other.mean())
+    if min(len(own), len(other)) < 2:
+        return Comparison(ratio=math.exp(middle), reason="a single trial has no spread, so there is no interval")
+    half = _half_width(own.var(ddof=1) / len(own), other.var(ddof=1) / len(other), len(own), len(other), confidence)
+    return judged(middle, middle - half, middle + half, better, margin)
+
+
+def _half_width(own: float, other: float, n: int, m: int, confidence: float) -> float:
+    """From the squared standard errors of two means of n and m values."""
+    total = own + other
+    if total == 0:
+        return 0.0
+    freedom = total**2 / (own**2 / (n - 1) + other**2 / (m - 1))
+    return float(stats.t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(total)

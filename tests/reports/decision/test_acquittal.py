@@ -1,0 +1,73 @@
+"""What quality tasks show: a loss, that there is none, or nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from reports.analysis.quality import QualityFigures, TaskFigures, TaskScore
+from reports.decision.acquittal import evidence_of
+from reports.statistics.ratios import Comparison
+
+KEEPS = Comparison(ratio=1.0, low=0.97, high=1.03)
+
+
+def task(name="t", kept=KEEPS, chance=0.25, baseline=0.8, own=0.8, error=0.02, **facts):
+    scores = {
+        "base": TaskScore(value=baseline, standard_error=error),
+        "narrow": TaskScore(value=own, standard_error=error, kept=kept),
+    }
+    facts = {"higher_is_better": True, "items": 500, "version": None, "shots": None, "metric": "acc"} | facts
+    return TaskFigures(task=name, chance=chance, scores=scores, **facts)
+
+
+def shown(*tasks):
+    quality = QualityFigures(
+        settings=None, tasks=list(tasks), overall={}, overall_tasks=[], fragile={}, fragile_tasks=[], costs={}, correlations={}
+    )  # fmt: skip
+    return evidence_of(quality, "narrow", "base")
+
+
+def test_a_task_whose_whole_interval_lies_above_what_is_bearable_is_kept():
+    assert shown(task()).kept == ["t"]
+
+
+def test_a_task_whose_whole_interval_lies_below_it_is_lost_even_at_the_floor():
+    found = shown(task(kept=Comparison(ratio=0.35, low=0.3, high=0.4), own=0.26))
+    assert list(found.lost) == ["t"]
+    assert found.words() == ["keeps 0.35× (0.30–0.40) of its score on t"]  # noqa: RUF001
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"kept": Comparison(ratio=1.0, low=0.4, high=1.6)}, "it keeps 1.00"),
+        ({"baseline": 0.27, "own": 0.3}, "the baseline cannot be told from guessing, 25%"),
+        ({"baseline": 0.3, "own": 0.28}, "it cannot be told from guessing, 25%"),
+        ({"chance": None}, "what guessing scores is not recorded"),
+        ({"kept": Comparison(ratio=1.0, reason="its spread is not known")}, "its spread is not known"),
+        ({"error": None}, "the baseline cannot be told from guessing, 25%"),
+    ],
+)
+def test_a_task_at_the_floor_or_with_a_wide_interval_shows_nothing(changed, why):
+    found = shown(task(**changed))
+    assert (found.lost, found.kept) == ({}, [])
+    assert found.silent["t"].startswith(why)
+    assert not found.decides
+
+
+def test_a_perplexity_has_no_floor():
+    found = shown(task(chance=None, baseline=8.0, own=8.1, higher_is_better=False))
+    assert found.kept == ["t"]
+
+
+@pytest.mark.parametrize(("items", "lost"), [(500, True), (2, False)])
+def test_no_right_answer_of_many_is_a_loss_and_of_few_is_not(items, lost):
+    nothing = Comparison(ratio=0.0, reason="its spread is not known")
+    assert bool(shown(task(kept=nothing, own=0.0, items=items)).lost) == lost
+
+
+def test_many_silent_tasks_are_counted_and_not_all_named():
+    wide = Comparison(ratio=1.0, low=0.4, high=1.6)
+    [said] = shown(*(task(f"task-{n}", kept=wide) for n in range(6))).words()
+    assert said.startswith("6 of 6 quality tasks show neither a loss nor that there is none: task-0 (")
+    assert said.endswith("and 3 more")

@@ -1,0 +1,213 @@
+"""The page in a real Chromium: drawn without errors or requests, in both themes, at the widths of a desk and a phone."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.analysis.cells import analyse_folder
+from reports.build import build_report
+from reports.sections.contents import run_article
+from tests.reports.example_run import BATCH, SINGLE, Example, write_run
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+SMALL = (SINGLE.model_copy(update={"requests": 3}), BATCH.model_copy(update={"requests": 8}))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no chromium on this machine")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    example = Example(
+        noise=0.01, workloads=SMALL, labels={512: "<script>alert(1)"}, model="<img src=x onerror=alert(1)>"
+    )
+    return build_report([write_run(tmp_path_factory.mktemp("browser") / "run", example)])
+
+
+@pytest.fixture(scope="module")
+def plots(report: Path) -> int:
+    """How many the page should have."""
+    return sum(plot.chart is not None for _, plot in run_article(analyse_folder(report.parent), "run-1").plots())
+
+
+class Visit:
+    """A page opened in the browser, with everything that went wrong or went out."""
+
+    def __init__(self, browser: Any, report: Path, *, theme: str, width: int) -> None:
+        self.page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+        self.problems: list[str] = []
+        self.page.on("console", lambda message: self.problems.append(message.text))
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.problems.append(dialog.message))
+        self.page.on("request", lambda request: self._went_out(request.url))
+        self.page.goto(report.as_uri())
+        self.wait("[...document.querySelectorAll('.canvas')].every(canvas => canvas.querySelector('.main-svg'))")
+
+    def _went_out(self, url: str) -> None:
+        if not url.startswith(("file:", "data:", "blob:")):
+            self.problems.append(url)
+
+    def ask(self, script: str) -> Any:
+        return self.page.evaluate(script)
+
+    def wait(self, condition: str) -> None:
+        """Until it is true; playwright's own waiting needs eval, which the page's policy forbids."""
+        for _ in range(100):
+            if self.ask(condition):
+                return
+            self.page.wait_for_timeout(100)
+        raise AssertionError(f"it did not come true in ten seconds: {condition}")
+
+    def close(self) -> None:
+        self.page.close()
+
+
+@pytest.fixture(scope="module", params=[("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)], ids=str)
+def visit(request: pytest.FixtureRequest, browser: Any, report: Path) -> Iterator[Visit]:
+    theme, width = request.param
+    visit = Visit(browser, report, theme=theme, width=width)
+    yield visit
+    visit.close()
+
+
+def test_every_plot_is_drawn_without_a_complaint_and_nothing_is_fetched(visit, plots):
+    assert visit.ask("document.querySelectorAll('.canvas').length") == plots
+    assert visit.ask("[...document.querySelectorAll('.canvas')].every(c => c.querySelector('.main-svg'))")
+    assert visit.problems == []
+
+
+def test_every_plot_has_marks_in_it(visit):
+    empty = "[...document.querySelectorAll('.canvas')].filter(c => !c.querySelector('.point, .js-line')).length"
+    assert visit.ask(empty) == 0
+
+
+def test_the_page_is_never_wider_than_the_screen(visit):
+    assert visit.ask("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_plots_take_the_colours_of_the_theme(browser, report):
+    colour = "getComputedStyle(document.querySelector('.xtitle')).fill"
+    light, dark = (Visit(browser, report, theme=theme, width=1280) for theme in ("light", "dark"))
+    assert light.ask(colour) == "rgb(28, 28, 26)"
+    assert dark.ask(colour) == "rgb(233, 231, 226)"
+    light.page.emulate_media(color_scheme="dark")
+    light.wait(f"{colour} === 'rgb(233, 231, 226)'")
+    light.close()
+    dark.close()
+
+
+def test_paper_has_the_pictures_in_place_of_the_plots_and_is_light(browser, report, plots):
+    visit = Visit(browser, report, theme="dark", width=1280)
+    visit.page.emulate_media(media="print", color_scheme="dark")
+    shown = "[...document.querySelectorAll('%s')].filter(e => e.checkVisibility()).length"
+    assert visit.ask(shown % ".still") == plots
+    assert visit.ask("[...document.querySelectorAll('.still')].every(i => i.complete && i.naturalWidth > 300)")
+    assert visit.ask(shown % ".canvas") == 0
+    assert visit.ask("getComputedStyle(document.querySelector('h1')).color") == "rgb(28, 28, 26)"
+    pages = visit.page.pdf(format="A4", tagged=True)
+    assert pages.startswith(b"%PDF")
+    assert pages.count(b"/Type /Page\n") > 3
+    assert visit.problems == []
+    visit.close()
+
+
+def test_without_scripts_the_pictures_stand_in_for_the_plots(browser, report, plots):
+    page = browser.new_page(java_script_enabled=False)
+    page.goto(report.as_uri())
+    assert page.locator(".still:visible").count() == plots
+    assert page.locator(".canvas:visible").count() == 0
+    page.close()
+
+
+CONTRAST = """() => {
+  const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+  const rgba = (colour) => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    return canvas.getImageData(0, 0, 1, 1).data;
+  };
+  const light = (c) => [0.2126, 0.7152, 0.0722].reduce((sum, w, i) => {
+    const v = c[i] / 255;
+    return sum + w * (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  }, 0);
+  const ground = (node) => {
+    for (; node; node = node.parentElement) {
+      const colour = rgba(getComputedStyle(node).backgroundColor);
+      if (colour[3] === 255) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const low = [];
+  for (const node of document.querySelectorAll('main *')) {
+    const own = [...node.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    if (!own || node.closest('svg') || !node.checkVisibility()) continue;
+    const [a, b] = [light(rgba(getComputedStyle(node).color)), light(ground(node))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) low.push(`${node.tagName}.${node.className}: ${ratio.toFixed(2)}`);
+  }
+  return [...new Set(low)];
+}"""
+
+
+def test_every_word_stands_out_from_what_is_behind_it(visit):
+    assert visit.ask(CONTRAST) == []
+
+
+def test_headings_go_down_one_level_at_a_time_and_every_landmark_has_a_name(visit):
+    levels = visit.ask("[...document.querySelectorAll('h1, h2, h3, h4, h5')].map(h => +h.tagName[1])")
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert visit.ask("document.querySelectorAll('main').length") == 1
+    nameless = "[...document.querySelectorAll('section, nav, [role=region], [role=img]')].filter(e => !(%s)).length"
+    named = (
+        "e.getAttribute('aria-label') || document.getElementById(e.getAttribute('aria-labelledby'))?.textContent.trim()"
+    )
+    assert visit.ask(nameless % named) == 0
+    assert visit.ask("document.documentElement.lang") == "en"
+    ids = visit.ask("[...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids))
+
+
+def test_every_picture_has_words_and_every_table_cell_a_heading(visit):
+    assert visit.ask("[...document.querySelectorAll('img')].filter(i => i.alt.length < 20).length") == 0
+    assert visit.ask("[...document.querySelectorAll('th')].filter(h => !h.scope).length") == 0
+    assert visit.ask("[...document.querySelectorAll('table')].filter(t => !t.caption?.textContent.trim()).length") == 0
+
+
+def test_the_keyboard_reaches_the_contents_every_wide_table_and_every_check(browser, report):
+    visit = Visit(browser, report, theme="light", width=390)
+    visit.page.keyboard.press("Tab")
+    assert visit.ask("document.activeElement.closest('nav') !== null")
+    reached = "[...document.querySelectorAll('%s')].every(e => e.tabIndex === 0)"
+    assert visit.ask(reached % "a[href], summary, pre, .scroll")
+    check = "document.querySelector('.checks details')"
+    visit.ask(f"{check}.querySelector('summary').focus()")
+    opened = visit.ask(f"{check}.open")
+    visit.page.keyboard.press("Enter")
+    assert visit.ask(f"{check}.open") is not opened
+    assert visit.ask("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    targets = "[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.getAttribute('href')))"
+    assert visit.ask(targets)
+    visit.close()
+
+
+def test_a_checkpoint_that_is_called_a_script_is_a_name(visit):
+    assert visit.ask("document.querySelectorAll('main script, main iframe, main object, main svg script').length") == 0
+    assert visit.ask("document.body.innerText.includes('<script>alert(1)')")
+    handlers = "[...document.querySelectorAll('main *')].filter(e => [...e.attributes].some(a => a.name.startsWith('on'))).length"
+    assert visit.ask(handlers) == 0
