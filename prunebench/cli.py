@@ -55,8 +55,8 @@ def _user_errors() -> tuple[type[Exception], ...]:
         "server.settings": "ServeError",
         "server.engines.base": "EngineError",
         "reports.errors": "ReportError",
-        "prunebench.experiment": "ExperimentError",
-        "prunebench.quality_tasks": "QualityError",
+        "prunebench.experiment.file": "ExperimentError",
+        "prunebench.quality.suites": "QualityError",
     }
     return tuple(getattr(sys.modules[m], name) for m, name in names.items() if m in sys.modules)
 

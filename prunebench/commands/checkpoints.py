@@ -88,7 +88,7 @@ def prune(
     as_json: Json = False,
 ) -> None:
     """Write narrower checkpoints, all widths in one pass over the source."""
-    from prunebench.pruning import prune_command
+    from prunebench.commands.prune import prune_command
 
     targets = _targets(expansion_ratio, pruning_percentage, intermediate_size)
     prune_command(
@@ -118,7 +118,7 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Show what each target width would give, by default the paper's percentages; nothing is written."""
-    from prunebench.pruning import inspect_command
+    from prunebench.commands.prune import inspect_command
 
     targets = _targets(expansion_ratio, pruning_percentage, intermediate_size)
     inspect_command(source, targets, revision=revision, multiple_of=multiple_of, as_json=as_json, console=out)

@@ -30,7 +30,7 @@ def watch(
     as_json: Json = False,
 ) -> None:
     """Power and joules of every meter, live; the whole at the end. With --json one object a line."""
-    from prunebench.energy_commands import watch_command
+    from prunebench.commands.energy_meters import watch_command
 
     raise typer.Exit(watch_command(url, interval_s=interval, duration_s=duration, as_json=as_json, console=out))
 
@@ -42,7 +42,7 @@ def idle(
     as_json: Json = False,
 ) -> None:
     """Mean power while nothing is asked, and whether it was steady."""
-    from prunebench.energy_commands import idle_command
+    from prunebench.commands.energy_meters import idle_command
 
     raise typer.Exit(idle_command(url, duration_s=duration, as_json=as_json, console=out))
 
@@ -55,7 +55,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Joules that requests of another shape would take, by a run's own trials."""
-    from prunebench.energy_commands import predict_command
+    from prunebench.commands.energy_meters import predict_command
 
     status = predict_command(
         run, prompt_tokens=prompt_tokens, output_tokens=output_tokens, as_json=as_json, console=out

@@ -12,7 +12,7 @@ import typer
 from prunebench.commands.options import out
 
 if TYPE_CHECKING:
-    from prunebench.writer import Resume
+    from prunebench.run.run_writer import Resume
 
 
 class ExecutorName(StrEnum):
@@ -60,10 +60,10 @@ def run(
 ) -> None:
     """Prune, serve, load, measure and report: one experiment, one folder."""
     from loadgen.endpoint import read_key
-    from prunebench.cluster import RayCluster
-    from prunebench.experiment import load_experiment
-    from prunebench.remote import RemoteHost
-    from prunebench.running import Place, run_experiment
+    from prunebench.cluster.ray_cluster import RayCluster
+    from prunebench.experiment.file import load_experiment
+    from prunebench.run.run import Place, run_experiment
+    from prunebench.servers.remote import RemoteHost
 
     resuming: Resume = "yes" if resume else "if-unfinished" if resume_or_start else "no"
     on_ray = executor is ExecutorName.ray
@@ -78,7 +78,7 @@ def run(
         if given:
             raise typer.BadParameter(f"{name} {against}")
     if dry_run:
-        from prunebench.forecast import dry_run_command
+        from prunebench.experiment.forecast import dry_run_command
 
         dry_run_command(
             load_experiment(experiment, model),
@@ -112,6 +112,6 @@ def run(
 
 def schema() -> None:
     """Print the JSON Schema of experiment files, for editors: `#:schema FILE` in the first line of a TOML file."""
-    from prunebench.experiment import experiment_schema
+    from prunebench.experiment.file import experiment_schema
 
     sys.stdout.write(experiment_schema())

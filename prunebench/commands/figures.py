@@ -60,8 +60,8 @@ def report(
     ] = None,
 ) -> None:
     """Turn runs into a report: HTML and Markdown with pictures, and its figures as CSV, Parquet and JSON."""
-    from prunebench.comparing import share
-    from prunebench.waiting import newest_run, wait_for_run
+    from prunebench.commands.compare import share
+    from prunebench.run.waiting import newest_run, wait_for_run
     from reports.build import build_report
     from reports.exports.sinks import send_runs
 
@@ -97,7 +97,7 @@ def compare(
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of printing.")] = None,
 ) -> None:
     """Compare two runs width by width: another GPU, another engine, last week."""
-    from prunebench.comparing import compare_command
+    from prunebench.commands.compare import compare_command
 
     raise typer.Exit(
         compare_command(
@@ -130,7 +130,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Turn a run into GPUs, megawatts, cost and CO2 for a demand, by simulating the queue of every width."""
-    from prunebench.planning import plan_command
+    from prunebench.commands.plan import plan_command
 
     plan_command(
         run,
@@ -164,7 +164,7 @@ def published(
     as_json: Json = False,
 ) -> None:
     """Re-analyse the published study's figures: which of its claims survive our checks."""
-    from prunebench.comparing import share
-    from prunebench.published import published_command
+    from prunebench.commands.compare import share
+    from prunebench.commands.published import published_command
 
     published_command(data, margin=share(margin, "--margin"), output=output, as_json=as_json, console=out)

@@ -144,11 +144,11 @@ def load(
     as_json: Json = False,
 ) -> None:
     """Load a server and record every request."""
-    from prunebench.loading import LoadCommand, load_command
-    from prunebench.locusting import locust_settings
+    from prunebench.load.locust import locust_settings
+    from prunebench.load.trial import LoadCommand, load_command
 
     if self_test:
-        from prunebench.self_test import self_test_command
+        from prunebench.load.self_test import self_test_command
 
         raise typer.Exit(self_test_command(seed=seed, processes=processes, as_json=as_json, console=out))
     if url is None or model is None or output is None:
@@ -202,6 +202,6 @@ def load_worker(
 ) -> None:
     """Send a share of the load of a `load --driver locust` that runs elsewhere."""
     from loadgen.endpoint import read_key
-    from prunebench.locusting import become_worker
+    from prunebench.load.locust import become_worker
 
     become_worker(master, read_key(api_key_file, "--api-key-file"))

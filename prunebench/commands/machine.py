@@ -7,6 +7,6 @@ from prunebench.commands.options import Json, out
 
 def doctor(as_json: Json = False) -> None:
     """Say what this machine can serve and measure, what is missing, and how to get it."""
-    from prunebench.doctor import doctor_command
+    from prunebench.commands.doctor import doctor_command
 
     doctor_command(as_json=as_json, console=out)

@@ -37,7 +37,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Ask quality tasks through lm-eval of what is served."""
-    from prunebench.evaluating import EvaluateCommand, evaluate_command
+    from prunebench.commands.evaluate import EvaluateCommand, evaluate_command
 
     command = EvaluateCommand(
         target=target,

@@ -40,7 +40,7 @@ def serve(
     ] = 5.0,
 ) -> None:
     """Serve a checkpoint over the OpenAI API until interrupted."""
-    from prunebench.parent import end_with_parent
+    from prunebench.servers.parent_watch import end_with_parent
     from server.serve import serve as serve_until_stopped
     from server.settings import ServeSettings
 
@@ -79,8 +79,8 @@ def host(
     ] = None,
 ) -> None:
     """Start and stop servers here for runners elsewhere (`prunebench run --serve-on`)."""
-    from prunebench.hosted_servers import HostSettings
-    from prunebench.hosting import host_servers
+    from prunebench.servers.host import host_servers
+    from prunebench.servers.pool import HostSettings
 
     options = dict(key_value(option) for option in engine_option or [])
     settings = HostSettings(root, logs, host, port, first_port, most_servers, api_key_file, options)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from prunebench.plan import Order, plan_visits
+from prunebench.run.schedule import Order, plan_visits
 from reports.statistics.ratios import compare
 from tests.truth.registry import Outcome, Row, simulation
 

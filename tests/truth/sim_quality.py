@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy import stats
 
-from prunebench.quality_scores import Items
+from prunebench.quality.scores import Items
 from reports.published.quality import changes
 from reports.published.study import Study, StudyModel
 from reports.runs.run_folder import EvaluationSettings, Score, TaskResult

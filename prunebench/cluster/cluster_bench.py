@@ -1,0 +1,199 @@
+"""`prunebench run --executor ray`: blocks are measured side by side, each by one session somewhere on a cluster.
+
+A block goes to one place whole, the baseline with it, so that a ratio is between trials on the same GPUs. A block whose node is
+lost is placed again with the cells that had not been handed over.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from loadgen.records.schema import WindowRules
+from prunebench.cluster.ray_cluster import RayCluster, SessionError, SessionLostError
+from prunebench.cluster.session import Arrival, Delivery, Job
+from prunebench.experiment.file import Experiment
+from prunebench.run.bench import Outcome
+from prunebench.run.run_writer import RunWriter
+from prunebench.run.schedule import Visit
+from prunebench.terminal.progress import Steps
+from reports.document.console import Console
+from reports.runs.run_folder import ConfigurationInfo, IdleRule, Placement
+
+ATTEMPTS = 3  # a block that was on so many lost nodes may be what loses them
+
+
+@dataclass
+class _Session:
+    """A job while it is queued or at work. Times are this process's monotonic seconds."""
+
+    job: Job
+    stream: Any
+    left: tuple[Visit, ...]
+    attempt: int = 1
+    placement: Placement | None = None  # None: still queued
+    handed_over: float = 0.0  # when it last did, or began
+    ended: float | None = None
+
+    def was_beside(self, other: _Session) -> bool:
+        """Whether it was at work on the same host since `other` last handed something over."""
+        return (
+            self is not other
+            and self.placement is not None
+            and other.placement is not None
+            and self.placement.boot_id == other.placement.boot_id
+            and (self.ended is None or self.ended > other.handed_over)
+        )
+
+
+class ClusterBench:
+    """Measures on a cluster what `Bench` measures here; the run folder becomes the same, and says where each trial was."""
+
+    def __init__(
+        self,
+        cluster: RayCluster,
+        experiment: Experiment,
+        writer: RunWriter,
+        configurations: dict[str, ConfigurationInfo],
+        *,
+        window_rules: WindowRules,
+        idle_rule: IdleRule,
+    ) -> None:
+        self._cluster = cluster
+        self._experiment = experiment
+        self._writer = writer
+        self._configurations = configurations
+        self._window_rules = window_rules
+        self._idle_rule = idle_rule
+        self._sessions: list[_Session] = []  # all that there ever were
+        self._good = True
+
+    def measure(self, visits: Sequence[Visit], steps: Steps) -> None:
+        """Measure every cell of `visits`; one that fails is recorded, and the others go on."""
+        blocks: dict[int, list[Visit]] = {}
+        for visit in visits:
+            blocks.setdefault(visit.block, []).append(visit)
+        self._work([self._job(block, own) for block, own in sorted(blocks.items())], steps)
+
+    def ask(self, console: Console) -> bool:
+        """The quality tasks of every configuration that was served, each in a session of its own; False if one gave no score."""
+        quality = self._experiment.quality
+        if quality is None or not quality.tasks:
+            return True
+        served = {label: info for label, info in self._configurations.items() if info.load_s is not None}
+        jobs = [
+            Job(f"quality of {label}", self._experiment, {label: info}, files=self._writer.answers(label))
+            for label, info in served.items()
+        ]
+        with Steps(console, "asking", len(jobs)) as steps:
+            return self._work(jobs, steps)
+
+    def close(self) -> None:
+        """End what is still at work."""
+        self._cluster.leave([session.stream for session in self._sessions if session.ended is None])
+
+    def _job(self, block: int, visits: list[Visit]) -> Job:
+        """The first block describes the configurations too: what is compared between them must come from one place."""
+        experiment = self._experiment if block == 0 else self._experiment.model_copy(update={"quality": None})
+        return Job(
+            f"block {block + 1}",
+            experiment,
+            self._configurations,
+            tuple(visits),
+            describes=block == 0,
+            window_rules=self._window_rules,
+            idle_rule=self._idle_rule,
+        )
+
+    def _work(self, jobs: Sequence[Job], steps: Steps) -> bool:
+        """Have them all done. False if one could not be, or left a question without an answer."""
+        self._good = True
+        for job in jobs:
+            self._submit(job)
+        while at_work := [session for session in self._sessions if session.ended is None]:
+            stream = self._cluster.next_of([session.stream for session in at_work])
+            if stream is None and not any(session.placement for session in at_work) and not self._cluster.has_room():
+                for session in at_work:
+                    self._give_up(session, "no node that is left in the cluster has room for it", steps)
+            for session in at_work:
+                if session.stream is stream:
+                    self._take(session, steps)
+        return self._good
+
+    def _take(self, session: _Session, steps: Steps) -> None:
+        try:
+            taken = self._cluster.take(session.stream)
+        except SessionError as error:
+            self._give_up(session, f"{error}", steps)
+        except SessionLostError as error:
+            self._place_again(session, f"{error}", steps)
+        else:
+            if isinstance(taken, Arrival):
+                self._arrived(session, taken, steps)
+            elif taken is not None and session.placement is not None:
+                self._delivered(session, session.placement, taken, steps)
+            elif session.left:
+                self._place_again(session, "it ended early", steps)
+            else:
+                session.ended = time.monotonic()
+
+    def _submit(self, job: Job, attempt: int = 1) -> None:
+        self._sessions.append(_Session(job, self._cluster.submit(job), job.visits, attempt))
+
+    def _arrived(self, session: _Session, arrival: Arrival, steps: Steps) -> None:
+        place = session.placement = arrival.placement
+        session.handed_over = time.monotonic()
+        self._writer.add_host(place.host, arrival.environment)
+        steps.say(f"{session.job.name}: on {', '.join([place.host, *place.gpus])}")
+
+    def _delivered(self, session: _Session, place: Placement, delivery: Delivery, steps: Steps) -> None:
+        """Keep it, with a word on what else was at work there."""
+        beside = sorted({other.job.name for other in self._sessions if other.was_beside(session)})
+        session.handed_over = time.monotonic()
+        files = dict(delivery.files)
+        for name in [name for name in files if name.startswith("configurations/")]:
+            self._learn(ConfigurationInfo.model_validate_json(files.pop(name)), session.job)
+        self._writer.take_in(files, place.model_copy(update={"beside": beside}))
+        for line in delivery.said.splitlines():
+            steps.say(line)
+        if delivery.outcome is not None:
+            over = delivery.outcome.cells
+            session.left = tuple(v for visit in session.left if (v := visit.without(over.__contains__)).cells)
+            delivery.outcome.tell(steps)
+        elif not session.job.visits:
+            steps.advance(1, session.job.name)
+        self._good = self._good and delivery.answered
+
+    def _learn(self, info: ConfigurationInfo, job: Job) -> None:
+        """What the describing session says counts; another's only as long as nothing is known."""
+        known = self._configurations[info.label]
+        if job.describes or known.load_s is None:
+            self._configurations[info.label] = info.model_copy(update={"quality": info.quality or known.quality})
+            self._writer.write_configuration(self._configurations[info.label])
+
+    def _place_again(self, session: _Session, cause: str, steps: Steps) -> None:
+        """Queue what is left of a session that was lost, unless that has happened too often."""
+        where = session.placement.host if session.placement else "its node"
+        if session.attempt == ATTEMPTS:
+            self._give_up(session, f"lost {ATTEMPTS} times, the last time with {where}: {cause}", steps)
+            return
+        session.ended = time.monotonic()
+        if session.left or not session.job.visits:
+            cells = sum(len(visit.cells) for visit in session.left)
+            what = f" with the {cells} cells that are left" if cells else ""
+            steps.say(f"{session.job.name}: lost with {where}: {cause}; queued again{what}")
+            self._submit(replace(session.job, visits=session.left), session.attempt + 1)
+
+    def _give_up(self, session: _Session, cause: str, steps: Steps) -> None:
+        """Record the cause for every cell that is left; `--resume` tries them again."""
+        session.ended = time.monotonic()
+        self._good = False
+        for visit in session.left:
+            for cell in visit.cells:
+                self._writer.write_failure(cell, cause)
+            Outcome(visit.cells, cause).tell(steps)
+        if not session.job.visits:
+            steps.say(f"{session.job.name}: not asked: {cause}")
+            steps.advance(1, session.job.name)

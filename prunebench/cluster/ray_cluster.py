@@ -1,0 +1,147 @@
+"""Ray, as far as it is needed here: find a cluster, have sessions (`prunebench.cluster.session`) run on its nodes, take what they hand on."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from prunebench.cluster.session import Arrival, Delivery, Job, run_job
+from prunebench.experiment.file import ExperimentError
+from reports.runs.run_folder import gpus_of
+
+_LOOK_S = 1.0
+_ANSWER_S = 10.0
+_LEAVE_S = 20.0
+
+
+def gpus_of_session(options: Mapping[str, str]) -> int:
+    """What one server takes, and with it one session. Raises ExperimentError naming the option to mend."""
+    if options.get("distributed_executor_backend") == "ray":
+        raise ExperimentError(
+            "serve.options.distributed_executor_backend: ray has vLLM wait for GPUs that --executor ray holds; leave out one of them"
+        )
+    try:
+        return gpus_of(options)
+    except ValueError as error:
+        raise ExperimentError(f"serve.options.{error}") from None
+
+
+class SessionLostError(Exception):
+    """A session ended without a word of its own: its node, or its process, is gone."""
+
+
+class SessionError(Exception):
+    """A session could not go on; the message is its own."""
+
+
+@dataclass
+class RayCluster:
+    """A cluster that is found by `connect` and held until `leave`."""
+
+    address: str | None  # HOST:PORT; None: the cluster that this machine is part of, else one of this machine alone
+    _takes: dict[str, float] = field(default_factory=dict)  # what one session takes of a node, by Ray's names
+
+    def connect(self, options: Mapping[str, str]) -> None:
+        """Find the cluster and what a session takes of it: the GPUs of one server, or where there are none a whole node.
+
+        Raises ExperimentError if Ray is not installed, if the cluster does not answer, and if no node has enough.
+        """
+        gpus = gpus_of_session(options)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            import ray
+        except ImportError:
+            raise ExperimentError('--executor ray needs Ray: pip install "prunebench[ray]"') from None
+        self._check_address()
+        try:
+            ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            where = f"--address {self.address}" if self.address else "--executor ray"
+            raise ExperimentError(f"{where}: {_first_sentence(error)}") from None
+        nodes = self._nodes()
+        if any(node.get("GPU") for node in nodes):
+            self._takes = {"CPU": 1, "GPU": gpus}
+        else:
+            self._takes = {"CPU": min((node["CPU"] for node in nodes if node.get("CPU")), default=1), "GPU": 0}
+        if not self.has_room() or (gpus > 1 and not self._takes["GPU"]):
+            raise ExperimentError(f"--executor ray: no node of the cluster has {gpus} GPU{'s' * (gpus > 1)} and a CPU")
+
+    def _check_address(self) -> None:
+        """Ray itself would look for minutes for a cluster that is not there."""
+        if self.address is None:
+            return
+        host, _, port = self.address.rpartition(":")
+        if not host or "/" in host or not port.isdecimal():
+            raise ExperimentError(
+                f"--address {self.address}: must be HOST:PORT, on a machine that is part of the cluster"
+            )
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
+        except (OSError, OverflowError) as error:
+            raise ExperimentError(f"--address {self.address}: no Ray cluster answers there: {error}") from None
+
+    def has_room(self) -> bool:
+        """Whether some node that is alive could hold a session, if it were free."""
+        return any(all(node.get(kind, 0) >= amount for kind, amount in self._takes.items()) for node in self._nodes())
+
+    def submit(self, job: Job) -> Any:
+        """The stream of what a session hands on; it begins once Ray finds room, on a node with few others if it can."""
+        import ray
+
+        cpus, gpus = self._takes["CPU"], self._takes["GPU"]
+        task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, scheduling_strategy="SPREAD")(run_job)
+        return task.remote(job, own_threads=str(max(int(cpus), 1)))
+
+    def next_of(self, streams: Sequence[Any]) -> Any | None:
+        """A stream with something to take, or that has ended; None if there is none for a while."""
+        import ray
+
+        ready, _ = ray.wait(list(streams), num_returns=1, timeout=_LOOK_S)
+        return ready[0] if ready else None
+
+    def take(self, stream: Any) -> Arrival | Delivery | None:
+        """What a session has handed on; None at its end. Raises SessionError and SessionLostError."""
+        import ray
+        from ray.exceptions import RayError, RayTaskError
+
+        try:
+            taken: Arrival | Delivery = ray.get(next(stream))
+        except StopIteration:
+            return None
+        except RayTaskError as error:
+            raise SessionError(_first_sentence(error.cause)) from None
+        except RayError as error:
+            raise SessionLostError(_first_sentence(error)) from None
+        return taken
+
+    def leave(self, streams: Sequence[Any]) -> None:
+        """Let go of the cluster. Sessions that are still there are asked to end, and ended by Ray if they do not."""
+        import ray
+
+        for stream in streams:
+            ray.cancel(stream)
+        left, deadline = list(streams), time.monotonic() + _LEAVE_S
+        while left and time.monotonic() < deadline:
+            stream = self.next_of(left)
+            with contextlib.suppress(SessionError, SessionLostError):
+                if stream is None or self.take(stream) is not None:
+                    continue
+            left.remove(stream)
+        ray.shutdown()
+
+    def _nodes(self) -> list[dict[str, float]]:
+        import ray
+
+        return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _first_sentence(error: BaseException) -> str:
+    """Ray goes on for paragraphs."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].partition(". ")[0]

@@ -1,0 +1,82 @@
+"""What changed since a run began: its experiment, the files that it names, its checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prunebench.experiment.file import Experiment, ExperimentError
+from pruner.checkpoint.folder import open_checkpoint
+from pruner.output.manifest import SourceFile
+from pruner.output.provenance import hash_sources
+
+_BLOCKS = "protocol.blocks"
+_OF_A_CONFIGURATION = ("serve", "energy", "quality", "checkpoint")
+
+
+class Changes(dict[str, str]):
+    """What changed, by its key in the experiment or the checkpoint, and how, in words; empty: nothing."""
+
+    @property
+    def describes(self) -> bool:
+        """Whether they change what was learnt of a configuration."""
+        return any(key.split(".")[0] in _OF_A_CONFIGURATION for key in self)
+
+    def require_accepted(self, folder: Path, *, accepted: bool) -> None:
+        """Raises ExperimentError unless there are none, or the user accepts them and they leave the run the same cells."""
+        if not self:
+            return
+        said = f"--resume: the experiment has changed since {folder} was started: {'; '.join(self.values())}"
+        if any(_of_other_cells(key) for key in self):
+            raise ExperimentError(f"{said}. That is another run: give it another --output")
+        if not accepted:
+            blocks = "; more blocks are --blocks N" if _BLOCKS in self else ""
+            raise ExperimentError(f"{said}. Add --accept-changes to go on all the same{blocks}")
+
+
+def _of_other_cells(key: str) -> bool:
+    """Whether a change leaves other cells to measure, or their trials with other prompts: a workload that came or went, or a seed."""
+    return key.split(".", maxsplit=1)[0] in {"name", "seed", "prune"} or key == "workloads" or key.endswith(".name")
+
+
+def experiment_changes(before: Experiment, now: Experiment) -> Changes:
+    """Settings that differ, and files whose content does."""
+    old, new = _flat(before.model_dump(mode="json")), _flat(now.model_dump(mode="json"))
+    keys = [key for key in old | new if old.get(key) != new.get(key)]
+    changes = Changes({key: _words(key, old.get(key), new.get(key)) for key in keys})
+    names, were = ([workload.name for workload in one.workloads] for one in (now, before))
+    if names != were and sorted(names) == sorted(were):
+        changes["workloads"] = "the order of the workloads"
+    return changes
+
+
+def checkpoint_changes(before: Sequence[SourceFile], now: Sequence[SourceFile]) -> Changes:
+    """Files of the checkpoint that differ; none where `before` was not recorded."""
+    old, new = ({file.name: file.sha256 for file in files} for files in (before, now))
+    names = [name for name in old | new if old.get(name) != new.get(name)] if before else []
+    ends = {name: "is new" if name not in old else "is gone" if name not in new else "has changed" for name in names}
+    return Changes({f"checkpoint.{name}": f"{name} of the checkpoint {end}" for name, end in ends.items()})
+
+
+def hash_checkpoint(source: Path) -> list[SourceFile]:
+    """The sha256 of every file that pruned checkpoints are made of. Raises what the pruner raises."""
+    return hash_sources(open_checkpoint(source), lambda: False)
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    """Leaves by their dotted keys; workloads are keyed by their names."""
+    if isinstance(value, list) and path == "workloads":
+        value = {workload["name"]: workload for workload in value}
+    if not isinstance(value, Mapping) or not value:
+        return {path: value}
+    return {
+        k: leaf for key, inner in value.items() for k, leaf in _flat(inner, f"{path}.{key}" if path else key).items()
+    }
+
+
+def _words(key: str, old: Any, new: Any) -> str:
+    if key.endswith(".file_sha256"):
+        return f"{key.removesuffix('.file_sha256')}: the content of its file"
+    was, now = ("not set" if value is None else value for value in (old, new))
+    return f"{key} was {was}, is {now}"

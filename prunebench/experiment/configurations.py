@@ -1,0 +1,96 @@
+"""The configurations of a run: the source as the baseline, and every width pruned from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from prunebench.experiment.file import Experiment
+from prunebench.run.run_writer import RunWriter
+from prunebench.terminal.progress import Steps
+from pruner.inspection import Inspection, inspect_checkpoint
+from pruner.output.manifest import Manifest
+from pruner.prune import PrunedCheckpoint, prune
+from reports.analysis.roofline import shape_of
+from reports.document.console import Console
+from reports.runs.run_folder import ConfigurationInfo
+from server.engines.registry import make_engine
+from server.serve import check_settings
+from server.settings import ServeSettings
+
+
+def check_configurations(experiment: Experiment) -> None:
+    """Find out what would stop every configuration, before there is a run folder.
+
+    Raises PruneError, ServeError or EngineError naming the target, key or option to mend.
+    """
+    source, wanted = experiment.model.source, experiment.prune
+    inspect_checkpoint(source, wanted.targets(), multiple_of=wanted.multiple_of)
+    settings = ServeSettings(checkpoint=source, engine=experiment.serve.engine, engine_options=experiment.serve.options)
+    make_engine(check_settings(settings), settings)
+
+
+def prepare_configurations(experiment: Experiment, writer: RunWriter, console: Console) -> dict[str, ConfigurationInfo]:
+    """Prune what is to be pruned and describe every configuration, widest first, by label.
+
+    A target equal to the source's width is the source itself. What an earlier attempt at this run pruned or learnt about
+    a configuration is kept. Raises PruneError before anything is written.
+    """
+    source = experiment.model.source
+    before = writer.stored_configurations()
+    found = inspect_checkpoint(source, experiment.prune.targets(), multiple_of=experiment.prune.multiple_of)
+    configurations = [_describe(experiment, found, source, None)]
+    pruned = _prune(experiment, found, writer.checkpoints, console)
+    configurations += [
+        _describe(experiment, inspect_checkpoint(one.folder, []), one.folder, one.manifest) for one in pruned
+    ]
+    configurations.sort(key=lambda info: -info.width)
+    kept = {info.label: _updated(before.get(info.label, info), info.checkpoint) for info in configurations}
+    for info in kept.values():
+        writer.write_configuration(info)
+    return kept
+
+
+def _updated(info: ConfigurationInfo, checkpoint: str) -> ConfigurationInfo:
+    """What was known before, at where the checkpoint is now: a run folder may have been moved."""
+    return info.model_copy(update={"checkpoint": checkpoint})
+
+
+def _prune(experiment: Experiment, found: Inspection, folder: Path, console: Console) -> list[PrunedCheckpoint]:
+    wanted = experiment.prune
+    asked = zip(wanted.targets(), found.targets, strict=True)
+    narrower = [target for target, row in asked if row.width != found.width]
+    if not narrower:
+        return []
+    with Steps(console, "pruning") as steps:
+        return prune(
+            experiment.model.source,
+            folder,
+            narrower,
+            criterion=wanted.criterion,
+            seed=wanted.seed,
+            multiple_of=wanted.multiple_of,
+            tie_break=wanted.tie_break,
+            progress=steps.bytes_done,
+        )
+
+
+def _describe(
+    experiment: Experiment, found: Inspection, checkpoint: Path, manifest: Manifest | None
+) -> ConfigurationInfo:
+    return ConfigurationInfo(
+        label=f"width-{found.width}",
+        is_baseline=manifest is None,
+        model=f"{experiment.model.source.name}-width-{found.width}",
+        checkpoint=str(checkpoint.resolve()),
+        width=found.width,
+        hidden_size=found.hidden_size,
+        expansion_ratio=found.width / found.hidden_size,
+        pruning_percentage=0.0 if manifest is None else manifest.pruning_percentage,
+        parameters=found.parameters,
+        checkpoint_bytes=found.bytes,
+        shape=shape_of(json.loads((checkpoint / "config.json").read_bytes())),
+        engine=experiment.serve.engine,
+        engine_options=experiment.serve.options,
+        manifest=manifest,
+    )

@@ -1,0 +1,293 @@
+"""`prunebench run --dry-run`: the cells in order, how long they will take and how much disk they will use; nothing is written.
+
+Every figure is an estimate under assumptions that are said with it. What can be known is not assumed: widths and bytes of the
+checkpoints, the length of loads that have one, the rests and idle measurements, the times of the synthetic engine.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import groupby
+from pathlib import Path
+from statistics import mean
+
+from rich.filesize import decimal
+
+from energy.records import Record
+from loadgen.records.schema import Workload
+from loadgen.warmup import FEWEST_GROUPS
+from loadgen.workloads.schedule import arrivals, in_flight
+from loadgen.workloads.shapes import answer_length
+from prunebench.experiment.configurations import check_configurations
+from prunebench.experiment.file import Experiment, ExperimentError
+from prunebench.experiment.smallest_effect import FamilyForecast
+from prunebench.run.describe import AFTER_LOAD_S, visit_idle
+from prunebench.run.resume import CellState, cell_state, extended
+from prunebench.run.run_writer import Resume, RunWriter, choose_run_folder
+from prunebench.run.schedule import Order, Visit, plan_visits
+from pruner.inspection import Inspection, inspect_checkpoint
+from reports.analysis.order import describe_order, imbalance
+from reports.document.console import Console
+from reports.runs.run_folder import RunInfo, TrialCell
+
+_START_S = {"auto": 30.0, "vllm": 90.0, "transformers": 15.0, "synthetic": 2.0}
+_BYTES_A_REQUEST, _BYTES_A_TOKEN = 150, 6  # of requests.parquet; timestamps of tokens hardly compress
+_BYTES_A_TRIAL, _BYTES_A_REPORT = 20_000, 12_000_000
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """What the forecast does not know, seconds. Of `None` the engine's own default is taken."""
+
+    ttft_s: float = 0.2
+    tpot_s: float = 0.02
+    start_s: float | None = None
+
+    @classmethod
+    def parse(cls, text: str | None) -> Assumptions:
+        """Such as "ttft=200ms,tpot=20ms,start=60s". Raises ExperimentError naming the part to mend."""
+        given: dict[str, float] = {}
+        for part in (text or "").split(",") if text else []:
+            name, _, value = part.strip().partition("=")
+            number, scale = (value[:-2], 1e-3) if value.endswith("ms") else (value.removesuffix("s"), 1.0)
+            try:
+                seconds = float(number) * scale
+            except ValueError:
+                seconds = -1.0
+            if name not in {"ttft", "tpot", "start"} or not 0 <= seconds < math.inf:
+                raise ExperimentError(f"--assume {part}: must be like ttft=200ms, tpot=20ms or start=60s")
+            given[f"{name}_s"] = seconds
+        return cls(**given)
+
+
+@dataclass(frozen=True)
+class Times:
+    """Of one request, seconds."""
+
+    ttft_s: float
+    tpot_s: float
+
+    def of(self, tokens: float) -> float:
+        """From sending to the last of so many tokens; never 0, so that it can be divided by."""
+        return max(1e-6, self.ttft_s + (tokens - 1) * self.tpot_s)
+
+
+class Forecast(Record):
+    """What a run would do. `cells` are [block, label, workload] in order, those that are finished left out."""
+
+    name: str
+    configurations: dict[str, str]  # label -> in words
+    cells: list[tuple[int, str, str]]
+    order: str  # its rule, and what it leaves of a linear drift, in words
+    imbalance: float  # the largest distance of a configuration's mean place from the baseline's, in blocks
+    finished: int
+    seconds: float
+    parts: dict[str, float]  # what the seconds are spent on
+    disk_bytes: int  # still to be written
+    free_bytes: int
+    assumptions: list[str]
+    family: FamilyForecast
+    resumed: list[CellState] = []  # what --resume does with each cell of a run that was begun
+
+
+def forecast(
+    experiment: Experiment,
+    found: Inspection,
+    every: Sequence[Visit],
+    order: Order,
+    *,
+    finished: Callable[[TrialCell], bool],
+    place: Path,
+    assumed: Assumptions,
+) -> Forecast:
+    """Add up what the visits of `every` that are not finished will take. `place` is where the run folder will be."""
+    visits = [rest for visit in every if (rest := visit.without(finished)).cells]
+    planned = [cell for visit in every for cell in visit.cells]
+    residual = imbalance(planned, f"width-{found.width}")
+    times, start_s, words = _engine_times(experiment, assumed)
+    labels = {f"width-{found.width}": f"{found.width}, the baseline, {decimal(found.bytes)}"}
+    targets = {row.width: row for row in found.targets if row.width != found.width}
+    for width, row in sorted(targets.items(), reverse=True):
+        aligned = "" if 64 in row.aligned_to else ", not a multiple of 64"
+        labels[f"width-{width}"] = f"{width}, ratio {row.expansion_ratio:.3g}, {decimal(row.bytes)}{aligned}"
+    cells = [cell for visit in visits for cell in visit.cells]
+    workloads = {w.name: w for w in experiment.workloads}
+    energy, protocol = experiment.energy, experiment.protocol
+    starts = len({v.label for v in visits}) if experiment.serve.keep_servers else len(visits)
+    fewest = FEWEST_GROUPS if protocol.warmup_limit_s else 0
+    # Before and after every visit, once it is quiet; right after the last load of a configuration there is no rest but the power of
+    # that; and without a model, where none stays loaded beside it.
+    rest_s, length_s = visit_idle(experiment)
+    around = len(visits) * 2 * (rest_s + length_s)
+    once = min(energy.idle_s, AFTER_LOAD_S) - rest_s + (0 if experiment.serve.keep_servers else energy.idle_s)
+    parts = {
+        "starting servers": starts * start_s,
+        "idle power": around + len({v.label for v in visits}) * once,
+        "rests": len(cells) * protocol.cooldown_s,
+        "warm-up": sum(_warmup_s(workloads[c.workload], times, fewest) for c in cells),
+        "load": sum(_load_s(workloads[c.workload], times) for c in cells),
+    }
+    records = sum(_record_bytes(workloads[c.workload], times) for c in cells)
+    return Forecast(
+        name=experiment.name,
+        configurations=labels,
+        cells=[(c.block + 1, c.label, c.workload) for c in cells],
+        order=describe_order(
+            order.rule, residual, blocks=order.counts[-1], configurations=len({v.label for v in every})
+        ),
+        imbalance=residual,
+        finished=len(planned) - len(cells),
+        seconds=sum(parts.values()),
+        parts=parts,
+        disk_bytes=records + _BYTES_A_REPORT + sum(row.bytes for row in targets.values()),
+        free_bytes=shutil.disk_usage(_existing(place)).free,
+        assumptions=words,
+        family=FamilyForecast.of(experiment.workloads, len(targets), protocol.blocks, joules=energy.source != "none"),
+    )
+
+
+def dry_run_command(
+    experiment: Experiment,
+    output: Path | None,
+    resume: Resume,
+    assume: str | None,
+    *,
+    as_json: bool,
+    console: Console,
+    blocks: int | None = None,
+    accept_changes: bool = False,
+) -> None:
+    """Print what `run` would do. Raises ExperimentError naming the option to mend."""
+    folder, goes_on = choose_run_folder(experiment, output, resume)
+    writer = RunWriter(folder)
+    if not goes_on:
+        writer.check_new()
+    else:
+        writer.changes(experiment).require_accepted(folder, accepted=accept_changes)
+    begun = writer.begun()
+    experiment = extended(experiment, begun, blocks)
+    states: list[CellState] = []
+
+    def reused(cell: TrialCell) -> bool:
+        states.append(cell_state(cell, writer))
+        return states[-1].state == "reused"
+
+    found = dry_run(experiment, folder, reused, Assumptions.parse(assume), begun=begun)
+    found = found.model_copy(update={"resumed": states if begun else []})
+    if as_json:
+        sys.stdout.write(found.model_dump_json(indent=1) + "\n")
+    else:
+        _print(found, console)
+
+
+def dry_run(
+    experiment: Experiment,
+    output: Path,
+    finished: Callable[[TrialCell], bool],
+    assumed: Assumptions,
+    *,
+    begun: RunInfo | None = None,
+) -> Forecast:
+    """The forecast of what `run` would do into `output`, where `begun` was. Raises what the checks before a run raise."""
+    check_configurations(experiment)
+    wanted = experiment.prune
+    found = inspect_checkpoint(experiment.model.source, wanted.targets(), multiple_of=wanted.multiple_of)
+    widths = sorted({found.width, *(row.width for row in found.targets)}, reverse=True)
+    order = Order.of_run(begun, experiment.protocol.blocks)
+    every = plan_visits(
+        [f"width-{width}" for width in widths],
+        [w.name for w in experiment.workloads],
+        order,
+        seed=experiment.seed,
+        baseline=f"width-{found.width}",
+    )
+    return forecast(experiment, found, every, order, finished=finished, place=output, assumed=assumed)
+
+
+def _print(found: Forecast, console: Console) -> None:
+    """For people: configurations, cells in order, time and disk with what was assumed."""
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    say(f"{found.name}: nothing is written, this is what a run would do")
+    for label, words in found.configurations.items():
+        say(f"  {label}: {words}")
+    say(f"{len(found.cells)} trials in this order{f', {found.finished} are finished' if found.finished else ''}:")
+    for (block, label), cells in groupby(found.cells, key=lambda cell: cell[:2]):
+        say(f"  block {block}  {label:<14} {', '.join(workload for _, _, workload in cells)}")
+    for one in found.resumed:
+        say(f"  {one.line()}")
+    say(f"order {found.order}")
+    say(found.family.words())
+    shares = ", ".join(f"{what} {_duration(seconds)}" for what, seconds in found.parts.items() if seconds)
+    say(f"about {_duration(found.seconds)}: {shares}")
+    say(f"about {decimal(found.disk_bytes)} of disk, {decimal(found.free_bytes)} are free there")
+    say(f"assumed: {'; '.join(found.assumptions)}")
+
+
+def _engine_times(experiment: Experiment, assumed: Assumptions) -> tuple[Times, float, list[str]]:
+    """(times of a request, seconds a server takes to start, the assumptions in words)."""
+    options, engine = experiment.serve.options, experiment.serve.engine
+    start_s = assumed.start_s if assumed.start_s is not None else _START_S[engine]
+    words = [f"a server starts in {start_s:g} s"]
+    if engine == "synthetic":
+        times = Times(float(options.get("prefill_ms", 20)) / 1e3, float(options.get("token_ms", 5)) / 1e3)
+        words.append("the synthetic engine keeps its times")
+    else:
+        times = Times(assumed.ttft_s, assumed.tpot_s)
+        words.append(f"a first token after {times.ttft_s * 1e3:g} ms and another every {times.tpot_s * 1e3:g} ms")
+        words.append("whatever the width and the load (--assume ttft=…,tpot=…,start=… says better)")
+    if experiment.protocol.warmup_limit_s:
+        words.append(f"a warm-up is steady after {FEWEST_GROUPS} groups")
+    if experiment.quality is not None:
+        words.append("quality is not counted")
+    return times, start_s, words
+
+
+def _load_s(workload: Workload, times: Times) -> float:
+    """How long one trial's load lasts."""
+    request_s = times.of(_mean_tokens(workload))
+    together = in_flight(workload)
+    if together is None:
+        return max(arrivals(workload, 0), default=0.0) + request_s
+    if workload.duration_s is not None:
+        return workload.duration_s + request_s
+    return math.ceil((workload.requests or 0) / together) * request_s
+
+
+def _warmup_s(workload: Workload, times: Times, fewest: int) -> float:
+    groups = math.ceil(workload.warmup_requests / (in_flight(workload) or 1))
+    return max(groups, fewest) * times.of(_mean_tokens(workload))
+
+
+def _record_bytes(workload: Workload, times: Times) -> int:
+    """What a trial leaves on disk."""
+    tokens = _mean_tokens(workload)
+    together = in_flight(workload)
+    if workload.requests is not None:
+        requests = float(workload.requests)
+    elif together is None:
+        requests = sum(1.0 for _ in arrivals(workload, 0))
+    else:
+        requests = together * (workload.duration_s or 0.0) / times.of(tokens)
+    return round(_BYTES_A_TRIAL + requests * (_BYTES_A_REQUEST + tokens * _BYTES_A_TOKEN))
+
+
+def _mean_tokens(workload: Workload) -> float:
+    """Output tokens of a request, where they are drawn on average over the first of them."""
+    return mean(answer_length(workload, 0, index) for index in range(100))
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
+def _existing(path: Path) -> Path:
+    """The nearest folder above that is there."""
+    return next(p for p in (path.absolute(), *path.absolute().parents) if p.is_dir())

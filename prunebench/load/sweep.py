@@ -1,0 +1,108 @@
+"""`prunebench load --workload sweep`: a trial for every rate, each in a folder of its own, and what they say together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.table import Table
+
+from loadgen.metrics.metrics import measure_records
+from loadgen.records.schema import Workload
+from loadgen.workloads.rate_search import conclude, rates_to_try
+from loadgen.workloads.sweep import Sweep, SweepPoint, at_rate, judge
+from prunebench.load.trial import Loading
+from reports.document.console import Console
+from reports.statistics.confidence import needed_for
+
+
+def sweep_command(loading: Loading, workload: Workload, *, as_json: bool, console: Console) -> int:
+    """Try rates until there is nothing more to learn. `sweep.json` is written anew after every rate, so a sweep that is
+    interrupted leaves what it has found. Returns the exit status: 1 if no request was completed at any rate.
+    """
+    output, tried = loading.command.output, list[SweepPoint]()
+    search = rates_to_try(workload)
+    rate = next(search)
+    while True:
+        before = sum(point.rate == rate for point in tried)
+        folder = f"rate-{rate:.6g}{f'-{before + 1}' if before else ''}"
+        point = _try(loading, workload, rate, folder, seed=loading.command.seed + len(tried))
+        tried.append(point)
+        _write(output, conclude(workload, tried, complete=False))
+        if not as_json:
+            console.print(_line(point), highlight=False, markup=False, soft_wrap=True)
+        try:
+            rate = search.send(point)
+        except StopIteration:
+            break
+    sweep = conclude(workload, tried, complete=True)
+    _write(output, sweep)
+    if as_json:
+        console.print_json(sweep.model_dump_json())
+    else:
+        console.print(_table(sweep))
+        for line in [*_conclusions(sweep), str(output)]:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return 0 if any(point.achieved_rate for point in tried) else 1
+
+
+def _try(loading: Loading, sweep: Workload, rate: float, folder: str, seed: int) -> SweepPoint:
+    """One trial. Every trial has prompts of its own, or the last one's would be in the prefix cache."""
+    workload = at_rate(sweep, rate)
+    result, _ = loading.trial(workload, seed, loading.command.output / folder)
+    metrics = measure_records(result.trial, result.records)
+    return judge(sweep, folder, result.trial, metrics, result.records, p99_takes=needed_for(99))
+
+
+def _write(output: Path, sweep: Sweep) -> None:
+    partial = output / "sweep.json.partial"
+    partial.write_text(sweep.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    partial.replace(output / "sweep.json")
+
+
+def _line(point: SweepPoint) -> str:
+    return f"{point.rate:.4g} requests/s: {point.output_tokens_per_s:.1f} output tokens/s, {point.verdict}"
+
+
+def _table(sweep: Sweep) -> Table:
+    table = Table(title="sweep", title_justify="left")
+    for heading in (
+        "requests/s",
+        "completed/s",
+        "tokens/s",
+        "TTFT ms",
+        "p99",
+        "TPOT ms",
+        "E2E ms",
+        "J/token",
+        "SLO",
+        "",
+    ):
+        table.add_column(heading, justify="right")
+    for p in sorted(sweep.points, key=lambda point: point.rate):
+        figures = [p.rate, p.achieved_rate, p.output_tokens_per_s, p.median_ttft_ms, p.p99_ttft_ms, p.median_tpot_ms]
+        figures += [p.mean_e2e_ms, p.joules_per_output_token]
+        share = "-" if p.slo_share is None else f"{p.slo_share:.0%}"
+        mark = p.verdict.partition(":")[0]
+        table.add_row(*("-" if value is None else f"{value:.4g}" for value in figures), share, mark)
+    return table
+
+
+def _conclusions(sweep: Sweep) -> list[str]:
+    what = "highest rate kept up with"
+    if sweep.workload.slo_ttft_ms or sweep.workload.slo_tpot_ms:
+        what = f"goodput, {sweep.workload.slo_share:.0%} of requests within the objectives"
+    few = [point for point in sweep.points if point.p99_reason]
+    lines = [f"p99 takes {needed_for(99)} requests in a rate's window; {len(few)} rates had fewer"] if few else []
+    lines += (
+        [] if sweep.knee_rate is None else [f"knee (most throughput per latency): {sweep.knee_rate:.4g} requests/s"]
+    )
+    if sweep.goodput_rate is not None:
+        beyond = f", not at {sweep.goodput_below:.4g}" if sweep.goodput_below else ""
+        lines.append(f"{what}: {sweep.goodput_rate:.4g} requests/s{beyond}")
+    if sweep.bracket is not None:
+        lines.append(
+            f"saturated between {sweep.bracket.low:.4g} and {sweep.bracket.high:.4g} requests/s: {sweep.bracket.words}"
+        )
+    elif sweep.saturation_rate is not None:
+        lines.append(f"saturated at {sweep.saturation_rate:.4g} requests/s")
+    return [*lines, *([sweep.reason] if sweep.reason else [])]

@@ -1,0 +1,212 @@
+"""lm-eval, asked for one task at a time: names resolved, data sets had or not, scores read.
+
+Raises QualityError for what the user can mend, before anything is asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import logging
+import os
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import httpx
+import numpy as np
+
+from prunebench.quality.scores import Items, read_items, read_scores
+from prunebench.quality.suites import SHIPPED, QualityError, Suite, TaskChoice
+from reports.runs.run_folder import Score
+
+if TYPE_CHECKING:
+    from lm_eval.api.model import LM
+    from lm_eval.tasks import TaskManager
+
+SEEDS = {"random": 0, "numpy": 1234, "torch": 1234, "fewshot": 1234}  # lm-eval's own defaults
+_BOOTSTRAP = 1000  # resamples for the standard error of what has no formula
+_HUB_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a task gave."""
+
+    version: str | None
+    shots: int | None
+    scores: list[Score]
+    items: Items
+
+
+class UnavailableError(Exception):
+    """A task cannot be asked here, the others can; one line with the reason."""
+
+
+class Harness:
+    """lm-eval with the tasks of one suite; tasks are loaded once and asked of any number of models."""
+
+    def __init__(self, suite: Suite, include_paths: Sequence[Path], limit: int | None) -> None:
+        _import_harness()
+        self._suite = suite
+        self._limit = limit
+        self._tasks = _known_tasks(suite, include_paths)
+        self._loaded: dict[TaskChoice, Any] = {}
+        self._without_hub: str | None = None
+        if any(not self._is_local(task) for task in suite.tasks):
+            self._without_hub = _go_offline_without_hub()
+
+    def load(self, choice: TaskChoice, log: IO[str]) -> str | None:
+        """Have a task's data ready. None when it is; else why it cannot be asked here, in one line."""
+        try:
+            with _said_to(log):
+                self._load(choice)
+        except UnavailableError as error:
+            return str(error)
+        return None
+
+    def ask(self, choice: TaskChoice, model: LM, log: IO[str]) -> Asked:
+        """Every score of one task. What lm-eval says on the way goes to `log`.
+
+        Raises UnavailableError if the task's data cannot be had, and whatever the model raises.
+        """
+        from lm_eval import evaluator
+
+        with _said_to(log):
+            loaded = self._load(choice)
+            _seed()
+            for task in loaded["tasks"].values():
+                task.set_fewshot_seed(seed=SEEDS["fewshot"])
+            found = evaluator.evaluate(
+                lm=model,
+                task_dict=loaded,
+                limit=self._limit,
+                bootstrap_iters=_BOOTSTRAP,
+                log_samples=True,
+                apply_chat_template=self._suite.chat_template,
+                fewshot_as_multiturn=self._suite.chat_template,
+            )
+        name = next(iter(loaded["groups"] or loaded["tasks"]))  # a group's own figures are over all its tasks
+        scores = read_scores(found, name)
+        if not scores:
+            raise UnavailableError(f"lm-eval gave {choice.name} no score of its own; name its tasks instead")
+        items = read_items(found, name, scores[0])
+        version, shots = found["versions"].get(name), found["n-shot"].get(name)
+        return Asked(
+            version=None if version in {None, "N/A"} else str(version),
+            shots=shots if isinstance(shots, int) else choice.shots,
+            scores=[items.with_error(scores[0]), *scores[1:]],
+            items=items,
+        )
+
+    def _load(self, choice: TaskChoice) -> Any:
+        """A task or group, its data included, as lm-eval's TaskDict."""
+        if choice not in self._loaded:
+            try:
+                loaded = self._tasks.load([choice.name])
+            except Exception as error:  # noqa: BLE001 - a task is code of others
+                raise UnavailableError(self._why_not(choice, error)) from None
+            for task in loaded["tasks"].values():
+                own = task.get_config("num_fewshot")
+                if own is None or (choice.shots is not None and own != 0):  # a task that says 0 means it
+                    task.set_config(key="num_fewshot", value=choice.shots or 0)
+            self._loaded[choice] = {"groups": {}, "group_map": {}, **loaded}
+        return self._loaded[choice]
+
+    def _why_not(self, choice: TaskChoice, error: Exception) -> str:
+        if self._without_hub and not self._is_local(choice):
+            return f"its data set is not in this machine's cache, and {self._without_hub}"
+        return f"it cannot be loaded: {one_line(error)}"
+
+    def _is_local(self, choice: TaskChoice) -> bool:
+        entry = self._tasks.task_index.get(choice.name)
+        return entry is None or (entry.yaml_path is not None and entry.yaml_path.is_relative_to(SHIPPED))
+
+
+def one_line(error: Exception) -> str:
+    """An exception in one line, however many it has."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def harness_version() -> str:
+    """The name and version of what asks. Raises QualityError where it is not installed."""
+    return f"lm-eval {_import_harness()}"
+
+
+def _import_harness() -> str:
+    # Its pools of processes would be forked from a process with threads, for a few seconds of resampling.
+    os.environ.setdefault("DISABLE_MULTIPROC", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        import lm_eval
+    except ImportError:
+        raise QualityError('quality tasks need lm-eval: pip install "prunebench[quality]"') from None
+    return str(lm_eval.__version__)
+
+
+def _known_tasks(suite: Suite, include_paths: Sequence[Path]) -> TaskManager:
+    """lm-eval's index of task names, with tags resolved. Its own 14,000 files are read only if a name needs them."""
+    from lm_eval.tasks import TaskManager
+
+    missing = next((path for path in include_paths if not path.is_dir()), None)
+    if missing is not None:
+        raise QualityError(f"--include-path {missing}: no such folder")
+    folders: list[str | Path] = [SHIPPED, *include_paths]
+    index = TaskManager(include_path=folders, include_defaults=False)
+    if all(_is_known(task, index) for task in suite.tasks):
+        return index
+    index = TaskManager(include_path=folders)
+    for task in suite.tasks:
+        if not _is_known(task, index):
+            near = difflib.get_close_matches(task.name, index.all_tasks, n=3)
+            hint = f"; did you mean {', '.join(near)}?" if near else "; `lm-eval ls tasks` names them all"
+            raise QualityError(f"lm-eval knows no task {task.name}{hint}")
+        if task.name in index.all_tags:
+            names = sorted(name for name, entry in index.task_index.items() if task.name in entry.tags)
+            raise QualityError(f"{task.name} is a tag; name its tasks: {', '.join(names)}")
+    return index
+
+
+def _is_known(task: TaskChoice, index: TaskManager) -> bool:
+    return task.name in index.all_tasks or (task.name.endswith(".yaml") and Path(task.name).is_file())
+
+
+def _go_offline_without_hub() -> str | None:
+    """Whether the hub is out of reach, in words. Its libraries then use what is cached, at once: they would retry for minutes."""
+    import datasets
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    try:
+        httpx.head(constants.ENDPOINT, timeout=_HUB_TIMEOUT_S)
+    except httpx.HTTPError:
+        constants.HF_HUB_OFFLINE = True
+        datasets.config.HF_HUB_OFFLINE = True
+        return f"{constants.ENDPOINT} does not answer"
+    return None
+
+
+def _seed() -> None:
+    """Before every task, so that what it draws does not depend on what was asked before."""
+    random.seed(SEEDS["random"])
+    np.random.seed(SEEDS["numpy"])  # noqa: NPY002 - the generator lm-eval's tasks draw from
+    with contextlib.suppress(ImportError):  # tasks asked of an endpoint need no torch
+        import torch
+
+        torch.manual_seed(SEEDS["torch"])
+
+
+@contextlib.contextmanager
+def _said_to(log: IO[str]) -> Iterator[None]:
+    """Progress bars, warnings and log lines of lm-eval and its libraries go to a file, not between our lines."""
+    handler = logging.StreamHandler(log)
+    logging.getLogger().addHandler(handler)
+    try:
+        with contextlib.redirect_stderr(log):
+            yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        log.flush()

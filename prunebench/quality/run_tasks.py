@@ -1,0 +1,80 @@
+"""The quality tasks of a run: every configuration asked once, after the trials, so that no energy window is near.
+
+lm-eval and what it brings are imported only then: the client's process stays small while it measures.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from loadgen.endpoint import LoadError
+from loadgen.energy.source import pick_energy
+from prunebench.experiment.file import QualitySettings
+from prunebench.quality.harness import Harness
+from prunebench.quality.suites import Suite, choose_suite
+from prunebench.quality.task_pass import Pass, Subject, result_line, settings_of
+from prunebench.run.run_writer import RunWriter
+from prunebench.servers.process import Server, ServerStartError
+from prunebench.terminal.progress import Steps
+from reports.document.console import Console
+from reports.runs.run_folder import ConfigurationInfo
+
+
+def check_tasks(settings: QualitySettings | None) -> None:
+    """Whether lm-eval is there and knows every task, before anything is measured. Raises QualityError if not.
+
+    In a process of its own, for the sake of this one's size.
+    """
+    if settings is None or not settings.tasks:
+        return
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as apart:
+        apart.submit(_check, choose_suite(settings.tasks), settings.include_paths).result()
+
+
+def ask_configurations(
+    settings: QualitySettings | None,
+    energy_source: str,
+    configurations: Mapping[str, ConfigurationInfo],
+    *,
+    acquire: Callable[[str], Server],
+    writer: RunWriter,
+    console: Console,
+) -> bool:
+    """Ask every configuration every task it has not answered yet; a task or server that fails leaves its reason.
+
+    `acquire` gives a configuration's running server. Results are in the run folder as they come. True if none is missing.
+    """
+    if settings is None or not settings.tasks:
+        return True
+    suite = choose_suite(settings.tasks)
+    harness = _load_harness(suite, settings.include_paths, settings.limit)
+    asking = Pass(harness, suite, settings_of(suite, "endpoint", settings.limit))
+    left = [label for label in configurations if not asking.is_finished(writer.quality_folder(label))]
+    with Steps(console, "asking", len(left) * len(suite.tasks)) as steps:
+        for label in left:
+            folder, log = writer.quality_folder(label), writer.path / "logs" / f"{label}-quality.log"
+            try:
+                endpoint = acquire(label).endpoint
+                energy = pick_energy(energy_source, endpoint)
+                subject = Subject.served(endpoint, Path(configurations[label].checkpoint), energy, settings.concurrency)
+            except (ServerStartError, LoadError) as error:
+                asking.give_up(folder, f"{error}")
+                steps.say(f"{label}: not asked: {error}")
+                steps.advance(len(suite.tasks), f"{label} failed")
+                continue
+            for result in asking.results(subject, folder, log):
+                if not result.scores:
+                    steps.say(f"{label}, {result_line(result)}")
+                steps.advance(1, f"{label}, {result_line(result)}")
+    return all(asking.is_finished(writer.quality_folder(label)) for label in configurations)
+
+
+def _load_harness(suite: Suite, include_paths: list[str], limit: int | None) -> Harness:
+    return Harness(suite, [Path(path) for path in include_paths], limit)
+
+
+def _check(suite: Suite, include_paths: list[str]) -> None:
+    _load_harness(suite, include_paths, None)

@@ -1,0 +1,162 @@
+"""One model asked every task of a suite: each result is on disk before the next task starts, and none is asked twice."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Literal
+
+from energy.records import WindowEnergy
+from loadgen.endpoint import Endpoint, check_endpoint
+from loadgen.energy.source import EnergySource, pick_energy
+from prunebench.quality.harness import SEEDS, Harness, UnavailableError, harness_version, one_line
+from prunebench.quality.suites import QualityError, Suite, TaskChoice
+from prunebench.run.run_writer import utc_now, write_record
+from reports.runs.run_folder import EvaluationSettings, TaskResult, read_record
+
+if TYPE_CHECKING:
+    from lm_eval.api.model import LM
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is asked: a model as lm-eval sees it, and its meters."""
+
+    model: LM
+    energy: EnergySource
+
+    @classmethod
+    def served(cls, endpoint: Endpoint, tokenizer: Path, energy: EnergySource, concurrency: int) -> Subject:
+        """What an endpoint serves, `concurrency` requests at a time. Raises LoadError if it does not answer."""
+        from prunebench.quality.models import ServedModel
+
+        served = check_endpoint(endpoint)
+        writes = served.engine is None  # not our server
+        model = ServedModel(endpoint, tokenizer, served.max_model_len, concurrency, writes=writes)
+        return cls(model, energy)
+
+    @classmethod
+    def in_process(cls, checkpoint: Path, dtype: str, energy: str) -> Subject:
+        """A checkpoint in lm-eval's own HF backend, metered by this machine's meters."""
+        try:
+            from prunebench.quality.models import in_process_model
+
+            model = in_process_model(checkpoint, dtype)
+        except ImportError as error:
+            raise QualityError(f'--in-process: {error}: pip install "prunebench[quality,transformers]"') from None
+        here = Endpoint("http://127.0.0.1", str(checkpoint))
+        return cls(model, pick_energy("local" if energy == "auto" else energy, here))
+
+    def tokens(self) -> int | None:
+        """Prompt and output tokens of all answers so far, as the server counts them; None if it does not."""
+        counted: int | None = getattr(self.model, "tokens", None)
+        return counted
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A suite, ready to be asked of one model after another."""
+
+    harness: Harness
+    suite: Suite
+    settings: EvaluationSettings
+
+    def results(self, subject: Subject, folder: Path, log_file: Path) -> Iterator[TaskResult]:
+        """Every task in order, each written to `folder` before it is handed over; what is there already is not asked again.
+
+        A task that cannot be asked here becomes a result without scores and with a reason, and so does one that fails; the
+        others go on. An interrupt loses only the task it meets.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        with log_file.open("a", encoding="utf-8") as log:
+            for choice in self.suite.tasks:
+                result = self.finished(folder, choice)
+                if result is None:
+                    result = self._ask(choice, subject, log)
+                    write_record(folder / f"{choice.file_name}.json", result)
+                yield result
+
+    def give_up(self, folder: Path, reason: str) -> None:
+        """Leave the reason in place of every answer that is missing."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for choice in self.suite.tasks:
+            if self.finished(folder, choice) is None:
+                write_record(folder / f"{choice.file_name}.json", self._without_scores(choice, reason))
+
+    def finished(self, folder: Path, choice: TaskChoice) -> TaskResult | None:
+        """A result on disk that has scores and was asked for in the same way."""
+        result = self.stored(folder, choice)
+        if result is None or not result.scores or result.settings != self.settings:
+            return None
+        return result if choice.shots in {None, result.shots} else None
+
+    def stored(self, folder: Path, choice: TaskChoice) -> TaskResult | None:
+        """What is on disk of a task."""
+        file = folder / f"{choice.file_name}.json"
+        return read_record(file, TaskResult) if file.is_file() else None
+
+    def is_finished(self, folder: Path) -> bool:
+        """Whether no task is left to ask."""
+        return all(self.finished(folder, choice) for choice in self.suite.tasks)
+
+    def _ask(self, choice: TaskChoice, subject: Subject, log: IO[str]) -> TaskResult:
+        """One task, metered from the first question to the last score."""
+        if problem := self.harness.load(choice, log):
+            return self._without_scores(choice, problem)
+        before, began, start_ns = subject.tokens(), time.monotonic(), time.monotonic_ns()
+        try:
+            asked = self.harness.ask(choice, subject.model, log)
+        except UnavailableError as error:
+            return self._without_scores(choice, f"{error}")
+        except Exception as error:  # noqa: BLE001 - a task is code of others; whatever it raises must not end the others
+            traceback.print_exc(file=log)
+            return self._without_scores(choice, f"it failed: {one_line(error)}")
+        seconds, end_ns, after = time.monotonic() - began, time.monotonic_ns(), subject.tokens()
+        return TaskResult(
+            task=choice.name,
+            version=asked.version,
+            shots=asked.shots,
+            scores=asked.scores,
+            statistic=asked.items.statistic,
+            values=asked.items.values,
+            weights=asked.items.weights,
+            chance=asked.items.chance,
+            items=asked.items.count,
+            seconds=seconds,
+            tokens=None if before is None or after is None else after - before,
+            energy=_without_conditions(subject.energy.over(start_ns, end_ns)),
+            evaluated_at=utc_now(),
+            settings=self.settings,
+        )
+
+    def _without_scores(self, choice: TaskChoice, reason: str) -> TaskResult:
+        return TaskResult(
+            task=choice.name, shots=choice.shots, reason=reason, evaluated_at=utc_now(), settings=self.settings
+        )
+
+
+def result_line(result: TaskResult) -> str:
+    """A task in one line: its headline score with the standard error, or why there is none."""
+    if not result.scores:
+        return f"{result.task}: no score: {result.reason}"
+    first = result.scores[0]
+    error = "" if first.standard_error is None else f" ± {first.standard_error:.4f}"
+    shots = f", {result.shots}-shot" if result.shots else ""
+    return (
+        f"{result.task}: {first.metric} {first.value:.4f}{error} ({result.items} items{shots}, {result.seconds:.1f} s)"
+    )
+
+
+def settings_of(suite: Suite, backend: Literal["endpoint", "in-process"], limit: int | None) -> EvaluationSettings:
+    """How the suite is asked. Raises QualityError without lm-eval."""
+    return EvaluationSettings(
+        backend=backend, harness=harness_version(), chat_template=suite.chat_template, limit=limit, seeds=SEEDS
+    )
+
+
+def _without_conditions(energy: WindowEnergy) -> WindowEnergy:
+    """Without the GPUs' state at every second, of which an hour has thousands."""
+    return energy.model_copy(update={"conditions": []})

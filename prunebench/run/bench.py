@@ -1,0 +1,260 @@
+"""Where trials are measured: a configuration's server is up, one workload after another is offered, what was learnt is written."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from loadgen.endpoint import LoadError
+from loadgen.energy.source import EnergySource, pick_energy
+from loadgen.prompts.files import read_prompts
+from loadgen.prompts.synthetic import Prompts, make_prompts, read_tokenizer
+from loadgen.records.schema import WindowRules
+from loadgen.trial import TrialResult, run_trial
+from loadgen.warmup import Steadiness
+from prunebench.experiment.file import Experiment
+from prunebench.quality.run_tasks import ask_configurations
+from prunebench.run.describe import Describer
+from prunebench.run.run_writer import RunWriter, describe_os_error
+from prunebench.run.schedule import Visit
+from prunebench.servers.process import Server, ServerCommand, ServerPool, ServerStartError, start_server
+from prunebench.servers.remote import RemoteHost
+from prunebench.terminal.progress import Steps
+from reports.checks.trial import check_trial
+from reports.document.console import Console
+from reports.runs.run_folder import ConfigurationInfo, IdleRule, TrialCell, VisitIdle
+from server.machine.cpu_affinity import off_cores_of
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Cells that are over: each has its folder, or `cause` says why none has."""
+
+    cells: tuple[TrialCell, ...]
+    cause: str | None = None
+
+    def tell(self, steps: Steps) -> None:
+        """Count them as done, and say so where they failed."""
+        first = self.cells[0]
+        place = f"block {first.block + 1}, {first.label}, {', '.join(cell.workload for cell in self.cells)}"
+        if self.cause is not None:
+            steps.say(f"{place}: failed: {self.cause}")
+        steps.advance(len(self.cells), place if self.cause is None else f"{first.label} failed")
+
+
+class Bench:
+    """The servers of one machine, this one or a host's, and what is measured on them.
+
+    `configurations` is kept up to date with what is learnt. `last_block` is the one after whose trials a configuration's
+    description is completed; None: only what its trials cannot do without, idle power with the model loaded, is described.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        writer: RunWriter,
+        configurations: dict[str, ConfigurationInfo],
+        *,
+        last_block: int | None,
+        host: RemoteHost | None = None,
+        window_rules: WindowRules = 2,
+        idle_rule: IdleRule = "visit",
+    ) -> None:
+        self._experiment = experiment
+        self._writer = writer
+        self._configurations = configurations
+        self._last_block = last_block
+        self._host = host
+        self._window_rules = window_rules
+        self._idle_rule = idle_rule
+        self._workloads = {w.name: w for w in experiment.workloads}
+        self._tokenizer = read_tokenizer(experiment.model.source)
+        self._describer = Describer(experiment, serves_here=host is None)
+        protocol = experiment.protocol
+        self._until = Steadiness(protocol.steady_within, protocol.warmup_limit_s) if protocol.warmup_limit_s else None
+        self._pool = ServerPool(self._start, keep=experiment.serve.keep_servers)
+
+    def measure(self, visits: Sequence[Visit], steps: Steps) -> None:
+        """Measure every cell of `visits`; one that fails is recorded, and the others go on."""
+        for visit in visits:
+            steps.advance(0, f"block {visit.block + 1}, {visit.label}: starting")
+            for outcome in self.visit(visit):
+                outcome.tell(steps)
+        self._idle_again()
+
+    def visit(self, visit: Visit) -> Iterator[Outcome]:
+        """One configuration's turn: its server is up and every workload of the block is measured.
+
+        A cell that fails costs itself alone: those after it get a fresh server.
+        """
+        if not visit.cells:
+            return
+        try:
+            server, energy, idle = self._begin(visit)
+        except (ServerStartError, LoadError, OSError) as error:
+            yield self._failed(visit.cells, error)
+            return
+        for done, cell in enumerate(visit.cells, 1):
+            time.sleep(self._experiment.protocol.cooldown_s)
+            try:
+                self._measure(cell, server, energy, idle)
+            except (LoadError, OSError) as error:
+                yield self._failed((cell,), error)
+                yield from self.visit(replace(visit, cells=visit.cells[done:]))
+                return
+            yield Outcome((cell,))
+        self._end(visit, energy, idle)
+
+    def ask(self, console: Console) -> bool:
+        """The quality tasks of every configuration that was served; False if one gave no score."""
+        served = {label: info for label, info in self._configurations.items() if info.load_s is not None}
+        return ask_configurations(
+            self._experiment.quality,
+            self._experiment.energy.source,
+            served,
+            acquire=self._pool.acquire,
+            writer=self._writer,
+            console=console,
+        )
+
+    def close(self) -> None:
+        """End the servers, if they are not a host's, which go on serving."""
+        if self._host is None:
+            self._pool.close()
+
+    def _idle_again(self) -> None:
+        """Idle power after the trials, where an attempt was cut short between a configuration's last trial and that."""
+        for label, info in self._configurations.items():
+            if info.load_s is not None and info.idle_again is None and self._experiment.energy.idle_s:
+                with contextlib.suppress(ServerStartError, LoadError):  # a failed cell has told the cause
+                    _, energy = self._ready(label)
+                    self._update(label, idle_again=self._describer.when_quiet(energy))
+
+    def _start(self, label: str) -> Server:
+        serve, info = self._experiment.serve, self._configurations[label]
+        command = ServerCommand(
+            Path(info.checkpoint),
+            info.model,
+            serve.engine,
+            serve.options,
+            self._experiment.energy.modelled_watts_per_core,
+        )
+        start_s, request_s = serve.start_timeout_s, self._experiment.protocol.request_timeout_s
+        if self._host is not None:
+            return self._host.start(label, command, start_timeout_s=start_s, request_timeout_s=request_s)
+        log = self._writer.path / "logs" / f"{label}.log"
+        return start_server(command, log, start_timeout_s=start_s, request_timeout_s=request_s)
+
+    def _begin(self, visit: Visit) -> tuple[Server, EnergySource, VisitIdle | None]:
+        """The visit's server, its meters, and idle power before its load; on its first visit a configuration is described too."""
+        first = self._configurations[visit.label].load_s is None
+        alone = self._describer.idle_without_model(self._pool) if first and self._last_block is not None else None
+        server, energy = self._ready(visit.label)
+        before = self._describer.idle_of_visit(energy) if self._idle_rule == "visit" else None
+        idle = None
+        if before is not None:
+            workloads = [cell.workload for cell in visit.cells]
+            idle = VisitIdle(block=visit.block, label=visit.label, workloads=workloads, before=before)
+            idle = self._writer.new_idle(idle)
+        if first:
+            facts = self._describer.first_visit(server, energy, before)
+            self._update(visit.label, idle_without_model=alone, **facts)
+        return server, energy, idle
+
+    def _end(self, visit: Visit, energy: EnergySource, idle: VisitIdle | None) -> None:
+        """Idle power after the visit's load; after its last visit a configuration's description is completed."""
+        last = visit.block == self._last_block
+        if last:
+            self._update(visit.label, idle_after_load=self._describer.right_after_load(energy))
+        if idle is not None:
+            idle = idle.model_copy(update={"after": self._describer.idle_of_visit(energy, rested=last)})
+            self._writer.write_idle(idle)
+        if last:
+            again = idle.after.whole if idle and idle.after else self._describer.when_quiet(energy)
+            self._update(visit.label, idle_again=again)
+
+    def _ready(self, label: str) -> tuple[Server, EnergySource]:
+        """The configuration's server, started if it is not up, and its meters."""
+        server = self._pool.acquire(label)
+        return server, pick_energy(self._experiment.energy.source, server.endpoint)
+
+    def _failed(self, cells: tuple[TrialCell, ...], error: Exception) -> Outcome:
+        """Record the cause of each; `--resume` tries them again. The server is not trusted any more."""
+        self._pool.discard(cells[0].label)
+        cause = describe_os_error(error) if isinstance(error, OSError) else f"{error}"
+        for cell in cells:
+            self._writer.write_failure(cell, cause)
+        return Outcome(cells, cause)
+
+    def _measure(self, cell: TrialCell, server: Server, energy: EnergySource, idle: VisitIdle | None) -> None:
+        """One trial, from warm-up to its folder on disk.
+
+        Raises LoadError when it gave nothing to keep: whatever a server that died or hung has answered before is not kept.
+        A trial that is killed or interrupted leaves its records, all but the last second.
+        """
+        kept = self._writer.records_file(cell)
+        try:
+            result = self._trial(cell, server, energy, kept)
+            if idle is not None:
+                result = _without_net(result)
+            self._writer.write_trial(cell, result, check_trial(result.trial, result.records))
+        except LoadError as error:
+            kept.unlink(missing_ok=True)
+            raise LoadError(server.problem() or f"{error}") from None
+        except OSError:
+            kept.unlink(missing_ok=True)
+            raise
+        kept.unlink()
+
+    def _trial(self, cell: TrialCell, server: Server, energy: EnergySource, kept: Path) -> TrialResult:
+        """Raises LoadError for one that is not worth keeping."""
+        # Prompts differ between blocks and workloads, so that no prefix cache helps; every configuration gets the same.
+        seed = (self._experiment.seed * 1000 + cell.block) * 1000 + list(self._workloads).index(cell.workload)
+        workload = self._workloads[cell.workload]
+        prompts: Prompts
+        if workload.prompts:
+            prompts = read_prompts(workload.prompts, seed)
+        else:
+            prompts = make_prompts(workload, self._tokenizer, seed)
+        with off_cores_of(server.engine_process_ids()):  # else the client would at times take a worker's core from it
+            result = run_trial(
+                server.endpoint,
+                workload,
+                prompts,
+                seed=seed,
+                energy=energy,
+                until=self._until,
+                idle=self._configurations[cell.label].idle if self._idle_rule == "configuration" else None,
+                keep=kept,
+                window_rules=self._window_rules,
+            )
+        if problem := server.problem():
+            raise LoadError(problem)
+        if result.stalled:
+            raise LoadError(
+                f"the engine hangs: no answer came to its end within {server.endpoint.timeout_s:g} s "
+                "(protocol.request_timeout_s)"
+            )
+        if all(record.error is not None for record in result.records):
+            raise LoadError(f"every request failed, the first with: {result.records[0].error}")
+        return result
+
+    def _update(self, label: str, **facts: Any) -> None:
+        """What is learnt of a configuration is on disk at once."""
+        info = self._configurations[label].model_copy(update=facts)
+        self._configurations[label] = info
+        self._writer.write_configuration(info)
+
+
+def _without_net(result: TrialResult) -> TrialResult:
+    """The trial with the reason why its net joules come later."""
+    energy = result.trial.energy
+    if energy.gross_joules is None:
+        return result
+    reason = "net joules need the idle power after the load too; the report subtracts what the run's idle/ has"
+    energy = energy.model_copy(update={"net_reason": reason})
+    return replace(result, trial=result.trial.model_copy(update={"energy": energy}))

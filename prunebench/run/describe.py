@@ -1,0 +1,87 @@
+"""What is learnt of a configuration besides its trials: who serves it, idle power, perplexity."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from energy.records import IdleWindow, WindowEnergy
+from loadgen.endpoint import LoadError, check_endpoint
+from loadgen.energy.source import EnergySource, measure_idle, measure_idle_in_halves, measure_idle_without_server
+from prunebench.experiment.file import Experiment
+from prunebench.quality.perplexity import PerplexityProbe
+from prunebench.servers.process import Server, ServerPool
+
+AFTER_LOAD_S = 10.0  # how long the power right after load is watched: it falls to the quiet level within seconds
+_REST_S = 5.0  # before idle power is measured around a visit, at most
+_SHORTEST_S = 0.5  # a counter that refreshes ten times a second tells little in less
+
+
+def visit_idle(experiment: Experiment) -> tuple[float, float]:
+    """(rest before it, length) of each measurement of idle power around a visit, seconds.
+
+    `energy.idle_s` is the length before a configuration's loads, and after them, over all blocks together.
+    """
+    idle_s = experiment.energy.idle_s
+    length = max(idle_s / experiment.protocol.blocks, min(idle_s, _SHORTEST_S))
+    return min(_REST_S, length), length
+
+
+class Describer:
+    """The same questions to every configuration; the answers are fields of its ConfigurationInfo."""
+
+    def __init__(self, experiment: Experiment, *, serves_here: bool) -> None:
+        self._energy = experiment.energy
+        self._visit_idle = visit_idle(experiment)
+        self._serves_here = serves_here  # and not on another host
+        quality = experiment.quality
+        self._probe = (
+            PerplexityProbe(quality, experiment.model.source) if quality and quality.perplexity_files else None
+        )
+
+    def idle_without_model(self, pool: ServerPool) -> WindowEnergy | None:
+        """Idle power before a configuration's server is started; None where another's stays loaded beside it, where the
+        servers are another host's, and if idle_s is 0.
+        """
+        if not self._energy.idle_s or not self._serves_here or (pool.keep and pool.any_running()):
+            return None
+        pool.close()
+        return measure_idle_without_server(self._energy.source, self._energy.idle_s)
+
+    def idle_of_visit(self, energy: EnergySource, *, rested: bool = False) -> IdleWindow | None:
+        """Idle power before or after a visit's load, once it is quiet; None without a meter and if idle_s is 0."""
+        rest_s, length_s = self._visit_idle
+        if not length_s or not energy.measures:
+            return None
+        time.sleep(0 if rested else rest_s)
+        return measure_idle_in_halves(energy, length_s)
+
+    def first_visit(self, server: Server, energy: EnergySource, before: IdleWindow | None) -> dict[str, Any]:
+        """Who answers, idle power with the model loaded, quality. Raises LoadError if the server is lost meanwhile.
+
+        `before` is the idle power before the visit's load, where that is measured.
+        """
+        served = check_endpoint(server.endpoint)
+        facts: dict[str, Any] = {
+            "engine_version": served.engine_version,
+            "dtype": served.dtype,
+            "resolved_options": served.options,
+            "load_s": server.load_s,
+            "idle": before.whole if before else self.when_quiet(energy),
+            "quality": self._probe and self._probe.measure(server.endpoint),
+        }
+        if served.engine:
+            facts["engine"] = served.engine
+        if problem := server.problem():  # what was learnt of a server that has died since may be half the truth
+            raise LoadError(problem)
+        return facts
+
+    def right_after_load(self, energy: EnergySource) -> WindowEnergy | None:
+        """The power from the end of a load on; None if idle_s is 0."""
+        if not self._energy.idle_s:
+            return None
+        return measure_idle(energy, min(self._energy.idle_s, AFTER_LOAD_S), at_once=True)
+
+    def when_quiet(self, energy: EnergySource) -> WindowEnergy | None:
+        """Idle power with the model loaded, whatever was before; None if idle_s is 0."""
+        return measure_idle(energy, self._energy.idle_s) if self._energy.idle_s else None

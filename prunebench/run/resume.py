@@ -1,0 +1,47 @@
+"""What `--resume` does: more blocks, and for each cell reuse its trial, measure it, or set a damaged trial aside and measure it again."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from energy.records import Record
+from prunebench.experiment.file import Experiment, ExperimentError
+from prunebench.run.run_writer import RunWriter
+from reports.runs.run_folder import RunInfo, TrialCell
+
+
+class CellState(Record):
+    """One cell; `reason` names what is damaged."""
+
+    block: int  # from 1, as people count
+    label: str
+    workload: str
+    state: Literal["reused", "run", "set aside"]
+    reason: str | None = None
+
+    def line(self) -> str:
+        """For people."""
+        again = f", measured again: {self.reason}" if self.state == "set aside" else ""
+        return f"block {self.block}, {self.label}, {self.workload}: {self.state}{again}"
+
+
+def cell_state(cell: TrialCell, writer: RunWriter) -> CellState:
+    """The state of one cell. Every file of a finished trial is verified and read; nothing is changed."""
+    there = writer.has_trial(cell)
+    damage = writer.damage(cell) if there else None
+    return CellState(
+        block=cell.block + 1,
+        label=cell.label,
+        workload=cell.workload,
+        state="set aside" if damage else "reused" if there else "run",
+        reason=damage,
+    )
+
+
+def extended(experiment: Experiment, begun: RunInfo | None, blocks: int | None) -> Experiment:
+    """The experiment with as many blocks as the run is to have. Raises ExperimentError for fewer than it has."""
+    there = begun.blocks if begun else 0
+    if blocks is not None and blocks < there:
+        raise ExperimentError(f"--blocks {blocks}: the run has {there} already")
+    wanted = max(blocks or experiment.protocol.blocks, there)
+    return experiment.model_copy(update={"protocol": experiment.protocol.model_copy(update={"blocks": wanted})})

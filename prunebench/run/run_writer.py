@@ -1,0 +1,331 @@
+"""Writing the run folder that `reports.runs.run_folder` describes: every file appears whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from itertools import count
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from energy.records import Record
+from loadgen.records.schema import Flag
+from loadgen.records.store import write_trial, write_whole
+from loadgen.trial import TrialResult
+from prunebench.experiment.changes import Changes, checkpoint_changes, experiment_changes, hash_checkpoint
+from prunebench.experiment.file import Experiment, ExperimentError, recorded_as
+from prunebench.run.environment import describe_environment
+from pruner.output.manifest import SourceFile
+from reports.errors import ReportError
+from reports.runs.reading import read_measured
+from reports.runs.run_folder import (
+    LOCK_NAME,
+    CellRecord,
+    ConfigurationInfo,
+    FailedCell,
+    Placement,
+    RunFolder,
+    RunInfo,
+    TrialCell,
+    VisitIdle,
+    read_record,
+)
+
+Resume = Literal["no", "yes", "if-unfinished"]
+_RECORDS = ".records.arrows"
+_LOCK_S = 1.0  # who only asks whether there is a runner holds the lock for a moment too
+
+
+def utc_now() -> str:
+    """The wall clock, for people: ISO 8601, seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class RunWriter:
+    """The one writer of a run folder."""
+
+    def __init__(self, path: Path, checkpoints: Path | None = None) -> None:
+        self.path = path
+        self.checkpoints = checkpoints or path / "checkpoints"
+        self.folder = RunFolder(path)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other runners out; the kernel lets go of it however this one ends. Raises ExperimentError if one is there."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / LOCK_NAME).open("w") as file:
+            deadline = time.monotonic() + _LOCK_S
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise ExperimentError(f"--output {self.path}: another prunebench is writing to it") from None
+                    time.sleep(0.05)
+            yield
+
+    def check_new(self) -> None:
+        """Raises ExperimentError if the folder already holds a run."""
+        if (self.path / "run.json").exists():
+            raise ExperimentError(f"--output {self.path} already holds a run; add --resume to go on with it")
+
+    def create(self, experiment: Experiment, experiment_file: Path) -> None:
+        """Start a folder. Raises ExperimentError if it already holds a run."""
+        self.check_new()
+        self.make_folders()
+        shutil.copyfile(experiment_file, self.path / "experiment.toml")
+        write_text(self.path / "environment.json", json.dumps(describe_environment(), indent=1) + "\n")
+        self.write("experiment.json", experiment)  # last: what has it can be gone on with
+
+    def make_folders(self) -> None:
+        """All that is written into."""
+        for name in ("configurations", "trials", "idle", "failures", "logs", "quality"):
+            (self.path / name).mkdir(parents=True, exist_ok=True)
+
+    def reopen(self, experiment: Experiment, experiment_file: Path, *, accept_changes: bool = False) -> list[str]:
+        """Go on with a folder: experiment and checkpoint must be those it was started with; what is half written goes.
+
+        Changes that are accepted are noted in run.json. Returns the names of the cells whose trial was cut short.
+        """
+        stored = self.path / "experiment.json"
+        if not stored.is_file() and not (self.path / "trials").is_dir():
+            raise ExperimentError(f"--resume: {self.path} holds no run to go on with")
+        if not stored.is_file():  # killed while it was being made
+            self.create(experiment, experiment_file)
+            return []
+        changes = self.changes(experiment)
+        checkpoint = hash_checkpoint(experiment.model.source)
+        changes.update(checkpoint_changes(self._recorded_checkpoint(), checkpoint))
+        changes.require_accepted(self.path, accepted=accept_changes)
+        if changes:
+            self._accept(changes, checkpoint, experiment, experiment_file)
+        for leftover in (self.path / "trials").glob("*.partial"):
+            shutil.rmtree(leftover)
+        half_written = ("*.partial", "[cf]*s/*.json.partial", "idle/*.json.partial")
+        for leftover in [file for pattern in half_written for file in self.path.glob(pattern)]:
+            leftover.unlink()
+        for failure in (self.path / "failures").glob("*.json"):
+            # Killed between keeping the trial and forgetting an earlier failure.
+            if (self.path / "trials" / failure.stem).exists():
+                failure.unlink()
+        cut_short = []
+        for leftover in self.broken_off():
+            leftover.unlink()
+            folder = leftover.with_name(leftover.name.removesuffix(_RECORDS))
+            if not folder.exists():  # else it was killed between the trial's last byte and this
+                cut_short.append(folder.name)
+        return cut_short
+
+    def changes(self, experiment: Experiment) -> Changes:
+        """What differs from the experiment that the run was started with."""
+        stored = self.path / "experiment.json"
+        if not stored.is_file():
+            return Changes()
+        return experiment_changes(recorded_as(read_record(stored, Experiment), experiment), experiment)
+
+    def _recorded_checkpoint(self) -> Sequence[SourceFile]:
+        """The files of the unpruned checkpoint when the run began; of earlier runs, those that a width was pruned from."""
+        begun = self.begun()
+        if begun and begun.checkpoint:
+            return begun.checkpoint
+        manifests = [info.manifest for info in self.stored_configurations().values() if info.manifest]
+        return manifests[0].source_files if manifests else ()
+
+    def _accept(
+        self, changes: Changes, checkpoint: Sequence[SourceFile], experiment: Experiment, experiment_file: Path
+    ) -> None:
+        """Note the changes, then replace the experiment; what they make out of date is kept under another name."""
+        if begun := self.begun():
+            trials = len(self.folder.trial_folders())
+            said = (f"{words}, after {trials} trials" for words in changes.values())
+            noted = tuple(dict.fromkeys([*begun.accepted_changes, *said]))
+            self.write(
+                "run.json", begun.model_copy(update={"accepted_changes": noted, "checkpoint": tuple(checkpoint)})
+            )
+        if any(key.startswith("checkpoint.") for key in changes) and self.checkpoints == self.path / "checkpoints":
+            _keep_aside(self.checkpoints)
+        if changes.describes:
+            _keep_aside(self.path / "configurations")
+            _keep_aside(self.path / "quality")
+            self.make_folders()
+        _keep_aside(self.path / "experiment.toml")
+        shutil.copyfile(experiment_file, self.path / "experiment.toml")
+        _keep_aside(self.path / "experiment.json")
+        self.write("experiment.json", experiment)
+
+    def begun(self) -> RunInfo | None:
+        """The run as an earlier attempt left it; None for one that has not been started."""
+        return self.folder.info() if (self.path / "run.json").is_file() else None
+
+    def write(self, name: str, record: Record) -> None:
+        """Write one record as JSON, by rename."""
+        write_record(self.path / name, record)
+
+    def write_configuration(self, info: ConfigurationInfo) -> None:
+        """Replace what is known of a configuration."""
+        self.write(f"configurations/{info.label}.json", info)
+
+    def write_idle(self, idle: VisitIdle) -> None:
+        """Keep, or complete, idle power around a visit."""
+        self.write(f"idle/{idle.file_name}", idle)
+
+    def new_idle(self, idle: VisitIdle) -> VisitIdle:
+        """The next attempt at a visit: what an earlier one measured stays, for it may be that of other cells."""
+        while (self.path / "idle" / idle.file_name).exists():
+            idle = idle.model_copy(update={"attempt": idle.attempt + 1})
+        self.write_idle(idle)
+        return idle
+
+    def stored_configurations(self) -> dict[str, ConfigurationInfo]:
+        """What an earlier attempt wrote, by label."""
+        files = sorted((self.path / "configurations").glob("*.json"))
+        infos = (read_record(file, ConfigurationInfo) for file in files)
+        return {info.label: info for info in infos}
+
+    def has_trial(self, cell: TrialCell) -> bool:
+        """Whether the cell is finished: a folder under its name is a whole trial."""
+        return self._trial_folder(cell).exists()
+
+    def damage(self, cell: TrialCell) -> str | None:
+        """What is wrong with a finished cell's files, in one line that names one of them; None: nothing."""
+        try:
+            read_measured(self._trial_folder(cell))
+        except ReportError as error:
+            return f"{error}"
+        return None
+
+    def set_aside(self, cell: TrialCell) -> Path:
+        """Rename a damaged cell's folder, so that the cell is measured again; returns the new path."""
+        return _rename(self._trial_folder(cell), "damaged")
+
+    def records_file(self, cell: TrialCell) -> Path:
+        """Beside the trial's folder to come: its records as requests end, and gone when it is whole."""
+        folder = self._trial_folder(cell)
+        return folder.with_name(folder.name + _RECORDS)
+
+    def broken_off(self) -> list[Path]:
+        """Such files: of trials under way, or cut short."""
+        return sorted((self.path / "trials").glob(f"*{_RECORDS}"))
+
+    def write_trial(self, cell: TrialCell, result: TrialResult, flags: list[Flag]) -> None:
+        """Keep a finished trial; a failure recorded for the cell earlier is over."""
+        write_trial(self._trial_folder(cell), result, flags, partial(_seal, cell))
+        (self.path / "failures" / f"{cell_name(cell)}.json").unlink(missing_ok=True)
+
+    def write_failure(self, cell: TrialCell, error: str) -> None:
+        """Keep the cause; `--resume` tries the cell again."""
+        failed = FailedCell(block=cell.block, label=cell.label, workload=cell.workload, error=error)
+        self.write(f"failures/{cell_name(cell)}.json", failed)
+
+    def take_in(self, files: Mapping[str, bytes], placement: Placement) -> None:
+        """Keep what was written into a run folder elsewhere: `files` by their paths in it, trials complete."""
+        trials: dict[str, dict[str, bytes]] = {}
+        for name, content in files.items():
+            path = PurePosixPath(name)
+            if path.parts[0] == "trials":
+                trials.setdefault(path.parts[1], {})[path.name] = content
+            else:
+                (self.path / path.parent).mkdir(parents=True, exist_ok=True)
+                write_bytes(self.path / path, content)
+        for name, parts in trials.items():
+            record = CellRecord.model_validate_json(parts["cell.json"])
+            cell = record.cell.model_copy(update={"placement": placement})
+            parts |= {file: text.encode() for file, text in _seal(cell, record.files_sha256).items()}
+            write_whole(self.path / "trials" / name, partial(_fill, parts))
+            (self.path / "failures" / f"{name}.json").unlink(missing_ok=True)
+
+    def add_host(self, name: str, facts: Mapping[str, Any]) -> None:
+        """What a host of a cluster says of itself goes beside what the runner's machine does."""
+        environment = self.folder.environment()
+        environment.setdefault("hosts", {})[name] = facts
+        write_text(self.path / "environment.json", json.dumps(environment, indent=1) + "\n")
+
+    def quality_folder(self, label: str) -> Path:
+        """Where a configuration's answers to quality tasks go."""
+        return self.path / "quality" / label
+
+    def answers(self, label: str) -> dict[str, bytes]:
+        """What a configuration has answered, by its paths in the run folder."""
+        files = sorted(self.quality_folder(label).glob("*.json"))
+        return {file.relative_to(self.path).as_posix(): file.read_bytes() for file in files}
+
+    def _trial_folder(self, cell: TrialCell) -> Path:
+        return self.path / "trials" / cell_name(cell)
+
+
+def write_record(file: Path, record: Record) -> None:
+    """Write one record as JSON: the file appears whole or not at all."""
+    write_text(file, record.model_dump_json(indent=1) + "\n")
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write by rename, so that whoever reads meanwhile has the old file or the new one."""
+    write_bytes(file, text.encode())
+
+
+def write_bytes(file: Path, content: bytes) -> None:
+    """As `write_text`."""
+    unfinished = file.with_name(file.name + ".partial")
+    with unfinished.open("wb") as opened:
+        opened.write(content)
+        opened.flush()
+        os.fsync(opened.fileno())
+    unfinished.replace(file)
+
+
+def _keep_aside(path: Path) -> None:
+    if path.exists():
+        _rename(path, "before")
+
+
+def _rename(path: Path, why: str) -> Path:
+    """To NAME.WHY-N, the first that is free."""
+    names = (path.with_name(f"{path.name}.{why}-{number}") for number in count(1))
+    return path.rename(next(name for name in names if not name.exists()))
+
+
+def _seal(cell: TrialCell, files_sha256: Mapping[str, str] | None) -> dict[str, str]:
+    return {"cell.json": CellRecord.sealed(cell, files_sha256).model_dump_json(indent=1) + "\n"}
+
+
+def _fill(files: Mapping[str, bytes], folder: Path) -> None:
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+
+
+def cell_name(cell: TrialCell) -> str:
+    """The plain file name of a cell."""
+    return f"{cell.block:03d}-{cell.label}-{cell.workload}"
+
+
+def choose_run_folder(experiment: Experiment, output: Path | None, resume: Resume) -> tuple[Path, bool]:
+    """Where the run goes, and whether it goes on there: --output, else runs/NAME-TIME, or the newest of that name."""
+    if output is not None:
+        return output, resume == "yes" or (resume == "if-unfinished" and _is_unfinished(output))
+    runs = Path("runs")
+    stamped = re.compile(re.escape(experiment.name) + r"-\d{8}-\d{6}")  # and not those of a name that begins alike
+    mine = sorted(p.parent for p in runs.glob("*/experiment.json") if stamped.fullmatch(p.parent.name))
+    if resume == "yes" and not mine:
+        raise ExperimentError(f"--resume: no run of {experiment.name} under {runs.absolute()}; give --output DIR")
+    if resume == "yes" or (resume == "if-unfinished" and mine and _is_unfinished(mine[-1])):
+        return mine[-1], True
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return runs / f"{experiment.name}-{stamp}", False
+
+
+def describe_os_error(error: OSError) -> str:
+    """What the system refused, in one line: a full disk, no permission, too many processes."""
+    return f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}"
+
+
+def _is_unfinished(path: Path) -> bool:
+    return (path / "run.json").is_file() and RunFolder(path).info().status != "complete"

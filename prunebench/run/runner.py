@@ -1,0 +1,168 @@
+"""A run: prune, serve, measure in interleaved blocks, report. What is finished is on disk before the next thing starts."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Protocol
+
+import prunebench
+from loadgen.records.schema import WindowRules
+from prunebench.cluster.cluster_bench import ClusterBench
+from prunebench.cluster.ray_cluster import RayCluster
+from prunebench.experiment.changes import hash_checkpoint
+from prunebench.experiment.configurations import prepare_configurations
+from prunebench.experiment.file import Experiment
+from prunebench.run.bench import Bench
+from prunebench.run.resume import cell_state
+from prunebench.run.run_writer import RunWriter, utc_now
+from prunebench.run.schedule import Order, Visit, plan_visits
+from prunebench.servers.remote import RemoteHost
+from prunebench.terminal.progress import Steps
+from pruner.output.manifest import SourceFile
+from reports.document.console import Console
+from reports.runs.run_folder import ConfigurationInfo, IdleRule, RunInfo
+
+
+class Executor(Protocol):
+    """Who measures: this process, or sessions on a cluster."""
+
+    def measure(self, visits: Sequence[Visit], steps: Steps) -> None:
+        """Measure every cell of `visits`; one that fails is recorded, and the others go on."""
+
+    def ask(self, console: Console) -> bool:
+        """The quality tasks of every configuration that was served; False if one gave no score."""
+
+    def close(self) -> None:
+        """End what was started."""
+
+
+class Runner:
+    """One attempt at one experiment in one folder; it measures what is not on disk yet.
+
+    On this machine, unless `host` starts the servers or `cluster` does all of the measuring.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        writer: RunWriter,
+        console: Console,
+        *,
+        host: RemoteHost | None = None,
+        cluster: RayCluster | None = None,
+    ) -> None:
+        self._experiment = experiment
+        self._host = host
+        self._cluster = cluster
+        self._writer = writer
+        self._console = console
+        self._configurations: dict[str, ConfigurationInfo] = {}
+        begun = writer.begun()
+        self._resumed = begun is not None
+        self._accepted_changes = begun.accepted_changes if begun else ()
+        self._checkpoint = begun.checkpoint if begun else ()
+        self._created_at = begun.created_at if begun else utc_now()
+        self._order = Order.of_run(begun, experiment.protocol.blocks)
+        self._window_rules: WindowRules = begun.window_rules if begun else 2
+        self._idle_rule: IdleRule = begun.idle_rule if begun else "visit"
+
+    def prepare(self) -> None:
+        """Prune and describe every configuration, and serve none. Raises what pruning raises."""
+        self._prepare("prepared")
+
+    def run(self) -> str:
+        """Measure every missing cell; returns "complete" or "failed".
+
+        Raises what pruning raises, before anything is served. A cell that fails is recorded and the run goes on. On any
+        exception, KeyboardInterrupt included, servers are ended and the state is saved as interrupted.
+        """
+        executor = self._executor()
+        self._prepare("running")
+        try:
+            visits = self._missing_visits()
+            with Steps(self._console, "measuring", sum(len(v.cells) for v in visits)) as steps:
+                executor.measure(visits, steps)
+            answered = executor.ask(self._console)
+        except BaseException:
+            with contextlib.suppress(OSError):  # a full disk is told by what is on its way already
+                self._save("interrupted")
+            raise
+        finally:
+            executor.close()
+        return self._save("complete" if answered and not self._writer.folder.failures() else "failed")
+
+    def _prepare(self, status: str) -> None:
+        self._configurations.update(prepare_configurations(self._experiment, self._writer, self._console))
+        self._checkpoint = self._checkpoint or self._source_files()
+        self._save(status)
+
+    def _executor(self) -> Executor:
+        if self._cluster is not None:
+            return ClusterBench(
+                self._cluster,
+                self._experiment,
+                self._writer,
+                self._configurations,
+                window_rules=self._window_rules,
+                idle_rule=self._idle_rule,
+            )
+        return Bench(
+            self._experiment,
+            self._writer,
+            self._configurations,
+            last_block=self._experiment.protocol.blocks - 1,
+            host=self._host,
+            window_rules=self._window_rules,
+            idle_rule=self._idle_rule,
+        )
+
+    def _missing_visits(self) -> list[Visit]:
+        every = plan_visits(
+            list(self._configurations),
+            [w.name for w in self._experiment.workloads],
+            self._order,
+            seed=self._experiment.seed,
+            baseline=self._baseline(),
+        )
+        if self._resumed:
+            self._set_damaged_aside(every)
+        return [left for visit in every if (left := visit.without(self._writer.has_trial)).cells]
+
+    def _set_damaged_aside(self, visits: Sequence[Visit]) -> None:
+        """Say of each cell what becomes of it."""
+        for cell in (cell for visit in visits for cell in visit.cells):
+            state = cell_state(cell, self._writer)
+            kept = f" (kept as {self._writer.set_aside(cell).name})" if state.state == "set aside" else ""
+            self._console.print(f"{state.line()}{kept}", highlight=False, markup=False, soft_wrap=True)
+
+    def _save(self, status: str) -> str:
+        self._writer.write(
+            "run.json",
+            RunInfo(
+                name=self._experiment.name,
+                created_at=self._created_at,
+                prunebench_version=prunebench.__version__,
+                baseline=self._baseline(),
+                labels=list(self._configurations),
+                workloads=[w.name for w in self._experiment.workloads],
+                blocks=self._experiment.protocol.blocks,
+                seed=self._experiment.seed,
+                window_rules=self._window_rules,
+                status=status,
+                order=self._order.rule,
+                block_counts=self._order.counts,
+                checkpoint=self._checkpoint,
+                accepted_changes=self._accepted_changes,
+                idle_rule=self._idle_rule,
+            ),
+        )
+        return status
+
+    def _source_files(self) -> tuple[SourceFile, ...]:
+        """The pruner has hashed them, if it pruned anything."""
+        manifests = [info.manifest for info in self._configurations.values() if info.manifest]
+        return tuple(manifests[0].source_files if manifests else hash_checkpoint(self._experiment.model.source))
+
+    def _baseline(self) -> str:
+        return next(info.label for info in self._configurations.values() if info.is_baseline)

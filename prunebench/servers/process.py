@@ -1,0 +1,260 @@
+"""The servers of a run: one `prunebench serve` process per configuration, started, watched and ended here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Protocol
+
+import httpx
+import psutil
+
+from loadgen.control import control_client
+from loadgen.endpoint import Endpoint
+from prunebench.servers.parent_watch import PARENT_VARIABLE
+
+_STOP_S = 20.0
+POLL_S = 0.1  # between two questions whether a starting server is healthy
+_HEALTH_S = 10.0  # within which a server that is not hung says whether it is healthy
+_LAST_WORDS_S = 5.0  # for which a server whose engine has died stays to say so
+
+
+class ServerStartError(Exception):
+    """A configuration could not be served; the message carries the last line its server said."""
+
+
+@dataclass(frozen=True)
+class ServerCommand:
+    """What to serve and how; becomes the arguments of `prunebench serve`."""
+
+    checkpoint: Path
+    model: str
+    engine: str
+    options: Mapping[str, str]
+    modelled_watts_per_core: float | None
+    host: str = "127.0.0.1"
+    port: int | None = None  # None: any free one
+    api_key_file: Path | None = None
+
+    def arguments(self, port: int) -> list[str]:
+        """The command line, with this interpreter."""
+        words = [sys.executable, "-m", "prunebench", "serve", str(self.checkpoint), "--engine", self.engine]
+        words += ["--host", self.host, "--port", str(port), "--served-model-name", self.model]
+        if self.api_key_file is not None:
+            words += ["--api-key-file", str(self.api_key_file)]
+        if self.modelled_watts_per_core is not None:
+            words += ["--modelled-watts-per-core", str(self.modelled_watts_per_core)]
+        for key, value in self.options.items():
+            words += ["--engine-option", f"{key}={value}"]
+        return words
+
+
+class Server(Protocol):
+    """A healthy server, wherever it runs."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it listens."""
+
+    @property
+    def load_s(self) -> float:
+        """From the start of the process to its first healthy answer."""
+
+    def alive(self) -> bool:
+        """Whether its process still runs."""
+
+    def problem(self) -> str | None:
+        """What is wrong with it, in words; None if it says that it is healthy."""
+
+    def engine_process_ids(self) -> list[int]:
+        """The processes its engine has begun; none if they are on another machine."""
+
+    def stop(self) -> None:
+        """End it."""
+
+
+@dataclass
+class RunningServer:
+    """A healthy server process of ours."""
+
+    endpoint: Endpoint
+    process: subprocess.Popen[bytes]
+    log: IO[bytes]
+    log_file: Path
+    lifeline: IO[bytes]  # closed with this process, and the server then ends
+    began: float  # time.monotonic() at its start
+    load_s: float = 0.0  # from there to its first healthy answer
+
+    def has_started(self, timeout_s: float, *, healthy: bool) -> bool:
+        """Whether it is up, given what its `/health` just answered.
+
+        Raises ServerStartError if it has ended, or if `timeout_s` has passed since its start.
+        """
+        status = self.process.poll()
+        if status is not None:  # whoever said healthy, it was not this server
+            raise ServerStartError(_obituary(status, self.log_file))
+        if healthy:
+            self.load_s = time.monotonic() - self.began
+            return True
+        if time.monotonic() - self.began > timeout_s:
+            said = _last_line(self.log_file)
+            raise ServerStartError(f"the server was not healthy in time (serve.start_timeout_s): {said}")
+        return False
+
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self.process.poll() is None
+
+    def problem(self) -> str | None:
+        """What is wrong with it, in words; None if it says that it is healthy."""
+        if self.alive() and is_healthy(self.endpoint.url):
+            return None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(_LAST_WORDS_S)
+        if self.alive():
+            return f"the server does not say that it is healthy: {_last_line(self.log_file)}"
+        return _obituary(self.process.returncode, self.log_file)
+
+    def engine_process_ids(self) -> list[int]:
+        """The processes its engine has begun, which an engine within the server's own process has not."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return [child.pid for child in psutil.Process(self.process.pid).children(recursive=True)]
+        return []
+
+    def stop(self) -> None:
+        """Ask it to end, and kill it after a while."""
+        self.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(_STOP_S)
+        self.kill()
+
+    def terminate(self) -> None:
+        """Ask it to end, without waiting."""
+        if self.alive():
+            self.process.terminate()
+
+    def kill(self) -> None:
+        """End what is left of it; its own children go with its group."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.log.close()
+        self.lifeline.close()
+
+
+def start_server(
+    command: ServerCommand, log_file: Path, *, start_timeout_s: float, request_timeout_s: float
+) -> RunningServer:
+    """Start a server and wait until it is healthy.
+
+    Raises ServerStartError if it ends or does not get healthy in time.
+    """
+    server = launch_server(command, log_file, request_timeout_s=request_timeout_s)
+    try:
+        while not server.has_started(start_timeout_s, healthy=is_healthy(server.endpoint.url)):
+            time.sleep(POLL_S)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def launch_server(command: ServerCommand, log_file: Path, *, request_timeout_s: float) -> RunningServer:
+    """Start a server's process, which is not healthy yet: ask for its health every `POLL_S` until it `has_started`."""
+    port = command.port or _free_port()
+    log = log_file.open("ab")
+    theirs, ours = os.pipe()
+    process = subprocess.Popen(
+        command.arguments(port),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        # Ctrl-C goes to the runner, which ends its servers itself. A session of its own would shield it too, but the kernel
+        # shares processors between sessions before it shares them within one, and the client would be kept waiting.
+        process_group=0,
+        pass_fds=[theirs],
+        env={**os.environ, PARENT_VARIABLE: str(theirs)},
+    )
+    os.close(theirs)
+    endpoint = Endpoint(
+        url=f"http://{_reachable(command.host)}:{port}", model=command.model, timeout_s=request_timeout_s
+    )
+    return RunningServer(endpoint, process, log, log_file, lifeline=os.fdopen(ours, "wb"), began=time.monotonic())
+
+
+def _reachable(host: str) -> str:
+    """The address at which a server that listens on `host` answers this machine, as it stands in a URL."""
+    address = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{address}]" if ":" in address else address
+
+
+def is_healthy(url: str) -> bool:
+    """Whether the server at `url` says so, soon enough."""
+    with contextlib.suppress(httpx.TransportError), control_client(url, deadline_s=_HEALTH_S) as client:
+        return client.get("/health").status_code == httpx.codes.OK
+    return False
+
+
+def _obituary(status: int, log_file: Path) -> str:
+    """How a server ended and what it said last. The kernel kills without a word when memory runs out."""
+    how = f"status {status}"
+    if status < 0:
+        how = f"signal {signal.Signals(-status).name}"
+    if -status == signal.SIGKILL:
+        how += " (the kernel sends it when memory runs out)"
+    return f"the server ended with {how}: {_last_line(log_file)}"
+
+
+def _last_line(log_file: Path) -> str:
+    lines = log_file.read_text("utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"it said nothing (see {log_file})"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@dataclass
+class ServerPool:
+    """The servers a run has up: one at a time, or all side by side (`serve.keep_servers`)."""
+
+    start: Callable[[str], Server]
+    keep: bool
+    _running: dict[str, Server] = field(default_factory=dict)
+
+    def acquire(self, label: str) -> Server:
+        """The healthy server of a configuration, started if need be."""
+        server = self._running.get(label)
+        if server is not None and server.alive():
+            return server
+        self.discard(label)
+        if not self.keep:
+            self.close()
+        self._running[label] = self.start(label)
+        return self._running[label]
+
+    def any_running(self) -> bool:
+        """Whether any server is up."""
+        return any(server.alive() for server in self._running.values())
+
+    def discard(self, label: str) -> None:
+        """End one server, because it failed or is no longer wanted."""
+        server = self._running.pop(label, None)
+        if server is not None:
+            server.stop()
+
+    def close(self) -> None:
+        """End them all."""
+        for label in list(self._running):
+            self.discard(label)
