@@ -41,6 +41,7 @@ COPY pruner/ pruner/
 COPY server/ server/
 COPY loadgen/ loadgen/
 COPY energy/ energy/
+COPY base/ base/
 RUN /opt/prunebench/bin/pip install --quiet --no-index --no-deps --no-build-isolation --prefix /opt/rooms .
 
 FROM ${BASE} AS cpu
@@ -63,6 +64,7 @@ COPY pruner/ pruner/
 COPY server/ server/
 COPY loadgen/ loadgen/
 COPY energy/ energy/
+COPY base/ base/
 # vLLM, torch and transformers stay as they are in the image: what does not go with them is an error of the build.
 RUN pip list --format=freeze | grep -iE '^(vllm|torch|transformers)==' > kept.txt && pip install --no-cache-dir --constraint kept.txt ".[quality,locust]"
 WORKDIR /app

@@ -11,7 +11,7 @@ UV ?= $(or $(shell command -v uv),.uv/bin/uv)
 # uv with the indexes that pip is configured with.
 UV_RUN := $(if $(filter .uv/%,$(UV)),.uv/bin/python,$(PYTHON)) requirements/uv.py $(UV) --quiet
 ADD := $(if $(UV),$(UV_RUN) pip install --python $(BIN)/python,$(PIP) install --quiet)
-ROOMS := prunebench reports pruner server loadgen energy
+ROOMS := prunebench reports pruner server loadgen energy base
 DEMO_EXTRAS := transformers,quality
 IMAGE_EXTRAS := transformers,quality,locust
 BASE ?= main

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from base.records import Record
 from energy.meters.nvidia.gpus import driver_version, find_gpus
 from energy.meters.nvidia.nvml import NvmlMeter
 from energy.meters.rapl import find_rapl
-from energy.records import MeterInfo, MissingMeter, Record, Source
+from energy.records import MeterInfo, MissingMeter, Source
 from energy.window import choose_headline
 
 # What a user should know of sources that are not counters.

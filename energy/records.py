@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from base.records import Record
 
 Source = Literal[
     "nvml-counter",  # the GPU's own total-energy counter
@@ -21,12 +21,6 @@ Source = Literal[
     "synthetic",  # the synthetic engine's known power curve
 ]
 Domain = Literal["gpu", "cpu-package", "dram", "cpu-modelled", "synthetic"]
-
-
-class Record(BaseModel):
-    """Base of everything written to disk or sent over HTTP: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class GpuFacts(Record):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ssl
 import urllib.request
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import httpx
 
+from base.errors import UserError
 from loadgen import REQUEST_TIMEOUT_S
 from loadgen.answers.stream_end import UNREADABLE
 from loadgen.control import DEADLINE_S, control_client
@@ -18,7 +18,7 @@ from loadgen.control import DEADLINE_S, control_client
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
-class LoadError(Exception):
+class LoadError(UserError):
     """The load cannot be offered: one line naming the flag, URL or file to mend."""
 
 
@@ -83,17 +83,6 @@ class Endpoint:
     def tls(self) -> ssl.SSLContext | None:
         """For https: certificates are checked against the system's store, or SSL_CERT_FILE where that is set."""
         return ssl.create_default_context() if urlsplit(self.url).scheme == "https" else None
-
-
-def read_key(file: Path | None, option: str) -> str | None:
-    """The API key in a file, None without one. Raises LoadError naming `option` for a file that cannot be read."""
-    if file is None:
-        return None
-    try:
-        return file.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not text"
-        raise LoadError(f"{option} {file}: {reason}") from None
 
 
 @dataclass(frozen=True)

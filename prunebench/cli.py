@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from base.errors import UserError
 from loadgen.interrupt import raise_lost_interrupts
 from prunebench import __version__
 from prunebench.commands.checkpoints import inspect, prune
@@ -46,21 +47,6 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
-def _user_errors() -> tuple[type[Exception], ...]:
-    """The rooms' errors that a user can mend. Only rooms already imported can have raised one."""
-    names = {
-        "energy.meters.base": "EnergyError",
-        "loadgen.endpoint": "LoadError",
-        "pruner.errors": "PruneError",
-        "server.settings": "ServeError",
-        "server.engines.base": "EngineError",
-        "reports.errors": "ReportError",
-        "prunebench.experiment.file": "ExperimentError",
-        "prunebench.quality.suites": "QualityError",
-    }
-    return tuple(getattr(sys.modules[m], name) for m, name in names.items() if m in sys.modules)
-
-
 def main() -> None:
     """Entry point of `prunebench` and `python -m prunebench`."""
     raise_lost_interrupts()
@@ -70,7 +56,7 @@ def main() -> None:
         err.print("interrupted")
         status = 130
     except Exception as error:
-        if isinstance(error, _user_errors()):
+        if isinstance(error, UserError):
             message = str(error)
         elif isinstance(error, OSError) and error.filename is not None:  # no such folder, no room, a name too long
             message = f"{error.filename}: {error.strerror}"

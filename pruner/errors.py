@@ -4,13 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from base.errors import UserError
 
-class PruneError(Exception):
+
+class PruneError(UserError):
     """Something the user can mend: one line that names the flag, file, key or tensor."""
-
-    def __init__(self, message: str) -> None:
-        # Names come from files that may be damaged; whatever they hold, a message stays one line that a terminal can show.
-        super().__init__("".join(character if character.isprintable() else "?" for character in message))
 
 
 @contextmanager

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
+from base.records import Record
 from pruner.checkpoint.anatomy import find_mlps
 from pruner.checkpoint.folder import open_checkpoint
 from pruner.errors import disk_errors
@@ -17,11 +16,7 @@ ALIGNMENTS = (8, 16, 64, 128)  # 16-byte rows in bf16, A100-class tiles, FP8 blo
 _GPU_COUNTS = (1, 2, 4, 8)
 
 
-class _Row(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class TargetRow(_Row):
+class TargetRow(Record):
     """One target and what it would give."""
 
     target: str  # as asked for: "percentage 10"
@@ -36,7 +31,7 @@ class TargetRow(_Row):
     tensor_parallel: list[int]  # of 1, 2, 4 and 8 GPUs, the numbers that divide every width
 
 
-class Inspection(_Row):
+class Inspection(Record):
     """A checkpoint that can be pruned, and its targets."""
 
     family: str  # config.json's model_type of the language model

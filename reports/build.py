@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from base.files import write_bytes
 from reports.analysis.cells import Analysis, analyse_folder
 from reports.document.blocks import Article
 from reports.document.html import render_page
@@ -86,10 +87,8 @@ def _render_json(analyses: Sequence[Analysis]) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f"{path.name}.partial")
     try:
-        partial.write_bytes(content)
-        partial.replace(path)
+        write_bytes(path, content)
     except OSError as error:
         raise ReportError(f"{path} cannot be written: {error.strerror}") from None
 

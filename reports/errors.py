@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from base.errors import UserError
 
-class ReportError(Exception):
+
+class ReportError(UserError):
     """A run that cannot be read or a report that cannot be written; one line that names the path."""
 
 

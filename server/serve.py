@@ -26,6 +26,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
+from base.key_file import read_key
 from energy.meters.base import EnergyError
 from energy.sampler import Sampler, start_sampler
 from server.api.app import Stage, create_app
@@ -35,7 +36,7 @@ from server.engines.registry import choose_engine, make_engine, own_meters
 from server.machine.cpu_affinity import give_way_to
 from server.machine.memory import Loading
 from server.model import Model
-from server.settings import LOOPBACK_HOSTS, EngineName, ServeError, ServeSettings, read_key
+from server.settings import LOOPBACK_HOSTS, EngineName, ServeError, ServeSettings
 from server.text.template import find_template
 from server.text.tokenizer import Tokenizer
 from server.transport.connection import limited_connection
@@ -83,7 +84,7 @@ def check_settings(settings: ServeSettings) -> EngineName:
 
 
 def read_api_key(settings: ServeSettings) -> str | None:
-    """The key, or None where none is wanted. Raises ServeError for a file that holds none."""
+    """The key, or None where none is wanted. Raises UserError for a file that holds none."""
     return None if settings.api_key_file is None else read_key(settings.api_key_file)
 
 

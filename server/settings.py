@@ -5,34 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from base.errors import UserError
+from base.records import Record
 
 EngineName = Literal["vllm", "transformers", "synthetic"]
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
-class ServeError(Exception):
+class ServeError(UserError):
     """A flag or file the user must mend; one line that names it."""
 
 
-def read_key(file: Path) -> str:
-    """The API key in a file. Raises ServeError for a file that holds none, or one that cannot travel in a header."""
-    try:
-        key = file.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not text"
-        raise ServeError(f"--api-key-file {file}: {reason}") from None
-    if not key:
-        raise ServeError(f"--api-key-file {file}: is empty")
-    if not (key.isascii() and key.isprintable()):
-        raise ServeError(f"--api-key-file {file}: the key must be one line of ASCII, to travel in a header")
-    return key
-
-
-class ServeSettings(BaseModel):
+class ServeSettings(Record):
     """Everything the server needs to know. Command-line flags have the same names."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     checkpoint: Path
     engine: EngineName | Literal["auto"] = "auto"  # auto: vllm with a GPU, else transformers

@@ -19,7 +19,7 @@ from pathlib import Path
 import grimp
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("prunebench", "reports", "pruner", "server", "loadgen", "energy", "tests")
+PACKAGES = ("prunebench", "reports", "pruner", "server", "loadgen", "energy", "base", "tests")
 
 
 def changed_files(root: Path, base: str) -> set[Path]:

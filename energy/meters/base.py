@@ -11,10 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from base.errors import UserError
 from energy.records import Conditions, MeterInfo
 
 
-class EnergyError(Exception):
+class EnergyError(UserError):
     """A setting that metering cannot work with; the message names the flag or key to mend."""
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-from pydantic import BaseModel
 from tokenizers import Tokenizer
 
+from base.records import Record
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.prompts.synthetic import FilePrompts, Prompts, make_prompts
 from loadgen.records.schema import REQUEST_SCHEMA, RequestRecord, Workload
@@ -22,7 +22,7 @@ PLAN_VARIABLE, KEY_VARIABLE = "PRUNEBENCH_LOCUST_PLAN", "PRUNEBENCH_API_KEY"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
-class Plan(BaseModel):
+class Plan(Record):
     """Everything a worker needs. The API key is not in it: it is in the environment of every worker."""
 
     url: str
@@ -94,7 +94,7 @@ class Share:
         return user_starts(self.plan.workload)[self.worker :: self.plan.workers]
 
 
-class ClockReading(BaseModel):
+class ClockReading(Record):
     """The two clocks of a machine at one moment, and which run of which machine it is."""
 
     boot: str

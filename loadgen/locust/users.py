@@ -27,6 +27,7 @@ import pyarrow as pa
 from locust import User, events
 from locust.runners import MasterRunner, WorkerRunner
 
+from base.files import write_text
 from loadgen.answers.request_body import request_body, wire_error
 from loadgen.client.kernel_stamps import ArrivalClock
 from loadgen.link.messages import Ended, Part
@@ -247,9 +248,7 @@ class Master:
                 for e in entries
             },
         }
-        partial = self._plan.result.with_suffix(".partial")
-        partial.write_text(json.dumps(found))
-        partial.replace(self._plan.result)
+        write_text(self._plan.result, json.dumps(found))
         runner.quit()
         if self._environment.web_ui is not None:
             self._environment.web_ui.stop()  # what the process waits for when it has a page

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from energy.records import Record
+from base.records import Record
 from loadgen.records.schema import RequestRecord
 from loadgen.records.table import Records
 

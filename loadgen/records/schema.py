@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from energy.records import Record, WindowEnergy
+from base.records import Record
+from energy.records import WindowEnergy
 from loadgen.workloads.lengths import Tokens
 
 WorkloadKind = Literal["single", "batch", "concurrency", "constant", "poisson", "burst", "ramp", "trace", "sweep"]

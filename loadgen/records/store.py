@@ -7,13 +7,12 @@ verified by its sha256: in `SHA256SUMS`, as `sha256sum --check` reads it, or whe
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from base.files import write_folder
 from energy.records import PowerTimeline
 from loadgen.metrics.summary import summarize
 from loadgen.records.checksums import file_sha256, sums_file
@@ -26,30 +25,7 @@ Seal = Callable[[Mapping[str, str]], Mapping[str, str]]  # sha256 by file name -
 
 def write_trial(folder: Path, result: TrialResult, flags: Sequence[Flag], seal: Seal = sums_file) -> None:
     """Write a trial that was just measured; `seal` keeps the sha256 of its files."""
-    write_whole(folder, lambda partial: _write_files(partial, result, flags, seal))
-
-
-def write_whole(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Let `fill` write the files of a `.partial` neighbour, fsync, rename once.
-
-    An existing folder of that name stays as it is until then, and is never seen half removed: it steps aside first.
-    """
-    partial, old = (folder.with_name(folder.name + ending) for ending in (".partial", ".old.partial"))
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-        fill(partial)
-        for path in [*partial.iterdir(), partial]:
-            _sync(path)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)  # on a full disk it is in the way of everything else
-        raise
-    if folder.exists():
-        folder.rename(old)
-    partial.rename(folder)
-    _sync(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    write_folder(folder, lambda partial: _write_files(partial, result, flags, seal))
 
 
 def _write_files(partial: Path, result: TrialResult, flags: Sequence[Flag], seal: Seal) -> None:
@@ -78,11 +54,3 @@ def read_trial(folder: Path) -> TrialResult:
     rows = pq.read_table(folder / "requests.parquet", page_checksum_verification=True).cast(REQUEST_SCHEMA)
     power = PowerTimeline.model_validate_json((folder / "power.json").read_bytes())
     return TrialResult(trial, Records(rows), power)
-
-
-def _sync(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

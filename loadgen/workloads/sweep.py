@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from energy.records import Record
+from base.records import Record
 from loadgen.metrics.backlog import Backlog, backlog_trend, filled_ns
 from loadgen.metrics.latencies import percentiles
 from loadgen.metrics.metrics import TrialMetrics

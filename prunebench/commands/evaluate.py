@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from energy.records import Record
-from loadgen.endpoint import Endpoint, read_key, server_address
+from base.key_file import read_key
+from base.records import Record
+from loadgen.endpoint import Endpoint, server_address
 from loadgen.energy.source import pick_energy
 from prunebench.quality.harness import Harness
 from prunebench.quality.suites import QualityError, choose_suite
@@ -141,7 +142,7 @@ def _subject(command: EvaluateCommand, folder: Path) -> Iterator[Subject]:
         return
     tokenizer = command.tokens_of()
     if command.is_url:
-        key = read_key(command.api_key_file, "--api-key-file")
+        key = None if command.api_key_file is None else read_key(command.api_key_file)
         endpoint = Endpoint(server_address(command.target), f"{command.model}", api_key=key, timeout_s=_REQUEST_S)
         yield Subject.served(endpoint, tokenizer, pick_energy(command.energy, endpoint), command.concurrency)
         return

@@ -59,7 +59,7 @@ def run(
     ] = None,
 ) -> None:
     """Prune, serve, load, measure and report: one experiment, one folder."""
-    from loadgen.endpoint import read_key
+    from base.key_file import read_key
     from prunebench.cluster.ray_cluster import RayCluster
     from prunebench.experiment.file import load_experiment
     from prunebench.run.run import Place, run_experiment
@@ -94,7 +94,7 @@ def run(
     for name, given in (("--assume", assume is not None), ("--json", as_json)):
         if given:
             raise typer.BadParameter(f"{name} belongs to --dry-run")
-    key = read_key(serve_key_file, "--serve-key-file")
+    key = None if serve_key_file is None else read_key(serve_key_file, "--serve-key-file")
     host = RemoteHost(serve_on.rstrip("/"), key) if serve_on else None
     raise typer.Exit(
         run_experiment(

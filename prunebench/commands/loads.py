@@ -201,7 +201,7 @@ def load_worker(
     api_key_file: Annotated[Path | None, typer.Option(help="File with the key the server wants.")] = None,
 ) -> None:
     """Send a share of the load of a `load --driver locust` that runs elsewhere."""
-    from loadgen.endpoint import read_key
+    from base.key_file import read_key
     from prunebench.load.locust import become_worker
 
-    become_worker(master, read_key(api_key_file, "--api-key-file"))
+    become_worker(master, None if api_key_file is None else read_key(api_key_file))

@@ -16,7 +16,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from energy.records import Record
+from base.errors import UserError
+from base.records import Record
 from loadgen import REQUEST_TIMEOUT_S
 from loadgen.prompts.files import is_source, with_identity
 from loadgen.records.schema import Workload
@@ -28,7 +29,7 @@ from pruner.scoring.targets import Target
 STDLIB_PREFIX = "stdlib:"
 
 
-class ExperimentError(Exception):
+class ExperimentError(UserError):
     """The experiment file, or what it names, cannot be used; one line that names the key."""
 
 

@@ -18,7 +18,7 @@ from statistics import mean
 
 from rich.filesize import decimal
 
-from energy.records import Record
+from base.records import Record
 from loadgen.records.schema import Workload
 from loadgen.warmup import FEWEST_GROUPS
 from loadgen.workloads.schedule import arrivals, in_flight

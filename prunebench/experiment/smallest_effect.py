@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from energy.records import Record
+from base.records import Record
 from loadgen.records.schema import Workload
 from reports.analysis.quantities import JOULES
 from reports.decision.family import groups_of

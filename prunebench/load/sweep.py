@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from base.files import write_text
 from loadgen.metrics.metrics import measure_records
 from loadgen.records.schema import Workload
 from loadgen.workloads.rate_search import conclude, rates_to_try
@@ -54,9 +55,7 @@ def _try(loading: Loading, sweep: Workload, rate: float, folder: str, seed: int)
 
 
 def _write(output: Path, sweep: Sweep) -> None:
-    partial = output / "sweep.json.partial"
-    partial.write_text(sweep.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    partial.replace(output / "sweep.json")
+    write_text(output / "sweep.json", sweep.model_dump_json(indent=1) + "\n")
 
 
 def _line(point: SweepPoint) -> str:

@@ -12,13 +12,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from base.key_file import read_key
 from loadgen import REQUEST_TIMEOUT_S
 from loadgen.endpoint import (
     Endpoint,
     LoadError,
     ServedModel,
     check_endpoint,
-    read_key,
     server_address,
 )
 from loadgen.energy.source import EnergySource, pick_energy
@@ -86,8 +86,8 @@ class LoadCommand:
             raise LoadError(_in_flags(kind, error)) from None
 
     def endpoint(self) -> Endpoint:
-        """The server, with the key in --api-key-file. Raises LoadError for a file that cannot be read."""
-        key = read_key(self.api_key_file, "--api-key-file")
+        """The server, with the key in --api-key-file. Raises UserError for a file that cannot be read."""
+        key = None if self.api_key_file is None else read_key(self.api_key_file)
         return Endpoint(
             server_address(self.url),
             self.model,

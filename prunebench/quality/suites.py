@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from base.errors import UserError
+
 SHIPPED = Path(__file__).parent / "tasks"  # lm-eval YAML and data that come with prunebench
 
 
-class QualityError(Exception):
+class QualityError(UserError):
     """Quality cannot be evaluated as asked; one line that names the flag, key or package to mend."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from energy.records import Record
+from base.records import Record
 from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.run.run_writer import RunWriter
 from reports.runs.run_folder import RunInfo, TrialCell

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 import re
 import shutil
 import time
@@ -16,9 +15,10 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from energy.records import Record
+from base.files import write_bytes, write_folder, write_text
+from base.records import Record
 from loadgen.records.schema import Flag
-from loadgen.records.store import write_trial, write_whole
+from loadgen.records.store import write_trial
 from loadgen.trial import TrialResult
 from prunebench.experiment.changes import Changes, checkpoint_changes, experiment_changes, hash_checkpoint
 from prunebench.experiment.file import Experiment, ExperimentError, recorded_as
@@ -240,7 +240,7 @@ class RunWriter:
             record = CellRecord.model_validate_json(parts["cell.json"])
             cell = record.cell.model_copy(update={"placement": placement})
             parts |= {file: text.encode() for file, text in _seal(cell, record.files_sha256).items()}
-            write_whole(self.path / "trials" / name, partial(_fill, parts))
+            write_folder(self.path / "trials" / name, partial(_fill, parts))
             (self.path / "failures" / f"{name}.json").unlink(missing_ok=True)
 
     def add_host(self, name: str, facts: Mapping[str, Any]) -> None:
@@ -265,21 +265,6 @@ class RunWriter:
 def write_record(file: Path, record: Record) -> None:
     """Write one record as JSON: the file appears whole or not at all."""
     write_text(file, record.model_dump_json(indent=1) + "\n")
-
-
-def write_text(file: Path, text: str) -> None:
-    """Write by rename, so that whoever reads meanwhile has the old file or the new one."""
-    write_bytes(file, text.encode())
-
-
-def write_bytes(file: Path, content: bytes) -> None:
-    """As `write_text`."""
-    unfinished = file.with_name(file.name + ".partial")
-    with unfinished.open("wb") as opened:
-        opened.write(content)
-        opened.flush()
-        os.fsync(opened.fileno())
-    unfinished.replace(file)
 
 
 def _keep_aside(path: Path) -> None:

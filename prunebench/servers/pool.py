@@ -13,12 +13,14 @@ from typing import Annotated, Any, Literal
 
 import httpx
 from fastapi import HTTPException
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from base.key_file import read_key
+from base.records import Record
 from prunebench.servers.process import POLL_S, RunningServer, ServerCommand, ServerStartError, launch_server
 from server.engines.options import TUNABLES
 from server.engines.registry import choose_engine
-from server.settings import LOOPBACK_HOSTS, ServeError, ServeSettings, read_key
+from server.settings import LOOPBACK_HOSTS, ServeError, ServeSettings
 
 _STOP_S = 8.0  # from the signal to the kill: a host that is told to stop is gone within ten seconds
 _HEALTH_S = 5.0
@@ -26,19 +28,15 @@ _ANSWER_S = 60.0  # for a request to a hosted server, by this host
 _DAY_S = 86_400.0
 
 
-class Draft(BaseModel):
+class Draft(Record):
     """A draft model for speculative decoding; `checkpoint` is a path on the host."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     checkpoint: Path
     tokens: int = Field(ge=1, le=32)  # that it proposes at a time
 
 
-class HostedServer(BaseModel):
+class HostedServer(Record):
     """What to serve and how; `checkpoint` is a path on the host. `options` are the engine's `TUNABLES` and no others."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     checkpoint: Path
     model: str = Field(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")
@@ -66,7 +64,7 @@ class HostSettings:
     options: dict[str, str] = field(default_factory=dict)
 
     def api_key(self) -> str | None:
-        """Raises ServeError for a file that cannot be read or is empty, and for an open host without a key."""
+        """Raises UserError for a file that cannot be read or is empty, and for an open host without a key."""
         if self.api_key_file is None:
             if self.host not in LOOPBACK_HOSTS:
                 raise ServeError(f"--host {self.host}: others could start servers here; give --api-key-file")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from base.records import Record
 
 MANIFEST_NAME = "pruning.json"
 WeightCriterion = Literal["maw", "vow", "pon", "l2", "random"]
@@ -12,11 +12,7 @@ Criterion = Literal[WeightCriterion, "act"]
 TieBreak = Literal["stable", "torch"]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SourceFile(_Record):
+class SourceFile(Record):
     """One file of a checkpoint folder, source or pruned; `name` is its path in the folder."""
 
     name: str
@@ -24,7 +20,7 @@ class SourceFile(_Record):
     sha256: str
 
 
-class LayerCut(_Record):
+class LayerCut(Record):
     """One MLP's cut. `kept_sha256` is over the ascending kept indices as little-endian int64."""
 
     prefix: str  # e.g. "model.layers.0.mlp"
@@ -32,7 +28,7 @@ class LayerCut(_Record):
     ties_at_cut: int  # neurons that share the score of the last one kept
 
 
-class CalibrationText(_Record):
+class CalibrationText(Record):
     """The text whose activations weigh the neurons under `act`, and how it was run through the model."""
 
     name: str  # of the file
@@ -43,7 +39,7 @@ class CalibrationText(_Record):
     measured_with: dict[str, str]  # versions of torch and transformers, and the device
 
 
-class WidthChange(_Record):
+class WidthChange(Record):
     """One config key: a dense checkpoint has one, mixture-of-experts may have one more for shared experts or dense layers."""
 
     key: str  # as in config.json, e.g. "moe_intermediate_size"
@@ -51,7 +47,7 @@ class WidthChange(_Record):
     width: int
 
 
-class Manifest(_Record):
+class Manifest(Record):
     """All of `pruning.json`."""
 
     schema_version: Literal[1] = 1

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from energy.records import Record
+from base.records import Record
 from loadgen.metrics.backlog import Backlog
 from loadgen.metrics.latencies import FloatArray, percentiles
 from loadgen.records.schema import Workload

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from energy.records import Record
+from base.records import Record
 from reports.runs.run_folder import TaskResult
 
 

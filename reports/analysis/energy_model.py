@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy import stats
 
-from energy.records import Record
+from base.records import Record
 from reports.statistics.confidence import CONFIDENCE
 
 MISFIT_P = 0.01

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from energy.records import MeterPower, PowerTimeline, Record
+from base.records import Record
+from energy.records import MeterPower, PowerTimeline
 from loadgen.records.schema import Trial
 
 MOST_STEPS = 150  # of one trial: a block of many trials stays readable, and report.json small

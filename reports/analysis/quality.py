@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from energy.records import Record
+from base.records import Record
 from reports.analysis.cost import SuiteCost, suite_cost
 from reports.runs.run_folder import ConfigurationInfo, EvaluationSettings, TaskResult
 from reports.statistics.correlation import Correlation, correlate_all

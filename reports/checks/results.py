@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from energy.records import Record
+from base.records import Record
 from reports.checks.rules import RULES, SEVERITY, Located, Outcome
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from energy.records import Record
+from base.records import Record
 from loadgen.records.schema import Workload
 from reports.analysis.cells import Analysis
 from reports.runs.run_folder import ConfigurationInfo

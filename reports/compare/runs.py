@@ -15,7 +15,7 @@ from itertools import groupby
 
 import numpy as np
 
-from energy.records import Record
+from base.records import Record
 from reports.analysis.cells import Analysis, Cell, ConfigurationFigures, TrialFigures
 from reports.analysis.failures import AMONG_FAILED, Failures, judge_failures
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT, TTFT

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from energy.records import Record
+from base.records import Record
 from loadgen.records.schema import Workload
 from reports.analysis.quantities import E2E, JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
 from reports.statistics.ratios import Comparison

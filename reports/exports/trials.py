@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import loadgen.metrics.summary
+from base.files import write_text
 from loadgen.metrics.latencies import FloatArray
 from loadgen.metrics.metrics import measure_records
 from loadgen.records.schema import RequestRecord
@@ -33,10 +34,8 @@ def export(paths: Sequence[Path], form: str, output: Path | None) -> Path:
     first = paths[0]
     target = output or (first / FILES[form] if first.is_dir() else first.with_name(f"{first.stem}-{FILES[form]}"))
     text = {"vllm-json": as_vllm, "guidellm-json": as_guidellm, "csv": as_csv}[form](loads)
-    partial = target.with_name(f"{target.name}.partial")
     try:
-        partial.write_text(text, "utf-8")
-        partial.replace(target)
+        write_text(target, text)
     except OSError as error:
         raise ReportError(f"--output {target}: {error.strerror}") from None
     return target

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from energy.records import Record
+from base.records import Record
 from loadgen.workloads.lengths import Tokens
 
 PLAN_NAME = "plan.json"

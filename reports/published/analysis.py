@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from energy.records import Record
+from base.records import Record
 from reports.published.claims import judge_claims
 from reports.published.facts import Facts, find_facts
 from reports.published.judging import ClaimResult, Judged, count_by_standard

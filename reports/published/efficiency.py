@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from energy.records import Record
+from base.records import Record
 from reports.published.study import Run, Study
 from reports.statistics.correlation import Correlation, correlate
 from reports.statistics.ratios import (

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from energy.records import Record
+from base.records import Record
 from reports.published.study import Run, Study
 
 JOULES_PER_KWH = 3.6e6

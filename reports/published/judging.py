@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from energy.records import Record
+from base.records import Record
 from reports.published.study import Claim
 from reports.statistics.ratios import Interval
 

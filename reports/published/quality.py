@@ -6,7 +6,7 @@ import math
 
 from scipy import stats
 
-from energy.records import Record
+from base.records import Record
 from reports.published.study import Study, StudyModel
 from reports.statistics.confidence import CONFIDENCE
 from reports.statistics.correlation import Correlation, correlate, correlate_all, holm

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
-from energy.records import Record
+from base.records import Record
 from reports.errors import ReportError
 
 TABLE, RUNS = "llama-3.2-width-pruning.json", "llama-3.2-efficiency-runs.csv"

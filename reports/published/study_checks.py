@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from energy.records import Record
+from base.records import Record
 from reports.checks.rules import RULES, SEVERITY, Finding, Outcome, Rule
 from reports.document.wording import figure, listed, times
 from reports.published.efficiency import LENGTH, Alignment

@@ -30,7 +30,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from energy.records import IdleWindow, Record, WindowEnergy
+from base.records import Record
+from energy.records import IdleWindow, WindowEnergy
 from loadgen.records.checksums import find_changed
 from loadgen.records.schema import WindowRules
 from pruner.output.manifest import Manifest, SourceFile

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from energy.records import Record
+from base.records import Record
 from reports.statistics.confidence import CONFIDENCE
 
 EXACT_UP_TO = 8  # pairs: 40,320 orders are counted in milliseconds

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from energy.records import Record
+from base.records import Record
 from loadgen.metrics.latencies import percentiles
 from reports.analysis.failures import AMONG_FAILED
 from reports.statistics.confidence import CONFIDENCE, needed_for, share_of

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from energy.records import Record
+from base.records import Record
 from reports.statistics.confidence import CONFIDENCE
 
 MARGIN = 0.01  # differences below a hundredth are not worth a verdict

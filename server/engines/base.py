@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from base.errors import UserError
+
 FinishReason = Literal["stop", "length", "abort"]
 
 
-class EngineError(Exception):
+class EngineError(UserError):
     """A checkpoint, option or machine the engine cannot work with; the message names what to mend."""
 
 

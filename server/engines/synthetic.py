@@ -24,8 +24,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import tokenizers
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from base.records import Record
 from energy.meters.base import Reading
 from energy.records import MeterInfo
 from server.engines.base import (
@@ -42,10 +43,8 @@ from server.engines.base import (
 from server.off_loop import LOGPROB_SIZE, off_loop
 
 
-class SyntheticOptions(BaseModel):
+class SyntheticOptions(Record):
     """`--engine-option KEY=VALUE` of this engine."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     prefill_ms: float = Field(default=20.0, ge=0)  # arrival to first token, and
     prefill_token_ms: float = Field(default=0.0, ge=0)  # so much more for each token of the prompt

@@ -9,8 +9,9 @@ from typing import Union, get_args, get_origin
 
 import pytest
 
+from base.records import Record
 from energy import records
-from energy.records import Record, WindowEnergy
+from energy.records import WindowEnergy
 from energy.units import JOULES_PER_KWH, kilowatt_hours
 from energy.window import window_energy
 from loadgen.metrics.summary import summarize

@@ -1,0 +1,14 @@
+"""The errors that a user can fix."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A wrong flag, file, key or machine: one line that names what to fix. The command line prints it and exits with 2.
+
+    A room's own errors derive from it, and need no entry anywhere else.
+    """
+
+    def __init__(self, message: str) -> None:
+        # Names come from files and servers; whatever they hold, a message stays one line that a terminal can show.
+        super().__init__("".join(character if character.isprintable() else "?" for character in message))
