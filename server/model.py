@@ -64,7 +64,7 @@ class Model:
             return [self.tokenizer.encode(text, add_special_tokens=add_special_tokens, most=most) for text in texts]
 
         try:
-            return await off_loop(encoded, sum(map(len, texts)))
+            return await off_loop(encoded, sum(map(len, texts)), is_tokenizing=True)
         except TooManyTokensError as error:
             if prompt_in is not None:
                 raise self._no_room(error.tokens, prompt_in) from None

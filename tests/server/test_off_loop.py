@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 
@@ -16,7 +17,8 @@ from server.api.errors import ApiError
 from server.api.json_writer import body_slices, json_parts, json_text, written_list
 from server.api.protocol import CompletionRequest, DetokenizeRequest, parse
 from server.model import Model
-from server.off_loop import SLICE, slices
+from server.off_loop import INLINE, SLICE, slices
+from server.off_loop import off_loop as work_off_loop
 from server.text.tokenizer import Tokenizer
 from tests.server.conftest import events, running_server
 
@@ -96,6 +98,20 @@ def roomy(checkpoint):
 
 def off_loop(names):
     return bool(names) and all(name.startswith("off-loop") for name in names)
+
+
+def test_work_in_python_takes_turns_and_tokenizing_goes_on_beside_it():
+    may_end, done = threading.Event(), []
+
+    async def main():
+        first = asyncio.ensure_future(work_off_loop(lambda: may_end.wait(20) and done.append("first"), INLINE + 1))
+        second = asyncio.ensure_future(work_off_loop(lambda: done.append("second"), INLINE + 1))
+        await work_off_loop(lambda: done.append("tokenized"), INLINE + 1, is_tokenizing=True)
+        may_end.set()
+        await asyncio.gather(first, second)
+
+    asyncio.run(main())
+    assert done == ["tokenized", "first", "second"]
 
 
 LONG = "the quick brown fox " * 1200
