@@ -1,4 +1,4 @@
-"""Joules over a window: `window_energy` cuts a trace to a load's own edges, docs/energy.md is the contract.
+"""Joules over a window: `window_energy` cuts a trace to a load's own edges, docs/explanation/energy.md is the contract.
 
 The headline is the sum over all GPUs; without a GPU, CPU packages and DRAM; with the synthetic engine, its own curve, since
 nothing else that could be read is caused by its load. One part of the headline missing makes all of it None.

@@ -1,6 +1,6 @@
 """One trial's request records as figures: vectorised over columns, a batch of rows at a time, so memory stays bounded.
 
-Definitions are docs/measurement.md's. Requests and their latencies are those of requests that ended inside the window, a
+Definitions are docs/explanation/measurement.md's. Requests and their latencies are those of requests that ended inside the window, a
 failed one being slower than any; tokens are credited by their own arrival inside it, whatever became of their request, since
 the server spent time and energy on them. The window's start is outside it and its end inside, so that windows side by side
 share out everything once. Under window rules 1, by which earlier runs were recorded, latencies are those of requests sent

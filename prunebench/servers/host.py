@@ -8,7 +8,7 @@
 
 A server asked for again under its name with the same settings is the one that runs; with other settings it is replaced.
 Only checkpoints below the folders named at the start are served, and only engine options that cannot run other code may be
-set (docs/security.md). A runner reaches the servers at this host's address, so the ports are a short, fixed range, and they
+set (docs/explanation/security.md). A runner reaches the servers at this host's address, so the ports are a short, fixed range, and they
 take the same key as this API.
 """
 

@@ -289,7 +289,7 @@ _WITHHELD: dict[Spoils, str] = {
 
 
 def render_rules() -> str:
-    """docs/checks.md, which a test keeps equal to this: `python -m reports.checks.rules > docs/checks.md`."""
+    """docs/reference/checks.md, which a test keeps equal to this: `python -m reports.checks.rules > docs/reference/checks.md`."""
     lines = [
         "# Validity checks",
         "",

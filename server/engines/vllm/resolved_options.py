@@ -1,6 +1,6 @@
 """What vLLM made of its options, read off its configuration: names of AsyncEngineArgs, values as text.
 
-Fields that a version does not have are left out. docs/checks.md, *resolved-options-differ*, says which may differ.
+Fields that a version does not have are left out. docs/reference/checks.md, *resolved-options-differ*, says which may differ.
 """
 
 from __future__ import annotations

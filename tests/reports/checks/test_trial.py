@@ -63,8 +63,8 @@ def test_the_rules_are_those_of_the_design():
 
 
 def test_every_rule_is_documented_as_it_is():
-    page = Path("docs/checks.md").read_text()
-    assert page == render_rules(), "python -m reports.checks.rules > docs/checks.md"
+    page = Path("docs/reference/checks.md").read_text()
+    assert page == render_rules(), "python -m reports.checks.rules > docs/reference/checks.md"
     assert all(f"## {name}\n" in page for name in RULES)
 
 
