@@ -20,10 +20,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from energy.records import PowerTimeline, WindowEnergy
 from loadgen.answers.stream_end import UNREADABLE
 from loadgen.client.polling import PAUSE_NS
+from loadgen.client.warmup import Steadiness
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.energy.source import EnergySource
-from loadgen.interrupt import Interrupt
 from loadgen.link.client_processes import Clients
+from loadgen.link.interrupt import Interrupt
 from loadgen.link.messages import Ended, Finished, Job, Part, Ready
 from loadgen.metrics.client_health import ClientWatch, client_health
 from loadgen.metrics.read_lag import LagHistogram
@@ -32,7 +33,6 @@ from loadgen.prompts.synthetic import Prompts
 from loadgen.records.recorder import Recorder
 from loadgen.records.schema import RequestRecord, Trial, WarmUp, WindowRules, Workload
 from loadgen.records.table import Records
-from loadgen.warmup import Steadiness
 from loadgen.workloads.schedule import in_flight
 
 _TOGETHER_NS = 2_000_000  # until the load starts, so that several processes start together

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from base.errors import UserError
-from loadgen.interrupt import raise_lost_interrupts
+from loadgen.link.interrupt import raise_lost_interrupts
 from prunebench import __version__
 from prunebench.commands.checkpoints import inspect, prune
 from prunebench.commands.energy import energy_app

@@ -28,13 +28,13 @@ import uvloop
 from loadgen.answers.request_body import request_body, wire_error
 from loadgen.client.request_queue import RequestsAhead
 from loadgen.client.timer import Timer
+from loadgen.client.warmup import warm_up
 from loadgen.client.wire import Exchange, WireClient
 from loadgen.endpoint import LoadError
 from loadgen.link.frames import Inbox, Outbox
 from loadgen.link.messages import Ended, Finished, Job, Part, Ready
 from loadgen.metrics.client_health import watch_client
 from loadgen.records.schema import WarmUp
-from loadgen.warmup import warm_up
 from loadgen.workloads.schedule import arrivals, in_flight, user_starts
 from loadgen.workloads.shapes import answer_length
 

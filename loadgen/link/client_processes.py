@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from loadgen.endpoint import LoadError
-from loadgen.interrupt import Interrupt
 from loadgen.link.frames import Inbox, frame
+from loadgen.link.interrupt import Interrupt
 from loadgen.link.messages import Finished, Job, Ready
 
 _TICK_S = 0.1

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from loadgen.client.warmup import Steadiness
 from loadgen.endpoint import Endpoint
 from loadgen.metrics.client_health import ClientWatch
 from loadgen.prompts.synthetic import Prompts
 from loadgen.records.schema import WarmUp, Workload
-from loadgen.warmup import Steadiness
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from loadgen.endpoint import LoadError
-from loadgen.prompts.input_files import InputFile
 from loadgen.prompts.synthetic import FilePrompts
 from loadgen.records.schema import Workload
-from loadgen.workloads.trace import open_trace
+from loadgen.workloads.input_files import InputFile
+from loadgen.workloads.trace_file import open_trace
 
 
 @dataclass(frozen=True)

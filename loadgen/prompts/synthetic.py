@@ -17,7 +17,7 @@ from loadgen.answers.stream_end import UNREADABLE
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.records.schema import Workload
 from loadgen.workloads.lengths import draw_tokens
-from loadgen.workloads.trace import TraceRow, read_trace
+from loadgen.workloads.trace_file import TraceRow, read_trace
 
 Prompt = list[int] | str
 

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Iterator
 
 from loadgen.records.schema import Workload
-from loadgen.workloads.trace import read_trace
+from loadgen.workloads.trace_file import read_trace
 
 
 def arrivals(workload: Workload, seed: int) -> Iterator[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loadgen.records.schema import Workload
 from loadgen.workloads.lengths import draw_tokens
-from loadgen.workloads.trace import TraceRow, read_trace
+from loadgen.workloads.trace_file import TraceRow, read_trace
 
 
 def prompt_length(workload: Workload, seed: int, index: int) -> int:

@@ -21,7 +21,7 @@ from base.records import Record
 from loadgen import REQUEST_TIMEOUT_S
 from loadgen.prompts.files import is_source, with_identity
 from loadgen.records.schema import Workload
-from loadgen.workloads.sweep import points
+from loadgen.sweeps.points import points
 from pruner.checkpoint.hub import find_source
 from pruner.output.manifest import TieBreak, WeightCriterion
 from pruner.scoring.targets import Target

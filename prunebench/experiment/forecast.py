@@ -19,8 +19,8 @@ from statistics import mean
 from rich.filesize import decimal
 
 from base.records import Record
+from loadgen.client.warmup import FEWEST_GROUPS
 from loadgen.records.schema import Workload
-from loadgen.warmup import FEWEST_GROUPS
 from loadgen.workloads.schedule import arrivals, in_flight
 from loadgen.workloads.shapes import answer_length
 from prunebench.experiment.configurations import check_configurations

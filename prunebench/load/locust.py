@@ -27,7 +27,7 @@ import loadgen.locust
 from energy.records import WindowEnergy
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.energy.source import EnergySource, NoEnergy
-from loadgen.interrupt import Interrupt
+from loadgen.link.interrupt import Interrupt
 from loadgen.locust.plan import KEY_VARIABLE, PLAN_VARIABLE, Plan
 from loadgen.metrics.client_health import ClientWatch
 from loadgen.metrics.read_lag import LagHistogram

@@ -9,8 +9,8 @@ from rich.table import Table
 from base.files import write_text
 from loadgen.metrics.metrics import measure_records
 from loadgen.records.schema import Workload
-from loadgen.workloads.rate_search import conclude, rates_to_try
-from loadgen.workloads.sweep import Sweep, SweepPoint, at_rate, judge
+from loadgen.sweeps.points import Sweep, SweepPoint, at_rate, judge
+from loadgen.sweeps.rate_search import conclude, rates_to_try
 from prunebench.load.trial import Loading
 from reports.document.console import Console
 from reports.statistics.confidence import needed_for

@@ -22,7 +22,7 @@ from loadgen.endpoint import (
     server_address,
 )
 from loadgen.energy.source import EnergySource, pick_energy
-from loadgen.interrupt import Interrupt
+from loadgen.link.interrupt import Interrupt
 from loadgen.locust.plan import Plan
 from loadgen.metrics.summary import summarize
 from loadgen.prompts.files import input_notes, read_prompts, with_identity

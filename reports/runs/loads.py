@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from loadgen.metrics.metrics import TrialMetrics, read_metrics
 from loadgen.records.checksums import find_changed, read_sums
 from loadgen.records.schema import Trial
-from loadgen.workloads.sweep import Sweep
+from loadgen.sweeps.points import Sweep
 from reports.errors import ReportError
 from reports.runs.run_folder import RunFolder, describe_error, read_record
 from reports.runs.vllm_import import import_vllm

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loadgen.workloads.sweep import Sweep, SweepPoint
+from loadgen.sweeps.points import Sweep, SweepPoint
 from reports.analysis.quantities import QUANTITIES
 from reports.analysis.windows import window_words
 from reports.checks.rules import RULES, SEVERITY

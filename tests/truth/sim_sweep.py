@@ -8,8 +8,8 @@ import numpy as np
 
 from loadgen.metrics.metrics import measure_records
 from loadgen.records.schema import Workload
-from loadgen.workloads.rate_search import conclude, rates_to_try
-from loadgen.workloads.sweep import Sweep, SweepPoint, at_rate, judge
+from loadgen.sweeps.points import Sweep, SweepPoint, at_rate, judge
+from loadgen.sweeps.rate_search import conclude, rates_to_try
 from tests.loadgen.made import trial
 from tests.truth.registry import Outcome, Row, simulation
 from tests.truth.servers import Server, records_of, some_arrivals, some_server

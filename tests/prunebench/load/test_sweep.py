@@ -9,7 +9,7 @@ import time
 import pytest
 
 from loadgen.records.store import read_trial
-from loadgen.workloads.sweep import Sweep
+from loadgen.sweeps.points import Sweep
 from tests.server.conftest import serve_process, url_once_ready, write_checkpoint
 
 pytestmark = pytest.mark.slow

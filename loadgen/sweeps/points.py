@@ -1,4 +1,4 @@
-"""A sweep: its file, the workloads it is made of, and what one rate shows. `loadgen.workloads.rate_search` picks the rates."""
+"""A sweep: its file, the workloads it is made of, and what one rate shows. `loadgen.sweeps.rate_search` picks the rates."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import pytest
 from loadgen.endpoint import LoadError
 from loadgen.workloads.schedule import arrivals
 from loadgen.workloads.shapes import answer_length, prompt_length
-from loadgen.workloads.trace import open_trace, read_trace
+from loadgen.workloads.trace_file import open_trace, read_trace
 from tests.loadgen.made import workload
 
 AZURE = """TIMESTAMP,ContextTokens,GeneratedTokens

@@ -8,9 +8,9 @@ import pytest
 from loadgen.metrics.backlog import Backlog
 from loadgen.metrics.metrics import measure_records
 from loadgen.metrics.window import cut_window
-from loadgen.workloads.rate_search import conclude, rates_to_try
+from loadgen.sweeps.points import SweepPoint, at_rate, judge, points
+from loadgen.sweeps.rate_search import conclude, rates_to_try
 from loadgen.workloads.schedule import arrivals
-from loadgen.workloads.sweep import SweepPoint, at_rate, judge, points
 from tests.loadgen.made import MS, record, trial, workload
 
 

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
+from loadgen.client.warmup import Steadiness
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.energy.source import NoEnergy
 from loadgen.prompts.synthetic import FilePrompts, SyntheticPrompts, make_prompts
 from loadgen.trial import Watcher, run_trial
-from loadgen.warmup import Steadiness
 from loadgen.workloads.shapes import answer_length, prompt_length
 from tests.loadgen.made import MS, workload
 from tests.loadgen.scripted import CLOSE, HEAD, ScriptedServer, chunked, event, sized, stream, token

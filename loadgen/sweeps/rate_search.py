@@ -7,7 +7,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from loadgen.records.schema import Workload
-from loadgen.workloads.sweep import Bracket, Sweep, SweepPoint
+from loadgen.sweeps.points import Bracket, Sweep, SweepPoint
 
 _FACTOR = 2.0  # from one rate to the next, until the server is saturated
 _BISECTS = 0.05  # the edges of the bracket are no further apart than this share, before their own uncertainty

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from loadgen import interrupt as module
-from loadgen.interrupt import Interrupt, raise_lost_interrupts
+from loadgen.link import interrupt as module
+from loadgen.link.interrupt import Interrupt, raise_lost_interrupts
 
 
 def test_the_first_ctrl_c_is_noted_and_the_second_raises():
