@@ -23,7 +23,7 @@ from loadgen.records.recorder import Recorder
 from loadgen.records.schema import ClientHealth, Trial, Workload
 from loadgen.records.store import write_trial
 from loadgen.trial import TrialResult
-from reports.checks.trial import check_trial
+from reports.checks.findings import check_trial
 
 TOKEN_NS, AT_ONCE = 10_000_000, 50  # half a second of chunks is handed on together
 CHUNK = 'data: {{"id":"cmpl-0","object":"text_completion","created":0,"model":"known","choices":[{{"index":0,"text":" word","logprobs":null,"finish_reason":null}}],"usage":{{"prompt_tokens":64,"total_tokens":{total},"completion_tokens":{tokens}}}}}\n\n'

@@ -41,7 +41,7 @@ from loadgen.trial import TrialResult, run_trial
 from loadgen.workloads.lengths import most_tokens
 from prunebench.load.locust import LocustSettings, run_locust
 from prunebench.terminal.live import LiveView
-from reports.checks.trial import check_trial
+from reports.checks.findings import check_trial
 from reports.document.console import Console
 from reports.statistics.confidence import needed_for
 

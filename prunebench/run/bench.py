@@ -24,7 +24,7 @@ from prunebench.run.schedule import Visit
 from prunebench.servers.process import Server, ServerCommand, ServerPool, ServerStartError, start_server
 from prunebench.servers.remote import RemoteHost
 from prunebench.terminal.progress import Steps
-from reports.checks.trial import check_trial
+from reports.checks.findings import check_trial
 from reports.document.console import Console
 from reports.runs.run_folder import ConfigurationInfo, IdleRule, TrialCell, VisitIdle
 from server.machine.cpu_affinity import off_cores_of

@@ -24,8 +24,8 @@ from reports.analysis.power import PowerFigures, power_figures
 from reports.analysis.quality import QualityFigures, analyse_quality
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, Amount, Quantity
 from reports.analysis.windows import unfit, window_words
+from reports.checks.findings import check_run
 from reports.checks.results import CheckResult, group_findings
-from reports.checks.run import check_run
 from reports.decision.family import FamilyComparison, compare_family
 from reports.fleet.records import FleetPlan
 from reports.runs.reading import MeasuredRun, MeasuredTrial, read_run

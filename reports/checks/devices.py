@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from energy.records import WindowEnergy
-from reports.checks.rules import SEVERITY, Finding, Located, graded
+from reports.checks.rules import SEVERITY, Finding, Located, graded, run_rule
 from reports.runs.reading import MeasuredRun
 
 CLOCKS_DIFFER = 0.02
@@ -15,8 +15,14 @@ LIMITS_DIFFER_W = 1.0
 IDLE_DIFFERS_C = 3.0
 
 
-def _clocks(run: MeasuredRun) -> Iterator[Located]:
-    """clocks-differ: the worst of all pairs of a cell."""
+@run_rule(
+    position=300,
+    meaning="The GPU ran at other clocks, or under another power limit, than for the baseline in the same block, so a ratio is of these, too.",
+    limits="Warns if the median SM or memory clock of a pair differs by more than 2 %, fails if the enforced power limits differ by more than 1 W; no data unless both are recorded.",
+    remedy="Lock clocks and the power limit for the whole run (`nvidia-smi -lgc`, `-pl`). A lighter load may clock higher by itself: then it is part of what the configuration gains.",
+)
+def clocks_differ(run: MeasuredRun) -> Iterator[Located]:
+    """The worst of all pairs of a cell."""
     for workload in run.info.workloads:
         baseline = run.by_block(run.info.baseline, workload)
         for configuration in run.configurations:
@@ -27,7 +33,7 @@ def _clocks(run: MeasuredRun) -> Iterator[Located]:
             found = [_compared(own[block].trial.energy, baseline[block].trial.energy) for block in pairs]
             worst = max(range(len(found)), key=lambda n: SEVERITY[found[n].outcome])
             seen = Finding(found[worst].outcome, f"block {pairs[worst] + 1}: {found[worst].reason}")
-            yield Located("clocks-differ", seen, configuration.label, workload)
+            yield Located(seen, configuration.label, workload)
 
 
 def _compared(own: WindowEnergy, baseline: WindowEnergy) -> Finding:
@@ -66,8 +72,15 @@ def _limits(energy: WindowEnergy) -> list[float]:
     return sorted(watts for _, watts in limits if watts is not None)
 
 
-def _idle_temperature(run: MeasuredRun) -> Iterator[Located]:
-    """idle-temperature-differs: of each GPU, before the loads of a configuration and of the baseline in the same block.
+@run_rule(
+    position=310,
+    meaning="The quiet GPU was warmer or cooler than for the baseline, and a warmer one draws more at the same work.",
+    limits="Warns if the mean temperatures of any GPU in the two idle windows before the loads, in the same block, differ by more than 3 °C.",
+    remedy="Raise protocol.cooldown_s, and keep the room and the fans steady.",
+    spoils=None,
+)
+def idle_temperature_differs(run: MeasuredRun) -> Iterator[Located]:
+    """Of each GPU, before the loads of a configuration and of the baseline in the same block.
 
     Where idle power was measured once a configuration, before its first trial and the baseline's.
     """
@@ -78,7 +91,7 @@ def _idle_temperature(run: MeasuredRun) -> Iterator[Located]:
         own = _before_loads(run, configuration.label)
         for block in sorted(own.keys() & baseline.keys(), key=lambda block: -1 if block is None else block):
             finding = _compared_temperatures(own[block], baseline[block])
-            yield Located("idle-temperature-differs", finding, configuration.label, block=block)
+            yield Located(finding, configuration.label, block=block)
 
 
 def _before_loads(run: MeasuredRun, label: str) -> dict[int | None, dict[str, float]]:
@@ -105,6 +118,3 @@ def _temperatures(idle: WindowEnergy | None) -> dict[str, float]:
         if condition.temperature_c is not None:
             by_device.setdefault(condition.device, []).append(condition.temperature_c)
     return {device: float(np.mean(seen)) for device, seen in by_device.items()}
-
-
-DEVICE_RULES = (_clocks, _idle_temperature)

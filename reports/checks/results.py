@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base.records import Record
-from reports.checks.rules import RULES, SEVERITY, Located, Outcome
+from reports.checks.rules import RULES, SEVERITY, Located, Outcome, worst
 
 
 class Observation(Record):
@@ -26,18 +26,18 @@ class CheckResult(Record):
     observations: list[Observation]
 
 
-def group_findings(found: list[Located]) -> list[CheckResult]:
-    """Group by rule, then by configuration and workload; worst first. A rule nothing was found for has no data."""
+def group_findings(found: dict[str, list[Located]]) -> list[CheckResult]:
+    """Group each rule's findings by configuration and workload; worst first. A rule nothing was found for has no data."""
     results = []
-    for rule in RULES.values():
-        own = [located for located in found if located.check == rule.name]
+    for name, own in found.items():
+        rule = RULES[name]
         places = {(located.label, located.workload): None for located in own}
         observations = [
             _observe([located for located in own if (located.label, located.workload) == p]) for p in places
         ]
         observations.sort(key=lambda o: -SEVERITY[o.outcome])
         decided = [o.outcome for o in observations if o.outcome != "no data"]
-        outcome: Outcome = max(decided, key=SEVERITY.__getitem__) if decided else "no data"
+        outcome: Outcome = worst(decided) if decided else "no data"
         results.append(
             CheckResult(
                 check=rule.name, meaning=rule.meaning, remedy=rule.remedy, outcome=outcome, observations=observations
@@ -48,10 +48,10 @@ def group_findings(found: list[Located]) -> list[CheckResult]:
 
 def _observe(located: list[Located]) -> Observation:
     """One place's findings as one: the worst outcome, how many trials have it, and what the first of them says."""
-    worst = max((one.finding.outcome for one in located), key=SEVERITY.__getitem__)
-    those = [one for one in located if one.finding.outcome == worst]
+    outcome = worst(one.finding.outcome for one in located)
+    those = [one for one in located if one.finding.outcome == outcome]
     first = those[0]
     trials = sum(one.block is not None for one in those)
     return Observation(
-        outcome=worst, label=first.label, workload=first.workload, trials=trials, reason=first.finding.reason
+        outcome=outcome, label=first.label, workload=first.workload, trials=trials, reason=first.finding.reason
     )

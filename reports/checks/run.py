@@ -1,4 +1,4 @@
-"""Validity of a run: what every trial's rules found, and the rules that need more than one trial to decide."""
+"""Validity of a run: the rules that need more than one trial to decide."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from statistics import mean
 import numpy as np
 
 from energy.records import WindowEnergy
-from reports.checks.devices import DEVICE_RULES
-from reports.checks.rules import Finding, Located, Outcome
-from reports.checks.servers import SERVED_RULES
-from reports.checks.trial import find_in_trial
+from reports.checks.energy import energy_missing, idle_drift
+from reports.checks.rules import Finding, Located, Outcome, run_rule
+from reports.checks.trial import output_length_differs
 from reports.runs.reading import MeasuredRun, MeasuredTrial
 from reports.runs.run_folder import ConfigurationInfo, Placement, gpus_of
 
@@ -21,43 +20,43 @@ LENGTHS_DIFFER = 0.05
 IDLE_DIFFERS = 0.10
 
 
-def check_run(run: MeasuredRun) -> list[Located]:
-    """Everything found in a run, passes included, in no particular order."""
-    found = [
-        Located(check, finding, t.cell.label, t.cell.workload, t.cell.block)
-        for t in run.trials
-        for check, finding in find_in_trial(t.trial, t.metrics).items()
-    ]
-    for rule in (
-        _pairs,
-        _natural_lengths,
-        _widths,
-        _idle_power,
-        _unmetered,
-        _shared_hosts,
-        _hosts,
-        *SERVED_RULES,
-        *DEVICE_RULES,
-    ):
-        found += rule(run)
-    return found
+@run_rule(
+    position=10,
+    meaning="Every comparison is with the baseline in the same block; where that was not measured there is none.",
+    limits="Warns if some blocks lack the baseline, fails if none has it.",
+    remedy="Resume the run, or mend what made the baseline fail.",
+    spoils=None,
+)
+def baseline_missing(run: MeasuredRun) -> Iterator[Located]:
+    """The blocks in which a configuration has no baseline."""
+    for label, workload, pairs, alone in _paired_blocks(run):
+        yield Located(_paired(pairs, alone), label, workload)
 
 
-def _pairs(run: MeasuredRun) -> Iterator[Located]:
-    """baseline-missing and too-few-repeats: which blocks have both a configuration and the baseline."""
+@run_rule(
+    position=80,
+    meaning="Fewer than five blocks pair the configuration with the baseline: the interval is wide, or missing.",
+    limits="Warns below five paired blocks, fails below two: no interval then.",
+    remedy="Resume the run, or raise protocol.blocks.",
+    spoils=None,
+)
+def too_few_repeats(run: MeasuredRun) -> Iterator[Located]:
+    """The blocks in which a configuration and the baseline form a pair."""
+    for label, workload, pairs, _ in _paired_blocks(run):
+        if pairs:
+            few: Outcome = "fail" if len(pairs) < 2 else "warn" if len(pairs) < ENOUGH_BLOCKS else "pass"
+            words = f"{len(pairs)} paired block{'s' * (len(pairs) != 1)}"
+            yield Located(Finding(few, words), label, workload)
+
+
+def _paired_blocks(run: MeasuredRun) -> Iterator[tuple[str, str, list[int], list[int]]]:
+    """Configuration, workload, and of its blocks those that have the baseline and those that lack it."""
     for workload in run.info.workloads:
         baseline = run.by_block(run.info.baseline, workload)
         for configuration in run.configurations:
-            label = configuration.label
-            own = run.by_block(label, workload)
-            if not own or label == run.info.baseline:
-                continue
-            pairs, alone = sorted(set(own) & set(baseline)), sorted(set(own) - set(baseline))
-            yield Located("baseline-missing", _paired(pairs, alone), label, workload)
-            if pairs:
-                few: Outcome = "fail" if len(pairs) < 2 else "warn" if len(pairs) < ENOUGH_BLOCKS else "pass"
-                words = f"{len(pairs)} paired block{'s' * (len(pairs) != 1)}"
-                yield Located("too-few-repeats", Finding(few, words), label, workload)
+            own = run.by_block(configuration.label, workload)
+            if own and configuration.label != run.info.baseline:
+                yield configuration.label, workload, sorted(set(own) & set(baseline)), sorted(set(own) - set(baseline))
 
 
 def _paired(pairs: list[int], alone: list[int]) -> Finding:
@@ -68,8 +67,9 @@ def _paired(pairs: list[int], alone: list[int]) -> Finding:
     return Finding("pass", f"the baseline is in all {len(pairs)} blocks")
 
 
+@output_length_differs.in_run
 def _natural_lengths(run: MeasuredRun) -> Iterator[Located]:
-    """output-length-differs where models stop by themselves: mean lengths against the baseline's."""
+    """Where models stop by themselves: mean lengths against the baseline's."""
     natural = {t.cell.workload for t in run.trials if t.trial.workload.natural_stop}
     for workload in sorted(natural):
         baseline = _mean_length(run, run.info.baseline, workload)
@@ -79,13 +79,13 @@ def _natural_lengths(run: MeasuredRun) -> Iterator[Located]:
                 continue
             if length is None or not baseline:
                 unknown = Finding("no data", "the tokens of one of the two were not counted")
-                yield Located("output-length-differs", unknown, configuration.label, workload)
+                yield Located(unknown, configuration.label, workload)
                 continue
             finding = Finding(
                 "warn" if abs(length / baseline - 1) > LENGTHS_DIFFER else "pass",
                 f"{length:.1f} tokens a request on average, the baseline {baseline:.1f}",
             )
-            yield Located("output-length-differs", finding, configuration.label, workload)
+            yield Located(finding, configuration.label, workload)
 
 
 def _mean_length(run: MeasuredRun, label: str, workload: str) -> float | None:
@@ -94,7 +94,15 @@ def _mean_length(run: MeasuredRun, label: str, workload: str) -> float | None:
     return float(np.nanmean(written)) if np.isfinite(written).any() else None
 
 
-def _widths(run: MeasuredRun) -> Iterator[Located]:
+@run_rule(
+    position=90,
+    meaning="The width is not a multiple of 64: GPU kernels pad it, and it may be slower and hungrier than an aligned neighbour.",
+    limits="Warns unless the width is a multiple of 64.",
+    remedy="Prune with multiple_of = 64 or 128, and compare the two.",
+    spoils=None,
+)
+def width_unaligned(run: MeasuredRun) -> Iterator[Located]:
+    """Each configuration's width."""
     for configuration in run.configurations:
         width = configuration.width
         missed = next((m for m in (8, 64) if width % m), None)
@@ -104,11 +112,12 @@ def _widths(run: MeasuredRun) -> Iterator[Located]:
             finding = Finding(
                 "warn", f"{width} is not a multiple of {missed}; {round(width / 64) * 64 or 64} is one of 64"
             )
-        yield Located("width-unaligned", finding, configuration.label)
+        yield Located(finding, configuration.label)
 
 
+@idle_drift.in_run
 def _idle_power(run: MeasuredRun) -> Iterator[Located]:
-    """idle-drift: of each configuration between before and after its trials, and between configurations on one machine.
+    """Of each configuration between before and after its trials, and between configurations on one machine.
 
     Where idle power was measured around every visit, before and after are those of a visit, and configurations have their means.
     """
@@ -116,12 +125,12 @@ def _idle_power(run: MeasuredRun) -> Iterator[Located]:
         before, after = _idle_watts(idle.before.whole), _idle_watts(idle.after.whole if idle.after else None)
         if before and after is not None:
             words = f"{before:.1f} W idle before its load, {after:.1f} W after it"
-            yield Located("idle-drift", Finding(_drifted(after, before), words), idle.label, block=idle.block)
+            yield Located(Finding(_drifted(after, before), words), idle.label, block=idle.block)
     for c in [] if run.idles else run.configurations:
         before, after = _idle_watts(c.idle), _idle_watts(c.idle_again)
         if before and after is not None:
             words = f"{before:.1f} W idle, {after:.1f} W after its last trial"
-            yield Located("idle-drift", Finding(_drifted(after, before), words), c.label)
+            yield Located(Finding(_drifted(after, before), words), c.label)
     watts = {c.label: w for c in run.configurations if (w := _mean_idle_watts(run, c)) is not None}
     baseline = watts.get(run.info.baseline)
     if not baseline:
@@ -129,7 +138,7 @@ def _idle_power(run: MeasuredRun) -> Iterator[Located]:
     for label, own in watts.items():
         if label != run.info.baseline:
             words = f"{own:.1f} W idle, the baseline {baseline:.1f} W"
-            yield Located("idle-drift", Finding(_drifted(own, baseline), words), label)
+            yield Located(Finding(_drifted(own, baseline), words), label)
 
 
 def _drifted(watts: float, reference: float) -> Outcome:
@@ -150,8 +159,9 @@ def _idle_watts(idle: WindowEnergy | None) -> float | None:
     return idle.gross_joules / ((idle.end_ns - idle.start_ns) / 1e9)
 
 
+@energy_missing.in_run
 def _unmetered(run: MeasuredRun) -> Iterator[Located]:
-    """energy-missing: an engine on several hosts, of whose GPUs its server reads those of its own host."""
+    """An engine on several hosts, of whose GPUs its server reads those of its own host."""
     options = {c.label: c.engine_options for c in run.configurations}
     for trial in run.trials:
         metered = sum(part.info.domain == "gpu" for part in trial.trial.energy.parts)
@@ -160,28 +170,41 @@ def _unmetered(run: MeasuredRun) -> Iterator[Located]:
             if 0 < metered < gpus:
                 seen = f"the engine takes {gpus} GPUs, and {metered} {'was' if metered == 1 else 'were'} metered"
                 cell = trial.cell
-                yield Located("energy-missing", Finding("fail", seen), cell.label, cell.workload, cell.block)
+                yield Located(Finding("fail", seen), cell.label, cell.workload, cell.block)
 
 
-def _shared_hosts(run: MeasuredRun) -> Iterator[Located]:
-    """host-shared: what else of the run was at work on the host of a trial."""
+@run_rule(
+    position=60,
+    meaning="Something else of the same run was at work on the host while the trial was measured: they share processors, memory, power and heat.",
+    limits="Warns if anything did. Only of trials that a cluster placed.",
+    remedy="Offer one place a host (`ray start --num-gpus 1`), or see whether the trials that were alone say the same.",
+    spoils=None,
+)
+def host_shared(run: MeasuredRun) -> Iterator[Located]:
+    """What else of the run was at work on the host of a trial."""
     for trial in run.trials:
         place, cell = trial.cell.placement, trial.cell
         if place is None:
             continue
         beside = ", ".join(place.beside)
         finding = Finding("warn", f"{beside} ran on {place.host} meanwhile") if beside else Finding("pass", "alone")
-        yield Located("host-shared", finding, cell.label, cell.workload, cell.block)
+        yield Located(finding, cell.label, cell.workload, cell.block)
 
 
-def _hosts(run: MeasuredRun) -> Iterator[Located]:
-    """hosts-differ: whether both trials of each pair, and the blocks among themselves, had the same or the like."""
+@run_rule(
+    position=70,
+    meaning="A pair was measured on two GPUs or hosts, so that its ratio holds their difference too; or blocks were on unlike hosts, so that medians mix them.",
+    limits="Fails if a pair is of two kinds of host; warns if it is of two GPUs or hosts of one kind, or if blocks are on unlike kinds. Only of trials that a cluster placed.",
+    remedy="Delete the trials of the blocks named and add --resume: each is measured anew in one place. Let the cluster offer one kind of GPU.",
+)
+def hosts_differ(run: MeasuredRun) -> Iterator[Located]:
+    """Whether both trials of each pair, and the blocks among themselves, had the same or the like."""
     for workload in run.info.workloads:
         baseline = _placed(run.by_block(run.info.baseline, workload))
         for configuration in run.configurations:
             own = _placed(run.by_block(configuration.label, workload))
             if configuration.label != run.info.baseline and own:
-                yield Located("hosts-differ", _compared(own, baseline), configuration.label, workload)
+                yield Located(_compared(own, baseline), configuration.label, workload)
 
 
 def _placed(trials: dict[int, MeasuredTrial]) -> dict[int, Placement]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from loadgen.records.schema import Workload
-from reports.checks.rules import Finding, Located
+from reports.checks.concurrency import concurrency_missed
+from reports.checks.rules import Finding, Located, run_rule
 from reports.runs.reading import MeasuredRun
 from reports.runs.run_folder import ConfigurationInfo
 
@@ -13,18 +14,25 @@ from reports.runs.run_folder import ConfigurationInfo
 FREE_TO_DIFFER = {"num_gpu_blocks"}
 
 
-def _engines(run: MeasuredRun) -> Iterator[Located]:
-    return _beside_baseline(run, "engine-differs", _compared_engines)
+@run_rule(
+    position=40,
+    meaning="A configuration was served with another engine, version, data type or options than the baseline.",
+    limits="Fails if any of these is not as the baseline's; no data while the server of one of the two has not reported them.",
+    remedy="Serve all configurations alike; otherwise a ratio is not that of width alone.",
+)
+def engine_differs(run: MeasuredRun) -> Iterator[Located]:
+    """Each configuration's engine and options, against the baseline's."""
+    return _beside_baseline(run, _compared_engines)
 
 
 def _beside_baseline(
-    run: MeasuredRun, check: str, compared: Callable[[ConfigurationInfo, ConfigurationInfo], Finding]
+    run: MeasuredRun, compared: Callable[[ConfigurationInfo, ConfigurationInfo], Finding]
 ) -> Iterator[Located]:
     """A finding for every other configuration; none where the baseline was never described."""
     baseline = next((c for c in run.configurations if c.label == run.info.baseline), None)
     if baseline is not None:
         others = (c for c in run.configurations if c is not baseline)
-        yield from (Located(check, compared(own, baseline), own.label) for own in others)
+        yield from (Located(compared(own, baseline), own.label) for own in others)
 
 
 def _compared_engines(own: ConfigurationInfo, baseline: ConfigurationInfo) -> Finding:
@@ -50,11 +58,16 @@ def _compared_engines(own: ConfigurationInfo, baseline: ConfigurationInfo) -> Fi
     return Finding("pass", "served as the baseline was")
 
 
-def _resolved(run: MeasuredRun) -> Iterator[Located]:
-    """resolved-options-differ: what each engine reported, against the baseline's."""
+@run_rule(
+    position=50,
+    meaning="What the engine made of its options, defaults included, is not what it made of the baseline's: data type, batch size, caches, attention backend.",
+    limits="Fails if any option as resolved differs, but for the number of cache blocks, which grows as weights shrink; no data where a server does not report them.",
+    remedy="Name the option in serve.options, so that it is the same for all.",
+)
+def resolved_options_differ(run: MeasuredRun) -> Iterator[Located]:
+    """What each engine reported, against the baseline's."""
     return _beside_baseline(
         run,
-        "resolved-options-differ",
         lambda own, baseline: _compared_options(own.resolved_options, baseline.resolved_options),
     )
 
@@ -74,8 +87,9 @@ def _compared_options(own: dict[str, str] | None, baseline: dict[str, str] | Non
     return Finding("pass", f"{len(baseline)} options as the baseline's{apart}")
 
 
+@concurrency_missed.in_run
 def _slots(run: MeasuredRun) -> Iterator[Located]:
-    """concurrency-missed: requests that the engine can take at once, against those that a workload has in flight."""
+    """Requests that the engine can take at once, against those that a workload has in flight."""
     workloads = {t.cell.workload: t.trial.workload for t in run.trials}
     for configuration in run.configurations:
         slots = _most_at_once(configuration.resolved_options or {})
@@ -84,9 +98,7 @@ def _slots(run: MeasuredRun) -> Iterator[Located]:
             if slots is None or together is None or not run.by_block(configuration.label, name):
                 continue
             words = f"the engine takes {slots:,} at once, {together:,} are in flight"
-            yield Located(
-                "concurrency-missed", Finding("warn" if slots < together else "pass", words), configuration.label, name
-            )
+            yield Located(Finding("warn" if slots < together else "pass", words), configuration.label, name)
 
 
 def _most_at_once(options: dict[str, str]) -> int | None:
@@ -99,6 +111,3 @@ def _together(workload: Workload) -> int | None:
     if workload.kind == "batch":
         return workload.batch_size
     return workload.concurrency if workload.kind == "concurrency" else None
-
-
-SERVED_RULES = (_engines, _resolved, _slots)

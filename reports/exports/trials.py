@@ -15,7 +15,7 @@ from base.files import write_text
 from loadgen.metrics.latencies import FloatArray
 from loadgen.metrics.metrics import measure_records
 from loadgen.records.schema import RequestRecord
-from reports.checks.trial import find_in_trial
+from reports.checks.findings import find_in_trial
 from reports.errors import ReportError, require_name
 from reports.exports.csv_table import csv_text
 from reports.exports.guidellm import as_guidellm

@@ -1,39 +1,24 @@
-"""Our validity checks on the published study: those of `reports.checks.rules` that its data can decide, and three of its own."""
+"""Our validity checks on the published study: those of `reports.checks` that its data can decide, and three of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from base.records import Record
-from reports.checks.rules import RULES, SEVERITY, Finding, Outcome, Rule
+from reports.checks.energy import idle_drift, modelled_energy, thermal_drift, window_too_short
+from reports.checks.rules import SEVERITY, Finding, Outcome, Rule
+from reports.checks.run import too_few_repeats, width_unaligned
+from reports.checks.trial import output_length_differs
 from reports.document.wording import figure, listed, times
 from reports.published.efficiency import LENGTH, Alignment
 from reports.published.facts import Facts
 from reports.published.judging import percent
 
+Decide = Callable[[Facts], Finding]
+
+_CHECKS: list[tuple[Rule, Decide]] = []  # in the order of the page
 LENGTH_MARGIN = 0.05
 FEW = 5  # runs a cell
-
-_OWN = (
-    Rule(
-        "unit-of-energy",
-        "The energy that figures rest on must be that of the meter: a constant quotient other than 1 means another unit.",
-        "Fails if claimed and counted energy have the same quotient in every run and it is not 1; warns if it varies.",
-        "Take the tracker's energy counters, not what its stop() returns: that is kg of CO2 equivalent.",
-    ),
-    Rule(
-        "runs-left-out",
-        "Runs that were made are not in the mean. A rule that looks at the value bends the mean towards what was expected.",
-        "Fails at the first.",
-        "Keep every run; let the interval show the spread.",
-    ),
-    Rule(
-        "window-holds-more",
-        "The energy window holds work that is no generation (loading prompts, warm-up), and its joules are divided by other tokens.",
-        "Warns if more than 1 % of any window lies outside the generating loop.",
-        "Cut the energy to the load window.",
-    ),
-)  # fmt: skip
 
 
 class StudyCheck(Record):
@@ -48,24 +33,41 @@ class StudyCheck(Record):
 
 def check_study(facts: Facts) -> list[StudyCheck]:
     """Every check, worst first. Without the data it needs a check has "no data"."""
-    rules = RULES | {rule.name: rule for rule in _OWN}
-    found = {name: check(facts) for name, check in _CHECKS.items()}
+    found = [(rule, decide(facts)) for rule, decide in _CHECKS]
     checks = [
         StudyCheck(
-            check=name,
+            check=rule.name,
             outcome=finding.outcome,
             seen=finding.reason,
-            meaning=rules[name].meaning,
-            remedy=rules[name].remedy,
+            meaning=rule.meaning,
+            remedy=rule.remedy,
         )
-        for name, finding in found.items()
+        for rule, finding in found
     ]
     return sorted(checks, key=lambda c: -SEVERITY[c.outcome])
+
+
+def _decides(rule: Rule) -> Callable[[Decide], Decide]:
+    """Decorate what decides a rule from the study's facts: one of our own reports' rules, or one that only the study has."""
+
+    def register(decide: Decide) -> Decide:
+        _CHECKS.append((rule, decide))
+        return decide
+
+    return register
 
 
 _NO_RUNS = Finding("no data", "only the raw runs tell; give --data")
 
 
+@_decides(
+    Rule(
+        "unit-of-energy",
+        meaning="The energy that figures rest on must be that of the meter: a constant quotient other than 1 means another unit.",
+        limits="Fails if claimed and counted energy have the same quotient in every run and it is not 1; warns if it varies.",
+        remedy="Take the tracker's energy counters, not what its stop() returns: that is kg of CO2 equivalent.",
+    )
+)
 def _unit_of_energy(facts: Facts) -> Finding:
     unit = facts.unit
     if unit is None:
@@ -85,22 +87,7 @@ def _unit_of_energy(facts: Facts) -> Finding:
     )
 
 
-def _runs_left_out(facts: Facts) -> Finding:
-    if not facts.left_out:
-        return Finding("pass", "every run is in its mean")
-    said = []
-    for one in facts.left_out:
-        words = f"{one.model} {one.workload} at {one.width} keeps {one.kept} of {one.made}"
-        if one.all_joules_per_token and one.kept_joules_per_token:
-            words += f" ({figure(one.kept_joules_per_token)} for {figure(one.all_joules_per_token)} claimed J/token)"
-        said.append(words)
-    moved = [c for c in facts.cells if c.change_of_all is not None and abs(c.change_of_all - c.published_change) > 1e-9]
-    if moved:
-        most = max(moved, key=lambda c: abs((c.change_of_all or 0) - c.published_change))
-        said.append(f"{most.place} then reads {most.published_change:+.1%} instead of {most.change_of_all:+.1%}")
-    return Finding("fail", "; ".join(said))
-
-
+@_decides(output_length_differs)
 def _output_length_differs(facts: Facts) -> Finding:
     cells = [c for c in facts.cells if c.ratios[LENGTH].ratio is not None]
     unlike = [c for c in cells if abs((c.ratios[LENGTH].ratio or 1) - 1) > LENGTH_MARGIN]
@@ -114,6 +101,7 @@ def _output_length_differs(facts: Facts) -> Finding:
     )
 
 
+@_decides(width_unaligned)
 def _width_unaligned(facts: Facts) -> Finding:
     together = [a for a in facts.alignment if a.odd is None]
     if not together:
@@ -137,6 +125,31 @@ def _odd_against_even(one: Alignment) -> str:
     return words
 
 
+@_decides(
+    Rule(
+        "runs-left-out",
+        meaning="Runs that were made are not in the mean. A rule that looks at the value bends the mean towards what was expected.",
+        limits="Fails at the first.",
+        remedy="Keep every run; let the interval show the spread.",
+    )
+)
+def _runs_left_out(facts: Facts) -> Finding:
+    if not facts.left_out:
+        return Finding("pass", "every run is in its mean")
+    said = []
+    for one in facts.left_out:
+        words = f"{one.model} {one.workload} at {one.width} keeps {one.kept} of {one.made}"
+        if one.all_joules_per_token and one.kept_joules_per_token:
+            words += f" ({figure(one.kept_joules_per_token)} for {figure(one.all_joules_per_token)} claimed J/token)"
+        said.append(words)
+    moved = [c for c in facts.cells if c.change_of_all is not None and abs(c.change_of_all - c.published_change) > 1e-9]
+    if moved:
+        most = max(moved, key=lambda c: abs((c.change_of_all or 0) - c.published_change))
+        said.append(f"{most.place} then reads {most.published_change:+.1%} instead of {most.change_of_all:+.1%}")
+    return Finding("fail", "; ".join(said))
+
+
+@_decides(too_few_repeats)
 def _too_few_repeats(facts: Facts) -> Finding:
     kept = [c.runs_kept for c in facts.cells]
     if min(kept) >= FEW:
@@ -144,6 +157,7 @@ def _too_few_repeats(facts: Facts) -> Finding:
     return Finding("warn", f"{min(kept)} to {max(kept)} runs a cell, and no interval was published")
 
 
+@_decides(modelled_energy)
 def _modelled_energy(facts: Facts) -> Finding:
     if not facts.powers:
         return _NO_RUNS
@@ -155,6 +169,7 @@ def _modelled_energy(facts: Facts) -> Finding:
     return Finding("warn", f"constant powers, not measured: {said}, together {share:.0%} of the counters' energy")
 
 
+@_decides(window_too_short)
 def _window_too_short(facts: Facts) -> Finding:
     seen = facts.metering
     if seen.window_s is None:
@@ -163,6 +178,14 @@ def _window_too_short(facts: Facts) -> Finding:
     return Finding("warn" if seen.short_windows else "pass", words)
 
 
+@_decides(
+    Rule(
+        "window-holds-more",
+        meaning="The energy window holds work that is no generation (loading prompts, warm-up), and its joules are divided by other tokens.",
+        limits="Warns if more than 1 % of any window lies outside the generating loop.",
+        remedy="Cut the energy to the load window.",
+    )
+)
 def _window_holds_more(facts: Facts) -> Finding:
     seen = facts.metering.outside_loop
     if seen is None:
@@ -171,6 +194,7 @@ def _window_holds_more(facts: Facts) -> Finding:
     return Finding("warn" if seen[1] > 0.01 else "pass", words)
 
 
+@_decides(thermal_drift)
 def _thermal_drift(facts: Facts) -> Finding:
     seen = facts.metering.temperature_c
     if seen is None:
@@ -179,6 +203,7 @@ def _thermal_drift(facts: Facts) -> Finding:
     return Finding("warn" if seen[1] - seen[0] > 3 else "pass", words)
 
 
+@_decides(idle_drift)
 def _idle_drift(facts: Facts) -> Finding:
     seen, said = facts.metering, []
     if seen.temperature_c:
@@ -201,17 +226,3 @@ def _idle_drift(facts: Facts) -> Finding:
     if not said:
         return Finding("no data", "idle power was not recorded")
     return Finding("warn", "; ".join(said))
-
-
-_CHECKS: dict[str, Callable[[Facts], Finding]] = {
-    "unit-of-energy": _unit_of_energy,
-    "output-length-differs": _output_length_differs,
-    "width-unaligned": _width_unaligned,
-    "runs-left-out": _runs_left_out,
-    "too-few-repeats": _too_few_repeats,
-    "modelled-energy": _modelled_energy,
-    "window-too-short": _window_too_short,
-    "window-holds-more": _window_holds_more,
-    "thermal-drift": _thermal_drift,
-    "idle-drift": _idle_drift,
-}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from loadgen.sweeps.points import Sweep, SweepPoint
 from reports.analysis.quantities import QUANTITIES
 from reports.analysis.windows import window_words
+from reports.checks.findings import find_in_trial
 from reports.checks.rules import RULES, SEVERITY
-from reports.checks.trial import find_in_trial
 from reports.document.blocks import (
     Article,
     Block,

@@ -19,7 +19,7 @@ from loadgen.prompts.synthetic import SyntheticPrompts
 from loadgen.records.recorder import Recorder
 from loadgen.records.store import read_trial, write_trial
 from loadgen.trial import TrialResult, run_trial
-from reports.checks.trial import check_trial
+from reports.checks.findings import check_trial
 from tests.loadgen.answers.made_answers import body, http_answer, pieces
 from tests.loadgen.made import MS, trial, workload
 from tests.loadgen.scripted import CLOSE, END, HEAD, RESET, ScriptedServer, chunked, sized, stream, token

@@ -12,7 +12,7 @@ from loadgen.metrics.summary import summarize
 from loadgen.prompts.synthetic import SyntheticPrompts, served_tokens
 from loadgen.records.store import read_trial, write_trial
 from loadgen.trial import run_trial
-from reports.checks.trial import check_trial
+from reports.checks.findings import check_trial
 from tests.loadgen.made import workload
 from tests.server.conftest import serve_process, url_once_ready, write_checkpoint
 

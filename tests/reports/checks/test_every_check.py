@@ -13,9 +13,8 @@ import pytest
 from energy.records import GpuFacts, IdleWindow, MissingMeter, WindowEnergy
 from loadgen.metrics.metrics import measure_records
 from loadgen.records.schema import ClientHealth, RequestRecord, Trial, WarmUp, Workload
+from reports.checks.findings import check_run, find_in_trial
 from reports.checks.rules import RULES, SEVERITY, Finding, graded
-from reports.checks.run import check_run
-from reports.checks.trial import find_in_trial
 from reports.runs.reading import MeasuredRun, MeasuredTrial
 from reports.runs.run_folder import Placement, RunInfo, TrialCell, VisitIdle
 from tests.reports.checks.test_trial import OPEN, requests, trial_of, with_conditions, with_energy, with_part
@@ -465,7 +464,7 @@ ALWAYS_DECIDED = {
 def worst(check: str, made: Loaded | MeasuredRun) -> str | None:
     found: list[Finding]
     if isinstance(made, MeasuredRun):
-        found = [f.finding for f in check_run(made) if (f.check, f.label) == (check, OWN)]
+        found = [f.finding for f in check_run(made)[check] if f.label == OWN]
     else:
         trial, records = made
         all_found = find_in_trial(trial, measure_records(trial, records))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from loadgen.records.schema import Workload
-from reports.checks.run import check_run
+from reports.checks.findings import check_run
 from reports.runs.reading import read_run
 from reports.runs.run_folder import Placement
 from tests.reports.example_run import SINGLE, Example, write_run
@@ -18,7 +18,7 @@ PAIR = (1024, 512)
 
 
 def outcomes(path: Path, check: str, label: str = "width-512") -> list[str]:
-    return [f.finding.outcome for f in check_run(read_run(path)) if (f.check, f.label) == (check, label)]
+    return [f.finding.outcome for f in check_run(read_run(path))[check] if f.label == label]
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_fewer_blocks_are_too_few_repeats(tmp_path, blocks, expected):
 def test_a_block_without_its_baseline_warns(tmp_path):
     missing = frozenset({(2, 1024, SHORT.name)})
     run = write_run(tmp_path / "run", Example(widths=PAIR, workloads=(SHORT,), missing=missing))
-    [found] = [f for f in check_run(read_run(run)) if f.check == "baseline-missing"]
+    [found] = check_run(read_run(run))["baseline-missing"]
     assert (found.finding.outcome, found.finding.reason) == ("warn", "no baseline in block 3")
 
 
@@ -53,7 +53,7 @@ def test_a_run_without_its_baseline_fails(tmp_path):
 
 def test_odd_widths_are_unaligned_and_named_with_an_aligned_neighbour(tmp_path):
     run = write_run(tmp_path / "run", Example(widths=(8192, 7373, 6552), workloads=(SHORT,), blocks=1))
-    found = {f.label: f.finding for f in check_run(read_run(run)) if f.check == "width-unaligned"}
+    found = {f.label: f.finding for f in check_run(read_run(run))["width-unaligned"]}
     assert found["width-8192"].outcome == "pass"
     assert found["width-7373"].reason == "7373 is not a multiple of 8; 7360 is one of 64"
     assert found["width-6552"].reason == "6552 is not a multiple of 64; 6528 is one of 64"
@@ -63,7 +63,7 @@ def test_odd_widths_are_unaligned_and_named_with_an_aligned_neighbour(tmp_path):
 def test_another_engine_option_than_the_baselines_fails(tmp_path, clean):
     options = {512: {"dtype": "float16", "slots": "4"}}
     run = write_run(tmp_path / "run", Example(widths=PAIR, workloads=(SHORT,), blocks=1, engine_options=options))
-    [found] = [f for f in check_run(read_run(run)) if f.check == "engine-differs"]
+    [found] = check_run(read_run(run))["engine-differs"]
     assert found.finding.outcome == "fail"
     assert found.finding.reason == "dtype is float16, not float32; slots is 4, not None"
     assert outcomes(clean, "engine-differs") == ["pass"]
@@ -75,7 +75,7 @@ def test_idle_power_far_from_the_baselines_drifts(clean, joules, expected):
     configuration = json.loads(file.read_text())
     configuration["idle"]["gross_joules"] = joules  # over two seconds; the baseline has 120 J
     file.write_text(json.dumps(configuration))
-    found = [f for f in check_run(read_run(clean)) if f.check == "idle-drift" and f.block is None]
+    found = [f for f in check_run(read_run(clean))["idle-drift"] if f.block is None]
     assert [f.finding.outcome for f in found] == [expected]
 
 
@@ -85,7 +85,7 @@ def test_idle_power_that_is_another_after_the_trials_drifts(clean, joules, expec
     configuration = json.loads(file.read_text())
     configuration["idle_again"] = {**configuration["idle"], "gross_joules": joules}  # 120 J before them
     file.write_text(json.dumps(configuration))
-    found = [f.finding for f in check_run(read_run(clean)) if f.check == "idle-drift" and f.block is None]
+    found = [f.finding for f in check_run(read_run(clean))["idle-drift"] if f.block is None]
     assert expected in [f.outcome for f in found if "after its last trial" in f.reason]
 
 
@@ -93,7 +93,7 @@ def test_models_that_stop_at_other_lengths_are_flagged(tmp_path):
     """The published study's trap: 19 tokens against the baseline's 5 were read as a latency penalty."""
     verbose = LengthByWidth(widths=PAIR, workloads=(SHORT.model_copy(update={"natural_stop": True}),), blocks=2)
     run = write_run(tmp_path / "run", verbose)
-    [found] = [f for f in check_run(read_run(run)) if f.check == "output-length-differs"]
+    [found] = check_run(read_run(run))["output-length-differs"]
     assert (found.finding.outcome, found.label) == ("warn", "width-512")
     assert found.finding.reason == "19.0 tokens a request on average, the baseline 5.0"
 
@@ -135,29 +135,26 @@ def placed(tmp_path: Path, *pairs: tuple[Placement | None, Placement | None]) ->
     ],
 )
 def test_pairs_and_blocks_on_other_hosts_are_told_apart(tmp_path, pairs, outcome, says):
-    [found] = [f for f in check_run(read_run(placed(tmp_path, *pairs))) if f.check == "hosts-differ"]
+    [found] = check_run(read_run(placed(tmp_path, *pairs)))["hosts-differ"]
     assert (found.label, found.finding.outcome) == ("width-512", outcome)
     assert found.finding.reason.startswith(says)
 
 
 def test_a_trial_that_shared_its_host_is_marked_and_one_that_was_alone_is_not(tmp_path):
     run = read_run(placed(tmp_path, (HOST, CROWDED)))
-    found = {f.label: f.finding for f in check_run(run) if f.check == "host-shared"}
+    found = {f.label: f.finding for f in check_run(run)["host-shared"]}
     assert found["width-1024"].outcome == "pass"
     assert (found["width-512"].outcome, found["width-512"].reason) == ("warn", "block 2 ran on node-1 meanwhile")
 
 
 def test_trials_of_one_machine_in_turn_say_nothing_of_hosts(clean):
-    assert not {f.check for f in check_run(read_run(clean))} & {"host-shared", "hosts-differ"}
+    found = check_run(read_run(clean))
+    assert (found["host-shared"], found["hosts-differ"]) == ([], [])
 
 
 @pytest.mark.parametrize(("size", "missing"), [("2", True), ("1", False)])
 def test_an_engine_on_more_gpus_than_were_metered_has_joules_missing(tmp_path, size, missing):
     options = {512: {"tensor_parallel_size": size}}
     run = write_run(tmp_path / "run", Example(widths=PAIR, workloads=(SHORT,), blocks=1, engine_options=options))
-    found = [
-        f.finding.reason
-        for f in check_run(read_run(run))
-        if f.check == "energy-missing" and f.finding.outcome == "fail"
-    ]
+    found = [f.finding.reason for f in check_run(read_run(run))["energy-missing"] if f.finding.outcome == "fail"]
     assert found == (["the engine takes 2 GPUs, and 1 was metered"] if missing else [])
