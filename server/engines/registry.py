@@ -10,7 +10,7 @@ import pynvml
 
 from energy.meters.base import Meter
 from server.engines.base import Engine
-from server.engines.synthetic import SyntheticEngine
+from server.engines.synthetic.engine import SyntheticEngine
 from server.settings import EngineName, ServeError, ServeSettings
 
 _NEEDS = {"vllm": ("vllm",), "transformers": ("transformers", "torch"), "synthetic": ()}

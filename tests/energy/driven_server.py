@@ -13,7 +13,7 @@ from pathlib import Path
 
 import server.serve
 from prunebench.cli import main
-from server.engines.synthetic import SyntheticMeter
+from server.engines.synthetic.engine import SyntheticMeter
 
 IDLE_WATTS, ACTIVE_WATTS = 90.0, 35.0
 

@@ -23,7 +23,7 @@ from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from energy.sampler import start_sampler
 from server.api.app import Stage, create_app
-from server.engines.synthetic import SyntheticEngine
+from server.engines.synthetic.engine import SyntheticEngine
 from server.model import Model
 from server.settings import ServeSettings
 from server.text.template import find_template

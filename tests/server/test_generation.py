@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from server.api.metrics import Metrics
 from server.engines.base import Delta, EngineDeadError, SamplingOptions
-from server.engines.synthetic import SyntheticEngine
+from server.engines.synthetic.engine import SyntheticEngine
 from server.generation import Gathering, Generator, Job
 from server.text.stopping import StopStrings
 from tests.server.text.test_stopping import expected

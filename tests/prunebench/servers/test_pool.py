@@ -20,7 +20,7 @@ from prunebench.servers.pool import HostedServer, HostedServers, HostSettings
 from prunebench.servers.process import ServerCommand, start_server
 from prunebench.servers.process import _free_port as free_port
 from server.engines.options import TUNABLES
-from server.engines.synthetic import SyntheticOptions
+from server.engines.synthetic.engine import SyntheticOptions
 from server.engines.transformers.options import TransformersOptions
 from tests.prunebench.conftest import TINYGLU
 

@@ -5,7 +5,7 @@ import pytest
 from server.engines import registry as select
 from server.engines.base import EngineError
 from server.engines.registry import choose_engine, make_engine, own_meters
-from server.engines.synthetic import SyntheticEngine
+from server.engines.synthetic.engine import SyntheticEngine
 from server.settings import ServeError, ServeSettings
 
 

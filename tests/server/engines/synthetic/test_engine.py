@@ -9,7 +9,7 @@ import pytest
 
 from energy.sampler import Sampler
 from server.engines.base import EngineDeadError, EngineError, SamplingOptions
-from server.engines.synthetic import SyntheticEngine, SyntheticMeter
+from server.engines.synthetic.engine import SyntheticEngine, SyntheticMeter
 
 
 def started(**options):
