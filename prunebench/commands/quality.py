@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from prunebench.commands.options import EngineName, Json, key_value, out
+from server.engines.registry import AUTO
 
 
 def evaluate(
@@ -24,7 +25,7 @@ def evaluate(
         bool, typer.Option("--chat-template", help="Ask through the model's chat template.")
     ] = False,
     in_process: Annotated[bool, typer.Option("--in-process", help="lm-eval's own HF backend instead of HTTP.")] = False,
-    engine: Annotated[EngineName, typer.Option(help="What serves the checkpoint.")] = EngineName.auto,
+    engine: Annotated[EngineName, typer.Option(help="What serves the checkpoint.")] = AUTO,
     engine_option: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the engine; repeatable.")] = None,
     model: Annotated[str | None, typer.Option(help="The model's name at the URL.")] = None,
     tokenizer: Annotated[Path | None, typer.Option(help="Folder of the checkpoint behind the URL.")] = None,
@@ -48,7 +49,7 @@ def evaluate(
         limit=limit,
         chat_template=chat_template,
         in_process=in_process,
-        engine=engine.value,
+        engine=engine,
         engine_options=dict(key_value(option) for option in engine_option or []),
         model=model,
         tokenizer=tokenizer,

@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from prunebench.commands.options import EngineName, err, key_value
+from server.engines.registry import AUTO
 
 
 def serve(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint folder.")],
     engine: Annotated[
         EngineName, typer.Option(help="auto: vLLM where it is installed with a GPU, else transformers.")
-    ] = (EngineName.auto),
+    ] = AUTO,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8000,
     served_model_name: Annotated[str | None, typer.Option(help="Default: the folder's name.")] = None,
@@ -47,7 +48,7 @@ def serve(
     end_with_parent()
     settings = ServeSettings(
         checkpoint=checkpoint,
-        engine=engine.value,
+        engine=engine,
         host=host,
         port=port,
         served_model_name=served_model_name,

@@ -14,7 +14,6 @@ from pruner.prune import PrunedCheckpoint, prune
 from reports.analysis.roofline import shape_of
 from reports.document.console import Console
 from reports.runs.run_folder import ConfigurationInfo
-from server.engines.registry import make_engine
 from server.serve import check_settings
 from server.settings import ServeSettings
 
@@ -27,7 +26,7 @@ def check_configurations(experiment: Experiment) -> None:
     source, wanted = experiment.model.source, experiment.prune
     inspect_checkpoint(source, wanted.targets(), multiple_of=wanted.multiple_of)
     settings = ServeSettings(checkpoint=source, engine=experiment.serve.engine, engine_options=experiment.serve.options)
-    make_engine(check_settings(settings), settings)
+    check_settings(settings).make(source, settings.engine_options)
 
 
 def prepare_configurations(experiment: Experiment, writer: RunWriter, console: Console) -> dict[str, ConfigurationInfo]:

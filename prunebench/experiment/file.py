@@ -12,7 +12,7 @@ import json
 import sysconfig
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
@@ -25,6 +25,8 @@ from loadgen.sweeps.points import points
 from pruner.checkpoint.hub import find_source
 from pruner.output.manifest import TieBreak, WeightCriterion
 from pruner.scoring.targets import Target
+from server.engines.registry import AUTO
+from server.settings import EngineName
 
 STDLIB_PREFIX = "stdlib:"
 
@@ -68,7 +70,7 @@ class Prune(Record):
 class Serve(Record):
     """How every configuration is served: the same engine and options for all."""
 
-    engine: Literal["auto", "vllm", "transformers", "synthetic"] = "auto"
+    engine: EngineName = AUTO
     options: dict[str, str] = {}
     keep_servers: bool = False  # True: all configurations stay loaded side by side, if memory holds them
     start_timeout_s: float = Field(default=600, gt=0)

@@ -34,8 +34,9 @@ from pruner.inspection import Inspection, inspect_checkpoint
 from reports.analysis.order import describe_order, imbalance
 from reports.document.console import Console
 from reports.runs.run_folder import RunInfo, TrialCell
+from server.engines.registry import find_engine
 
-_START_S = {"auto": 30.0, "vllm": 90.0, "transformers": 15.0, "synthetic": 2.0}
+_AUTO_START_S = 30.0  # of an engine that the serving machine chooses
 _BYTES_A_REQUEST, _BYTES_A_TOKEN = 150, 6  # of requests.parquet; timestamps of tokens hardly compress
 _BYTES_A_TRIAL, _BYTES_A_REPORT = 20_000, 12_000_000
 
@@ -233,12 +234,15 @@ def _print(found: Forecast, console: Console) -> None:
 
 def _engine_times(experiment: Experiment, assumed: Assumptions) -> tuple[Times, float, list[str]]:
     """(times of a request, seconds a server takes to start, the assumptions in words)."""
-    options, engine = experiment.serve.options, experiment.serve.engine
-    start_s = assumed.start_s if assumed.start_s is not None else _START_S[engine]
+    options = experiment.serve.options
+    engine = find_engine(experiment.serve.engine)
+    start_s = assumed.start_s
+    if start_s is None:
+        start_s = _AUTO_START_S if engine is None else engine.start_s
     words = [f"a server starts in {start_s:g} s"]
-    if engine == "synthetic":
-        times = Times(float(options.get("prefill_ms", 20)) / 1e3, float(options.get("token_ms", 5)) / 1e3)
-        words.append("the synthetic engine keeps its times")
+    if engine is not None and engine.known_times is not None:
+        times = Times(*engine.known_times(options))
+        words.append(f"the {engine.name} engine keeps its times")
     else:
         times = Times(assumed.ttft_s, assumed.tpot_s)
         words.append(f"a first token after {times.ttft_s * 1e3:g} ms and another every {times.tpot_s * 1e3:g} ms")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import httpx
 from fastapi import HTTPException
@@ -18,9 +17,9 @@ from pydantic import Field
 from base.key_file import read_key
 from base.records import Record
 from prunebench.servers.process import POLL_S, RunningServer, ServerCommand, ServerStartError, launch_server
-from server.engines.options import TUNABLES
-from server.engines.registry import choose_engine
-from server.settings import LOOPBACK_HOSTS, ServeError, ServeSettings
+from server.engines.base import EngineError
+from server.engines.registry import AUTO, choose_engine
+from server.settings import LOOPBACK_HOSTS, EngineName, ServeError
 
 _STOP_S = 8.0  # from the signal to the kill: a host that is told to stop is gone within ten seconds
 _HEALTH_S = 5.0
@@ -36,11 +35,11 @@ class Draft(Record):
 
 
 class HostedServer(Record):
-    """What to serve and how; `checkpoint` is a path on the host. `options` are the engine's `TUNABLES` and no others."""
+    """What to serve and how; `checkpoint` is a path on the host. `options` are the engine's `tunables` and no others."""
 
     checkpoint: Path
     model: str = Field(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")
-    engine: Literal["auto", "vllm", "transformers", "synthetic"] = "auto"
+    engine: EngineName = AUTO
     options: dict[str, Annotated[str, Field(max_length=1000)]] = {}
     draft: Draft | None = None
     modelled_watts_per_core: float | None = Field(default=None, gt=0, le=1e4, allow_inf_nan=False)
@@ -149,25 +148,23 @@ class HostedServers:
     def _command(self, wanted: HostedServer) -> ServerCommand:
         """What to start for a request that is allowed. Raises HTTPException 403, 404 or 422 for one that is not."""
         checkpoint, *draft = [self._check(folder) for folder in self._folders(wanted)]
-        engine = wanted.engine
         try:
-            engine = choose_engine(ServeSettings(checkpoint=checkpoint, engine=engine))
-        except ServeError as error:
+            engine = choose_engine(wanted.engine)
+        except EngineError as error:
             raise HTTPException(422, str(error)) from None
-        refused = sorted(set(wanted.options) - (TUNABLES[engine] - set(self.settings.options)))
+        refused = sorted(set(wanted.options) - (engine.tunable_over_http() - set(self.settings.options)))
         if refused:
             why = "is not among what may be set over HTTP; set it with --engine-option of prunebench host"
-            raise HTTPException(403, f"option {', '.join(refused[:10])} of the {engine} engine {why}")
+            raise HTTPException(403, f"option {', '.join(refused[:10])} of the {engine.name} engine {why}")
         options = {**wanted.options, **self.settings.options}
         if draft and wanted.draft is not None:
-            if engine != "vllm":
-                raise HTTPException(422, f"the {engine} engine takes no draft")
-            tokens = wanted.draft.tokens
-            options["speculative_config"] = json.dumps({"model": str(draft[0]), "num_speculative_tokens": tokens})
+            if engine.draft_options is None:
+                raise HTTPException(422, f"the {engine.name} engine takes no draft")
+            options |= engine.draft_options(draft[0], wanted.draft.tokens)
         return ServerCommand(
             checkpoint,
             wanted.model,
-            engine,
+            engine.name,
             options,
             wanted.modelled_watts_per_core,
             host=self.settings.host,

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from base.errors import UserError
+
+if TYPE_CHECKING:  # pydantic comes with it, and the command line reads the engines' names without
+    from energy.meters.base import Meter
 
 FinishReason = Literal["stop", "length", "abort"]
 
@@ -139,6 +142,10 @@ class Engine(Protocol):
 
     def process_ids(self) -> list[int]:
         """The processes that do this engine's work, for the CPU energy model: ours and any it started."""
+        ...
+
+    def meters(self) -> list[Meter]:
+        """Energy meters that belong to this engine and cannot be found on the machine; usually none."""
         ...
 
     async def shutdown(self) -> None:

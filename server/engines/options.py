@@ -12,65 +12,6 @@ from typing import Any
 
 from server.engines.base import EngineError
 
-# Options that a stranger may set on a server that a host starts: sizes, lengths, dtype, quantization, parallelism, caching and
-# scheduling. No option that names a path, a model, a class, a plug-in or an address may stand here: it could run other code.
-TUNABLES: Mapping[str, frozenset[str]] = {
-    "synthetic": frozenset(
-        [
-            "prefill_ms",
-            "prefill_token_ms",
-            "token_ms",
-            "jitter_ms",
-            "seed",
-            "chunk_tokens",
-            "natural_length",
-            "fail_after",
-            "hang_after",
-            "memory_bytes",
-            "start_s",
-            "max_model_len",
-            "vocab",
-            "idle_watts",
-            "active_watts",
-        ]
-    ),
-    "transformers": frozenset(["dtype", "device", "threads", "max_num_seqs", "max_model_len"]),
-    "vllm": frozenset(
-        [
-            "dtype",
-            "kv_cache_dtype",
-            "quantization",
-            "seed",
-            "max_model_len",
-            "max_num_seqs",
-            "max_num_batched_tokens",
-            "max_logprobs",
-            "long_prefill_token_threshold",
-            "block_size",
-            "gpu_memory_utilization",
-            "kv_cache_memory_bytes",
-            "num_gpu_blocks_override",
-            "cpu_offload_gb",
-            "tensor_parallel_size",
-            "pipeline_parallel_size",
-            "decode_context_parallel_size",
-            "enable_expert_parallel",
-            "disable_custom_all_reduce",
-            "enable_prefix_caching",
-            "prefix_caching_hash_algo",
-            "enable_chunked_prefill",
-            "scheduling_policy",
-            "async_scheduling",
-            "stream_interval",
-            "enforce_eager",
-            "max_cudagraph_capture_size",
-            "optimization_level",
-            "disable_sliding_window",
-            "disable_cascade_attn",
-            "disable_log_stats",
-        ]
-    ),
-}
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
 

@@ -11,9 +11,9 @@ import ctypes
 import sys
 from pathlib import Path
 
-import server.serve
 from prunebench.cli import main
-from server.engines.synthetic.engine import SyntheticMeter
+from server.engines.synthetic.engine import SyntheticEngine
+from server.engines.synthetic.meter import SyntheticMeter
 
 IDLE_WATTS, ACTIVE_WATTS = 90.0, 35.0
 
@@ -28,7 +28,7 @@ def drive(log: Path) -> None:
         lines.write(f"{library.stand_in_watts(0, ctypes.c_double(watts))!r} {watts!r}\n")
 
     SyntheticMeter.set_running = set_running  # type: ignore[method-assign]
-    server.serve.own_meters = lambda _: []  # type: ignore[assignment]
+    SyntheticEngine.meters = lambda _: []  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -149,7 +149,7 @@ class RunningServer:
         engine = SyntheticEngine(self._settings.checkpoint, self._settings.engine_options)
         await engine.start()
         sampler = start_sampler(
-            modelled_watts_per_core=None, process_ids=engine.process_ids, extra_meters=[engine.meter], interval_s=0.01
+            modelled_watts_per_core=None, process_ids=engine.process_ids, extra_meters=engine.meters(), interval_s=0.01
         )
         folder = self._settings.checkpoint
         self.stage.model = Model(self._settings, engine, Tokenizer(folder), find_template(folder), sampler)
@@ -188,10 +188,11 @@ def wait_until(true: Callable[[], object], seconds: float = 20) -> None:
 _SERVE = """
 import sys
 from server.serve import serve
-from server.settings import ServeError, ServeSettings
+from base.errors import UserError
+from server.settings import ServeSettings
 try:
     sys.exit(serve(ServeSettings.model_validate_json(sys.argv[1])))
-except ServeError as error:
+except UserError as error:
     sys.exit(f"{error}")
 """
 

@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from base.errors import UserError
+from server.engines.base import EngineError
 from server.serve import EXIT_ENGINE_DIED, check_settings, read_api_key, serve
 from server.settings import ServeError, ServeSettings
 from tests.server.conftest import serve_process, url_once_ready, wait_until, write_checkpoint
@@ -144,7 +146,7 @@ def test_a_key_file_without_a_usable_key_is_refused(tmp_path, checkpoint, conten
     file = tmp_path / "key"
     if content is not None:
         file.write_text(content)
-    with pytest.raises(ServeError, match="--api-key-file"):
+    with pytest.raises(UserError, match="--api-key-file"):
         read_api_key(settings(checkpoint, api_key_file=file))
 
 
@@ -152,9 +154,9 @@ def test_a_key_file_without_a_usable_key_is_refused(tmp_path, checkpoint, conten
 def test_a_host_others_can_reach_wants_a_key(checkpoint, tmp_path, host):
     with pytest.raises(ServeError, match=r"^--host .*--api-key-file"):
         check_settings(settings(checkpoint, host=host))
-    assert check_settings(settings(checkpoint, host=host, allow_open=True)) == "synthetic"
+    assert check_settings(settings(checkpoint, host=host, allow_open=True)).name == "synthetic"
     (tmp_path / "key").write_text("k")
-    assert check_settings(settings(checkpoint, host=host, api_key_file=tmp_path / "key")) == "synthetic"
+    assert check_settings(settings(checkpoint, host=host, api_key_file=tmp_path / "key")).name == "synthetic"
 
 
 def test_a_host_this_machine_has_not_is_named(checkpoint):
@@ -167,13 +169,13 @@ def test_a_checkpoint_that_is_none_is_named(tmp_path):
     with pytest.raises(ServeError, match=r"CHECKPOINT .*no such folder"):
         serve(settings(tmp_path / "nowhere"))
     folder = write_checkpoint(tmp_path / "bare")
-    with pytest.raises(ServeError, match=r"no config\.json"):
+    with pytest.raises(EngineError, match=r"no config\.json"):
         check_settings(settings(folder, engine="transformers"))
     (folder / "config.json").write_text("{")
-    with pytest.raises(ServeError, match=r"config\.json: "):
+    with pytest.raises(EngineError, match=r"config\.json: "):
         check_settings(settings(folder, engine="transformers"))
     (folder / "config.json").write_text("[]")
-    with pytest.raises(ServeError, match=r"config\.json: not a JSON object"):
+    with pytest.raises(EngineError, match=r"config\.json: not a JSON object"):
         check_settings(settings(folder, engine="transformers"))
     (folder / "tokenizer.json").unlink()
     with pytest.raises(ServeError, match=r"tokenizer\.json: not found"):

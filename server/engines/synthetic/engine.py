@@ -16,7 +16,6 @@ import asyncio
 import math
 import os
 import random
-import threading
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -24,11 +23,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import tokenizers
-from pydantic import Field, ValidationError
 
-from base.records import Record
-from energy.meters.base import Reading
-from energy.records import MeterInfo
+from energy.meters.base import Meter
 from server.engines.base import (
     Delta,
     EngineDeadError,
@@ -40,46 +36,22 @@ from server.engines.base import (
     SamplingOptions,
     TokenLogprob,
 )
+from server.engines.synthetic.meter import SyntheticMeter
+from server.engines.synthetic.options import SyntheticOptions
 from server.off_loop import LOGPROB_SIZE, off_loop
-
-
-class SyntheticOptions(Record):
-    """`--engine-option KEY=VALUE` of this engine."""
-
-    prefill_ms: float = Field(default=20.0, ge=0)  # arrival to first token, and
-    prefill_token_ms: float = Field(default=0.0, ge=0)  # so much more for each token of the prompt
-    token_ms: float = Field(default=5.0, ge=0)  # token to token
-    jitter_ms: float = Field(default=0.0, ge=0)  # each token up to so much later than scheduled
-    seed: int = 0  # of the jitter
-    chunk_tokens: int = Field(default=1, ge=1)  # tokens handed on together, when the last of them is due
-    natural_length: int | None = Field(default=None, ge=1)  # end of sequence after so many tokens, unless ignore_eos
-    fail_after: int | None = Field(default=None, ge=1)  # the engine dies after so many tokens of all requests together
-    hang_after: int | None = Field(
-        default=None, ge=1
-    )  # after so many tokens no other ever comes, and health looks well
-    memory_bytes: int | None = Field(default=None, ge=1)  # a checkpoint with larger weights does not start
-    start_s: float = Field(default=0.0, ge=0)  # loading takes so long
-    max_model_len: int = Field(default=4096, ge=2)
-    vocab: int | None = Field(default=None, ge=3)  # None: as many as the checkpoint's tokenizer has
-    idle_watts: float = Field(default=50.0, ge=0)
-    active_watts: float = Field(default=10.0, ge=0)
 
 
 class SyntheticEngine:
     """See the module's text. The checkpoint is only asked for the size of its vocabulary."""
 
     def __init__(self, checkpoint: Path, options: Mapping[str, str]) -> None:
-        try:
-            self._options = SyntheticOptions.model_validate(dict(options))
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise EngineError(f"--engine-option {first['loc'][0]}: {first['msg']}") from None
+        self._options = SyntheticOptions.parse(options)
         self._checkpoint = checkpoint
         self._info: EngineInfo | None = None
         self._running: dict[str, _Run] = {}
         self._generated = 0
         self._dead = False
-        self.meter = SyntheticMeter(self._options.idle_watts, self._options.active_watts)
+        self._meter = SyntheticMeter(self._options.idle_watts, self._options.active_watts)
 
     @property
     def info(self) -> EngineInfo:
@@ -113,7 +85,7 @@ class SyntheticEngine:
         """Stream one request on its schedule. Of the sampling options only those that say where to stop matter."""
         run = _Run(time.perf_counter())
         self._running[request_id] = run
-        self.meter.set_running(len(self._running))
+        self._meter.set_running(len(self._running))
         first: float | None = None
         try:
             for delta, due in self._schedule(prompt, options, run.begun):
@@ -133,7 +105,7 @@ class SyntheticEngine:
                     self._check_alive()
         finally:
             del self._running[request_id]
-            self.meter.set_running(len(self._running))
+            self._meter.set_running(len(self._running))
 
     async def prompt_logprobs(self, prompt: Sequence[int], top: int) -> list[TokenLogprob | None]:
         """The counting language's probabilities, once a prefill has passed."""
@@ -161,6 +133,10 @@ class SyntheticEngine:
     def process_ids(self) -> list[int]:
         """Ours alone."""
         return [os.getpid()]
+
+    def meters(self) -> list[Meter]:
+        """The power curve."""
+        return [self._meter]
 
     async def shutdown(self) -> None:
         """Abort what runs."""
@@ -262,44 +238,3 @@ class _Run:
     def abort(self) -> None:
         self.aborted = True
         self.wake()
-
-
-class SyntheticMeter:
-    """The power curve as a meter: joules are the exact integral. Read from the sampler's thread, set from the loop's."""
-
-    def __init__(self, idle_watts: float, active_watts: float) -> None:
-        self._idle_watts = idle_watts
-        self._active_watts = active_watts
-        self._watts = idle_watts
-        self._joules = 0.0
-        self._since_ns = time.monotonic_ns()
-        self._lock = threading.Lock()
-
-    @property
-    def info(self) -> MeterInfo:
-        """A counter that is right at every moment."""
-        return MeterInfo(
-            source="synthetic",
-            domain="synthetic",
-            device="synthetic",
-            name=f"{self._idle_watts:g} W + {self._active_watts:g} W per running request",
-            refresh_s=0.0,
-        )
-
-    def set_running(self, requests: int) -> None:
-        """From now on so many requests run."""
-        with self._lock:
-            self._settle()
-            self._watts = self._idle_watts + self._active_watts * requests
-
-    def read(self) -> Reading:
-        """Joules since the meter was made, and the power now."""
-        with self._lock:
-            now_ns = self._settle()
-            return Reading(before_ns=now_ns, after_ns=now_ns, joules=self._joules, watts=self._watts)
-
-    def _settle(self) -> int:
-        now_ns = time.monotonic_ns()
-        self._joules += self._watts * (now_ns - self._since_ns) / 1e9
-        self._since_ns = now_ns
-        return now_ns

@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from energy.meters.base import Meter
 from server.engines.base import (
     BadRequestError,
     Delta,
@@ -136,6 +137,10 @@ class TransformersEngine:
     def process_ids(self) -> list[int]:
         """Our own process: the model runs in it."""
         return [os.getpid()]
+
+    def meters(self) -> list[Meter]:
+        """None: the machine's own meters see this engine."""
+        return []
 
     async def shutdown(self) -> None:
         """Abort what runs, end the thread and free the model. Safe to call twice, and after a failed start."""

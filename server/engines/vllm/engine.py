@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import psutil
 
+from energy.meters.base import Meter
 from server.engines.base import (
     BadRequestError,
     Delta,
@@ -226,6 +227,10 @@ class VllmEngine:
     def process_ids(self) -> list[int]:
         """Our own process and those that vLLM has started, which do the work."""
         return [os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))]
+
+    def meters(self) -> list[Meter]:
+        """None: the machine's own meters see this engine."""
+        return []
 
     async def shutdown(self) -> None:
         """Stop vLLM's processes, which can take 5 s. Safe to call twice."""

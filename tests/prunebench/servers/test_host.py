@@ -12,7 +12,7 @@ import pytest
 
 from prunebench.servers.process import _free_port as free_port
 from reports.runs.run_folder import RunFolder
-from server.engines.options import TUNABLES
+from server.engines.vllm.entry import VLLM
 from tests.prunebench.conftest import TINYGLU
 
 KEY = "s3cret"
@@ -119,7 +119,7 @@ def test_the_host_says_why_it_does_not_serve(host, tmp_path):
 def test_a_host_refuses_every_option_of_vllm_that_could_run_other_code_or_read_other_files(host):
     vllm = pytest.importorskip("vllm")
     url, process, _ = host
-    names = {field.name for field in dataclasses.fields(vllm.AsyncEngineArgs)} - TUNABLES["vllm"]
+    names = {field.name for field in dataclasses.fields(vllm.AsyncEngineArgs)} - VLLM.tunable_over_http()
     assert len(names) > 100
     with asking(url) as client:
         answers = {

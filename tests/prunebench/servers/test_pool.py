@@ -19,11 +19,10 @@ from hypothesis import strategies as st
 from prunebench.servers.pool import HostedServer, HostedServers, HostSettings
 from prunebench.servers.process import ServerCommand, start_server
 from prunebench.servers.process import _free_port as free_port
-from server.engines.options import TUNABLES
-from server.engines.synthetic.engine import SyntheticOptions
-from server.engines.transformers.options import TransformersOptions
+from server.engines.registry import engines
 from tests.prunebench.conftest import TINYGLU
 
+TUNABLES = {entry.name: entry.tunable_over_http() for entry in engines()}
 SLOW_START = {"start_s": "600"}
 
 
@@ -69,11 +68,6 @@ def test_every_option_of_vllm_that_is_not_a_tunable_is_refused_before_anything_s
 def test_no_tunable_names_a_path_a_model_a_class_a_configuration_or_an_address(word):
     names = {name for names in TUNABLES.values() for name in names} - {"max_model_len"}
     assert [name for name in names if word in name] == []
-
-
-def test_the_engines_of_ours_have_all_their_tunables():
-    assert TUNABLES["synthetic"] == set(SyntheticOptions.model_fields)
-    assert TUNABLES["transformers"] == {field.name for field in dataclasses.fields(TransformersOptions)}
 
 
 @given(st.dictionaries(st.text(max_size=30), st.text(max_size=30), min_size=1))

@@ -9,7 +9,8 @@ import pytest
 
 from energy.sampler import Sampler
 from server.engines.base import EngineDeadError, EngineError, SamplingOptions
-from server.engines.synthetic.engine import SyntheticEngine, SyntheticMeter
+from server.engines.synthetic.engine import SyntheticEngine
+from server.engines.synthetic.meter import SyntheticMeter
 
 
 def started(**options):
@@ -170,14 +171,14 @@ def test_joules_are_the_exact_integral_of_the_power_curve():
 
 def test_running_requests_draw_power_and_finished_ones_do_not():
     engine = started(prefill_ms=40, token_ms=0, idle_watts=10, active_watts=1000)
-    sampler = Sampler([engine.meter], [], 0.005)
+    sampler = Sampler([engine.meters()[0]], [], 0.005)
     begun = time.perf_counter()
     run(engine, max_tokens=1)
     elapsed = time.perf_counter() - begun
-    spent = engine.meter.read().joules
+    spent = engine.meters()[0].read().joules
     sampler.stop()
     assert 0.9 * 0.040 * 1000 < spent < elapsed * 1010 + 5
-    assert engine.meter.read().watts == 10
+    assert engine.meters()[0].read().watts == 10
     (row,) = sampler.counters().meters
     assert row.info.source == "synthetic"
     assert row.joules > 0
