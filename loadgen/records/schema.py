@@ -28,33 +28,72 @@ class Workload(Record):
     `loadgen.workloads.schedule` says when its requests leave, `loadgen.workloads.shapes` how long they are.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")  # becomes part of a folder's name
-    kind: WorkloadKind
-    requests: int | None = Field(default=None, ge=1)  # stop after so many measured requests, or
-    duration_s: float | None = Field(default=None, gt=0)  # start no request after so long
-    batch_size: int | None = Field(default=None, ge=1)  # batch: sent at once, the next group when all are done
-    batch_as: Literal["requests", "list"] = "requests"  # batch: so many requests, or one whose prompt is a list
-    concurrency: int | None = Field(default=None, ge=1)  # concurrency: closed loop, so many in flight; ramp: at first
-    end_concurrency: int | None = Field(default=None, ge=1)  # ramp: in the end
-    rate: float | None = Field(default=None, gt=0)  # open loops: requests per second; ramp, sweep: at first
-    end_rate: float | None = Field(default=None, gt=0)  # ramp: in the end; sweep: never above it
-    rates: list[Annotated[float, Field(gt=0)]] | None = Field(default=None, min_length=1)  # sweep: these and no others
-    ramp_steps: int | None = Field(default=None, ge=2)  # ramp: levels of equal length, first and last included
-    burstiness: float | None = Field(default=None, gt=0)  # shape of the gamma gaps: 1 is Poisson, below it bursts
-    trace: Path | None = None  # trace: the file to replay
-    speed: float = Field(default=1.0, gt=0)  # trace: so many times as fast
-    sweep: str | None = None  # the sweep that this rate is a point of
-    prompt_tokens: Tokens = 64
-    output_tokens: Tokens = 64
-    prompts: str | None = None  # a file, or hellaswag, mmlu or ifeval; None: made up
-    file_sha256: str | None = None  # of the trace or the file of prompts: what it is, wherever it lies; None: not noted
-    prompt_as: Literal["ids", "text"] = "ids"  # how made-up prompts are sent
-    shared_prefix: int = Field(default=0, ge=0)  # so many first tokens of made-up prompts are the same for all
-    natural_stop: bool = False  # False: ignore_eos, so that every request writes exactly output_tokens
-    warmup_requests: int = Field(default=2, ge=0)  # same shapes, before the window, never recorded in it
-    slo_ttft_ms: float | None = Field(default=None, gt=0)
-    slo_tpot_ms: float | None = Field(default=None, gt=0)
-    slo_share: float = Field(default=0.9, gt=0, le=1)  # sweep: a rate is good if so many requests meet every objective
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Names the workload in tables and folders.")
+    kind: WorkloadKind = Field(description="What load is offered.")
+    requests: int | None = Field(default=None, ge=1, description="Measured requests after which the load ends, or")
+    duration_s: float | None = Field(default=None, gt=0, description="time after which no request starts.")
+    batch_size: int | None = Field(
+        default=None, ge=1, description="Requests sent at once; the next group leaves when all are done."
+    )
+    batch_as: Literal["requests", "list"] = Field(
+        default="requests", description="Send a batch as separate requests, or as one request with a list of prompts."
+    )
+    concurrency: int | None = Field(default=None, ge=1, description="Requests in flight; of a ramp, at its start.")
+    end_concurrency: int | None = Field(default=None, ge=1, description="Requests in flight at the end of a ramp.")
+    rate: float | None = Field(
+        default=None, gt=0, description="Arrivals of an open loop; of a ramp or sweep, at its start."
+    )
+    end_rate: float | None = Field(
+        default=None, gt=0, description="Arrivals at the end of a ramp; the highest rate that a sweep tries."
+    )
+    rates: list[Annotated[float, Field(gt=0)]] | None = Field(
+        default=None, min_length=1, description="The rates of a sweep, instead of a search."
+    )
+    ramp_steps: int | None = Field(
+        default=None,
+        ge=2,
+        description="Rise in this number of equal steps, first and last included, instead of a straight line.",
+    )
+    burstiness: float | None = Field(
+        default=None,
+        gt=0,
+        description="Shape of the gamma-distributed gaps: 1 is Poisson, below 1 requests come in bursts.",
+    )
+    trace: Path | None = Field(default=None, description="The recorded traffic to replay.")
+    speed: float = Field(default=1.0, gt=0, description="Replay the trace this many times as fast.")
+    sweep: str | None = Field(
+        default=None, description="Name of the sweep that this rate is a point of; set by the program."
+    )
+    prompt_tokens: Tokens = Field(default=64, description="Length of synthetic prompts: a number or a distribution.")
+    output_tokens: Tokens = Field(default=64, description="Length of the answers: a number or a distribution.")
+    prompts: str | None = Field(
+        default=None,
+        description="A file of prompts, or `hellaswag`, `mmlu`, `ifeval`; without it prompts are synthetic.",
+    )
+    file_sha256: str | None = Field(
+        default=None, description="Content of the trace or file of prompts; set by the program."
+    )
+    prompt_as: Literal["ids", "text"] = Field(
+        default="ids", description="Send synthetic prompts as token ids or as text."
+    )
+    shared_prefix: int = Field(default=0, ge=0, description="First tokens that all synthetic prompts share.")
+    natural_stop: bool = Field(
+        default=False,
+        description="Let the model stop by itself; otherwise `ignore_eos` makes every answer exactly `output_tokens` long.",
+    )
+    warmup_requests: int = Field(
+        default=2, ge=0, description="Requests of the same shapes that are sent first and not measured."
+    )
+    slo_ttft_ms: float | None = Field(default=None, gt=0, description="Objective of the goodput: time to first token.")
+    slo_tpot_ms: float | None = Field(
+        default=None, gt=0, description="Objective of the goodput: time per output token."
+    )
+    slo_share: float = Field(
+        default=0.9,
+        gt=0,
+        le=1,
+        description="Share of the requests that must meet every objective for a sweep to call a rate good.",
+    )
 
     @property
     def open_loop(self) -> bool:

@@ -38,19 +38,23 @@ class ExperimentError(UserError):
 class Model(Record):
     """Where the unpruned checkpoint is. A relative path is relative to the experiment file."""
 
-    source: Path
+    source: Path = Field(description="Folder of the unpruned checkpoint; `run --model` takes its place.")
 
 
 class Prune(Record):
     """The widths to make. The source itself is always served too, as the baseline."""
 
-    expansion_ratios: list[float] = []
-    pruning_percentages: list[float] = []
-    widths: list[int] = []
-    criterion: WeightCriterion = "maw"
-    seed: int = 0
-    multiple_of: int = Field(default=1, ge=1)
-    tie_break: TieBreak = "stable"
+    expansion_ratios: list[float] = Field(default=[], description="Target widths as width / hidden size.")
+    pruning_percentages: list[float] = Field(
+        default=[], description="Target widths as the share of the source's width to remove."
+    )
+    widths: list[int] = Field(default=[], description="Target widths themselves.")
+    criterion: WeightCriterion = Field(default="maw", description="What ranks the neurons; the highest scores stay.")
+    seed: int = Field(default=0, description="Seed of the `random` criterion.")
+    multiple_of: int = Field(default=1, ge=1, description="Round each width to the nearest multiple of this.")
+    tie_break: TieBreak = Field(
+        default="stable", description="Which of equal scores stay: the lower index, or `torch.topk`'s set."
+    )
 
     @model_validator(mode="after")
     def _something_to_prune(self) -> Prune:
@@ -70,28 +74,50 @@ class Prune(Record):
 class Serve(Record):
     """How every configuration is served: the same engine and options for all."""
 
-    engine: EngineName = AUTO
-    options: dict[str, str] = {}
-    keep_servers: bool = False  # True: all configurations stay loaded side by side, if memory holds them
-    start_timeout_s: float = Field(default=600, gt=0)
+    engine: EngineName = Field(
+        default=AUTO, description="What serves; `auto` is vLLM where it is installed with a GPU, else transformers."
+    )
+    options: dict[str, str] = Field(
+        default={}, description="Options of the engine, as `serve --engine-option KEY=VALUE`."
+    )
+    keep_servers: bool = Field(
+        default=False, description="Keep all configurations loaded side by side, if memory holds them."
+    )
+    start_timeout_s: float = Field(
+        default=600,
+        gt=0,
+        description="Time from starting a server to its first healthy answer; a slower start fails the cell.",
+    )
 
 
 class Protocol(Record):
     """Repeats: every block visits every configuration once, in a balanced order."""
 
-    blocks: int = Field(default=5, ge=1)
-    cooldown_s: float = Field(default=0, ge=0)  # rest before each trial, its server idle
-    steady_within: float = Field(default=0.05, gt=0)  # a warm-up goes on until the time per token changes by no more,
-    warmup_limit_s: float = Field(default=60, ge=0)  # or so long; 0: the workload's warmup_requests and no more
-    request_timeout_s: float = Field(default=REQUEST_TIMEOUT_S, gt=0)
+    blocks: int = Field(default=5, ge=1, description="Repeats; every block visits every configuration once.")
+    cooldown_s: float = Field(default=0, ge=0, description="Rest before each trial, with its server idle.")
+    steady_within: float = Field(
+        default=0.05, gt=0, description="Warm up until the time per token changes by no more than this share;"
+    )
+    warmup_limit_s: float = Field(
+        default=60, ge=0, description="or for this long. 0 sends the workload's `warmup_requests` and no more."
+    )
+    request_timeout_s: float = Field(
+        default=REQUEST_TIMEOUT_S, gt=0, description="Time from sending a request to its end; a slower request fails."
+    )
 
 
 class EnergySettings(Record):
     """Which meter. Modelled energy needs its assumption stated; it never shares a column with measured energy."""
 
-    source: str = "auto"  # auto, none, local, or the URL of a server that offers /energy
-    modelled_watts_per_core: float | None = Field(default=None, gt=0)
-    idle_s: float = Field(default=30, ge=0)  # of idle power before a configuration's loads, and after, over all blocks
+    source: str = Field(default="auto", description="`auto`, `none`, `local`, or the URL of a server with `/energy`.")
+    modelled_watts_per_core: float | None = Field(
+        default=None, gt=0, description="The assumption that modelled energy rests on; without it there is none."
+    )
+    idle_s: float = Field(
+        default=30,
+        ge=0,
+        description="Idle power is measured for this long before a configuration's loads, and after them, over all blocks.",
+    )
 
 
 class QualitySettings(Record):
@@ -99,13 +125,17 @@ class QualitySettings(Record):
     standard library. Perplexity is asked on a configuration's first visit, tasks after the last trial.
     """
 
-    perplexity_files: list[str] = []
-    context_tokens: int = Field(default=512, ge=8)
-    max_tokens: int = Field(default=16384, ge=8)  # text beyond so many tokens is not read
-    tasks: list[str] = []  # as `prunebench evaluate --tasks`: fragile-knowledge, offline, hellaswag, gsm8k:8 …
-    include_paths: list[str] = []  # folders with task YAML of your own
-    limit: int | None = Field(default=None, ge=1)  # at most so many items a task
-    concurrency: int = Field(default=32, ge=1)  # prompts in flight
+    perplexity_files: list[str] = Field(
+        default=[], description="Held-out texts; `stdlib:NAME` is a file of this Python's standard library."
+    )
+    context_tokens: int = Field(default=512, ge=8, description="Length of the windows into which each text is cut.")
+    max_tokens: int = Field(default=16384, ge=8, description="Read at most this much of the texts.")
+    tasks: list[str] = Field(
+        default=[], description="As `evaluate --tasks`: `fragile-knowledge`, `offline`, `hellaswag`, `gsm8k:8` …"
+    )
+    include_paths: list[str] = Field(default=[], description="Folders with task files of your own.")
+    limit: int | None = Field(default=None, ge=1, description="At most this many items a task; all without it.")
+    concurrency: int = Field(default=32, ge=1, description="Prompts in flight.")
 
 
 def _unique_names(workloads: list[Workload]) -> list[Workload]:
@@ -119,8 +149,8 @@ def _unique_names(workloads: list[Workload]) -> list[Workload]:
 class Experiment(Record):
     """Everything `prunebench run` needs, every default written out; saved resolved in the run folder."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    seed: int = 0
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Names the run folder.")
+    seed: int = Field(default=0, description="Seed of the order, prompts, lengths and arrivals.")
     model: Model
     prune: Prune
     serve: Serve = Serve()
