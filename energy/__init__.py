@@ -1,0 +1,1 @@
+"""Meters become joules over a window, with their source and uncertainty."""

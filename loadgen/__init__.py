@@ -1,1 +1,3 @@
+"""A workload becomes requests on the wire, and the requests become records."""
+
 REQUEST_TIMEOUT_S = 300.0  # of a measured request, from sending to its end; here because it is light to import

@@ -1,0 +1,1 @@
+"""Records become statistics, validity checks and a report."""

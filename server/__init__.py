@@ -1,0 +1,1 @@
+"""A checkpoint becomes OpenAI-compatible HTTP, through one of three engines."""

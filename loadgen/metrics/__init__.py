@@ -1,0 +1,1 @@
+"""The trial's figures: window, latencies, throughput, goodput, backlog and warm-up, computed from records."""

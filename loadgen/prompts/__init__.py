@@ -1,0 +1,1 @@
+"""Prompts: synthetic token ids, files, and the sources of the published study."""

@@ -1,0 +1,1 @@
+"""Blocks of a run on the nodes of a Ray cluster."""

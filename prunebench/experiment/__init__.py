@@ -1,0 +1,1 @@
+"""The experiment file, the configurations it names, and the forecast of `--dry-run`."""

@@ -1,0 +1,1 @@
+"""Quality tasks through lm-eval, and perplexity through the endpoint."""

@@ -1,0 +1,1 @@
+"""Progress and the live view on a terminal, plain lines elsewhere."""

@@ -1,0 +1,1 @@
+"""The narrower checkpoints: layout, writing, verifying, manifest, model card and upload."""

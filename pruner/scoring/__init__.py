@@ -1,0 +1,1 @@
+"""Which neurons stay: targets, criteria, scores and selection."""

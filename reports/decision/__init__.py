@@ -1,0 +1,1 @@
+"""The advice on the first screen, with intervals corrected for many comparisons."""

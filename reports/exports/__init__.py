@@ -1,0 +1,1 @@
+"""The same figures for other tools: tables, vLLM's and guidellm's JSON, and metric stores."""

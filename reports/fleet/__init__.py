@@ -1,0 +1,1 @@
+"""`prunebench plan`: replicas, GPUs, energy and cost for a demand."""

@@ -1,0 +1,1 @@
+"""The published study: its figures, its claims, and what our checks find in them."""

@@ -1,0 +1,1 @@
+"""Reading a run folder or a load's folder back into records."""

@@ -1,0 +1,1 @@
+"""Ratios, intervals, percentiles, correlation and families of comparisons."""

@@ -1,0 +1,1 @@
+"""The host that serves: CPU affinity and memory."""

@@ -1,0 +1,1 @@
+"""Sockets: timeouts, limits, and writes batched by event-loop pass."""
