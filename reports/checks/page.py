@@ -1,11 +1,12 @@
-"""docs/reference/checks.md, written from the registered checks: `python -m reports.checks.page > docs/checks.md`."""
+"""docs/reference/checks.md, written from the registered checks: `python -P -m tests.docs` writes it anew."""
 
 from __future__ import annotations
 
-import sys
+import textwrap
 
 from reports.checks.rules import Spoils, ordered_rules
 
+_COLUMNS = 100
 _WITHHELD: dict[Spoils, str] = {
     "all": "the configuration from the advice; all of them where the baseline fails.",
     "latency": "the configuration from advice that is judged by latency.",
@@ -15,28 +16,17 @@ _WITHHELD: dict[Spoils, str] = {
 
 def render_page() -> str:
     """The page, which a test keeps equal to the file."""
-    lines = [
+    paragraphs = [
         "# Validity checks",
-        "",
-        "Every report says of each what it found. **fail**: figures it touches must not be used as they stand. **warn**: how to",
-        "read them. **no data**: what it needs was not recorded, which is never a pass. No figure is removed on account of a check;",
-        "advice that rests on a failed one is withheld. The rules are in `reports/checks/`; each is tested on data that",
-        "trips it and on data that does not. This page is written by `python -m reports.checks.page`.",
+        "Every report lists each check with what it found. **fail**: do not use the figures that it concerns. **warn**: how to "
+        "read them. **no data**: what the check needs was not recorded, which is never a pass. No check removes a figure; "
+        "advice that rests on a failed check is withheld. The checks are in `reports/checks/`; each is tested on data that "
+        "trips it and on data that does not.",
+        "This page is generated: `python -P -m tests.docs`.",
     ]
     for rule in ordered_rules():
-        lines += [
-            "",
-            f"## {rule.name}",
-            "",
-            rule.meaning,
-            "",
-            f"*Limits:* {rule.limits}",
-            "",
-            *([f"*A failure withholds:* {_WITHHELD[rule.spoils]}", ""] if rule.spoils else []),
-            f"*What to do:* {rule.remedy}",
-        ]
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(render_page())
+        paragraphs += [f"## {rule.name}", rule.meaning, f"*Limits:* {rule.limits}"]
+        paragraphs += [f"*A failure withholds:* {_WITHHELD[rule.spoils]}"] if rule.spoils else []
+        paragraphs.append(f"*What to do:* {rule.remedy}")
+    filled = [textwrap.fill(text, _COLUMNS, break_long_words=False, break_on_hyphens=False) for text in paragraphs]
+    return "\n\n".join(filled) + "\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reports.checks.rules import render_rules
+from reports.checks.page import render_page
 from tests.docs import command_line, experiment_file, house_map
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +18,7 @@ def generated() -> dict[str, str]:
         command_line.PAGE: command_line.render(),
         experiment_file.PAGE: experiment_file.render(),
         house_map.PAGE: before + house_map.render() + rest.partition(house_map.END)[2],
-        CHECKS: render_rules(),
+        CHECKS: render_page(),
     }
 
 

@@ -65,7 +65,7 @@ def test_the_rules_are_those_of_the_design():
 
 def test_every_rule_is_documented_as_it_is():
     page = Path("docs/reference/checks.md").read_text()
-    assert page == render_page(), "python -m reports.checks.page > docs/reference/checks.md"
+    assert page == render_page(), "python -P -m tests.docs"
     assert all(f"## {name}\n" in page for name in RULES)
 
 
