@@ -18,10 +18,12 @@ def render_page() -> str:
     """The page, which a test keeps equal to the file."""
     paragraphs = [
         "# Validity checks",
-        "Every report lists each check with what it found. **fail**: do not use the figures that it concerns. **warn**: how to "
-        "read them. **no data**: what the check needs was not recorded, which is never a pass. No check removes a figure; "
-        "advice that rests on a failed check is withheld. The checks are in `reports/checks/`; each is tested on data that "
-        "trips it and on data that does not.",
+        (
+            "Every report lists each check with what it found. **fail**: do not use the figures that it concerns. **warn**: how to "
+            "read them. **no data**: what the check needs was not recorded, which is never a pass. No check removes a figure; "
+            "advice that rests on a failed check is withheld. The checks are in `reports/checks/`; each is tested on data that "
+            "trips it and on data that does not."
+        ),
         "This page is generated: `python -P -m tests.docs`.",
     ]
     for rule in ordered_rules():
