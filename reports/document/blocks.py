@@ -140,6 +140,18 @@ class Table:
         return any(entry.verdict for row in self.rows for entry in row.entries)
 
 
+def note_letter(reason: str | None, notes: dict[str, str]) -> str | None:
+    """The letter of a reason in a table's `notes`, which gain it if it is new: a … z, aa, ab …; None: there is no reason."""
+    if reason is None:
+        return None
+    known = next((letter for letter, text in notes.items() if text == reason), None)
+    if known is None:
+        turns, last = divmod(len(notes), 26)
+        known = (chr(ord("a") + turns - 1) if turns else "") + chr(ord("a") + last)
+        notes[known] = reason
+    return known
+
+
 @dataclass(frozen=True)
 class Plot:
     """`lede` is the sentence under the title; `alt` says what is seen; without data there is no chart, and `absent` says why."""

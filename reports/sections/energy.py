@@ -9,7 +9,7 @@ from energy.records import IdleWindow, WindowEnergy
 from reports.analysis.cells import Analysis
 from reports.analysis.energy_fit import INFLATED
 from reports.analysis.energy_model import Coefficient, EnergyModel
-from reports.document.blocks import Block, Column, Entry, Items, Plot, Plots, Prose, Row, Section, Table
+from reports.document.blocks import Block, Column, Entry, Items, Plot, Plots, Prose, Row, Section, Table, note_letter
 from reports.document.chart import Axis, Chart, Marks, Rule, at_least
 from reports.document.wording import figure
 
@@ -58,8 +58,7 @@ def idle_section(analysis: Analysis) -> Section | None:
         Column("Configuration"), Column("No model", "W"), Column("Loaded, quiet", "W"), Column("Right after load", "W"),
         Column("Quiet again", "W"),
     ]  # fmt: skip
-    letters = {letter: reason for reason, letter in notes.items()}  # notes are found by their reason
-    table = Table("Mean power without requests; net joules subtract the second figure.", columns, rows, letters)
+    table = Table("Mean power without requests; net joules subtract the second figure.", columns, rows, notes)
     return Section("idle", "Power at rest", [table])
 
 
@@ -87,12 +86,11 @@ def _idle_of_visits(analysis: Analysis) -> Section | None:
         Column("Configuration"), Column("No model", "W"), Column("Before a load", "W"), Column("After a load", "W"),
         Column("Right after load", "W"), Column("Largest change", "W"),
     ]  # fmt: skip
-    letters = {letter: reason for reason, letter in notes.items()}
     caption = (
         "Mean power without requests, before and after the load of each block (mean, lowest and highest). Net joules of a trial subtract "
         "what lies between the two of its own block; their 95 % half-width has the meter, the flicker and the drift of idle power in it."
     )
-    return Section("idle", "Power at rest", [Table(caption, columns, rows, letters)])
+    return Section("idle", "Power at rest", [Table(caption, columns, rows, notes)])
 
 
 def _mean_watts(idle: IdleWindow | None) -> float | None:
@@ -112,7 +110,7 @@ def _watts(idle: WindowEnergy | None, notes: dict[str, str]) -> Entry:
         half = None if idle.gross_joules_uncertainty is None else idle.gross_joules_uncertainty / seconds
         return Entry(figure(idle.gross_joules / seconds), None if half is None else f"± {figure(half)}")
     reason = "not measured" if idle is None else idle.reason or "not measured"
-    return Entry("—", note=notes.setdefault(reason, chr(ord("a") + len(notes))))
+    return Entry("—", note=note_letter(reason, notes))
 
 
 def _refusals(models: list[EnergyModel]) -> list[str]:
@@ -155,8 +153,7 @@ def _coefficients(models: list[EnergyModel]) -> Table:
             f"A line does not fit {', '.join(bent)}, {why}: its coefficients are averages over these shapes, and their intervals, and those "
             "of what it predicts, do not hold."
         )
-    letters = {letter: reason for reason, letter in notes.items()}
-    return Table("Joules a token and a request.", columns, rows, letters, remarks)
+    return Table("Joules a token and a request.", columns, rows, notes, remarks)
 
 
 def _coefficient(
@@ -164,7 +161,7 @@ def _coefficient(
 ) -> Entry:
     if found is None:
         reason = model.not_identified[name]
-        return Entry("—", note=notes.setdefault(reason, chr(ord("a") + len(notes))))
+        return Entry("—", note=note_letter(reason, notes))
     low, high = figure(found.low * scale), figure(found.high * scale)
     return Entry(figure(found.joules * scale), f"{low} to {high}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from reports.analysis.cells import Analysis
-from reports.document.blocks import Block, Column, Entry, Items, Prose, Row, Section, Table
+from reports.document.blocks import Block, Column, Entry, Items, Prose, Row, Section, Table, note_letter
 from reports.document.wording import TO, figure
 from reports.fleet.records import Demand, Estimate, FleetPlan, FleetRow
 
@@ -81,10 +81,7 @@ def _scaled(estimate: Estimate, factor: float) -> Estimate:
 
 def _entry(estimate: Estimate, notes: dict[str, str]) -> Entry:
     if estimate.value is None:
-        reason = estimate.reason or "unknown"
-        letter = next((key for key, text in notes.items() if text == reason), None) or "abcdefgh"[len(notes)]
-        notes[letter] = reason
-        return Entry("\N{EM DASH}", note=letter)
+        return Entry("\N{EM DASH}", note=note_letter(estimate.reason or "unknown", notes))
     interval = None
     if estimate.low is not None and estimate.high is not None:
         interval = f"({figure(estimate.low)}{TO}{figure(estimate.high)})"

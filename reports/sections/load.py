@@ -20,6 +20,7 @@ from reports.document.blocks import (
     Row,
     Section,
     Table,
+    note_letter,
 )
 from reports.document.chart import Axis, Chart, Marks, Rule
 from reports.document.wording import figure, sentence
@@ -59,7 +60,7 @@ def _trial_section(load: Load, section_id: str) -> Section:
     rows = []
     for quantity in QUANTITIES.values():
         value, reason = quantity.of(trial, metrics)
-        letter = None if value is not None else _note(notes, reason or "not measured")
+        letter = None if value is not None else note_letter(reason or "not measured", notes)
         rows.append(
             Row(
                 [
@@ -74,16 +75,6 @@ def _trial_section(load: Load, section_id: str) -> Section:
     found = sorted(find_in_trial(trial, metrics).items(), key=lambda item: -SEVERITY[item[1].outcome])
     checks = [Finding(f.outcome, name, f.reason, RULES[name].remedy, RULES[name].meaning) for name, f in found]
     return Section(section_id, load.name, [*blocks, Findings(checks, folded=True)])
-
-
-def _note(notes: dict[str, str], reason: str) -> str:
-    """The letter of a reason; reasons that are alike share one."""
-    for letter, known in notes.items():
-        if known == reason:
-            return letter
-    letter = chr(ord("a") + len(notes))
-    notes[letter] = reason
-    return letter
 
 
 def _sweep_section(sweep: Sweep) -> Section:

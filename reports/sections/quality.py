@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reports.analysis.cells import Analysis
 from reports.analysis.quality import ROBUST, Group, QualityFigures, TaskFigures
-from reports.document.blocks import Block, Column, Entry, Fold, Heading, Plots, Prose, Row, Section, Table
+from reports.document.blocks import Block, Column, Entry, Fold, Heading, Plots, Prose, Row, Section, Table, note_letter
 from reports.document.wording import PER_CELL, figure, listed, name, sentence, with_interval
 from reports.sections.quality_plots import kept_plot, pareto_plots
 
@@ -71,7 +71,7 @@ def _scores(analysis: Analysis, quality: QualityFigures) -> Table:
             entries.append(Entry(f"{overall.ratio:.3f}", with_interval(overall), overall.verdict))
         for task in quality.tasks:
             score = task.scores[info.label]
-            note = _letter(score.reason, notes)
+            note = note_letter(score.reason, notes)
             if score.value is None:
                 entries.append(Entry("—", note=note))
                 continue
@@ -86,14 +86,7 @@ def _scores(analysis: Analysis, quality: QualityFigures) -> Table:
                 )
             )
         rows.append(Row(entries, info.is_baseline))
-    letters = {letter: r for r, letter in notes.items()}
-    return Table("Scores with their standard errors.", columns, rows, letters, [PER_CELL])
-
-
-def _letter(reason: str | None, notes: dict[str, str]) -> str | None:
-    if reason is None:
-        return None
-    return notes.setdefault(reason, chr(ord("a") + len(notes) % 26) * (1 + len(notes) // 26))
+    return Table("Scores with their standard errors.", columns, rows, notes, [PER_CELL])
 
 
 def _said(quality: QualityFigures) -> str:
@@ -127,7 +120,7 @@ def _slopes(quality: QualityFigures) -> Table:
                 [
                     Entry(t.task),
                     Entry(t.group),
-                    Entry(loss, note=_letter(t.loss_reason, notes)),
+                    Entry(loss, note=note_letter(t.loss_reason, notes)),
                     Entry(ends),
                     Entry(f"{t.items:,}"),
                     Entry("—" if t.shots is None else str(t.shots)),
@@ -135,7 +128,7 @@ def _slopes(quality: QualityFigures) -> Table:
                 ]
             )
         )
-    return Table("Tasks by what cutting the width does to them.", columns, rows, {v: k for k, v in notes.items()})
+    return Table("Tasks by what cutting the width does to them.", columns, rows, notes)
 
 
 def _costs(analysis: Analysis, quality: QualityFigures) -> Table:
@@ -163,14 +156,15 @@ def _costs(analysis: Analysis, quality: QualityFigures) -> Table:
             Entry(name(info)),
             Entry(f"{cost.hours:.3g}"),
             Entry("—" if cost.tokens is None else f"{cost.tokens:,}"),
-            Entry(_uncertain(cost.joules, cost.joules_uncertainty), note=_letter(cost.reason, notes)),
+            Entry(_uncertain(cost.joules, cost.joules_uncertainty), note=note_letter(cost.reason, notes)),
             Entry(_uncertain(cost.joules_per_token, cost.joules_per_token_uncertainty)),
         ]
         entries += [Entry(_or_dash(cost.modelled_joules))] if modelled else []
         scores = [t.scores[info.label] for t in counted]
         entries += [
             Entry(
-                _uncertain(s.joules_per_correct, s.joules_per_correct_uncertainty), note=_letter(s.joules_reason, notes)
+                _uncertain(s.joules_per_correct, s.joules_per_correct_uncertainty),
+                note=note_letter(s.joules_reason, notes),
             )
             for s in scores
         ]
@@ -181,7 +175,7 @@ def _costs(analysis: Analysis, quality: QualityFigures) -> Table:
     sources = sorted({c.source for c in quality.costs.values() if c.source})
     caption = "Time and energy from the first question to the last score"
     caption += f"; joules from {listed(sources)}, ± the meters' 95 % half-width." if sources else "."
-    return Table(caption, columns, rows, {v: k for k, v in notes.items()}, remarks)
+    return Table(caption, columns, rows, notes, remarks)
 
 
 def _of_right(task: TaskFigures, label: str) -> bool:
@@ -202,7 +196,7 @@ def _correlations(quality: QualityFigures) -> Table:
         rows.append(
             Row(
                 [
-                    Entry(pair, note=_letter(found.reason, notes)),
+                    Entry(pair, note=note_letter(found.reason, notes)),
                     Entry(str(found.n)),
                     Entry(_or_dash(found.pearson, ".2f")),
                     Entry(ends),
@@ -213,7 +207,7 @@ def _correlations(quality: QualityFigures) -> Table:
             )
         )
     remark = "Over configurations, which differ in width alone: two scores that both fall with it correlate whatever else they share."
-    return Table("Correlations over the configurations.", columns, rows, {v: k for k, v in notes.items()}, [remark])
+    return Table("Correlations over the configurations.", columns, rows, notes, [remark])
 
 
 def _uncertain(value: float | None, half_width: float | None) -> str:

@@ -15,7 +15,7 @@ from rich.text import Text
 from loadgen.records.schema import Workload
 from reports.analysis.cells import Analysis, Cell, ConfigurationFigures, analyse_folder
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, NET_JOULES, OUTPUT_TOKENS_PER_S, TPOT, TTFT
-from reports.document.blocks import SIGNS, Column, Entry, Row, Table
+from reports.document.blocks import SIGNS, Column, Entry, Row, Table, note_letter
 from reports.document.wording import (
     PER_CELL,
     figure,
@@ -103,11 +103,12 @@ def describe(workload: Workload) -> str:
 def _table(analysis: Analysis, workload: str) -> WorkloadTable:
     cells = {c.info.label: analysis.cell(c.info.label, workload) for c in analysis.configurations}
     fields = _fields(analysis, list(cells.values()))
-    letters: dict[str, str] = {}
+    notes: dict[str, str] = {}
     rows = []
     for configuration in analysis.configurations:
         cell = cells[configuration.info.label]
-        entries = [_noted(*field.entry(configuration, cell), letters) for field in fields]
+        found = [field.entry(configuration, cell) for field in fields]
+        entries = [replace(entry, note=note_letter(reason, notes)) for entry, reason in found]
         if configuration.info.is_baseline:
             entries[0] = replace(entries[0], change="baseline")
         rows.append(Row(entries, configuration.info.is_baseline))
@@ -117,7 +118,7 @@ def _table(analysis: Analysis, workload: str) -> WorkloadTable:
         description=describe(known) if known else "no trial of this workload is finished",
         columns=[field.column for field in fields],
         rows=rows,
-        notes={letter: reason for reason, letter in letters.items()},
+        notes=notes,
         remarks=[*_undecided(list(cells.values()), fields), *_remarks(list(cells.values()))],
     )
 
@@ -166,16 +167,6 @@ def _quantity(key: str, column: Column, *, compared: bool = True) -> _Field:
         return Entry(figure(value.median), with_interval(found), found.verdict), value.reason or found.reason
 
     return _Field(column, entry, key if compared else None)
-
-
-def _noted(entry: Entry, reason: str | None, letters: dict[str, str]) -> Entry:
-    """With the letter of its reason, a new one for a new reason: a … z, aa …"""
-    if reason is None:
-        return entry
-    if reason not in letters:
-        turns, last = divmod(len(letters), 26)
-        letters[reason] = (chr(ord("a") + turns - 1) if turns else "") + chr(ord("a") + last)
-    return replace(entry, note=letters[reason])
 
 
 def _undecided(cells: list[Cell], fields: list[_Field]) -> list[str]:
