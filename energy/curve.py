@@ -24,12 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from energy.records import MeterTrace
-from energy.track import POWER_SOURCES
 
 Floats = NDArray[np.float64]
 
-# How old reported power may be, seconds: instant power covers up to 0.1 s and stands for 0.1 s, the average covers 1 s.
-POWER_LAG_S = {"nvml-samples": 0.05, "nvml-instant": 0.2, "nvml-average": 1.0, "nvml-module": 0.2}
 SENSOR_REFRESH_S = 0.1  # of the power that boards report; of which some see only a part (arXiv 2312.02741)
 LONGEST_SILENCE_S = 1.0  # power that was not read for longer cannot be integrated
 USUAL_KNOTS = 3.0  # a gap is a knot interval so many times as long as usual
@@ -94,13 +91,13 @@ def curve_of(trace: MeterTrace) -> EnergyCurve:
     joules = np.array(trace.joules)
     gaps = np.diff(reads)
     interval = float(np.median(gaps))
-    lag = POWER_LAG_S.get(trace.info.source)
-    refresh = trace.info.refresh_s
-    if refresh is None:
-        # An NVIDIA counter that has not been watched for long is taken to move no faster than it was read.
-        refresh = interval if trace.info.source == "nvml-counter" else 0.0
-    if lag is not None:
-        seconds = reads if trace.info.source == "nvml-samples" else reads - lag / 2
+    info = trace.info
+    # A counter whose refresh interval has not been observed yet is assumed to refresh once a read at most.
+    refresh = info.refresh_s if info.refresh_s is not None else interval if info.kind == "counter" else 0.0
+    if info.kind == "power":
+        seconds = reads - info.lag_s / 2
+    elif info.kind == "samples":
+        seconds = reads
     elif refresh > interval / 2:
         moved = np.flatnonzero(np.diff(joules) > 0) + 1
         if len(moved) < 2:
@@ -112,9 +109,9 @@ def curve_of(trace: MeterTrace) -> EnergyCurve:
         origin_ns=origin,
         seconds=seconds,
         joules=joules,
-        age_s=(refresh if lag is None else lag) + float(np.median(after - before)) / 1e9,
-        # A failed meter is not extrapolated: what happened after its last reading is just what is not known.
-        beyond_s=0.0 if trace.reason else max(refresh, lag or 0.0) + 2 * interval,
+        age_s=(refresh if info.kind == "counter" else info.lag_s) + float(np.median(after - before)) / 1e9,
+        # A failed meter is not extrapolated: nothing is known of the time after its last reading.
+        beyond_s=0.0 if trace.reason else max(refresh, info.lag_s) + 2 * interval,
     )
 
 
@@ -148,8 +145,9 @@ def integrate_power(trace: MeterTrace, start_ns: int, end_ns: int) -> ReportedPo
     if silence > longest:
         raise NoEnergy(f"power was not read for {silence:.3g} s")
     grid = np.concatenate(([0.0], seconds[(seconds > 0) & (seconds < duration)], [duration]))
-    # What is polled shows a change one sensor refresh late at the most, however soon it is asked for again.
-    within = np.maximum(gaps, 0.0 if trace.info.source in {"nvml-samples", "synthetic"} else SENSOR_REFRESH_S)
+    # Polled power shows a change up to one sensor refresh late, however short the polling interval.
+    polled = trace.info.kind != "samples" and not trace.info.simulated
+    within = np.maximum(gaps, SENSOR_REFRESH_S if polled else 0.0)
     variance = float(np.sum((np.diff(watts)[inside] * within[inside]) ** 2)) / 12
     return ReportedPower(float(np.trapezoid(np.interp(grid, seconds, watts), grid)), variance)
 
@@ -161,4 +159,4 @@ def half_width(variance: float) -> float:
 
 def is_integrated(trace: MeterTrace) -> bool:
     """Whether the joules of this trace are themselves integrated power."""
-    return trace.info.source in POWER_SOURCES or trace.info.source == "nvml-samples"
+    return trace.info.kind != "counter"

@@ -6,21 +6,25 @@ Units are in the names. Times are `time.monotonic_ns()` of the machine that was 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import model_validator
 
 from base.records import Record
 
-Source = Literal[
-    "nvml-counter",  # the GPU's own total-energy counter
-    "nvml-samples",  # the driver's own buffer of power samples, each with its time, integrated here
-    "nvml-instant",  # instant power, integrated here
-    "nvml-average",  # one-second average power, integrated here
-    "nvml-module",  # instant power of a whole module, its CPU included (Grace Hopper), integrated here
-    "rapl",  # CPU package or DRAM counter
-    "modelled-cpu",  # CPU seconds x stated watts per core: an assumption, not a measurement
-    "synthetic",  # the synthetic engine's known power curve
+Kind = Literal[
+    "counter",  # the meter counts joules
+    "power",  # the meter reports watts; the sampler integrates them
+    "samples",  # the device samples its power and stamps each sample; the meter integrates them
 ]
-Domain = Literal["gpu", "cpu-package", "dram", "cpu-modelled", "synthetic"]
+# Facts of meters that were recorded before meters stated them, by `source`.
+_RECORDED_FACTS: dict[str, dict[str, Any]] = {
+    "nvml-samples": {"kind": "samples", "lag_s": 0.05},
+    "nvml-instant": {"kind": "power", "lag_s": 0.2},
+    "nvml-average": {"kind": "power", "lag_s": 1.0},
+    "nvml-module": {"kind": "power", "lag_s": 0.2},
+    "synthetic": {"simulated": True},
+}
 
 
 class GpuFacts(Record):
@@ -44,22 +48,43 @@ class GpuFacts(Record):
 class MeterInfo(Record):
     """One meter: what it reads, on which device, and how far it may be trusted."""
 
-    source: Source
-    domain: Domain
+    source: str  # the meter's name in records and reports, e.g. "nvml-counter"; nothing decides by it
+    domain: str  # the metered part: "gpu", "cpu-package", "dram"; others are shown and never added to the headline
     device: str  # GPU UUID, RAPL zone, or "process" for modelled energy
     name: str | None = None  # for people: "NVIDIA H100", "package-0", "7.5 W per core, assumed"
+    kind: Kind = "counter"
+    lag_s: float = 0.0  # maximum age of a reported power, or the stretch it is the mean of; 0 for counters
     measured: bool = True  # False for modelled energy, which never shares a column with measured energy
-    refresh_s: float | None = None  # how often the counter changes, as observed; None until it has been seen to
+    basis: str | None = None  # of modelled energy: the assumption, "CPU seconds x 7.5 W per core, assumed"
+    simulated: bool = False  # a known power curve, exact at every moment: the engine's own, which may be 0
+    refresh_s: float | None = None  # how often the counter changes; None until that has been observed
     gpu: GpuFacts | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_recorded_facts(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        return {**_RECORDED_FACTS.get(fields.get("source", ""), {}), **fields}
 
 
 class MissingMeter(Record):
-    """A source that could have been there, why it is not, and what would mend that."""
+    """A meter that this machine could have: why it is missing, and how to get it."""
 
-    source: Source
+    source: str
     reason: str
-    remedy: str | None = None  # what would mend it, where the reason does not say
-    device: str | None = None  # set when the device is there and could not be read; None: nothing of the kind was found
+    remedy: str | None = None  # how to fix it, unless the reason says so
+    device: str | None = None  # set if the device is there and cannot be read; None: no such device was found
+    domain: str | None = None  # the part that it would meter
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_recorded_domain(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        source = fields.get("source", "")
+        domain = "gpu" if source.startswith("nvml-") else "cpu-package" if source == "rapl" else None
+        return {"domain": domain, **fields}
 
 
 class Counter(Record):

@@ -7,31 +7,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from energy.meters.base import EnergyError, Meter, MeterLost, ReportsConditions
-from energy.meters.modelled import ModelledCpuMeter
-from energy.meters.nvidia.gpus import find_gpus
-from energy.meters.rapl import find_rapl
+from energy.meters.base import EnergyError, Meter, Metered, MeterLost, ReportsConditions
+from energy.meters.registry import find_meters
 from energy.records import Conditions, EnergyCounters, EnergyTrace, MissingMeter
 from energy.track import LEAD_IN_NS, Track
 
 HISTORY_S = 4 * 3600  # how far back a trace reaches: 9 MiB a meter at 50 ms
 MODELLED_INTERVAL_S = 0.2  # /proc is read for every process, and CPU time moves in steps of 10 ms anyway
 CONDITIONS_INTERVAL_S = 1.0
-
-
-def find_meters(
-    modelled_watts_per_core: float | None, process_ids: Callable[[], list[int]]
-) -> tuple[list[Meter], list[MissingMeter]]:
-    """All meters of this machine, and why others are missing. Modelled CPU energy only where its watts are stated.
-
-    Raises EnergyError for watts that are not above 0.
-    """
-    gpus, missing = find_gpus(process_ids)
-    zones, missing_zones = find_rapl()
-    meters: list[Meter] = [*gpus, *zones]
-    if modelled_watts_per_core is not None:
-        meters.append(ModelledCpuMeter(modelled_watts_per_core, process_ids))
-    return meters, missing + missing_zones
 
 
 def start_sampler(
@@ -41,14 +24,14 @@ def start_sampler(
     extra_meters: Sequence[Meter] = (),
     interval_s: float = 0.05,
 ) -> Sampler:
-    """Find this machine's meters, read each once, and go on reading them every `interval_s` until stopped.
+    """Find this machine's meters, and read them every `interval_s` until stopped, the first time before this returns.
 
     process_ids: the processes whose work is metered, children included: their CPU time is modelled, and others on a GPU are
-    noted. Asked anew at each read of a model, and when processes on a GPU come or go.
+    noted. Called at each read of a model, and when processes on a GPU start or end.
     extra_meters: meters that cannot be found on the machine, such as the synthetic engine's.
     Raises EnergyError for settings that cannot work.
     """
-    meters, missing = find_meters(modelled_watts_per_core, process_ids)
+    meters, missing = find_meters(Metered(process_ids, modelled_watts_per_core))
     return Sampler([*meters, *extra_meters], missing, interval_s)
 
 

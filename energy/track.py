@@ -11,10 +11,8 @@ from collections import deque
 import numpy as np
 
 from energy.meters.base import Reading
-from energy.records import Counter, FailedRead, MeterInfo, MeterTrace, Source
+from energy.records import Counter, FailedRead, MeterInfo, MeterTrace
 
-# Integrated here, by trapezoids. (What the driver sampled itself is integrated sample by sample in energy.meters.nvidia.samples.)
-POWER_SOURCES: frozenset[Source] = frozenset({"nvml-instant", "nvml-average", "nvml-module"})
 FROZEN_S = 5.0  # a counter that stands still so long while power is reported is broken; real ones move within 0.5 s
 FROZEN_JOULES = 5.0  # and the reported power must have been worth so much meanwhile
 LEAD_IN_NS = 2_000_000_000  # a trace begins so long before the moment asked for: the edge lies between two changes
@@ -44,7 +42,7 @@ class Track:
             return
         if reading.error is not None:
             self._failed.append(FailedRead(at_ns=reading.before_ns, reason=reading.error))
-        joules = self._integrated(reading) if self._info.source in POWER_SOURCES else self._counted(reading)
+        joules = self._integrated(reading) if self._info.kind == "power" else self._counted(reading)
         if joules is None:
             return
         if self._end > self._first and joules < self._last("joules"):
@@ -131,7 +129,7 @@ class Track:
                 self._unchanged_joules += reading.watts * (reading.after_ns - int(before["after"])) / 1e9
             return
         # Sample 0 is no change: what it shows may have stood for a while.
-        if self._changed_at > 0 and self._changed_at >= self._first and self._info.source == "nvml-counter":
+        if self._changed_at > 0 and self._changed_at >= self._first and self._info.kind == "counter":
             changed_ns = int(self._ring["after"][self._changed_at % len(self._ring)])
             self._intervals = [*self._intervals[-50:], (reading.after_ns - changed_ns) / 1e9]
         self._changed_at = number

@@ -17,6 +17,7 @@ from energy.records import EnergyTrace, MeterEnergy, MeterInfo, MeterTrace, Miss
 
 SUSPECT = 0.05  # counter and integrated power further apart than this cannot both be right
 COMPARABLE_S = 10.0  # shorter windows are dominated by the delay of reported power
+HEADLINE_DOMAINS = (frozenset({"gpu"}), frozenset({"cpu-package", "dram"}))  # the first that is present is summed
 
 
 def window_energy(
@@ -78,7 +79,7 @@ def meter_energy(trace: MeterTrace, start_ns: int, end_ns: int, clock_error_s: f
     except NoEnergy as none:
         why = str(none) if trace.reason in {None, str(none)} else f"{trace.reason}; {none}"
         return MeterEnergy(info=trace.info, joules=None, failed_reads=failed, reason=why)
-    if joules <= 0 and trace.info.measured and trace.info.source != "synthetic":
+    if joules <= 0 and trace.info.measured and not trace.info.simulated:
         why = "the counter did not move during the window"
         return MeterEnergy(info=trace.info, joules=None, failed_reads=failed, reason=why)
     uncertainty = half_width(variance)
@@ -124,15 +125,15 @@ def choose_headline(
     infos: Sequence[MeterInfo], missing: Sequence[MissingMeter]
 ) -> tuple[list[MeterInfo], list[MissingMeter]]:
     """The meters that are summed, and the devices that should be among them and could not be read."""
-    synthetic = [i for i in infos if i.domain == "synthetic"]
-    if synthetic:
-        return synthetic, []
-    gpus = [i for i in infos if i.domain == "gpu"]
-    absent = [m for m in missing if m.device is not None and m.source.startswith("nvml")]
-    if gpus or absent:
-        return gpus, absent
-    cpus = [i for i in infos if i.domain in {"cpu-package", "dram"}]
-    return cpus, [m for m in missing if m.device is not None and m.source == "rapl"]
+    simulated = [i for i in infos if i.simulated]
+    if simulated:
+        return simulated, []
+    for domains in HEADLINE_DOMAINS:
+        present = [i for i in infos if i.measured and i.domain in domains]
+        absent = [m for m in missing if m.device is not None and m.domain in domains]
+        if present or absent:
+            return present, absent
+    return [], []
 
 
 def _headline(energy: Sequence[MeterEnergy], missing: Sequence[MissingMeter]) -> tuple[list[MeterEnergy], list[str]]:
@@ -188,8 +189,13 @@ def _modelled(
     """Modelled joules, the assumption in words, and what is missing."""
     modelled = [m for m in meters if not m.info.measured]
     energies = [meter_energy(m, start_ns, end_ns) for m in modelled]
-    missing = [MissingMeter(source=e.info.source, reason=e.reason or "") for e in energies if e.joules is None]
-    basis = "; ".join(f"CPU seconds x {m.info.name}" for m in modelled) or None
+    missing = [
+        MissingMeter(source=e.info.source, domain=e.info.domain, reason=e.reason or "")
+        for e in energies
+        if e.joules is None
+    ]
+    # Traces recorded before meters stated their basis are all of CPU seconds.
+    basis = "; ".join(m.info.basis or f"CPU seconds x {m.info.name}" for m in modelled) or None
     if not energies or missing:
         return None, basis, missing
     return math.fsum(e.joules for e in energies if e.joules is not None), basis, []

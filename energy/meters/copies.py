@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from energy.records import MeterTrace
-from energy.track import POWER_SOURCES
 
 _FEWEST = 20  # reads at which the meter had moved: fewer prove nothing
 _AGREE = 0.5  # of those reads: the others fell on either side of a refresh
@@ -29,7 +28,7 @@ def find_copies(traces: Sequence[MeterTrace]) -> dict[int, int]:
 
 
 def _agree(first: MeterTrace, second: MeterTrace) -> bool:
-    if not first.info.measured or first.info.source == "synthetic":
+    if not first.info.measured or first.info.simulated:
         return False
     one, two = _readings(first), _readings(second)
     count = min(len(one), len(two))
@@ -47,4 +46,4 @@ def _agree(first: MeterTrace, second: MeterTrace) -> bool:
 def _readings(trace: MeterTrace) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """What the device itself said: its counter, or the power that joules are integrated from."""
     watts = [w for w in trace.watts if w is not None]
-    return np.array(watts if trace.info.source in POWER_SOURCES else trace.joules, dtype=np.float64)
+    return np.array(watts if trace.info.kind == "power" else trace.joules, dtype=np.float64)

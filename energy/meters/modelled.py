@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import psutil
 
-from energy.meters.base import EnergyError, Reading
-from energy.records import MeterInfo
+from energy.meters.base import EnergyError, Metered, Reading
+from energy.records import MeterInfo, MissingMeter
 
 TICK_S = 0.01  # the kernel accounts CPU time in hundredths of a second
 
@@ -23,12 +23,14 @@ class ModelledCpuMeter:
     def __init__(self, watts_per_core: float, process_ids: Callable[[], list[int]]) -> None:
         if not 0 < watts_per_core < float("inf"):
             raise EnergyError(f"modelled_watts_per_core must be a number above 0, not {watts_per_core:g}")
+        assumption = f"{watts_per_core:g} W per core, assumed"
         self.info = MeterInfo(
             source="modelled-cpu",
             domain="cpu-modelled",
             device="process",
-            name=f"{watts_per_core:g} W per core, assumed",
+            name=assumption,
             measured=False,
+            basis=f"CPU seconds x {assumption}",
             refresh_s=TICK_S,
         )
         self._watts_per_core = watts_per_core
@@ -54,3 +56,10 @@ class ModelledCpuMeter:
             self._total_s += max(0.0, seconds - self._seconds.get(process, unseen))
             self._seconds[process] = seconds
         return Reading(before, time.monotonic_ns(), self._total_s * self._watts_per_core)
+
+
+def model_cpu(metered: Metered) -> tuple[list[ModelledCpuMeter], list[MissingMeter]]:
+    """The model, if watts per core are stated. Raises EnergyError for watts that are not above 0."""
+    if metered.modelled_watts_per_core is None:
+        return [], []
+    return [ModelledCpuMeter(metered.modelled_watts_per_core, metered.process_ids)], []

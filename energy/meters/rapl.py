@@ -13,6 +13,7 @@ from pathlib import Path
 from energy.meters.base import MeterLost, Reading
 from energy.records import MeterInfo, MissingMeter
 
+SOURCE = "rapl"
 POWERCAP = Path("/sys/class/powercap")
 REFRESH_S = 0.001  # the counters advance about once a millisecond (Intel SDM volume 3B, section 15.10)
 IMPLAUSIBLE_WATTS = 20_000  # a "wrap-around" that would need more than this was a reset
@@ -23,7 +24,7 @@ class RaplMeter:
 
     def __init__(self, zone: Path, name: str) -> None:
         self.info = MeterInfo(
-            source="rapl",
+            source=SOURCE,
             domain="dram" if name.startswith("dram") else "cpu-package",
             device=zone.name,
             name=name,
@@ -62,17 +63,22 @@ def find_rapl(root: Path = POWERCAP) -> tuple[list[RaplMeter], list[MissingMeter
         remedy = (
             "a physical machine that has one may need `sudo modprobe intel_rapl_msr`; virtual ones seldom pass it on"
         )
-        return [], [MissingMeter(source="rapl", reason=reason, remedy=remedy)]
+        return [], [_missing(reason, None, remedy)]
     meters, missing = [], []
     for zone, name in wanted.items():
         try:
             meters.append(RaplMeter(zone, _full_name(name, zone, zones)))
         except PermissionError:
             reason = f"{zone}/energy_uj is for root only: `sudo chmod a+r {root}/intel-rapl:*/energy_uj`"
-            missing.append(MissingMeter(source="rapl", reason=reason, device=zone.name))
+            missing.append(_missing(reason, zone))
         except (OSError, ValueError) as error:
-            missing.append(MissingMeter(source="rapl", reason=f"{zone} cannot be read: {error}", device=zone.name))
+            missing.append(_missing(f"{zone} cannot be read: {error}", zone))
     return meters, missing
+
+
+def _missing(reason: str, zone: Path | None, remedy: str | None = None) -> MissingMeter:
+    device = zone.name if zone else None
+    return MissingMeter(source=SOURCE, domain="cpu-package", reason=reason, remedy=remedy, device=device)
 
 
 def _zone_name(zone: Path) -> str:

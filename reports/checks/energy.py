@@ -69,7 +69,7 @@ def source_fallback(trial: Trial, _metrics: TrialMetrics) -> Finding:
     gpus = [p.info for p in trial.energy.parts if p.info.domain == "gpu"]
     if not gpus:
         return Finding("no data", "no GPU was metered")
-    fallen = [info for info in gpus if info.source != "nvml-counter"]
+    fallen = [info for info in gpus if info.kind != "counter"]
     if not fallen:
         return Finding("pass", "every GPU's own energy counter was read")
     why = "; ".join(fallen[0].gpu.unanswered) if fallen[0].gpu else "the counter did not answer"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from energy.meters.base import Reading
-from energy.records import EnergyTrace, MeterInfo, MeterTrace, MissingMeter, Source
+from energy.records import EnergyTrace, MeterInfo, MeterTrace, MissingMeter
 from energy.track import Track
 
 ORIGIN_NS = 7_000_000_000_000  # a machine that has been up for two hours
@@ -54,7 +54,7 @@ def load_like(seed: int, seconds: float = 40.0) -> Truth:
 class Board:
     """One simulated meter. `refresh_s` 0: the counter is always up to date."""
 
-    source: Source = "nvml-counter"
+    source: str = "nvml-counter"
     refresh_s: float = 0.1
     phase_s: float = 0.0
     lag_s: float = 0.0  # how old the figure is that a refresh shows
@@ -80,7 +80,8 @@ class Board:
         if self.average_s:
             watts = (truth.joules(at) - truth.joules(np.maximum(at - self.average_s, 0.0))) / self.average_s
         domain = "gpu" if self.source.startswith("nvml") else "synthetic"
-        track = Track(MeterInfo(source=self.source, domain=domain, device=self.device), 100_000)
+        exact = 0.0 if domain == "synthetic" else None  # as the synthetic engine states it; GPUs state none
+        track = Track(MeterInfo(source=self.source, domain=domain, device=self.device, refresh_s=exact), 100_000)
         for t, j, w in zip(at, joules, watts, strict=True):
             ns = moment(t)
             power = float(w) if self.tells_power else None

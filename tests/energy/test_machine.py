@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 
-from energy import machine
 from energy.machine import describe_machine
+from energy.meters import registry
 from energy.meters.rapl import find_rapl
 from tests.energy.meters.test_rapl import zone
 
@@ -14,7 +14,7 @@ from tests.energy.meters.test_rapl import zone
 def powercap(tmp_path, monkeypatch):
     root = tmp_path / "powercap"
     root.mkdir()
-    monkeypatch.setattr(machine, "find_rapl", partial(find_rapl, root))
+    monkeypatch.setattr(registry, "find_rapl", partial(find_rapl, root))
     return root
 
 

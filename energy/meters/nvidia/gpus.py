@@ -21,17 +21,17 @@ import pynvml
 from energy.meters.nvidia.answers import first_answer, watts_of
 from energy.meters.nvidia.nvml import (
     FATAL,
+    SOURCES,
     Call,
     NvmlMeter,
+    NvmlSource,
     average_watts,
-    counter_joules,
-    field_joules,
     instant_watts,
     module_watts,
 )
 from energy.meters.nvidia.samples import PowerSamples
 from energy.meters.nvidia.visible import CannotTell, visible_gpus
-from energy.records import GpuFacts, MissingMeter, Source
+from energy.records import GpuFacts, MissingMeter
 
 PROBE_TRIES, PROBE_PAUSE_S = 5, 0.02  # a fresh driver refuses now and then what it answers a moment later
 ALL = "every GPU"
@@ -153,7 +153,7 @@ def _probe(seen: _Seen, own_processes: Callable[[], list[int]]) -> NvmlMeter:
         raise Unmeterable("MIG is on, and the counter reads the whole board: `nvidia-smi -mig 0`")
     source, read, unanswered = _best_source(handle)
     facts = _facts(seen, bool(mig[0]) if mig is not None else None, unanswered)
-    power = _power_beside(handle) if source == "nvml-counter" else None
+    power = _power_beside(handle) if source.kind == "counter" else None
     return NvmlMeter(facts, source, handle, read, power, own_processes=own_processes)
 
 
@@ -181,27 +181,19 @@ def _facts(seen: _Seen, mig: bool | None, unanswered: tuple[str, ...]) -> GpuFac
     )
 
 
-def _best_source(handle: Any) -> tuple[Source, Call | PowerSamples, tuple[str, ...]]:
+def _best_source(handle: Any) -> tuple[NvmlSource, Call | PowerSamples, tuple[str, ...]]:
     """The first source that answers with more than nothing: boards without a sensor answer 0."""
-    sources: tuple[tuple[Source, str, Call | None], ...] = (
-        ("nvml-counter", "total energy", partial(counter_joules, handle)),
-        ("nvml-counter", "total energy as field 83", partial(field_joules, handle)),
-        ("nvml-samples", "power samples", None),
-        ("nvml-instant", "instant power", partial(instant_watts, handle)),
-        ("nvml-average", "average power", partial(average_watts, handle)),
-        ("nvml-module", "power of the module", partial(module_watts, handle)),
-    )
     unanswered: list[str] = []
-    for source, what, call in sources:
+    for source in SOURCES:
         read: Call | PowerSamples
         try:
-            read = _samples(handle) if call is None else call
+            read = _samples(handle) if source.read is None else partial(source.read, handle)
             error = None if isinstance(read, PowerSamples) else _probe_call(read)
         except LookupError as useless:
             error = str(useless)
         if error is None:
             return source, read, tuple(unanswered)
-        unanswered.append(f"{what}: {error}")
+        unanswered.append(f"{source.words}: {error}")
     raise Unmeterable("it reports neither energy nor power (" + "; ".join(unanswered) + ")")
 
 
@@ -245,4 +237,4 @@ def _insist(call: Callable[[], T]) -> T:
 
 
 def _missing(reason: str, device: str | None, remedy: str | None = None) -> MissingMeter:
-    return MissingMeter(source="nvml-counter", reason=reason, remedy=remedy, device=device)
+    return MissingMeter(source=SOURCES[0].name, domain="gpu", reason=reason, remedy=remedy, device=device)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pynvml
@@ -16,7 +17,7 @@ from energy.meters.base import MeterLost, Reading
 from energy.meters.nvidia.answers import first_answer, watts_of
 from energy.meters.nvidia.processes import Neighbours
 from energy.meters.nvidia.samples import VALUE_MEMBERS, PowerSamples
-from energy.records import Conditions, GpuFacts, MeterInfo, Source
+from energy.records import Conditions, GpuFacts, Kind, MeterInfo
 
 FIELD_ENERGY, FIELD_POWER_INSTANT, SCOPE_GPU, SCOPE_MODULE = 83, 186, 0, 1
 SILENT_S = 30.0  # a GPU that has answered nothing for so long is given up; shorter silences are gaps
@@ -25,7 +26,21 @@ FATAL = {1: "NVML was shut down", 15: "the GPU is lost", 16: "the GPU needs a re
 # What slows a GPU down against its will. Idle, user-set clocks, sync boost and display limits are choices, not throttling.
 _THROTTLING = {0x04: "power-cap", 0x08: "hw-slowdown", 0x20: "sw-thermal", 0x40: "hw-thermal", 0x80: "power-brake"}
 
+_VIRTUAL = {1: "passed through to this virtual machine", 2: "a virtual GPU"}
+
 Call = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class NvmlSource:
+    """One way to read energy or power from a GPU. `read` is None for the driver's buffer of samples."""
+
+    name: str  # as `MeterInfo.source`
+    words: str
+    kind: Kind
+    lag_s: float
+    read: Callable[[Any], float] | None
+    whole_module: bool = False
 
 
 class NvmlMeter:
@@ -34,18 +49,26 @@ class NvmlMeter:
     def __init__(
         self,
         facts: GpuFacts,
-        source: Source,
+        source: NvmlSource,
         handle: Any,
         read: Call | PowerSamples,
         power: Call | None,
         *,
         own_processes: Callable[[], list[int]],
     ) -> None:
-        """`read` gives joules for the source "nvml-counter" and watts for the others; `power` is the counter's check."""
+        """`read` gives joules if the source is a counter and watts otherwise; `power` is the counter's cross-check."""
         self.facts = facts
+        self._source = source
         refresh_s = read.period_s if isinstance(read, PowerSamples) else None
         self.info = MeterInfo(
-            source=source, domain="gpu", device=facts.uuid, name=facts.name, refresh_s=refresh_s, gpu=facts
+            source=source.name,
+            domain="gpu",
+            device=facts.uuid,
+            name=facts.name,
+            kind=source.kind,
+            lag_s=source.lag_s,
+            refresh_s=refresh_s,
+            gpu=facts,
         )
         self._handle = handle
         self._read = read
@@ -77,7 +100,7 @@ class NvmlMeter:
             return self._read.take(before)
         value = self._read()
         after = time.monotonic_ns()
-        if self.info.source != "nvml-counter":
+        if self.info.kind == "power":
             return Reading(before, after, watts=value)
         # Power is the cross-check: without it the counter's reading still stands.
         watts = None if self._power is None else first_answer(self._power)
@@ -103,6 +126,31 @@ class NvmlMeter:
             other_processes=self._neighbours.others(),
             throttle_reasons=None if reasons is None else [name for bit, name in _THROTTLING.items() if reasons & bit],
         )
+
+    def notes(self) -> list[str]:
+        """What a careful user would change or know about this GPU, one sentence each."""
+        facts, info, name = self.facts, self.info, f"GPU {self.facts.index} ({self.facts.name})"
+        notes = [f"{name} falls back to {info.source}: {'; '.join(facts.unanswered)}"] if facts.unanswered else []
+        if facts.persistence is False:
+            notes.append(f"{name}: persistence mode is off, so its idle power changes: `sudo nvidia-smi -pm 1`")
+        if facts.virtualization in _VIRTUAL:
+            notes.append(f"{name} is {_VIRTUAL[facts.virtualization]}")
+        if facts.power_limit_watts is not None:
+            default = facts.default_power_limit_watts
+            lowered = f", not its {default:g} W by default" if default not in (None, facts.power_limit_watts) else ""
+            notes.append(f"{name}: power limit {facts.power_limit_watts:g} W{lowered}")
+        if self._source.whole_module:
+            notes.append(f"{name}: only the module's power can be read, so that joules include its processor")
+        elif facts.module_watts is not None:
+            notes.append(f"{name} sits on a module with a processor; joules are those of the GPU alone")
+        if info.kind == "samples":
+            notes.append(f"{name}: joules are the sum of the driver's power samples, good for any window")
+        elif info.kind == "power":
+            notes.append(
+                f"{name}: joules are integrated from power up to {info.lag_s:g} s old, good for windows much longer than that;"
+                " boards from Volta on have a counter"
+            )
+        return notes
 
     def _judge(self, error: Any, now_ns: int) -> None:
         if error.value in FATAL:
@@ -135,6 +183,17 @@ def module_watts(handle: Any) -> float:
 def average_watts(handle: Any) -> float:
     """Power averaged over one second on Ampere and later (GA100 apart), instant before."""
     return float(pynvml.nvmlDeviceGetPowerUsage(handle)) / 1e3
+
+
+SOURCES = (  # best first
+    NvmlSource("nvml-counter", "total energy", "counter", 0.0, counter_joules),
+    NvmlSource("nvml-counter", "total energy as field 83", "counter", 0.0, field_joules),
+    NvmlSource("nvml-samples", "power samples", "samples", 0.05, None),
+    # Instant power covers up to 0.1 s and stands for 0.1 s; the average covers 1 s.
+    NvmlSource("nvml-instant", "instant power", "power", 0.2, instant_watts),
+    NvmlSource("nvml-average", "average power", "power", 1.0, average_watts),
+    NvmlSource("nvml-module", "power of the module", "power", 0.2, module_watts, whole_module=True),
+)
 
 
 def _field(handle: Any, field: int, scope: int = SCOPE_GPU) -> float:

@@ -26,6 +26,7 @@ class SyntheticMeter:
         return MeterInfo(
             source="synthetic",
             domain="synthetic",
+            simulated=True,
             device="synthetic",
             name=f"{self._idle_watts:g} W + {self._active_watts:g} W per running request",
             refresh_s=0.0,

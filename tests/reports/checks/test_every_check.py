@@ -361,7 +361,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "source-fallback": [
         ("pass", load()),
-        ("warn", info(source="nvml-instant", gpu=GpuFacts(index=0, uuid="GPU-0", name="Old", unanswered=("none",)))),
+        ("warn", info(source="nvml-instant", kind="power", gpu=GpuFacts(index=0, uuid="GPU-0", name="Old", unanswered=("none",)))),
         ("no data", info(source="rapl", domain="cpu-package")),
     ],
     "meter-gaps": [
