@@ -10,18 +10,39 @@ from typing import Any
 import numpy as np
 
 from loadgen.metrics.latencies import FloatArray
-from loadgen.records.schema import Workload
 from reports.runs.loads import Load
+
+_PROFILE_FIELDS = {"streams", "rate", "time_scale", "schedule_turn"}
+_UNMEASURED = (
+    "request_streaming_iterations_count", "output_tokens_per_iteration", "iter_tokens_per_iteration",
+    "time_to_last_round_trip_ms", "avg_round_trip_time_ms",
+)  # fmt: skip
+_SCHEDULER_AVERAGES = (
+    "queued_time_avg", "resolve_start_delay_avg", "resolve_targeted_start_delay_avg", "request_start_delay_avg",
+    "request_targeted_start_delay_avg", "resolve_end_delay_avg", "resolve_time_avg", "finalized_delay_avg",
+    "processed_delay_avg",
+)  # fmt: skip
+_BY_MODALITY: dict[str, dict[str, None]] = {
+    "text": dict.fromkeys(("tokens", "words", "characters")),
+    "image": dict.fromkeys(("tokens", "images", "pixels", "bytes")),
+    "video": dict.fromkeys(("tokens", "frames", "seconds", "bytes")),
+    "audio": dict.fromkeys(("tokens", "samples", "seconds", "bytes")),
+    "tool_call": dict.fromkeys(("tokens", "mixed_tokens", "count")),
+}
 
 
 def as_guidellm(loads: Sequence[Load]) -> str:
-    """Guidellm's report in outline: `benchmarks[]` under its names and in its sense.
+    """A report that guidellm's GenerativeBenchmarksReport reads: its names, its sense, every field that it requires.
 
     Its inter-token latency is a request's mean (our TPOT), and its time per output token is the whole latency over all output
-    tokens. What is only its own is left out: the arguments it was called with, and how its scheduler's queues fared.
+    tokens. Of what was not measured, a distribution has the count 0 and an average is -1, as in guidellm's own reports.
     """
     benchmarks = [_guidellm(number, load) for number, load in enumerate(loads)]
-    report = {"metadata": {"version": 2, "exported_by": "prunebench"}, "benchmarks": benchmarks}
+    report = {
+        "metadata": {"version": 2, "exported_by": "prunebench"},
+        "config": _arguments(loads[0]),
+        "benchmarks": benchmarks,
+    }
     return json.dumps(report, indent=1, allow_nan=False) + "\n"
 
 
@@ -37,13 +58,17 @@ def _guidellm(number: int, load: Load) -> dict[str, Any]:
     }
     with np.errstate(invalid="ignore", divide="ignore"):
         per_token = metrics.e2e_ms / metrics.output_tokens
+    unmeasured = np.zeros(0)
     values = {
+        **dict.fromkeys(_UNMEASURED, unmeasured),
         "request_latency": metrics.e2e_ms / 1e3,
         "time_to_first_token_ms": metrics.ttft_ms,
+        "time_to_first_output_token_ms": metrics.ttft_ms,
         "inter_token_latency_ms": metrics.tpot_ms,
         "time_per_output_token_ms": per_token,
         "request_concurrency": concurrency,
         "requests_per_second": np.array([metrics.credited_requests / metrics.window_s]),
+        "prompt_tokens_per_second": np.array([metrics.window_prompt_tokens / metrics.window_s]),
         "output_tokens_per_second": np.array([metrics.output_tokens_per_s]),
         "tokens_per_second": np.array(
             [(metrics.window_output_tokens + metrics.window_prompt_tokens) / metrics.window_s]
@@ -70,10 +95,13 @@ def _guidellm(number: int, load: Load) -> dict[str, Any]:
         },
         "scheduler_metrics": {
             **times,
+            **dict.fromkeys(_SCHEDULER_AVERAGES, -1.0),
+            "request_time_avg": _mean_or(metrics.e2e_ms[done] / 1e3, -1.0),
             "requests_made": counts,
-            "strategy_type": _strategy(trial.workload, trial.seed)["type_"],
+            "strategy_type": _strategy(load)["type_"],
         },
-        "metrics": {"request_totals": counts, **summaries},
+        "metrics": {"request_totals": counts, **summaries, **_BY_MODALITY},
+        "requests": {"successful": [], "errored": [], "incomplete": [], "total": None},
         "start_time": times["measure_start_time"],
         "end_time": times["measure_end_time"],
         "duration": metrics.window_s,
@@ -92,8 +120,9 @@ def _config(number: int, load: Load) -> dict[str, Any]:
         "id_": load.name,
         "run_id": load.name,
         "run_index": number,
-        "strategy": _strategy(workload, trial.seed),
+        "strategy": _strategy(load),
         "constraints": {kind: {"type_": kind, key: most} for kind, (key, most) in limits.items() if most is not None},
+        "sample_size": 0,  # the single requests are in requests.parquet, and in the formats csv and vllm-json
         "slo": objectives if any(objectives.values()) else None,
         "profile": workload.model_dump(mode="json"),
         "requests": workload.model_dump(mode="json", include=set(asked)),
@@ -102,25 +131,46 @@ def _config(number: int, load: Load) -> dict[str, Any]:
     }
 
 
-def _strategy(workload: Workload, seed: int) -> dict[str, Any]:
-    """The same load in guidellm's terms; of a kind that it lacks (batch, burst, ramp) the name alone."""
+def _arguments(load: Load) -> dict[str, Any]:
+    """What guidellm would be called with for a load like this one; it requires a profile and data of a kind that it knows."""
+    strategy = _strategy(load)
+    lists = {"streams", "rate"}  # a profile may run several
+    profile = {name: [value] if name in lists else value for name, value in strategy.items() if name in _PROFILE_FIELDS}
+    kind = "replay" if strategy["type_"] == "trace" else strategy["type_"]
+    data = {
+        "kind": "synthetic_text",
+        "prompt_tokens": max(1, round(_mean_or(load.metrics.prompt_tokens, 1.0))),
+        "output_tokens": max(1, round(_mean_or(load.metrics.asked_tokens, 1.0))),
+    }
+    backend = {"kind": "openai_http", "target": load.trial.url, "model": load.trial.model}
+    return {"spec": {"backend": backend, "profile": {"kind": kind, **profile}, "data": [data]}}
+
+
+def _strategy(load: Load) -> dict[str, Any]:
+    """The load in guidellm's terms; for a kind that it lacks (batch, burst, ramp) the nearest that it has."""
+    workload, seed = load.trial.workload, load.trial.seed
     strategies: dict[str, dict[str, Any]] = {
         "single": {"type_": "synchronous"},
+        "batch": {"type_": "concurrent", "streams": workload.batch_size},
         "concurrency": {"type_": "concurrent", "streams": workload.concurrency},
         "constant": {"type_": "constant", "rate": workload.rate},
         "poisson": {"type_": "poisson", "rate": workload.rate, "random_seed": seed},
+        "burst": {"type_": "poisson", "rate": workload.rate, "random_seed": seed},
+        "ramp": {"type_": "constant", "rate": workload.end_rate}
+        if workload.open_loop
+        else {"type_": "concurrent", "streams": workload.end_concurrency},
         "trace": {"type_": "trace", "time_scale": 1 / workload.speed, "schedule_turn": "timestamp"},
     }
-    return strategies.get(workload.kind, {"type_": workload.kind})
+    return strategies[workload.kind]
 
 
-def _moments(load: Load) -> dict[str, float | None]:
+def _moments(load: Load) -> dict[str, float]:
     """Unix seconds, exact to each other; as a date good to some seconds, since a trial keeps its wall time for people only.
 
-    None where an imported result has no date that can be read.
+    Seconds from its start where an imported result has no date that can be read.
     """
     trial = load.trial
-    moments = {
+    moments: dict[str, int | None] = {
         "start_time": None,
         "request_start_time": trial.first_sent_ns,
         "measure_start_time": trial.window_start_ns,
@@ -131,7 +181,7 @@ def _moments(load: Load) -> dict[str, float | None]:
     try:
         begun = datetime.fromisoformat(trial.started_at).timestamp()
     except ValueError:
-        return dict.fromkeys(moments)
+        begun = 0.0
     first_sent = begun + (trial.warmup.seconds if trial.warmup is not None else 0.0)
     return {
         name: begun if ns is None else first_sent + (ns - trial.first_sent_ns) / 1e9 for name, ns in moments.items()
@@ -149,10 +199,18 @@ def _by_status(values: FloatArray, done: np.ndarray[Any, np.dtype[np.bool_]] | N
 _PERCENTILES = {"p001": 0.1, "p01": 1, "p05": 5, "p10": 10, "p25": 25, "p50": 50, "p75": 75, "p90": 90, "p95": 95, "p99": 99, "p999": 99.9}  # fmt: skip
 
 
-def _distribution(values: FloatArray) -> dict[str, Any] | None:
-    """Guidellm's summary; None without data, where guidellm writes noughts."""
+_MOMENTS = ("mean", "median", "mode", "variance", "std_dev", "min", "max", "total_sum")
+
+
+def _distribution(values: FloatArray) -> dict[str, Any]:
+    """Guidellm's summary; without data all 0 with the count 0, as guidellm writes it and requires it."""
     if not values.size:
-        return None
+        return {
+            **dict.fromkeys(_MOMENTS, 0.0),
+            "count": 0,
+            "percentiles": dict.fromkeys(_PERCENTILES, 0.0),
+            "pdf": None,
+        }
     common, counts = np.unique(values, return_counts=True)
     return {
         "mean": float(values.mean()),
@@ -167,6 +225,11 @@ def _distribution(values: FloatArray) -> dict[str, Any] | None:
         "percentiles": {name: float(np.percentile(values, p)) for name, p in _PERCENTILES.items()},
         "pdf": None,
     }
+
+
+def _mean_or(values: FloatArray, unknown: float) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else unknown
 
 
 def _in_flight(load: Load) -> float:

@@ -143,30 +143,41 @@ def test_csv_has_a_row_for_every_request(folder):
 
 @pytest.mark.slow  # importing guidellm
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
-def test_guidellms_figures_are_under_its_names_and_pass_its_own_check(folder):
-    from guidellm.benchmark.schemas.base import BenchmarkConfig
-    from guidellm.benchmark.schemas.metrics import GenerativeMetrics
-    from guidellm.scheduler import SchedulerState
-    from guidellm.schemas.base import DistributionSummary
+def test_guidellm_reads_its_format_back_with_the_same_figures(folder, imported, tmp_path):
+    from guidellm.benchmark.schemas import GenerativeBenchmarksReport
 
-    (benchmark,) = json.loads(export([folder], "guidellm-json", None).read_text())["benchmarks"]
-    metrics = benchmark["metrics"]
-    assert set(metrics) <= set(GenerativeMetrics.model_fields)
-    assert metrics["request_totals"] == {"successful": 2, "errored": 1, "incomplete": 0, "total": 3}
-    summaries = [s for name, of in metrics.items() if name != "request_totals" for s in of.values() if s is not None]
-    assert len(summaries) > 15
-    for summary in summaries:
-        DistributionSummary.model_validate(summary)
-    assert metrics["time_to_first_token_ms"]["successful"]["mean"] == 15
-    assert metrics["inter_token_latency_ms"]["successful"]["max"] == 20  # a request's mean: our TPOT
-    assert metrics["time_per_output_token_ms"]["successful"]["max"] == 20  # 60 ms over 3 tokens, TTFT included
-    config = BenchmarkConfig.model_validate(benchmark["config"])
-    assert (config.strategy.type_, config.strategy.streams) == ("concurrent", 2)
-    assert config.constraints == {"max_requests": {"type_": "max_requests", "count": 4}}
-    state = SchedulerState.model_validate(benchmark["scheduler_state"])
+    kinds = ("single", "batch", "constant", "poisson", "burst")
+    rising = ({"rate": 1.0, "end_rate": 9.0}, {"concurrency": 1, "end_concurrency": 4})
+    ramps = [workload("ramp", duration_s=1.0, **ends) for ends in rising]
+    replayed = workload("trace", requests=None, trace=tmp_path / "trace.csv", speed=2.0)
+    for number, load in enumerate([*map(workload, kinds), *ramps, replayed]):
+        records = [record(n, 10 * n, 10 * n + 5, 10 * n + 30) for n in range(4)]
+        write_trial(
+            tmp_path / "more" / str(number), TrialResult(trial(0, 100, load=load, reason="no meter"), records), []
+        )
+    more = sorted((tmp_path / "more").iterdir())
+    written = export([folder, *more, imported], "guidellm-json", tmp_path / "benchmarks.json")
+    report = GenerativeBenchmarksReport.load_file(written)
+    found = [b.config.strategy.type_ for b in report.benchmarks]
+    assert found == [
+        "concurrent", "synchronous", "concurrent", "constant", "poisson", "poisson", "constant", "concurrent", "trace", "concurrent"
+    ]  # fmt: skip
+    assert (report.config.spec.profile.kind, report.config.spec.profile.streams) == ("concurrent", [2])
+
+    benchmark = report.benchmarks[0]
+    metrics = benchmark.metrics
+    assert metrics.request_totals.model_dump() == {"successful": 2, "errored": 1, "incomplete": 0, "total": 3}
+    assert metrics.time_to_first_token_ms.successful.mean == 15
+    assert metrics.inter_token_latency_ms.successful.max == 20  # a request's mean: our TPOT
+    assert metrics.time_per_output_token_ms.successful.max == 20  # 60 ms over 3 tokens, TTFT included
+    assert metrics.time_to_first_token_ms.incomplete.count == 0
+    assert benchmark.config.constraints == {"max_requests": {"type_": "max_requests", "count": 4}}
+    state = benchmark.scheduler_state
     assert (state.created_requests, state.successful_requests, state.errored_requests) == (3, 2, 1)
     assert state.start_time == datetime.fromisoformat("2026-01-01T00:00:00+00:00").timestamp()
-    assert benchmark["end_time"] - benchmark["start_time"] == pytest.approx(benchmark["duration"], abs=1e-5)
+    assert benchmark.scheduler_metrics.request_time_avg == pytest.approx(0.045)  # of 30 and 60 ms
+    assert benchmark.scheduler_metrics.queued_time_avg == -1  # not measured
+    assert benchmark.duration == pytest.approx(0.1, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["requests.parquet", "trial.json", "summary.json", "power.json"])
