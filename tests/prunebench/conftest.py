@@ -8,6 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.prunebench.command_line import run_command
+
 TINYGLU = Path(__file__).parents[2] / "examples" / "tinyglu"
 
 SYNTHETIC = f"""
@@ -50,16 +52,7 @@ def prunebench(tmp_path: Path) -> Command:
     """Runs the command line as a user would, in an empty folder."""
 
     def run(*words: object, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "prunebench", *map(str, words)]
-        return subprocess.run(
-            command,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
+        return run_command([*map(str, words)], tmp_path, timeout)
 
     return run
 

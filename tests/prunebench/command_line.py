@@ -1,0 +1,56 @@
+"""`python -m prunebench WORDS…` in a process of its own that has its imports already: forked from one that did nothing else.
+
+Importing is most of what a short command does, and the suite runs hundreds of them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload([__name__, "prunebench.cli", "prunebench.run.runner", "reports.document.pictures"])
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+
+
+_FORKED_IN = _environment()
+
+
+def run_command(words: Sequence[str], folder: Path, timeout: float) -> subprocess.CompletedProcess[str]:
+    """Run it in `folder` with its output captured, as subprocess.run does. With other environment variables it imports anew."""
+    command = [sys.executable, "-m", "prunebench", *words]
+    if _environment() != _FORKED_IN:
+        return subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False
+        )
+    with tempfile.TemporaryDirectory() as said:
+        out, err = Path(said, "out"), Path(said, "err")
+        process = _FORKS.Process(target=_run, args=(command, folder, out, err))
+        process.start()
+        process.join(timeout)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise subprocess.TimeoutExpired(command, timeout, out.read_bytes(), err.read_bytes())
+        return subprocess.CompletedProcess(command, process.exitcode, out.read_text("utf-8"), err.read_text("utf-8"))
+
+
+def _run(command: Sequence[str], folder: Path, out: Path, err: Path) -> None:
+    from prunebench import __main__
+    from prunebench.cli import main
+
+    os.chdir(folder)
+    for number, file in enumerate((Path(os.devnull), out, err)):
+        opened = os.open(file, os.O_RDWR | os.O_CREAT)
+        os.dup2(opened, number)
+        os.close(opened)
+    sys.argv = [__main__.__file__, *command[3:]]
+    main()
