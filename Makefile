@@ -15,8 +15,11 @@ ROOMS := prunebench reports pruner server loadgen energy base
 DEMO_EXTRAS := transformers,quality
 IMAGE_EXTRAS := transformers,quality,locust
 BASE ?= main
-TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
-QUICK := -q -m "not slow and not docker" $(TWO_AT_A_TIME)
+# Twice as many files at a time as cores: half of a test is waiting. Whole files, since the tests of one share its servers.
+# One thread for each, since torch's own would spin against each other.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+AT_ONCE := -n $$((2 * $$(nproc))) --dist loadfile --no-loadscope-reorder
+QUICK := $(TESTS) $(AT_ONCE) -q -m "not slow and not docker and not alone"
 CODE := $(ROOMS) tests examples benchmarks requirements
 
 # The full environment serves the demo too; without it the demo installs only what it needs.
@@ -35,10 +38,9 @@ demo: $(DEMO_ENVIRONMENT)
 
 venv: .venv/.full
 
-# Two at a time, whole files: no test asserts a time, and those of one file share its servers. One thread for each, since
-# torch's own would spin against each other.
 test: .venv/.full system-packages
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not docker" $(TWO_AT_A_TIME)
+	$(TESTS) $(AT_ONCE) -m "not docker and not alone"
+	$(TESTS) -m alone
 
 # docker-compose.yml for real, on an engine of its own; skipped, with the reason, where none can be started.
 test-containers: .venv/.full wheelhouse container-packages
@@ -59,11 +61,11 @@ check: lint check-changed
 
 check-changed: .venv/.full
 	@set -e; tests=$$($(BIN)/python -m tests.changed $(BASE)); if [ -n "$$tests" ]; then \
-	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(QUICK) $$tests || [ $$? = 5 ]; fi  # 5: all of them are slow
+	  $(QUICK) $$tests || [ $$? = 5 ]; fi  # 5: all of them are slow
 
 # The same with every quick test.
 check-all: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(QUICK)
+	$(QUICK)
 
 format: .venv/.full
 	$(BIN)/ruff format $(CODE)

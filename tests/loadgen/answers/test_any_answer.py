@@ -1,11 +1,12 @@
-"""No answer of a server ends a load. The long versions, ten thousand answers each:
+"""No answer of a server ends a load: a thousand answers in each of these tests, or ten thousand of them:
 
-python -m pytest -m slow tests/loadgen/answers/test_any_answer.py
+PRUNEBENCH_LONG=1 python -m pytest tests/loadgen/answers/test_any_answer.py
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
 from array import array
 
@@ -24,6 +25,7 @@ from tests.loadgen.answers.made_answers import body, http_answer, pieces
 from tests.loadgen.made import MS, trial, workload
 from tests.loadgen.scripted import CLOSE, END, HEAD, RESET, ScriptedServer, chunked, sized, stream, token
 
+MANY = 10_000 if os.environ.get("PRUNEBENCH_LONG") else 1000
 LOST = "the connection was lost: closed by the server"
 DONE = b"data: [DONE]\n\n"
 
@@ -54,7 +56,7 @@ def check_records(records, count):
         assert record.error is None or len(record.error) < 700
 
 
-@pytest.mark.parametrize("answers", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("answers", [300, pytest.param(MANY, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("count_tokens", [None, counted])
 def test_every_answer_becomes_a_record_that_is_complete_or_has_a_reason(tmp_path, answers, count_tokens):
     draw, index, at_ms, live = random.Random(20 + answers), 0, 10, []
@@ -86,7 +88,7 @@ def run(script, load, timeout_s=30):
         return result, len(server.asked)
 
 
-@pytest.mark.parametrize("answers", [60, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("answers", [60, pytest.param(MANY, marks=pytest.mark.slow)])
 def test_a_load_outlives_every_answer_that_a_socket_can_bring(capfd, answers):
     draw = random.Random(answers)
     load = workload("concurrency", concurrency=16, requests=answers, warmup_requests=0)

@@ -1,7 +1,11 @@
-"""Run folders that were damaged on disk: every command reports or refuses in one line, and none ends in a traceback."""
+"""Run folders that were damaged on disk: every command reports or refuses in one line, and none ends in a traceback.
+
+`PRUNEBENCH_LONG=1 pytest tests/prunebench/commands/test_damage.py` damages everything in five more ways, otherwise in one more.
+"""
 
 import dataclasses
 import json
+import os
 import random
 import shutil
 import sys
@@ -173,7 +177,7 @@ def test_whatever_is_damaged_is_one_line_that_names_the_file(command, whole_run,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(5 if os.environ.get("PRUNEBENCH_LONG") else 1))
 def test_whatever_is_damaged_and_however_it_is_one_line(command, whole_run, tmp_path, seed):
     for name in (*OF_A_TRIAL, *OF_THE_RUN):
         for kind in KINDS:

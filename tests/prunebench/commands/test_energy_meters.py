@@ -143,6 +143,7 @@ def test_a_server_is_watched_by_its_url_and_one_that_is_not_there_is_named(energ
     assert len(errors.strip().splitlines()) == 1
 
 
+@pytest.mark.alone
 def test_prefill_and_decode_joules_of_a_known_engine_are_found_and_predict_another_shape(energy, tmp_path):
     """A request draws 150 W for 4 ms, 0.5 ms a prompt token and 2 ms an output token after the first."""
     shapes = [(p, o) for p in (8, 128) for o in (8, 64)]
