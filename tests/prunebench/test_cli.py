@@ -94,7 +94,8 @@ def test_an_engine_that_is_not_installed_is_named_with_how_to_get_it(tmp_path: P
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
-    assert "--engine vllm: not installed; pip install" in one_line(done)
+    assert "--engine vllm: not installed; " in one_line(done)
+    assert "pip install 'prunebench[vllm]'" in one_line(done)
 
 
 def test_an_impossible_width_in_an_experiment_leaves_no_checkpoint_behind(prunebench, experiment, tmp_path: Path):
