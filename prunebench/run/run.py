@@ -20,7 +20,7 @@ from prunebench.servers.remote import RemoteHost
 from reports.build import ReportError, build_report
 from reports.compare.differences import between_environments
 from reports.document.console import Console
-from reports.sections.workload_table import render_tables
+from reports.sections.workloads import render_tables
 
 _PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
 

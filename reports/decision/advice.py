@@ -23,7 +23,7 @@ from reports.decision.family import PURPOSES, FamilyComparison, Purpose, speed_o
 from reports.decision.withheld import concerns, left_out, usable, why_withheld
 from reports.document.blocks import Answer
 from reports.document.wording import from_to, listed, name, sentence, smallest_effect, times
-from reports.sections.plots import baseline_of
+from reports.sections.plots.ratios import baseline_of
 from reports.statistics.ratios import Comparison, Verdict
 
 _VERBS = {

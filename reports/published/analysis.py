@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from base.records import Record
-from reports.published.claims import judge_claims
+from reports.published.claims.judging import ClaimResult, Judged, count_by_standard
+from reports.published.claims.rules import judge_claims
 from reports.published.facts import Facts, find_facts
-from reports.published.judging import ClaimResult, Judged, count_by_standard
 from reports.published.study import Study
 from reports.published.study_checks import StudyCheck, check_study
 from reports.statistics.ratios import MARGIN

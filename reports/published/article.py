@@ -20,8 +20,8 @@ from reports.document.blocks import (
 )
 from reports.document.wording import PER_CELL, figure, sentence, with_interval
 from reports.published.analysis import StudyAnalysis
+from reports.published.claims.judging import STANDARDS, STANDINGS, ClaimResult, p_value, percent, signed
 from reports.published.efficiency import GROSS, LATENCY, LENGTH, NET, REQUEST, TOKEN_MS
-from reports.published.judging import STANDARDS, STANDINGS, ClaimResult, p_value, percent, signed
 from reports.published.plots import (
     correlation_plot,
     joules_plots,

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from reports.document.blocks import Plot
 from reports.document.chart import SERIES, SYMBOLS, Axis, Chart, Marks, Rule, at_least
 from reports.document.wording import times, with_interval
+from reports.published.claims.judging import percent
 from reports.published.efficiency import LATENCY, LENGTH, NET, TOKEN_MS, Cell
 from reports.published.facts import Facts
-from reports.published.judging import percent
 from reports.published.quality import KNOWLEDGE, TRUTHFULNESS
 from reports.published.study import Study, StudyModel
 

@@ -10,9 +10,9 @@ from reports.checks.rules import SEVERITY, Finding, Outcome, Rule
 from reports.checks.run import too_few_repeats, width_unaligned
 from reports.checks.trial import output_length_differs
 from reports.document.wording import figure, listed, times
+from reports.published.claims.judging import percent
 from reports.published.efficiency import LENGTH, Alignment
 from reports.published.facts import Facts
-from reports.published.judging import percent
 
 Decide = Callable[[Facts], Finding]
 

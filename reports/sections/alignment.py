@@ -10,7 +10,7 @@ from reports.analysis.quantities import JOULES, QUANTITIES, TPOT
 from reports.document.blocks import Block, Column, Entry, Plot, Plots, Prose, Row, Section, Table
 from reports.document.chart import Axis, Chart, Marks, Rule, at_least
 from reports.document.wording import PER_CELL, figure, listed, with_interval
-from reports.sections.plots import verdict_series
+from reports.sections.plots.ratios import verdict_series
 from reports.statistics.ratios import Comparison, compare
 
 ALIGNED = 64  # rows of 128 bytes in 16-bit types: what tensor cores and cache lines want

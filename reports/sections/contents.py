@@ -33,15 +33,15 @@ from reports.document.blocks import (
 from reports.document.wording import PER_CELL, sentence, times
 from reports.sections.alignment import alignment_section
 from reports.sections.curves import curves_section
-from reports.sections.energy import energy_model_section, idle_section
+from reports.sections.energy.model import energy_model_section, idle_section
+from reports.sections.energy.power import timeline_section
 from reports.sections.expected import expected_section
 from reports.sections.fleet import fleet_section
-from reports.sections.overview import environment_rows, limits, subtitle, summary, where
-from reports.sections.percentile_table import percentile_table
-from reports.sections.plots import DISTRIBUTIONS, distribution_plot, order_plot, quality_plot, ratio_plot
-from reports.sections.power import timeline_section
+from reports.sections.latency import percentile_table
+from reports.sections.plots.ratios import DISTRIBUTIONS, distribution_plot, order_plot, quality_plot, ratio_plot
 from reports.sections.quality import tasks_section
-from reports.sections.workload_table import workload_tables
+from reports.sections.run import environment_rows, limits, subtitle, summary, where
+from reports.sections.workloads import workload_tables
 
 Builder = Callable[[Analysis], Section | None]
 

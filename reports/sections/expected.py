@@ -10,7 +10,7 @@ from reports.analysis.roofline import DecodeCost, decode_cost
 from reports.document.blocks import Block, Column, Entry, Plot, Plots, Prose, Row, Section, Table
 from reports.document.chart import Axis, Chart, Marks, Rule, at_least
 from reports.document.wording import PER_CELL, figure, name, times, with_interval
-from reports.sections.plots import RATIO_AXIS, baseline_of, points_of
+from reports.sections.plots.ratios import RATIO_AXIS, baseline_of, points_of
 from reports.statistics.ratios import Comparison
 
 _LEDE = (

@@ -25,8 +25,8 @@ from reports.document.blocks import (
 from reports.document.chart import Axis, Chart, Marks, Rule
 from reports.document.wording import figure, sentence
 from reports.runs.loads import Load, Loads
-from reports.sections.percentile_table import trial_percentile_table
-from reports.sections.workload_table import describe
+from reports.sections.latency import trial_percentile_table
+from reports.sections.workloads import describe
 
 ABSENT = "\N{EN DASH}"
 

@@ -6,7 +6,7 @@ from reports.analysis.cells import Analysis
 from reports.analysis.quality import ROBUST, Group, QualityFigures, TaskFigures
 from reports.document.blocks import Block, Column, Entry, Fold, Heading, Plots, Prose, Row, Section, Table, note_letter
 from reports.document.wording import PER_CELL, figure, listed, name, sentence, with_interval
-from reports.sections.quality_plots import kept_plot, pareto_plots
+from reports.sections.plots.pareto import kept_plot, pareto_plots
 
 _GROUPS: tuple[tuple[Group, str], ...] = (
     ("fragile", "Fragile: the score falls with the width"),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from reports.analysis.cells import analyse_folder
-from reports.sections.energy import energy_model_section
+from reports.sections.energy.model import energy_model_section
 from tests.energy.conftest import fake_library, settings_text
 from tests.prunebench.conftest import TINYGLU
 from tests.reports.example_run import Example, write_run

@@ -13,8 +13,8 @@ from reports.build import build_report
 from reports.document.blocks import Plots, Table
 from reports.document.wording import TO
 from reports.runs.run_folder import TaskResult
+from reports.sections.plots.pareto import pareto_front
 from reports.sections.quality import tasks_section
-from reports.sections.quality_plots import pareto_front
 from tests.reports.example_run import Example, window_energy, write_run
 from tests.reports.statistics.test_retention import accuracy, perplexity
 

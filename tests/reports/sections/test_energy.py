@@ -13,7 +13,7 @@ from reports.analysis.cells import analyse_folder
 from reports.build import build_report
 from reports.document.blocks import Items, Plots, Prose, Table
 from reports.runs.run_folder import VisitIdle
-from reports.sections.energy import energy_model_section, idle_section
+from reports.sections.energy.model import energy_model_section, idle_section
 from tests.reports.example_run import Example, window_energy, write_run
 
 SHAPES = tuple(

@@ -12,7 +12,7 @@ from reports.analysis.cells import Analysis, analyse_folder
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, TPOT
 from reports.document.blocks import Plot
 from reports.document.plotly_chart import plotly_figure
-from reports.sections.plots import DISTRIBUTIONS, distribution_plot, order_plot, quality_plot, ratio_plot
+from reports.sections.plots.ratios import DISTRIBUTIONS, distribution_plot, order_plot, quality_plot, ratio_plot
 from tests.reports.example_run import BATCH, HIDDEN, NO_METER, SINGLE, Example, write_run
 
 SMALL = (SINGLE.model_copy(update={"requests": 3}), BATCH.model_copy(update={"requests": 8}))

@@ -6,7 +6,7 @@ from energy.records import MeterInfo, MeterPower, PowerTimeline
 from reports.analysis.cells import analyse_folder
 from reports.analysis.power import MOST_STEPS, power_figures
 from reports.document.blocks import Plots
-from reports.sections.power import timeline_section
+from reports.sections.energy.power import timeline_section
 from tests.reports.example_run import BATCH, SINGLE, Example, measure, offer, write_run
 
 SMALL = (SINGLE.model_copy(update={"requests": 3}), BATCH.model_copy(update={"requests": 8}))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from reports.document.wording import listed, with_interval
+from reports.published.claims.judging import ClaimResult, Standard, Standing, all_some, result, signed, undecidable
 from reports.published.efficiency import GROSS, LATENCY, LENGTH, NET, REQUEST, TOKEN_MS, Cell, lower_is_better
 from reports.published.facts import Facts
-from reports.published.judging import ClaimResult, Standard, Standing, all_some, result, signed, undecidable
 from reports.published.study import Claim
 from reports.statistics.ratios import Comparison
 

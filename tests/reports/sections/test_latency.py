@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from reports.analysis.cells import analyse_folder
-from reports.sections.percentile_table import percentile_table
-from reports.sections.plots import distribution_plot
+from reports.sections.latency import percentile_table
+from reports.sections.plots.ratios import distribution_plot
 from tests.reports.example_run import BATCH, SINGLE, Example, write_run
 
 FEW = BATCH.model_copy(update={"requests": 16})

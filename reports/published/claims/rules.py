@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reports.published.efficiency_claims import batch_benefits, energy_per_token, single_request_latency
-from reports.published.facts import Facts
-from reports.published.judging import ClaimResult, undecidable
-from reports.published.quality_claims import (
+from reports.published.claims.efficiency import batch_benefits, energy_per_token, single_request_latency
+from reports.published.claims.judging import ClaimResult, undecidable
+from reports.published.claims.quality import (
     instruction_following,
     knowledge_against_truthfulness,
     knowledge_degrades,
     reasoning_robust,
 )
+from reports.published.facts import Facts
 from reports.published.study import Claim
 
 

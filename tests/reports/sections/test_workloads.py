@@ -10,7 +10,7 @@ from loadgen.records.schema import Workload
 from reports.analysis.cells import Analysis, analyse_folder
 from reports.document.wording import smallest_effect
 from reports.errors import ReportError
-from reports.sections.workload_table import WorkloadTable, describe, render_table, render_tables, workload_tables
+from reports.sections.workloads import WorkloadTable, describe, render_table, render_tables, workload_tables
 from tests.reports.example_run import BATCH, NO_METER, SINGLE, Example, write_run
 
 SMALL = SINGLE.model_copy(update={"requests": 3})

@@ -5,8 +5,17 @@ from __future__ import annotations
 import itertools
 
 from reports.document.wording import listed, times
+from reports.published.claims.judging import (
+    ClaimResult,
+    Standing,
+    all_some,
+    below,
+    p_value,
+    result,
+    signed,
+    undecidable,
+)
 from reports.published.facts import Facts
-from reports.published.judging import ClaimResult, Standing, all_some, below, p_value, result, signed, undecidable
 from reports.published.quality import Association, Change, is_instructed
 from reports.published.study import Claim
 

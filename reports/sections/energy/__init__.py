@@ -1,0 +1,1 @@
+"""Joules by prompt and output token, power at rest, power over time."""
