@@ -22,10 +22,10 @@ from reports.fleet.replicas import Lengths, nearest_lengths, replicas
 from reports.statistics.ratios import mean_interval
 
 # Of the rate at which all slots of the simulated replica are always taken. The rest is for the noise of the levels and for what
-# their throughput leaves open, so that the capacity stays below the true limit of stability (tests/truth/sim_fleet.py).
+# their throughput leaves open, so that the capacity stays below the true limit of stability (tests/truth/fleet/sim_fleet.py).
 STATIONARY = 0.96
 _REQUESTS = 4000  # simulated; at 90 % meeting an objective the share is good to about one in a hundred
-SCALES_TO = 2.0  # between measured mean lengths and the demand's, tests/truth/sim_fleet.py
+SCALES_TO = 2.0  # between measured mean lengths and the demand's, tests/truth/fleet/sim_fleet.py
 _HALVINGS = 12
 UNMEASURED = MeasuredRates()
 _JOULES_PER_KWH = 3.6e6

@@ -19,7 +19,9 @@ from reports.analysis.quantities import JOULES, OUTPUT_TOKENS_PER_S, TPOT
 from reports.errors import ReportError
 from reports.fleet.queueing import Replica
 
-PREFILL_ERROR = 0.05  # of its seconds a token: prompts in pieces, and steps that are shared (tests/truth/sim_fleet.py)
+PREFILL_ERROR = (
+    0.05  # of its seconds a token: prompts in pieces, and steps that are shared (tests/truth/fleet/sim_fleet.py)
+)
 _SHORTEST_STEP_S = 1e-7
 
 

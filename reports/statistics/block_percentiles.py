@@ -4,7 +4,7 @@ Requests of one trial are not independent: behind a slow one all others queue, a
 covers 7 to 75 % where it says 95. Blocks are independent. The interval is Student's t on the logarithms of the blocks'
 percentiles, as all intervals over blocks are. A percentile of a short stretch is too low, because the longest queues are rarely
 in it; how much is seen by halving the stretch, and the upper end is moved up by as much (the jackknife of Quenouille, 1956, on
-two halves). Held against simulated queues in tests/truth/sim_tails.py.
+two halves). Held against simulated queues in tests/truth/statistics/sim_tails.py.
 """
 
 from __future__ import annotations

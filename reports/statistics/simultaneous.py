@@ -11,7 +11,7 @@ noisiest is not pooled from four blocks on, so that one disturbed trial does not
 
 The critical value comes from a seeded simulation of configurations that are equal, normal noise, in the very blocks that were
 measured. The baseline's noise is taken to be `BASELINE_NOISE` times the others', so that a somewhat noisier baseline, which is in
-every difference, does not make the intervals too short (tests/truth/sim_families.py has what that holds for). Several groups of
+every difference, does not make the intervals too short (tests/truth/statistics/sim_families.py has what that holds for). Several groups of
 comparisons, such as speed and joules under two loads, share the error evenly (Bonferroni).
 """
 

@@ -1,4 +1,4 @@
-"""Net joules by the idle power around a load, by hand; how often the truth lies in the interval is tests/truth/sim_energy's."""
+"""Net joules by the idle power around a load, by hand; how often the truth lies in the interval is tests/truth/energy/sim_energy's."""
 
 from __future__ import annotations
 

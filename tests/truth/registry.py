@@ -92,11 +92,12 @@ def simulation(
 
 
 def simulations() -> dict[str, Simulation]:
-    """All of them; every module `tests/truth/sim_*.py` is imported."""
+    """All of them; every module `sim_*.py` below tests/truth is imported."""
     import tests.truth
 
-    for module in sorted(m.name for m in pkgutil.iter_modules(tests.truth.__path__) if m.name.startswith("sim_")):
-        importlib.import_module(f"tests.truth.{module}")
+    for module in pkgutil.walk_packages(tests.truth.__path__, "tests.truth."):
+        if module.name.rpartition(".")[2].startswith("sim_"):
+            importlib.import_module(module.name)
     return dict(sorted(_REGISTERED.items()))
 
 

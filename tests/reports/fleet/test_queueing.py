@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reports.fleet.queueing import Arrivals, Replica, poisson_arrivals, saturated_rate, simulate
-from tests.truth.sim_queue import erlang_c
+from tests.truth.fleet.sim_queue import erlang_c
 
 MANY = 60_000
 

@@ -1,4 +1,4 @@
-"""Percentiles over blocks by hand; their coverage under queueing is in tests/truth/sim_tails.py."""
+"""Percentiles over blocks by hand; their coverage under queueing is in tests/truth/statistics/sim_tails.py."""
 
 from __future__ import annotations
 

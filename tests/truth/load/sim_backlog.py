@@ -6,7 +6,7 @@ import numpy as np
 
 from loadgen.metrics.backlog import Backlog, backlog_trend, filled_ns
 from tests.truth.registry import Outcome, Row, simulation
-from tests.truth.servers import Server, endless, lognormal, records_of, some_arrivals, some_server, uniform
+from tests.truth.servers.requests import Server, endless, lognormal, records_of, some_arrivals, some_server, uniform
 
 _TEST = "stationary backlog"
 

@@ -10,8 +10,8 @@ import numpy as np
 from reports.fleet.fleet import demanded, planned
 from reports.fleet.records import Demand
 from reports.fleet.replicas import Lengths, Level, replica_of
-from tests.truth.batching import Draw, Engine, generations, saturated_rate, serve
 from tests.truth.registry import Outcome, Row, simulation
+from tests.truth.servers.batching import Draw, Engine, generations, saturated_rate, serve
 
 BLOCKS = 3
 NOISE = 0.01  # of every figure of every trial

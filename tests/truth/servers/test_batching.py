@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.truth.batching import Engine, saturated_rate, serve
+from tests.truth.servers.batching import Engine, saturated_rate, serve
 
 ENGINE = Engine(a=8e-3, b=1e-4, c=4e-5, budget=2048, slots=64)
 

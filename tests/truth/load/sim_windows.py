@@ -18,7 +18,7 @@ from loadgen.metrics.summary import summarize
 from loadgen.metrics.window import cut_window
 from loadgen.records.schema import ClientHealth, Trial, Workload
 from tests.truth.registry import Outcome, Row, simulation
-from tests.truth.token_servers import (
+from tests.truth.servers.tokens import (
     GAP_S,
     Client,
     Served,

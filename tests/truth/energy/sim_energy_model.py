@@ -9,8 +9,8 @@ from functools import partial
 import numpy as np
 
 from reports.analysis.energy_fit import NAMES, Spent, fit_energy_model
-from tests.truth.batching import Engine, Log, serve
 from tests.truth.registry import Outcome, Row, simulation
+from tests.truth.servers.batching import Engine, Log, serve
 
 _NOISE = "4 to 6 shapes at random, 3 to 5 blocks, 1 to 3 % noise a trial"
 _LOOPS = "closed loops of one prompt length or one length in all, in lockstep or not, windows cut at random phases"

@@ -12,7 +12,7 @@ from loadgen.sweeps.points import Sweep, SweepPoint, at_rate, judge
 from loadgen.sweeps.rate_search import conclude, rates_to_try
 from tests.loadgen.made import trial
 from tests.truth.registry import Outcome, Row, simulation
-from tests.truth.servers import Server, records_of, some_arrivals, some_server
+from tests.truth.servers.requests import Server, records_of, some_arrivals, some_server
 
 _BRACKET = "sweep: bracket of the saturation rate"
 _CONDITIONS = "slots and batch steps, Poisson or regular arrivals, 2,000 requests a rate"

@@ -1,0 +1,1 @@
+"""Joules: meters, lines through trials, costs."""

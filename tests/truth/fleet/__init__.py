@@ -1,0 +1,1 @@
+"""The fleet's simulated replica and its capacity."""

@@ -1,0 +1,1 @@
+"""How a load is measured: windows, warm-up, backlog, sweeps, tokens."""

@@ -1,0 +1,1 @@
+"""Servers whose truth is known: by requests, by tokens, and one that batches continuously."""

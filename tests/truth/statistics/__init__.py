@@ -1,0 +1,1 @@
+"""Ratios, families of comparisons, percentiles, failures and quality."""
