@@ -1,49 +1,112 @@
-"""The command line: `prunebench.commands` has the commands; here they get their names, and their errors an exit status.
+"""The command line: the commands' names, and the exit status of their errors.
 
-Mistakes of the user print one line that names what to mend and exit 2; a failed run exits 1; Ctrl-C exits 130.
+A command is the function of its name in the module of its name in `prunebench.commands`, imported once it is called, so that
+`prunebench --help` is quick and a process holds only what its command needs. A mistake of the user prints one line that names
+what to fix and exits with 2; a failed run exits with 1; Ctrl-C exits with 130.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from typing import Annotated
+from collections import UserDict
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from base.errors import UserError
 from loadgen.link.interrupt import raise_lost_interrupts
-from prunebench import __version__
-from prunebench.commands.checkpoints import inspect, prune
-from prunebench.commands.energy import energy_app
-from prunebench.commands.experiments import run, schema
-from prunebench.commands.figures import compare, plan, published, report
-from prunebench.commands.loads import load, load_worker
-from prunebench.commands.machine import doctor
-from prunebench.commands.options import err, out
-from prunebench.commands.quality import evaluate
-from prunebench.commands.servers import host, serve
 
+COMMANDS = {
+    "run": "Prune, serve, load, measure and report: one experiment, one folder.",
+    "host": "Start and stop servers here for runners elsewhere (`prunebench run --serve-on`).",
+    "prune": "Write narrower checkpoints, all widths in one pass over the source.",
+    "inspect": "Show what each target width would give, by default the paper's percentages; nothing is written.",
+    "serve": "Serve a checkpoint over the OpenAI API until interrupted.",
+    "load": "Load a server and record every request.",
+    "load-worker": "Send a share of the load of a `load --driver locust` that runs elsewhere.",
+    "report": "Turn runs into a report: HTML and Markdown with pictures, and its figures as CSV, Parquet and JSON.",
+    "compare": "Compare two runs width by width: another GPU, another engine, last week.",
+    "evaluate": "Ask quality tasks through lm-eval of what is served.",
+    "schema": "Print the JSON Schema of experiment files, for editors: `#:schema FILE` in the first line of a TOML file.",
+    "plan": "Turn a run into GPUs, megawatts, cost and CO2 for a demand, by simulating the queue of every width.",
+    "published": "Re-analyse the published study's figures: which of its claims survive our checks.",
+    "doctor": "Report what this machine can serve and measure, what is missing, and how to get it.",
+    "energy": "Watch power, measure it at rest, predict joules.",
+}
+
+
+class Commands(UserDict[str, Any]):
+    """Commands by name; one of `COMMANDS` is imported when it is first read."""
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.data:
+            self.data[name] = _import_command(name)
+        return self.data[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in COMMANDS or name in self.data
+
+    def __iter__(self) -> Any:
+        return iter({**COMMANDS, **self.data})
+
+    def __len__(self) -> int:
+        return len({**COMMANDS, **self.data})
+
+
+class CommandGroup(TyperGroup):
+    """The group of all commands."""
+
+    def __init__(self, *, commands: dict[str, Any], **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = Commands(commands)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Print the names and what they do; nothing is imported for that."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command. Ctrl-C becomes a line and status 130: typer would make it a status without a word."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("prunebench: interrupted", file=sys.stderr)  # noqa: T201 - no console is imported yet
+            raise typer.Exit(130) from None
+
+
+def _import_command(name: str) -> Any:
+    if name not in COMMANDS:
+        raise KeyError(name)
+    word = name.replace("-", "_")
+    command = getattr(import_module(f"prunebench.commands.{word}"), word)
+    app = typer.Typer(**_STYLE)
+    if isinstance(command, typer.Typer):  # a group of commands
+        app.add_typer(command, name=name, help=COMMANDS[name])
+        return typer.main.get_group(app).commands[name]
+    app.command(name, help=COMMANDS[name])(command)
+    return typer.main.get_command(app)
+
+
+_STYLE: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False}
 app = typer.Typer(
     name="prunebench",
     help="What a width-pruned language model really costs to serve.",
     no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+    cls=CommandGroup,
+    **_STYLE,
 )
-for _command in (
-    *(run, host, prune, inspect, serve, load, load_worker, report),
-    *(compare, evaluate, schema, plan, published, doctor),
-):
-    app.command()(_command)
-app.add_typer(energy_app)
 
 
 @app.callback(invoke_without_command=True)
 def version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if show:
-        out.print(__version__, highlight=False)
+        from prunebench import __version__
+
+        sys.stdout.write(f"{__version__}\n")
         raise typer.Exit
 
 
@@ -52,9 +115,6 @@ def main() -> None:
     raise_lost_interrupts()
     try:
         status = app(standalone_mode=False)
-    except KeyboardInterrupt:
-        err.print("interrupted")
-        status = 130
     except Exception as error:
         if isinstance(error, UserError):
             message = str(error)
@@ -64,7 +124,9 @@ def main() -> None:
             message = error.format_message().replace("Value error, ", "")  # pydantic's, which typer hands on
         else:
             raise
-        err.print(f"prunebench: {message}", highlight=False, markup=False, soft_wrap=True)
+        from prunebench.terminal.console import err, print_line
+
+        print_line(f"prunebench: {message}", err)
         status = 2
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()

@@ -41,7 +41,7 @@ def test_a_load_only_installation_brings_neither_torch_nor_an_engine():
 
 def test_pruning_loading_and_reporting_import_no_torch():
     code = (
-        "import prunebench.cli, prunebench.load.trial, prunebench.commands.prune, prunebench.run.run, reports.build, sys;"
+        "import prunebench.commands.load, prunebench.commands.prune, prunebench.commands.run, prunebench.commands.report, sys;"
         "sys.exit(sorted({'torch', 'transformers', 'vllm'} & sys.modules.keys()) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)

@@ -17,6 +17,8 @@ from energy.records import WindowEnergy
 from loadgen.workloads.lengths import Tokens
 
 WorkloadKind = Literal["single", "batch", "concurrency", "constant", "poisson", "burst", "ramp", "trace", "sweep"]
+BatchForm = Literal["requests", "list"]
+PromptForm = Literal["ids", "text"]
 WindowRules = Literal[1, 2]  # 1: of runs from before closed loops were cut by generations; 2: `loadgen.metrics.window`
 WindowRule = Literal["whole", "steady", "half", "generations"]
 CountedBy = Literal["server-usage", "server-continuous-usage", "tokenizer", "chunks"]
@@ -35,7 +37,7 @@ class Workload(Record):
     batch_size: int | None = Field(
         default=None, ge=1, description="Requests sent at once; the next group leaves when all are done."
     )
-    batch_as: Literal["requests", "list"] = Field(
+    batch_as: BatchForm = Field(
         default="requests", description="Send a batch as separate requests, or as one request with a list of prompts."
     )
     concurrency: int | None = Field(default=None, ge=1, description="Requests in flight; of a ramp, at its start.")
@@ -73,9 +75,7 @@ class Workload(Record):
     file_sha256: str | None = Field(
         default=None, description="Content of the trace or file of prompts; set by the program."
     )
-    prompt_as: Literal["ids", "text"] = Field(
-        default="ids", description="Send synthetic prompts as token ids or as text."
-    )
+    prompt_as: PromptForm = Field(default="ids", description="Send synthetic prompts as token ids or as text.")
     shared_prefix: int = Field(default=0, ge=0, description="First tokens that all synthetic prompts share.")
     natural_stop: bool = Field(
         default=False,

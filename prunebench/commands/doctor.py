@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from energy.machine import MachineEnergy, describe_machine
+from prunebench.commands.options import Json
 from prunebench.run.environment import describe_environment
-from reports.document.console import Console
+from prunebench.terminal.console import out, print_line
 from server.engines.entry import EngineEntry
 from server.engines.registry import engines
 
 
-def doctor_command(*, as_json: bool, console: Console) -> None:
-    """Print the findings; exit status stays 0, for finding nothing wrong is not the doctor's only job."""
+def doctor(as_json: Json = False) -> None:
+    """Print the findings. The exit status is 0 whatever they are."""
     environment, metering = describe_environment(), describe_machine()
     found = {entry.name: _engine(entry) for entry in engines() if entry.packages}
     free = shutil.disk_usage(Path.cwd()).free
@@ -26,10 +27,10 @@ def doctor_command(*, as_json: bool, console: Console) -> None:
             "energy": metering.model_dump(mode="json"),
             "disk_free_bytes": free,
         }
-        console.print_json(json.dumps(findings))
+        out.print_json(json.dumps(findings))
         return
     for line in [*_machine(environment, free), *_serving(found), *_energy(metering)]:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        print_line(line)
 
 
 def _engine(entry: EngineEntry) -> dict[str, str | None]:

@@ -1,53 +1,107 @@
-"""`prunebench energy …`: the options of its commands."""
+"""`prunebench energy`: watch the meters, measure power at rest, predict joules of other shapes of requests."""
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import httpx
 import typer
+from pydantic import ValidationError
 
-from prunebench.commands.options import out
+from energy.meters.base import EnergyError
+from energy.records import EnergyTrace, MeterEnergy
+from energy.sampler import start_sampler
+from energy.window import window_energy
+from loadgen.endpoint import Endpoint, server_address
+from prunebench.commands.options import Json
+from prunebench.terminal.console import out, print_line
+from prunebench.terminal.damaged import analyse_run
+from prunebench.terminal.power_view import PowerView
 
-energy_app = typer.Typer(
-    name="energy",
-    help="Watch power, measure it at rest, predict joules.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+_DELAY_NS = 300_000_000  # figures are shown this late: by then every usual counter has moved on
+_ANSWER_S = 10.0  # timeout of one answer of a server's meters
+_FIRST_S = 1.0  # for the first refreshes of the counters
+Read = Callable[[int], EnergyTrace]  # from a time of the metered machine's clock on
+
+energy = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 Url = Annotated[str | None, typer.Option(help="A server with /energy, whose meters are read; default: this machine's.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
-@energy_app.command()
+@energy.command()
 def watch(
     url: Url = None,
     interval: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds between two figures.")] = 1.0,
     duration: Annotated[
-        float | None, typer.Option(min=0.1, help="Stop after so many seconds; default: Ctrl-C.")
+        float | None, typer.Option(min=0.1, help="Stop after this many seconds; default: Ctrl-C.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Power and joules of every meter, live; the whole at the end. With --json one object a line."""
-    from prunebench.commands.energy_meters import watch_command
+    with _meters(url) as read:
+        start = end = _begin(read)
+        _require_meter(read(start), as_json=as_json)
+        view = PowerView(as_json=as_json)
+        with view:
+            try:
+                while duration is None or (end - start) / 1e9 < duration:
+                    left_s = interval if duration is None else min(interval, duration - (end - start) / 1e9)
+                    time.sleep(max(left_s, 0.01))
+                    since, trace = end, read(start)
+                    end = trace.now_ns - _DELAY_NS
+                    view.tick(trace, start, since, end)
+            except KeyboardInterrupt:
+                pass  # how a watch ends
+        if end <= start:
+            return
+        total = window_energy(read(start), start, end)
+    view.total(total)
+    raise typer.Exit(0 if total.gross_joules is not None or total.modelled_joules is not None else 1)
 
-    raise typer.Exit(watch_command(url, interval_s=interval, duration_s=duration, as_json=as_json, console=out))
 
-
-@energy_app.command()
+@energy.command()
 def idle(
     url: Url = None,
-    duration: Annotated[float, typer.Option(min=1, help="For so many seconds.")] = 30.0,
+    duration: Annotated[float, typer.Option(min=1, help="Seconds to measure.")] = 30.0,
     as_json: Json = False,
 ) -> None:
     """Mean power while nothing is asked, and whether it was steady."""
-    from prunebench.commands.energy_meters import idle_command
+    with _meters(url) as read:
+        start = _begin(read)
+        _require_meter(read(start), as_json=as_json)
+        time.sleep(duration + _DELAY_NS / 1e9)
+        trace = read(start)
+    end = start + round(duration * 1e9)
+    whole = window_energy(trace, start, end)
+    middle = (start + end) // 2
+    halves = [window_energy(trace, a, b).mean_watts for a, b in ((start, middle), (middle, end))]
+    half_width = None if whole.gross_joules_uncertainty is None else whole.gross_joules_uncertainty / duration
+    if as_json:
+        found = {
+            "watts": whole.mean_watts,
+            "watts_uncertainty": half_width,
+            "first_half_watts": halves[0],
+            "second_half_watts": halves[1],
+            "energy": whole.model_dump(mode="json"),
+        }
+        out.print_json(json.dumps(found))
+    elif whole.mean_watts is None:
+        print_line(f"no idle power: {whole.reason}")
+    else:
+        print_line(f"{whole.mean_watts:.2f} W ± {half_width:.2f} W over {duration:g} s ({whole.source})")
+        if None not in halves:
+            print_line(f"first half {halves[0]:.2f} W, second half {halves[1]:.2f} W")
+        for part in whole.parts:
+            print_line(_part_line(part))
+    raise typer.Exit(0 if whole.mean_watts is not None else 1)
 
-    raise typer.Exit(idle_command(url, duration_s=duration, as_json=as_json, console=out))
 
-
-@energy_app.command()
+@energy.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="A run folder whose workloads vary prompt and output length.")],
     prompt_tokens: Annotated[int, typer.Option(min=1, help="Of the requests to predict.")],
@@ -55,9 +109,81 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Joules that requests of another shape would take, by a run's own trials."""
-    from prunebench.commands.energy_meters import predict_command
+    rows = _predictions(run, prompt_tokens, output_tokens)
+    if as_json:
+        out.print_json(json.dumps({"prompt_tokens": prompt_tokens, "output_tokens": output_tokens, "rows": rows}))
+    elif not rows:
+        print_line(f"{run}: no trial has measured joules")
+    else:
+        for row in rows:
+            print_line(f"{row['configuration']}, {row['load']}: {_prediction(row)}")
+    raise typer.Exit(0 if any(row["reason"] is None for row in rows) else 1)
 
-    status = predict_command(
-        run, prompt_tokens=prompt_tokens, output_tokens=output_tokens, as_json=as_json, console=out
+
+def _predictions(run: Path, prompt_tokens: int, output_tokens: int) -> list[dict[str, Any]]:
+    """One row for each configuration and load; `reason` says why there is no prediction."""
+    rows = []
+    for model in analyse_run(run).energy_models:
+        row: dict[str, Any] = {"configuration": model.label, "load": model.load, "reason": model.incomplete}
+        if model.incomplete is None:
+            row |= {"lack_of_fit": model.fit if model.is_bent else None}
+            row |= model.predict(prompt_tokens, output_tokens).model_dump()
+        rows.append(row)
+    return rows
+
+
+def _prediction(row: dict[str, Any]) -> str:
+    if row["reason"] is not None:
+        return f"no prediction: {row['reason']}"
+    notes = ", beyond the lengths measured" if row["extrapolated"] else ""
+    notes += f"; {row['lack_of_fit']}: the interval does not hold" if row["lack_of_fit"] else ""
+    return (
+        f"{row['joules_per_request']:.4g} J/request ({row['low']:.4g} to {row['high']:.4g}), "
+        f"{row['joules_per_output_token']:.4g} J/output token{notes}"
     )
-    raise typer.Exit(status)
+
+
+@contextmanager
+def _meters(url: str | None) -> Iterator[Read]:
+    """The meters of this machine, or those of a server with /energy/trace."""
+    if url is None:
+        sampler = start_sampler(modelled_watts_per_core=None, process_ids=list)
+        try:
+            yield sampler.trace
+        finally:
+            sampler.stop()
+        return
+    with Endpoint(url=server_address(url, "--url"), model="").client(_ANSWER_S) as client:
+
+        def read(since_ns: int) -> EnergyTrace:
+            try:
+                answer = client.get("/energy/trace", params={"since_ns": since_ns})
+                answer.raise_for_status()
+                return EnergyTrace.model_validate_json(answer.content)
+            except (httpx.HTTPError, ValidationError) as error:
+                raise EnergyError(f"--url {url}: {error}".partition("\n")[0]) from None
+
+        yield read
+
+
+def _begin(read: Read) -> int:
+    """A time from which on every meter has been seen to move."""
+    time.sleep(_FIRST_S)
+    return read(2**62).now_ns - _DELAY_NS
+
+
+def _require_meter(trace: EnergyTrace, *, as_json: bool) -> None:
+    """Exit with 1, and the reasons, if there is no meter."""
+    if trace.meters:
+        return
+    if as_json:
+        out.print_json(json.dumps({"energy": None, "missing": [m.model_dump(mode="json") for m in trace.missing]}))
+    else:
+        for missing in trace.missing:
+            print_line(f"no {missing.source}: {missing.reason}{'; ' + missing.remedy if missing.remedy else ''}")
+    raise typer.Exit(1)
+
+
+def _part_line(part: MeterEnergy) -> str:
+    name = f"{part.info.name} ({part.info.device}, {part.info.source})"
+    return f"  {name}: {part.reason}" if part.mean_watts is None else f"  {name}: {part.mean_watts:.2f} W"

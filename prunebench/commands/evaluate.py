@@ -1,4 +1,4 @@
-"""`prunebench evaluate`: quality tasks asked of a checkpoint, served or in process, or of a server that is already there."""
+"""`prunebench evaluate`: quality tasks asked of a checkpoint, served or in process, or of a running server."""
 
 from __future__ import annotations
 
@@ -6,31 +6,42 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any
+
+import typer
 
 from base.key_file import read_key
 from base.records import Record
 from loadgen.endpoint import Endpoint, server_address
 from loadgen.energy.source import pick_energy
+from prunebench.commands.options import (
+    EnergySourceName,
+    Engine,
+    EngineOptions,
+    Json,
+    ModelledWattsPerCore,
+    ServerKeyFile,
+    engine_options,
+)
 from prunebench.quality.harness import Harness
 from prunebench.quality.suites import QualityError, choose_suite
 from prunebench.quality.task_pass import Pass, Subject, result_line, settings_of
 from prunebench.run.run_writer import write_record
-from prunebench.servers.process import ServerCommand, ServerStartError, start_server
+from prunebench.servers.process import ServerCommand, start_server
+from prunebench.terminal.console import out, print_line
 from prunebench.terminal.progress import Steps
 from reports.analysis.cost import SuiteCost, suite_cost
-from reports.document.console import Console
 from reports.runs.run_folder import read_record
+from server.engines.registry import AUTO
 
 _START_S, _REQUEST_S = 600.0, 600.0
 _SUBJECT = "subject.json"
 
 
 class EvaluatedSubject(Record):
-    """What a folder of results is of; `--resume` goes on only with the same."""
+    """What a folder of results is of; `--resume` requires the same."""
 
     target: str  # an absolute path, or a URL
     model: str | None
@@ -38,91 +49,139 @@ class EvaluatedSubject(Record):
     engine_options: dict[str, str]
 
 
-@dataclass(frozen=True)
-class EvaluateCommand:
-    """The options of `prunebench evaluate`."""
+def evaluate(
+    target: Annotated[str, typer.Argument(help="A checkpoint folder, which is served, or the URL of a server.")],
+    tasks: Annotated[
+        list[str],
+        typer.Option(help="Tasks of lm-eval, TASK:SHOTS, YAML files, or fragile-knowledge[-instruct], offline."),
+    ],
+    output: Annotated[Path | None, typer.Option(help="Folder; default evaluations/NAME-TIME.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue: answered tasks are kept.")] = False,
+    include_path: Annotated[list[Path] | None, typer.Option(help="A folder of task YAML; repeatable.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many items a task.")] = None,
+    chat_template: Annotated[
+        bool, typer.Option("--chat-template", help="Ask through the model's chat template.")
+    ] = False,
+    in_process: Annotated[bool, typer.Option("--in-process", help="lm-eval's own HF backend instead of HTTP.")] = False,
+    engine: Engine = AUTO,
+    engine_option: EngineOptions = None,
+    model: Annotated[str | None, typer.Option(help="The model's name at the URL.")] = None,
+    tokenizer: Annotated[Path | None, typer.Option(help="Folder of the checkpoint behind the URL.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Prompts in flight.")] = 32,
+    energy: EnergySourceName = "auto",
+    modelled_watts_per_core: ModelledWattsPerCore = None,
+    api_key_file: ServerKeyFile = None,
+    as_json: Json = False,
+) -> None:
+    """Ask every task, save and print each result. Exits with 1 if a task gave no score."""
+    options = engine_options(engine_option)
+    subject = _subject(target, model, tokenizer, engine, options, in_process=in_process)
+    suite = choose_suite(tasks, chat_template=chat_template)
+    folder = output or _default_folder(target, model, resume=resume)
+    harness = Harness(suite, include_path or [], limit)
+    asking = Pass(harness, suite, settings_of(suite, "in-process" if in_process else "endpoint", limit))
+    _claim(folder, subject, resume=resume)
 
-    target: str
-    tasks: list[str]
-    output: Path | None
-    resume: bool
-    include_paths: list[Path]
-    limit: int | None
-    chat_template: bool
-    in_process: bool
-    engine: str
-    engine_options: dict[str, str]
-    model: str | None
-    tokenizer: Path | None
-    concurrency: int
-    energy: str
-    modelled_watts_per_core: float | None
-    api_key_file: Path | None
+    @contextlib.contextmanager
+    def asked() -> Iterator[Subject]:
+        """The model that is asked; a server that was started for it is stopped with it."""
+        if in_process:
+            yield Subject.in_process(Path(target), options.get("dtype", "auto"), energy)
+            return
+        folder_of_tokens = _with_tokenizer(tokenizer or Path(target))
+        if _is_url(target):
+            key = None if api_key_file is None else read_key(api_key_file)
+            endpoint = Endpoint(server_address(target), f"{model}", api_key=key, timeout_s=_REQUEST_S)
+            yield Subject.served(endpoint, folder_of_tokens, pick_energy(energy, endpoint), concurrency)
+            return
+        command = ServerCommand(Path(target), Path(target).resolve().name, engine, options, modelled_watts_per_core)
+        server = start_server(command, folder / "server.log", start_timeout_s=_START_S, request_timeout_s=_REQUEST_S)
+        try:
+            source = pick_energy(energy, server.endpoint)
+            yield Subject.served(server.endpoint, folder_of_tokens, source, concurrency)
+        finally:
+            server.stop()
 
-    @property
-    def is_url(self) -> bool:
-        """Whether the target is a server that is already there."""
-        return self.target.startswith(("http://", "https://"))
-
-    def subject(self) -> EvaluatedSubject:
-        """What the results are of. Raises QualityError for options that do not go together, or a target that is none."""
-        if self.is_url:
-            if self.in_process:
-                raise QualityError("--in-process evaluates a checkpoint, not a URL")
-            if self.model is None:
-                raise QualityError("--model: say which model of the server to ask")
-            if self.tokenizer is None:
-                raise QualityError("--tokenizer: name the folder of the served checkpoint, whose tokens are sent")
-        elif not (Path(self.target) / "config.json").is_file():
-            raise QualityError(f"{self.target}: no checkpoint there (it has no config.json), and not a URL")
-        if self.in_process and set(self.engine_options) - {"dtype"}:
-            raise QualityError("--engine-option: in process there is only dtype")
-        return EvaluatedSubject(
-            target=self.target.rstrip("/") if self.is_url else str(Path(self.target).resolve()),
-            model=self.model if self.is_url else None,
-            engine="lm-eval hf" if self.in_process else "" if self.is_url else self.engine,
-            engine_options=self.engine_options,
-        )
-
-    def tokens_of(self) -> Path:
-        """The folder with the tokenizer."""
-        folder = self.tokenizer or Path(self.target)
-        if not (folder / "tokenizer_config.json").is_file():
-            raise QualityError(f"--tokenizer {folder}: no tokenizer_config.json there")
-        return folder
-
-
-def evaluate_command(command: EvaluateCommand, *, as_json: bool, console: Console) -> int:
-    """Ask every task, print each as it is done. Returns the exit status: 1 if a task gave no score."""
-    subject, suite = command.subject(), choose_suite(command.tasks, chat_template=command.chat_template)
-    folder = _choose_folder(command)
-    backend: Literal["in-process", "endpoint"] = "in-process" if command.in_process else "endpoint"
-    harness = Harness(suite, command.include_paths, command.limit)
-    asking = Pass(harness, suite, settings_of(suite, backend, command.limit))
-    _claim(folder, subject, resume=command.resume)
     # With --json only the JSON goes to stdout; tasks are code of others and may print.
     quiet = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
-    with quiet, _subject(command, folder) as made, Steps(console, "evaluating", len(suite.tasks)) as steps:
+    with quiet, asked() as made, Steps(out, "evaluating", len(suite.tasks)) as steps:
         for result in asking.results(made, folder, folder / "lm-eval.log"):
             steps.say(result_line(result))
             steps.advance(1, result.task)
     results = [r for r in (asking.stored(folder, choice) for choice in suite.tasks) if r is not None]
-    total = suite_cost(results)
+    cost = suite_cost(results)
     if as_json:
-        document = {
+        document: dict[str, Any] = {
             "subject": subject.model_dump(mode="json"),
             "results": [r.model_dump(mode="json", exclude={"values", "weights"}) for r in results],
-            "cost": total.model_dump(mode="json"),
+            "cost": cost.model_dump(mode="json"),
             "folder": str(folder),
         }
-        console.print_json(json.dumps(document))
+        out.print_json(json.dumps(document))
     else:
-        for line in (cost_line(total), str(folder)):
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
-    return 0 if all(r.scores for r in results) else 1
+        print_line(_cost_line(cost))
+        print_line(str(folder))
+    raise typer.Exit(0 if all(r.scores for r in results) else 1)
 
 
-def cost_line(cost: SuiteCost) -> str:
+def _is_url(target: str) -> bool:
+    return target.startswith(("http://", "https://"))
+
+
+def _subject(
+    target: str, model: str | None, tokenizer: Path | None, engine: str, options: dict[str, str], *, in_process: bool
+) -> EvaluatedSubject:
+    """What the results are of. Raises QualityError for options that do not go together, or a target that is none."""
+    if _is_url(target):
+        if in_process:
+            raise QualityError("--in-process evaluates a checkpoint, not a URL")
+        if model is None:
+            raise QualityError("--model: say which model of the server to ask")
+        if tokenizer is None:
+            raise QualityError("--tokenizer: name the folder of the served checkpoint, whose tokens are sent")
+        return EvaluatedSubject(target=target.rstrip("/"), model=model, engine="", engine_options=options)
+    if not (Path(target) / "config.json").is_file():
+        raise QualityError(f"{target}: no checkpoint there (it has no config.json), and not a URL")
+    if in_process and set(options) - {"dtype"}:
+        raise QualityError("--engine-option: in process there is only dtype")
+    engine = "lm-eval hf" if in_process else engine
+    return EvaluatedSubject(target=str(Path(target).resolve()), model=None, engine=engine, engine_options=options)
+
+
+def _with_tokenizer(folder: Path) -> Path:
+    """The folder. Raises QualityError if it holds no tokenizer."""
+    if not (folder / "tokenizer_config.json").is_file():
+        raise QualityError(f"--tokenizer {folder}: no tokenizer_config.json there")
+    return folder
+
+
+def _default_folder(target: str, model: str | None, *, resume: bool) -> Path:
+    """evaluations/NAME-TIME; with --resume the newest of that name."""
+    name = model.replace("/", "_") if model else Path(target).resolve().name
+    if resume:
+        mine = sorted(p.parent for p in Path("evaluations").glob(f"{name}-*/{_SUBJECT}"))
+        if not mine:
+            raise QualityError(f"--resume: no evaluation of {name} under {Path('evaluations').absolute()}")
+        return mine[-1]
+    return Path("evaluations") / f"{name}-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}"
+
+
+def _claim(folder: Path, subject: EvaluatedSubject, *, resume: bool) -> None:
+    """Start a folder, or resume it if it is of the same subject."""
+    stored = folder / _SUBJECT
+    if stored.is_file():
+        if not resume:
+            raise QualityError(f"--output {folder} already holds an evaluation; add --resume to continue it")
+        before = read_record(stored, EvaluatedSubject)
+        if before != subject:
+            raise QualityError(f"--resume: {folder} is of {before.target}, asked another way")
+    elif resume:
+        raise QualityError(f"--resume: {folder} holds no evaluation to continue")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_record(stored, subject)
+
+
+def _cost_line(cost: SuiteCost) -> str:
     """What the suite cost, measured joules or why there are none; modelled ones are called so."""
     if cost.joules is not None:
         joules = f"{cost.joules:.4g} J ± {cost.joules_uncertainty or 0:.2g} ({cost.source})"
@@ -132,58 +191,3 @@ def cost_line(cost: SuiteCost) -> str:
     modelled = "" if cost.modelled_joules is None else f"; modelled, not measured: {cost.modelled_joules:.4g} J"
     tokens = "" if cost.tokens is None else f", {cost.tokens:,} tokens"
     return f"{cost.tasks} tasks in {cost.hours:.4f} h{tokens}; {joules}{modelled}"
-
-
-@contextlib.contextmanager
-def _subject(command: EvaluateCommand, folder: Path) -> Iterator[Subject]:
-    """The model that is asked; a server of our own ends with it."""
-    if command.in_process:
-        yield Subject.in_process(Path(command.target), command.engine_options.get("dtype", "auto"), command.energy)
-        return
-    tokenizer = command.tokens_of()
-    if command.is_url:
-        key = None if command.api_key_file is None else read_key(command.api_key_file)
-        endpoint = Endpoint(server_address(command.target), f"{command.model}", api_key=key, timeout_s=_REQUEST_S)
-        yield Subject.served(endpoint, tokenizer, pick_energy(command.energy, endpoint), command.concurrency)
-        return
-    name = Path(command.target).resolve().name
-    serve = ServerCommand(
-        Path(command.target), name, command.engine, command.engine_options, command.modelled_watts_per_core
-    )
-    try:
-        server = start_server(serve, folder / "server.log", start_timeout_s=_START_S, request_timeout_s=_REQUEST_S)
-    except ServerStartError as error:
-        raise QualityError(f"{command.target} cannot be served: {error}") from None
-    try:
-        energy = pick_energy(command.energy, server.endpoint)
-        yield Subject.served(server.endpoint, tokenizer, energy, command.concurrency)
-    finally:
-        server.stop()
-
-
-def _choose_folder(command: EvaluateCommand) -> Path:
-    """--output, else evaluations/NAME-TIME; with --resume the newest of that name."""
-    if command.output is not None:
-        return command.output
-    name = command.model.replace("/", "_") if command.model else Path(command.target).resolve().name
-    if command.resume:
-        mine = sorted(p.parent for p in Path("evaluations").glob(f"{name}-*/{_SUBJECT}"))
-        if not mine:
-            raise QualityError(f"--resume: no evaluation of {name} under {Path('evaluations').absolute()}")
-        return mine[-1]
-    return Path("evaluations") / f"{name}-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}"
-
-
-def _claim(folder: Path, subject: EvaluatedSubject, *, resume: bool) -> None:
-    """Begin a folder, or go on with it if it is of the same subject."""
-    stored = folder / _SUBJECT
-    if stored.is_file():
-        if not resume:
-            raise QualityError(f"--output {folder} already holds an evaluation; add --resume to go on with it")
-        before = read_record(stored, EvaluatedSubject)
-        if before != subject:
-            raise QualityError(f"--resume: {folder} is of {before.target}, asked another way")
-    elif resume:
-        raise QualityError(f"--resume: {folder} holds no evaluation to go on with")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_record(stored, subject)

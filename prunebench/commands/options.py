@@ -1,33 +1,91 @@
-"""What several commands share: where they print, and options of one meaning."""
+"""Options that several commands share, each declared once, and how their values are read."""
 
 from __future__ import annotations
 
-import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from reports.document.console import Console
+from base.errors import UserError
+from pruner.scoring.targets import Target
 from server.engines.registry import engine_choices
 
-# Without a terminal rich assumes 80 columns, which cuts the tables.
-out = Console(width=None if sys.stdout.isatty() else 150)
-
-
-err = Console(stderr=True)
-
-
 if TYPE_CHECKING:
-    EngineName = str
+    EngineChoice = str
 else:
-    EngineName = Literal[engine_choices()]  # what --engine takes: the engines registered by now
-
+    EngineChoice = Literal[engine_choices()]  # the engines registered by now
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
+# Of a checkpoint and the widths to cut it to: prune, inspect.
+Source = Annotated[str, typer.Argument(help="A checkpoint folder, or a model on the Hugging Face hub, OWNER/NAME.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a model on the hub; default main.")]
+Ratios = Annotated[
+    list[float] | None, typer.Option("--expansion-ratio", help="Target width / hidden size; repeatable.")
+]
+Percentages = Annotated[
+    list[float] | None, typer.Option("--pruning-percentage", help="Share of the width to remove; repeatable.")
+]
+Widths = Annotated[list[int] | None, typer.Option("--intermediate-size", help="Target width itself; repeatable.")]
+MultipleOf = Annotated[int, typer.Option(min=1, help="Round widths to the nearest multiple of this.")]
 
-def key_value(option: str) -> tuple[str, str]:
-    key, equals, value = option.partition("=")
-    if not (key and equals):
-        raise typer.BadParameter(f"--engine-option {option}: it must read KEY=VALUE")
-    return key, value
+# Of a server that is started: serve, evaluate, host.
+Engine = Annotated[
+    EngineChoice,
+    typer.Option(help="What serves the checkpoint; auto: vLLM where it is installed with a GPU, else transformers."),
+]
+EngineOptions = Annotated[
+    list[str] | None, typer.Option("--engine-option", help="KEY=VALUE for the engine; repeatable.")
+]
+ModelledWattsPerCore = Annotated[
+    float | None, typer.Option(min=0.001, help="State an assumption; offers modelled CPU energy beside measured.")
+]
+RequiredKeyFile = Annotated[Path | None, typer.Option("--api-key-file", help="Clients must send the key in this file.")]
+
+# Of a server that is asked: load, load-worker, evaluate.
+ServerKeyFile = Annotated[
+    Path | None, typer.Option("--api-key-file", help="File with the key that the server requires.")
+]
+EnergySourceName = Annotated[str, typer.Option(help="auto, none, local, or the URL of a server with /energy.")]
+
+# Of requests: load, plan.
+PromptTokens = Annotated[str, typer.Option(help="128, uniform:64-256, normal:128,32 or lognormal:128,64,16-1024.")]
+OutputTokens = Annotated[str, typer.Option(help="As --prompt-tokens.")]
+Slo = Annotated[str | None, typer.Option(help="Latency objectives, e.g. ttft=200ms,tpot=50ms.")]
+
+# Of a report: report, published.
+Margin = Annotated[
+    str, typer.Option(help="Differences up to this count as equivalent, e.g. 1% or 0.01; 0: any that is not chance.")
+]
+
+
+def targets(ratios: list[float] | None, percentages: list[float] | None, widths: list[int] | None) -> list[Target]:
+    """The three target options in one list: ratios, percentages, widths."""
+    return [
+        *(Target("ratio", ratio) for ratio in ratios or []),
+        *(Target("percentage", percentage) for percentage in percentages or []),
+        *(Target("width", width) for width in widths or []),
+    ]
+
+
+def engine_options(given: list[str] | None) -> dict[str, str]:
+    """KEY=VALUE pairs as a dictionary."""
+    found = {}
+    for option in given or []:
+        key, equals, value = option.partition("=")
+        if not (key and equals):
+            raise UserError(f"--engine-option {option}: it must read KEY=VALUE")
+        found[key] = value
+    return found
+
+
+def share(text: str, option: str) -> float:
+    """A percentage such as 5%, or a share such as 0.05."""
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise UserError(f"{option} {text}: must be a percentage below 100, such as 5%, or a share, such as 0.05")
+    return value

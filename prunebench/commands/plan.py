@@ -3,45 +3,74 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+import typer
 from pydantic import ValidationError
 from rich.table import Table
 
-from prunebench.commands.compare import say_damaged
-from prunebench.load.trial import objectives
+from prunebench.commands.options import Json, OutputTokens, PromptTokens, Slo
+from prunebench.load.workload_options import objectives
 from prunebench.run.run_writer import write_record
-from reports.analysis.cells import analyse_folder
+from prunebench.terminal.console import err, out, print_line
+from prunebench.terminal.damaged import analyse_run
 from reports.build import build_report
-from reports.document.console import Console
 from reports.errors import ReportError
 from reports.fleet.fleet import plan_fleet
 from reports.fleet.records import PLAN_NAME, Demand, FleetPlan
 from reports.sections.fleet import asked, fleet_table
 
 
-def plan_command(run: Path, demand: dict[str, Any], slo: str | None, *, as_json: bool, console: Console) -> None:
-    """Plan, keep the plan in the run folder, make the report anew with it, and print it."""
+def plan(
+    run: Annotated[Path, typer.Argument(help="A run folder with single, batch or concurrency workloads.")],
+    requests_per_day: Annotated[float, typer.Option(min=1, help="E.g. 1e9.")],
+    prompt_tokens: PromptTokens,
+    output_tokens: OutputTokens,
+    slo: Slo = None,
+    slo_share: Annotated[float, typer.Option(min=0.01, max=0.99, help="Of the requests, that meet it.")] = 0.9,
+    peak: Annotated[float, typer.Option(min=1, help="Rate of the busiest hour over the day's mean.")] = 2.0,
+    pue: Annotated[float, typer.Option(min=1, help="Energy of the site over that of what is metered.")] = 1.2,
+    price_kwh: Annotated[float | None, typer.Option(min=0, help="Price of a kWh, in your currency.")] = None,
+    gpu_hour: Annotated[float | None, typer.Option(min=0, help="Price of a GPU for an hour.")] = None,
+    carbon: Annotated[float | None, typer.Option(min=0, help="Grams of CO2 for a kWh.")] = None,
+    gpus_per_replica: Annotated[int, typer.Option(min=1)] = 1,
+    seed: Annotated[int, typer.Option()] = 0,
+    as_json: Json = False,
+) -> None:
+    """Plan the fleet, save the plan in the run folder, write the report again with it, and print it."""
+    demand = _demand(
+        requests_per_day=requests_per_day,
+        prompt_tokens=prompt_tokens,
+        output_tokens=output_tokens,
+        slo_share=slo_share,
+        peak=peak,
+        pue=pue,
+        price_kwh=price_kwh,
+        gpu_hour=gpu_hour,
+        carbon_g_per_kwh=carbon,
+        gpus_per_replica=gpus_per_replica,
+        seed=seed,
+        **objectives(slo),
+    )
+    found = plan_fleet(analyse_run(run), demand, lambda label: print_line(f"planning: {label}", err))
+    write_record(run / PLAN_NAME, found)
+    page = build_report([run])
+    if as_json:
+        out.print_json(found.model_dump_json())
+        return
+    out.print(_drawn(found))
+    for line in (asked(demand), *found.assumptions, str(page)):
+        print_line(line)
+
+
+def _demand(**options: object) -> Demand:
+    """Raises ReportError naming the option that does not fit."""
     try:
-        wanted = Demand.model_validate({**demand, **objectives(slo)})
+        return Demand.model_validate(options)
     except ValidationError as error:
         first = error.errors()[0]
         option = "--" + str(first["loc"][0]).replace("_", "-")
         raise ReportError(f"{option}: {first['msg'].removeprefix('Value error, ')}") from None
-    progress = Console(stderr=True)
-    analysis = analyse_folder(run)
-    say_damaged([analysis])
-    found = plan_fleet(
-        analysis, wanted, lambda label: progress.print(f"planning: {label}", highlight=False, markup=False)
-    )
-    write_record(run / PLAN_NAME, found)
-    page = build_report([run])
-    if as_json:
-        console.print_json(found.model_dump_json())
-        return
-    console.print(_drawn(found))
-    for line in (asked(wanted), *found.assumptions, str(page)):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _drawn(plan: FleetPlan) -> Table:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.padding import Padding
 from rich.text import Text
 
 from prunebench import __version__
+from prunebench.commands.options import Json, Margin, share
+from prunebench.terminal.console import out, print_line
 from reports.build import write_articles
-from reports.document.console import Console
 from reports.errors import ReportError, require_name
 from reports.published.analysis import StudyAnalysis, analyse_study
 from reports.published.article import study_article
@@ -20,16 +23,23 @@ _STYLES = {"survives": "green", "survives in part": "yellow", "does not survive"
 _OUTCOMES = {"pass": "green", "warn": "yellow", "fail": "red", "no data": "dim"}
 
 
-def published_command(
-    data: Path | None, *, margin: float, output: Path | None, as_json: bool, console: Console
+def published(
+    data: Annotated[
+        Path | None, typer.Option(help="A folder with the study's raw runs, llama-3.2-efficiency-runs.csv.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The report's HTML file; default published.html, with --json none.")
+    ] = None,
+    margin: Margin = "1%",
+    as_json: Json = False,
 ) -> None:
-    """Print what survives and write the report, to published.html unless `output` says otherwise; or print all figures as JSON.
+    """Print what survives and write the report; or print all figures as JSON.
 
-    Raises ReportError naming the option or file to mend.
+    Raises ReportError naming the option or file to fix.
     """
     require_name(output)
     study = load_study(data)
-    analysis = analyse_study(study, margin=margin)
+    analysis = analyse_study(study, margin=share(margin, "--margin"))
     page = output or (None if as_json else Path("published.html"))
     if page is not None:
         if not page.parent.is_dir():
@@ -38,25 +48,25 @@ def published_command(
     if as_json:
         sys.stdout.write(analysis.model_dump_json(indent=1) + "\n")
         return
-    _print(analysis, console)
-    console.print(str(page), highlight=False, soft_wrap=True)
+    _print(analysis)
+    print_line(str(page))
 
 
-def _print(analysis: StudyAnalysis, console: Console) -> None:
+def _print(analysis: StudyAnalysis) -> None:
     if not analysis.facts.raw:
-        console.print("Published means only: --data DIR adds the raw runs, and with them intervals.\n", highlight=False)
+        out.print("Published means only: --data DIR adds the raw runs, and with them intervals.\n", highlight=False)
     for claim in analysis.claims:
-        console.print(Text(claim.says, style="bold"))
+        out.print(Text(claim.says, style="bold"))
         by = f", judged by: {claim.standard}" if claim.standard else ""
-        console.print(Text.assemble("  ", (claim.standing, _STYLES[claim.standing]), by))
+        out.print(Text.assemble("  ", (claim.standing, _STYLES[claim.standing]), by))
         for said in claim.because:
-            console.print(Padding(Text(said), (0, 0, 0, 4)))
-        console.print()
-    console.print(Text("Claims by standard, which ask unlike things and do not add up", style="bold"))
+            out.print(Padding(Text(said), (0, 0, 0, 4)))
+        out.print()
+    out.print(Text("Claims by standard, which ask unlike things and do not add up", style="bold"))
     for judged in analysis.standards:
-        console.print(Padding(Text(str(judged)), (0, 0, 0, 4)))
-    console.print()
+        out.print(Padding(Text(str(judged)), (0, 0, 0, 4)))
+    out.print()
     for check in analysis.checks:
         line = Text.assemble((f"{check.outcome:8}", _OUTCOMES[check.outcome]), (f"{check.check}: ", "bold"), check.seen)
-        console.print(line)
-    console.print()
+        out.print(line)
+    out.print()

@@ -15,14 +15,14 @@ from pathlib import Path
 from rich.table import Table
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from loadgen.endpoint import Endpoint, LoadError
+from loadgen.endpoint import Endpoint
 from loadgen.energy.source import pick_energy
 from loadgen.metrics.summary import summarize
 from loadgen.prompts.synthetic import SyntheticPrompts
 from loadgen.records.schema import Workload
 from loadgen.trial import run_trial
-from prunebench.servers.process import ServerCommand, ServerStartError, start_server
-from reports.document.console import Console
+from prunebench.servers.process import ServerCommand, start_server
+from prunebench.terminal.console import out, print_line
 
 _STREAMS = (1, 10, 50, 100)
 _PREFILL_MS, _TOKEN_MS, _TOKENS, _PROMPT = 50.0, 10.0, 64, 32
@@ -57,27 +57,23 @@ class Deviation:
         return abs(self.error) <= (max(allowed, _TRUSTED_MS) if self.metric in _LATENCIES else allowed)
 
 
-def self_test_command(*, seed: int, processes: int, as_json: bool, console: Console) -> int:
-    """Run it and print it. Returns the exit status: 0 whatever the verdict. Raises LoadError if the server does not start."""
+def self_test(*, seed: int, processes: int, as_json: bool) -> None:
+    """Run it and print it. Raises ServerStartError if the server does not start."""
     with tempfile.TemporaryDirectory(prefix="prunebench-self-test-") as folder:
-        try:
-            found = _measure(Path(folder), seed, processes)
-        except ServerStartError as error:
-            raise LoadError(f"--self-test: {error}") from None
+        found = _measure(Path(folder), seed, processes)
     verdict = verdict_of(found)
     if as_json:
         rows = [asdict(d) | {"error": d.error, "trusted": d.trusted} for d in found]
-        console.print_json(json.dumps({"deviations": rows, "verdict": verdict}))
-        return 0
+        out.print_json(json.dumps({"deviations": rows, "verdict": verdict}))
+        return
     table = Table("streams", "metric", "truth", "seen", "error", "", title="This client on this machine")
     for row in found:
         shown = ("none", "none") if row.seen is None else (f"{row.seen:.3f}", f"{row.error:+.3f}")
         table.add_row(
             f"{row.streams}", f"{row.metric}, {row.unit}", f"{row.truth:.3f}", *shown, "" if row.trusted else "!"
         )
-    console.print(table)
-    console.print(verdict, highlight=False, soft_wrap=True)
-    return 0
+    out.print(table)
+    print_line(verdict)
 
 
 def verdict_of(found: list[Deviation]) -> str:

@@ -11,26 +11,27 @@ from loadgen.metrics.metrics import measure_records
 from loadgen.records.schema import Workload
 from loadgen.sweeps.points import Sweep, SweepPoint, at_rate, judge
 from loadgen.sweeps.rate_search import conclude, rates_to_try
-from prunebench.load.trial import Loading
-from reports.document.console import Console
+from prunebench.load.trial import TrialRunner
+from prunebench.terminal.console import out, print_line
 from reports.statistics.confidence import needed_for
 
 
-def sweep_command(loading: Loading, workload: Workload, *, as_json: bool, console: Console) -> int:
-    """Try rates until there is nothing more to learn. `sweep.json` is written anew after every rate, so a sweep that is
-    interrupted leaves what it has found. Returns the exit status: 1 if no request was completed at any rate.
+def run_sweep(runner: TrialRunner, workload: Workload, seed: int, *, as_json: bool) -> int:
+    """Try rates until the search ends. `sweep.json` is replaced after every rate, so an interrupted sweep keeps its results.
+
+    Returns the exit status: 1 if no request was completed at any rate.
     """
-    output, tried = loading.command.output, list[SweepPoint]()
+    output, tried = runner.output, list[SweepPoint]()
     search = rates_to_try(workload)
     rate = next(search)
     while True:
         before = sum(point.rate == rate for point in tried)
         folder = f"rate-{rate:.6g}{f'-{before + 1}' if before else ''}"
-        point = _try(loading, workload, rate, folder, seed=loading.command.seed + len(tried))
+        point = _try(runner, workload, rate, folder, seed=seed + len(tried))
         tried.append(point)
         _write(output, conclude(workload, tried, complete=False))
         if not as_json:
-            console.print(_line(point), highlight=False, markup=False, soft_wrap=True)
+            print_line(_line(point))
         try:
             rate = search.send(point)
         except StopIteration:
@@ -38,18 +39,18 @@ def sweep_command(loading: Loading, workload: Workload, *, as_json: bool, consol
     sweep = conclude(workload, tried, complete=True)
     _write(output, sweep)
     if as_json:
-        console.print_json(sweep.model_dump_json())
+        out.print_json(sweep.model_dump_json())
     else:
-        console.print(_table(sweep))
+        out.print(_table(sweep))
         for line in [*_conclusions(sweep), str(output)]:
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            print_line(line)
     return 0 if any(point.achieved_rate for point in tried) else 1
 
 
-def _try(loading: Loading, sweep: Workload, rate: float, folder: str, seed: int) -> SweepPoint:
-    """One trial. Every trial has prompts of its own, or the last one's would be in the prefix cache."""
+def _try(runner: TrialRunner, sweep: Workload, rate: float, folder: str, seed: int) -> SweepPoint:
+    """Measure one rate. Every trial has its own prompts, or the last one's would be in the prefix cache."""
     workload = at_rate(sweep, rate)
-    result, _ = loading.trial(workload, seed, loading.command.output / folder)
+    result, _ = runner.run(workload, seed, runner.output / folder)
     metrics = measure_records(result.trial, result.records)
     return judge(sweep, folder, result.trial, metrics, result.records, p99_takes=needed_for(99))
 

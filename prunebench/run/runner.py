@@ -11,9 +11,9 @@ from loadgen.records.schema import WindowRules
 from prunebench.cluster.cluster_bench import ClusterBench
 from prunebench.cluster.ray_cluster import RayCluster
 from prunebench.experiment.changes import hash_checkpoint
-from prunebench.experiment.configurations import prepare_configurations
 from prunebench.experiment.file import Experiment
 from prunebench.run.bench import Bench
+from prunebench.run.configurations import prepare_configurations
 from prunebench.run.resume import cell_state
 from prunebench.run.run_writer import RunWriter, utc_now
 from prunebench.run.schedule import Order, Visit, plan_visits

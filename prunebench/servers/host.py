@@ -26,6 +26,7 @@ from fastapi import Path as PathParameter
 from fastapi.responses import JSONResponse
 
 from prunebench.servers.pool import HostedServer, HostedServers, HostSettings
+from prunebench.terminal.console import err, print_line
 from server.settings import ServeError
 
 # Of a server, and of its log file.
@@ -94,8 +95,8 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def host_servers(settings: HostSettings, say: Callable[[str], None]) -> None:
-    """Listen until a signal; then end every server. Raises ServeError for settings to mend."""
+def host_servers(settings: HostSettings) -> None:
+    """Listen until a signal; then end every server. Raises ServeError for a wrong setting."""
     key = settings.api_key()
     for root in settings.roots:
         if not root.is_dir():
@@ -111,6 +112,6 @@ def host_servers(settings: HostSettings, say: Callable[[str], None]) -> None:
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S,
     )
-    say(f"prunebench host: listening on http://{settings.host}:{settings.port}")
+    print_line(f"prunebench host: listening on http://{settings.host}:{settings.port}", err)
     with contextlib.suppress(KeyboardInterrupt):
         _Server(config, servers).run()

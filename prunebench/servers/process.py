@@ -17,6 +17,7 @@ from typing import IO, Protocol
 import httpx
 import psutil
 
+from base.errors import UserError
 from loadgen.control import control_client
 from loadgen.endpoint import Endpoint
 from prunebench.servers.parent_watch import PARENT_VARIABLE
@@ -27,8 +28,8 @@ _HEALTH_S = 10.0  # within which a server that is not hung says whether it is he
 _LAST_WORDS_S = 5.0  # for which a server whose engine has died stays to say so
 
 
-class ServerStartError(Exception):
-    """A configuration could not be served; the message carries the last line its server said."""
+class ServerStartError(UserError):
+    """A checkpoint could not be served; the message carries the last line of the server's log."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from typing import Literal
 from xml.etree import ElementTree as ET
 
 from rich import box
@@ -15,20 +16,21 @@ from reports.document.blocks import SIGNS
 from reports.document.console import Console
 from reports.document.wording import PER_CELL, figure, in_words, with_interval
 
+ComparisonFormat = Literal["text", "markdown", "junit", "json"]
 _HEADINGS = ("Workload", "Width", "Quantity", "Before", "After", "After / before", "Verdict")
 _STYLES = {"better": "green", "worse": "red"}
 _SHOWN = 20
 
 
-def render_comparison(comparison: RunComparison, style: str, width: int = 150) -> str:
-    """As `text`, `markdown`, `junit` or `json`; ends in a newline."""
-    renderers: dict[str, Callable[[], str]] = {
+def render_comparison(comparison: RunComparison, form: ComparisonFormat, width: int = 150) -> str:
+    """The comparison in one of the formats; ends in a newline."""
+    renderers: dict[ComparisonFormat, Callable[[], str]] = {
         "text": lambda: _text(comparison, width),
         "markdown": lambda: _markdown(comparison),
         "junit": lambda: _junit(comparison),
         "json": lambda: comparison.model_dump_json(indent=1),
     }
-    return renderers[style]().rstrip("\n") + "\n"
+    return renderers[form]().rstrip("\n") + "\n"
 
 
 def outcome(comparison: RunComparison) -> str:

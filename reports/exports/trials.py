@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,10 +21,11 @@ from reports.exports.csv_table import csv_text
 from reports.exports.guidellm import as_guidellm
 from reports.runs.loads import Load, read_loads
 
-FILES = {"vllm-json": "vllm.json", "guidellm-json": "guidellm.json", "csv": "requests.csv"}
+TrialFormat = Literal["vllm-json", "guidellm-json", "csv"]
+FILES: dict[TrialFormat, str] = {"vllm-json": "vllm.json", "guidellm-json": "guidellm.json", "csv": "requests.csv"}
 
 
-def export(paths: Sequence[Path], form: str, output: Path | None) -> Path:
+def export(paths: Sequence[Path], form: TrialFormat, output: Path | None) -> Path:
     """Write trials in another format; by default beside what they were read from. Raises ReportError."""
     require_name(output)
     read = [read_loads(path) for path in paths]

@@ -1,4 +1,4 @@
-"""Mistakes at the command line: one line that names what to mend, status 2, nothing left behind."""
+"""Mistakes at the command line: one line that names what to fix, status 2, nothing left behind."""
 
 import json
 import socket
@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer.main
 
+import prunebench.commands
+from prunebench.cli import COMMANDS, app
 from tests.prunebench.conftest import TINYGLU
 
 
@@ -110,11 +113,40 @@ def test_an_engine_option_that_does_not_exist_stops_a_run_before_its_folder(prun
     assert not (tmp_path / "out").exists()
 
 
-def test_help_lists_every_command(prunebench):
+def test_help_lists_every_command_and_imports_none(prunebench):
     done = prunebench("--help")
     assert done.returncode == 0
-    for command in ("run", "prune", "inspect", "serve", "load", "report", "published", "doctor"):
+    for command in COMMANDS:
         assert f"  {command} " in done.stdout
+    script = "import sys; from prunebench.cli import main; sys.argv[1:] = ['--help']\ntry: main()\nfinally: print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    modules = found.stdout.splitlines()[-1].split()
+    assert not [name for name in modules if name.startswith("prunebench.commands.")]
+    assert not {"numpy", "pydantic", "httpx", "pyarrow", "rich"} & set(modules)
+
+
+def test_every_command_is_the_function_of_its_name_in_the_module_of_its_name():
+    files = {file.stem for file in Path(prunebench.commands.__file__).parent.glob("*.py")} - {"__init__", "options"}
+    assert files == {name.replace("-", "_") for name in COMMANDS}
+    group = typer.main.get_command(app)
+    assert [name for name, _ in group.commands.items()] == list(COMMANDS)
+    assert all(command.help == COMMANDS[name] for name, command in group.commands.items())
+
+
+def test_ctrl_c_is_one_line_and_status_130(tmp_path: Path):
+    script = """
+import sys
+from prunebench import cli
+
+def toy():
+    raise KeyboardInterrupt
+
+cli.app.command()(toy)
+sys.argv = ["prunebench", "toy"]
+cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "prunebench: interrupted\n")
 
 
 def test_pruning_prints_what_it_wrote(prunebench, tmp_path: Path):

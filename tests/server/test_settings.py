@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 
-from prunebench.cli import serve
+from prunebench.commands.serve import serve
 from server.settings import ServeSettings
 
 
@@ -15,4 +15,4 @@ def test_every_setting_is_an_option_of_serve_with_the_same_default():
     assert settings.pop("engine_options") == {}
     assert options.keys() == settings.keys()
     del options["checkpoint"], settings["checkpoint"]  # the argument
-    assert {name: getattr(value, "value", value) for name, value in options.items()} == settings
+    assert options == settings

@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from prunebench.commands.compare import compare_command
-from reports.errors import ReportError
+from base.errors import UserError
+from prunebench.commands.compare import compare
 from tests.reports.compare.test_runs import Slower, small
 from tests.reports.example_run import Example, write_run
 
@@ -51,15 +50,15 @@ def test_a_wrong_folder_exits_2(prunebench, runs):
         ({"fail_over": "5 percent"}, "--fail-over 5 percent: must be a percentage"),
         ({"margin": "-1%"}, "--margin -1%: must be a percentage"),
         ({"margin": "nan"}, "--margin nan: must be a percentage"),
-        ({"quantities": ["speed"]}, "--quantity speed: not known; there are output_tokens_per_s"),
+        ({"quantity": ["speed"]}, "--quantity speed: not known; there are output_tokens_per_s"),
         ({"output": Path("no/such/folder.txt")}, "--output no/such/folder.txt: cannot be written"),
         ({"after": "once", "fail_over": "5%"}, "nothing can be decided; raise protocol.blocks"),
     ],
 )
 def test_what_cannot_be_compared_is_named(runs, changes, said):
-    options = {"after": "again", "margin": "2%", "fail_over": None, "quantities": [], "style": "json", "output": None}
+    options = {"after": "again", "margin": "2%", "fail_over": None, "quantity": [], "form": "json", "output": None}
     options |= changes
-    with pytest.raises(ReportError) as caught:
-        compare_command(runs / "before", runs / options.pop("after"), console=Console(), **options)
+    with pytest.raises(UserError) as caught:
+        compare(runs / "before", runs / options.pop("after"), **options)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)

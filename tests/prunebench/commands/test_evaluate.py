@@ -9,9 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from prunebench.commands.evaluate import EvaluateCommand, evaluate_command
+from prunebench.commands.evaluate import evaluate
 from prunebench.quality.suites import QualityError
 from reports.runs.run_folder import TaskResult
 from tests.prunebench.conftest import TINYGLU
@@ -115,30 +114,21 @@ def test_tasks_of_ones_own_are_found_in_a_folder(prunebench, tmp_path):
     assert (own.items, own.shots, own.scores[0].metric) == (6, 2, "acc")
 
 
-def asked(target: object, *, tasks: str = "offline", **changed: object) -> EvaluateCommand:
-    plain: dict[str, object] = {
-        "output": None, "resume": False, "include_paths": [], "limit": None, "chat_template": False, "in_process": False,
-        "engine": "auto", "engine_options": {}, "model": None, "tokenizer": None, "concurrency": 8, "energy": "auto",
-        "modelled_watts_per_core": None, "api_key_file": None,
-    }  # fmt: skip
-    return EvaluateCommand(target=str(target), tasks=[tasks], **{**plain, **changed})  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("target", "options", "said"),
     [
-        (asked("nowhere"), "nowhere: no checkpoint there"),
-        (asked(TINYGLU, tasks=" "), "name a task of lm-eval"),
-        (asked("http://127.0.0.1:9"), "--model: say which"),
-        (asked("http://127.0.0.1:9", model="m"), "--tokenizer: name the folder"),
-        (asked("http://127.0.0.1:9", in_process=True), "--in-process evaluates a checkpoint"),
-        (asked(TINYGLU, include_paths=[Path("nowhere")]), "--include-path nowhere: no such folder"),
-        (asked(TINYGLU, in_process=True, engine_options={"a": "b"}), "--engine-option: in process there is only dtype"),
+        ("nowhere", {}, "nowhere: no checkpoint there"),
+        (TINYGLU, {"tasks": [" "]}, "name a task of lm-eval"),
+        ("http://127.0.0.1:9", {}, "--model: say which"),
+        ("http://127.0.0.1:9", {"model": "m"}, "--tokenizer: name the folder"),
+        ("http://127.0.0.1:9", {"in_process": True}, "--in-process evaluates a checkpoint"),
+        (TINYGLU, {"include_path": [Path("nowhere")]}, "--include-path nowhere: no such folder"),
+        (TINYGLU, {"in_process": True, "engine_option": ["a=b"]}, "--engine-option: in process there is only dtype"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # lm-eval's imports
-def test_what_cannot_be_asked_is_told_in_one_line(command, said, tmp_path, monkeypatch):
+def test_what_cannot_be_asked_is_one_line(target, options, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(QualityError, match=f"^{re.escape(said)}"):
-        evaluate_command(command, as_json=False, console=Console())
+        evaluate(str(target), **{"tasks": ["offline"], **options})
     assert not list(tmp_path.iterdir())  # nothing was begun

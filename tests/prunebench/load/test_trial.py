@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from prunebench.load.trial import _lines
+from prunebench.load.summary_text import summary_lines
 
 
 def summary(completed: int) -> dict:
@@ -27,7 +27,7 @@ def summary(completed: int) -> dict:
 
 @pytest.mark.parametrize(("completed", "said"), [(20, False), (367, False), (368, True)])
 def test_a_p99_is_said_of_enough_requests_only(completed, said):
-    text = "\n".join(_lines(summary(completed), [], Path("out")))
+    text = "\n".join(summary_lines(summary(completed), [], Path("out")))
     assert ("p99 1.50" in text) is said
     assert (f"p99 of latencies takes 368 requests; {completed} completed" in text) is not said
 
@@ -35,10 +35,10 @@ def test_a_p99_is_said_of_enough_requests_only(completed, said):
 def test_a_percentile_among_failed_requests_is_above_the_timeout():
     reason = {"p99_ttft_ms_with_failures_reason": "it lands among the failed requests"}
     ranked = {"median_ttft_ms_with_failures": 1.75, "p99_ttft_ms_with_failures": None} | reason
-    text = "\n".join(_lines(summary(400) | ranked, [], Path("out")))
+    text = "\n".join(summary_lines(summary(400) | ranked, [], Path("out")))
     assert "TTFT, ms         median 1.75, mean 1.50, p99 > timeout" in text
 
 
 def test_loading_starts_without_scipy_whose_import_takes_a_second():
-    script = "import sys, prunebench.load.trial; sys.exit('scipy' in sys.modules)"
+    script = "import sys, prunebench.commands.load; sys.exit('scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == 0

@@ -26,7 +26,7 @@ KILLS = 20
 CELLS = 12 * 2  # blocks x widths
 TIMED = {"itl", "tpot"}
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["prunebench.cli", "prunebench.run.run"])  # a runner then starts in a moment
+PROCESSES.set_forkserver_preload(["prunebench.cli", "prunebench.commands.run"])  # a runner then starts in a moment
 
 
 def run(file: Path, folder: Path, log: Path) -> None:

@@ -1,6 +1,6 @@
-"""`prunebench run --dry-run`: the cells in order, how long they will take and how much disk they will use; nothing is written.
+"""How long the cells of a run will take and how much disk they will use.
 
-Every figure is an estimate under assumptions that are said with it. What can be known is not assumed: widths and bytes of the
+Every figure is an estimate, with its assumptions in words. What can be known is not assumed: widths and bytes of the
 checkpoints, the length of loads that have one, the rests and idle measurements, the times of the synthetic engine.
 """
 
@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import math
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from itertools import groupby
 from pathlib import Path
 from statistics import mean
 
@@ -23,17 +20,14 @@ from loadgen.client.warmup import FEWEST_GROUPS
 from loadgen.records.schema import Workload
 from loadgen.workloads.schedule import arrivals, in_flight
 from loadgen.workloads.shapes import answer_length
-from prunebench.experiment.configurations import check_configurations
 from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.experiment.smallest_effect import FamilyForecast
 from prunebench.run.describe import AFTER_LOAD_S, visit_idle
-from prunebench.run.resume import CellState, cell_state, extended
-from prunebench.run.run_writer import Resume, RunWriter, choose_run_folder
-from prunebench.run.schedule import Order, Visit, plan_visits
-from pruner.inspection import Inspection, inspect_checkpoint
+from prunebench.run.resume import CellState
+from prunebench.run.schedule import Order, Visit
+from pruner.inspection import Inspection
 from reports.analysis.order import describe_order, imbalance
-from reports.document.console import Console
-from reports.runs.run_folder import RunInfo, TrialCell
+from reports.runs.run_folder import TrialCell
 from server.engines.registry import find_engine
 
 _AUTO_START_S = 30.0  # of an engine that the serving machine chooses
@@ -43,7 +37,7 @@ _BYTES_A_TRIAL, _BYTES_A_REPORT = 20_000, 12_000_000
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What the forecast does not know, seconds. Of `None` the engine's own default is taken."""
+    """What the forecast does not know, seconds. None: the engine's own default."""
 
     ttft_s: float = 0.2
     tpot_s: float = 0.02
@@ -51,7 +45,7 @@ class Assumptions:
 
     @classmethod
     def parse(cls, text: str | None) -> Assumptions:
-        """Such as "ttft=200ms,tpot=20ms,start=60s". Raises ExperimentError naming the part to mend."""
+        """Such as "ttft=200ms,tpot=20ms,start=60s". Raises ExperimentError naming the part to fix."""
         given: dict[str, float] = {}
         for part in (text or "").split(",") if text else []:
             name, _, value = part.strip().partition("=")
@@ -74,7 +68,7 @@ class Times:
     tpot_s: float
 
     def of(self, tokens: float) -> float:
-        """From sending to the last of so many tokens; never 0, so that it can be divided by."""
+        """Seconds from send to the `tokens`-th token, clamped above 0."""
         return max(1e-6, self.ttft_s + (tokens - 1) * self.tpot_s)
 
 
@@ -152,86 +146,6 @@ def forecast(
     )
 
 
-def dry_run_command(
-    experiment: Experiment,
-    output: Path | None,
-    resume: Resume,
-    assume: str | None,
-    *,
-    as_json: bool,
-    console: Console,
-    blocks: int | None = None,
-    accept_changes: bool = False,
-) -> None:
-    """Print what `run` would do. Raises ExperimentError naming the option to mend."""
-    folder, goes_on = choose_run_folder(experiment, output, resume)
-    writer = RunWriter(folder)
-    if not goes_on:
-        writer.check_new()
-    else:
-        writer.changes(experiment).require_accepted(folder, accepted=accept_changes)
-    begun = writer.begun()
-    experiment = extended(experiment, begun, blocks)
-    states: list[CellState] = []
-
-    def reused(cell: TrialCell) -> bool:
-        states.append(cell_state(cell, writer))
-        return states[-1].state == "reused"
-
-    found = dry_run(experiment, folder, reused, Assumptions.parse(assume), begun=begun)
-    found = found.model_copy(update={"resumed": states if begun else []})
-    if as_json:
-        sys.stdout.write(found.model_dump_json(indent=1) + "\n")
-    else:
-        _print(found, console)
-
-
-def dry_run(
-    experiment: Experiment,
-    output: Path,
-    finished: Callable[[TrialCell], bool],
-    assumed: Assumptions,
-    *,
-    begun: RunInfo | None = None,
-) -> Forecast:
-    """The forecast of what `run` would do into `output`, where `begun` was. Raises what the checks before a run raise."""
-    check_configurations(experiment)
-    wanted = experiment.prune
-    found = inspect_checkpoint(experiment.model.source, wanted.targets(), multiple_of=wanted.multiple_of)
-    widths = sorted({found.width, *(row.width for row in found.targets)}, reverse=True)
-    order = Order.of_run(begun, experiment.protocol.blocks)
-    every = plan_visits(
-        [f"width-{width}" for width in widths],
-        [w.name for w in experiment.workloads],
-        order,
-        seed=experiment.seed,
-        baseline=f"width-{found.width}",
-    )
-    return forecast(experiment, found, every, order, finished=finished, place=output, assumed=assumed)
-
-
-def _print(found: Forecast, console: Console) -> None:
-    """For people: configurations, cells in order, time and disk with what was assumed."""
-
-    def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    say(f"{found.name}: nothing is written, this is what a run would do")
-    for label, words in found.configurations.items():
-        say(f"  {label}: {words}")
-    say(f"{len(found.cells)} trials in this order{f', {found.finished} are finished' if found.finished else ''}:")
-    for (block, label), cells in groupby(found.cells, key=lambda cell: cell[:2]):
-        say(f"  block {block}  {label:<14} {', '.join(workload for _, _, workload in cells)}")
-    for one in found.resumed:
-        say(f"  {one.line()}")
-    say(f"order {found.order}")
-    say(found.family.words())
-    shares = ", ".join(f"{what} {_duration(seconds)}" for what, seconds in found.parts.items() if seconds)
-    say(f"about {_duration(found.seconds)}: {shares}")
-    say(f"about {decimal(found.disk_bytes)} of disk, {decimal(found.free_bytes)} are free there")
-    say(f"assumed: {'; '.join(found.assumptions)}")
-
-
 def _engine_times(experiment: Experiment, assumed: Assumptions) -> tuple[Times, float, list[str]]:
     """(times of a request, seconds a server takes to start, the assumptions in words)."""
     options = experiment.serve.options
@@ -246,7 +160,7 @@ def _engine_times(experiment: Experiment, assumed: Assumptions) -> tuple[Times, 
     else:
         times = Times(assumed.ttft_s, assumed.tpot_s)
         words.append(f"a first token after {times.ttft_s * 1e3:g} ms and another every {times.tpot_s * 1e3:g} ms")
-        words.append("whatever the width and the load (--assume ttft=…,tpot=…,start=… says better)")
+        words.append("at every width and load (change it with --assume ttft=…,tpot=…,start=…)")
     if experiment.protocol.warmup_limit_s:
         words.append(f"a warm-up is steady after {FEWEST_GROUPS} groups")
     if experiment.quality is not None:
@@ -286,10 +200,6 @@ def _record_bytes(workload: Workload, times: Times) -> int:
 def _mean_tokens(workload: Workload) -> float:
     """Output tokens of a request, where they are drawn on average over the first of them."""
     return mean(answer_length(workload, 0, index) for index in range(100))
-
-
-def _duration(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
 
 
 def _existing(path: Path) -> Path:

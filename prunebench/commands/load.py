@@ -1,50 +1,29 @@
-"""The command that loads a server."""
+"""`prunebench load`: one trial, or a sweep of them, against a running server."""
 
 from __future__ import annotations
 
-from enum import StrEnum
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from base.key_file import read_key
 from loadgen import REQUEST_TIMEOUT_S
-from prunebench.commands.options import Json, out
-
-
-class WorkloadName(StrEnum):
-    """What --workload takes."""
-
-    single = "single"
-    batch = "batch"
-    concurrency = "concurrency"
-    constant = "constant"
-    poisson = "poisson"
-    burst = "burst"
-    ramp = "ramp"
-    trace = "trace"
-    sweep = "sweep"
-
-
-class DriverName(StrEnum):
-    """What --driver takes."""
-
-    native = "native"
-    locust = "locust"
-
-
-class BatchForm(StrEnum):
-    """What --batch-as takes."""
-
-    requests = "requests"
-    list = "list"
-
-
-class PromptForm(StrEnum):
-    """What --prompt-as takes."""
-
-    ids = "ids"
-    text = "text"
+from loadgen.endpoint import Endpoint, LoadError, check_endpoint, server_address
+from loadgen.energy.source import pick_energy
+from loadgen.link.interrupt import Interrupt
+from loadgen.metrics.summary import summarize
+from loadgen.prompts.files import input_notes
+from loadgen.records.schema import BatchForm, PromptForm, WorkloadKind
+from prunebench.commands.options import EnergySourceName, Json, OutputTokens, PromptTokens, ServerKeyFile, Slo
+from prunebench.load.locust import locust_settings
+from prunebench.load.self_test import self_test as run_self_test
+from prunebench.load.summary_text import summary_lines
+from prunebench.load.sweep import run_sweep
+from prunebench.load.trial import TrialRunner
+from prunebench.load.workload_options import check_fits, describe_workload
+from prunebench.terminal.console import err, out, print_line
 
 
 def load(
@@ -58,14 +37,14 @@ def load(
     output: Annotated[
         Path | None, typer.Option(help="Folder for requests.parquet, trial.json and summary.json.")
     ] = None,
-    workload: Annotated[WorkloadName, typer.Option(help="What load to offer.")] = WorkloadName.single,
+    workload: Annotated[WorkloadKind, typer.Option(help="What load to offer.")] = "single",
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Requests in flight, for concurrency; at first, for ramp.")
     ] = None,
     end_concurrency: Annotated[int | None, typer.Option(min=1, help="Requests in flight at the end of a ramp.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Requests sent at once, for batch.")] = None,
     batch_as: Annotated[
-        BatchForm | None, typer.Option(help="For batch: so many requests (default), or one with a list of prompts.")
+        BatchForm | None, typer.Option(help="For batch: separate requests (default), or one with a list of prompts.")
     ] = None,
     rate: Annotated[
         float | None, typer.Option(min=0.001, help="Requests per second, for open loops; at first, for ramp and sweep.")
@@ -75,22 +54,20 @@ def load(
     ] = None,
     rates: Annotated[str | None, typer.Option(help="For sweep: these and no others, e.g. 1,2,4.")] = None,
     ramp_steps: Annotated[
-        int | None, typer.Option(min=2, help="For ramp: in so many steps instead of a straight line.")
+        int | None, typer.Option(min=2, help="For ramp: the number of steps, instead of a straight line.")
     ] = None,
     burstiness: Annotated[
         float | None, typer.Option(min=0.001, help="For burst, ramp and sweep: 1 is Poisson, less comes in bursts.")
     ] = None,
     trace: Annotated[Path | None, typer.Option(help="For trace: Azure's CSV or Mooncake's JSONL.")] = None,
-    speed: Annotated[float | None, typer.Option(min=0.001, help="For trace: so many times as fast.")] = None,
+    speed: Annotated[float | None, typer.Option(min=0.001, help="For trace: how many times as fast.")] = None,
     requests: Annotated[int | None, typer.Option(min=1, help="How many requests to measure; default 100.")] = None,
     duration: Annotated[
         float | None, typer.Option(min=0.1, help="Or: for how many seconds to start requests; default of sweep 60.")
     ] = None,
     warmup_requests: Annotated[int, typer.Option(min=0, help="Sent first, not measured.")] = 2,
-    prompt_tokens: Annotated[
-        str, typer.Option(help="128, uniform:64-256, normal:128,32 or lognormal:128,64,16-1024.")
-    ] = "128",
-    output_tokens: Annotated[str, typer.Option(help="As --prompt-tokens.")] = "128",
+    prompt_tokens: PromptTokens = "128",
+    output_tokens: OutputTokens = "128",
     natural_stop: Annotated[bool, typer.Option("--natural-stop", help="Let the model stop by itself.")] = False,
     prompts: Annotated[
         str | None,
@@ -100,8 +77,8 @@ def load(
     shared_prefix: Annotated[
         int | None, typer.Option(min=1, help="First tokens that all prompts share; default none.")
     ] = None,
-    energy: Annotated[str, typer.Option(help="auto, none, local, or the URL of a server with /energy.")] = "auto",
-    slo: Annotated[str | None, typer.Option(help="For goodput, e.g. ttft=200ms,tpot=50ms.")] = None,
+    energy: EnergySourceName = "auto",
+    slo: Slo = None,
     slo_share: Annotated[
         float | None, typer.Option(min=0.01, max=1, help="For sweep: share of requests that must meet it; default 0.9.")
     ] = None,
@@ -109,11 +86,11 @@ def load(
     tokenizer: Annotated[
         Path | None, typer.Option(help="tokenizer.json or its folder; default: ask the server.")
     ] = None,
-    api_key_file: Annotated[Path | None, typer.Option(help="File with the key the server wants.")] = None,
+    api_key_file: ServerKeyFile = None,
     driver: Annotated[
-        DriverName,
+        Literal["native", "locust"],
         typer.Option(help="native measures most exactly; locust has a web page and runs on several machines."),
-    ] = DriverName.native,
+    ] = "native",
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes of --driver locust; default the remote ones, or 1.")
     ] = None,
@@ -121,11 +98,11 @@ def load(
         str | None,
         typer.Option(
             metavar="NUMBER|NAME",
-            help="So many of them are `prunebench load-worker` elsewhere; by NAME: one at each of that host's addresses.",
+            help="How many of them are `prunebench load-worker` elsewhere; by NAME: one at each of that host's addresses.",
         ),
     ] = None,
     master_port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Where remote workers come to; default any free one.")
+        int | None, typer.Option(min=1, max=65535, help="Where remote workers connect; default any free one.")
     ] = None,
     web_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Locust's web page.")] = None,
     web_host: Annotated[str | None, typer.Option(help="Where that listens; default 127.0.0.1.")] = None,
@@ -143,65 +120,72 @@ def load(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Load a server and record every request."""
-    from prunebench.load.locust import locust_settings
-    from prunebench.load.trial import LoadCommand, load_command
-
+    """Exit with 1 if every request failed; with 130 after a Ctrl-C, which leaves the folder and summary of what had ended."""
     if self_test:
-        from prunebench.load.self_test import self_test_command
-
-        raise typer.Exit(self_test_command(seed=seed, processes=processes, as_json=as_json, console=out))
+        run_self_test(seed=seed, processes=processes, as_json=as_json)
+        return
     if url is None or model is None or output is None:
         missing = [name for name, given in (("URL", url), ("--model", model), ("--output", output)) if given is None]
         raise typer.BadParameter(f"missing {', '.join(missing)} (or --self-test)")
-    fields = {
-        "kind": workload.value,
-        "requests": requests,
-        "duration_s": duration,
-        "batch_size": batch_size,
-        "batch_as": batch_as and batch_as.value,
-        "concurrency": concurrency,
-        "end_concurrency": end_concurrency,
-        "rate": rate,
-        "end_rate": end_rate,
-        "rates": rates and [part.strip() for part in rates.split(",")],
-        "ramp_steps": ramp_steps,
-        "burstiness": burstiness,
-        "trace": trace,
-        "speed": speed,
-        "prompt_tokens": prompt_tokens,
-        "output_tokens": output_tokens,
-        "natural_stop": natural_stop,
-        "prompts": prompts,
-        "prompt_as": prompt_as and prompt_as.value,
-        "shared_prefix": shared_prefix,
-        "warmup_requests": warmup_requests,
-        "slo_share": slo_share,
-    }
-    command = LoadCommand(
-        url=url,
-        model=model,
-        output=output,
-        fields=fields,
-        energy=energy,
-        slo=slo,
-        seed=seed,
-        tokenizer=tokenizer,
-        api_key_file=api_key_file,
-        locust=locust_settings(driver.value, workers, remote_workers, master_port, web_port, web_host),
-        processes=processes,
-        request_timeout_s=request_timeout,
+    locust = locust_settings(driver, workers, remote_workers, master_port, web_port, web_host)
+    if locust is not None and processes > 1:
+        raise LoadError("--processes: is of the native driver; --driver locust has --workers")
+    offered = describe_workload(
+        workload,
+        {
+            "requests": requests,
+            "duration_s": duration,
+            "batch_size": batch_size,
+            "batch_as": batch_as,
+            "concurrency": concurrency,
+            "end_concurrency": end_concurrency,
+            "rate": rate,
+            "end_rate": end_rate,
+            "rates": rates and [part.strip() for part in rates.split(",")],
+            "ramp_steps": ramp_steps,
+            "burstiness": burstiness,
+            "trace": trace,
+            "speed": speed,
+            "prompt_tokens": prompt_tokens,
+            "output_tokens": output_tokens,
+            "natural_stop": natural_stop,
+            "prompts": prompts,
+            "prompt_as": prompt_as,
+            "shared_prefix": shared_prefix,
+            "warmup_requests": warmup_requests,
+            "slo_share": slo_share,
+        },
+        slo,
+    )
+    endpoint = Endpoint(
+        server_address(url),
+        model,
+        api_key=None if api_key_file is None else read_key(api_key_file),
+        timeout_s=request_timeout,
         idle_timeout_s=idle_timeout,
     )
-    raise typer.Exit(load_command(command, as_json=as_json, console=out))
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise LoadError(f"--output {output}: is not an empty folder")
+    check_fits(check_endpoint(endpoint), offered)
+    for note in (*_proxy_notes(endpoint), *input_notes(offered)):
+        print_line(f"note: {note}", err)
+    runner = TrialRunner(endpoint, pick_energy(energy, endpoint), output, tokenizer, locust, processes)
+    if offered.kind == "sweep":
+        raise typer.Exit(run_sweep(runner, offered, seed, as_json=as_json))
+    with Interrupt() as interrupt:
+        result, flags = runner.run(offered, seed, output, interrupt)
+    summary = summarize(result.trial, result.records, flags)
+    if as_json:
+        out.print_json(json.dumps(summary))
+    else:
+        for line in summary_lines(summary, flags, output):
+            print_line(line)
+    if result.trial.interrupted:
+        raise typer.Exit(130)
+    raise typer.Exit(0 if summary["completed"] else 1)
 
 
-def load_worker(
-    master: Annotated[str, typer.Argument(metavar="HOST:PORT", help="What `load --remote-workers` printed.")],
-    api_key_file: Annotated[Path | None, typer.Option(help="File with the key the server wants.")] = None,
-) -> None:
-    """Send a share of the load of a `load --driver locust` that runs elsewhere."""
-    from base.key_file import read_key
-    from prunebench.load.locust import become_worker
-
-    become_worker(master, None if api_key_file is None else read_key(api_key_file))
+def _proxy_notes(endpoint: Endpoint) -> list[str]:
+    if endpoint.proxy is None:
+        return []
+    return [f"the environment's proxy is not used, the load goes straight to {endpoint.host}"]

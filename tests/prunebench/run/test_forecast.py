@@ -1,14 +1,13 @@
 """What --dry-run says, against what can be worked out by hand."""
 
-import io
 import json
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from prunebench.experiment.file import ExperimentError, load_experiment
-from prunebench.experiment.forecast import Assumptions, dry_run, dry_run_command
+from prunebench.run.dry_run import forecast_run, print_forecast
+from prunebench.run.forecast import Assumptions
 from reports.runs.run_folder import RunInfo
 
 NOTHING = Assumptions()
@@ -19,7 +18,7 @@ def nothing_finished(_cell) -> bool:
 
 
 def test_the_synthetic_engines_times_are_added_up(experiment, tmp_path):
-    found = dry_run(load_experiment(experiment()), tmp_path / "out", nothing_finished, NOTHING)
+    found = forecast_run(load_experiment(experiment()), tmp_path / "out", nothing_finished, NOTHING)
     # 2 blocks x 2 widths x (4 requests one after another + 2 groups of 4), each 2 ms + 7 x 1 ms
     assert found.parts["load"] == pytest.approx(2 * 2 * (4 + 2) * 0.009)
     # 2 blocks x 2 widths x (before and after the load, each after a rest), 0.2 s each; both servers are kept
@@ -34,21 +33,23 @@ def test_the_synthetic_engines_times_are_added_up(experiment, tmp_path):
 def test_rests_come_before_every_trial(experiment, tmp_path):
     file = experiment()
     file.write_text(file.read_text().replace("blocks = 2", "blocks = 2\ncooldown_s = 5"))
-    assert dry_run(load_experiment(file), tmp_path / "out", nothing_finished, NOTHING).parts["rests"] == 8 * 5
+    assert forecast_run(load_experiment(file), tmp_path / "out", nothing_finished, NOTHING).parts["rests"] == 8 * 5
 
 
 def test_another_engine_is_assumed_and_the_assumption_is_said(experiment, tmp_path):
     file = experiment(engine='"transformers"')
     file.write_text(file.read_text().replace('prefill_ms = "2"\ntoken_ms = "1"\n', ""))
-    found = dry_run(load_experiment(file), tmp_path / "out", nothing_finished, Assumptions.parse("ttft=1s,tpot=100ms"))
+    found = forecast_run(
+        load_experiment(file), tmp_path / "out", nothing_finished, Assumptions.parse("ttft=1s,tpot=100ms")
+    )
     assert found.parts["load"] == pytest.approx(2 * 2 * (4 + 2) * 1.7)
     assert any("1000 ms and another every 100 ms" in words for words in found.assumptions)
 
 
 def test_checkpoints_are_counted_to_the_byte_and_finished_cells_are_not_repeated(experiment, tmp_path):
     loaded = load_experiment(experiment())
-    found = dry_run(loaded, tmp_path / "out", nothing_finished, NOTHING)
-    half = dry_run(loaded, tmp_path / "out", lambda cell: cell.block == 0, NOTHING)
+    found = forecast_run(loaded, tmp_path / "out", nothing_finished, NOTHING)
+    half = forecast_run(loaded, tmp_path / "out", lambda cell: cell.block == 0, NOTHING)
     assert (len(half.cells), half.finished) == (4, 4)
     assert {block for block, _, _ in half.cells} == {2}
     assert half.parts["load"] == pytest.approx(found.parts["load"] / 2)
@@ -57,13 +58,12 @@ def test_checkpoints_are_counted_to_the_byte_and_finished_cells_are_not_repeated
     assert found.free_bytes > 0
 
 
-def test_nothing_is_written_and_the_plan_is_printed(experiment, tmp_path, monkeypatch):
+def test_nothing_is_written_and_the_schedule_is_printed(experiment, tmp_path, monkeypatch, capsys):
     loaded = load_experiment(experiment())
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    page = Console(file=io.StringIO(), width=150)
-    dry_run_command(loaded, None, "no", None, as_json=False, console=page)
-    told = page.file.getvalue()
+    print_forecast(loaded, None, "no", None, as_json=False)
+    told = capsys.readouterr().out
     assert list(Path().iterdir()) == []
     assert "8 trials in this order:" in told
     assert told.index("block 1") < told.index("block 2")
@@ -75,7 +75,7 @@ def test_nothing_is_written_and_the_plan_is_printed(experiment, tmp_path, monkey
 
 def test_the_smallest_effect_is_of_the_family_and_shrinks_with_blocks(experiment, tmp_path):
     def planned(**settings):
-        return dry_run(load_experiment(experiment(**settings)), tmp_path / "out", nothing_finished, NOTHING).family
+        return forecast_run(load_experiment(experiment(**settings)), tmp_path / "out", nothing_finished, NOTHING).family
 
     two, ten = planned(blocks="2"), planned(blocks="10")
     assert (two.compared, ten.compared) == (4, 4)  # one width, two loads, speed and joules
@@ -91,14 +91,14 @@ def test_a_folder_that_holds_a_run_is_refused_as_the_run_would_refuse_it(experim
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "run.json").write_text("{}")
     with pytest.raises(ExperimentError, match="already holds a run; add --resume"):
-        dry_run_command(load_experiment(experiment()), tmp_path / "out", "no", None, as_json=False, console=Console())
+        print_forecast(load_experiment(experiment()), tmp_path / "out", "no", None, as_json=False)
 
 
 def test_a_run_that_was_begun_shuffled_is_resumed_so_and_a_new_one_is_balanced(experiment, tmp_path, capsys):
     loaded, out = load_experiment(experiment(blocks="4")), tmp_path / "out"
 
     def planned(resume):
-        dry_run_command(loaded, out, resume, None, as_json=True, console=Console())
+        print_forecast(loaded, out, resume, None, as_json=True)
         return json.loads(capsys.readouterr().out)
 
     new = planned("no")
@@ -122,6 +122,6 @@ def test_an_assumption_that_cannot_be_read_is_named(text):
 
 
 def test_json_reads_back(experiment, tmp_path, capsys):
-    dry_run_command(load_experiment(experiment()), tmp_path / "out", "no", "start=9s", as_json=True, console=Console())
+    print_forecast(load_experiment(experiment()), tmp_path / "out", "no", "start=9s", as_json=True)
     told = json.loads(capsys.readouterr().out)
     assert told["parts"]["starting servers"] == 18

@@ -1,0 +1,27 @@
+"""`prunebench host`: servers on this machine for runners elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prunebench.commands.options import EngineOptions, RequiredKeyFile, engine_options
+from prunebench.servers.host import host_servers
+from prunebench.servers.pool import HostSettings
+
+
+def host(
+    root: Annotated[list[Path], typer.Option(help="Folder whose checkpoints may be served; repeatable.")],
+    host: Annotated[str, typer.Option(help="Address to listen on, also of the servers.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 7000,
+    first_port: Annotated[int, typer.Option(min=1, max=65535, help="Of the servers.")] = 8000,
+    most_servers: Annotated[int, typer.Option(min=1, max=100, help="Servers at a time, and ports.")] = 10,
+    api_key_file: RequiredKeyFile = None,
+    logs: Annotated[Path, typer.Option(help="Folder for the servers' logs.")] = Path("logs"),
+    engine_option: EngineOptions = None,
+) -> None:
+    """The engine options are those of every server; runners may not change them."""
+    options = engine_options(engine_option)
+    host_servers(HostSettings(root, logs, host, port, first_port, most_servers, api_key_file, options))

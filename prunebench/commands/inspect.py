@@ -1,0 +1,76 @@
+"""`prunebench inspect`: what each target width would give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.filesize import decimal
+from rich.table import Table
+
+from prunebench.commands.options import Json, MultipleOf, Percentages, Ratios, Revision, Source, Widths, targets
+from prunebench.terminal.console import out
+from pruner.checkpoint.hub import source_headers
+from pruner.inspection import ALIGNMENTS, Inspection, TargetRow, inspect_checkpoint
+from pruner.scoring.targets import Target
+
+PAPER_PERCENTAGES = (10, 20, 30, 40, 50, 60)  # arXiv 2512.22671
+
+
+def inspect(
+    source: Source,
+    revision: Revision = None,
+    expansion_ratio: Ratios = None,
+    pruning_percentage: Percentages = None,
+    intermediate_size: Widths = None,
+    multiple_of: MultipleOf = 1,
+    as_json: Json = False,
+) -> None:
+    """Of a model on the hub only the headers are fetched."""
+    wanted = targets(expansion_ratio, pruning_percentage, intermediate_size)
+    wanted = wanted or [Target("percentage", percentage) for percentage in PAPER_PERCENTAGES]
+    with source_headers(source, revision) as folder:
+        found = inspect_checkpoint(folder, wanted, multiple_of=multiple_of)
+    if as_json:
+        out.print_json(found.model_dump_json())
+    else:
+        out.print(_table(source, found))
+
+
+def _table(source: str, found: Inspection) -> Table:
+    table = Table(
+        title=f"{Path(source).name}: {found.family}, {found.layers} layers, hidden {found.hidden_size}, "
+        f"width {found.width}, {found.parameters:,} parameters, {decimal(found.bytes)}",
+        caption="saved: memory for weights, whatever the KV cache takes; ✓: every width divides by it; tensor parallel: GPUs",
+        title_justify="left",
+        caption_justify="left",
+    )
+    names = [
+        "target",
+        "width",
+        "ratio",
+        "removed",
+        "parameters",
+        "size",
+        "saved",
+        *map(str, ALIGNMENTS),
+        "tensor parallel",
+    ]
+    for name in names:
+        table.add_column(name, justify="left" if name == "target" else "right")
+    for row in found.targets:
+        table.add_row(*_cells(row))
+    return table
+
+
+def _cells(row: TargetRow) -> list[str]:
+    return [
+        row.target,
+        str(row.width),
+        f"{row.expansion_ratio:.4g}",
+        f"{row.pruning_percentage:.1f} %",
+        f"{row.parameters:,}",
+        decimal(row.bytes),
+        decimal(row.memory_saved),
+        *("✓" if alignment in row.aligned_to else "" for alignment in ALIGNMENTS),
+        ", ".join(map(str, row.tensor_parallel)),
+    ]

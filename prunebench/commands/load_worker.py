@@ -1,0 +1,18 @@
+"""`prunebench load-worker`: a Locust worker of a load that runs elsewhere."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from base.key_file import read_key
+from prunebench.commands.options import ServerKeyFile
+from prunebench.load.locust import become_worker
+
+
+def load_worker(
+    master: Annotated[str, typer.Argument(metavar="HOST:PORT", help="What `load --remote-workers` printed.")],
+    api_key_file: ServerKeyFile = None,
+) -> None:
+    become_worker(master, None if api_key_file is None else read_key(api_key_file))

@@ -1,0 +1,95 @@
+"""`prunebench report`: one report of one or several runs, or their trials in another tool's format."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from prunebench.commands.options import Margin, share
+from prunebench.terminal.console import err, print_line
+from reports.build import build_report
+from reports.errors import ReportError
+from reports.exports.sinks import send_runs
+from reports.exports.trials import TrialFormat, export
+from reports.runs.run_folder import RunFolder
+
+_POLL_S = 0.5
+_START_S = 120.0  # --wait gives up on a prepared run that no runner takes up within this time
+
+
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Run folders (of a folder of runs, the newest), folders of `load`, or results of `vllm bench serve`."
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="The file; default report.html, or the format's name, in the folder.")
+    ] = None,
+    form: Annotated[
+        Literal["html", TrialFormat],
+        typer.Option(
+            "--format", help="html with Markdown, CSV and JSON beside it; or every trial in another tool's format."
+        ),
+    ] = "html",
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Wait until the run's runner has ended; exit 1 if the run is not complete."),
+    ] = False,
+    margin: Margin = "1%",
+    png: Annotated[bool, typer.Option("--png", help="The plots as PNG too, for slides.")] = False,
+    sink: Annotated[
+        list[str] | None, typer.Option(help="Send the figures to mlflow:URI or prometheus:FILE too; repeatable.")
+    ] = None,
+) -> None:
+    """Write the report and print its path. With --wait it may be another process or container than the run."""
+    folders = [_newest_run(run) for run in runs]
+    problems = [problem for run in folders if wait and (problem := _wait_for_run(run))]
+    if form == "html":
+        written = build_report(folders, output, margin=share(margin, "--margin"), png=png, notice=_print_notice)
+    else:
+        written = export(folders, form, output)
+    print_line(str(written))
+    send_runs(folders, sink or [], margin=share(margin, "--margin"))
+    for problem in problems:
+        _print_notice(problem)
+    raise typer.Exit(1 if problems else 0)
+
+
+def _print_notice(line: str) -> None:
+    print_line(f"prunebench: {line}", err)
+
+
+def _newest_run(path: Path) -> Path:
+    """`path` itself if it is a run folder, else the newest run in it, if there is one."""
+    if (path / "run.json").exists():
+        return path
+    runs = [RunFolder(file.parent) for file in path.glob("*/run.json")]
+    return max(runs, key=lambda run: run.info().created_at).path if runs else path
+
+
+def _wait_for_run(path: Path) -> str | None:
+    """Wait until no runner works on a run; return what is wrong with the run then, None if it is complete.
+
+    Raises ReportError if it never began.
+    """
+    folder = RunFolder(path)
+    deadline = time.monotonic() + _START_S
+    while folder.has_runner() or folder.info().status == "prepared":
+        if folder.has_runner():
+            deadline = time.monotonic() + _START_S
+        elif time.monotonic() > deadline:
+            raise ReportError(f"{path}: the run was prepared and nobody began it")
+        time.sleep(_POLL_S)
+    match folder.info().status:
+        case "complete":
+            return None
+        case "running":  # the runner had no time to record why
+            return f"{path}: the runner was killed; continue with `prunebench run --resume`"
+        case status:
+            failed = "".join(f"; {one.label}, {one.workload}: {one.error}" for one in folder.failures()[:3])
+            return f"{path}: the run is {status}{failed}"

@@ -1,0 +1,169 @@
+"""`prunebench run`: one experiment, from the checks before there is a folder to the report of what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from base.key_file import read_key
+from loadgen.prompts.files import input_notes
+from loadgen.records.recorder import where_kept
+from prunebench.cluster.ray_cluster import RayCluster
+from prunebench.experiment.file import Experiment, ExperimentError, load_experiment
+from prunebench.quality.run_tasks import check_tasks
+from prunebench.run.configurations import check_configurations
+from prunebench.run.dry_run import print_forecast
+from prunebench.run.environment import describe_environment
+from prunebench.run.resume import extended
+from prunebench.run.run_writer import Resume, RunWriter, choose_run_folder, describe_os_error
+from prunebench.run.runner import Runner
+from prunebench.servers.remote import RemoteHost
+from prunebench.terminal.console import out, print_line
+from reports.build import build_report
+from reports.compare.differences import between_environments
+from reports.errors import ReportError
+from reports.sections.workload_table import render_tables
+
+
+def run(
+    experiment: Annotated[Path, typer.Argument(help="The experiment's TOML file.")],
+    output: Annotated[Path | None, typer.Option(help="The run folder; default runs/NAME-TIME.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a run: finished trials are kept.")] = False,
+    resume_or_start: Annotated[
+        bool, typer.Option("--resume-or-start", help="Resume the newest run if it is unfinished, else start one.")
+    ] = False,
+    blocks: Annotated[
+        int | None, typer.Option(min=1, help="With --resume: extend the run to this number of blocks.")
+    ] = None,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="With --resume: continue though experiment or checkpoint changed.")
+    ] = False,
+    checkpoints: Annotated[Path | None, typer.Option(help="Where pruned ones go; default the run folder.")] = None,
+    prune_only: Annotated[bool, typer.Option("--prune-only", help="Leave serving to a later --resume.")] = False,
+    serve_on: Annotated[
+        str | None, typer.Option(metavar="URL", help="A `prunebench host` that starts the servers.")
+    ] = None,
+    serve_key_file: Annotated[Path | None, typer.Option(help="File with the key that the host requires.")] = None,
+    executor: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="ray: blocks are measured side by side on the nodes of a Ray cluster."),
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Of the Ray cluster; default the one of this machine.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the schedule, its duration and disk use; write nothing.")
+    ] = False,
+    assume: Annotated[
+        str | None, typer.Option(help="For --dry-run, e.g. ttft=200ms,tpot=20ms,start=60s (of a server).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the forecast of --dry-run as JSON.")] = False,
+    model: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="A folder, or OWNER/NAME on the hub, for model.source.")
+    ] = None,
+) -> None:
+    """Exit with 1 if any cell failed. On Ctrl-C the finished trials are reported, then the command ends.
+
+    Everything that can be checked is checked before there is a run folder.
+    """
+    resuming: Resume = "yes" if resume else "if-unfinished" if resume_or_start else "no"
+    on_ray = executor == "ray"
+    for name, given, against in (
+        ("--blocks", blocks is not None and resuming == "no", "belongs to --resume"),
+        ("--accept-changes", accept_changes and resuming == "no", "belongs to --resume"),
+        ("--address", address is not None and not on_ray, "belongs to --executor ray"),
+        ("--serve-on", serve_on is not None and on_ray, "does not go with --executor ray, whose nodes serve"),
+        ("--prune-only", prune_only and on_ray, "does not go with --executor ray: pruning is done here"),
+        ("--dry-run", dry_run and on_ray, "plans for one machine: leave --executor out"),
+        ("--assume", assume is not None and not dry_run, "belongs to --dry-run"),
+        ("--json", as_json and not dry_run, "belongs to --dry-run"),
+    ):
+        if given:
+            raise typer.BadParameter(f"{name} {against}")
+    key = None if serve_key_file is None else read_key(serve_key_file, "--serve-key-file")
+    loaded = load_experiment(experiment, model)
+    if dry_run:
+        print_forecast(loaded, output, resuming, assume, as_json=as_json, blocks=blocks, accept_changes=accept_changes)
+        return
+    host = RemoteHost(serve_on.rstrip("/"), key) if serve_on else None
+    cluster = RayCluster(address) if on_ray else None
+    _check(loaded, host, cluster)
+    folder, resumed = choose_run_folder(loaded, output, resuming)
+    writer = RunWriter(folder, checkpoints)
+    with writer.locked():
+        _open(writer, loaded, experiment, resumed=resumed, accept_changes=accept_changes)
+        runner = Runner(extended(loaded, writer.begun(), blocks), writer, out, host=host, cluster=cluster)
+        if prune_only:
+            runner.prepare()
+            print_line(str(writer.path))
+            return
+        complete = _measure(runner, writer)
+    raise typer.Exit(0 if complete else 1)
+
+
+def _check(experiment: Experiment, host: RemoteHost | None, cluster: RayCluster | None) -> None:
+    """Raises UserError for what would stop every cell."""
+    check_configurations(experiment)
+    check_tasks(experiment.quality)
+    for workload in experiment.workloads:
+        for note in input_notes(workload):
+            print_line(f"note: {note}")
+    if host is not None:
+        host.check()
+    if cluster is not None:
+        cluster.connect(experiment.serve.options)
+
+
+def _open(
+    writer: RunWriter, experiment: Experiment, experiment_file: Path, *, resumed: bool, accept_changes: bool
+) -> None:
+    """Create the run folder or reopen it, and print what differs from the attempts before. Raises ExperimentError."""
+    environment = describe_environment()
+    cut_short: list[str] = []
+    try:
+        if resumed:
+            cut_short = writer.reopen(experiment, experiment_file, accept_changes=accept_changes)
+        else:
+            writer.create(experiment, experiment_file)
+    except OSError as error:
+        raise ExperimentError(f"--output {writer.path}: {describe_os_error(error)}") from None
+    print_line(f"{experiment.name} on {environment['processor']}, {environment['cores_usable']} cores")
+    before = writer.folder.environment()
+    before.pop("hosts", None)  # those of a cluster come and go
+    for changed in between_environments(before, environment) if resumed else []:
+        print_line(
+            f"note: {changed.what} was {changed.before} when this run was started, and is {changed.after} now: "
+            "trials before and after are not alike"
+        )
+    for cell in cut_short:
+        print_line(f"note: {cell} was cut short; it is measured again, and its records are gone")
+
+
+def _measure(runner: Runner, writer: RunWriter) -> bool:
+    """Run, then report whatever is finished; whether every cell was measured and the report written."""
+    try:
+        status = runner.run()
+    except OSError as error:
+        status = "interrupted"
+        print_line(f"stopped: {describe_os_error(error)}; finished trials are kept, fix it and add --resume")
+    finally:
+        for kept in writer.broken_off():
+            print_line(where_kept(kept))
+        reported = _report(writer)
+    return status == "complete" and reported
+
+
+def _report(writer: RunWriter) -> bool:
+    """Write the report of the finished trials; False if it could not be written, which must hide no other failure."""
+    try:
+        if writer.folder.trial_folders():
+            page = build_report([writer.path], notice=print_line)
+            for table in render_tables(writer.path):
+                out.print(table)
+            print_line(str(page))
+    except ReportError as error:
+        print_line(f"no report: {error}")
+        return False
+    return True

@@ -1,0 +1,60 @@
+"""`prunebench serve`: the server, in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prunebench.commands.options import Engine, EngineOptions, ModelledWattsPerCore, RequiredKeyFile, engine_options
+from prunebench.servers.parent_watch import end_with_parent
+from server.engines.registry import AUTO
+from server.serve import serve as serve_until_stopped
+from server.settings import ServeSettings
+
+
+def serve(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint folder.")],
+    engine: Engine = AUTO,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8000,
+    served_model_name: Annotated[str | None, typer.Option(help="Default: the folder's name.")] = None,
+    api_key_file: RequiredKeyFile = None,
+    allow_open: Annotated[bool, typer.Option("--allow-open", help="Other machines may connect without a key.")] = False,
+    engine_option: EngineOptions = None,
+    modelled_watts_per_core: ModelledWattsPerCore = None,
+    access_log: Annotated[bool, typer.Option("--access-log", help="One line of JSON a request on stderr.")] = False,
+    max_body_bytes: Annotated[int, typer.Option(min=1024, help="Longer bodies get a 413.")] = 8 * 1024 * 1024,
+    max_concurrent_requests: Annotated[
+        int, typer.Option(min=1, help="Sequences in the engine, running or waiting; more get a 429.")
+    ] = 4096,
+    receive_timeout_s: Annotated[
+        float, typer.Option(min=0.001, help="Deadline for a request's headers, and again for its body; then a 408.")
+    ] = 30.0,
+    send_timeout_s: Annotated[
+        float, typer.Option(min=0.001, help="A response that stays unread this long ends the connection.")
+    ] = 30.0,
+    shutdown_grace_s: Annotated[
+        float, typer.Option(min=0, help="How long a signal lets running requests finish.")
+    ] = 5.0,
+) -> None:
+    end_with_parent()
+    settings = ServeSettings(
+        checkpoint=checkpoint,
+        engine=engine,
+        host=host,
+        port=port,
+        served_model_name=served_model_name,
+        api_key_file=api_key_file,
+        allow_open=allow_open,
+        engine_options=engine_options(engine_option),
+        modelled_watts_per_core=modelled_watts_per_core,
+        access_log=access_log,
+        max_body_bytes=max_body_bytes,
+        max_concurrent_requests=max_concurrent_requests,
+        receive_timeout_s=receive_timeout_s,
+        send_timeout_s=send_timeout_s,
+        shutdown_grace_s=shutdown_grace_s,
+    )
+    raise typer.Exit(serve_until_stopped(settings))

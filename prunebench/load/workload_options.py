@@ -1,0 +1,64 @@
+"""From the options of `prunebench load` to a workload, with errors in terms of the options."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+from loadgen.endpoint import LoadError, ServedModel
+from loadgen.prompts.files import with_identity
+from loadgen.records.schema import Workload
+from loadgen.workloads.lengths import most_tokens
+
+_DEFAULT_REQUESTS = 100
+_SWEEP_S, _SWEEP_RATE = 60.0, 1.0  # of every rate of a sweep, and the lowest of them
+_SLO = re.compile(r"(ttft|tpot)=(\d+(?:\.\d+)?)ms")
+_FLAGS = {"duration_s": "--duration", "slo_ttft_ms": "--slo", "slo_tpot_ms": "--slo"}
+
+
+def describe_workload(kind: str, options: Mapping[str, object], slo: str | None) -> Workload:
+    """The workload of a kind; an option that is None was not given. Raises LoadError naming the option that does not fit."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if kind == "sweep":
+        if "duration_s" not in given and "requests" not in given:
+            given["duration_s"] = _SWEEP_S
+        if "rate" not in given and "rates" not in given:
+            given["rate"] = _SWEEP_RATE
+    elif kind != "trace" and "duration_s" not in given:
+        given.setdefault("requests", _DEFAULT_REQUESTS)
+    try:
+        return with_identity(Workload.model_validate({"name": kind, "kind": kind, **given, **objectives(slo)}))
+    except ValidationError as error:
+        raise LoadError(_in_flags(kind, error)) from None
+
+
+def objectives(text: str | None) -> dict[str, float]:
+    """ttft=200ms,tpot=50ms as {"slo_ttft_ms": 200.0, "slo_tpot_ms": 50.0}."""
+    found = [_SLO.fullmatch(part.strip()) for part in text.split(",")] if text else []
+    if not all(found):
+        raise LoadError(f"--slo {text}: must read like ttft=200ms,tpot=50ms")
+    return {f"slo_{match[1]}_ms": float(match[2]) for match in found if match}
+
+
+def check_fits(served: ServedModel, workload: Workload) -> None:
+    """Raise LoadError if a request can be longer than what the model holds, before the first is sent."""
+    prompt = 0 if workload.prompts is not None else most_tokens(workload.prompt_tokens) or 0
+    longest = prompt + (most_tokens(workload.output_tokens) or 0)
+    if workload.kind != "trace" and served.max_model_len is not None and longest > served.max_model_len:
+        raise LoadError(
+            f"--prompt-tokens {workload.prompt_tokens} and --output-tokens {workload.output_tokens}: "
+            f"the model holds {served.max_model_len:,} tokens"
+        )
+
+
+def _in_flags(kind: str, error: ValidationError) -> str:
+    """Pydantic's first complaint, in the words of the command line."""
+    first = error.errors()[0]
+    message = re.sub(r"`(\w+)`", lambda match: _flag(match[1]), first["msg"].removeprefix("Value error, "))
+    return f"{_flag(str(first['loc'][0])) if first['loc'] else f'--workload {kind}'}: {message}"
+
+
+def _flag(field: str) -> str:
+    return _FLAGS.get(field, f"--{field.replace('_', '-')}")

@@ -1,0 +1,102 @@
+"""`prunebench run --dry-run`: the cells in order, their duration and disk use; nothing is written."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import groupby
+from pathlib import Path
+
+from rich.filesize import decimal
+
+from prunebench.experiment.file import Experiment
+from prunebench.run.configurations import check_configurations
+from prunebench.run.forecast import Assumptions, Forecast, forecast
+from prunebench.run.resume import CellState, cell_state, extended
+from prunebench.run.run_writer import Resume, RunWriter, choose_run_folder
+from prunebench.run.schedule import Order, plan_visits
+from prunebench.terminal.console import print_line
+from pruner.inspection import inspect_checkpoint
+from reports.runs.run_folder import RunInfo, TrialCell
+
+
+def print_forecast(
+    experiment: Experiment,
+    output: Path | None,
+    resume: Resume,
+    assume: str | None,
+    *,
+    as_json: bool,
+    blocks: int | None = None,
+    accept_changes: bool = False,
+) -> None:
+    """Print what `run` would do. Raises ExperimentError naming the option to fix."""
+    folder, resumed = choose_run_folder(experiment, output, resume)
+    writer = RunWriter(folder)
+    if not resumed:
+        writer.check_new()
+    else:
+        writer.changes(experiment).require_accepted(folder, accepted=accept_changes)
+    begun = writer.begun()
+    experiment = extended(experiment, begun, blocks)
+    states: list[CellState] = []
+
+    def reused(cell: TrialCell) -> bool:
+        states.append(cell_state(cell, writer))
+        return states[-1].state == "reused"
+
+    found = forecast_run(experiment, folder, reused, Assumptions.parse(assume), begun=begun)
+    found = found.model_copy(update={"resumed": states if begun else []})
+    if as_json:
+        sys.stdout.write(found.model_dump_json(indent=1) + "\n")
+    else:
+        _print(found)
+
+
+def forecast_run(
+    experiment: Experiment,
+    output: Path,
+    finished: Callable[[TrialCell], bool],
+    assumed: Assumptions,
+    *,
+    begun: RunInfo | None = None,
+) -> Forecast:
+    """The forecast of what `run` would do into `output`, where `begun` was. Raises what the checks before a run raise."""
+    check_configurations(experiment)
+    wanted = experiment.prune
+    found = inspect_checkpoint(experiment.model.source, wanted.targets(), multiple_of=wanted.multiple_of)
+    widths = sorted({found.width, *(row.width for row in found.targets)}, reverse=True)
+    order = Order.of_run(begun, experiment.protocol.blocks)
+    every = plan_visits(
+        [f"width-{width}" for width in widths],
+        [w.name for w in experiment.workloads],
+        order,
+        seed=experiment.seed,
+        baseline=f"width-{found.width}",
+    )
+    return forecast(experiment, found, every, order, finished=finished, place=output, assumed=assumed)
+
+
+def _print(found: Forecast) -> None:
+    """For people: configurations, cells in order, time and disk with what was assumed."""
+    print_line(f"{found.name}: nothing is written, this is what a run would do")
+    for label, words in found.configurations.items():
+        print_line(f"  {label}: {words}")
+    print_line(
+        f"{len(found.cells)} trials in this order{f', {found.finished} are finished' if found.finished else ''}:"
+    )
+    for (block, label), cells in groupby(found.cells, key=lambda cell: cell[:2]):
+        print_line(f"  block {block}  {label:<14} {', '.join(workload for _, _, workload in cells)}")
+    for one in found.resumed:
+        print_line(f"  {one.line()}")
+    print_line(f"order {found.order}")
+    print_line(found.family.words())
+    shares = ", ".join(f"{what} {_duration(seconds)}" for what, seconds in found.parts.items() if seconds)
+    print_line(f"about {_duration(found.seconds)}: {shares}")
+    print_line(f"about {decimal(found.disk_bytes)} of disk, {decimal(found.free_bytes)} are free there")
+    print_line(f"assumed: {'; '.join(found.assumptions)}")
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

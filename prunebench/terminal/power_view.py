@@ -1,0 +1,106 @@
+"""`prunebench energy watch` on a terminal, as lines, or as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rich.live import Live
+from rich.table import Table
+
+from energy.records import Conditions, EnergyTrace, WindowEnergy
+from energy.units import kilowatt_hours
+from energy.window import meter_energy, window_energy
+from prunebench.terminal.console import out, print_line
+
+
+class PowerView:
+    """A live table on a terminal, a line a tick elsewhere, or JSON lines."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._live = Live(console=out, auto_refresh=False) if out.is_terminal and not as_json else None
+
+    def __enter__(self) -> None:
+        if self._live is not None:
+            self._live.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def tick(self, trace: EnergyTrace, start: int, since: int, end: int) -> None:
+        """Show the watts from `since` to `end`, and the joules from `start` on."""
+        now, sums = window_energy(trace, since, end), window_energy(trace, start, end)
+        seconds = (end - start) / 1e9
+        if self._as_json:
+            print_line(json.dumps(_tick_row(seconds, now, sums)))
+        elif self._live is not None:
+            self._live.update(_table(trace, now, sums), refresh=True)
+        else:
+            watts = "no figure" if now.mean_watts is None else f"{now.mean_watts:.1f} W"
+            joules = now.reason if sums.gross_joules is None else f"{sums.gross_joules:.1f} J"
+            print_line(f"{seconds:.1f} s: {watts}, {joules} in all")
+
+    def total(self, energy: WindowEnergy) -> None:
+        """Show the joules of the whole watch."""
+        seconds = (energy.end_ns - energy.start_ns) / 1e9
+        if self._as_json:
+            line = json.dumps({"energy": energy.model_dump(mode="json", exclude={"conditions"})})
+            print_line(line)
+            return
+        if energy.gross_joules is None:
+            print_line(f"no joules over {seconds:.1f} s: {energy.reason}")
+        else:
+            half = energy.gross_joules_uncertainty or 0.0
+            print_line(
+                f"{energy.gross_joules:.1f} J ± {half:.1f} J over {seconds:.1f} s, {energy.mean_watts:.1f} W on average,"
+                f" {kilowatt_hours(energy.gross_joules):.3g} kWh ({energy.source})",
+            )
+        if energy.modelled_joules is not None:
+            print_line(f"modelled, not measured: {energy.modelled_joules:.1f} J ({energy.modelled_basis})")
+
+
+def _tick_row(seconds: float, now: WindowEnergy, sums: WindowEnergy) -> dict[str, Any]:
+    return {
+        "seconds": seconds,
+        "watts": now.mean_watts,
+        "joules": sums.gross_joules,
+        "joules_uncertainty": sums.gross_joules_uncertainty,
+        "source": now.source,
+        "reason": now.reason,
+        "modelled_joules": sums.modelled_joules,
+        "devices": [{"device": p.info.device, "watts": p.mean_watts, "reason": p.reason} for p in now.parts],
+    }
+
+
+def _table(trace: EnergyTrace, now: WindowEnergy, sums: WindowEnergy) -> Table:
+    """`now` for the watts, `sums` for the joules."""
+    table = Table(title=f"{(sums.end_ns - sums.start_ns) / 1e9:.0f} s; Ctrl-C ends", title_justify="left")
+    for heading in ("device", "source", "W", "J", "°C", "SM MHz", "memory MHz", "slowed by"):
+        table.add_column(heading, justify="left" if heading in {"device", "source", "slowed by"} else "right")
+    states = {c.device: c for c in trace.conditions}
+    for meter in trace.meters:
+        part = meter_energy(meter, now.start_ns, now.end_ns)
+        total = next((p for p in sums.parts if p.info.device == meter.info.device), None)
+        source = meter.info.source if meter.info.measured else f"{meter.info.source}, not measured"
+        joules = None if total is None else total.joules
+        name = meter.info.name or meter.info.device
+        state = states.get(meter.info.device, Conditions(at_ns=0, device=meter.info.device))
+        table.add_row(
+            name,
+            source,
+            _figure(part.mean_watts),
+            _figure(joules),
+            _figure(state.temperature_c, 0),
+            _figure(state.sm_clock_mhz, 0),
+            _figure(state.memory_clock_mhz, 0),
+            ", ".join(state.throttle_reasons or []),
+        )
+    table.add_section()
+    table.add_row("headline", now.source or now.reason or "", _figure(now.mean_watts), _figure(sums.gross_joules))
+    return table
+
+
+def _figure(value: float | None, digits: int = 1) -> str:
+    return "—" if value is None else f"{value:.{digits}f}"
