@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from prunebench.commands.options import EngineOptions, RequiredKeyFile, engine_options
+from prunebench.commands.options import RequiredKeyFile, engine_options
 from prunebench.servers.host import host_servers
 from prunebench.servers.pool import HostSettings
 
@@ -20,8 +20,10 @@ def host(
     most_servers: Annotated[int, typer.Option(min=1, max=100, help="Servers at a time, and ports.")] = 10,
     api_key_file: RequiredKeyFile = None,
     logs: Annotated[Path, typer.Option(help="Folder for the servers' logs.")] = Path("logs"),
-    engine_option: EngineOptions = None,
+    engine_option: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=VALUE for every server's engine; runners may not change it. Repeatable."),
+    ] = None,
 ) -> None:
-    """The engine options are those of every server; runners may not change them."""
     options = engine_options(engine_option)
     host_servers(HostSettings(root, logs, host, port, first_port, most_servers, api_key_file, options))
