@@ -7,7 +7,7 @@ what to fix and exits with 2; a failed run exits with 1; Ctrl-C exits with 130.
 
 from __future__ import annotations
 
-import contextlib
+import os
 import sys
 from collections import UserDict
 from importlib import import_module
@@ -69,14 +69,6 @@ class CommandGroup(TyperGroup):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
-    def invoke(self, ctx: Any) -> Any:
-        """Run a command. Ctrl-C becomes a line and status 130: typer would make it a status without a word."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            print("prunebench: interrupted", file=sys.stderr)  # noqa: T201 - no console is imported yet
-            raise typer.Exit(130) from None
-
 
 def _import_command(name: str) -> Any:
     if name not in COMMANDS:
@@ -113,21 +105,44 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 def main() -> None:
     """Entry point of `prunebench` and `python -m prunebench`."""
     raise_lost_interrupts()
+    status = 0
     try:
-        status = app(standalone_mode=False)
+        # Not `app()`: typer would turn Ctrl-C into a status without a word, and print errors in several lines.
+        group = typer.main.get_command(app)
+        with group.make_context("prunebench", sys.argv[1:]) as context:
+            group.invoke(context)
+    except typer.Exit as ended:
+        status = ended.exit_code
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        status = 130
+    except BrokenPipeError:
+        status = 1
     except Exception as error:
-        if isinstance(error, UserError):
-            message = str(error)
-        elif isinstance(error, OSError) and error.filename is not None:  # no such folder, no room, a name too long
-            message = f"{error.filename}: {error.strerror}"
-        elif hasattr(error, "format_message"):  # typer carries its own copy of click, whose errors have no public name
-            message = error.format_message().replace("Value error, ", "")  # pydantic's, which typer hands on
-        else:
+        message = _user_message(error)
+        if message is None:
             raise
-        from prunebench.terminal.console import err, print_line
-
-        print_line(f"prunebench: {message}", err)
+        _complain(message)
         status = 2
-    with contextlib.suppress(BrokenPipeError):
+    try:
         sys.stdout.flush()
+    except BrokenPipeError:  # the reader has closed our output, as `head` does; Python would complain of it as it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)
+
+
+def _user_message(error: Exception) -> str | None:
+    """An error that the user can fix, in one line; None for any other."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:  # no such folder, no room, a name too long
+        return f"{error.filename}: {error.strerror}"
+    if hasattr(error, "format_message"):  # typer carries its own copy of click, whose errors have no public name
+        return str(error.format_message()).replace("Value error, ", "")  # pydantic's, which typer hands on
+    return None
+
+
+def _complain(message: str) -> None:
+    from prunebench.terminal.console import err, print_line
+
+    print_line(f"prunebench: {message}", err)
