@@ -24,7 +24,7 @@ from prunebench.terminal.console import out, print_line
 from reports.build import build_report
 from reports.compare.differences import between_environments
 from reports.errors import ReportError
-from reports.sections.workload_table import render_tables
+from reports.sections.workloads import render_tables
 
 
 def run(

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload([__name__, "prunebench.cli", "prunebench.run.runner", "reports.document.pictures"])
+_FORKS.set_forkserver_preload([__name__, "prunebench.cli", "prunebench.commands.run", "reports.document.pictures"])
 
 
 def _environment() -> dict[str, str]:
