@@ -35,9 +35,9 @@ class IdleSpread:
     @property
     def quantile(self) -> float:
         """Half-width of a 95 % interval in standard deviations that are known from `pairs` differences."""
-        from scipy import stats
+        import scipy
 
-        return float(stats.t.ppf(0.975, self.pairs))
+        return float(scipy.stats.t.ppf(0.975, self.pairs))
 
 
 @dataclass(frozen=True)

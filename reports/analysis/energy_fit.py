@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from loadgen.records.schema import Workload
 from reports.analysis.energy_model import Coefficient, EnergyModel, Residual, t_quantile
@@ -182,4 +182,4 @@ def _misfit(shares: Floats, shapes: Sequence[str], rank: int) -> float | None:
     if of_shapes < 1 or of_repeats < 1 or within <= 0:
         return None
     between = float(shares @ shares) - within
-    return float(stats.f.sf(between / of_shapes / (within / of_repeats), of_shapes, of_repeats))
+    return float(scipy.stats.f.sf(between / of_shapes / (within / of_repeats), of_shapes, of_repeats))

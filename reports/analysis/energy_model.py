@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from base.records import Record
 from reports.statistics.confidence import CONFIDENCE
@@ -112,4 +112,4 @@ class EnergyModel(Record):
 
 def t_quantile(degrees: int) -> float:
     """Half-width of the interval in standard errors."""
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees))
+    return float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, degrees))

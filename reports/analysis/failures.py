@@ -39,10 +39,10 @@ def shares_differ(own: Failures, other: Failures) -> bool:
     """
     if own.failed == other.failed == 0:
         return False
-    from scipy import stats
+    import scipy
 
     table = np.array([[side.failed, side.requests - side.failed] for side in (own, other)])
-    return float(stats.fisher_exact(table).pvalue) < 1 - CONFIDENCE
+    return float(scipy.stats.fisher_exact(table).pvalue) < 1 - CONFIDENCE
 
 
 def judge_failures(found: Comparison, own: Failures, other: Failures, *, among_failed: bool) -> Comparison:

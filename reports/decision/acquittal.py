@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from scipy import stats
+import scipy
 
 from reports.analysis.quality import QualityFigures, TaskFigures, TaskScore
 from reports.document.wording import listed, with_interval
@@ -97,7 +97,7 @@ def _is_guessing(score: TaskScore, chance: float) -> bool:
 
 
 def _z() -> float:
-    return float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+    return float(scipy.stats.norm.ppf((1 + CONFIDENCE) / 2))
 
 
 def _some(names: list[str]) -> str:

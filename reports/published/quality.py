@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy import stats
+import scipy
 
 from base.records import Record
 from reports.published.study import Study, StudyModel
@@ -103,7 +103,7 @@ def at_chance(study: Study, metric: str) -> dict[str, list[int]]:
     chance, questions = study.chance.get(metric), study.items[metric]
     if chance is None:
         return {}
-    far = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * math.sqrt(chance * (1 - chance) / questions)
+    far = float(scipy.stats.norm.ppf((1 + CONFIDENCE) / 2)) * math.sqrt(chance * (1 - chance) / questions)
     return {
         model.model: [
             c.intermediate_size
@@ -128,9 +128,9 @@ def _change(
     if value > 0:
         error = math.sqrt((1 - value) / (n * value) + (1 - baseline) / (n * baseline))
         middle = math.log(value / baseline)
-        half = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * error
+        half = float(scipy.stats.norm.ppf((1 + CONFIDENCE) / 2)) * error
         comparison = judged(middle, middle - half, middle + half, "higher", margin)
-        p = float(2 * stats.norm.sf(abs(middle) / error)) if error > 0 else None
+        p = float(2 * scipy.stats.norm.sf(abs(middle) / error)) if error > 0 else None
     return Change(
         model=model,
         width=width,

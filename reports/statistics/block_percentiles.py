@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from loadgen.metrics.latencies import FloatArray
 from reports.statistics.confidence import CONFIDENCE, share_of
@@ -95,7 +95,7 @@ def _interval(trials: Sequence[FloatArray], share: float) -> tuple[float, float,
 def _half_width(logs: FloatArray) -> float:
     """Of Student's t interval."""
     n = len(logs)
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * logs.std(ddof=1)) / math.sqrt(n)
+    return float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * logs.std(ddof=1)) / math.sqrt(n)
 
 
 def _quantile(values: FloatArray, share: float) -> float:
@@ -117,7 +117,7 @@ def correlation_time(trials: Sequence[FloatArray]) -> float:
     size = 1 << (2 * longest - 1).bit_length()
     power = np.zeros(size // 2 + 1)
     for values in trials:
-        ranks = stats.rankdata(values)
+        ranks = scipy.stats.rankdata(values)
         power += np.abs(np.fft.rfft(ranks - ranks.mean(), size)) ** 2
     covariance = np.fft.irfft(power, size)[:longest]
     if covariance[0] < 1e-9:  # all alike

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy
 
 from base.records import Record
 from reports.statistics.confidence import CONFIDENCE
@@ -52,7 +52,7 @@ def correlate(x: Sequence[float | None], y: Sequence[float | None]) -> Correlati
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return Correlation(n=n, reason="one of the two does not vary")
     r = _pearson(a, b)
-    ranks_a, ranks_b = stats.rankdata(a), stats.rankdata(b)
+    ranks_a, ranks_b = scipy.stats.rankdata(a), scipy.stats.rankdata(b)
     rho = _pearson(ranks_a, ranks_b)
     low, high = _fisher(r, n)
     return Correlation(
@@ -103,13 +103,13 @@ def _pearson(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> float:
 def _t_test(r: float, n: int) -> float:
     if abs(r) == 1:
         return 0.0
-    return float(2 * stats.t.sf(abs(r) * math.sqrt((n - 2) / (1 - r * r)), n - 2))
+    return float(2 * scipy.stats.t.sf(abs(r) * math.sqrt((n - 2) / (1 - r * r)), n - 2))
 
 
 def _fisher(r: float, n: int) -> tuple[float | None, float | None]:
     if n < 4 or abs(r) == 1:
         return None, None
-    half = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) / math.sqrt(n - 3)
+    half = float(scipy.stats.norm.ppf((1 + CONFIDENCE) / 2)) / math.sqrt(n - 3)
     return math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)
 
 

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy
 
 from base.records import Record
 from loadgen.metrics.latencies import percentiles
@@ -85,7 +85,7 @@ def percentile_ranks(n: int, wanted: float, confidence: float = CONFIDENCE) -> R
     if n < needed_for(wanted, confidence):
         return None
     # B of the values lie below the quantile: it is missed below if B <= low (from 0), above if B > high.
-    below = stats.binom(n, share)
+    below = scipy.stats.binom(n, share)
     low = int(below.ppf(tail)) - 1
     while below.cdf(low + 1) <= tail:  # ppf may stop a step early where the distribution function meets the tail
         low += 1
@@ -103,9 +103,9 @@ def mlperf_floor(wanted: float) -> int:
     """
     share = share_of(wanted)
     n = 2
-    while stats.binom.cdf(1, n, 1 - share) > 1 - MLPERF_CONFIDENCE:
+    while scipy.stats.binom.cdf(1, n, 1 - share) > 1 - MLPERF_CONFIDENCE:
         n += max(1, n // 64)
-    while stats.binom.cdf(1, n - 1, 1 - share) <= 1 - MLPERF_CONFIDENCE:
+    while scipy.stats.binom.cdf(1, n - 1, 1 - share) <= 1 - MLPERF_CONFIDENCE:
         n -= 1
     return n
 

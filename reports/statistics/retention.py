@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy
 
 from reports.runs.run_folder import Score, TaskResult
 from reports.statistics.confidence import CONFIDENCE
@@ -40,7 +40,7 @@ class Kept:
         if self.variance is None:
             return None
         freedom = len(self.pulls) - 1 if self.pulls is not None else math.inf
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(self.variance)
+        half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(self.variance)
         return self.share - half, self.share + half
 
     def comparison(self, margin: float) -> Comparison:

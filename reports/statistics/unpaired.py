@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from reports.statistics.confidence import CONFIDENCE
 from reports.statistics.ratios import Comparison, Direction, judged
@@ -48,4 +48,4 @@ def _half_width(own: float, other: float, n: int, m: int, confidence: float) -> 
     if total == 0:
         return 0.0
     freedom = total**2 / (own**2 / (n - 1) + other**2 / (m - 1))
-    return float(stats.t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(total)
+    return float(scipy.stats.t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(total)
