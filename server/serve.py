@@ -23,7 +23,6 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import uvicorn
 import uvloop
 
 from base.key_file import read_key
@@ -40,7 +39,7 @@ from server.model import Model
 from server.settings import LOOPBACK_HOSTS, ServeError, ServeSettings
 from server.text.template import find_template
 from server.text.tokenizer import Tokenizer
-from server.transport.connection import limited_connection
+from server.transport.connection import http_server
 
 EXIT_STOPPED = 0
 EXIT_ENGINE_DIED = 3
@@ -48,8 +47,6 @@ _HEALTH_INTERVAL_S = 0.25
 _PROGRESS_INTERVAL_S = 10.0
 _LAST_WORDS_S = 0.5  # for requests in flight to be told that the engine has died
 _ENGINE_STOP_S = 15.0  # vLLM takes 5
-# An idle connection is kept longer than any pause of an open-loop client, which would else send into a closing one.
-_KEEP_ALIVE_S = 120
 _THREAD_SWITCH_S = (
     0.001  # how long the event loop waits for a thread of `off_loop` that has Python's lock; Python's own is 5 ms
 )
@@ -102,14 +99,6 @@ def _taken_port(settings: ServeSettings) -> Iterator[socket.socket]:
         yield port
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn, but signals are ours: it would raise them again once stopped, and the exit status would be theirs."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 class _Serving:
     """One life of the server."""
 
@@ -121,20 +110,7 @@ class _Serving:
         self._stage = Stage()
         self._stopping = asyncio.Event()
         app = create_app(self._stage, settings, api_key=api_key)
-        self._server = _Server(
-            uvicorn.Config(
-                app,
-                http=limited_connection(settings.receive_timeout_s, settings.send_timeout_s),
-                ws="none",
-                lifespan="off",
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                timeout_keep_alive=_KEEP_ALIVE_S,
-                # Ours comes first and tells the clients; this is for what does not end even then.
-                timeout_graceful_shutdown=round(settings.shutdown_grace_s) + 5,
-            )
-        )
+        self._server = http_server(app, settings)
 
     async def run(self, port: socket.socket) -> int:
         """Serve on the listening socket; the exit status. Raises UserError if the engine cannot load."""

@@ -6,28 +6,59 @@
     pipelining     at most MAX_PIPELINED requests wait for the one before them; a client that leaves ends what runs too
 
 Uvicorn itself has no limit on any of these. A request that is no HTTP gets its error in OpenAI's shape too.
+
+This is the only module that uses uvicorn, and what it overrides and reads of its classes is not public: pyproject.toml bounds
+the version, and tests/server/test_private_names.py fails when a name moves.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar
 
+import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.api.errors import ApiError
+from server.settings import ServeSettings
 from server.transport.write_batching import GatheredWrites, Round
 
 MAX_HEADER_BYTES = 64 * 1024  # request line and headers
 MAX_PIPELINED = 128
+# An idle connection is kept longer than any pause of an open-loop client, which would else send into a closing one.
+_KEEP_ALIVE_S = 120
 _STATUS = {400: b"400 Bad Request", 408: b"408 Request Timeout"}
 
 
-def limited_connection(receive_timeout_s: float, send_timeout_s: float) -> type[Connection]:
-    """The protocol class for uvicorn's `http`."""
-    limits = {"receive_s": receive_timeout_s, "send_s": send_timeout_s, "round": Round()}
-    return type("LimitedConnection", (Connection,), limits)
+def http_server(app: ASGIApp, settings: ServeSettings) -> uvicorn.Server:
+    """A server of `app` that leaves signals to its caller; `serve(sockets=…)` runs it until `should_exit` is set."""
+    limits = {"receive_s": settings.receive_timeout_s, "send_s": settings.send_timeout_s, "round": Round()}
+    return _Server(
+        uvicorn.Config(
+            app,
+            http=type("LimitedConnection", (Connection,), limits),
+            ws="none",
+            lifespan="off",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            # Ours comes first and reports to the clients; this one is for what does not end even then.
+            timeout_graceful_shutdown=round(settings.shutdown_grace_s) + 5,
+        )
+    )
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its signal handlers: it would raise the signal again once stopped, and so set the exit status."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 class Connection(HttpToolsProtocol):

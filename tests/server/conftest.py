@@ -16,7 +16,6 @@ from typing import Self
 
 import httpx
 import pytest
-import uvicorn
 import uvloop
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
@@ -28,7 +27,7 @@ from server.model import Model
 from server.settings import ServeSettings
 from server.text.template import find_template
 from server.text.tokenizer import Tokenizer
-from server.transport.connection import limited_connection
+from server.transport.connection import http_server
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools here') }}{% endif %}"
@@ -99,18 +98,8 @@ class RunningServer:
         self.app = create_app(self.stage, settings, api_key=api_key)
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                self.app,
-                http=limited_connection(settings.receive_timeout_s, settings.send_timeout_s),
-                ws="none",
-                lifespan="off",
-                log_level="critical",
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=1,
-            )
-        )
+        self._server = http_server(self.app, settings)
+        self._server.config.timeout_graceful_shutdown = 1
         self._thread = threading.Thread(target=self._run_in_uvloop)
 
     def __enter__(self) -> Self:

@@ -1,9 +1,4 @@
-"""vLLM in this process, through the few of its interfaces that have been stable from 0.20 to 0.32.
-
-They are AsyncEngineArgs, SamplingParams, RequestOutputKind, tokens_input, EngineDeadError and, of AsyncLLM,
-from_engine_args, generate, abort, check_health, errored and shutdown; beside them plain attributes of its configuration are
-read, most of them in `server.engines.vllm.resolved_options`. The model itself runs in a process that vLLM starts.
-"""
+"""vLLM in this process, with its model in processes that it starts. `interface` has every name of vLLM."""
 
 from __future__ import annotations
 
@@ -26,8 +21,6 @@ from server.engines.base import (
     EngineError,
     EngineInfo,
     EngineLoad,
-    FinishReason,
-    RequestTimes,
     SamplingOptions,
     TokenLogprob,
 )
@@ -35,14 +28,13 @@ from server.engines.checkpoint import end_of_sequence_ids, read_config
 from server.engines.limits import check_logprobs, check_options, check_prompt
 from server.engines.options import parse_options
 from server.engines.shape_check import check_tensor_shapes
+from server.engines.vllm import interface
 from server.engines.vllm.preemptions import Preemptions
 from server.engines.vllm.resolved_options import resolved_options, uniform_blocks
 from server.off_loop import LOGPROB_SIZE, off_loop
 
 _T = TypeVar("_T")
 _CPU_CACHE_BYTES = 2**30  # vLLM would take half of the machine's memory
-_SOCKETS = "VLLM_RPC_BASE_PATH"
-_FINISH_REASONS: dict[str | None, FinishReason | None] = {None: None, "stop": "stop", "length": "length"}
 
 
 class VllmEngine:
@@ -80,9 +72,9 @@ class VllmEngine:
         """Check the checkpoint, then start vLLM: about 20 s on a CPU. Raises EngineError."""
         check_tensor_shapes(self._checkpoint)
         self._eos = end_of_sequence_ids(self._checkpoint)
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-        await asyncio.to_thread(_import_vllm)
-        self._engine, version, options = await asyncio.to_thread(self._start)
+        os.environ.setdefault(interface.LOG_LEVEL, "WARNING")
+        await asyncio.to_thread(interface.import_vllm)
+        self._engine = await asyncio.to_thread(self._start)
         config = self._engine.vllm_config
         self._preemptions = Preemptions(
             counted=self._tells_times, blocks=uniform_blocks(config), block_size=config.cache_config.block_size
@@ -90,19 +82,16 @@ class VllmEngine:
         self._capacity = (config.cache_config.num_gpu_blocks or 0) * config.cache_config.block_size
         self._info = EngineInfo(
             name="vllm",
-            version=version,
+            version=interface.version(),
             dtype=str(config.model_config.dtype).removeprefix("torch."),
             vocabulary=int(read_config(self._checkpoint)["vocab_size"]),
             max_model_len=config.model_config.max_model_len,
             tells_times=self._tells_times,
-            options=options,
+            options=await asyncio.to_thread(resolved_options, config),  # it imports the attention backend
         )
 
-    def _start(self) -> tuple[Any, str, dict[str, str]]:
+    def _start(self) -> Any:
         import torch
-        import vllm
-        from vllm import AsyncEngineArgs
-        from vllm.v1.engine.async_llm import AsyncLLM
 
         arguments: dict[str, Any] = {
             "model": str(self._checkpoint),
@@ -112,23 +101,22 @@ class VllmEngine:
         }
         if not torch.cuda.is_available():
             arguments |= {"enforce_eager": True, "max_model_len": -1}
-            if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
+            if interface.CPU_CACHE_GIB not in os.environ:
                 arguments["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
-        arguments |= parse_options(AsyncEngineArgs, self._options)
+        arguments |= parse_options(interface.arguments_class(), self._options)
         self._tells_times = not arguments["disable_log_stats"]
         if arguments.get("enforce_eager") and not torch.cuda.is_available():
             # Eager vLLM still compiles a helper for log-probabilities, and its core dies where there is no C++ compiler.
             os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
-        if _SOCKETS not in os.environ:
+        if interface.SOCKET_FOLDER not in os.environ:
             self._sockets = tempfile.TemporaryDirectory(prefix="prunebench-vllm-")
-            os.environ[_SOCKETS] = self._sockets.name
+            os.environ[interface.SOCKET_FOLDER] = self._sockets.name
         try:
-            engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+            return interface.start_core(arguments)
         except (ValueError, RuntimeError, OSError, TypeError, KeyError, AssertionError, NotImplementedError) as error:
             self._remove_sockets()
             reason = str(error).strip().replace("\n", " ")
             raise EngineError(f"{self._checkpoint}: vLLM cannot start: {reason}") from error
-        return engine, vllm.__version__, resolved_options(engine.vllm_config)
 
     def generate(self, request_id: str, prompt: Sequence[int], options: SamplingOptions) -> AsyncGenerator[Delta]:
         """Stream one request; closing the iterator aborts it.
@@ -137,7 +125,7 @@ class VllmEngine:
         """
         check_options(options, self.info)
         check_prompt(prompt, options.max_tokens, self.info)
-        parameters = _parameters(
+        parameters = interface.sampling_parameters(
             max_tokens=options.max_tokens,
             min_tokens=options.min_tokens,
             ignore_eos=options.ignore_eos,
@@ -152,14 +140,14 @@ class VllmEngine:
             stop_token_ids=sorted({*options.stop_token_ids, *(() if options.ignore_eos else self._eos)}),
             logprobs=options.logprobs,
         )
-        return self._outputs(request_id, prompt, parameters, _delta)
+        return self._outputs(request_id, prompt, parameters, interface.delta)
 
     async def prompt_logprobs(self, prompt: Sequence[int], top: int) -> list[TokenLogprob | None]:
         """Log-probabilities of a prompt's tokens; vLLM generates one token to get them, so one must fit the context."""
         check_logprobs(top)
         check_prompt(prompt, 1, self.info)
         self._scorings += 1
-        parameters = _parameters(final_only=True, max_tokens=1, temperature=0.0, prompt_logprobs=top)
+        parameters = interface.sampling_parameters(final_only=True, max_tokens=1, temperature=0.0, prompt_logprobs=top)
 
         def found(output: Any) -> Any:
             return output.prompt_logprobs
@@ -169,7 +157,7 @@ class VllmEngine:
 
         def scores() -> list[TokenLogprob | None]:
             pairs = zip(prompt, entries, strict=True)
-            return [None if entry is None else _token_logprob(token, entry) for token, entry in pairs]
+            return [None if entry is None else interface.token_logprob(token, entry) for token, entry in pairs]
 
         return await off_loop(scores, LOGPROB_SIZE * len(prompt) * (top + 1))
 
@@ -177,9 +165,6 @@ class VllmEngine:
         self, request_id: str, prompt: Sequence[int], parameters: Any, read: Callable[[Any], _T]
     ) -> AsyncGenerator[_T]:
         """What `read` makes of all that vLLM gives for one request, counted, and with its exceptions turned into ours."""
-        from vllm.inputs import tokens_input
-        from vllm.v1.engine.exceptions import EngineDeadError as CoreDeadError
-
         if self._engine is None:
             raise EngineDeadError("vLLM has been shut down")
         if request_id in self._held:
@@ -190,7 +175,7 @@ class VllmEngine:
         self._preemptions.begun(longest)
         metrics: Any = None
         try:
-            async with aclosing(self._engine.generate(tokens_input(list(prompt)), parameters, request_id)) as outputs:
+            async with aclosing(interface.generate(self._engine, request_id, prompt, parameters)) as outputs:
                 async for output in outputs:
                     if held[request_id] == 0:
                         held[request_id] = len(prompt)
@@ -198,10 +183,8 @@ class VllmEngine:
                     held[request_id] += len(output.outputs[0].token_ids)
                     metrics = output.metrics
                     yield read(output)
-        except CoreDeadError as error:
-            raise EngineDeadError("vLLM's engine core has died; its own log says why") from error
-        except _request_errors() as error:
-            raise BadRequestError(str(error)) from error
+        except interface.request_failures() as error:
+            raise interface.failure(error) from error
         finally:
             del held[request_id]
             self._preemptions.ended(longest, metrics)
@@ -244,59 +227,6 @@ class VllmEngine:
 
     def _remove_sockets(self) -> None:
         if self._sockets is not None:
-            del os.environ[_SOCKETS]
+            del os.environ[interface.SOCKET_FOLDER]
             self._sockets.cleanup()
             self._sockets = None
-
-
-def _import_vllm() -> None:
-    """For a thread of its own: an error that some module keeps keeps the thread's frames too, and what they return."""
-    import vllm.v1.engine.async_llm  # noqa: F401
-
-
-def _parameters(*, final_only: bool = False, **values: Any) -> Any:
-    """SamplingParams, without detokenizing. Raises BadRequestError for what vLLM refuses."""
-    from vllm.sampling_params import RequestOutputKind, SamplingParams
-
-    kind = RequestOutputKind.FINAL_ONLY if final_only else RequestOutputKind.DELTA
-    try:
-        return SamplingParams(detokenize=False, output_kind=kind, **values)
-    except _request_errors() as error:
-        raise BadRequestError(str(error)) from error
-
-
-def _request_errors() -> tuple[type[Exception], ...]:
-    """The classes of vLLM's complaints about a request: ValueError in older versions, one of its own since 0.28."""
-    import vllm.exceptions
-
-    own = getattr(vllm.exceptions, "VLLMClientError", None)
-    return (ValueError,) if own is None else (ValueError, own)
-
-
-def _delta(answer: Any) -> Delta:
-    output = answer.outputs[0]
-    token_ids = tuple(output.token_ids)
-    logprobs = None
-    if output.logprobs is not None:
-        entries = zip(token_ids, output.logprobs, strict=True)
-        logprobs = tuple(_token_logprob(token, entry) for token, entry in entries)
-    # Whatever else vLLM may call the end of a request, it was not asked for.
-    reason = _FINISH_REASONS.get(output.finish_reason, "abort")
-    return Delta(token_ids, logprobs, reason, None if reason is None else _times(answer.metrics))
-
-
-def _times(metrics: Any) -> RequestTimes | None:
-    """From vLLM's own stamps, which it takes only with `disable_log_stats=false`."""
-    if metrics is None or not metrics.first_token_ts:
-        return None
-    return RequestTimes(
-        queue_s=metrics.scheduled_ts - metrics.queued_ts,
-        prefill_s=metrics.first_token_ts - metrics.scheduled_ts,
-        decode_s=metrics.last_token_ts - metrics.first_token_ts,
-    )
-
-
-def _token_logprob(token: int, entry: Mapping[int, Any]) -> TokenLogprob:
-    """From vLLM's mapping of token id → Logprob, which has the chosen token first."""
-    top = {found: value.logprob for found, value in sorted(entry.items(), key=lambda item: -item[1].logprob)}
-    return TokenLogprob(token, top[token], top)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from server.engines.vllm.interface import preemptions
+
 
 class Preemptions:
     """vLLM's own count if it keeps statistics; else 0 as long as the cache could hold all requests at their longest.
@@ -31,7 +33,7 @@ class Preemptions:
         """The same request is over; `metrics` are vLLM's of it, if it keeps them and any answer came."""
         self._reserved -= self._most(tokens)
         if self._counted and metrics is not None:
-            found = getattr(metrics, "num_preemptions", None)  # older versions do not have it
+            found = preemptions(metrics)
             self.count = None if found is None or self.count is None else self.count + found
 
     def _most(self, tokens: int) -> int:

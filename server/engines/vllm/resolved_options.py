@@ -9,6 +9,8 @@ import math
 from operator import attrgetter
 from typing import Any
 
+from server.engines.vllm.interface import attention_backend
+
 _PATHS = {
     "dtype": "model_config.dtype",
     "quantization": "model_config.quantization",
@@ -43,24 +45,8 @@ def resolved_options(config: Any) -> dict[str, str]:
         found[name] = str(getattr(value, "name", value)).removeprefix("torch.")
     speculative = getattr(config, "speculative_config", None)
     found["speculative_method"] = str(getattr(speculative, "method", None))
-    found["attention_backend"] = _attention_backend(config)
+    found["attention_backend"] = attention_backend(config)
     return found
-
-
-def _attention_backend(config: Any) -> str:
-    """Asked of the same selector that the workers ask; "auto" where its interface is another than that of 0.32."""
-    try:
-        from vllm.config import set_current_vllm_config
-        from vllm.v1.attention.selector import get_attn_backend
-
-        model, cache = config.model_config, config.cache_config
-        with set_current_vllm_config(config):
-            backend = get_attn_backend(
-                model.get_head_size(), model.dtype, cache.cache_dtype, use_mla=model.use_mla
-            ).get_name()
-    except Exception:  # noqa: BLE001 - what it may raise is no more stable than what it takes
-        return str(getattr(getattr(config, "attention_config", None), "backend", None) or "auto")
-    return str(backend)
 
 
 def uniform_blocks(config: Any) -> int | None:
