@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from tokenizers.decoders import DecodeStream
 
 from server.settings import ServeError
 from server.text import tokenizer as module
@@ -108,6 +111,14 @@ def test_endless_bytes_that_are_no_text_come_out_all_the_same(sentencepiece):
     pieces = streamed(sentencepiece, [stray] * 100)
     assert "".join(pieces) == "\ufffd" * 100
     assert pieces[50:90] != [""] * 40
+
+
+def test_the_librarys_own_stream_still_raises_on_bytes_that_are_no_text(sentencepiece):
+    """Once it does not, it can replace our decoder (see the module's docstring)."""
+    stream = DecodeStream(skip_special_tokens=True)
+    token_ids = random.Random(0).choices(range(sentencepiece.vocabulary), k=2000)
+    with pytest.raises(Exception, match="Invalid prefix encountered"):
+        [stream.step(sentencepiece._tokenizer, token_id) for token_id in token_ids]
 
 
 @pytest.mark.parametrize("kind", ["byte_level", "sentencepiece"])
