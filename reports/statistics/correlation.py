@@ -51,18 +51,17 @@ def correlate(x: Sequence[float | None], y: Sequence[float | None]) -> Correlati
     a, b = pairs.T
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return Correlation(n=n, reason="one of the two does not vary")
-    r = _pearson(a, b)
-    ranks_a, ranks_b = scipy.stats.rankdata(a), scipy.stats.rankdata(b)
-    rho = _pearson(ranks_a, ranks_b)
-    low, high = _fisher(r, n)
+    pearson, spearman = scipy.stats.pearsonr(a, b), scipy.stats.spearmanr(a, b)
+    r, rho = float(pearson.statistic), float(spearman.statistic)
+    ends = pearson.confidence_interval(CONFIDENCE) if n > 3 and abs(r) < 1 else None
     return Correlation(
         n=n,
         pearson=r,
-        pearson_p=_t_test(r, n),
-        pearson_low=low,
-        pearson_high=high,
+        pearson_p=float(pearson.pvalue),
+        pearson_low=float(ends.low) if ends else None,
+        pearson_high=float(ends.high) if ends else None,
         spearman=rho,
-        spearman_p=_exact(ranks_a, ranks_b, rho) if n <= EXACT_UP_TO else _t_test(rho, n),
+        spearman_p=_exact(a, b, rho) if n <= EXACT_UP_TO else float(spearman.pvalue),
     )
 
 
@@ -95,28 +94,13 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def _pearson(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    return float(np.clip(a @ b / math.sqrt((a @ a) * (b @ b)), -1.0, 1.0))
+def _exact(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating], rho: float) -> float:
+    """Share of all orders of one column whose rho is as far from 0 as the one seen; ties keep their mean ranks.
 
-
-def _t_test(r: float, n: int) -> float:
-    if abs(r) == 1:
-        return 0.0
-    return float(2 * scipy.stats.t.sf(abs(r) * math.sqrt((n - 2) / (1 - r * r)), n - 2))
-
-
-def _fisher(r: float, n: int) -> tuple[float | None, float | None]:
-    if n < 4 or abs(r) == 1:
-        return None, None
-    half = float(scipy.stats.norm.ppf((1 + CONFIDENCE) / 2)) / math.sqrt(n - 3)
-    return math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)
-
-
-def _exact(ranks_a: npt.NDArray[np.floating], ranks_b: npt.NDArray[np.floating], rho: float) -> float:
-    """Share of all orders of one column whose rho is as far from 0 as the one seen; ties keep their mean ranks."""
-    a, b = ranks_a - ranks_a.mean(), ranks_b - ranks_b.mean()
-    rhos = a[_orders(len(a))] @ b / math.sqrt((a @ a) * (b @ b))
+    By hand, since the orders of a length are made once: scipy's permutation test takes 0.45 s for 8 pairs, this 2 ms.
+    """
+    ranks_a, ranks_b = (scipy.stats.rankdata(column) - (len(column) + 1) / 2 for column in (a, b))
+    rhos = ranks_a[_orders(len(a))] @ ranks_b / math.sqrt((ranks_a @ ranks_a) * (ranks_b @ ranks_b))
     return float(np.mean(np.abs(rhos) >= abs(rho) - 1e-9))
 
 

@@ -9,11 +9,13 @@ is in no interval; that is what a margin is for.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import scipy
 
+from loadgen.metrics.latencies import FloatArray
 from reports.statistics.confidence import CONFIDENCE
 from reports.statistics.ratios import Comparison, Direction, judged
 
@@ -38,14 +40,14 @@ def compare_unpaired(
     middle = float(own.mean() - other.mean())
     if min(len(own), len(other)) < 2:
         return Comparison(ratio=math.exp(middle), reason="a single trial has no spread, so there is no interval")
-    half = _half_width(own.var(ddof=1) / len(own), other.var(ddof=1) / len(other), len(own), len(other), confidence)
-    return judged(middle, middle - half, middle + half, better, margin)
+    return judged(middle, *_interval(own, other, confidence), better, margin)
 
 
-def _half_width(own: float, other: float, n: int, m: int, confidence: float) -> float:
-    """From the squared standard errors of two means of n and m values."""
-    total = own + other
-    if total == 0:
-        return 0.0
-    freedom = total**2 / (own**2 / (n - 1) + other**2 / (m - 1))
-    return float(scipy.stats.t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(total)
+def _interval(own: FloatArray, other: FloatArray, confidence: float) -> tuple[float, float]:
+    """Of the difference of two means."""
+    if not own.var() + other.var():
+        return (float(own.mean() - other.mean()),) * 2
+    # scipy warns about the trials of one side that are all alike.
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+        ends = scipy.stats.ttest_ind(own, other, equal_var=False).confidence_interval(confidence)
+    return float(ends.low), float(ends.high)
