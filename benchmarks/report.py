@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from energy.records import WindowEnergy
 from loadgen.records.schema import REQUEST_SCHEMA, ClientHealth, Trial, Workload
-from reports.runs.run_folder import ConfigurationInfo, RunInfo, TrialCell
+from reports.runs.records import ConfigurationInfo, RunInfo, TrialCell
 
 LIMIT_S, LIMIT_BYTES = 60, 2 * 10**9
 WIDTHS = (8192, 4096)

@@ -20,7 +20,7 @@ from prunebench.run.run_writer import RunWriter
 from prunebench.run.schedule import Visit
 from prunebench.terminal.progress import Steps
 from reports.document.console import Console
-from reports.runs.run_folder import ConfigurationInfo, IdleRule, Placement
+from reports.runs.records import ConfigurationInfo, IdleRule, Placement
 
 ATTEMPTS = 3  # a block that was on so many lost nodes may be what loses them
 

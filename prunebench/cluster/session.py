@@ -24,7 +24,7 @@ from prunebench.run.environment import describe_environment, processor_name
 from prunebench.run.run_writer import RunWriter
 from prunebench.run.schedule import Visit
 from reports.document.console import Console
-from reports.runs.run_folder import ConfigurationInfo, IdleRule, Placement
+from reports.runs.records import ConfigurationInfo, IdleRule, Placement
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # What is true of one GPU and one server start only.

@@ -20,7 +20,7 @@ import numpy as np
 
 from prunebench.quality.scores import Items, read_items, read_scores
 from prunebench.quality.suites import SHIPPED, QualityError, Suite, TaskChoice
-from reports.runs.run_folder import Score
+from reports.runs.records import Score
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from loadgen.endpoint import Endpoint
 from prunebench.experiment.file import STDLIB_PREFIX, QualitySettings, read_text
-from reports.runs.run_folder import Quality
+from reports.runs.records import Quality
 
 
 class PerplexityProbe:

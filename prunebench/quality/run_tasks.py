@@ -20,7 +20,7 @@ from prunebench.run.run_writer import RunWriter
 from prunebench.servers.process import Server, ServerStartError
 from prunebench.terminal.progress import Steps
 from reports.document.console import Console
-from reports.runs.run_folder import ConfigurationInfo
+from reports.runs.records import ConfigurationInfo
 
 
 def check_tasks(settings: QualitySettings | None) -> None:

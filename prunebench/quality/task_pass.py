@@ -15,7 +15,8 @@ from loadgen.energy.source import EnergySource, pick_energy
 from prunebench.quality.harness import SEEDS, Harness, UnavailableError, harness_version, one_line
 from prunebench.quality.suites import QualityError, Suite, TaskChoice
 from prunebench.run.run_writer import utc_now, write_record
-from reports.runs.run_folder import EvaluationSettings, TaskResult, read_record
+from reports.runs.records import EvaluationSettings, TaskResult
+from reports.runs.run_folder import read_record
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM

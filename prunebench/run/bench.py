@@ -26,7 +26,7 @@ from prunebench.servers.remote import RemoteHost
 from prunebench.terminal.progress import Steps
 from reports.checks.findings import check_trial
 from reports.document.console import Console
-from reports.runs.run_folder import ConfigurationInfo, IdleRule, TrialCell, VisitIdle
+from reports.runs.records import ConfigurationInfo, IdleRule, TrialCell, VisitIdle
 from server.machine.cpu_affinity import off_cores_of
 
 

@@ -13,7 +13,7 @@ from pruner.output.manifest import Manifest
 from pruner.prune import PrunedCheckpoint, prune
 from reports.analysis.roofline import shape_of
 from reports.document.console import Console
-from reports.runs.run_folder import ConfigurationInfo
+from reports.runs.records import ConfigurationInfo
 from server.serve import check_settings
 from server.settings import ServeSettings
 

@@ -18,7 +18,7 @@ from prunebench.run.run_writer import Resume, RunWriter, choose_run_folder
 from prunebench.run.schedule import Order, plan_visits
 from prunebench.terminal.console import print_line
 from pruner.inspection import inspect_checkpoint
-from reports.runs.run_folder import RunInfo, TrialCell
+from reports.runs.records import RunInfo, TrialCell
 
 
 def print_forecast(

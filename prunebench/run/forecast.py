@@ -27,7 +27,7 @@ from prunebench.run.resume import CellState
 from prunebench.run.schedule import Order, Visit
 from pruner.inspection import Inspection
 from reports.analysis.order import describe_order, imbalance
-from reports.runs.run_folder import TrialCell
+from reports.runs.records import TrialCell
 from server.engines.registry import find_engine
 
 _AUTO_START_S = 30.0  # of an engine that the serving machine chooses

@@ -26,18 +26,8 @@ from prunebench.run.environment import describe_environment
 from pruner.output.manifest import SourceFile
 from reports.errors import ReportError
 from reports.runs.reading import read_measured
-from reports.runs.run_folder import (
-    LOCK_NAME,
-    CellRecord,
-    ConfigurationInfo,
-    FailedCell,
-    Placement,
-    RunFolder,
-    RunInfo,
-    TrialCell,
-    VisitIdle,
-    read_record,
-)
+from reports.runs.records import CellRecord, ConfigurationInfo, FailedCell, Placement, RunInfo, TrialCell, VisitIdle
+from reports.runs.run_folder import LOCK_NAME, RunFolder, read_record
 
 Resume = Literal["no", "yes", "if-unfinished"]
 _RECORDS = ".records.arrows"

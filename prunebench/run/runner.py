@@ -21,7 +21,7 @@ from prunebench.servers.remote import RemoteHost
 from prunebench.terminal.progress import Steps
 from pruner.output.manifest import SourceFile
 from reports.document.console import Console
-from reports.runs.run_folder import ConfigurationInfo, IdleRule, RunInfo
+from reports.runs.records import ConfigurationInfo, IdleRule, RunInfo
 
 
 class Executor(Protocol):

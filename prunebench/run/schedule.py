@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from reports.runs.run_folder import OrderRule, RunInfo, TrialCell
+from reports.runs.records import OrderRule, RunInfo, TrialCell
 
 
 @dataclass(frozen=True)

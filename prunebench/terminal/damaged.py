@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prunebench.terminal.console import err, print_line
 from reports.analysis.cells import Analysis, analyse_folder
-from reports.runs.run_folder import damaged_line
+from reports.runs.records import damaged_line
 
 
 def analyse_run(run: Path) -> Analysis:

@@ -29,7 +29,7 @@ from reports.checks.results import CheckResult, group_findings
 from reports.decision.family import FamilyComparison, compare_family
 from reports.fleet.records import FleetPlan
 from reports.runs.reading import MeasuredRun, MeasuredTrial, read_run
-from reports.runs.run_folder import ConfigurationInfo, DamagedTrial, FailedCell, RunInfo, VisitIdle
+from reports.runs.records import ConfigurationInfo, DamagedTrial, FailedCell, RunInfo, VisitIdle
 from reports.statistics.block_percentiles import percentiles_over
 from reports.statistics.percentiles import Percentile
 from reports.statistics.ratios import MARGIN, Comparison, Interval, compare, geometric_mean

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from base.records import Record
-from reports.runs.run_folder import TaskResult
+from reports.runs.records import TaskResult
 
 
 class SuiteCost(Record):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from statistics import mean
 from typing import Protocol
 
-from reports.runs.run_folder import OrderRule
+from reports.runs.records import OrderRule
 
 _EXACT = 1e-9  # blocks: differences of whole places are exact to better than this
 

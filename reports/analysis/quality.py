@@ -8,7 +8,7 @@ from typing import Literal
 
 from base.records import Record
 from reports.analysis.cost import SuiteCost, suite_cost
-from reports.runs.run_folder import ConfigurationInfo, EvaluationSettings, TaskResult
+from reports.runs.records import ConfigurationInfo, EvaluationSettings, TaskResult
 from reports.statistics.correlation import Correlation, correlate_all
 from reports.statistics.ratios import Comparison
 from reports.statistics.retention import Kept, average, kept, slope

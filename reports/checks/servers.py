@@ -8,7 +8,7 @@ from loadgen.records.schema import Workload
 from reports.checks.concurrency import concurrency_missed
 from reports.checks.rules import Finding, Located, run_rule
 from reports.runs.reading import MeasuredRun
-from reports.runs.run_folder import ConfigurationInfo
+from reports.runs.records import ConfigurationInfo
 
 # A narrower model leaves more memory to the cache. Too small a cache shows as preempted-requests.
 FREE_TO_DIFFER = {"num_gpu_blocks"}

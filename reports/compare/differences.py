@@ -8,7 +8,7 @@ from typing import Any
 from base.records import Record
 from loadgen.records.schema import Workload
 from reports.analysis.cells import Analysis
-from reports.runs.run_folder import ConfigurationInfo
+from reports.runs.records import ConfigurationInfo
 
 
 class Difference(Record):

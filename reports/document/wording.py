@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from reports.runs.run_folder import ConfigurationInfo
+from reports.runs.records import ConfigurationInfo
 from reports.statistics.ratios import Comparison, Interval
 
 # For every table and plot whose intervals are not those of `reports.decision.family`.

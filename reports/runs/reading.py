@@ -12,19 +12,8 @@ from loadgen.metrics.metrics import TrialMetrics, read_metrics
 from loadgen.records.schema import Trial
 from reports.errors import ReportError
 from reports.fleet.records import PLAN_NAME, FleetPlan
-from reports.runs.run_folder import (
-    ConfigurationInfo,
-    DamagedTrial,
-    FailedCell,
-    RunFolder,
-    RunInfo,
-    TaskResult,
-    TrialCell,
-    VisitIdle,
-    describe_error,
-    open_trial,
-    read_record,
-)
+from reports.runs.records import ConfigurationInfo, DamagedTrial, FailedCell, RunInfo, TaskResult, TrialCell, VisitIdle
+from reports.runs.run_folder import RunFolder, describe_error, open_trial, read_record
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from reports.runs.run_folder import Score, TaskResult
+from reports.runs.records import Score, TaskResult
 from reports.statistics.confidence import CONFIDENCE
 from reports.statistics.ratios import Comparison, verdict_of
 

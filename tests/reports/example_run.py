@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from energy.records import Conditions, MeterEnergy, MeterInfo, MeterPower, MissingMeter, PowerTimeline, WindowEnergy
 from loadgen.records.schema import REQUEST_SCHEMA, ClientHealth, RequestRecord, Trial, Workload
 from pruner.output.manifest import Manifest
-from reports.runs.run_folder import ConfigurationInfo, FailedCell, ModelShape, Placement, Quality, RunInfo, TrialCell
+from reports.runs.records import ConfigurationInfo, FailedCell, ModelShape, Placement, Quality, RunInfo, TrialCell
 
 SINGLE = Workload(name="single-request", kind="single", requests=12, prompt_tokens=64, output_tokens=32)
 BATCH = Workload(name="batch-8", kind="batch", batch_size=8, requests=32, prompt_tokens=64, output_tokens=32)

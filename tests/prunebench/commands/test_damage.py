@@ -20,15 +20,8 @@ from prunebench.experiment.file import load_experiment
 from prunebench.run.run_writer import RunWriter, cell_name, write_record
 from reports.errors import ReportError
 from reports.runs.reading import read_measured
-from reports.runs.run_folder import (
-    CellRecord,
-    EvaluationSettings,
-    FailedCell,
-    Placement,
-    TaskResult,
-    TrialCell,
-    open_trial,
-)
+from reports.runs.records import CellRecord, EvaluationSettings, FailedCell, Placement, TaskResult, TrialCell
+from reports.runs.run_folder import open_trial
 from tests.loadgen.records.test_store import result
 from tests.prunebench.conftest import SYNTHETIC
 from tests.reports.example_run import BATCH, SINGLE, Example, write_run

@@ -12,7 +12,7 @@ import pytest
 
 from prunebench.commands.evaluate import evaluate
 from prunebench.quality.suites import QualityError
-from reports.runs.run_folder import TaskResult
+from reports.runs.records import TaskResult
 from tests.prunebench.conftest import TINYGLU
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ from prunebench.run.resume import extended
 from prunebench.run.run_writer import RunWriter
 from reports.analysis.cells import analyse_folder
 from reports.document.blocks import Findings
-from reports.runs.run_folder import RunInfo
+from reports.runs.records import RunInfo
 from reports.sections.contents import limits_section
 from tests.prunebench.conftest import SYNTHETIC, TINYGLU
 from tests.reports.example_run import Example, write_run

@@ -17,7 +17,7 @@ from tokenizers import processors
 from loadgen.endpoint import Endpoint
 from prunebench.quality.suites import SHIPPED
 from prunebench.servers.process import ServerCommand, start_server
-from reports.runs.run_folder import TaskResult
+from reports.runs.records import TaskResult
 from tests.prunebench.conftest import TINYGLU
 from tests.server.tiny_model import reference_logprobs, reference_model
 

@@ -8,7 +8,7 @@ import pytest
 from prunebench.experiment.file import ExperimentError, load_experiment
 from prunebench.run.dry_run import forecast_run, print_forecast
 from prunebench.run.forecast import Assumptions
-from reports.runs.run_folder import RunInfo
+from reports.runs.records import RunInfo
 
 NOTHING = Assumptions()
 

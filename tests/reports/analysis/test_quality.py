@@ -12,7 +12,7 @@ from reports.analysis.cells import Analysis, analyse_folder
 from reports.build import build_report
 from reports.document.blocks import Plots, Table
 from reports.document.wording import TO
-from reports.runs.run_folder import TaskResult
+from reports.runs.records import TaskResult
 from reports.sections.plots.pareto import pareto_front
 from reports.sections.quality import tasks_section
 from tests.reports.example_run import Example, window_energy, write_run

@@ -16,7 +16,7 @@ from loadgen.records.schema import ClientHealth, RequestRecord, Trial, WarmUp, W
 from reports.checks.findings import check_run, find_in_trial
 from reports.checks.rules import RULES, SEVERITY, Finding, graded
 from reports.runs.reading import MeasuredRun, MeasuredTrial
-from reports.runs.run_folder import Placement, RunInfo, TrialCell, VisitIdle
+from reports.runs.records import Placement, RunInfo, TrialCell, VisitIdle
 from tests.reports.checks.test_trial import OPEN, requests, trial_of, with_conditions, with_energy, with_part
 from tests.reports.example_run import (
     BATCH,

@@ -12,7 +12,7 @@ from loadgen.records.schema import Workload
 from reports.analysis.cells import analyse_folder
 from reports.build import build_report
 from reports.document.blocks import Items, Plots, Prose, Table
-from reports.runs.run_folder import VisitIdle
+from reports.runs.records import VisitIdle
 from reports.sections.energy.model import energy_model_section, idle_section
 from tests.reports.example_run import Example, window_energy, write_run
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from reports.runs.run_folder import EvaluationSettings, Score, TaskResult
+from reports.runs.records import EvaluationSettings, Score, TaskResult
 from reports.statistics.retention import Kept, average, kept, slope
 
 SETTINGS = EvaluationSettings(backend="endpoint", harness="lm-eval 0.4.13", chat_template=False, limit=None, seeds={})

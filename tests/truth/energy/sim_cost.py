@@ -8,7 +8,7 @@ import numpy as np
 
 from energy.records import WindowEnergy
 from reports.analysis.cost import suite_cost
-from reports.runs.run_folder import EvaluationSettings, Score, TaskResult
+from reports.runs.records import EvaluationSettings, Score, TaskResult
 from reports.statistics.ratios import geometric_mean
 from tests.truth.registry import Outcome, Row, simulation
 

@@ -10,7 +10,7 @@ from scipy import stats
 from prunebench.quality.scores import Items
 from reports.published.quality import changes
 from reports.published.study import Study, StudyModel
-from reports.runs.run_folder import EvaluationSettings, Score, TaskResult
+from reports.runs.records import EvaluationSettings, Score, TaskResult
 from reports.statistics.correlation import correlate, holm
 from reports.statistics.retention import Kept, average, kept, slope
 from tests.truth.registry import Outcome, Row, simulation
