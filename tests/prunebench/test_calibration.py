@@ -13,9 +13,11 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
 from prunebench.calibration import SEQUENCE_TOKENS, TextCalibration
-from pruner import PruneError, Target, prune
 from pruner.checkpoint.anatomy import find_mlps
 from pruner.checkpoint.folder import open_checkpoint
+from pruner.errors import PruneError
+from pruner.prune import prune
+from pruner.scoring.targets import Target
 from tests.pruner import tiny
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,"

@@ -15,8 +15,8 @@ _HEAVY = "torch transformers safetensors huggingface_hub scipy fastapi"
 
 def test_pruning_imports_no_torch_and_no_transformers(llama: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; import pruner\n"
-        "pruner.prune(Path(sys.argv[1]), Path(sys.argv[2]), [pruner.Target('width', 17)], tie_break='torch')\n"
+        "import sys; from pathlib import Path; from pruner.prune import Target, prune\n"
+        "prune(Path(sys.argv[1]), Path(sys.argv[2]), [Target('width', 17)], tie_break='torch')\n"
         f"print([name for name in {_HEAVY.split()} if name in sys.modules])"
     )
     done = subprocess.run(
@@ -28,8 +28,8 @@ def test_pruning_imports_no_torch_and_no_transformers(llama: Path, tmp_path: Pat
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_model(tmp_path: Path) -> None:
     code = (
-        "import re, sys; from pathlib import Path; import pruner\n"
-        "pruner.prune(Path(sys.argv[1]), Path(sys.argv[2]), [pruner.Target('percentage', p) for p in (10, 50)])\n"
+        "import re, sys; from pathlib import Path; from pruner.prune import Target, prune\n"
+        "prune(Path(sys.argv[1]), Path(sys.argv[2]), [Target('percentage', p) for p in (10, 50)])\n"
         "print(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])"  # ru_maxrss counts the parent
     )
     peaks = {}

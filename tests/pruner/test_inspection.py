@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pruner import PruneError, Target, inspect_checkpoint, prune
+from pruner.errors import PruneError
+from pruner.inspection import inspect_checkpoint
+from pruner.prune import prune
+from pruner.scoring.targets import Target
 from tests.pruner import tiny
 
 

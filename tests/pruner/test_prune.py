@@ -15,8 +15,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pruner import MANIFEST_NAME, Manifest, PruneError, Target, inspect_checkpoint, prune
 from pruner.checkpoint.tensors import read_shard
+from pruner.errors import PruneError
+from pruner.inspection import inspect_checkpoint
+from pruner.output.manifest import MANIFEST_NAME, Manifest
+from pruner.prune import prune
+from pruner.scoring.targets import Target
 from tests.pruner import tiny
 
 WIDTHS = [Target("width", 30), Target("width", 17), Target("width", 8)]

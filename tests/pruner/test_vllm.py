@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pruner import Target, prune
+from pruner.prune import prune
+from pruner.scoring.targets import Target
 from tests.pruner import tiny
 
 PROMPT = [1, 7, 3, 11, 60, 4, 9, 33]

@@ -9,9 +9,11 @@ import pytest
 import torch
 import transformers as tf
 
-from pruner import PruneError, Target, prune
 from pruner.checkpoint.anatomy import find_mlps
 from pruner.checkpoint.folder import open_checkpoint
+from pruner.errors import PruneError
+from pruner.prune import prune
+from pruner.scoring.targets import Target
 from tests.pruner import tiny
 
 GATE = "model.layers.1.mlp.gate_proj.weight"

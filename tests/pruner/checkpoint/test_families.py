@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pruner import Target, prune
 from pruner.checkpoint.tensors import read_shard
+from pruner.prune import prune
+from pruner.scoring.targets import Target
 from tests.pruner import tiny
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pruner import PruneError
 from pruner.checkpoint.folder import open_checkpoint
+from pruner.errors import PruneError
 from tests.pruner import tiny
 
 INDEX = "model.safetensors.index.json"

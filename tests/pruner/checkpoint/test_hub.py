@@ -8,14 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from pruner import PruneError, Target, find_source, inspect_checkpoint, prune, source_headers
 from pruner.checkpoint.folder import open_checkpoint
+from pruner.checkpoint.hub import find_source, source_headers
+from pruner.errors import PruneError
+from pruner.inspection import inspect_checkpoint
+from pruner.prune import prune
+from pruner.scoring.targets import Target
 from tests.pruner import tiny
 from tests.pruner.checkpoint.hub_server import COMMIT, Hub
 
 _FIND = """
 import sys
-from pruner import PruneError, find_source
+from pruner.checkpoint.hub import find_source
+from pruner.errors import PruneError
 try:
     print(find_source(*sys.argv[1:]))
 except PruneError as error:
@@ -23,7 +28,9 @@ except PruneError as error:
 """
 _INSPECT = """
 import sys
-from pruner import Target, inspect_checkpoint, source_headers
+from pruner.checkpoint.hub import source_headers
+from pruner.inspection import inspect_checkpoint
+from pruner.scoring.targets import Target
 with source_headers(*sys.argv[1:]) as folder:
     print(inspect_checkpoint(folder, [Target("width", 17)]).model_dump_json())
 """

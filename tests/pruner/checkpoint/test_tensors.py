@@ -15,8 +15,8 @@ from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 from safetensors.torch import save_file
 
-from pruner import PruneError
 from pruner.checkpoint.tensors import Shard, byte_blocks, encode_header, opened, read_shard, row_blocks, to_float32
+from pruner.errors import PruneError
 
 TENSORS = {
     "norm": torch.arange(5, dtype=torch.float32),

@@ -14,8 +14,9 @@ from huggingface_hub import ModelCard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruner import Target, prune
 from pruner.output.card import _FRONT, _parsed
+from pruner.prune import prune
+from pruner.scoring.targets import Target
 from tests.pruner import tiny
 from tests.pruner.scoring.test_scoring import Norms
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from pruner import PruneError, check_push
+from pruner.errors import PruneError
+from pruner.output.publishing import check_push
 from tests.pruner.checkpoint.hub_server import Hub
 
 _CHECK = """
 import sys
-from pruner import PruneError, check_push
+from pruner.errors import PruneError
+from pruner.output.publishing import check_push
 try:
     print(check_push(sys.argv[1]))
 except PruneError as error:
@@ -21,7 +23,10 @@ except PruneError as error:
 _PUSH = """
 import sys
 from pathlib import Path
-from pruner import PruneError, Target, prune, push
+from pruner.errors import PruneError
+from pruner.output.publishing import push
+from pruner.prune import prune
+from pruner.scoring.targets import Target
 pruned = prune(Path(sys.argv[1]), Path(sys.argv[2]), [Target("width", 17), Target("width", 8)])
 started = []
 try:

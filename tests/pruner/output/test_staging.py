@@ -12,15 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from pruner import MANIFEST_NAME, Manifest, PruneError, Target, prune
+from pruner.errors import PruneError
+from pruner.output.manifest import MANIFEST_NAME, Manifest
 from pruner.output.staging import claimed
+from pruner.prune import prune
+from pruner.scoring.targets import Target
 from tests.pruner import tiny
 
 TARGETS = [Target("width", 17), Target("width", 8)]
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pruner import Target, prune
+from pruner.prune import prune
+from pruner.scoring.targets import Target
 where, left = sys.argv[3], int(sys.argv[4])
 def die_in_time(function):
     def called(*arguments):

@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from pruner import PruneError, Target, prune
 from pruner.checkpoint.anatomy import find_mlps
 from pruner.checkpoint.folder import open_checkpoint
+from pruner.errors import PruneError
 from pruner.output.layout import plan_outputs
 from pruner.output.verifying import verify
 from pruner.output.writing import chooser
+from pruner.prune import prune
 from pruner.scoring.scoring import score_neurons
+from pruner.scoring.targets import Target
 from tests.pruner import tiny
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from optipfair import prune_model
 
-from pruner import Target, prune
+from pruner.prune import prune
+from pruner.scoring.targets import Target
 from tests.pruner import tiny
 
 PAPER = (10, 20, 30, 40, 50, 60)

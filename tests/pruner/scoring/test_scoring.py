@@ -8,7 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pruner import Anatomy, CalibrationText, Manifest, PruneError, Target, prune
+from pruner.checkpoint.anatomy import Anatomy
+from pruner.errors import PruneError
+from pruner.output.manifest import CalibrationText, Manifest
+from pruner.prune import prune
+from pruner.scoring.targets import Target
 from tests.pruner import tiny
 
 TEXT = CalibrationText(

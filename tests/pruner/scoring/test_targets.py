@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruner import PruneError, Target
+from pruner.errors import PruneError
+from pruner.scoring.targets import Target
 
 
 def test_percentages_give_the_widths_of_the_study() -> None:
