@@ -14,13 +14,14 @@ from pruner.checkpoint.folder import Checkpoint, open_checkpoint
 from pruner.errors import PruneError, disk_errors
 from pruner.output.card import model_card
 from pruner.output.layout import Output, plan_outputs
-from pruner.output.manifest import MANIFEST_NAME, Criterion, Manifest, SourceFile, TieBreak
+from pruner.output.manifest import MANIFEST_NAME, Manifest, SourceFile
 from pruner.output.provenance import Recipe, hash_sources, make_manifest, matching_manifest
 from pruner.output.staging import claimed, finish, partial_folder, refuse_inside, require_space, sync_folders
 from pruner.output.verifying import verified_bytes, verify
 from pruner.output.writing import HashedFile, chooser, write_outputs
-from pruner.scoring.criteria import Floats
+from pruner.scoring.criteria import Floats, find_criterion, refuse_calibration
 from pruner.scoring.scoring import Advance, Calibration, score_neurons, scoring_bytes
+from pruner.scoring.selection import TieBreak
 from pruner.scoring.targets import Target, require_targets
 
 Announce = Callable[[int, int], None]  # bytes that will be written, bytes that are free there
@@ -41,7 +42,7 @@ def prune(
     output: Path,
     targets: Sequence[Target],
     *,
-    criterion: Criterion = "maw",
+    criterion: str = "maw",
     seed: int = 0,
     calibration: Calibration | None = None,
     multiple_of: int = 1,
@@ -78,20 +79,20 @@ def prune(
 
 
 def _checked_recipe(
-    criterion: Criterion, seed: int, calibration: Calibration | None, multiple_of: int, tie_break: TieBreak
+    name: str, seed: int, calibration: Calibration | None, multiple_of: int, tie_break: TieBreak
 ) -> Recipe:
-    for flag, value, allowed in (("--criterion", criterion, Criterion), ("--tie-break", tie_break, TieBreak)):
-        if value not in get_args(allowed):
-            raise PruneError(f"{flag} {value}: must be one of {', '.join(get_args(allowed))}")
+    criterion = find_criterion(name)
+    if tie_break not in get_args(TieBreak):
+        raise PruneError(f"--tie-break {tie_break}: must be one of {', '.join(get_args(TieBreak))}")
     if seed < 0:
         raise PruneError(f"--seed {seed}: must not be negative")
-    if criterion == "act" and calibration is None:
-        raise PruneError("--criterion act: needs a text, --calibration FILE")
-    if criterion != "act" and calibration is not None:
-        raise PruneError("--calibration: only --criterion act uses a text")
+    if calibration is not None:
+        refuse_calibration(criterion, "--calibration")
+    elif criterion.calibrated:
+        raise PruneError(f"--criterion {name}: needs a text, --calibration FILE")
     return Recipe(
         criterion=criterion,
-        seed=seed if criterion == "random" else None,
+        seed=seed if criterion.row_figure is None else None,
         calibration=calibration.record if calibration else None,
         tie_break=tie_break,
         multiple_of=multiple_of,

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, GetJsonSchemaHandler
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticKnownError
+from pydantic import Field
 
+from base.choices import OneOf
 from base.errors import UserError
 from base.records import Record
 from server.engines.registry import AUTO, engine_choices
@@ -16,22 +15,7 @@ from server.engines.registry import AUTO, engine_choices
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
-def _registered(name: str) -> str:
-    if name not in engine_choices():
-        *most, last = (f"'{choice}'" for choice in engine_choices())
-        raise PydanticKnownError("literal_error", {"expected": f"{', '.join(most)} or {last}"})
-    return name
-
-
-class _Choices:
-    """Lists the engines in a JSON Schema as they are registered when it is written."""
-
-    @staticmethod
-    def __get_pydantic_json_schema__(schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return handler(schema) | {"enum": list(engine_choices())}
-
-
-EngineName = Annotated[str, AfterValidator(_registered), _Choices()]  # of a field in a pydantic model
+EngineName = Annotated[str, OneOf(engine_choices)]  # of a field in a pydantic model
 
 
 class ServeError(UserError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.filesize import decimal
@@ -13,15 +13,20 @@ from prunebench.commands.options import Json, MultipleOf, Percentages, Ratios, R
 from prunebench.terminal.console import err, out, print_line
 from prunebench.terminal.progress import Steps
 from pruner.checkpoint.hub import find_source, source_headers
-from pruner.errors import PruneError
 from pruner.inspection import inspect_checkpoint
-from pruner.output.manifest import Criterion, TieBreak
 from pruner.output.publishing import check_push
 from pruner.output.publishing import push as push_checkpoints
 from pruner.prune import PrunedCheckpoint
 from pruner.prune import prune as prune_checkpoint
+from pruner.scoring.criteria import criterion_choices, find_criterion, refuse_calibration
 from pruner.scoring.scoring import Calibration
+from pruner.scoring.selection import TieBreak
 from pruner.scoring.targets import require_targets
+
+if TYPE_CHECKING:
+    CriterionChoice = str
+else:
+    CriterionChoice = Literal[criterion_choices()]  # the criteria registered by now
 
 
 def prune(
@@ -31,7 +36,7 @@ def prune(
     expansion_ratio: Ratios = None,
     pruning_percentage: Percentages = None,
     intermediate_size: Widths = None,
-    criterion: Annotated[Criterion, typer.Option(help="What makes a neuron worth keeping.")] = "maw",
+    criterion: Annotated[CriterionChoice, typer.Option(help="What makes a neuron worth keeping.")] = "maw",
     seed: Annotated[int, typer.Option(help="Of the random criterion.")] = 0,
     calibration: Annotated[
         Path | None, typer.Option(help="A text for the act criterion, which runs the model.")
@@ -77,8 +82,7 @@ def prune(
 def _calibration(source: Path, criterion: str, text: Path | None, steps: Steps) -> Calibration | None:
     if text is None:
         return None
-    if criterion != "act":  # before torch is imported and the text is read
-        raise PruneError(f"--calibration {text}: only --criterion act uses a text")
+    refuse_calibration(find_criterion(criterion), f"--calibration {text}")  # before torch is imported
     from prunebench.calibration import TextCalibration
 
     return TextCalibration(

@@ -16,6 +16,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from base.choices import OneOf
 from base.errors import UserError
 from base.records import Record
 from loadgen import REQUEST_TIMEOUT_S
@@ -23,7 +24,8 @@ from loadgen.prompts.files import is_source, with_identity
 from loadgen.records.schema import Workload
 from loadgen.sweeps.points import points
 from pruner.checkpoint.hub import find_source
-from pruner.output.manifest import TieBreak, WeightCriterion
+from pruner.scoring.criteria import uncalibrated_choices
+from pruner.scoring.selection import TieBreak
 from pruner.scoring.targets import Target
 from server.engines.registry import AUTO
 from server.settings import EngineName
@@ -49,7 +51,9 @@ class Prune(Record):
         default=[], description="Target widths as the share of the source's width to remove."
     )
     widths: list[int] = Field(default=[], description="Target widths themselves.")
-    criterion: WeightCriterion = Field(default="maw", description="What ranks the neurons; the highest scores stay.")
+    criterion: Annotated[str, OneOf(uncalibrated_choices)] = Field(
+        default="maw", description="What ranks the neurons; the highest scores stay."
+    )
     seed: int = Field(default=0, description="Seed of the `random` criterion.")
     multiple_of: int = Field(default=1, ge=1, description="Round each width to the nearest multiple of this.")
     tie_break: TieBreak = Field(

@@ -13,36 +13,19 @@ import yaml
 
 from pruner.checkpoint.folder import Checkpoint
 from pruner.output.layout import Output
-from pruner.output.manifest import MANIFEST_NAME, Criterion
+from pruner.output.manifest import MANIFEST_NAME
 from pruner.output.provenance import Recipe
 
 # What stays true of a narrower model. Licences bind it like the model it comes from.
 _KEPT_KEYS = {"license", "license_name", "license_link", "language", "pipeline_tag", "library_name"}
 # As the hub reads it: blank lines may come before; a line of dots ends YAML as a line of dashes does.
 _FRONT = re.compile(r"\s*---[ \t]*\r?\n(.*?)\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|$)", re.DOTALL)
-_FORMULAS: dict[Criterion, str] = {
-    "maw": "(max gate + |min gate|) + (max up + |min up|), over the neuron's rows of the gate and up projections",
-    "vow": "var(gate) + var(up), over the neuron's rows of the gate and up projections",
-    "pon": "the L1 norms of the neuron's gate and up rows, multiplied",
-    "l2": "the L2 norms of the neuron's gate and up rows, added",
-    "random": "a seeded random order, as a control",
-    "act": "the maw score times the L2 norm of what the neuron feeds the down projection, over a calibration text",
-}
 _STUDY = """\
 @misc{martra2025fragile,
   title         = {Fragile Knowledge, Robust Instruction-Following: The Width Pruning Dichotomy in Llama-3.2},
   author        = {Pere Martra},
   year          = {2025},
   eprint        = {2512.22671},
-  archivePrefix = {arXiv}
-}"""
-_WANDA = """\
-@inproceedings{sun2024wanda,
-  title         = {A Simple and Effective Pruning Approach for Large Language Models},
-  author        = {Mingjie Sun and Zhuang Liu and Anna Bair and J. Zico Kolter},
-  booktitle     = {International Conference on Learning Representations},
-  year          = {2024},
-  eprint        = {2306.11695},
   archivePrefix = {arXiv}
 }"""
 
@@ -54,7 +37,7 @@ def model_card(output: Output, recipe: Recipe) -> bytes:
     source_name = name.rpartition("/")[2]
     front = [*_front_matter(source), *([f"base_model: {name}"] if _is_hub_id(name) else [])]
     link = f"[{name}](https://huggingface.co/{name})" if _is_hub_id(name) else f"`{name}`"
-    papers = [_STUDY, _WANDA] if recipe.criterion == "act" else [_STUDY]
+    papers = [_STUDY, *([recipe.criterion.citation] if recipe.criterion.citation else [])]
     lines = [
         "---",
         *front,
@@ -69,7 +52,7 @@ def model_card(output: Output, recipe: Recipe) -> bytes:
         "",
         *_widths(output),
         "",
-        f"- Criterion `{recipe.criterion}`, the highest stay: {_FORMULAS[recipe.criterion]}.",
+        f"- Criterion `{recipe.criterion.name}`, the highest stay: {recipe.criterion.words}.",
         *_details(recipe),
         f"- Parameters: {source.parameters:,} → {output.parameters:,}.",
         "",
@@ -133,7 +116,7 @@ def _details(recipe: Recipe) -> list[str]:
 def _command(output: Output, recipe: Recipe) -> str:
     name, revision = output.checkpoint.identity
     flags = [f"--revision {revision}"] if revision and _is_hub_id(name) else []
-    flags += ["--output DIR", *(target.asked for target in output.targets), f"--criterion {recipe.criterion}"]
+    flags += ["--output DIR", *(target.asked for target in output.targets), f"--criterion {recipe.criterion.name}"]
     flags += [f"--calibration {shlex.quote(recipe.calibration.name)}"] if recipe.calibration else []
     flags += [f"--seed {recipe.seed}"] if recipe.seed is not None else []
     flags += [f"--multiple-of {recipe.multiple_of}"] if recipe.multiple_of > 1 else []

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from base.records import Record
+from pruner.scoring.selection import TieBreak
 
 MANIFEST_NAME = "pruning.json"
-WeightCriterion = Literal["maw", "vow", "pon", "l2", "random"]
-Criterion = Literal[WeightCriterion, "act"]
-TieBreak = Literal["stable", "torch"]
 
 
 class SourceFile(Record):
@@ -29,12 +27,12 @@ class LayerCut(Record):
 
 
 class CalibrationText(Record):
-    """The text whose activations weigh the neurons under `act`, and how it was run through the model."""
+    """The text whose activations weight the neurons, and how it was run through the model."""
 
     name: str  # of the file
     sha256: str
     tokens: int  # run through the model, start tokens included
-    sequence_tokens: int  # at most so many at once, the start token included
+    sequence_tokens: int  # longest sequence, start token included
     dtype: str  # of weights and computation, e.g. "bfloat16"
     measured_with: dict[str, str]  # versions of torch and transformers, and the device
 
@@ -54,9 +52,9 @@ class Manifest(Record):
     source_id: str  # folder name or hub id
     source_revision: str | None  # hub commit, if known
     source_files: list[SourceFile]
-    criterion: Criterion
-    seed: int | None  # of the random criterion
-    calibration: CalibrationText | None = None  # of the act criterion
+    criterion: str  # name of one of `pruner.scoring.criteria`
+    seed: int | None  # None unless the criterion draws scores at random
+    calibration: CalibrationText | None = None  # None unless the criterion needs one
     tie_break: TieBreak
     target: str  # as asked for: "ratio 3.6", "percentage 10", "width 7373"
     source_width: int

@@ -20,22 +20,20 @@ from pruner.output.layout import Output
 from pruner.output.manifest import (
     MANIFEST_NAME,
     CalibrationText,
-    Criterion,
     LayerCut,
     Manifest,
     SourceFile,
-    TieBreak,
     WidthChange,
 )
-from pruner.scoring.criteria import Floats
-from pruner.scoring.selection import kept_neurons, ties_at_cut
+from pruner.scoring.criteria import Criterion, Floats
+from pruner.scoring.selection import TieBreak, kept_neurons, ties_at_cut
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What, beside source and target, is asked for.
+    """How to prune, beside source and target.
 
-    `seed` is None unless the criterion is random, `calibration` unless it is act.
+    `seed` is None unless the criterion draws scores at random, `calibration` unless the criterion needs a text.
     """
 
     criterion: Criterion
@@ -76,7 +74,7 @@ def make_manifest(
         source_id=source_id,
         source_revision=revision,
         source_files=source_files,
-        criterion=recipe.criterion,
+        criterion=recipe.criterion.name,
         seed=recipe.seed,
         calibration=recipe.calibration,
         tie_break=recipe.tie_break,
@@ -125,7 +123,7 @@ def matching_manifest(folder: Path, output: Output, recipe: Recipe) -> Manifest:
         raise PruneError(f"{folder}: is already there and has no readable {MANIFEST_NAME}; {advice}") from error
     widths = {change.key: change.width for change in manifest.width_changes}
     theirs = (manifest.criterion, manifest.seed, manifest.calibration, manifest.tie_break, widths)
-    if theirs != (recipe.criterion, recipe.seed, recipe.calibration, recipe.tie_break, output.widths):
+    if theirs != (recipe.criterion.name, recipe.seed, recipe.calibration, recipe.tie_break, output.widths):
         raise PruneError(
             f"{folder}: is already there and was pruned otherwise ({manifest.criterion}, {manifest.target}); {advice}"
         )

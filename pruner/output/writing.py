@@ -19,10 +19,10 @@ from pruner.checkpoint.anatomy import Cut
 from pruner.checkpoint.folder import CARD, CONFIG, INDEX, Checkpoint
 from pruner.checkpoint.tensors import BLOCK_BYTES, Shard, byte_blocks, opened, row_blocks
 from pruner.output.layout import Output, writing_order
-from pruner.output.manifest import SourceFile, TieBreak
+from pruner.output.manifest import SourceFile
 from pruner.scoring.criteria import Floats
 from pruner.scoring.scoring import Advance
-from pruner.scoring.selection import Indices, kept_neurons
+from pruner.scoring.selection import Indices, TieBreak, kept_neurons
 
 Choose = Callable[[Cut, Output], Indices]  # which rows or columns of a tensor stay
 

@@ -1,21 +1,79 @@
-"""How much a neuron counts, from its gate and up rows.
+"""The criteria: how much a neuron counts, and everything that is known of each. A new one is a `register` call.
 
-Every criterion is a figure of the gate row combined with the same figure of the up row, in float32, and gives the bits that
-optipfair 0.4.2 gets from torch on a CPU: MAW because maxima do not depend on an order, the others because they add up in
-torch's order (`aten/src/ATen/native/SharedReduceOps.h` and `cpu/ReduceOpsKernel.cpp`). L2 does so for rows of a multiple of 8.
+Every criterion of the weights is a figure of the gate row combined with the same figure of the up row, in float32, with the
+bits that optipfair 0.4.2 gets from torch on a CPU: MAW because maxima do not depend on an order, the others because they add
+up in torch's order (`aten/src/ATen/native/SharedReduceOps.h` and `cpu/ReduceOpsKernel.cpp`), L2 for rows of a multiple of 8.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pruner.output.manifest import Criterion
+from pruner.errors import PruneError
 
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One way to score neurons; the highest scores stay.
+
+    row_figure: of matrices [rows, columns], a figure a row; the score is `combine` of a neuron's gate and up figures. NaN or
+        infinite for a row that holds NaN or infinity. None: scores are drawn from a seed, and no weight is read.
+    calibrated: scores are multiplied by the L2 norm of what the neuron feeds the down projection, over a text.
+    """
+
+    name: str
+    words: str  # the score, for model cards and docs
+    origin: str  # who defined it, for docs
+    row_figure: Callable[[Floats], Floats] | None
+    combine: Callable[[Floats, Floats], Floats] = np.add
+    calibrated: bool = False
+    citation: str | None = None  # BibTeX, beside the study's
+
+
+_CRITERIA: dict[str, Criterion] = {}
+
+
+def register(criterion: Criterion) -> None:
+    """Offer a criterion everywhere. Raises ValueError for a name that is taken."""
+    if criterion.name in _CRITERIA:
+        raise ValueError(f"there is a criterion {criterion.name} already")
+    _CRITERIA[criterion.name] = criterion
+
+
+def criteria() -> list[Criterion]:
+    """All registered criteria."""
+    return list(_CRITERIA.values())
+
+
+def criterion_choices() -> tuple[str, ...]:
+    """What `--criterion` takes."""
+    return tuple(_CRITERIA)
+
+
+def uncalibrated_choices() -> tuple[str, ...]:
+    """What an experiment's `criterion` takes: those that need no text."""
+    return tuple(criterion.name for criterion in _CRITERIA.values() if not criterion.calibrated)
+
+
+def find_criterion(name: str) -> Criterion:
+    """The criterion of that name. Raises PruneError."""
+    if name not in _CRITERIA:
+        raise PruneError(f"--criterion {name}: must be one of {', '.join(_CRITERIA)}")
+    return _CRITERIA[name]
+
+
+def refuse_calibration(criterion: Criterion, option: str) -> None:
+    """Raise PruneError, naming `option`, if the criterion uses no text."""
+    if not criterion.calibrated:
+        users = ", ".join(one.name for one in _CRITERIA.values() if one.calibrated)
+        raise PruneError(f"{option}: only --criterion {users} uses a text")
 
 
 def _spread(rows: Floats) -> Floats:
@@ -50,29 +108,64 @@ def _norm2(rows: Floats) -> Floats:
     return np.sqrt(total)
 
 
-_FIGURES: dict[Criterion, Callable[[Floats], Floats]] = {
-    "maw": _spread,
-    "vow": _variance,
-    "pon": _norm1,
-    "l2": _norm2,
-    "act": _spread,
-}
-
-
-def row_figures(criterion: Criterion, rows: Floats) -> Floats:
-    """The criterion's figure of each row, [rows]; NaN or infinite where a row holds NaN or infinity."""
-    with np.errstate(all="ignore"):  # the caller looks for what is not finite and names the row
-        return _FIGURES[criterion](rows)
-
-
-def combine(criterion: Criterion, gate: Floats, up: Floats) -> Floats:
-    """Scores of the neurons, [neurons], from the figures of their gate and up rows; under `act` still to be weighed."""
-    with np.errstate(over="ignore"):
-        return gate * up if criterion == "pon" else gate + up
-
-
 def random_scores(neurons: int, seed: int, prefix: str) -> Floats:
     """A random order of an MLP's neurons as distinct scores: it depends on the seed and the MLP's name, on nothing else."""
     words = np.frombuffer(hashlib.sha256(prefix.encode()).digest(), "<u4").tolist()
     draws = np.random.PCG64([seed, *words]).random_raw(neurons)  # the raw stream does not change between numpy versions
     return np.argsort(np.argsort(draws)).astype(np.float32)
+
+
+_OVER_ROWS = "over the neuron's rows of the gate and up projections"
+_WANDA = """\
+@inproceedings{sun2024wanda,
+  title         = {A Simple and Effective Pruning Approach for Large Language Models},
+  author        = {Mingjie Sun and Zhuang Liu and Anna Bair and J. Zico Kolter},
+  booktitle     = {International Conference on Learning Representations},
+  year          = {2024},
+  eprint        = {2306.11695},
+  archivePrefix = {arXiv}
+}"""
+register(
+    Criterion(
+        name="maw",
+        words=f"(max gate + |min gate|) + (max up + |min up|), {_OVER_ROWS}",
+        origin="the study, arXiv 2512.22671; optipfair calls it MAW, later PPM",
+        row_figure=_spread,
+    )
+)
+register(Criterion(name="vow", words=f"var(gate) + var(up), {_OVER_ROWS}", origin="optipfair", row_figure=_variance))
+register(
+    Criterion(
+        name="pon",
+        words="the L1 norms of the neuron's gate and up rows, multiplied",
+        origin="optipfair",
+        row_figure=_norm1,
+        combine=np.multiply,
+    )
+)
+register(
+    Criterion(
+        name="l2",
+        words="the L2 norms of the neuron's gate and up rows, added",
+        origin="optipfair",
+        row_figure=_norm2,
+    )
+)
+register(
+    Criterion(
+        name="random",
+        words="a seeded random order, as a control",
+        origin="`--seed` and the MLP's name",
+        row_figure=None,
+    )
+)
+register(
+    Criterion(
+        name="act",
+        words="the maw score times the L2 norm of what the neuron feeds the down projection, over a calibration text",
+        origin="the product is Wanda's, arXiv 2306.11695",
+        row_figure=_spread,
+        calibrated=True,
+        citation=_WANDA,
+    )
+)

@@ -13,19 +13,19 @@ from pruner.checkpoint.anatomy import Anatomy, Mlp, RowSpan
 from pruner.checkpoint.folder import Checkpoint
 from pruner.checkpoint.tensors import opened, row_blocks, to_float32
 from pruner.errors import PruneError
-from pruner.output.manifest import CalibrationText, Criterion
-from pruner.scoring.criteria import Floats, combine, random_scores, row_figures
+from pruner.output.manifest import CalibrationText
+from pruner.scoring.criteria import Criterion, Floats, random_scores
 
-Advance = Callable[[int], None]  # is told how many more bytes are done
+Advance = Callable[[int], None]  # called with the number of bytes just done
 Norms = Mapping[str, NDArray[np.floating[Any]]]  # MLP prefix -> L2 norm of what each neuron feeds its down projection
 
 
 class Calibration(Protocol):
-    """Runs a text through the model, for `act`. The pruner never does so itself, and so needs no torch."""
+    """Runs a text through the model, for calibrated criteria. The pruner itself never does, and so needs no torch."""
 
     @property
     def record(self) -> CalibrationText:
-        """What the manifest says about it; known before the model runs."""
+        """Its entry in the manifest; known before the model runs."""
 
     def norms(self, anatomy: Anatomy) -> Norms:
         """Run it. Raises PruneError if the model cannot be run."""
@@ -33,7 +33,7 @@ class Calibration(Protocol):
 
 def scoring_bytes(checkpoint: Checkpoint, anatomy: Anatomy, criterion: Criterion) -> int:
     """Bytes that `score_neurons` reads."""
-    if criterion == "random":
+    if criterion.row_figure is None:
         return 0
     spans = {span.tensor for mlp in anatomy.mlps for span in (mlp.gate, mlp.up)}
     return sum(checkpoint.tensors[name][1].nbytes for name in spans)
@@ -48,14 +48,15 @@ def score_neurons(
     seed: int = 0,
     norms: Norms | None = None,
 ) -> dict[str, Floats]:
-    """MLP prefix -> scores [neurons]: 4 bytes a neuron are all that is kept. `norms` weigh them, under `act`.
+    """MLP prefix -> scores [neurons], float32, all that is kept of a block of rows. Multiplied by `norms`, if given.
 
     Raises:
-        PruneError: a scored weight is NaN or infinite, or a score overflows; the message names tensor and row. Or an MLP's
-            norms are none of [neurons] finite figures, or all 0: the text reached no such expert.
+        PruneError: a scored weight is NaN or infinite, or a score overflows; the message names tensor and row. Or the norms
+            of an MLP are not [neurons] finite figures, or all 0: no token of the text reached that expert.
 
     """
-    if criterion == "random":
+    row_figure = criterion.row_figure
+    if row_figure is None:
         return {mlp.prefix: random_scores(mlp.neurons, seed, mlp.prefix) for mlp in anatomy.mlps}
     with ExitStack() as files:
         descriptors = {shard.name: files.enter_context(opened(shard.path)) for shard in checkpoint.shards}
@@ -66,7 +67,8 @@ def score_neurons(
             parts = []
             for row, block in blocks:
                 values = to_float32(block)
-                part = row_figures(criterion, values)
+                with np.errstate(all="ignore"):  # what is not finite is found next, and its row is named
+                    part = row_figure(values)
                 if not np.isfinite(part).all():
                     bad = int(np.flatnonzero(~np.isfinite(part))[0])
                     raise PruneError(f"{tensor.name}: row {row + bad} {_what_is_wrong(values[bad], criterion)}")
@@ -76,14 +78,16 @@ def score_neurons(
 
         scores = {}
         for mlp in anatomy.mlps:
-            score = combine(criterion, figures(mlp, mlp.gate), figures(mlp, mlp.up))
+            gate, up = figures(mlp, mlp.gate), figures(mlp, mlp.up)
+            with np.errstate(over="ignore"):  # _checked names the row that overflows
+                score = criterion.combine(gate, up)
             if norms is not None:
-                score = _weighed(score, mlp, norms)
+                score = _weighted(score, mlp, norms)
             scores[mlp.prefix] = _checked(score, mlp, criterion)
         return scores
 
 
-def _weighed(scores: Floats, mlp: Mlp, norms: Norms) -> Floats:
+def _weighted(scores: Floats, mlp: Mlp, norms: Norms) -> Floats:
     norm = norms.get(mlp.prefix)
     if norm is None or norm.shape != scores.shape:
         raise PruneError(f"{mlp.prefix}: the calibration gave no norm for each of its {mlp.neurons} neurons")
@@ -98,7 +102,9 @@ def _weighed(scores: Floats, mlp: Mlp, norms: Norms) -> Floats:
 def _checked(scores: Floats, mlp: Mlp, criterion: Criterion) -> Floats:
     if not np.isfinite(scores).all():
         row = int(np.flatnonzero(~np.isfinite(scores))[0])
-        raise PruneError(f"{mlp.prefix}: the {criterion} score of row {row} overflows float32; use --criterion maw")
+        raise PruneError(
+            f"{mlp.prefix}: the {criterion.name} score of row {row} overflows float32; use --criterion maw"
+        )
     return scores
 
 
@@ -107,4 +113,4 @@ def _what_is_wrong(row: Floats, criterion: Criterion) -> str:
         return "holds NaN; the checkpoint is damaged"
     if np.isinf(row).any():
         return "holds infinity; the checkpoint is damaged"
-    return f"is too large for the {criterion} criterion in float32; use another --criterion"
+    return f"is too large for the {criterion.name} criterion in float32; use another --criterion"

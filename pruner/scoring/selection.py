@@ -10,12 +10,12 @@ otherwise). Those two algorithms are re-enacted here, comparison by comparison, 
 from __future__ import annotations
 
 import heapq
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pruner.output.manifest import TieBreak
-
+TieBreak = Literal["stable", "torch"]
 Indices = NDArray[np.int64]
 Scores = NDArray[np.float32]
 

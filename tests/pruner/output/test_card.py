@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from huggingface_hub import ModelCard
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pruner.output.card import _FRONT, _parsed
@@ -159,6 +159,7 @@ def test_norwegian_stays_a_language(llama: Path, tmp_path: Path) -> None:
     assert card_of(llama, tmp_path / "out").data.to_dict()["language"] == "no"
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # of a busy machine, not of these small dictionaries
 @given(
     st.dictionaries(
         st.sampled_from(["license", "language", "license_name", "widget", "x"]), st.text() | st.lists(st.text())

@@ -14,6 +14,7 @@ from pruner.output.layout import plan_outputs
 from pruner.output.verifying import verify
 from pruner.output.writing import chooser
 from pruner.prune import prune
+from pruner.scoring.criteria import find_criterion
 from pruner.scoring.scoring import score_neurons
 from pruner.scoring.targets import Target
 from tests.pruner import tiny
@@ -23,7 +24,7 @@ def look_again(source: Path, folder: Path) -> None:
     checkpoint = open_checkpoint(source)
     anatomy = find_mlps(checkpoint)
     (output,) = plan_outputs(checkpoint, anatomy, [Target("width", 17)], 1, 1)
-    scores = score_neurons(checkpoint, anatomy, "maw", lambda nbytes: None)
+    scores = score_neurons(checkpoint, anatomy, find_criterion("maw"), lambda nbytes: None)
     verify(folder, output, chooser(scores, "stable"), lambda nbytes: None)
 
 

@@ -7,9 +7,20 @@ import pytest
 import torch
 from optipfair.pruning.mlp_glu import IMPORTANCE_FUNCTIONS
 
-from pruner.scoring.criteria import combine, random_scores, row_figures
+from pruner.scoring.criteria import Criterion, Floats, find_criterion, random_scores, register
 
 CRITERIA = ("maw", "vow", "pon", "l2")
+
+
+def row_figures(name: str, rows: Floats) -> Floats:
+    figure = find_criterion(name).row_figure
+    assert figure is not None
+    with np.errstate(all="ignore"):
+        return figure(rows)
+
+
+def scores(name: str, gate: Floats, up: Floats) -> Floats:
+    return find_criterion(name).combine(row_figures(name, gate), row_figures(name, up))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
@@ -19,7 +30,7 @@ def test_scores_have_the_bits_of_the_reference(criterion, columns: int, dtype: t
     generator = torch.Generator().manual_seed(columns)
     gate, up = ((torch.randn(200, columns, generator=generator) * 0.02).to(dtype).float() for _ in range(2))
     expected = IMPORTANCE_FUNCTIONS[criterion.upper()](gate, up).numpy()
-    ours = combine(criterion, row_figures(criterion, gate.numpy()), row_figures(criterion, up.numpy()))
+    ours = scores(criterion, gate.numpy(), up.numpy())
     assert ours.dtype == np.float32
     assert np.array_equal(ours, expected)
 
@@ -29,7 +40,7 @@ def test_scores_have_the_bits_of_the_reference(criterion, columns: int, dtype: t
 def test_rows_of_odd_lengths_do_too(criterion, columns: int) -> None:
     gate, up = torch.randn(64, columns), torch.randn(64, columns)
     expected = IMPORTANCE_FUNCTIONS[criterion.upper()](gate, up).numpy()
-    ours = combine(criterion, row_figures(criterion, gate.numpy()), row_figures(criterion, up.numpy()))
+    ours = scores(criterion, gate.numpy(), up.numpy())
     assert np.array_equal(ours, expected)
 
 
@@ -61,3 +72,8 @@ def test_random_scores_depend_on_the_seed_and_the_mlp_and_repeat() -> None:
 
 def test_random_scores_are_pinned_since_manifests_promise_them() -> None:
     assert random_scores(8, 0, "model.layers.0.mlp").tolist() == [1, 6, 0, 5, 7, 3, 4, 2]
+
+
+def test_a_name_that_is_taken_is_refused() -> None:
+    with pytest.raises(ValueError, match="there is a criterion maw already"):
+        register(Criterion("maw", words="", origin="", row_figure=None))
