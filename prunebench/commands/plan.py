@@ -17,7 +17,7 @@ from prunebench.terminal.damaged import analyse_run
 from reports.build import build_report
 from reports.errors import ReportError
 from reports.fleet.fleet import plan_fleet
-from reports.fleet.records import PLAN_NAME, Demand, FleetPlan
+from reports.runs.fleet_plan import PLAN_NAME, Demand, FleetPlan
 from reports.sections.fleet import asked, fleet_table
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from base.records import Record
 from loadgen.records.schema import Workload
+from reports.analysis.family import groups_of
 from reports.analysis.quantities import JOULES
-from reports.decision.family import groups_of
 from reports.document.wording import smallest_effect
 from reports.statistics.ratios import MARGIN
 from reports.statistics.simultaneous import half_width

@@ -19,18 +19,18 @@ from loadgen.metrics.latencies import FloatArray, percentiles
 from loadgen.records.schema import Workload
 from reports.analysis.energy_fit import fit_energy_models
 from reports.analysis.energy_model import EnergyModel
-from reports.analysis.failures import AMONG_FAILED, Failures, judge_failures
+from reports.analysis.family import FamilyComparison, compare_family
 from reports.analysis.power import PowerFigures, power_figures
 from reports.analysis.quality import QualityFigures, analyse_quality
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, Amount, Quantity
 from reports.analysis.windows import unfit, window_words
 from reports.checks.findings import check_run
 from reports.checks.results import CheckResult, group_findings
-from reports.decision.family import FamilyComparison, compare_family
-from reports.fleet.records import FleetPlan
+from reports.runs.fleet_plan import FleetPlan
 from reports.runs.reading import MeasuredRun, MeasuredTrial, read_run
 from reports.runs.records import ConfigurationInfo, DamagedTrial, FailedCell, RunInfo, VisitIdle
 from reports.statistics.block_percentiles import percentiles_over
+from reports.statistics.failures import AMONG_FAILED, Failures, judge_failures
 from reports.statistics.percentiles import Percentile
 from reports.statistics.ratios import MARGIN, Comparison, Interval, compare, geometric_mean
 

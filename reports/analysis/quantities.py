@@ -10,7 +10,7 @@ from typing import NamedTuple
 from loadgen.metrics.latencies import FloatArray, percentiles
 from loadgen.metrics.metrics import TrialMetrics
 from loadgen.records.schema import Trial
-from reports.analysis.failures import AMONG_FAILED
+from reports.statistics.failures import AMONG_FAILED
 from reports.statistics.percentiles import percentile
 from reports.statistics.ratios import Direction
 

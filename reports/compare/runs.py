@@ -17,10 +17,10 @@ import numpy as np
 
 from base.records import Record
 from reports.analysis.cells import Analysis, Cell, ConfigurationFigures, TrialFigures
-from reports.analysis.failures import AMONG_FAILED, Failures, judge_failures
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT, TTFT
 from reports.compare.differences import Difference, find_differences, workload_differences
 from reports.errors import ReportError
+from reports.statistics.failures import AMONG_FAILED, Failures, judge_failures
 from reports.statistics.ratios import Comparison, verdict_of
 from reports.statistics.unpaired import compare_unpaired
 

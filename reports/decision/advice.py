@@ -7,7 +7,7 @@ no quality task is shown to keep less than 1 / `BEARABLE` of the baseline's scor
 only save joules, the one that saves most. If none is left the advice is to keep the baseline: because nothing was gained, or
 because what was gained costs too much quality.
 
-Its verdicts and intervals are those of `reports.decision.family`, which hold together, so that they cover the width that was chosen for
+Its verdicts and intervals are those of `reports.analysis.family`, which hold together, so that they cover the width that was chosen for
 being best too. What was chosen for being best was also lucky: its gain is given as an interval and never as its ratio alone.
 A comparison that a failed check spoils (`spoils` in `reports.checks.rules`) is left out; where none is left, there is no advice.
 """
@@ -17,9 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reports.analysis.cells import Analysis, ConfigurationFigures
+from reports.analysis.family import PURPOSES, FamilyComparison, Purpose, speed_of, standing_for
 from reports.analysis.quantities import E2E, JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
 from reports.decision.acquittal import BEARABLE, Evidence, evidence_of
-from reports.decision.family import PURPOSES, FamilyComparison, Purpose, speed_of, standing_for
 from reports.decision.withheld import concerns, left_out, usable, why_withheld
 from reports.document.blocks import Answer
 from reports.document.wording import from_to, listed, name, sentence, smallest_effect, times

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from reports.analysis.cells import Analysis
+from reports.analysis.family import FamilyComparison, Purpose
 from reports.analysis.quantities import JOULES
 from reports.checks.results import Observation
 from reports.checks.rules import RULES
-from reports.decision.family import FamilyComparison, Purpose
 from reports.document.wording import listed, sentence
 
 Withheld = dict[str, list[FamilyComparison]]  # by the check that fails

@@ -7,7 +7,7 @@ import math
 from reports.runs.records import ConfigurationInfo
 from reports.statistics.ratios import Comparison, Interval
 
-# For every table and plot whose intervals are not those of `reports.decision.family`.
+# For every table and plot whose intervals are not those of `reports.analysis.family`.
 PER_CELL = "Intervals are 95 % per cell, not corrected for their number."
 
 TIMES, TO = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"

@@ -17,8 +17,8 @@ from loadgen.workloads.lengths import draw_tokens
 from reports.analysis.cells import Analysis
 from reports.fleet.measured_rates import MeasuredRates, measured_rates
 from reports.fleet.queueing import Arrivals, Replica, Served, poisson_arrivals, saturated_rate, simulate
-from reports.fleet.records import SECONDS_PER_DAY, Demand, Estimate, FleetPlan, FleetRow
 from reports.fleet.replicas import Lengths, nearest_lengths, replicas
+from reports.runs.fleet_plan import SECONDS_PER_DAY, Demand, Estimate, FleetPlan, FleetRow
 from reports.statistics.ratios import mean_interval
 
 # Of the rate at which all slots of the simulated replica are always taken. The rest is for the noise of the levels and for what

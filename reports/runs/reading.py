@@ -11,7 +11,7 @@ from energy.records import PowerTimeline
 from loadgen.metrics.metrics import TrialMetrics, read_metrics
 from loadgen.records.schema import Trial
 from reports.errors import ReportError
-from reports.fleet.records import PLAN_NAME, FleetPlan
+from reports.runs.fleet_plan import PLAN_NAME, FleetPlan
 from reports.runs.records import ConfigurationInfo, DamagedTrial, FailedCell, RunInfo, TaskResult, TrialCell, VisitIdle
 from reports.runs.run_folder import RunFolder, describe_error, open_trial, read_record
 

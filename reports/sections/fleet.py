@@ -7,7 +7,7 @@ from collections.abc import Callable
 from reports.analysis.cells import Analysis
 from reports.document.blocks import Block, Column, Entry, Items, Prose, Row, Section, Table, note_letter
 from reports.document.wording import TO, figure
-from reports.fleet.records import Demand, Estimate, FleetPlan, FleetRow
+from reports.runs.fleet_plan import Demand, Estimate, FleetPlan, FleetRow
 
 _LEDE = (
     "What the demand below would take with each width. GPUs, joules and what follows from them are simulated, not measured: the queue in "

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from loadgen.metrics.metrics import TrialMetrics
 from reports.analysis.cells import TAILS, Analysis
-from reports.analysis.failures import AMONG_FAILED
 from reports.document.blocks import Column, Entry, Row, Table
 from reports.document.wording import TO, figure, name
 from reports.sections.plots.ratios import DISTRIBUTIONS
 from reports.statistics.block_percentiles import ENOUGH_BLOCKS, independent_needed, percentiles_over
 from reports.statistics.confidence import needed_for
+from reports.statistics.failures import AMONG_FAILED
 from reports.statistics.percentiles import Percentile, mlperf_floor
 
 _COLUMNS = [Column("Latency"), Column("Requests"), *(Column(f"p{t}", "ms") for t in TAILS)]

@@ -19,8 +19,8 @@ import scipy
 
 from base.records import Record
 from loadgen.metrics.latencies import percentiles
-from reports.analysis.failures import AMONG_FAILED
 from reports.statistics.confidence import CONFIDENCE, needed_for, share_of
+from reports.statistics.failures import AMONG_FAILED
 
 MLPERF_CONFIDENCE = 0.99
 

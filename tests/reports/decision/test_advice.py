@@ -7,10 +7,10 @@ import pytest
 
 from loadgen.records.schema import Workload
 from reports.analysis.cells import analyse_folder
+from reports.analysis.family import standing_for
 from reports.analysis.quality import QualityFigures, TaskFigures, TaskScore
 from reports.checks.results import Observation
 from reports.decision.advice import advice
-from reports.decision.family import standing_for
 from reports.document.blocks import Answer
 from reports.document.wording import TIMES, TO
 from reports.statistics.ratios import Comparison

@@ -9,8 +9,8 @@ from reports.analysis.cells import analyse_folder
 from reports.fleet.fleet import UNMEASURED, capacity, demanded, plan_fleet
 from reports.fleet.measured_rates import MeasuredRates, bounds, measured_rates
 from reports.fleet.queueing import saturated_rate
-from reports.fleet.records import Demand
 from reports.fleet.replicas import Lengths, Level, level, replica_of
+from reports.runs.fleet_plan import Demand
 from tests.reports.example_run import SINGLE, Example, write_run
 
 MEASURED = Lengths(512.0, 128.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reports.document.blocks import note_letter
-from reports.fleet.records import Demand, Estimate, FleetPlan, FleetRow
+from reports.runs.fleet_plan import Demand, Estimate, FleetPlan, FleetRow
 from reports.sections.fleet import fleet_table
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from reports.fleet.fleet import demanded, planned
-from reports.fleet.records import Demand
 from reports.fleet.replicas import Lengths, Level, replica_of
+from reports.runs.fleet_plan import Demand
 from tests.truth.registry import Outcome, Row, simulation
 from tests.truth.servers.batching import Draw, Engine, generations, saturated_rate, serve
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from loadgen.metrics.metrics import TrialMetrics, measure_records
 from loadgen.records.schema import RequestRecord
-from reports.analysis.failures import Failures, judge_failures, shares_differ
 from reports.analysis.quantities import QUANTITIES
+from reports.statistics.failures import Failures, judge_failures, shares_differ
 from reports.statistics.ratios import compare
 from tests.loadgen.made import MS, trial, workload
 from tests.truth.registry import Outcome, Row, simulation

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import pytest
 
 from reports.analysis.cells import analyse_folder
-from reports.analysis.failures import AMONG_FAILED, Failures, judge_failures, shares_differ
 from reports.build import build_report
 from reports.compare.runs import compare_runs
+from reports.statistics.failures import AMONG_FAILED, Failures, judge_failures, shares_differ
 from reports.statistics.ratios import Comparison
 from tests.reports.example_run import EPOCH_NS as START
 from tests.reports.example_run import SINGLE, Example, TrialCell, measure, offer, write_run, write_trial
