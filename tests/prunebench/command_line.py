@@ -14,7 +14,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload([__name__, "prunebench.cli", "prunebench.commands.run", "reports.document.pictures"])
+_FORKS.set_forkserver_preload(
+    [
+        __name__,
+        "prunebench.cli",
+        "prunebench.run.runner",
+        "reports.build",
+        "scipy.stats",
+        "matplotlib.backends.backend_svg",
+    ]
+)
 
 
 def _environment() -> dict[str, str]:

@@ -12,11 +12,22 @@ import pytest
 
 from prunebench.commands.evaluate import evaluate
 from prunebench.quality.suites import QualityError
+from prunebench.servers.process import ServerCommand, start_server
 from reports.runs.records import TaskResult
 from tests.prunebench.conftest import TINYGLU
 
 pytestmark = pytest.mark.slow
 SERVED = ("--engine", "transformers", "--engine-option", "dtype=float32")
+
+
+@pytest.fixture(scope="module")
+def at_a_url(tmp_path_factory):
+    """What asks a server that is running already, to which the tests come that need none of their own."""
+    command = ServerCommand(TINYGLU, "tinyglu", "transformers", {"dtype": "float32"}, None)
+    log = tmp_path_factory.mktemp("server") / "log"
+    server = start_server(command, log, start_timeout_s=120, request_timeout_s=60)
+    yield server.endpoint.url, "--model", "tinyglu", "--tokenizer", TINYGLU
+    server.stop()
 
 
 def result(folder: Path, task: str) -> TaskResult:
@@ -76,12 +87,12 @@ def test_a_killed_evaluation_goes_on_where_it_was(prunebench, started, tmp_path)
     assert "--resume: out is of" in other.stderr
 
 
-def test_without_a_hub_a_task_says_so_and_the_others_go_on(prunebench, tmp_path, monkeypatch):
+def test_without_a_hub_a_task_says_so_and_the_others_go_on(prunebench, at_a_url, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     done = prunebench(
-        "evaluate", TINYGLU, "--tasks", "piqa,tinyglu_form", "--limit", 4, "--output", "out", *SERVED, timeout=100
+        "evaluate", *at_a_url, "--tasks", "piqa,tinyglu_form", "--limit", 4, "--output", "out", timeout=100
     )
     assert done.returncode == 1, done.stderr
     said = "piqa: no score: its data set is not in this machine's cache, and http://127.0.0.1:9 does not answer"
@@ -96,7 +107,7 @@ def test_a_wrong_name_names_the_nearest(prunebench):
     assert done.stderr.startswith("prunebench: lm-eval knows no task helaswag; did you mean hellaswag")
 
 
-def test_tasks_of_ones_own_are_found_in_a_folder(prunebench, tmp_path):
+def test_tasks_of_ones_own_are_found_in_a_folder(prunebench, at_a_url, tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "items.py").write_text(
@@ -108,7 +119,7 @@ def test_tasks_of_ones_own_are_found_in_a_folder(prunebench, tmp_path):
         "task: sums\ncustom_dataset: !function items.load\ntest_split: test\noutput_type: multiple_choice\n"
         'doc_to_text: question\ndoc_to_target: answer\ndoc_to_choice: ["odd", "even"]\nmetric_list:\n  - metric: acc\n'
     )
-    done = prunebench("evaluate", TINYGLU, "--tasks", "sums:2", "--include-path", folder, "--output", "out", *SERVED)
+    done = prunebench("evaluate", *at_a_url, "--tasks", "sums:2", "--include-path", folder, "--output", "out")
     assert done.returncode == 0, done.stderr
     own = result(tmp_path / "out", "sums")
     assert (own.items, own.shots, own.scores[0].metric) == (6, 2, "acc")
