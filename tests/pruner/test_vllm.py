@@ -19,10 +19,12 @@ PROMPT = [1, 7, 3, 11, 60, 4, 9, 33]
 _GENERATE = """
 import json, sys
 from vllm import LLM, SamplingParams
-llm = LLM(sys.argv[1], skip_tokenizer_init=True, enforce_eager=True, max_model_len=64, dtype="float32")
 greedy = SamplingParams(temperature=0, max_tokens=16, ignore_eos=True, detokenize=False)
-(result,) = llm.generate([{"prompt_token_ids": json.loads(sys.argv[2])}], greedy, use_tqdm=False)
-print("TOKENS", json.dumps(list(result.outputs[0].token_ids)))
+for folder in sys.argv[2:]:
+    llm = LLM(folder, skip_tokenizer_init=True, enforce_eager=True, max_model_len=64, dtype="float32")
+    (result,) = llm.generate([{"prompt_token_ids": json.loads(sys.argv[1])}], greedy, use_tqdm=False)
+    print("TOKENS", json.dumps(list(result.outputs[0].token_ids)))
+    del llm
 """
 _ONE_QUIET_PROCESS = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -35,21 +37,23 @@ _ONE_QUIET_PROCESS = {
 
 @pytest.mark.slow
 @pytest.mark.vllm
-@pytest.mark.parametrize(("family", "more"), [("llama", {"head_dim": 32}), ("phi3", {})])
-def test_vllm_writes_the_tokens_that_transformers_writes_at_an_odd_width(family: str, more, tmp_path: Path) -> None:
-    source = tiny.make_checkpoint(family, tmp_path / "source", hidden_size=64, intermediate_size=136, **more)
-    (one,) = prune(source, tmp_path / "out", [Target("width", 95)])
-    model = tiny.load(one.folder, torch.float32)
-    expected = model.generate(torch.tensor([PROMPT]), max_new_tokens=16, min_new_tokens=16, do_sample=False)
+def test_vllm_writes_the_tokens_that_transformers_writes_at_an_odd_width(tmp_path: Path) -> None:
+    folders, expected = [], []
+    for family, more in (("llama", {"head_dim": 32}), ("phi3", {})):
+        source = tiny.make_checkpoint(family, tmp_path / family, hidden_size=64, intermediate_size=136, **more)
+        (one,) = prune(source, tmp_path / f"{family}-out", [Target("width", 95)])
+        model = tiny.load(one.folder, torch.float32)
+        tokens = model.generate(torch.tensor([PROMPT]), max_new_tokens=16, min_new_tokens=16, do_sample=False)
+        folders.append(one.folder)
+        expected.append(f"TOKENS {json.dumps(tokens[0, len(PROMPT) :].tolist())}")
     script = tmp_path / "generate.py"
     script.write_text(_GENERATE)
     done = subprocess.run(
-        [sys.executable, script, one.folder, json.dumps(PROMPT)],
+        [sys.executable, script, json.dumps(PROMPT), *folders],
         env=os.environ | _ONE_QUIET_PROCESS,
         check=False,
         capture_output=True,
         text=True,
         timeout=300,
     )
-    tokens = next((line for line in done.stdout.splitlines() if line.startswith("TOKENS ")), done.stderr[-2000:])
-    assert tokens == f"TOKENS {json.dumps(expected[0, len(PROMPT) :].tolist())}"
+    assert [line for line in done.stdout.splitlines() if line.startswith("TOKENS ")] == expected, done.stderr[-2000:]
