@@ -20,9 +20,10 @@ from energy.records import WindowEnergy
 from loadgen.link.messages import Ended, Part
 from loadgen.metrics.window import cut_window
 from loadgen.records.recorder import Recorder
-from loadgen.records.schema import ClientHealth, Trial, Workload
+from loadgen.records.schema import ClientHealth, Trial
 from loadgen.records.store import write_trial
 from loadgen.trial import TrialResult
+from loadgen.workloads.closed_loop import ConcurrencyLoad
 from reports.checks.findings import check_trial
 
 TOKEN_NS, AT_ONCE = 10_000_000, 50  # half a second of chunks is handed on together
@@ -57,9 +58,7 @@ def main() -> None:
     arguments = parser.parse_args()
     tokens, requests = arguments.tokens, arguments.chunks // arguments.tokens
     events = [CHUNK.format(total=64 + n, tokens=n).encode() for n in range(1, tokens + 1)] + [b"data: [DONE]\n\n"]
-    load = Workload(
-        name="w", kind="concurrency", concurrency=arguments.streams, requests=requests, output_tokens=tokens
-    )
+    load = ConcurrencyLoad(name="w", concurrency=arguments.streams, requests=requests, output_tokens=tokens)
     with tempfile.TemporaryDirectory() as folder:
         began = time.process_time()
         with Recorder(load, 0, file=Path(folder) / "records.arrows") as recorder:

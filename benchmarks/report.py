@@ -26,7 +26,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from energy.records import WindowEnergy
-from loadgen.records.schema import REQUEST_SCHEMA, ClientHealth, Trial, Workload
+from loadgen.records.schema import REQUEST_SCHEMA, ClientHealth, Trial
+from loadgen.workloads.closed_loop import ConcurrencyLoad
 from reports.runs.records import ConfigurationInfo, RunInfo, TrialCell
 
 LIMIT_S, LIMIT_BYTES = 60, 2 * 10**9
@@ -104,7 +105,7 @@ def configuration(label: str, width: int) -> ConfigurationInfo:
 
 
 def trial(label: str, requests: int, tokens: int, end_ns: int) -> Trial:
-    workload = Workload(name="many", kind="concurrency", concurrency=64, requests=requests, output_tokens=tokens)
+    workload = ConcurrencyLoad(name="many", concurrency=64, requests=requests, output_tokens=tokens)
     return Trial(
         url="http://127.0.0.1", model=label, workload=workload, seed=0, window_start_ns=0, window_end_ns=end_ns,
         window_rule="whole", window_rules=2, first_sent_ns=0, last_end_ns=end_ns, started_at="2026-01-01T00:00:00+00:00",

@@ -31,9 +31,9 @@ from loadgen.metrics.read_lag import LagHistogram
 from loadgen.metrics.window import cut_window
 from loadgen.prompts.synthetic import Prompts
 from loadgen.records.recorder import Recorder
-from loadgen.records.schema import RequestRecord, Trial, WarmUp, WindowRules, Workload
+from loadgen.records.schema import RequestRecord, Trial, WarmUp, WindowRules
 from loadgen.records.table import Records
-from loadgen.workloads.schedule import in_flight
+from loadgen.workloads.base import Workload
 
 _TOGETHER_NS = 2_000_000  # until the load starts, so that several processes start together
 _LEAD_NS = 10**9  # power is kept from so long before the first request until so long after the last
@@ -207,8 +207,8 @@ def as_trial(
 
 def _lanes(workload: Workload, processes: int) -> int:
     """How many client processes. Raises LoadError where a load cannot be shared by so many."""
-    together = in_flight(workload)
-    if processes > 1 and workload.kind in {"single", "batch"}:
+    together = workload.in_flight
+    if processes > 1 and workload.sequential:
         raise LoadError(f"--processes {processes}: a {workload.kind} load waits for itself, so one process sends it")
     if together is not None and processes > together:
         raise LoadError(f"--processes {processes}: there are only {together} requests in flight to share")

@@ -8,7 +8,7 @@ from typing import Any
 
 from loadgen.answers.stream_end import error_of
 from loadgen.client.wire import Exchange
-from loadgen.records.schema import Workload
+from loadgen.workloads.base import Workload
 
 
 def request_body(model: str, workload: Workload, prompt: Any, max_tokens: int) -> bytes:

@@ -35,8 +35,6 @@ from loadgen.link.frames import Inbox, Outbox
 from loadgen.link.messages import Ended, Finished, Job, Part, Ready
 from loadgen.metrics.client_health import watch_client
 from loadgen.records.schema import WarmUp
-from loadgen.workloads.schedule import arrivals, in_flight, user_starts
-from loadgen.workloads.shapes import answer_length
 
 _AFTER_FAILURE_S = 0.1  # a user whose request has failed waits so long: a dead server is not asked a million times
 _SPARE = 16  # connections an open loop has at hand from the start
@@ -66,13 +64,13 @@ class _Driver:
     @property
     def together(self) -> int | None:
         """How many of a closed loop's requests are this client's; None for open loops."""
-        whole = in_flight(self.job.workload)
+        whole = self.job.workload.in_flight
         return None if whole is None else len(range(self.job.lane, whole, self.job.lanes))
 
     async def warm_up(self) -> WarmUp:
         """The same shapes as will be measured, in whole groups of as many as will be in flight; nothing of it is kept."""
-        job, whole = self.job, in_flight(self.job.workload) or 1
-        mine = 1 if job.workload.batch_as == "list" else max(1, len(range(job.lane, whole, job.lanes)))
+        job, whole = self.job, self.job.workload.in_flight or 1
+        mine = 1 if job.workload.sends_lists else max(1, len(range(job.lane, whole, job.lanes)))
         await self.client.open(mine if self.together else _SPARE)
 
         async def send_group(group: int) -> list[Exchange]:
@@ -85,8 +83,8 @@ class _Driver:
     def requests_ahead(self) -> RequestsAhead:
         """The bodies of this client's requests, in order."""
         job, count = self.job, self.job.workload.requests
-        if count is not None and job.workload.batch_as == "list":
-            count = math.ceil(count / (job.workload.batch_size or 1))
+        if count is not None and job.workload.sends_lists:
+            count = math.ceil(count / (job.workload.group_size or 1))
         mine = None if count is None else len(range(job.lane, count, job.lanes))
         return RequestsAhead(lambda n: self.request(job.lane + n * job.lanes), mine)
 
@@ -96,8 +94,8 @@ class _Driver:
             await timer.until(self.start_ns)
             if self.job.workload.open_loop:
                 await self._open_loop(requests, timer)
-            elif self.job.workload.kind == "batch":
-                await self._batches(requests)
+            elif self.job.workload.group_size is not None:
+                await self._batches(requests, self.job.workload.group_size)
             else:
                 await self._closed_loop(requests)
 
@@ -117,12 +115,12 @@ class _Driver:
         """The bytes of a request: of one prompt, or of a batch's list of them."""
         workload, prompts = self.job.workload, self.job.prompts
         prompt: Any = prompts[number]
-        if workload.batch_as == "list":
-            size, most = workload.batch_size or 1, workload.requests or 10**18
+        if workload.sends_lists:
+            size, most = workload.group_size or 1, workload.requests or 10**18
             first = number * size
             # Warm-up lists count down, and the last list of all may be short.
             prompt = [prompts[index] for index in range(first, min(first + size, most))]
-        asked = answer_length(workload, self.job.seed, number)
+        asked = workload.answer_length(self.job.seed, number)
         return self.client.request("/v1/completions", request_body(self.job.endpoint.model, workload, prompt, asked))
 
     async def _closed_loop(self, requests: RequestsAhead) -> None:
@@ -136,17 +134,17 @@ class _Driver:
                 if await self._one(requests.take(), (index,), index, time.monotonic_ns()):
                     await asyncio.sleep(_AFTER_FAILURE_S)
 
-        starts = user_starts(self.job.workload)[self.job.lane :: self.job.lanes]
+        starts = self.job.workload.user_starts()[self.job.lane :: self.job.lanes]
         await asyncio.gather(*(user(starts_s) for starts_s in starts))
 
-    async def _batches(self, requests: RequestsAhead) -> None:
+    async def _batches(self, requests: RequestsAhead, size: int) -> None:
         """Groups sent at once, the next when all of the last have ended."""
         numbers = self._numbers()
         for group in itertools.count():
-            members = tuple(itertools.islice(numbers, self.job.workload.batch_size))
+            members = tuple(itertools.islice(numbers, size))
             if not members:
                 return
-            sent = [members] if self.job.workload.batch_as == "list" else [(index,) for index in members]
+            sent = [members] if self.job.workload.sends_lists else [(index,) for index in members]
             taken = [(requests.take(), indices) for indices in sent]
             now = time.monotonic_ns()
             failures = await asyncio.gather(*(self._one(request, of, group, now) for request, of in taken))
@@ -156,7 +154,7 @@ class _Driver:
     async def _open_loop(self, requests: RequestsAhead, timer: Timer) -> None:
         """Requests leave on schedule, whatever has come back."""
         async with asyncio.TaskGroup() as tasks:
-            for index, at_s in enumerate(self._unless_stalled(arrivals(self.job.workload, self.job.seed))):
+            for index, at_s in enumerate(self._unless_stalled(self.job.workload.arrivals(self.job.seed))):
                 if index % self.job.lanes != self.job.lane:
                     continue
                 scheduled = self.start_ns + round(at_s * 1e9)

@@ -8,7 +8,8 @@ from loadgen.client.warmup import Steadiness
 from loadgen.endpoint import Endpoint
 from loadgen.metrics.client_health import ClientWatch
 from loadgen.prompts.synthetic import Prompts
-from loadgen.records.schema import WarmUp, Workload
+from loadgen.records.schema import WarmUp
+from loadgen.workloads.base import Workload
 
 
 @dataclass(frozen=True)

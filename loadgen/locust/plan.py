@@ -14,9 +14,9 @@ from tokenizers import Tokenizer
 from base.records import Record
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.prompts.synthetic import FilePrompts, Prompts, make_prompts
-from loadgen.records.schema import REQUEST_SCHEMA, RequestRecord, Workload
+from loadgen.records.schema import REQUEST_SCHEMA, RequestRecord
 from loadgen.records.table import Records, record_batch
-from loadgen.workloads.schedule import in_flight, user_starts
+from loadgen.workloads.base import Workload
 
 PLAN_VARIABLE, KEY_VARIABLE = "PRUNEBENCH_LOCUST_PLAN", "PRUNEBENCH_API_KEY"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -53,18 +53,19 @@ class Plan(Record):
     @property
     def users(self) -> int:
         """Locust users: those of a closed loop; else one a worker, which sends on schedule whatever comes back."""
-        closed = None if self.workload.kind == "batch" else in_flight(self.workload)
+        closed = None if self.workload.group_size is not None else self.workload.in_flight
         return closed or self.workers
 
     def check(self) -> None:
         """Raise LoadError if the workload cannot be shared among so many workers."""
-        kind = self.workload.kind
-        if kind in {"single", "batch"} and self.workers > 1:
-            raise LoadError(f"--workers {self.workers}: a {kind} workload is one user's, so it takes --workers 1")
-        if self.workload.batch_as == "list":
+        if self.workload.sequential and self.workers > 1:
+            raise LoadError(
+                f"--workers {self.workers}: a {self.workload.kind} workload is one user's, so it takes --workers 1"
+            )
+        if self.workload.sends_lists:
             raise LoadError("--batch-as list: the native driver has it")
         if self.users % self.workers:
-            flag = "--end-concurrency" if kind == "ramp" else "--concurrency"
+            flag = "--end-concurrency" if self.workload.streams is None else "--concurrency"
             raise LoadError(f"{flag} {self.users}: must be a multiple of --workers {self.workers}")
 
 
@@ -89,9 +90,9 @@ class Share:
 
     def starts(self) -> list[float]:
         """When this worker's users begin, in seconds."""
-        if self.plan.workload.open_loop or self.plan.workload.kind == "batch":
+        if self.plan.workload.open_loop or self.plan.workload.group_size is not None:
             return [0.0]
-        return user_starts(self.plan.workload)[self.worker :: self.plan.workers]
+        return self.plan.workload.user_starts()[self.worker :: self.plan.workers]
 
 
 class ClockReading(Record):

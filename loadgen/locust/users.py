@@ -38,8 +38,6 @@ from loadgen.metrics.latencies import record_tpot_ms
 from loadgen.records.recorder import Recorder
 from loadgen.records.schema import REQUEST_SCHEMA, RequestRecord
 from loadgen.records.table import record_batch
-from loadgen.workloads.schedule import arrivals
-from loadgen.workloads.shapes import answer_length
 
 _LEAD_S = 2.0  # from telling the workers to the first request: they are busy with their users, and make ready
 _AFTER_FAILURE_S = 0.1
@@ -78,8 +76,8 @@ class Worker:
         _sleep_until(self._began_ns + round(starts_s * 1e9))
         if workload.open_loop:
             self._on_schedule()
-        elif workload.kind == "batch":
-            self._in_batches(workload.batch_size or 1)
+        elif workload.group_size is not None:
+            self._in_batches(workload.group_size)
         else:
             with BlockingClient(self._endpoint, self._clock) as client:
                 for index in self._indices:
@@ -99,7 +97,7 @@ class Worker:
             self._ask(client, index, index, scheduled_ns)
             idle.append(client)
 
-        for index, at_s in enumerate(arrivals(self._share.plan.workload, self._share.plan.seed)):
+        for index, at_s in enumerate(self._share.plan.workload.arrivals(self._share.plan.seed)):
             if self._share.is_mine(index):
                 scheduled_ns = self._began_ns + round(at_s * 1e9)
                 _sleep_until(scheduled_ns)
@@ -121,7 +119,7 @@ class Worker:
     def _ask(self, client: BlockingClient, index: int, group: int, scheduled_ns: int) -> bool:
         """Send one request and record it. Whether it went well."""
         plan = self._share.plan
-        asked = answer_length(plan.workload, plan.seed, index)
+        asked = plan.workload.answer_length(plan.seed, index)
         exchange = client.send(request_body(plan.model, plan.workload, self._prompts[index], asked))
         times = scheduled_ns, exchange.sent_ns, exchange.headers_ns, exchange.end_ns
         error, rest = wire_error(exchange), Part((index,), *exchange.take())

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from loadgen.client.timer import Timer
 from loadgen.metrics.read_lag import LagHistogram
-from loadgen.records.schema import ClientHealth, Workload
+from loadgen.records.schema import ClientHealth
 from loadgen.records.table import Records
+from loadgen.workloads.base import Workload
 
 PROBE_NS = 10_000_000
 

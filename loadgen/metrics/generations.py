@@ -12,7 +12,6 @@ from loadgen.metrics.latencies import FloatArray
 from loadgen.records.arrivals import Arrivals
 from loadgen.records.schema import Trial
 from loadgen.records.table import Records
-from loadgen.workloads.schedule import in_flight
 
 MOST = 100  # generations apart; of more, neighbours are taken together
 TIMES = ["sent_ns", "end_ns"]  # the columns that say where they lie
@@ -44,10 +43,10 @@ def find_generations(trial: Trial, records: Records) -> Generations:
 
     None for loads without: open loops, ramps, a closed loop whose window is not of whole generations.
     """
-    together = in_flight(trial.workload)
+    together = trial.workload.in_flight
     sent, end = records.column("sent_ns"), records.column("end_ns")
     inside = np.flatnonzero((sent >= 0) & (end > trial.window_start_ns) & (end <= trial.window_end_ns))
-    regular = trial.workload.kind in {"single", "batch"} or trial.window_rule == "generations"
+    regular = trial.workload.sequential or trial.window_rule == "generations"
     number = 0 if together is None or not regular else len(inside) // together
     if together is None or not number:
         return Generations(np.array([]), np.array([]))

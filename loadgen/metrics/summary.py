@@ -10,9 +10,9 @@ import numpy as np
 
 from loadgen.metrics.latencies import BoolArray, FloatArray, percentiles
 from loadgen.metrics.metrics import TrialMetrics, measure_records
-from loadgen.records.schema import Flag, RequestRecord, Trial, Workload
+from loadgen.records.schema import Flag, RequestRecord, Trial
 from loadgen.records.table import Records
-from loadgen.workloads.schedule import in_flight
+from loadgen.workloads.base import Workload
 
 
 def summarize(trial: Trial, records: Sequence[RequestRecord], flags: Sequence[Flag]) -> dict[str, Any]:
@@ -35,9 +35,7 @@ def summarize(trial: Trial, records: Sequence[RequestRecord], flags: Sequence[Fl
         "model_id": trial.model,
         "tokenizer_id": None,
         "num_prompts": len(records),
-        "request_rate": workload.rate if open_loop else "inf",
-        "burstiness": 1.0 if workload.kind == "poisson" else workload.burstiness,
-        "max_concurrency": in_flight(workload),
+        **workload.vllm_terms(),
         "duration": metrics.window_s,
         "completed": int(metrics.completed.sum()),
         "failed": int((~metrics.completed).sum()),
@@ -57,10 +55,6 @@ def summarize(trial: Trial, records: Sequence[RequestRecord], flags: Sequence[Fl
         **_with_failures("tpot", metrics.tpot_ms, metrics.tpot_reason),
         **_with_failures("e2el", metrics.e2e_ms),
     }
-    if workload.kind == "ramp" and open_loop:
-        strategy = "linear" if workload.ramp_steps is None else "steps"
-        summary |= {"request_rate": "inf", "ramp_up_strategy": strategy}
-        summary |= {"ramp_up_start_rps": workload.rate, "ramp_up_end_rps": workload.end_rate}
     if open_loop:
         summary |= _statistics("scheduled_ttft", metrics.scheduled_ttft_ms)
         summary |= {"offered_rate": metrics.offered_requests / metrics.window_s, "saturated": _saturated(metrics)}

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from loadgen.records.schema import RequestRecord, WindowRule, WindowRules, Workload
+from loadgen.records.schema import RequestRecord, WindowRule, WindowRules
 from loadgen.records.table import Records
+from loadgen.workloads.base import Workload
 
 _SLOWEST = 99  # percentile of E2E after which an open loop counts as filled
 
@@ -27,19 +28,16 @@ def cut_window(
 ) -> Window:
     """The window of the measured requests, which `lanes` client processes sent.
 
-    single, batch, ramp: whole, from the first sending to the last end; the pauses between are part of such a load, and no
-    part of a ramp is steady.
-    concurrency: whole generations, see `_generations`. constant, poisson, burst, trace: see `_open_loop`.
+    The workload names the rule. whole: from the first sending to the last end; the pauses between are part of such a load,
+    and no part of a ramp is steady. generations: see `_generations`. steady: see `_open_loop`.
     `rules` 1 cuts as runs did that were recorded before generations were counted.
     """
     table = Records.of(records)
-    if workload.kind in {"single", "batch", "ramp"}:
+    if workload.window_cut == "whole":
         return _whole(table)
     if rules == 1:
         return _before_generations(workload, table, lanes)
-    return (
-        _generations(workload.concurrency or 1, table, lanes) if workload.kind == "concurrency" else _open_loop(table)
-    )
+    return _open_loop(table) if workload.window_cut == "steady" else _generations(workload.in_flight or 1, table, lanes)
 
 
 def _whole(table: Records) -> Window:
@@ -99,9 +97,9 @@ def _before_generations(workload: Workload, table: Records, lanes: int) -> Windo
     """
     sent, ends = table.times("sent_ns"), table.times("end_ns")
     whole = _whole(table)
-    if workload.kind == "concurrency":
+    if workload.window_cut == "generations":
         firsts = np.sort(table.times("first_token_ns"))
-        full = (workload.concurrency or 1) - 1
+        full = (workload.in_flight or 1) - 1
         start = int(firsts[full]) if full < len(firsts) else whole.end_ns
         end = min(_no_longer_full(table, lane, lanes) for lane in range(lanes))
     else:

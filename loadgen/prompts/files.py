@@ -23,9 +23,8 @@ from typing import Any
 
 from loadgen.endpoint import LoadError
 from loadgen.prompts.synthetic import FilePrompts
-from loadgen.records.schema import Workload
+from loadgen.workloads.base import Workload
 from loadgen.workloads.input_files import InputFile
-from loadgen.workloads.trace_file import open_trace
 
 
 @dataclass(frozen=True)
@@ -73,8 +72,8 @@ def read_prompts(source: str, seed: int = 0) -> FilePrompts:
 
 def input_file(workload: Workload) -> Path | None:
     """The user's file that a workload takes its requests from, if it has one."""
-    if workload.trace is not None:
-        return workload.trace
+    if workload.trace_file is not None:
+        return workload.trace_file
     return None if workload.prompts is None or is_source(workload.prompts) else Path(workload.prompts)
 
 
@@ -83,14 +82,14 @@ def with_identity(workload: Workload) -> Workload:
     file = input_file(workload)
     if file is None:
         return workload
-    flag = "--trace" if workload.trace is not None else "--prompts"
+    flag = "--trace" if workload.trace_file is not None else "--prompts"
     return workload.model_copy(update={"file_sha256": InputFile(flag, file).sha256()})
 
 
 def input_notes(workload: Workload) -> tuple[str, ...]:
     """Read a workload's file and say what of it is left out. Raises LoadError for one that cannot be used."""
-    if workload.trace is not None:
-        return tuple(f"--trace {workload.trace}: {note}" for note in open_trace(workload.trace).notes)
+    if (trace := workload.recorded()) is not None:
+        return tuple(f"--trace {workload.trace_file}: {note}" for note in trace.notes)
     if workload.prompts is None:
         return ()
     return tuple(f"--prompts {workload.prompts}: {note}" for note in read_prompts(workload.prompts).notes)

@@ -15,9 +15,9 @@ from tokenizers import Tokenizer
 
 from loadgen.answers.stream_end import UNREADABLE
 from loadgen.endpoint import Endpoint, LoadError
-from loadgen.records.schema import Workload
+from loadgen.workloads.base import Workload
 from loadgen.workloads.lengths import draw_tokens
-from loadgen.workloads.trace_file import TraceRow, read_trace
+from loadgen.workloads.trace_file import TraceRow
 
 Prompt = list[int] | str
 
@@ -129,8 +129,8 @@ def make_prompts(workload: Workload, tokens: Tokenizer | Sequence[int], seed: in
     if not pool:
         raise LoadError("--tokenizer: has no tokens of plain text; give --prompts FILE")
     made: SyntheticPrompts | TracePrompts
-    if workload.trace is not None:
-        made = TracePrompts(pool, read_trace(workload.trace), seed)
+    if (trace := workload.recorded()) is not None:
+        made = TracePrompts(pool, trace.rows, seed)
     else:
         made = SyntheticPrompts(pool, workload.prompt_tokens, seed, workload.shared_prefix)
     if workload.prompt_as == "ids":

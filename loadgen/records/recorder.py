@@ -21,9 +21,9 @@ from loadgen.answers.list_response import ListedAnswers
 from loadgen.answers.sse import Answer
 from loadgen.link.messages import Ended, Part
 from loadgen.metrics.read_lag import LagHistogram
-from loadgen.records.schema import REQUEST_SCHEMA, RequestRecord, Workload
+from loadgen.records.schema import REQUEST_SCHEMA, RequestRecord
 from loadgen.records.table import Records, in_order, record_batch
-from loadgen.workloads.shapes import answer_length
+from loadgen.workloads.base import Workload
 
 _EVERY_S = 0.5
 _MANY_ROWS = 4096
@@ -111,7 +111,7 @@ class Recorder:
                 sent_ns=ended.sent_ns,
                 headers_ns=ended.headers_ns,
                 end_ns=ended.end_ns,
-                asked_tokens=answer_length(self._workload, self._seed, index),
+                asked_tokens=self._workload.answer_length(self._seed, index),
                 status=ended.status,
                 error=ended.error,
             )

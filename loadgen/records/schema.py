@@ -6,150 +6,17 @@ Times ending in `_ns` are `time.monotonic_ns()` of the load side unless they say
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import pyarrow as pa
-from pydantic import Field, model_validator
 
 from base.records import Record
 from energy.records import WindowEnergy
-from loadgen.workloads.lengths import Tokens
+from loadgen.workloads.base import Workload
 
-WorkloadKind = Literal["single", "batch", "concurrency", "constant", "poisson", "burst", "ramp", "trace", "sweep"]
-BatchForm = Literal["requests", "list"]
-PromptForm = Literal["ids", "text"]
 WindowRules = Literal[1, 2]  # 1: of runs from before closed loops were cut by generations; 2: `loadgen.metrics.window`
 WindowRule = Literal["whole", "steady", "half", "generations"]
 CountedBy = Literal["server-usage", "server-continuous-usage", "tokenizer", "chunks"]
-
-
-class Workload(Record):
-    """What load is offered. The same object goes into the experiment file, the trial and the report.
-
-    `loadgen.workloads.schedule` says when its requests leave, `loadgen.workloads.shapes` how long they are.
-    """
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Names the workload in tables and folders.")
-    kind: WorkloadKind = Field(description="What load is offered.")
-    requests: int | None = Field(default=None, ge=1, description="Measured requests after which the load ends, or")
-    duration_s: float | None = Field(default=None, gt=0, description="time after which no request starts.")
-    batch_size: int | None = Field(
-        default=None, ge=1, description="Requests sent at once; the next group leaves when all are done."
-    )
-    batch_as: BatchForm = Field(
-        default="requests", description="Send a batch as separate requests, or as one request with a list of prompts."
-    )
-    concurrency: int | None = Field(default=None, ge=1, description="Requests in flight; of a ramp, at its start.")
-    end_concurrency: int | None = Field(default=None, ge=1, description="Requests in flight at the end of a ramp.")
-    rate: float | None = Field(
-        default=None, gt=0, description="Arrivals of an open loop; of a ramp or sweep, at its start."
-    )
-    end_rate: float | None = Field(
-        default=None, gt=0, description="Arrivals at the end of a ramp; the highest rate that a sweep tries."
-    )
-    rates: list[Annotated[float, Field(gt=0)]] | None = Field(
-        default=None, min_length=1, description="The rates of a sweep, instead of a search."
-    )
-    ramp_steps: int | None = Field(
-        default=None,
-        ge=2,
-        description="Rise in this number of equal steps, first and last included, instead of a straight line.",
-    )
-    burstiness: float | None = Field(
-        default=None,
-        gt=0,
-        description="Shape of the gamma-distributed gaps: 1 is Poisson, below 1 requests come in bursts.",
-    )
-    trace: Path | None = Field(default=None, description="The recorded traffic to replay.")
-    speed: float = Field(default=1.0, gt=0, description="Replay the trace this many times as fast.")
-    sweep: str | None = Field(
-        default=None, description="Name of the sweep that this rate is a point of; set by the program."
-    )
-    prompt_tokens: Tokens = Field(default=64, description="Length of synthetic prompts: a number or a distribution.")
-    output_tokens: Tokens = Field(default=64, description="Length of the answers: a number or a distribution.")
-    prompts: str | None = Field(
-        default=None,
-        description="A file of prompts, or `hellaswag`, `mmlu`, `ifeval`; without it prompts are synthetic.",
-    )
-    file_sha256: str | None = Field(
-        default=None, description="Content of the trace or file of prompts; set by the program."
-    )
-    prompt_as: PromptForm = Field(default="ids", description="Send synthetic prompts as token ids or as text.")
-    shared_prefix: int = Field(default=0, ge=0, description="First tokens that all synthetic prompts share.")
-    natural_stop: bool = Field(
-        default=False,
-        description="Let the model stop by itself; otherwise `ignore_eos` makes every answer exactly `output_tokens` long.",
-    )
-    warmup_requests: int = Field(
-        default=2, ge=0, description="Requests of the same shapes that are sent first and not measured."
-    )
-    slo_ttft_ms: float | None = Field(default=None, gt=0, description="Objective of the goodput: time to first token.")
-    slo_tpot_ms: float | None = Field(
-        default=None, gt=0, description="Objective of the goodput: time per output token."
-    )
-    slo_share: float = Field(
-        default=0.9,
-        gt=0,
-        le=1,
-        description="Share of the requests that must meet every objective for a sweep to call a rate good.",
-    )
-
-    @property
-    def open_loop(self) -> bool:
-        """Whether requests leave by a schedule, whatever has come back."""
-        return self.kind in {"constant", "poisson", "burst", "trace"} or (self.kind == "ramp" and self.rate is not None)
-
-    @model_validator(mode="after")
-    def _fields_of_its_kind(self) -> Workload:
-        needed, allowed = _FIELDS[self.kind]
-        for name in needed:
-            if getattr(self, name) is None:
-                raise ValueError(f"a {self.kind} workload needs `{name}`")
-        default = type(self).model_fields
-        for name in _ALL_FIELDS - {*needed, *allowed}:
-            if getattr(self, name) != default[name].default:
-                raise ValueError(f"`{name}` means nothing to a {self.kind} workload")
-        if self.prompts is not None and (self.kind == "trace" or self.shared_prefix or self.prompt_as != "ids"):
-            raise ValueError("`prompts` of the user's go without `trace`, `shared_prefix` and `prompt_as`")
-        if isinstance(self.prompt_tokens, int) and self.shared_prefix >= self.prompt_tokens:
-            raise ValueError("`shared_prefix` must be below `prompt_tokens`")
-        if self.batch_as == "list" and not isinstance(self.output_tokens, int):
-            raise ValueError("`batch_as` list needs a plain number of `output_tokens`: one request has one max_tokens")
-        if self.kind == "trace" and self.requests is not None and self.duration_s is not None:
-            raise ValueError("a trace workload ends by `requests` or by `duration_s`, not by both")
-        if self.kind != "trace" and (self.requests is None) == (self.duration_s is None):
-            raise ValueError("a workload needs exactly one of `requests` and `duration_s`")
-        return self
-
-    @model_validator(mode="after")
-    def _ramp_of_one_thing(self) -> Workload:
-        if self.kind == "ramp":
-            pairs = [(self.rate, self.end_rate), (self.concurrency, self.end_concurrency)]
-            if [None not in pair for pair in pairs].count(True) != 1 or pairs.count((None, None)) != 1:
-                raise ValueError("a ramp workload needs `rate` and `end_rate`, or `concurrency` and `end_concurrency`")
-            if self.concurrency is not None and self.concurrency > (self.end_concurrency or 0):
-                raise ValueError("a ramp workload's `end_concurrency` cannot be below its `concurrency`")
-        if self.kind == "sweep" and (self.rate is None) == (self.rates is None):
-            raise ValueError("a sweep workload needs `rate`, the lowest to try, or `rates`, all of them")
-        if self.kind == "sweep" and self.rate is not None and self.end_rate is not None and self.end_rate < self.rate:
-            raise ValueError("a sweep workload's `end_rate` cannot be below its `rate`")
-        return self
-
-
-# By kind: the fields it cannot do without, and those it may have.
-_FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "single": ((), ()),
-    "batch": (("batch_size",), ("batch_as",)),
-    "concurrency": (("concurrency",), ()),
-    "constant": (("rate",), ("sweep",)),
-    "poisson": (("rate",), ("sweep",)),
-    "burst": (("rate", "burstiness"), ("sweep",)),
-    "ramp": (("duration_s",), ("rate", "end_rate", "concurrency", "end_concurrency", "ramp_steps", "burstiness")),
-    "trace": (("trace",), ("speed",)),
-    "sweep": ((), ("rate", "end_rate", "rates", "burstiness", "slo_share")),
-}
-_ALL_FIELDS = {name for both in _FIELDS.values() for names in both for name in names} - {"duration_s"}
 
 
 @dataclass(slots=True)

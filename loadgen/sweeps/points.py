@@ -1,4 +1,4 @@
-"""A sweep: its file, the workloads it is made of, and what one rate shows. `loadgen.sweeps.rate_search` picks the rates."""
+"""A sweep: its file, and what one rate shows. `loadgen.sweeps.rate_search` picks the rates."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from loadgen.metrics.backlog import Backlog, backlog_trend, filled_ns
 from loadgen.metrics.latencies import percentiles
 from loadgen.metrics.metrics import TrialMetrics
 from loadgen.metrics.summary import met_objectives
-from loadgen.records.schema import RequestRecord, Trial, Workload
+from loadgen.records.schema import RequestRecord, Trial
 from loadgen.records.table import Records
+from loadgen.workloads.sweep import SweepLoad
 
 FAILS = 0.05  # of the requests: a server that turns away more does not keep up
-FEWEST = 20  # requests at any rate: fewer show nothing
 
 
 class SweepPoint(Record):
@@ -69,7 +69,7 @@ class Sweep(Record):
     """`sweep.json`. A rate that was not found is None with the reason."""
 
     schema_version: Literal[1] = 1
-    workload: Workload
+    workload: SweepLoad
     points: list[SweepPoint]  # in the order tried
     knee_rate: float | None  # where throughput over latency is highest (Kleinrock's power)
     saturation_rate: float | None  # the lowest tried at which the server did not keep up
@@ -82,34 +82,8 @@ class Sweep(Record):
     complete: bool = False
 
 
-def points(workload: Workload) -> list[Workload]:
-    """A sweep over stated rates as the workloads it is made of; any other workload as it is.
-
-    Raises ValueError for a sweep that looks for its rates: several configurations need the same ones.
-    """
-    if workload.kind != "sweep":
-        return [workload]
-    if workload.rates is None:
-        raise ValueError("a sweep in an experiment needs `rates`, so that every configuration meets the same")
-    return [at_rate(workload, rate) for rate in workload.rates]
-
-
-def at_rate(workload: Workload, rate: float) -> Workload:
-    """One point of a sweep: Poisson arrivals, or gamma ones where the sweep has a burstiness.
-
-    A duration becomes the number of requests that the rate sends in it, at least `FEWEST`.
-    """
-    fields = workload.model_dump(exclude={"kind", "rates", "end_rate", "slo_share", "requests", "duration_s"})
-    requests = workload.requests or max(FEWEST, round(rate * (workload.duration_s or 0)))
-    kind = "poisson" if workload.burstiness is None else "burst"
-    name = f"{workload.name}-{rate:.6g}rps"
-    return Workload.model_validate(
-        fields | {"name": name, "kind": kind, "rate": rate, "requests": requests, "sweep": workload.name}
-    )
-
-
 def judge(
-    sweep: Workload,
+    sweep: SweepLoad,
     folder: str,
     trial: Trial,
     metrics: TrialMetrics,
@@ -130,7 +104,7 @@ def judge(
     few = counted < p99_takes
     objectives = trial.workload.slo_ttft_ms is not None or trial.workload.slo_tpot_ms is not None
     return SweepPoint(
-        rate=trial.workload.rate or math.nan,
+        rate=trial.workload.level,
         folder=folder,
         offered_rate=offered,
         achieved_rate=achieved,

@@ -6,8 +6,8 @@ import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from loadgen.records.schema import Workload
 from loadgen.sweeps.points import Bracket, Sweep, SweepPoint
+from loadgen.workloads.sweep import SweepLoad
 
 _FACTOR = 2.0  # from one rate to the next, until the server is saturated
 _BISECTS = 0.05  # the edges of the bracket are no further apart than this share, before their own uncertainty
@@ -54,17 +54,13 @@ class _Tried:
         return met and not self.saturated and not self.unclear
 
 
-def _by_rate(workload: Workload, points: Sequence[SweepPoint]) -> list[_Tried]:
+def _by_rate(workload: SweepLoad, points: Sequence[SweepPoint]) -> list[_Tried]:
     """Lowest first."""
     found: dict[float, list[SweepPoint]] = {}
     for point in points:
         found.setdefault(point.rate, []).append(point)
-    share = workload.slo_share if _has_objectives(workload) else None
+    share = workload.slo_share if workload.has_objectives else None
     return [_Tried(rate, found[rate], share) for rate in sorted(found)]
-
-
-def _has_objectives(workload: Workload) -> bool:
-    return workload.slo_ttft_ms is not None or workload.slo_tpot_ms is not None
 
 
 def _edges(rates: Sequence[_Tried]) -> tuple[_Tried | None, _Tried | None]:
@@ -74,7 +70,7 @@ def _edges(rates: Sequence[_Tried]) -> tuple[_Tried | None, _Tried | None]:
     return next((each for each in reversed(kept_up) if high is None or each.rate < high.rate), None), high
 
 
-def rates_to_try(workload: Workload) -> Generator[float, SweepPoint, None]:
+def rates_to_try(workload: SweepLoad) -> Generator[float, SweepPoint, None]:
     """Yields a rate and is sent what it showed; ends when there is nothing more to learn.
 
     Stated rates in order. Else doubling from the lowest until the server is saturated, halving first where even the lowest
@@ -87,7 +83,7 @@ def rates_to_try(workload: Workload) -> Generator[float, SweepPoint, None]:
         tried.append((yield following))
 
 
-def _next(workload: Workload, tried: Sequence[SweepPoint]) -> float | None:
+def _next(workload: SweepLoad, tried: Sequence[SweepPoint]) -> float | None:
     if workload.rates is not None:
         return workload.rates[len(tried)] if len(tried) < len(workload.rates) else None
     if not tried:
@@ -97,7 +93,7 @@ def _next(workload: Workload, tried: Sequence[SweepPoint]) -> float | None:
     return found if len(tried) < _MOST_TRIALS else None
 
 
-def _higher(workload: Workload, rates: Sequence[_Tried]) -> float | None:
+def _higher(workload: SweepLoad, rates: Sequence[_Tried]) -> float | None:
     """While the highest rate tried is kept up with, the next."""
     top, highest = rates[-1], workload.end_rate or math.inf
     if top.saturated or top.unclear or top.rate >= highest:
@@ -105,7 +101,7 @@ def _higher(workload: Workload, rates: Sequence[_Tried]) -> float | None:
     return min(top.rate * _FACTOR, highest)
 
 
-def _nearer(workload: Workload, rates: Sequence[_Tried]) -> float | None:
+def _nearer(workload: SweepLoad, rates: Sequence[_Tried]) -> float | None:
     """A rate that narrows the bracket, or one of its edges a second time."""
     low, high = _edges(rates)
     if low is None:
@@ -117,9 +113,9 @@ def _nearer(workload: Workload, rates: Sequence[_Tried]) -> float | None:
     return next((edge.rate for edge in (high, low) if len(edge.points) < 2), None)
 
 
-def _nearer_to_good(workload: Workload, rates: Sequence[_Tried]) -> float | None:
+def _nearer_to_good(workload: SweepLoad, rates: Sequence[_Tried]) -> float | None:
     """A rate between the highest good one and the lowest above it that is not, where objectives tell these from saturation."""
-    if not _has_objectives(workload):
+    if not workload.has_objectives:
         return None
     bad = min((each.rate for each in rates if not each.good), default=None)
     if bad is None:
@@ -130,7 +126,7 @@ def _nearer_to_good(workload: Workload, rates: Sequence[_Tried]) -> float | None
     return _untried(math.sqrt(good * bad), rates) if bad / good > 1 + _RESOLUTION else None
 
 
-def _lower(workload: Workload, rates: Sequence[_Tried]) -> float | None:
+def _lower(workload: SweepLoad, rates: Sequence[_Tried]) -> float | None:
     """Half of the lowest rate tried, down to a tenth of the first."""
     lowest = rates[0].rate
     return lowest / _FACTOR if lowest > (workload.rate or math.nan) / 10 else None
@@ -169,7 +165,7 @@ def _bracket(rates: Sequence[_Tried]) -> tuple[Bracket | None, str | None]:
     return bracket, f"the bracket is {width:.0%} wide: more rates, or more requests at each, would narrow it"
 
 
-def conclude(workload: Workload, tried: Sequence[SweepPoint], *, complete: bool) -> Sweep:
+def conclude(workload: SweepLoad, tried: Sequence[SweepPoint], *, complete: bool) -> Sweep:
     """What the points say together; trials of one rate count together."""
     rates = _by_rate(workload, tried)
     bad = [each.rate for each in rates if not each.good]

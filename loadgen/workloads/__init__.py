@@ -1,1 +1,18 @@
-"""The kinds of load: when requests leave, how long they are, and the files that the user gives."""
+"""The kinds of load, a class each, and the files that the user gives. `register` adds a kind, here or elsewhere."""
+
+from loadgen.workloads.base import register
+from loadgen.workloads.closed_loop import BatchLoad, ConcurrencyLoad, SingleLoad
+from loadgen.workloads.open_loop import BurstLoad, ConstantLoad, PoissonLoad
+from loadgen.workloads.ramp import RampLoad
+from loadgen.workloads.sweep import SweepLoad
+from loadgen.workloads.trace import TraceLoad
+
+register(SingleLoad)
+register(BatchLoad)
+register(ConcurrencyLoad)
+register(ConstantLoad)
+register(PoissonLoad)
+register(BurstLoad)
+register(RampLoad)
+register(TraceLoad)
+register(SweepLoad)

@@ -44,11 +44,6 @@ class Trace:
     notes: tuple[str, ...] = ()
 
 
-def read_trace(path: Path) -> tuple[TraceRow, ...]:
-    """The rows of `open_trace`."""
-    return open_trace(path).rows
-
-
 @functools.cache
 def open_trace(path: Path) -> Trace:
     """All rows. Rows without prompt or output have nothing to measure and are left out.

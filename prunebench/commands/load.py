@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,7 +15,9 @@ from loadgen.energy.source import pick_energy
 from loadgen.link.interrupt import Interrupt
 from loadgen.metrics.summary import summarize
 from loadgen.prompts.files import input_notes
-from loadgen.records.schema import BatchForm, PromptForm, WorkloadKind
+from loadgen.workloads.base import PromptForm, Workload
+from loadgen.workloads.closed_loop import BatchForm
+from loadgen.workloads.sweep import SweepLoad
 from prunebench.commands.options import EnergySourceName, Json, OutputTokens, PromptTokens, ServerKeyFile, Slo
 from prunebench.load.locust import locust_settings
 from prunebench.load.self_test import self_test as run_self_test
@@ -24,6 +26,11 @@ from prunebench.load.sweep import run_sweep
 from prunebench.load.trial import TrialRunner
 from prunebench.load.workload_options import check_fits, describe_workload
 from prunebench.terminal.console import err, out, print_line
+
+if TYPE_CHECKING:
+    WorkloadKind = str
+else:
+    WorkloadKind = Literal[tuple(Workload.kinds)]  # the registered ones
 
 
 def load(
@@ -170,7 +177,7 @@ def load(
     for note in (*_proxy_notes(endpoint), *input_notes(offered)):
         print_line(f"note: {note}", err)
     runner = TrialRunner(endpoint, pick_energy(energy, endpoint), output, tokenizer, locust, processes)
-    if offered.kind == "sweep":
+    if isinstance(offered, SweepLoad):
         raise typer.Exit(run_sweep(runner, offered, seed, as_json=as_json))
     with Interrupt() as interrupt:
         result, flags = runner.run(offered, seed, output, interrupt)

@@ -21,8 +21,7 @@ from base.errors import UserError
 from base.records import Record
 from loadgen import REQUEST_TIMEOUT_S
 from loadgen.prompts.files import is_source, with_identity
-from loadgen.records.schema import Workload
-from loadgen.sweeps.points import points
+from loadgen.workloads.base import Workload
 from pruner.checkpoint.hub import find_source
 from pruner.scoring.criteria import uncalibrated_choices
 from pruner.scoring.selection import TieBreak
@@ -143,7 +142,7 @@ class QualitySettings(Record):
 
 
 def _unique_names(workloads: list[Workload]) -> list[Workload]:
-    workloads = [point for workload in workloads for point in points(workload)]
+    workloads = [point for workload in workloads for point in workload.points()]
     names = [w.name for w in workloads]
     if len(set(names)) != len(names):
         raise ValueError("two workloads have the same name")
@@ -231,8 +230,8 @@ def recorded_as(before: Experiment, now: Experiment) -> Experiment:
 def _resolve_files(workload: Workload, experiment_file: Path) -> Workload:
     """A trace or a file of prompts beside the experiment, by its absolute path."""
     found: dict[str, object] = {}
-    if workload.trace is not None:
-        found["trace"] = experiment_file.parent.resolve() / workload.trace
+    if workload.trace_file is not None:
+        found["trace"] = experiment_file.parent.resolve() / workload.trace_file
     if workload.prompts is not None and not is_source(workload.prompts):
         found["prompts"] = str(experiment_file.parent.resolve() / workload.prompts)
     for key, file in found.items():
@@ -272,7 +271,8 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         "protocol": Protocol,
         "energy": EnergySettings,
         "quality": QualitySettings,
-        "workloads": Workload,
     }
+    if location and location[0] == "workloads":
+        return Workload.known_keys()
     model = sections[str(location[0])] if location else Experiment
     return list(model.model_fields)

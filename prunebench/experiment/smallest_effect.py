@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from base.records import Record
-from loadgen.records.schema import Workload
+from loadgen.workloads.base import Workload
 from reports.analysis.family import groups_of
 from reports.analysis.quantities import JOULES
 from reports.document.wording import smallest_effect

@@ -33,10 +33,9 @@ from loadgen.metrics.client_health import ClientWatch
 from loadgen.metrics.read_lag import LagHistogram
 from loadgen.prompts.synthetic import Prompt, Prompts
 from loadgen.records.recorder import read_stream
-from loadgen.records.schema import Workload
 from loadgen.records.table import Records
 from loadgen.trial import FinishedLoad, TrialResult, as_trial, run_trial, server_counters
-from loadgen.workloads.schedule import in_flight
+from loadgen.workloads.closed_loop import ConcurrencyLoad
 
 _CONNECT_S, _STOP_S, _LOOK_S = 60, 2.0, 0.05
 # Locust, which ends when this process does, however that ends: prctl(2), PR_SET_PDEATHSIG.
@@ -195,12 +194,12 @@ class _CountedDown:
 def _warm_up(endpoint: Endpoint, plan: Plan, prompts: Prompts) -> None:
     """As many requests of the same shapes as the native driver sends, by that; nothing of it is kept."""
     workload = plan.workload
-    together = in_flight(workload) or 1
+    together = workload.in_flight or 1
     groups = math.ceil(workload.warmup_requests / together)
     if not groups:
         return
     tokens = {"prompt_tokens": workload.prompt_tokens, "output_tokens": workload.output_tokens}
-    load = Workload(name="warm-up", kind="concurrency", concurrency=together, requests=groups * together, **tokens)
+    load = ConcurrencyLoad(name="warm-up", concurrency=together, requests=groups * together, **tokens)
     load = load.model_copy(update={"warmup_requests": 0, "natural_stop": workload.natural_stop})
     nothing = NoEnergy("only the warm-up")
     done = run_trial(endpoint, load, _CountedDown(prompts), seed=plan.seed, energy=nothing)

@@ -19,8 +19,8 @@ from loadgen.endpoint import Endpoint
 from loadgen.energy.source import pick_energy
 from loadgen.metrics.summary import summarize
 from loadgen.prompts.synthetic import SyntheticPrompts
-from loadgen.records.schema import Workload
 from loadgen.trial import run_trial
+from loadgen.workloads.open_loop import ConstantLoad
 from prunebench.servers.process import ServerCommand, start_server
 from prunebench.terminal.console import out, print_line
 
@@ -116,9 +116,8 @@ def _at(endpoint: Endpoint, streams: int, seed: int, processes: int) -> list[Dev
     """The errors with so many requests in flight, sent evenly: at once they would wait for each other in the server."""
     whole_s = (_PREFILL_MS + (_TOKENS - 1) * _TOKEN_MS) / 1e3
     rate = streams / whole_s
-    workload = Workload(
+    workload = ConstantLoad(
         name=f"self-test-{streams}",
-        kind="constant",
         rate=rate,
         requests=round(rate * (_SECONDS + whole_s)),
         prompt_tokens=_PROMPT,

@@ -8,15 +8,15 @@ from rich.table import Table
 
 from base.files import write_text
 from loadgen.metrics.metrics import measure_records
-from loadgen.records.schema import Workload
-from loadgen.sweeps.points import Sweep, SweepPoint, at_rate, judge
+from loadgen.sweeps.points import Sweep, SweepPoint, judge
 from loadgen.sweeps.rate_search import conclude, rates_to_try
+from loadgen.workloads.sweep import SweepLoad
 from prunebench.load.trial import TrialRunner
 from prunebench.terminal.console import out, print_line
 from reports.statistics.confidence import needed_for
 
 
-def run_sweep(runner: TrialRunner, workload: Workload, seed: int, *, as_json: bool) -> int:
+def run_sweep(runner: TrialRunner, workload: SweepLoad, seed: int, *, as_json: bool) -> int:
     """Try rates until the search ends. `sweep.json` is replaced after every rate, so an interrupted sweep keeps its results.
 
     Returns the exit status: 1 if no request was completed at any rate.
@@ -47,9 +47,9 @@ def run_sweep(runner: TrialRunner, workload: Workload, seed: int, *, as_json: bo
     return 0 if any(point.achieved_rate for point in tried) else 1
 
 
-def _try(runner: TrialRunner, sweep: Workload, rate: float, folder: str, seed: int) -> SweepPoint:
+def _try(runner: TrialRunner, sweep: SweepLoad, rate: float, folder: str, seed: int) -> SweepPoint:
     """Measure one rate. Every trial has its own prompts, or the last one's would be in the prefix cache."""
-    workload = at_rate(sweep, rate)
+    workload = sweep.at_rate(rate)
     result, _ = runner.run(workload, seed, runner.output / folder)
     metrics = measure_records(result.trial, result.records)
     return judge(sweep, folder, result.trial, metrics, result.records, p99_takes=needed_for(99))
@@ -89,7 +89,7 @@ def _table(sweep: Sweep) -> Table:
 
 def _conclusions(sweep: Sweep) -> list[str]:
     what = "highest rate kept up with"
-    if sweep.workload.slo_ttft_ms or sweep.workload.slo_tpot_ms:
+    if sweep.workload.has_objectives:
         what = f"goodput, {sweep.workload.slo_share:.0%} of requests within the objectives"
     few = [point for point in sweep.points if point.p99_reason]
     lines = [f"p99 takes {needed_for(99)} requests in a rate's window; {len(few)} rates had fewer"] if few else []

@@ -21,9 +21,10 @@ from loadgen.prompts.synthetic import (
     served_tokens,
 )
 from loadgen.records.recorder import has_records, where_kept
-from loadgen.records.schema import Flag, Workload
+from loadgen.records.schema import Flag
 from loadgen.records.store import write_trial
 from loadgen.trial import TrialResult, run_trial
+from loadgen.workloads.base import Workload
 from prunebench.load.locust import LocustSettings, run_locust
 from prunebench.terminal.console import err, print_line
 from prunebench.terminal.live import LiveView

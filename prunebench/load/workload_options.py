@@ -9,11 +9,9 @@ from pydantic import ValidationError
 
 from loadgen.endpoint import LoadError, ServedModel
 from loadgen.prompts.files import with_identity
-from loadgen.records.schema import Workload
+from loadgen.workloads.base import Workload
 from loadgen.workloads.lengths import most_tokens
 
-_DEFAULT_REQUESTS = 100
-_SWEEP_S, _SWEEP_RATE = 60.0, 1.0  # of every rate of a sweep, and the lowest of them
 _SLO = re.compile(r"(ttft|tpot)=(\d+(?:\.\d+)?)ms")
 _FLAGS = {"duration_s": "--duration", "slo_ttft_ms": "--slo", "slo_tpot_ms": "--slo"}
 
@@ -21,13 +19,7 @@ _FLAGS = {"duration_s": "--duration", "slo_ttft_ms": "--slo", "slo_tpot_ms": "--
 def describe_workload(kind: str, options: Mapping[str, object], slo: str | None) -> Workload:
     """The workload of a kind; an option that is None was not given. Raises LoadError naming the option that does not fit."""
     given = {name: value for name, value in options.items() if value is not None}
-    if kind == "sweep":
-        if "duration_s" not in given and "requests" not in given:
-            given["duration_s"] = _SWEEP_S
-        if "rate" not in given and "rates" not in given:
-            given["rate"] = _SWEEP_RATE
-    elif kind != "trace" and "duration_s" not in given:
-        given.setdefault("requests", _DEFAULT_REQUESTS)
+    given = Workload.kinds[kind].completed(given)
     try:
         return with_identity(Workload.model_validate({"name": kind, "kind": kind, **given, **objectives(slo)}))
     except ValidationError as error:
@@ -46,7 +38,7 @@ def check_fits(served: ServedModel, workload: Workload) -> None:
     """Raise LoadError if a request can be longer than what the model holds, before the first is sent."""
     prompt = 0 if workload.prompts is not None else most_tokens(workload.prompt_tokens) or 0
     longest = prompt + (most_tokens(workload.output_tokens) or 0)
-    if workload.kind != "trace" and served.max_model_len is not None and longest > served.max_model_len:
+    if workload.trace_file is None and served.max_model_len is not None and longest > served.max_model_len:
         raise LoadError(
             f"--prompt-tokens {workload.prompt_tokens} and --output-tokens {workload.output_tokens}: "
             f"the model holds {served.max_model_len:,} tokens"

@@ -17,9 +17,7 @@ from rich.filesize import decimal
 
 from base.records import Record
 from loadgen.client.warmup import FEWEST_GROUPS
-from loadgen.records.schema import Workload
-from loadgen.workloads.schedule import arrivals, in_flight
-from loadgen.workloads.shapes import answer_length
+from loadgen.workloads.base import Workload
 from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.experiment.smallest_effect import FamilyForecast
 from prunebench.run.describe import AFTER_LOAD_S, visit_idle
@@ -171,27 +169,27 @@ def _engine_times(experiment: Experiment, assumed: Assumptions) -> tuple[Times, 
 def _load_s(workload: Workload, times: Times) -> float:
     """How long one trial's load lasts."""
     request_s = times.of(_mean_tokens(workload))
-    together = in_flight(workload)
+    together = workload.in_flight
     if together is None:
-        return max(arrivals(workload, 0), default=0.0) + request_s
+        return max(workload.arrivals(0), default=0.0) + request_s
     if workload.duration_s is not None:
         return workload.duration_s + request_s
     return math.ceil((workload.requests or 0) / together) * request_s
 
 
 def _warmup_s(workload: Workload, times: Times, fewest: int) -> float:
-    groups = math.ceil(workload.warmup_requests / (in_flight(workload) or 1))
+    groups = math.ceil(workload.warmup_requests / (workload.in_flight or 1))
     return max(groups, fewest) * times.of(_mean_tokens(workload))
 
 
 def _record_bytes(workload: Workload, times: Times) -> int:
     """What a trial leaves on disk."""
     tokens = _mean_tokens(workload)
-    together = in_flight(workload)
+    together = workload.in_flight
     if workload.requests is not None:
         requests = float(workload.requests)
     elif together is None:
-        requests = sum(1.0 for _ in arrivals(workload, 0))
+        requests = sum(1.0 for _ in workload.arrivals(0))
     else:
         requests = together * (workload.duration_s or 0.0) / times.of(tokens)
     return round(_BYTES_A_TRIAL + requests * (_BYTES_A_REQUEST + tokens * _BYTES_A_TOKEN))
@@ -199,7 +197,7 @@ def _record_bytes(workload: Workload, times: Times) -> int:
 
 def _mean_tokens(workload: Workload) -> float:
     """Output tokens of a request, where they are drawn on average over the first of them."""
-    return mean(answer_length(workload, 0, index) for index in range(100))
+    return mean(workload.answer_length(0, index) for index in range(100))
 
 
 def _existing(path: Path) -> Path:

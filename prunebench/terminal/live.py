@@ -15,8 +15,9 @@ from rich.table import Table
 
 from loadgen.energy.source import EnergySource
 from loadgen.metrics.latencies import record_tpot_ms
-from loadgen.records.schema import RequestRecord, Workload
+from loadgen.records.schema import RequestRecord
 from loadgen.trial import Watcher
+from loadgen.workloads.base import Workload
 from reports.document.console import Console
 
 _LATEST = 2000  # requests that the latencies shown are of

@@ -16,7 +16,7 @@ import numpy as np
 from base.records import Record
 from loadgen.metrics.backlog import Backlog
 from loadgen.metrics.latencies import FloatArray, percentiles
-from loadgen.records.schema import Workload
+from loadgen.workloads.base import Workload
 from reports.analysis.energy_fit import fit_energy_models
 from reports.analysis.energy_model import EnergyModel
 from reports.analysis.family import FamilyComparison, compare_family

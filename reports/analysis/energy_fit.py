@@ -23,7 +23,6 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from loadgen.records.schema import Workload
 from reports.analysis.energy_model import Coefficient, EnergyModel, Residual, t_quantile
 from reports.runs.reading import MeasuredRun
 
@@ -68,17 +67,8 @@ def fit_energy_models(run: MeasuredRun) -> list[EnergyModel]:
                 requests=t.metrics.credited_requests,
                 lengths=(float(np.nanmean(lengths[0])), float(np.nanmean(lengths[1]))),
             )
-            groups.setdefault((label, load_of(t.trial.workload)), []).append(spent)
+            groups.setdefault((label, t.trial.workload.level_words), []).append(spent)
     return [fit_energy_model(label, load, spent) for (label, load), spent in groups.items()]
-
-
-def load_of(workload: Workload) -> str:
-    """The level of load in words, without the shape of its requests: only trials at one level lie on one line."""
-    if workload.kind == "batch":
-        return f"batches of {workload.batch_size}"
-    if workload.kind == "concurrency":
-        return f"{workload.concurrency} in flight"
-    return workload.kind if workload.rate is None else f"{workload.kind}, {workload.rate:g} requests/s"
 
 
 def fit_energy_model(label: str, load: str, spent: Sequence[Spent]) -> EnergyModel:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 from base.records import Record
-from loadgen.records.schema import Workload
+from loadgen.workloads.base import Workload
 from reports.analysis.quantities import E2E, JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
 from reports.statistics.ratios import Comparison
 from reports.statistics.simultaneous import compare_together
@@ -52,17 +52,13 @@ def groups_of(workloads: Mapping[str, Workload]) -> list[tuple[Purpose, str, str
 
 def standing_for(workloads: Mapping[str, Workload], purpose: Purpose) -> str | None:
     """The workload that a purpose is judged by: the lightest load for people who wait, the heaviest closed loop for bulk."""
-    closed = {n: _in_flight(w) for n, w in workloads.items() if not w.open_loop}
+    closed = {n: w.level for n, w in workloads.items() if not w.open_loop}
     if purpose == "batch work":
         full = {n: load for n, load in closed.items() if load > 1}
         return max(full, key=full.__getitem__, default=None)
     alone = [n for n, load in closed.items() if load == 1]
-    rates = {n: w.rate or 0.0 for n, w in workloads.items() if w.open_loop}
+    rates = {n: w.level for n, w in workloads.items() if w.open_loop}
     return alone[0] if alone else min(rates, key=rates.__getitem__, default=None)
-
-
-def _in_flight(workload: Workload) -> int:
-    return workload.batch_size or workload.concurrency or 1
 
 
 def speed_of(workload: Workload, purpose: Purpose) -> str:

@@ -36,9 +36,9 @@ def saturated(_trial: Trial, metrics: TrialMetrics) -> Finding | None:
 )
 def concurrency_missed(trial: Trial, metrics: TrialMetrics) -> Finding | None:
     """Closed loops: the mean of the requests in flight."""
-    if trial.workload.kind != "concurrency" or trial.workload.concurrency is None:
+    asked = trial.workload.streams
+    if asked is None:
         return None
-    asked = trial.workload.concurrency
     if not metrics.requests:
         return Finding("no data", "no request was recorded")
     reached = metrics.mean_in_flight

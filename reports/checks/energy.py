@@ -114,7 +114,7 @@ def window_too_short(trial: Trial, metrics: TrialMetrics) -> Finding:
 
 def _filling(trial: Trial) -> Finding | None:
     """An open loop whose window holds some of the time in which the server filled; None for any other."""
-    if trial.window_rules == 1 or not trial.workload.open_loop or trial.workload.kind == "ramp":
+    if trial.window_rules == 1 or trial.workload.window_cut != "steady":
         return None
     if trial.window_rule == "half":
         return Finding("warn", "p99 of E2E is over half of the sending: the window is the last half of the sending")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from loadgen.records.schema import Workload
 from reports.checks.concurrency import concurrency_missed
 from reports.checks.rules import Finding, Located, run_rule
 from reports.runs.reading import MeasuredRun
@@ -94,7 +93,7 @@ def _slots(run: MeasuredRun) -> Iterator[Located]:
     for configuration in run.configurations:
         slots = _most_at_once(configuration.resolved_options or {})
         for name, workload in workloads.items():
-            together = _together(workload)
+            together = workload.group_size or workload.streams
             if slots is None or together is None or not run.by_block(configuration.label, name):
                 continue
             words = f"the engine takes {slots:,} at once, {together:,} are in flight"
@@ -105,9 +104,3 @@ def _most_at_once(options: dict[str, str]) -> int | None:
     """max_num_seqs of every replica together; None if the engine reports none."""
     slots, replicas = options.get("max_num_seqs", ""), options.get("data_parallel_size", "1")
     return int(slots) * int(replicas) if slots.isdecimal() and replicas.isdecimal() else None
-
-
-def _together(workload: Workload) -> int | None:
-    if workload.kind == "batch":
-        return workload.batch_size
-    return workload.concurrency if workload.kind == "concurrency" else None

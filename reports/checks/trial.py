@@ -112,12 +112,12 @@ def _window_settled(metrics: TrialMetrics) -> Finding | None:
 )
 def few_generations(trial: Trial, _metrics: TrialMetrics) -> Finding | None:
     """Closed loops: how often the window holds the loop's concurrency."""
-    if trial.workload.kind != "concurrency":
+    if trial.workload.streams is None:
         return None
     whole = trial.generations
     if whole is None:
         return Finding("no data", "the window was cut by rules that count no generations")
     if whole < 1:
         return Finding("fail", "the loop was full for less than a generation: the whole load was taken")
-    words = f"the window holds {whole} generation{'s' * (whole != 1)} of {trial.workload.concurrency} requests"
+    words = f"the window holds {whole} generation{'s' * (whole != 1)} of {trial.workload.streams} requests"
     return Finding("warn" if whole < ENOUGH_GENERATIONS else "pass", words)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from base.records import Record
-from loadgen.records.schema import Workload
+from loadgen.workloads.base import Workload
 from reports.analysis.cells import Analysis
 from reports.runs.records import ConfigurationInfo
 

@@ -98,7 +98,7 @@ def _guidellm(number: int, load: Load) -> dict[str, Any]:
             **dict.fromkeys(_SCHEDULER_AVERAGES, -1.0),
             "request_time_avg": _mean_or(metrics.e2e_ms[done] / 1e3, -1.0),
             "requests_made": counts,
-            "strategy_type": _strategy(load)["type_"],
+            "strategy_type": trial.workload.guidellm_terms(trial.seed)["type_"],
         },
         "metrics": {"request_totals": counts, **summaries, **_BY_MODALITY},
         "requests": {"successful": [], "errored": [], "incomplete": [], "total": None},
@@ -120,7 +120,7 @@ def _config(number: int, load: Load) -> dict[str, Any]:
         "id_": load.name,
         "run_id": load.name,
         "run_index": number,
-        "strategy": _strategy(load),
+        "strategy": workload.guidellm_terms(trial.seed),
         "constraints": {kind: {"type_": kind, key: most} for kind, (key, most) in limits.items() if most is not None},
         "sample_size": 0,  # the single requests are in requests.parquet, and in the formats csv and vllm-json
         "slo": objectives if any(objectives.values()) else None,
@@ -133,7 +133,7 @@ def _config(number: int, load: Load) -> dict[str, Any]:
 
 def _arguments(load: Load) -> dict[str, Any]:
     """What guidellm would be called with for a load like this one; it requires a profile and data of a kind that it knows."""
-    strategy = _strategy(load)
+    strategy = load.trial.workload.guidellm_terms(load.trial.seed)
     lists = {"streams", "rate"}  # a profile may run several
     profile = {name: [value] if name in lists else value for name, value in strategy.items() if name in _PROFILE_FIELDS}
     kind = "replay" if strategy["type_"] == "trace" else strategy["type_"]
@@ -144,24 +144,6 @@ def _arguments(load: Load) -> dict[str, Any]:
     }
     backend = {"kind": "openai_http", "target": load.trial.url, "model": load.trial.model}
     return {"spec": {"backend": backend, "profile": {"kind": kind, **profile}, "data": [data]}}
-
-
-def _strategy(load: Load) -> dict[str, Any]:
-    """The load in guidellm's terms; for a kind that it lacks (batch, burst, ramp) the nearest that it has."""
-    workload, seed = load.trial.workload, load.trial.seed
-    strategies: dict[str, dict[str, Any]] = {
-        "single": {"type_": "synchronous"},
-        "batch": {"type_": "concurrent", "streams": workload.batch_size},
-        "concurrency": {"type_": "concurrent", "streams": workload.concurrency},
-        "constant": {"type_": "constant", "rate": workload.rate},
-        "poisson": {"type_": "poisson", "rate": workload.rate, "random_seed": seed},
-        "burst": {"type_": "poisson", "rate": workload.rate, "random_seed": seed},
-        "ramp": {"type_": "constant", "rate": workload.end_rate}
-        if workload.open_loop
-        else {"type_": "concurrent", "streams": workload.end_concurrency},
-        "trace": {"type_": "trace", "time_scale": 1 / workload.speed, "schedule_turn": "timestamp"},
-    }
-    return strategies[workload.kind]
 
 
 def _moments(load: Load) -> dict[str, float]:

@@ -23,11 +23,11 @@ def measured_rates(analysis: Analysis, label: str, demand: Lengths) -> MeasuredR
     """What the open loops of a configuration showed whose requests are like the demand's; both None without any."""
     by_rate: dict[float, list[bool | None]] = {}
     for trial in analysis.trials:
-        workload = analysis.workloads[trial.workload]
-        if trial.label != label or trial.backlog is None or workload.rate is None or workload.kind == "ramp":
+        rate = analysis.workloads[trial.workload].constant_rate
+        if trial.label != label or trial.backlog is None or rate is None:
             continue
         if _alike(analysis, trial, demand):
-            by_rate.setdefault(workload.rate, []).append(trial.backlog.stationary)
+            by_rate.setdefault(rate, []).append(trial.backlog.stationary)
     return bounds(by_rate)
 
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadgen.records.schema import Workload
+from loadgen.workloads.base import Workload
 from reports.analysis.cells import Analysis, TrialFigures
 from reports.analysis.quantities import JOULES, OUTPUT_TOKENS_PER_S, TPOT
 from reports.errors import ReportError
@@ -67,7 +67,7 @@ def replicas(analysis: Analysis, label: str, demand: Lengths) -> dict[int, Repli
         )
     idle = next((c.info.idle for c in analysis.configurations if c.info.label == label), None)
     by_block: dict[int, dict[int, list[Level]]] = {}
-    for trial in sorted(analysis.trials, key=lambda t: analysis.workloads[t.workload].kind == "batch"):
+    for trial in sorted(analysis.trials, key=lambda t: analysis.workloads[t.workload].group_size is not None):
         if trial.label == label and trial.workload in levels:
             one = _measured(analysis, trial, levels[trial.workload])
             if one is not None:
@@ -96,9 +96,9 @@ def level(workload: Workload) -> int | None:
 
     Nor is a batch of unlike output lengths a level: the fewer are left of it, the less of it is in flight.
     """
-    if workload.natural_stop or (workload.kind == "batch" and not isinstance(workload.output_tokens, int)):
+    if workload.natural_stop or (workload.group_size is not None and not isinstance(workload.output_tokens, int)):
         return None
-    return {"single": 1, "batch": workload.batch_size, "concurrency": workload.concurrency}.get(workload.kind)
+    return workload.constant_in_flight
 
 
 def _measured(analysis: Analysis, trial: TrialFigures, in_flight: int) -> Level | None:

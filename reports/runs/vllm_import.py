@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 from energy.records import WindowEnergy
 from loadgen.metrics.metrics import TrialMetrics, read_metrics
-from loadgen.records.schema import REQUEST_SCHEMA, ClientHealth, Trial, Workload
+from loadgen.records.schema import REQUEST_SCHEMA, ClientHealth, Trial
+from loadgen.workloads.base import Workload
 from reports.errors import ReportError
 
 _ARRAYS = ("input_lens", "output_lens", "ttfts", "itls", "start_times", "errors")

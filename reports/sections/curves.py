@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from loadgen.records.schema import Workload
+from loadgen.workloads.base import Workload
 from reports.analysis.cells import Analysis, ConfigurationFigures
 from reports.analysis.quantities import OUTPUT_TOKENS_PER_S, QUANTITIES
 from reports.document.blocks import Plot, Plots, Prose, Section
@@ -13,7 +13,6 @@ from reports.document.chart import Axis, Chart, Marks, ramp
 from reports.document.wording import figure, listed, name
 
 LATENCIES = ("median_ttft_ms", "p99_ttft_ms", "median_tpot_ms", "median_e2e_ms")
-_LOADS = {"single", "batch", "concurrency"}
 _LEDE = (
     "Each line is a configuration, each point a load; further right is more work done, lower is less waiting. Where a line turns up, "
     "the server has had enough. A narrower width earns its place if its line lies to the right of the baseline's at a latency you can bear."
@@ -33,21 +32,15 @@ def families(workloads: dict[str, Workload]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for workload_name, workload in workloads.items():
         found[_family(workload)].append(workload_name)
-    return {title: sorted(names, key=lambda n: _load(workloads[n])) for title, names in found.items() if len(names) > 1}
+    return {title: sorted(names, key=lambda n: workloads[n].level) for title, names in found.items() if len(names) > 1}
 
 
 def _family(workload: Workload) -> str:
     """A sweep's name, or kind and shape. A closed loop of 1, of 8, and a batch of 8 ask for more and more of the same."""
-    sweep = getattr(workload, "sweep", None)
-    if sweep:
-        return str(sweep)
-    kind = "in flight" if workload.kind in _LOADS else f"{workload.kind} arrivals"
+    if workload.swept_by:
+        return workload.swept_by
     stop = "up to " if workload.natural_stop else ""
-    return f"{kind}, {workload.prompt_tokens} prompt tokens, {stop}{workload.output_tokens} output tokens"
-
-
-def _load(workload: Workload) -> float:
-    return float(workload.rate or workload.concurrency or workload.batch_size or 1)
+    return f"{workload.family}, {workload.prompt_tokens} prompt tokens, {stop}{workload.output_tokens} output tokens"
 
 
 def _plot(analysis: Analysis, family: str, names: Sequence[str], key: str) -> Plot:

@@ -49,9 +49,8 @@ def in_flight(analysis: Analysis, workload: str) -> float | None:
     known = analysis.workloads.get(workload)
     if known is None:
         return None
-    asked = known.batch_size or known.concurrency or (1 if known.kind == "single" else None)
-    if asked is not None:
-        return float(asked)
+    if not known.open_loop:
+        return known.level
     values = analysis.cell(analysis.info.baseline, workload).values
     rate, tpot = values[OUTPUT_TOKENS_PER_S].median, values[TPOT].median
     return max(1.0, rate * tpot / 1000) if rate and tpot else None

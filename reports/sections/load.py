@@ -26,7 +26,6 @@ from reports.document.chart import Axis, Chart, Marks, Rule
 from reports.document.wording import figure, sentence
 from reports.runs.loads import Load, Loads
 from reports.sections.latency import trial_percentile_table
-from reports.sections.workloads import describe
 
 ABSENT = "\N{EN DASH}"
 
@@ -50,7 +49,7 @@ def _trial_section(load: Load, section_id: str) -> Section:
     trial, metrics = load.trial, load.metrics
     done = int(metrics.completed.sum())
     said = (
-        f"{sentence(describe(trial.workload))} {done:,} of {metrics.requests:,} requests completed; figures are of a window "
+        f"{sentence(trial.workload.describe())} {done:,} of {metrics.requests:,} requests completed; figures are of a window "
         f"of {figure(metrics.window_s)} s: {window_words(trial)}."
     )
     if trial.workload.open_loop:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,7 +11,6 @@ from rich import box
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
-from loadgen.records.schema import Workload
 from reports.analysis.cells import Analysis, Cell, ConfigurationFigures, analyse_folder
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, NET_JOULES, OUTPUT_TOKENS_PER_S, TPOT, TTFT
 from reports.document.blocks import SIGNS, Column, Entry, Row, Table, note_letter
@@ -75,31 +73,6 @@ def render_tables(run: Path) -> list[TerminalTable]:
     return render_table(analyse_folder(run))
 
 
-def _batch_form(workload: Workload) -> str:
-    return "requests" if workload.batch_as == "requests" else "prompts in one request"
-
-
-def describe(workload: Workload) -> str:
-    """A workload in words: what is sent, and for how long."""
-    kinds = {
-        "single": "one request at a time",
-        "batch": f"{workload.batch_size} {_batch_form(workload)} at once, the next when all are done",
-        "concurrency": f"{workload.concurrency} requests in flight",
-        "constant": f"{workload.rate} requests/s, evenly",
-        "poisson": f"{workload.rate} requests/s, Poisson arrivals",
-        "burst": f"{workload.rate} requests/s in bursts (gamma gaps of shape {workload.burstiness})",
-        "ramp": f"{workload.rate} to {workload.end_rate} requests/s"
-        if workload.open_loop
-        else f"{workload.concurrency} to {workload.end_concurrency} requests in flight",
-        "trace": f"{workload.trace.name if workload.trace else None} replayed at {workload.speed:g} times its speed",
-    }
-    stop = f"up to {workload.output_tokens}" if workload.natural_stop else f"exactly {workload.output_tokens}"
-    length = f"{workload.requests} requests" if workload.requests else f"{workload.duration_s or math.inf:g} s"
-    if workload.kind == "trace":
-        return f"{kinds['trace']}; prompts and outputs as long as recorded"
-    return f"{kinds[workload.kind]}; {workload.prompt_tokens} prompt tokens, {stop} output tokens; {length} a trial"
-
-
 def _table(analysis: Analysis, workload: str) -> WorkloadTable:
     cells = {c.info.label: analysis.cell(c.info.label, workload) for c in analysis.configurations}
     fields = _fields(analysis, list(cells.values()))
@@ -115,7 +88,7 @@ def _table(analysis: Analysis, workload: str) -> WorkloadTable:
     known = analysis.workloads.get(workload)
     return WorkloadTable(
         workload=workload,
-        description=describe(known) if known else "no trial of this workload is finished",
+        description=known.describe() if known else "no trial of this workload is finished",
         columns=[field.column for field in fields],
         rows=rows,
         notes=notes,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from energy.records import WindowEnergy
-from loadgen.records.schema import ClientHealth, RequestRecord, Trial, Workload
+from loadgen.records.schema import ClientHealth, RequestRecord, Trial
+from loadgen.workloads.base import Workload
 
 MS = 1_000_000
 
@@ -42,7 +43,7 @@ def workload(kind="single", **other):
     needs = {"batch": {"batch_size": 2}, "concurrency": {"concurrency": 2}, "constant": {"rate": 10.0}}
     needs |= {"poisson": needs["constant"], "burst": {"rate": 10.0, "burstiness": 0.5}, "sweep": {"rate": 1.0}}
     stop = {} if "duration_s" in other else {"requests": 4}
-    return Workload(**{"name": kind, "kind": kind, **stop, **needs.get(kind, {}), **other})
+    return Workload.model_validate({"name": kind, "kind": kind, **stop, **needs.get(kind, {}), **other})
 
 
 def trial(start, end, *, load=None, rules=2, **energy):

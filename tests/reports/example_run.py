@@ -12,12 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from energy.records import Conditions, MeterEnergy, MeterInfo, MeterPower, MissingMeter, PowerTimeline, WindowEnergy
-from loadgen.records.schema import REQUEST_SCHEMA, ClientHealth, RequestRecord, Trial, Workload
+from loadgen.records.schema import REQUEST_SCHEMA, ClientHealth, RequestRecord, Trial
+from loadgen.workloads.base import Workload
+from loadgen.workloads.closed_loop import BatchLoad, SingleLoad
 from pruner.output.manifest import Manifest
 from reports.runs.records import ConfigurationInfo, FailedCell, ModelShape, Placement, Quality, RunInfo, TrialCell
 
-SINGLE = Workload(name="single-request", kind="single", requests=12, prompt_tokens=64, output_tokens=32)
-BATCH = Workload(name="batch-8", kind="batch", batch_size=8, requests=32, prompt_tokens=64, output_tokens=32)
+SINGLE = SingleLoad(name="single-request", requests=12, prompt_tokens=64, output_tokens=32)
+BATCH = BatchLoad(name="batch-8", batch_size=8, requests=32, prompt_tokens=64, output_tokens=32)
 HIDDEN = 256
 SHAPE = ModelShape(
     layers=12, hidden_size=HIDDEN, vocab_size=1000, heads=8, kv_heads=4, head_dim=32, tied_embeddings=True
@@ -193,7 +195,7 @@ def offer(
 ) -> list[RequestRecord]:
     """Requests as they would be recorded: groups one after another, every token a chunk of its own."""
     assert workload.requests is not None
-    size = workload.batch_size or 1
+    size = workload.group_size or 1
     records, now = [], start_ns
     for index in range(workload.requests):
         factor = slowness * (1 + noise / 3 * float(rng.normal()))

@@ -82,8 +82,8 @@ from loadgen.trial import run_trial
 from loadgen.endpoint import Endpoint
 from loadgen.energy.source import NoEnergy
 from loadgen.prompts.synthetic import SyntheticPrompts
-from loadgen.records.schema import Workload
-load = Workload(name="w", kind="concurrency", requests=10000, concurrency=4, warmup_requests=0)
+from loadgen.workloads.closed_loop import ConcurrencyLoad
+load = ConcurrencyLoad(name="w", requests=10000, concurrency=4, warmup_requests=0)
 prompts = SyntheticPrompts(range(9), 4, 0)
 run_trial(Endpoint(sys.argv[1], "m"), load, prompts, seed=0, energy=NoEnergy(""), keep=Path(sys.argv[2]), processes=2)
 """

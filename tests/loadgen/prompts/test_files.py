@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from loadgen.endpoint import LoadError
 from loadgen.prompts import files as texts
 from loadgen.prompts.files import read_prompts, with_identity
-from loadgen.records.schema import Workload
+from loadgen.workloads.base import Workload
+from loadgen.workloads.closed_loop import SingleLoad
 from reports.compare.differences import workload_differences
 
 
@@ -172,7 +173,7 @@ def test_whatever_a_file_holds_it_is_prompts_or_one_line(suffix, content):
 def test_a_file_is_its_content_wherever_it_lies(tmp_path):
     def load(name: str, text: str) -> Workload:
         (tmp_path / name).write_text(text)
-        return with_identity(Workload(name="w", kind="single", requests=1, prompts=str(tmp_path / name)))
+        return with_identity(SingleLoad(name="w", requests=1, prompts=str(tmp_path / name)))
 
     first, same, other = load("a.txt", "one\n"), load("b.txt", "one\n"), load("c.txt", "two\n")
     assert first.file_sha256 == hashlib.sha256(b"one\n").hexdigest()
@@ -181,4 +182,4 @@ def test_a_file_is_its_content_wherever_it_lies(tmp_path):
     recorded_before = first.model_copy(update={"file_sha256": None})
     assert workload_differences(recorded_before, first) == ""
     assert "prompts" in workload_differences(recorded_before, same)
-    assert with_identity(Workload(name="w", kind="single", requests=1)).file_sha256 is None
+    assert with_identity(SingleLoad(name="w", requests=1)).file_sha256 is None

@@ -17,7 +17,6 @@ from loadgen.prompts.synthetic import (
     read_tokenizer,
     served_tokens,
 )
-from loadgen.workloads.shapes import prompt_length
 from loadgen.workloads.trace_file import TraceRow
 from tests.loadgen.made import workload
 from tests.loadgen.scripted import ScriptedServer
@@ -119,7 +118,7 @@ def test_prompts_drawn_from_a_distribution_have_the_lengths_that_the_workload_sa
     load = workload(prompt_tokens="uniform:5-50")
     row = make_prompts(load, range(100), seed=4)
     lengths = [len(row[n]) for n in range(200)]
-    assert lengths == [prompt_length(load, 4, n) for n in range(200)]
+    assert lengths == [load.prompt_length(4, n) for n in range(200)]
     assert (min(lengths), max(lengths)) == (5, 50)
     code = (
         "from loadgen.prompts.synthetic import SyntheticPrompts; import json;"

@@ -8,9 +8,8 @@ import pytest
 from loadgen.metrics.backlog import Backlog
 from loadgen.metrics.metrics import measure_records
 from loadgen.metrics.window import cut_window
-from loadgen.sweeps.points import SweepPoint, at_rate, judge, points
+from loadgen.sweeps.points import SweepPoint, judge
 from loadgen.sweeps.rate_search import conclude, rates_to_try
-from loadgen.workloads.schedule import arrivals
 from tests.loadgen.made import MS, record, trial, workload
 
 
@@ -120,18 +119,18 @@ def test_stated_rates_give_a_bracket_as_wide_as_they_are_and_say_what_would_narr
 def test_stated_rates_are_tried_as_stated():
     sweep = workload("sweep", rate=None, rates=[4.0, 1.0, 9.0])
     assert swept(sweep, server(2.0))[0] == [4, 1, 9]
-    assert [(w.name, w.kind, w.rate, w.sweep) for w in points(sweep)] == [
+    assert [(w.name, w.kind, w.rate, w.sweep) for w in sweep.points()] == [
         ("sweep-4rps", "poisson", 4.0, "sweep"),
         ("sweep-1rps", "poisson", 1.0, "sweep"),
         ("sweep-9rps", "poisson", 9.0, "sweep"),
     ]
-    assert points(workload("single")) == [workload("single")]
+    assert workload("single").points() == [workload("single")]
     with pytest.raises(ValueError, match="needs `rates`"):
-        points(workload("sweep"))
+        workload("sweep").points()
 
 
 def test_a_sweep_with_a_burstiness_comes_in_bursts():
-    load = at_rate(workload("sweep", burstiness=0.3), 2.5)
+    load = workload("sweep", burstiness=0.3).at_rate(2.5)
     assert (load.kind, load.burstiness, load.rate) == ("burst", 0.3, 2.5)
 
 
@@ -139,7 +138,7 @@ def queue(load, service_ms, seed=1, servers=1):
     """Records of a first-come, first-served queue with exponential service, [ms]; the truth is in the textbooks."""
     draw = np.random.default_rng(seed)
     free, found = [0.0] * servers, []
-    for index, at_s in enumerate(arrivals(load, seed)):
+    for index, at_s in enumerate(load.arrivals(seed)):
         at = at_s * 1e3
         server = int(np.argmin(free))
         begins = max(at, free[server])
@@ -155,7 +154,7 @@ def queue(load, service_ms, seed=1, servers=1):
 
 
 def point(sweep, rate, records, p99_takes=1):
-    load = at_rate(sweep, rate)
+    load = sweep.at_rate(rate)
     window = cut_window(load, records)
     measured = trial(0, 1, load=load, gross_joules=10.0).model_copy(
         update={
@@ -171,12 +170,12 @@ def point(sweep, rate, records, p99_takes=1):
 def at_load(rho, n=3000, seed=1, **objectives):
     """A queue of 100 requests/s, offered so much of it."""
     sweep = workload("sweep", requests=n, **objectives)
-    return point(sweep, 100 * rho, queue(at_rate(sweep, 100 * rho), service_ms=10, seed=seed))
+    return point(sweep, 100 * rho, queue(sweep.at_rate(100 * rho), service_ms=10, seed=seed))
 
 
 def test_a_p99_of_too_few_requests_is_withheld_and_says_how_many_it_takes():
     sweep = workload("sweep", requests=50)
-    answered = queue(at_rate(sweep, 50), service_ms=10, seed=1)
+    answered = queue(sweep.at_rate(50), service_ms=10, seed=1)
     told = point(sweep, 50, answered)
     n = told.latency_requests
     assert 40 < n <= 50
@@ -213,7 +212,7 @@ def test_a_load_that_was_over_before_the_first_answer_says_so():
 
 
 def test_failed_requests_are_not_kept_up_with():
-    records = queue(at_rate(workload("sweep", requests=400), 50.0), service_ms=10)
+    records = queue(workload("sweep", requests=400).at_rate(50.0), service_ms=10)
     for failed in records[::3]:
         failed.error = "HTTP 503"
     found = point(workload("sweep", requests=400), 50.0, records)

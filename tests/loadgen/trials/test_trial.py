@@ -12,7 +12,6 @@ from loadgen.endpoint import Endpoint, LoadError
 from loadgen.energy.source import NoEnergy
 from loadgen.prompts.synthetic import FilePrompts, SyntheticPrompts, make_prompts
 from loadgen.trial import Watcher, run_trial
-from loadgen.workloads.shapes import answer_length, prompt_length
 from tests.loadgen.made import MS, workload
 from tests.loadgen.scripted import CLOSE, HEAD, ScriptedServer, chunked, event, sized, stream, token
 
@@ -153,8 +152,8 @@ def most_in_flight(records, before_s):
 def test_every_request_asks_for_the_length_that_is_drawn_for_it():
     load = workload("single", requests=6, warmup_requests=0, prompt_tokens="uniform:3-30", output_tokens="uniform:1-9")
     result, asked = run(lambda _, a: stream(a.body["max_tokens"]), load)
-    assert [a.body["max_tokens"] for a in asked] == [answer_length(load, 0, n) for n in range(6)]
-    assert [len(a.body["prompt"]) for a in asked] == [prompt_length(load, 0, n) for n in range(6)]
+    assert [a.body["max_tokens"] for a in asked] == [load.answer_length(0, n) for n in range(6)]
+    assert [len(a.body["prompt"]) for a in asked] == [load.prompt_length(0, n) for n in range(6)]
     assert [r.asked_tokens for r in result.records] == [r.output_tokens for r in result.records]
     assert len({r.asked_tokens for r in result.records}) > 1
 
@@ -331,9 +330,9 @@ from loadgen.trial import run_trial
 from loadgen.endpoint import Endpoint
 from loadgen.energy.source import NoEnergy
 from loadgen.prompts.synthetic import SyntheticPrompts
-from loadgen.records.schema import Workload
+from loadgen.workloads.base import Workload
 needs = {"concurrency": {"concurrency": 8}, "batch": {"batch_size": 8}, "constant": {"rate": 50}}[sys.argv[2]]
-load = Workload(name="w", kind=sys.argv[2], requests=1000, warmup_requests=0, **needs)
+load = Workload.model_validate({"name": "w", "kind": sys.argv[2], "requests": 1000, "warmup_requests": 0, **needs})
 try:
     run_trial(Endpoint(sys.argv[1], "m"), load, SyntheticPrompts(range(9), 4, 0), seed=0, energy=NoEnergy(""))
 except KeyboardInterrupt:

@@ -5,9 +5,7 @@ import json
 import pytest
 
 from loadgen.endpoint import LoadError
-from loadgen.workloads.schedule import arrivals
-from loadgen.workloads.shapes import answer_length, prompt_length
-from loadgen.workloads.trace_file import open_trace, read_trace
+from loadgen.workloads.trace_file import open_trace
 from tests.loadgen.made import workload
 
 AZURE = """TIMESTAMP,ContextTokens,GeneratedTokens
@@ -29,7 +27,7 @@ def written(tmp_path, name, text):
 
 
 def test_azure_rows_keep_their_times_and_lengths_and_one_without_an_answer_is_left_out(tmp_path):
-    rows = read_trace(written(tmp_path, "a.csv", AZURE))
+    rows = open_trace(written(tmp_path, "a.csv", AZURE)).rows
     assert [(r.prompt_tokens, r.output_tokens) for r in rows] == [(374, 44), (396, 109), (91, 16)]
     assert [r.at_s for r in rows] == pytest.approx([0, 4.314579, 13.31941], abs=1e-5)
 
@@ -37,11 +35,11 @@ def test_azure_rows_keep_their_times_and_lengths_and_one_without_an_answer_is_le
 def test_azures_later_traces_have_a_zone_in_their_times(tmp_path):
     text = AZURE.replace(".6805900", ".680590+00:00").replace(".9951690", ".995169+00:00")
     text = text.replace(".2224670", "+00:00").replace(".0000000", "+00:00")
-    assert read_trace(written(tmp_path, "z.csv", text))[1].at_s == pytest.approx(4.314579, abs=1e-5)
+    assert open_trace(written(tmp_path, "z.csv", text)).rows[1].at_s == pytest.approx(4.314579, abs=1e-5)
 
 
 def test_mooncake_rows_are_in_order_of_time_with_the_hashes_of_their_blocks(tmp_path):
-    rows = read_trace(written(tmp_path, "m.jsonl", MOONCAKE))
+    rows = open_trace(written(tmp_path, "m.jsonl", MOONCAKE)).rows
     assert [(round(r.at_s, 3), r.prompt_tokens, r.output_tokens, r.hash_ids) for r in rows] == [
         (0.0, 6955, 52, (46, 47, 2353)),
         (2.518, 100, 7, ()),
@@ -53,17 +51,17 @@ def test_a_trace_is_replayed_as_fast_as_asked_and_ends_where_asked(tmp_path):
     trace = written(tmp_path, "m.jsonl", MOONCAKE)
 
     def replayed(**asked):
-        return list(arrivals(workload("trace", trace=trace, requests=None, **asked), seed=0))
+        return list(workload("trace", trace=trace, requests=None, **asked).arrivals(seed=0))
 
     assert replayed() == pytest.approx([0, 2.518, 3.053])
     assert replayed(speed=2.0) == pytest.approx([0, 1.259, 1.5265])
     assert replayed(speed=2.0, duration_s=1.4) == pytest.approx([0, 1.259])
-    assert list(arrivals(workload("trace", trace=trace, requests=1), seed=0)) == [0]
+    assert list(workload("trace", trace=trace, requests=1).arrivals(seed=0)) == [0]
 
 
 def test_every_request_of_a_trace_is_as_long_as_recorded(tmp_path):
     load = workload("trace", trace=written(tmp_path, "a.csv", AZURE))
-    assert [(prompt_length(load, 0, n), answer_length(load, 0, n)) for n in (0, 1, 2)] == [
+    assert [(load.prompt_length(0, n), load.answer_length(0, n)) for n in (0, 1, 2)] == [
         (374, 44),
         (396, 109),
         (91, 16),
@@ -83,12 +81,12 @@ def test_every_request_of_a_trace_is_as_long_as_recorded(tmp_path):
 )
 def test_what_is_no_trace_is_named_with_its_line(tmp_path, name, text, reason):
     with pytest.raises(LoadError, match=rf"--trace .*{reason}"):
-        read_trace(written(tmp_path, name, text))
+        open_trace(written(tmp_path, name, text))
 
 
 def test_a_trace_that_is_not_there_is_named(tmp_path):
     with pytest.raises(LoadError, match=r"--trace .*gone\.csv"):
-        read_trace(tmp_path / "gone.csv")
+        open_trace(tmp_path / "gone.csv")
 
 
 LINE = '{"timestamp": %s, "input_length": %s, "output_length": %s}\n'
@@ -125,7 +123,7 @@ LINE = '{"timestamp": %s, "input_length": %s, "output_length": %s}\n'
 )
 def test_a_value_that_cannot_be_is_named_with_its_line(tmp_path, name, text, says):
     with pytest.raises(LoadError, match=f"--trace .*{says}"):
-        read_trace(written(tmp_path, name, text))
+        open_trace(written(tmp_path, name, text))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +135,7 @@ def test_a_value_that_cannot_be_is_named_with_its_line(tmp_path, name, text, say
     ],
 )
 def test_spellings_that_mean_a_row_are_read(tmp_path, name, text):
-    (row,) = read_trace(written(tmp_path, name, text))
+    (row,) = open_trace(written(tmp_path, name, text)).rows
     assert (row.prompt_tokens, row.output_tokens) == (374, 44)
 
 
@@ -147,7 +145,7 @@ def test_qwen_traces_are_in_seconds_with_blocks_of_16_tokens(tmp_path):
         for n, at in enumerate((0.5, 61.0))
     ]
     trace = written(tmp_path, "q.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    assert [(row.at_s, row.block_tokens) for row in read_trace(trace)] == [(0.0, 16), (60.5, 16)]
+    assert [(row.at_s, row.block_tokens) for row in open_trace(trace).rows] == [(0.0, 16), (60.5, 16)]
 
 
 def test_what_is_left_out_or_put_in_order_is_noted(tmp_path):

@@ -157,7 +157,7 @@ def test_what_should_be_measured_has_each_odd_width_beside_its_nearest_multiple_
     assert {round(w / 128) * 128 for w in odd} <= widths
     assert all(w % 128 == 0 for w in widths - odd)
     assert not any(w.natural_stop for w in experiment.workloads)
-    assert {w.sweep for w in experiment.workloads} >= {"sweep"}
+    assert {w.swept_by for w in experiment.workloads} >= {"sweep"}
     assert experiment.protocol.blocks >= 5
 
 

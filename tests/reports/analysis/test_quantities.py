@@ -8,7 +8,9 @@ from dataclasses import replace
 import pytest
 
 from loadgen.metrics.metrics import measure_records, read_metrics
-from loadgen.records.schema import RequestRecord, Trial, Workload
+from loadgen.records.schema import RequestRecord, Trial
+from loadgen.workloads.base import Workload
+from loadgen.workloads.open_loop import ConstantLoad
 from reports.analysis.quantities import QUANTITIES
 from tests.reports.example_run import (
     BATCH,
@@ -166,7 +168,7 @@ def test_a_chunk_of_four_tokens_is_four_gaps_of_a_quarter():
 
 
 def test_open_loops_also_count_from_the_scheduled_time():
-    workload = Workload(name="steady", kind="constant", rate=10, requests=3, output_tokens=8)
+    workload = ConstantLoad(name="steady", rate=10, requests=3, output_tokens=8)
     late = [
         request(i, i, EPOCH_NS + i * 10**8 + 5_000_000, 20.0, 10.0, workload, scheduled_ns=EPOCH_NS + i * 10**8)
         for i in range(3)

@@ -12,7 +12,8 @@ import pytest
 
 from energy.records import GpuFacts, IdleWindow, MissingMeter, WindowEnergy
 from loadgen.metrics.metrics import measure_records
-from loadgen.records.schema import ClientHealth, RequestRecord, Trial, WarmUp, Workload
+from loadgen.records.schema import ClientHealth, RequestRecord, Trial, WarmUp
+from loadgen.workloads.closed_loop import ConcurrencyLoad
 from reports.checks.findings import check_run, find_in_trial
 from reports.checks.rules import RULES, SEVERITY, Finding, graded
 from reports.runs.reading import MeasuredRun, MeasuredTrial
@@ -37,7 +38,7 @@ Case = tuple[str, Make]
 PAIR = (1024, 512)
 OWN = "width-512"  # what run cases change; the baseline stays as it is
 SHORT = SINGLE.model_copy(update={"requests": 2})
-LOOP = Workload(name="loop", kind="concurrency", concurrency=2, requests=40, output_tokens=8)
+LOOP = ConcurrencyLoad(name="loop", concurrency=2, requests=40, output_tokens=8)
 NO_ENERGY = WindowEnergy(start_ns=EPOCH_NS, end_ns=EPOCH_NS + 10**10, reason="none")
 GIVEN = {"dtype": "float32", "num_gpu_blocks": "7"}
 HOST = Placement(host="node-1", boot_id="1", kind="Example CPU, H100", gpus=["GPU-1"])
@@ -165,7 +166,7 @@ def run(
 
 def closed_loop(concurrency: int, pause_ms: float) -> Make:
     """Four places, each with request upon request of 100 ms, of which the pause is without one; ten each."""
-    workload = Workload(name="loop", kind="concurrency", concurrency=concurrency, requests=40, output_tokens=2)
+    workload = ConcurrencyLoad(name="loop", concurrency=concurrency, requests=40, output_tokens=2)
 
     def make() -> Loaded:
         records = []

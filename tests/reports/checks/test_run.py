@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.records.schema import Workload
+from loadgen.workloads.base import Workload
 from reports.checks.findings import check_run
 from reports.runs.reading import read_run
 from reports.runs.records import Placement

@@ -10,7 +10,9 @@ import pytest
 
 from energy.records import Conditions, WindowEnergy
 from loadgen.metrics.metrics import measure_records
-from loadgen.records.schema import ClientHealth, RequestRecord, Trial, WarmUp, Workload
+from loadgen.records.schema import ClientHealth, RequestRecord, Trial, WarmUp
+from loadgen.workloads.base import Workload
+from loadgen.workloads.open_loop import ConstantLoad
 from reports.checks.findings import check_trial, find_in_trial
 from reports.checks.page import render_page
 from reports.checks.rules import RULES
@@ -23,7 +25,7 @@ DESIGN = (
     "source-fallback · meter-gaps · host-shared · hosts-differ · few-generations · saturated · resolved-options-differ · "
     "concurrency-missed · preempted-requests · gpu-shared · clocks-differ · idle-temperature-differs · load-interrupted"
 )
-OPEN = Workload(name="steady", kind="constant", rate=10, requests=20, output_tokens=8)
+OPEN = ConstantLoad(name="steady", rate=10, requests=20, output_tokens=8)
 NATURAL = SINGLE.model_copy(update={"natural_stop": True})
 
 

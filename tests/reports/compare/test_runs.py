@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from loadgen.records.schema import Workload
+from loadgen.workloads.base import Workload
 from reports.analysis.cells import analyse_folder
 from reports.compare.runs import RunComparison, compare_runs
 from reports.compare.text import render_comparison

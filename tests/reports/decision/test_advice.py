@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.records.schema import Workload
+from loadgen.workloads.closed_loop import ConcurrencyLoad
+from loadgen.workloads.open_loop import PoissonLoad
 from reports.analysis.cells import analyse_folder
 from reports.analysis.family import standing_for
 from reports.analysis.quality import QualityFigures, TaskFigures, TaskScore
@@ -159,9 +160,9 @@ def test_an_answer_names_the_checks_it_rests_on(tmp_path):
 
 def test_the_lightest_load_stands_for_people_and_the_heaviest_for_bulk(exact):
     loads = [
-        Workload(name="in-16", kind="concurrency", concurrency=16, requests=8),
-        Workload(name="slow", kind="poisson", rate=2, requests=8),
-        Workload(name="quick", kind="poisson", rate=9, requests=8),
+        ConcurrencyLoad(name="in-16", concurrency=16, requests=8),
+        PoissonLoad(name="slow", rate=2, requests=8),
+        PoissonLoad(name="quick", rate=9, requests=8),
     ]
     known = {w.name: w for w in loads}
     assert standing_for(known, "interactive use") == "slow"

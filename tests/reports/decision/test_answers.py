@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.records.schema import Workload
+from loadgen.workloads.base import Workload
+from loadgen.workloads.open_loop import PoissonLoad
 from reports.analysis.cells import analyse_folder
 from reports.decision.answers import answers, progress
 from reports.document.wording import TIMES, TO
@@ -114,7 +115,7 @@ def test_a_run_without_its_baseline_compares_nothing_and_says_why(tmp_path):
 
 
 def test_an_open_loop_is_judged_by_its_time_per_token(tmp_path):
-    steady = Workload(name="steady", kind="poisson", rate=4, requests=4, output_tokens=8)
+    steady = PoissonLoad(name="steady", rate=4, requests=4, output_tokens=8)
     text = said(tmp_path, Example(widths=(1024, 512), workloads=(steady,), energy="none"))["steady"]
     assert text.startswith("Width 512 takes 0.80x (0.80-0.80) the time per output token at 4.48x the perplexity.")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from loadgen.records.schema import Workload
+from loadgen.workloads.base import Workload
+from loadgen.workloads.closed_loop import SingleLoad
+from loadgen.workloads.open_loop import PoissonLoad
 from reports.analysis.cells import analyse_folder
 from reports.fleet.fleet import UNMEASURED, capacity, demanded, plan_fleet
 from reports.fleet.measured_rates import MeasuredRates, bounds, measured_rates
@@ -55,9 +57,9 @@ def test_without_a_single_request_prefill_may_be_free_of_charge_to_a_demand_of_l
 
 def test_a_batch_of_unlike_answers_is_no_level():
     batch = {"name": "b", "kind": "batch", "batch_size": 8, "requests": 16}
-    assert level(Workload(**batch)) == 8
-    assert level(Workload(**batch, output_tokens="uniform:8-64")) is None
-    assert level(Workload(name="n", kind="single", requests=2, natural_stop=True)) is None
+    assert level(Workload.model_validate(batch)) == 8
+    assert level(Workload.model_validate(batch | {"output_tokens": "uniform:8-64"})) is None
+    assert level(SingleLoad(name="n", requests=2, natural_stop=True)) is None
 
 
 def test_the_highest_stationary_rate_lies_below_the_lowest_that_grew():
@@ -87,7 +89,7 @@ def test_an_objective_may_leave_less_than_was_measured_to_be_stationary():
 
 def test_a_run_that_measured_a_rate_with_the_demands_lengths_plans_by_it_and_says_so(tmp_path):
     """The example's requests come one after another whatever the rate is called: nothing piles up."""
-    steady = Workload(name="steady", kind="poisson", rate=1.5, requests=200, prompt_tokens=64, output_tokens=32)
+    steady = PoissonLoad(name="steady", rate=1.5, requests=200, prompt_tokens=64, output_tokens=32)
     run = write_run(tmp_path / "run", Example(widths=(1024,), blocks=2, workloads=(SINGLE, steady)))
     for path in run.glob("trials/*steady*/trial.json"):
         path.write_text(path.read_text().replace('"window_rule":"whole"', '"window_rule":"steady"'))

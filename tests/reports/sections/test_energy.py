@@ -8,7 +8,7 @@ import json
 import pytest
 
 from energy.records import IdleWindow
-from loadgen.records.schema import Workload
+from loadgen.workloads.closed_loop import BatchLoad
 from reports.analysis.cells import analyse_folder
 from reports.build import build_report
 from reports.document.blocks import Items, Plots, Prose, Table
@@ -17,7 +17,7 @@ from reports.sections.energy.model import energy_model_section, idle_section
 from tests.reports.example_run import Example, window_energy, write_run
 
 SHAPES = tuple(
-    Workload(name=f"p{p}-o{o}", kind="batch", batch_size=8, requests=16, prompt_tokens=p, output_tokens=o)
+    BatchLoad(name=f"p{p}-o{o}", batch_size=8, requests=16, prompt_tokens=p, output_tokens=o)
     for p, o in itertools.product((64, 1024), (16, 128))
 )
 

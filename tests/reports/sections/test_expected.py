@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from loadgen.records.schema import Workload
+from loadgen.workloads.closed_loop import ConcurrencyLoad
+from loadgen.workloads.open_loop import PoissonLoad
 from reports.analysis.cells import analyse_folder
 from reports.analysis.quantities import JOULES, TPOT
 from reports.analysis.roofline import decode_cost
@@ -41,7 +42,7 @@ def test_a_shape_that_is_not_known_is_said_and_nothing_is_promised(exact):
 
 def test_requests_in_flight_are_as_asked_or_by_littles_law(tmp_path, exact):
     assert (in_flight(exact, "single-request"), in_flight(exact, "batch-8")) == (1.0, 8.0)
-    open_loop = Workload(name="steady", kind="poisson", rate=4, requests=4, output_tokens=8)
+    open_loop = PoissonLoad(name="steady", rate=4, requests=4, output_tokens=8)
     analysis = analyse_folder(
         write_run(tmp_path / "run", Example(widths=(1024, 512), workloads=(open_loop,), blocks=2))
     )
@@ -85,9 +86,9 @@ def test_aligned_widths_have_no_section(exact):
 
 
 def test_workloads_that_differ_in_load_alone_make_a_curve(exact):
-    loads = {f"in-{n}": Workload(name=f"in-{n}", kind="concurrency", concurrency=n, requests=8) for n in (8, 1, 4)}
-    loads["long"] = Workload(name="long", kind="concurrency", concurrency=4, requests=8, output_tokens=99)
-    loads["open"] = Workload(name="open", kind="poisson", rate=3, requests=8)
+    loads = {f"in-{n}": ConcurrencyLoad(name=f"in-{n}", concurrency=n, requests=8) for n in (8, 1, 4)}
+    loads["long"] = ConcurrencyLoad(name="long", concurrency=4, requests=8, output_tokens=99)
+    loads["open"] = PoissonLoad(name="open", rate=3, requests=8)
     assert families(loads) == {"in flight, 64 prompt tokens, 64 output tokens": ["in-1", "in-4", "in-8"]}
     ttft = plots_of(curves_section(exact))[0]
     assert ttft.chart.marks[0].name == "width 1024"

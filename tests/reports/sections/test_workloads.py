@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from loadgen.records.schema import Workload
+from loadgen.workloads.closed_loop import BatchLoad
+from loadgen.workloads.open_loop import PoissonLoad
+from loadgen.workloads.ramp import RampLoad
+from loadgen.workloads.trace import TraceLoad
 from reports.analysis.cells import Analysis, analyse_folder
 from reports.document.wording import smallest_effect
 from reports.errors import ReportError
-from reports.sections.workloads import WorkloadTable, describe, render_table, render_tables, workload_tables
+from reports.sections.workloads import WorkloadTable, render_table, render_tables, workload_tables
 from tests.reports.example_run import BATCH, NO_METER, SINGLE, Example, write_run
 
 SMALL = SINGLE.model_copy(update={"requests": 3})
@@ -135,24 +138,22 @@ def test_tables_of_a_folder_that_is_no_run_are_refused(tmp_path):
             "8 requests at once, the next when all are done; 64 prompt tokens, exactly 32 output tokens; 32 requests a trial",
         ),
         (
-            Workload(name="p", kind="poisson", rate=2.5, duration_s=60, natural_stop=True),
+            PoissonLoad(name="p", rate=2.5, duration_s=60, natural_stop=True),
             "2.5 requests/s, Poisson arrivals; 64 prompt tokens, up to 64 output tokens; 60 s a trial",
         ),
         (
-            Workload(name="b", kind="batch", batch_size=4, batch_as="list", requests=8, output_tokens=8),
+            BatchLoad(name="b", batch_size=4, batch_as="list", requests=8, output_tokens=8),
             "4 prompts in one request at once, the next when all are done; 64 prompt tokens, exactly 8 output tokens; 8 requests a trial",
         ),
         (
-            Workload(
-                name="r", kind="ramp", concurrency=1, end_concurrency=8, duration_s=60, prompt_tokens="uniform:8-64"
-            ),
+            RampLoad(name="r", concurrency=1, end_concurrency=8, duration_s=60, prompt_tokens="uniform:8-64"),
             "1 to 8 requests in flight; uniform:8-64 prompt tokens, exactly 64 output tokens; 60 s a trial",
         ),
         (
-            Workload(name="t", kind="trace", trace="azure.csv", speed=2.0),
+            TraceLoad(name="t", trace="azure.csv", speed=2.0),
             "azure.csv replayed at 2 times its speed; prompts and outputs as long as recorded",
         ),
     ],
 )
 def test_a_workload_is_described_in_words(workload, words):
-    assert describe(workload) == words
+    assert workload.describe() == words

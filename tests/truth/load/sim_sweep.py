@@ -7,9 +7,10 @@ import math
 import numpy as np
 
 from loadgen.metrics.metrics import measure_records
-from loadgen.records.schema import Workload
-from loadgen.sweeps.points import Sweep, SweepPoint, at_rate, judge
+from loadgen.sweeps.points import Sweep, SweepPoint, judge
 from loadgen.sweeps.rate_search import conclude, rates_to_try
+from loadgen.workloads.base import Workload
+from loadgen.workloads.sweep import SweepLoad
 from tests.loadgen.made import trial
 from tests.truth.registry import Outcome, Row, simulation
 from tests.truth.servers.requests import Server, records_of, some_arrivals, some_server
@@ -32,7 +33,7 @@ def _swept(server: Server, sweep: Workload, rng: np.random.Generator) -> Sweep:
 
 
 def _point(server: Server, sweep: Workload, rate: float, regular: bool, rng: np.random.Generator) -> SweepPoint:
-    load = at_rate(sweep, rate)
+    load = sweep.at_rate(rate)
     assert load.requests is not None
     arrivals = some_arrivals(rng, rate, load.requests, regular=regular)
     records = records_of(arrivals, server.ends(arrivals, rng))
@@ -53,7 +54,7 @@ def sweep_bracket(rng: np.random.Generator) -> Outcome:
     """A sweep that looks for its rates, from 3 to 50 % of the saturation rate on."""
     server = some_server(rng)
     lowest = server.capacity * math.exp(rng.uniform(math.log(0.03), math.log(0.5)))
-    found = _swept(server, Workload(name="sweep", kind="sweep", rate=lowest, requests=2000), rng).bracket
+    found = _swept(server, SweepLoad(name="sweep", rate=lowest, requests=2000), rng).bracket
     narrow = found is not None and found.high / found.low <= 1.15
     if found is None or not narrow:
         return {"reported": False}

@@ -8,7 +8,8 @@ import numpy.typing as npt
 from loadgen.metrics.metrics import TrialMetrics, measure_records
 from loadgen.metrics.settling import settling
 from loadgen.metrics.window import cut_window
-from loadgen.records.schema import RequestRecord, Workload
+from loadgen.records.schema import RequestRecord
+from loadgen.workloads.closed_loop import ConcurrencyLoad
 from tests.loadgen.made import trial
 from tests.truth.registry import Outcome, Row, simulation
 
@@ -40,7 +41,7 @@ def _measured(rng: np.random.Generator, slower: FloatArray, noise: float) -> Tri
             tokens = np.linspace(round_ + phase + 0.1, round_ + phase + 1, _TOKENS)
             at = 1e9 * np.interp([round_ + phase, *tokens], work, done_at)
             records.append(_record(round_ * streams + stream, [round(each) for each in at]))
-    load = Workload(name="loop", kind="concurrency", concurrency=streams, requests=len(records))
+    load = ConcurrencyLoad(name="loop", concurrency=streams, requests=len(records))
     window = cut_window(load, records)
     measured = trial(0, 1, load=load).model_copy(
         update={"window_start_ns": window.start_ns, "window_end_ns": window.end_ns, "window_rule": window.rule}

@@ -16,7 +16,10 @@ import numpy.typing as npt
 from energy.records import WindowEnergy
 from loadgen.metrics.summary import summarize
 from loadgen.metrics.window import cut_window
-from loadgen.records.schema import ClientHealth, Trial, Workload
+from loadgen.records.schema import ClientHealth, Trial
+from loadgen.workloads.base import Workload
+from loadgen.workloads.closed_loop import ConcurrencyLoad
+from loadgen.workloads.open_loop import ConstantLoad, PoissonLoad
 from tests.truth.registry import Outcome, Row, simulation
 from tests.truth.servers.tokens import (
     GAP_S,
@@ -121,7 +124,7 @@ def _closed(rng: np.random.Generator, kind: str, streams: int, generations: int)
     number, lanes = (generations + 2) * streams, int(rng.choice([1, 2, 4]))
     lengths = _lengths(kind, rng, streams, number)
     mean = float(lengths[streams:].mean() if kind.startswith("staggered") else lengths.mean())
-    load = Workload(name="loop", kind="concurrency", concurrency=streams, requests=number)
+    load = ConcurrencyLoad(name="loop", concurrency=streams, requests=number)
     client = Client.closed(lengths, streams, lanes)
     if rng.random() < 0.5:
         server = Slots(prefill_s=rng.uniform(0.02, 0.4), token_s=rng.uniform(0.005, 0.02))
@@ -180,7 +183,7 @@ def _open_loop(rng: np.random.Generator, kind: str, slots: float) -> Outcome:
     """20 requests/s that take 4.23 s on average: 85 slots' worth. Fewer slots complete what they can, and are saturated."""
     server, offered, mean = Slots(0.2, 0.01, slots), 20.0, 404.0
     gaps = rng.exponential(1 / offered, 3000) if kind == "poisson" else np.full(3000, 1 / offered)
-    load = Workload(name="open", kind="poisson" if kind == "poisson" else "constant", rate=offered, requests=3000)
+    load = (PoissonLoad if kind == "poisson" else ConstantLoad)(name="open", rate=offered, requests=3000)
     served = server.serve(Client.open(uniform_lengths(rng, 3000), 1.0 + np.cumsum(gaps)))
     summary = _measured(served, load, chunk=16)
     busy = server.prefill_s + (mean - 1) * server.token_s

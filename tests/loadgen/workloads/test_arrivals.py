@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from loadgen.workloads.schedule import arrivals, in_flight, user_starts
 from tests.loadgen.made import workload
 
 
@@ -21,17 +20,17 @@ from tests.loadgen.made import workload
     ],
 )
 def test_constant_arrivals_are_evenly_spaced_from_zero(asked, times):
-    assert list(arrivals(workload("constant", **asked), seed=1)) == pytest.approx(times)
+    assert list(workload("constant", **asked).arrivals(seed=1)) == pytest.approx(times)
 
 
 def test_a_late_constant_arrival_has_not_drifted():
-    *_, last = arrivals(workload("constant", rate=3.0, requests=300_001), seed=0)
+    *_, last = workload("constant", rate=3.0, requests=300_001).arrivals(seed=0)
     assert last == pytest.approx(100_000, abs=1e-9)
 
 
 def test_poisson_arrivals_depend_on_the_seed_and_on_nothing_else():
     def row(seed):
-        return list(arrivals(workload("poisson", rate=5.0, requests=50), seed))
+        return list(workload("poisson", rate=5.0, requests=50).arrivals(seed))
 
     assert row(1) == row(1)
     assert row(1) != row(2)
@@ -39,20 +38,20 @@ def test_poisson_arrivals_depend_on_the_seed_and_on_nothing_else():
 
 
 def test_poisson_gaps_have_the_mean_and_the_spread_of_an_exponential():
-    times = list(arrivals(workload("poisson", rate=5.0, requests=20_000), seed=3))
+    times = list(workload("poisson", rate=5.0, requests=20_000).arrivals(seed=3))
     gaps = [b - a for a, b in itertools.pairwise([0.0, *times])]
     assert statistics.mean(gaps) == pytest.approx(0.2, rel=0.03)
     assert statistics.stdev(gaps) == pytest.approx(0.2, rel=0.03)
 
 
 def test_a_duration_ends_the_row_where_it_would_have_gone_on():
-    long = list(arrivals(workload("poisson", rate=50.0, requests=1000), seed=3))
-    short = list(arrivals(workload("poisson", rate=50.0, duration_s=2.0), seed=3))
+    long = list(workload("poisson", rate=50.0, requests=1000).arrivals(seed=3))
+    short = list(workload("poisson", rate=50.0, duration_s=2.0).arrivals(seed=3))
     assert short == [at for at in long if at < 2.0]
 
 
 def gaps(load, seed):
-    return np.diff(np.array(list(arrivals(load, seed))), prepend=0.0)
+    return np.diff(np.array(list(load.arrivals(seed))), prepend=0.0)
 
 
 @pytest.mark.parametrize("burstiness", [0.2, 1.0, 5.0])
@@ -80,7 +79,7 @@ def test_gaps_of_poisson_arrivals_are_exponential():
     ],
 )
 def test_a_ramp_comes_as_fast_as_its_rate_is(asked, times):
-    found = list(arrivals(workload("ramp", **asked), seed=0))
+    found = list(workload("ramp", **asked).arrivals(seed=0))
     # The one that is due at the very end may fall on either side of it.
     assert found == pytest.approx(times[: len(found)], abs=1e-4)
     assert len(found) >= len(times) - 1
@@ -88,7 +87,7 @@ def test_a_ramp_comes_as_fast_as_its_rate_is(asked, times):
 
 def test_a_ramp_with_gamma_gaps_has_as_many_requests_in_each_half_as_its_rate_says():
     load = workload("ramp", rate=10.0, end_rate=30.0, duration_s=100.0, burstiness=1.0)
-    found = np.array(list(arrivals(load, seed=5)))
+    found = np.array(list(load.arrivals(seed=5)))
     assert (found < 50).sum() == pytest.approx(750, rel=0.1)
     assert (found >= 50).sum() == pytest.approx(1250, rel=0.1)
     # Seen by the clock that the rate drives they are a Poisson process.
@@ -107,21 +106,21 @@ def test_a_ramp_with_gamma_gaps_has_as_many_requests_in_each_half_as_its_rate_sa
 )
 def test_the_users_of_a_ramp_come_one_after_another(asked, starts):
     load = workload("ramp", **{"concurrency": 2, "end_concurrency": 4, "duration_s": 6.0, **asked})
-    assert user_starts(load) == pytest.approx(starts)
+    assert load.user_starts() == pytest.approx(starts)
     assert not load.open_loop
-    assert in_flight(load) == len(starts)
+    assert load.in_flight == len(starts)
 
 
 def test_the_users_of_other_closed_loops_are_all_there_from_the_start():
-    assert user_starts(workload("concurrency", concurrency=3)) == [0, 0, 0]
-    assert user_starts(workload("single")) == [0]
+    assert workload("concurrency", concurrency=3).user_starts() == [0, 0, 0]
+    assert workload("single").user_starts() == [0]
 
 
 def test_a_closed_loop_has_no_schedule():
     with pytest.raises(ValueError, match="single"):
-        next(arrivals(workload("single"), seed=0))
+        next(workload("single").arrivals(seed=0))
 
 
 def test_how_many_are_in_flight():
     kinds = ("single", "batch", "concurrency", "constant", "poisson", "burst")
-    assert [in_flight(workload(kind)) for kind in kinds] == [1, 2, 2, None, None, None]
+    assert [workload(kind).in_flight for kind in kinds] == [1, 2, 2, None, None, None]

@@ -1,0 +1,281 @@
+"""What every kind of workload is: the fields that all share, and the questions that the rest of the program asks."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, InitErrorDetails, core_schema
+
+from base.records import Record
+from loadgen.workloads.lengths import Tokens, draw_tokens
+from loadgen.workloads.trace_file import Trace
+
+PromptForm = Literal["ids", "text"]
+# whole: from the first sending to the last end; generations: of a full closed loop; steady: of a filled open loop.
+WindowCut = Literal["whole", "generations", "steady"]
+
+
+class Workload(Record):
+    """What load is offered. The same object goes into the experiment file, the trial and the report.
+
+    Read as `Workload`, a record becomes an object of its kind: one class each, registered by `register`.
+    """
+
+    kinds: ClassVar[dict[str, type[Workload]]] = {}
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Names the workload in tables and folders.")
+    kind: str = Field(description="What load is offered.")
+    requests: int | None = Field(
+        default=None, ge=1, description="Measured requests after which the load ends, instead of `duration_s`."
+    )
+    duration_s: float | None = Field(
+        default=None, gt=0, description="Time after which no request starts, instead of `requests`."
+    )
+    prompt_tokens: Tokens = Field(default=64, description="Length of synthetic prompts: a number or a distribution.")
+    output_tokens: Tokens = Field(default=64, description="Length of the answers: a number or a distribution.")
+    prompts: str | None = Field(
+        default=None,
+        description="A file of prompts, or `hellaswag`, `mmlu`, `ifeval`; without it prompts are synthetic.",
+    )
+    file_sha256: str | None = Field(
+        default=None, description="Content of the trace or file of prompts; set by the program."
+    )
+    prompt_as: PromptForm = Field(default="ids", description="Send synthetic prompts as token ids or as text.")
+    shared_prefix: int = Field(default=0, ge=0, description="First tokens that all synthetic prompts share.")
+    natural_stop: bool = Field(
+        default=False,
+        description="Let the model stop by itself; otherwise `ignore_eos` makes every answer exactly `output_tokens` long.",
+    )
+    warmup_requests: int = Field(
+        default=2, ge=0, description="Requests of the same shapes that are sent first and not measured."
+    )
+    slo_ttft_ms: float | None = Field(default=None, gt=0, description="Objective of the goodput: time to first token.")
+    slo_tpot_ms: float | None = Field(
+        default=None, gt=0, description="Objective of the goodput: time per output token."
+    )
+
+    @classmethod
+    def known_keys(cls) -> list[str]:
+        """The keys of all kinds."""
+        return list(dict.fromkeys(name for kind in cls.kinds.values() for name in kind.model_fields))
+
+    # When requests leave.
+
+    @property
+    def open_loop(self) -> bool:
+        """Whether requests leave by a schedule, whatever has come back."""
+        return False
+
+    def arrivals(self, seed: int) -> Iterator[float]:  # noqa: ARG002 - open loops depend on it
+        """Seconds after the start at which an open loop's requests leave, rising. Raises ValueError for closed loops."""
+        raise ValueError(f"a {self.kind} workload has no schedule")
+
+    @property
+    def in_flight(self) -> int | None:
+        """How many requests a closed loop keeps in flight, at most; None for open loops."""
+        return None
+
+    def user_starts(self) -> list[float]:
+        """Seconds after the start at which each user of a closed loop sends its first request."""
+        return [0.0] * (self.in_flight or 1)
+
+    @property
+    def group_size(self) -> int | None:
+        """Requests that are sent together, the next group when all have ended; None: not in groups."""
+        return None
+
+    @property
+    def sends_lists(self) -> bool:
+        """Whether a group is one HTTP request whose prompt is a list."""
+        return False
+
+    @property
+    def sequential(self) -> bool:
+        """Whether each request, or group, waits for the one before: one process sends it, and nothing overlaps."""
+        return False
+
+    # How it is measured.
+
+    @property
+    def window_cut(self) -> WindowCut:
+        """Which part of the load is steady, and becomes the window (`loadgen.metrics.window`)."""
+        return "whole"
+
+    @property
+    def streams(self) -> int | None:
+        """Requests in flight all the time, each end starting the next; None: no such loop."""
+        return None
+
+    @property
+    def constant_in_flight(self) -> int | None:
+        """Requests in flight throughout; None where that varies or is not the workload's to say."""
+        return None
+
+    @property
+    def constant_rate(self) -> float | None:
+        """Requests per second throughout; None where that varies or is not the workload's to say."""
+        return None
+
+    @property
+    def level(self) -> float:
+        """Orders the loads of a family: requests in flight, or requests per second; of a ramp the first; 0: unknown."""
+        return float(self.constant_in_flight or 0)
+
+    def points(self) -> list[Workload]:
+        """The workloads that are offered in its place in an experiment: itself, except for a sweep."""
+        return [self]
+
+    @property
+    def swept_by(self) -> str | None:
+        """The name of the sweep whose point it is, if any."""
+        return None
+
+    @classmethod
+    def completed(cls, given: Mapping[str, object]) -> dict[str, object]:
+        """The fields given on the command line, with how much load where they do not say."""
+        ends = "requests" in given or "duration_s" in given
+        return {**given} if ends else {**given, "requests": 100}
+
+    # What its requests are.
+
+    def prompt_length(self, seed: int, index: int) -> int:
+        """Tokens of a request's prompt. Warm-up requests count down from -1."""
+        return draw_tokens(self.prompt_tokens, f"{seed}/prompt/{index}")
+
+    def answer_length(self, seed: int, index: int) -> int:
+        """Output tokens that a request asks for."""
+        return draw_tokens(self.output_tokens, f"{seed}/output/{index}")
+
+    @property
+    def trace_file(self) -> Path | None:
+        """The recorded traffic that it replays, if any."""
+        return None
+
+    def recorded(self) -> Trace | None:
+        """The rows of that file. Raises LoadError if it cannot be read."""
+        return None
+
+    # In words.
+
+    @property
+    @abstractmethod
+    def words(self) -> str:
+        """What is sent when."""
+
+    @property
+    def level_words(self) -> str:
+        """The level of load, without the shape of its requests."""
+        return self.kind
+
+    @property
+    def family(self) -> str:
+        """What it shares with the workloads that differ from it in level alone."""
+        return f"{self.kind} arrivals"
+
+    def describe(self) -> str:
+        """What is sent, and for how long."""
+        stop = f"up to {self.output_tokens}" if self.natural_stop else f"exactly {self.output_tokens}"
+        length = f"{self.requests} requests" if self.requests else f"{self.duration_s or math.inf:g} s"
+        return f"{self.words}; {self.prompt_tokens} prompt tokens, {stop} output tokens; {length} a trial"
+
+    def vllm_terms(self) -> dict[str, Any]:
+        """The same load in the keys of `vllm bench serve --save-result`."""
+        return {"request_rate": "inf", "burstiness": None, "max_concurrency": self.in_flight}
+
+    def guidellm_terms(self, seed: int) -> dict[str, Any]:  # noqa: ARG002 - some depend on it
+        """The same load as a strategy of guidellm, or the nearest that guidellm has."""
+        if self.open_loop:
+            return {"type_": "constant", "rate": self.level or 1.0}
+        return {"type_": "concurrent", "streams": self.in_flight or 1}
+
+    # How it is read.
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fields_of_its_kind(cls, given: Any) -> Any:
+        """Require the kind's own fields; drop fields of other kinds that have no value, as old records write them."""
+        if not isinstance(given, Mapping):
+            return given
+        kind = name_of(cls)
+        for name, field in cls.model_fields.items():
+            if field.is_required() and name != "name" and given.get(name) is None:
+                raise ValueError(f"a {kind} workload needs `{name}`")
+        others = [each for each in Workload.kinds.values() if each is not cls]
+        kept = {}
+        for name, value in given.items():
+            fields = [each.model_fields[name] for each in others if name in each.model_fields]
+            if name in cls.model_fields or not fields:
+                kept[name] = value
+            elif value is not None and all(value != field.default for field in fields):
+                raise ValueError(f"`{name}` means nothing to a {kind} workload")
+        return kept
+
+    @model_validator(mode="after")
+    def _fits(self) -> Workload:
+        self.check()
+        return self
+
+    def check(self) -> None:
+        """Raise ValueError for fields that contradict each other."""
+        if self.prompts is not None and (self.shared_prefix or self.prompt_as != "ids"):
+            raise ValueError("`prompts` of the user's go without `trace`, `shared_prefix` and `prompt_as`")
+        if isinstance(self.prompt_tokens, int) and self.shared_prefix >= self.prompt_tokens:
+            raise ValueError("`shared_prefix` must be below `prompt_tokens`")
+        self.check_end()
+
+    def check_end(self) -> None:
+        """Raise ValueError unless the load ends by exactly one rule."""
+        if (self.requests is None) == (self.duration_s is None):
+            raise ValueError("a workload needs exactly one of `requests` and `duration_s`")
+
+    @classmethod
+    def _of_its_kind(cls, given: Any) -> Workload:
+        """The record as an object of the class that its `kind` names. Raises ValidationError."""
+        if isinstance(given, Workload):
+            return given
+        fields = given if isinstance(given, Mapping) else {}
+        kind = fields.get("kind")
+        if isinstance(kind, str) and kind in cls.kinds:
+            return cls.kinds[kind].model_validate(given)
+        problem = InitErrorDetails(type="missing", loc=("kind",), input=given)
+        if "kind" in fields:
+            *most, last = (f"'{name}'" for name in cls.kinds)
+            known = {"expected": f"{', '.join(most)} or {last}"}
+            problem = InitErrorDetails(type="literal_error", loc=("kind",), input=kind, ctx=known)
+        raise ValidationError.from_exception_data("Workload", [problem])
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Of a class without a kind, such as `Workload`: an object of the registered class that `kind` names."""
+        if cls.__pydantic_fields__["kind"].is_required():
+            return core_schema.no_info_plain_validator_function(cls._of_its_kind)
+        return handler(source)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Of a class without a kind: one of the registered kinds, distinguished by `kind`."""
+        if not cls.model_fields["kind"].is_required():
+            found = handler(schema)
+            own = handler.resolve_ref_schema(found)
+            own["required"].append("kind")  # a file must name it
+            own["properties"]["kind"]["description"] = Workload.model_fields["kind"].description
+            return found
+        choices = {name: kind.__pydantic_core_schema__ for name, kind in cls.kinds.items()}
+        return handler(core_schema.tagged_union_schema(choices, "kind"))
+
+
+def register(kind: type[Workload]) -> type[Workload]:
+    """Add a kind: experiment files, recorded trials, the schema and the command line know it from now on."""
+    Workload.kinds[name_of(kind)] = kind
+    return kind
+
+
+def name_of(kind: type[Workload]) -> str:
+    """What `kind` says in a record of this class."""
+    return str(kind.model_fields["kind"].default)

@@ -1,0 +1,67 @@
+"""The replay of recorded traffic: when requests come and how long they are stands in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from loadgen.workloads.open_loop import OpenLoop
+from loadgen.workloads.trace_file import Trace, TraceRow, open_trace
+
+
+class TraceLoad(OpenLoop):
+    """Requests as recorded, `speed` times as fast; their lengths are the trace's, whatever the fields say."""
+
+    kind: Literal["trace"] = "trace"
+    trace: Path = Field(description="The recorded traffic to replay.")
+    speed: float = Field(default=1.0, gt=0, description="Replay the trace this many times as fast.")
+
+    def moments(self, seed: int) -> Iterator[float]:
+        return (row.at_s / self.speed for row in self.recorded().rows)
+
+    @property
+    def trace_file(self) -> Path:
+        return self.trace
+
+    def recorded(self) -> Trace:
+        return open_trace(self.trace)
+
+    def prompt_length(self, seed: int, index: int) -> int:
+        return self._row(index).prompt_tokens
+
+    def answer_length(self, seed: int, index: int) -> int:
+        return self._row(index).output_tokens
+
+    def _row(self, index: int) -> TraceRow:
+        rows = self.recorded().rows
+        return rows[index % len(rows)]
+
+    @classmethod
+    def completed(cls, given: Mapping[str, object]) -> dict[str, object]:
+        """A trace ends where it ends."""
+        return {**given}
+
+    @property
+    def words(self) -> str:
+        return f"{self.trace.name} replayed at {self.speed:g} times its speed"
+
+    def describe(self) -> str:
+        return f"{self.words}; prompts and outputs as long as recorded"
+
+    def vllm_terms(self) -> dict[str, Any]:
+        return super().vllm_terms() | {"request_rate": None}
+
+    def guidellm_terms(self, seed: int) -> dict[str, Any]:
+        return {"type_": "trace", "time_scale": 1 / self.speed, "schedule_turn": "timestamp"}
+
+    def check(self) -> None:
+        if self.prompts is not None:
+            raise ValueError("`prompts` of the user's go without `trace`, `shared_prefix` and `prompt_as`")
+        super().check()
+
+    def check_end(self) -> None:
+        if self.requests is not None and self.duration_s is not None:
+            raise ValueError("a trace workload ends by `requests` or by `duration_s`, not by both")
