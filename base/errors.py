@@ -12,3 +12,8 @@ class UserError(Exception):
     def __init__(self, message: str) -> None:
         # Names come from files and servers; whatever they hold, a message stays one line that a terminal can show.
         super().__init__("".join(character if character.isprintable() else "?" for character in message))
+
+
+def describe_os_error(error: OSError) -> str:
+    """What the system refused, in one line: a full disk, no permission, too many processes."""
+    return f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}"

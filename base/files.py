@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from base.records import Record
+
 
 def write_bytes(file: Path, content: bytes) -> None:
     """Write and fsync a `.partial` neighbour, then rename it: a reader has the old file or the new one. Raises OSError."""
@@ -21,6 +23,11 @@ def write_bytes(file: Path, content: bytes) -> None:
 def write_text(file: Path, text: str) -> None:
     """Write text as UTF-8, as `write_bytes` does."""
     write_bytes(file, text.encode())
+
+
+def write_record(file: Path, record: Record) -> None:
+    """Write a record as JSON, as `write_bytes` does."""
+    write_text(file, record.model_dump_json(indent=1) + "\n")
 
 
 def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from base.errors import UserError
+from base.errors import UserError, describe_os_error
 from loadgen.link.interrupt import raise_lost_interrupts
 
 COMMANDS = {
@@ -136,7 +136,7 @@ def _user_message(error: Exception) -> str | None:
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:  # no such folder, no room, a name too long
-        return f"{error.filename}: {error.strerror}"
+        return describe_os_error(error)
     if hasattr(error, "format_message"):  # typer carries its own copy of click, whose errors have no public name
         return str(error.format_message()).replace("Value error, ", "")  # pydantic's, which typer hands on
     return None

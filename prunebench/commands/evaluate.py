@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from base.files import write_record
 from base.key_file import read_key
 from base.records import Record
 from loadgen.endpoint import Endpoint, server_address
@@ -28,7 +29,6 @@ from prunebench.commands.options import (
 from prunebench.quality.harness import Harness
 from prunebench.quality.suites import QualityError, choose_suite
 from prunebench.quality.task_pass import Pass, Subject, result_line, settings_of
-from prunebench.run.run_writer import write_record
 from prunebench.servers.process import ServerCommand, start_server
 from prunebench.terminal.console import out, print_line
 from prunebench.terminal.progress import Steps

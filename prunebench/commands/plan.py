@@ -9,9 +9,9 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
+from base.files import write_record
 from prunebench.commands.options import Json, OutputTokens, PromptTokens, Slo
 from prunebench.load.workload_options import objectives
-from prunebench.run.run_writer import write_record
 from prunebench.terminal.console import err, out, print_line
 from prunebench.terminal.damaged import analyse_run
 from reports.build import build_report

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from base.errors import describe_os_error
 from base.key_file import read_key
 from loadgen.prompts.files import input_notes
 from loadgen.records.recorder import where_kept
+from prunebench.cluster.cluster_bench import ClusterBench
 from prunebench.cluster.ray_cluster import RayCluster
 from prunebench.experiment.file import Experiment, ExperimentError, load_experiment
 from prunebench.quality.run_tasks import check_tasks
+from prunebench.run.bench import Bench
+from prunebench.run.choose_folder import Resume, choose_run_folder
 from prunebench.run.configurations import check_configurations
 from prunebench.run.dry_run import print_forecast
 from prunebench.run.environment import describe_environment
+from prunebench.run.reopen import reopen
 from prunebench.run.resume import extended
-from prunebench.run.run_writer import Resume, RunWriter, choose_run_folder, describe_os_error
+from prunebench.run.run_writer import RunWriter
 from prunebench.run.runner import Runner
 from prunebench.servers.remote import RemoteHost
 from prunebench.terminal.console import out, print_line
@@ -94,7 +100,13 @@ def run(
     writer = RunWriter(folder, checkpoints)
     with writer.locked():
         _open(writer, loaded, experiment, resumed=resumed, accept_changes=accept_changes)
-        runner = Runner(extended(loaded, writer.begun(), blocks), writer, out, host=host, cluster=cluster)
+        loaded = extended(loaded, writer.begun(), blocks)
+        make_executor = (
+            partial(Bench, last_block=loaded.protocol.blocks - 1, host=host)
+            if cluster is None
+            else partial(ClusterBench, cluster)
+        )
+        runner = Runner(loaded, writer, out, make_executor)
         if prune_only:
             runner.prepare()
             print_line(str(writer.path))
@@ -124,7 +136,7 @@ def _open(
     cut_short: list[str] = []
     try:
         if resumed:
-            cut_short = writer.reopen(experiment, experiment_file, accept_changes=accept_changes)
+            cut_short = reopen(writer, experiment, experiment_file, accept_changes=accept_changes)
         else:
             writer.create(experiment, experiment_file)
     except OSError as error:

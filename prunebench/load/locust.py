@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 import loadgen.locust
+from base.network import free_port
 from energy.records import WindowEnergy
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.energy.source import EnergySource, NoEnergy
@@ -213,7 +214,7 @@ def _processes(
     folder: Path, endpoint: Endpoint, plan: Plan, settings: LocustSettings
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start them; whatever happens, none is left."""
-    port = settings.master_port or _free_port()
+    port = settings.master_port or free_port()
     environment = {**os.environ, PLAN_VARIABLE: str(folder / "plan.json")}
     if endpoint.api_key:
         environment[KEY_VARIABLE] = endpoint.api_key
@@ -280,10 +281,3 @@ def _health(found: list[dict[str, Any]]) -> tuple[list[ClientWatch], LagHistogra
 def _last_line(log: Path) -> str:
     lines = log.read_text("utf-8", errors="replace").strip().splitlines() if log.is_file() else []
     return lines[-1] if lines else "it said nothing"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

@@ -16,7 +16,6 @@ from prunebench.experiment.file import QualitySettings
 from prunebench.quality.harness import Harness
 from prunebench.quality.suites import Suite, choose_suite
 from prunebench.quality.task_pass import Pass, Subject, result_line, settings_of
-from prunebench.run.run_writer import RunWriter
 from prunebench.servers.process import Server, ServerStartError
 from prunebench.terminal.progress import Steps
 from reports.document.console import Console
@@ -40,22 +39,24 @@ def ask_configurations(
     configurations: Mapping[str, ConfigurationInfo],
     *,
     acquire: Callable[[str], Server],
-    writer: RunWriter,
+    folder_of: Callable[[str], Path],
+    logs: Path,
     console: Console,
 ) -> bool:
     """Ask every configuration every task it has not answered yet; a task or server that fails leaves its reason.
 
-    `acquire` gives a configuration's running server. Results are in the run folder as they come. True if none is missing.
+    `acquire` gives a configuration's running server, `folder_of` the folder for its results, each written as it comes. True if
+    none is missing.
     """
     if settings is None or not settings.tasks:
         return True
     suite = choose_suite(settings.tasks)
     harness = _load_harness(suite, settings.include_paths, settings.limit)
     asking = Pass(harness, suite, settings_of(suite, "endpoint", settings.limit))
-    left = [label for label in configurations if not asking.is_finished(writer.quality_folder(label))]
+    left = [label for label in configurations if not asking.is_finished(folder_of(label))]
     with Steps(console, "asking", len(left) * len(suite.tasks)) as steps:
         for label in left:
-            folder, log = writer.quality_folder(label), writer.path / "logs" / f"{label}-quality.log"
+            folder, log = folder_of(label), logs / f"{label}-quality.log"
             try:
                 endpoint = acquire(label).endpoint
                 energy = pick_energy(energy_source, endpoint)
@@ -69,7 +70,7 @@ def ask_configurations(
                 if not result.scores:
                     steps.say(f"{label}, {result_line(result)}")
                 steps.advance(1, f"{label}, {result_line(result)}")
-    return all(asking.is_finished(writer.quality_folder(label)) for label in configurations)
+    return all(asking.is_finished(folder_of(label)) for label in configurations)
 
 
 def _load_harness(suite: Suite, include_paths: list[str], limit: int | None) -> Harness:

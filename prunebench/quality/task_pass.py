@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
+from base.clock import utc_now
+from base.files import write_record
 from energy.records import WindowEnergy
 from loadgen.endpoint import Endpoint, check_endpoint
 from loadgen.energy.source import EnergySource, pick_energy
 from prunebench.quality.harness import SEEDS, Harness, UnavailableError, harness_version, one_line
 from prunebench.quality.suites import QualityError, Suite, TaskChoice
-from prunebench.run.run_writer import utc_now, write_record
 from reports.runs.records import EvaluationSettings, TaskResult
 from reports.runs.run_folder import read_record
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from base.errors import describe_os_error
 from loadgen.client.warmup import Steadiness
 from loadgen.endpoint import LoadError
 from loadgen.energy.source import EnergySource, pick_energy
@@ -19,7 +20,7 @@ from loadgen.trial import TrialResult, run_trial
 from prunebench.experiment.file import Experiment
 from prunebench.quality.run_tasks import ask_configurations
 from prunebench.run.describe import Describer
-from prunebench.run.run_writer import RunWriter, describe_os_error
+from prunebench.run.run_writer import RunWriter
 from prunebench.run.schedule import Visit
 from prunebench.servers.process import Server, ServerCommand, ServerPool, ServerStartError, start_server
 from prunebench.servers.remote import RemoteHost
@@ -117,7 +118,8 @@ class Bench:
             self._experiment.energy.source,
             served,
             acquire=self._pool.acquire,
-            writer=self._writer,
+            folder_of=self._writer.quality_folder,
+            logs=self._writer.path / "logs",
             console=console,
         )
 

@@ -11,10 +11,12 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from prunebench.experiment.file import Experiment
+from prunebench.run.choose_folder import Resume, choose_run_folder
 from prunebench.run.configurations import check_configurations
 from prunebench.run.forecast import Assumptions, Forecast, forecast
+from prunebench.run.reopen import changes_since
 from prunebench.run.resume import CellState, cell_state, extended
-from prunebench.run.run_writer import Resume, RunWriter, choose_run_folder
+from prunebench.run.run_writer import RunWriter
 from prunebench.run.schedule import Order, plan_visits
 from prunebench.terminal.console import print_line
 from pruner.inspection import inspect_checkpoint
@@ -37,7 +39,7 @@ def print_forecast(
     if not resumed:
         writer.check_new()
     else:
-        writer.changes(experiment).require_accepted(folder, accepted=accept_changes)
+        changes_since(writer, experiment).require_accepted(folder, accepted=accept_changes)
     begun = writer.begun()
     experiment = extended(experiment, begun, blocks)
     states: list[CellState] = []

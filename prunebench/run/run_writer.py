@@ -5,38 +5,28 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
-from base.files import write_bytes, write_folder, write_text
+from base.files import write_bytes, write_folder, write_record, write_text
 from base.records import Record
 from loadgen.records.schema import Flag
 from loadgen.records.store import write_trial
 from loadgen.trial import TrialResult
-from prunebench.experiment.changes import Changes, checkpoint_changes, experiment_changes, hash_checkpoint
-from prunebench.experiment.file import Experiment, ExperimentError, recorded_as
+from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.run.environment import describe_environment
-from pruner.output.manifest import SourceFile
 from reports.errors import ReportError
 from reports.runs.reading import read_measured
 from reports.runs.records import CellRecord, ConfigurationInfo, FailedCell, Placement, RunInfo, TrialCell, VisitIdle
 from reports.runs.run_folder import LOCK_NAME, RunFolder, read_record
 
-Resume = Literal["no", "yes", "if-unfinished"]
-_RECORDS = ".records.arrows"
+RECORDS_SUFFIX = ".records.arrows"
 _LOCK_S = 1.0  # who only asks whether there is a runner holds the lock for a moment too
-
-
-def utc_now() -> str:
-    """The wall clock, for people: ISO 8601, seconds."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class RunWriter:
@@ -81,77 +71,6 @@ class RunWriter:
         for name in ("configurations", "trials", "idle", "failures", "logs", "quality"):
             (self.path / name).mkdir(parents=True, exist_ok=True)
 
-    def reopen(self, experiment: Experiment, experiment_file: Path, *, accept_changes: bool = False) -> list[str]:
-        """Go on with a folder: experiment and checkpoint must be those it was started with; what is half written goes.
-
-        Changes that are accepted are noted in run.json. Returns the names of the cells whose trial was cut short.
-        """
-        stored = self.path / "experiment.json"
-        if not stored.is_file() and not (self.path / "trials").is_dir():
-            raise ExperimentError(f"--resume: {self.path} holds no run to go on with")
-        if not stored.is_file():  # killed while it was being made
-            self.create(experiment, experiment_file)
-            return []
-        changes = self.changes(experiment)
-        checkpoint = hash_checkpoint(experiment.model.source)
-        changes.update(checkpoint_changes(self._recorded_checkpoint(), checkpoint))
-        changes.require_accepted(self.path, accepted=accept_changes)
-        if changes:
-            self._accept(changes, checkpoint, experiment, experiment_file)
-        for leftover in (self.path / "trials").glob("*.partial"):
-            shutil.rmtree(leftover)
-        half_written = ("*.partial", "[cf]*s/*.json.partial", "idle/*.json.partial")
-        for leftover in [file for pattern in half_written for file in self.path.glob(pattern)]:
-            leftover.unlink()
-        for failure in (self.path / "failures").glob("*.json"):
-            # Killed between keeping the trial and forgetting an earlier failure.
-            if (self.path / "trials" / failure.stem).exists():
-                failure.unlink()
-        cut_short = []
-        for leftover in self.broken_off():
-            leftover.unlink()
-            folder = leftover.with_name(leftover.name.removesuffix(_RECORDS))
-            if not folder.exists():  # else it was killed between the trial's last byte and this
-                cut_short.append(folder.name)
-        return cut_short
-
-    def changes(self, experiment: Experiment) -> Changes:
-        """What differs from the experiment that the run was started with."""
-        stored = self.path / "experiment.json"
-        if not stored.is_file():
-            return Changes()
-        return experiment_changes(recorded_as(read_record(stored, Experiment), experiment), experiment)
-
-    def _recorded_checkpoint(self) -> Sequence[SourceFile]:
-        """The files of the unpruned checkpoint when the run began; of earlier runs, those that a width was pruned from."""
-        begun = self.begun()
-        if begun and begun.checkpoint:
-            return begun.checkpoint
-        manifests = [info.manifest for info in self.stored_configurations().values() if info.manifest]
-        return manifests[0].source_files if manifests else ()
-
-    def _accept(
-        self, changes: Changes, checkpoint: Sequence[SourceFile], experiment: Experiment, experiment_file: Path
-    ) -> None:
-        """Note the changes, then replace the experiment; what they make out of date is kept under another name."""
-        if begun := self.begun():
-            trials = len(self.folder.trial_folders())
-            said = (f"{words}, after {trials} trials" for words in changes.values())
-            noted = tuple(dict.fromkeys([*begun.accepted_changes, *said]))
-            self.write(
-                "run.json", begun.model_copy(update={"accepted_changes": noted, "checkpoint": tuple(checkpoint)})
-            )
-        if any(key.startswith("checkpoint.") for key in changes) and self.checkpoints == self.path / "checkpoints":
-            _keep_aside(self.checkpoints)
-        if changes.describes:
-            _keep_aside(self.path / "configurations")
-            _keep_aside(self.path / "quality")
-            self.make_folders()
-        _keep_aside(self.path / "experiment.toml")
-        shutil.copyfile(experiment_file, self.path / "experiment.toml")
-        _keep_aside(self.path / "experiment.json")
-        self.write("experiment.json", experiment)
-
     def begun(self) -> RunInfo | None:
         """The run as an earlier attempt left it; None for one that has not been started."""
         return self.folder.info() if (self.path / "run.json").is_file() else None
@@ -195,16 +114,16 @@ class RunWriter:
 
     def set_aside(self, cell: TrialCell) -> Path:
         """Rename a damaged cell's folder, so that the cell is measured again; returns the new path."""
-        return _rename(self._trial_folder(cell), "damaged")
+        return rename_aside(self._trial_folder(cell), "damaged")
 
     def records_file(self, cell: TrialCell) -> Path:
         """Beside the trial's folder to come: its records as requests end, and gone when it is whole."""
         folder = self._trial_folder(cell)
-        return folder.with_name(folder.name + _RECORDS)
+        return folder.with_name(folder.name + RECORDS_SUFFIX)
 
     def broken_off(self) -> list[Path]:
         """Such files: of trials under way, or cut short."""
-        return sorted((self.path / "trials").glob(f"*{_RECORDS}"))
+        return sorted((self.path / "trials").glob(f"*{RECORDS_SUFFIX}"))
 
     def write_trial(self, cell: TrialCell, result: TrialResult, flags: list[Flag]) -> None:
         """Keep a finished trial; a failure recorded for the cell earlier is over."""
@@ -252,17 +171,7 @@ class RunWriter:
         return self.path / "trials" / cell_name(cell)
 
 
-def write_record(file: Path, record: Record) -> None:
-    """Write one record as JSON: the file appears whole or not at all."""
-    write_text(file, record.model_dump_json(indent=1) + "\n")
-
-
-def _keep_aside(path: Path) -> None:
-    if path.exists():
-        _rename(path, "before")
-
-
-def _rename(path: Path, why: str) -> Path:
+def rename_aside(path: Path, why: str) -> Path:
     """To NAME.WHY-N, the first that is free."""
     names = (path.with_name(f"{path.name}.{why}-{number}") for number in count(1))
     return path.rename(next(name for name in names if not name.exists()))
@@ -280,27 +189,3 @@ def _fill(files: Mapping[str, bytes], folder: Path) -> None:
 def cell_name(cell: TrialCell) -> str:
     """The plain file name of a cell."""
     return f"{cell.block:03d}-{cell.label}-{cell.workload}"
-
-
-def choose_run_folder(experiment: Experiment, output: Path | None, resume: Resume) -> tuple[Path, bool]:
-    """Where the run goes, and whether it goes on there: --output, else runs/NAME-TIME, or the newest of that name."""
-    if output is not None:
-        return output, resume == "yes" or (resume == "if-unfinished" and _is_unfinished(output))
-    runs = Path("runs")
-    stamped = re.compile(re.escape(experiment.name) + r"-\d{8}-\d{6}")  # and not those of a name that begins alike
-    mine = sorted(p.parent for p in runs.glob("*/experiment.json") if stamped.fullmatch(p.parent.name))
-    if resume == "yes" and not mine:
-        raise ExperimentError(f"--resume: no run of {experiment.name} under {runs.absolute()}; give --output DIR")
-    if resume == "yes" or (resume == "if-unfinished" and mine and _is_unfinished(mine[-1])):
-        return mine[-1], True
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    return runs / f"{experiment.name}-{stamp}", False
-
-
-def describe_os_error(error: OSError) -> str:
-    """What the system refused, in one line: a full disk, no permission, too many processes."""
-    return f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}"
-
-
-def _is_unfinished(path: Path) -> bool:
-    return (path / "run.json").is_file() and RunFolder(path).info().status != "complete"

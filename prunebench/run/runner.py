@@ -7,17 +7,14 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import prunebench
+from base.clock import utc_now
 from loadgen.records.schema import WindowRules
-from prunebench.cluster.cluster_bench import ClusterBench
-from prunebench.cluster.ray_cluster import RayCluster
 from prunebench.experiment.changes import hash_checkpoint
 from prunebench.experiment.file import Experiment
-from prunebench.run.bench import Bench
 from prunebench.run.configurations import prepare_configurations
 from prunebench.run.resume import cell_state
-from prunebench.run.run_writer import RunWriter, utc_now
+from prunebench.run.run_writer import RunWriter
 from prunebench.run.schedule import Order, Visit, plan_visits
-from prunebench.servers.remote import RemoteHost
 from prunebench.terminal.progress import Steps
 from pruner.output.manifest import SourceFile
 from reports.document.console import Console
@@ -37,24 +34,29 @@ class Executor(Protocol):
         """End what was started."""
 
 
-class Runner:
-    """One attempt at one experiment in one folder; it measures what is not on disk yet.
+class MakeExecutor(Protocol):
+    """A `Bench` or `ClusterBench`, all but what the runner knows."""
 
-    On this machine, unless `host` starts the servers or `cluster` does all of the measuring.
-    """
-
-    def __init__(
+    def __call__(
         self,
         experiment: Experiment,
         writer: RunWriter,
-        console: Console,
+        configurations: dict[str, ConfigurationInfo],
         *,
-        host: RemoteHost | None = None,
-        cluster: RayCluster | None = None,
+        window_rules: WindowRules,
+        idle_rule: IdleRule,
+    ) -> Executor:
+        """`configurations` is filled, and kept up to date, while the run goes on."""
+
+
+class Runner:
+    """One attempt at one experiment in one folder; it measures what is not on disk yet."""
+
+    def __init__(
+        self, experiment: Experiment, writer: RunWriter, console: Console, make_executor: MakeExecutor
     ) -> None:
         self._experiment = experiment
-        self._host = host
-        self._cluster = cluster
+        self._make_executor = make_executor
         self._writer = writer
         self._console = console
         self._configurations: dict[str, ConfigurationInfo] = {}
@@ -77,7 +79,13 @@ class Runner:
         Raises what pruning raises, before anything is served. A cell that fails is recorded and the run goes on. On any
         exception, KeyboardInterrupt included, servers are ended and the state is saved as interrupted.
         """
-        executor = self._executor()
+        executor = self._make_executor(
+            self._experiment,
+            self._writer,
+            self._configurations,
+            window_rules=self._window_rules,
+            idle_rule=self._idle_rule,
+        )
         self._prepare("running")
         try:
             visits = self._missing_visits()
@@ -96,26 +104,6 @@ class Runner:
         self._configurations.update(prepare_configurations(self._experiment, self._writer, self._console))
         self._checkpoint = self._checkpoint or self._source_files()
         self._save(status)
-
-    def _executor(self) -> Executor:
-        if self._cluster is not None:
-            return ClusterBench(
-                self._cluster,
-                self._experiment,
-                self._writer,
-                self._configurations,
-                window_rules=self._window_rules,
-                idle_rule=self._idle_rule,
-            )
-        return Bench(
-            self._experiment,
-            self._writer,
-            self._configurations,
-            last_block=self._experiment.protocol.blocks - 1,
-            host=self._host,
-            window_rules=self._window_rules,
-            idle_rule=self._idle_rule,
-        )
 
     def _missing_visits(self) -> list[Visit]:
         every = plan_visits(

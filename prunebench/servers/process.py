@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import httpx
 import psutil
 
 from base.errors import UserError
+from base.network import free_port
 from loadgen.control import control_client
 from loadgen.endpoint import Endpoint
 from prunebench.servers.parent_watch import PARENT_VARIABLE
@@ -170,7 +170,7 @@ def start_server(
 
 def launch_server(command: ServerCommand, log_file: Path, *, request_timeout_s: float) -> RunningServer:
     """Start a server's process, which is not healthy yet: ask for its health every `POLL_S` until it `has_started`."""
-    port = command.port or _free_port()
+    port = command.port or free_port()
     log = log_file.open("ab")
     theirs, ours = os.pipe()
     process = subprocess.Popen(
@@ -217,13 +217,6 @@ def _obituary(status: int, log_file: Path) -> str:
 def _last_line(log_file: Path) -> str:
     lines = log_file.read_text("utf-8", errors="replace").strip().splitlines()
     return lines[-1] if lines else f"it said nothing (see {log_file})"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @dataclass

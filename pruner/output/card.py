@@ -19,7 +19,7 @@ from pruner.output.provenance import Recipe
 # What stays true of a narrower model. Licences bind it like the model it comes from.
 _KEPT_KEYS = {"license", "license_name", "license_link", "language", "pipeline_tag", "library_name"}
 # As the hub reads it: blank lines may come before; a line of dots ends YAML as a line of dashes does.
-_FRONT = re.compile(r"\s*---[ \t]*\r?\n(.*?)\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|$)", re.DOTALL)
+FRONT_MATTER = re.compile(r"\s*---[ \t]*\r?\n(.*?)\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|$)", re.DOTALL)
 _STUDY = """\
 @misc{martra2025fragile,
   title         = {Fragile Knowledge, Robust Instruction-Following: The Width Pruning Dichotomy in Llama-3.2},
@@ -81,19 +81,19 @@ def _is_hub_id(name: str) -> bool:
 def _front_matter(source: Checkpoint) -> list[str]:
     """The keys of the source card's YAML that are kept, as lines of YAML; none if it has no front matter."""
     text = source.card.read_text(encoding="utf-8-sig", errors="replace") if source.card else ""
-    match = _FRONT.match(text)
-    found = _parsed(match[1]) if match else {}
+    match = FRONT_MATTER.match(text)
+    found = parse_front_matter(match[1]) if match else {}
     kept = {key: value for key, value in found.items() if key in _KEPT_KEYS and value}
     return yaml.safe_dump(kept, sort_keys=False).splitlines() if kept else []
 
 
-def _parsed(front: str) -> dict[Any, Any]:
+def parse_front_matter(front: str) -> dict[Any, Any]:
     """Keys and values, every scalar as text (`language: no` is Norwegian). Of broken YAML, each key that can be read."""
     try:
         found = yaml.load(front, yaml.BaseLoader)  # noqa: S506 - the loader that makes nothing but text, lists and maps
     except (yaml.YAMLError, RecursionError):
         parts = re.split(r"^(?=[^\s#-])", front, flags=re.MULTILINE)
-        return {} if len(parts) <= 2 else {k: v for part in parts for k, v in _parsed(part).items()}
+        return {} if len(parts) <= 2 else {k: v for part in parts for k, v in parse_front_matter(part).items()}
     return found if isinstance(found, dict) else {}
 
 

@@ -105,7 +105,7 @@ def _draw(logits: Tensor, states: Sequence[SamplingState]) -> list[int]:
     logits = (logits - logits.max(dim=-1, keepdim=True).values) / temperatures.unsqueeze(1)
     filtered = [row for row, option in enumerate(options) if option.top_p < 1 or option.top_k > 0 or option.min_p > 0]
     if filtered:
-        logits[filtered] = _keep_likely(logits[filtered], [options[row] for row in filtered])
+        logits[filtered] = keep_likely(logits[filtered], [options[row] for row in filtered])
     race = torch.empty_like(logits)
     for row, state in enumerate(states):
         race[row].exponential_(generator=state.generator)
@@ -114,7 +114,7 @@ def _draw(logits: Tensor, states: Sequence[SamplingState]) -> list[int]:
     return winners
 
 
-def _keep_likely(logits: Tensor, options: Sequence[SamplingOptions]) -> Tensor:
+def keep_likely(logits: Tensor, options: Sequence[SamplingOptions]) -> Tensor:
     """Logits `[rows, vocabulary]` with -inf for tokens outside top_k, top_p or min_p; the most likely always stays."""
 
     def column(values: list[float]) -> Tensor:

@@ -8,6 +8,7 @@ import pytest
 from prunebench.cli import main
 from prunebench.experiment.changes import checkpoint_changes, experiment_changes, hash_checkpoint
 from prunebench.experiment.file import ExperimentError, load_experiment
+from prunebench.run.reopen import reopen
 from prunebench.run.resume import extended
 from prunebench.run.run_writer import RunWriter
 from reports.analysis.cells import analyse_folder
@@ -41,7 +42,7 @@ def begun(tmp_path) -> Path:
 
 def resume(file: Path, *, accept_changes: bool = False) -> RunWriter:
     run = RunWriter(file.parent / "out")
-    run.reopen(load_experiment(file), file, accept_changes=accept_changes)
+    reopen(run, load_experiment(file), file, accept_changes=accept_changes)
     return run
 
 

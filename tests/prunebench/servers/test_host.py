@@ -10,7 +10,7 @@ import httpx
 import psutil
 import pytest
 
-from prunebench.servers.process import _free_port as free_port
+from base.network import free_port
 from reports.runs.run_folder import RunFolder
 from server.engines.vllm.entry import VLLM
 from tests.prunebench.conftest import TINYGLU

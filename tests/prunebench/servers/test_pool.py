@@ -16,9 +16,9 @@ from fastapi import HTTPException
 from hypothesis import given
 from hypothesis import strategies as st
 
+from base.network import free_port
 from prunebench.servers.pool import HostedServer, HostedServers, HostSettings
 from prunebench.servers.process import ServerCommand, start_server
-from prunebench.servers.process import _free_port as free_port
 from server.engines.registry import engines
 from tests.prunebench.conftest import TINYGLU
 

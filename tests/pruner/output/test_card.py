@@ -14,7 +14,7 @@ from huggingface_hub import ModelCard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pruner.output.card import _FRONT, _parsed
+from pruner.output.card import FRONT_MATTER, parse_front_matter
 from pruner.prune import prune
 from pruner.scoring.targets import Target
 from tests.pruner import tiny
@@ -167,6 +167,6 @@ def test_norwegian_stays_a_language(llama: Path, tmp_path: Path) -> None:
 )
 def test_whatever_yaml_a_card_has_its_licence_is_kept(values) -> None:
     text = "---\n" + yaml.safe_dump(values, width=20) + "---\n# Title\n"
-    match = _FRONT.match(text)
+    match = FRONT_MATTER.match(text)
     assert match is not None
-    assert _parsed(match[1]) == values
+    assert parse_front_matter(match[1]) == values

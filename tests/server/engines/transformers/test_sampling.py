@@ -12,7 +12,7 @@ from transformers.generation.logits_process import (
 )
 
 from server.engines.base import SamplingOptions
-from server.engines.transformers.sampling import SamplingState, _keep_likely, sample, token_logprobs
+from server.engines.transformers.sampling import SamplingState, keep_likely, sample, token_logprobs
 
 VOCABULARY = 50
 CPU = torch.device("cpu")
@@ -32,14 +32,14 @@ def test_each_filter_keeps_the_tokens_that_transformers_keeps(seed, k, p, m):
     rows = logits(3, seed)
     options = [SamplingOptions(9, top_k=k), SamplingOptions(9, top_p=p), SamplingOptions(9, min_p=m)]
     warpers = [TopKLogitsWarper(k), TopPLogitsWarper(p), MinPLogitsWarper(m)]
-    kept = _keep_likely(rows, options)
+    kept = keep_likely(rows, options)
     for row, warper in enumerate(warpers):
         assert torch.equal(kept[row], warper(None, rows[row : row + 1].clone())[0])
 
 
 def test_neutral_filters_keep_every_token_beside_a_strict_neighbour():
     rows = logits(2)
-    kept = _keep_likely(rows, [SamplingOptions(9), SamplingOptions(9, top_k=1)])
+    kept = keep_likely(rows, [SamplingOptions(9), SamplingOptions(9, top_k=1)])
     assert torch.equal(kept[0], rows[0])
     assert kept[1].isfinite().sum() == 1
 

@@ -1,0 +1,97 @@
+"""Resuming in a run folder: what changed since the run was started, and what a killed runner left half written."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from prunebench.experiment.changes import Changes, checkpoint_changes, experiment_changes, hash_checkpoint
+from prunebench.experiment.file import Experiment, ExperimentError, recorded_as
+from prunebench.run.run_writer import RECORDS_SUFFIX, RunWriter, rename_aside
+from pruner.output.manifest import SourceFile
+from reports.runs.run_folder import read_record
+
+
+def reopen(
+    writer: RunWriter, experiment: Experiment, experiment_file: Path, *, accept_changes: bool = False
+) -> list[str]:
+    """Go on with a folder: experiment and checkpoint must be those it was started with; what is half written goes.
+
+    Changes that are accepted are noted in run.json. Returns the names of the cells whose trial was cut short.
+    """
+    stored = writer.path / "experiment.json"
+    if not stored.is_file() and not (writer.path / "trials").is_dir():
+        raise ExperimentError(f"--resume: {writer.path} holds no run to go on with")
+    if not stored.is_file():  # killed while it was being made
+        writer.create(experiment, experiment_file)
+        return []
+    changes = changes_since(writer, experiment)
+    checkpoint = hash_checkpoint(experiment.model.source)
+    changes.update(checkpoint_changes(_recorded_checkpoint(writer), checkpoint))
+    changes.require_accepted(writer.path, accepted=accept_changes)
+    if changes:
+        _accept(writer, changes, checkpoint, experiment, experiment_file)
+    for leftover in (writer.path / "trials").glob("*.partial"):
+        shutil.rmtree(leftover)
+    half_written = ("*.partial", "[cf]*s/*.json.partial", "idle/*.json.partial")
+    for leftover in [file for pattern in half_written for file in writer.path.glob(pattern)]:
+        leftover.unlink()
+    for failure in (writer.path / "failures").glob("*.json"):
+        # Killed between keeping the trial and forgetting an earlier failure.
+        if (writer.path / "trials" / failure.stem).exists():
+            failure.unlink()
+    cut_short = []
+    for leftover in writer.broken_off():
+        leftover.unlink()
+        folder = leftover.with_name(leftover.name.removesuffix(RECORDS_SUFFIX))
+        if not folder.exists():  # else it was killed between the trial's last byte and this
+            cut_short.append(folder.name)
+    return cut_short
+
+
+def changes_since(writer: RunWriter, experiment: Experiment) -> Changes:
+    """What differs from the experiment that the run was started with."""
+    stored = writer.path / "experiment.json"
+    if not stored.is_file():
+        return Changes()
+    return experiment_changes(recorded_as(read_record(stored, Experiment), experiment), experiment)
+
+
+def _recorded_checkpoint(writer: RunWriter) -> Sequence[SourceFile]:
+    """The files of the unpruned checkpoint when the run began; of earlier runs, those that a width was pruned from."""
+    begun = writer.begun()
+    if begun and begun.checkpoint:
+        return begun.checkpoint
+    manifests = [info.manifest for info in writer.stored_configurations().values() if info.manifest]
+    return manifests[0].source_files if manifests else ()
+
+
+def _accept(
+    writer: RunWriter,
+    changes: Changes,
+    checkpoint: Sequence[SourceFile],
+    experiment: Experiment,
+    experiment_file: Path,
+) -> None:
+    """Note the changes, then replace the experiment; what they make out of date is kept under another name."""
+    if begun := writer.begun():
+        trials = len(writer.folder.trial_folders())
+        said = (f"{words}, after {trials} trials" for words in changes.values())
+        noted = tuple(dict.fromkeys([*begun.accepted_changes, *said]))
+        writer.write("run.json", begun.model_copy(update={"accepted_changes": noted, "checkpoint": tuple(checkpoint)}))
+    if any(key.startswith("checkpoint.") for key in changes) and writer.checkpoints == writer.path / "checkpoints":
+        _keep_aside(writer.checkpoints)
+    if changes.describes:
+        _keep_aside(writer.path / "configurations")
+        _keep_aside(writer.path / "quality")
+        writer.make_folders()
+    _keep_aside(writer.path / "experiment.toml")
+    shutil.copyfile(experiment_file, writer.path / "experiment.toml")
+    _keep_aside(writer.path / "experiment.json")
+    writer.write("experiment.json", experiment)
+
+
+def _keep_aside(path: Path) -> None:
+    if path.exists():
+        rename_aside(path, "before")
