@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from base.files import write_bytes
-from reports.analysis.cells import Analysis, analyse_folder
+from reports.analysis.analyse import analyse_folder
+from reports.analysis.records import Analysis
 from reports.document.blocks import Article
 from reports.document.html import render_page
 from reports.document.markdown import render_markdown

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from prunebench.terminal.console import err, print_line
-from reports.analysis.cells import Analysis, analyse_folder
+from reports.analysis.analyse import analyse_folder
+from reports.analysis.records import Analysis
 from reports.runs.records import damaged_line
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from base.records import Record
 from loadgen.workloads.base import Workload
-from reports.analysis.cells import Analysis
+from reports.analysis.records import Analysis
 from reports.runs.records import ConfigurationInfo
 
 

@@ -16,8 +16,8 @@ from itertools import groupby
 import numpy as np
 
 from base.records import Record
-from reports.analysis.cells import Analysis, Cell, ConfigurationFigures, TrialFigures
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT, TTFT
+from reports.analysis.records import Analysis, Cell, ConfigurationFigures, TrialFigures
 from reports.compare.differences import Difference, find_differences, workload_differences
 from reports.errors import ReportError
 from reports.statistics.failures import AMONG_FAILED, Failures, judge_failures

@@ -16,14 +16,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reports.analysis.cells import Analysis, ConfigurationFigures
 from reports.analysis.family import PURPOSES, FamilyComparison, Purpose, speed_of, standing_for
 from reports.analysis.quantities import E2E, JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
+from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.decision.acquittal import BEARABLE, Evidence, evidence_of
 from reports.decision.withheld import concerns, left_out, usable, why_withheld
 from reports.document.blocks import Answer
 from reports.document.wording import from_to, listed, name, sentence, smallest_effect, times
-from reports.sections.plots.ratios import baseline_of
 from reports.statistics.ratios import Comparison, Verdict
 
 _VERBS = {
@@ -194,7 +193,7 @@ def _named(candidate: _Candidate) -> str:
 
 
 def _baseline(analysis: Analysis) -> str:
-    found = baseline_of(analysis)
+    found = analysis.baseline
     return name(found.info) if found else analysis.info.baseline
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reports.analysis.cells import Analysis, CellValue, ConfigurationFigures
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
+from reports.analysis.records import Analysis, CellValue, ConfigurationFigures
 from reports.checks.rules import RULES
 from reports.document.blocks import Answer
 from reports.document.wording import listed, name, sentence, smallest_effect, times, with_interval

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from reports.analysis.cells import Analysis
 from reports.analysis.family import FamilyComparison, Purpose
 from reports.analysis.quantities import JOULES
+from reports.analysis.records import Analysis
 from reports.checks.results import Observation
 from reports.checks.rules import RULES
 from reports.document.wording import listed, sentence

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reports.analysis.cells import Analysis, Cell, CellValue, ConfigurationFigures
+from reports.analysis.records import Analysis, Cell, CellValue, ConfigurationFigures
 from reports.document.markdown import plain
 from reports.exports.csv_table import csv_text
 

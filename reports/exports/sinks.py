@@ -18,8 +18,9 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
-from reports.analysis.cells import Analysis, ConfigurationFigures, analyse_folder
+from reports.analysis.analyse import analyse_folder
 from reports.analysis.quantities import QUANTITIES
+from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.checks.rules import SEVERITY
 from reports.errors import ReportError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reports.analysis.cells import Analysis, TrialFigures
+from reports.analysis.records import Analysis, TrialFigures
 from reports.fleet.replicas import Lengths
 
 ALIKE = 1.1  # mean prompt and output tokens of the load within a tenth of the demand's

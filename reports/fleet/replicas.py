@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadgen.workloads.base import Workload
-from reports.analysis.cells import Analysis, TrialFigures
 from reports.analysis.quantities import JOULES, OUTPUT_TOKENS_PER_S, TPOT
+from reports.analysis.records import Analysis, TrialFigures
 from reports.errors import ReportError
 from reports.fleet.queueing import Replica
 

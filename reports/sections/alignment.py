@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 
-from reports.analysis.cells import Analysis
 from reports.analysis.quantities import JOULES, QUANTITIES, TPOT
+from reports.analysis.records import Analysis
 from reports.document.blocks import Block, Column, Entry, Plot, Plots, Prose, Row, Section, Table
 from reports.document.chart import Axis, Chart, Marks, Rule, at_least
 from reports.document.wording import PER_CELL, figure, listed, with_interval

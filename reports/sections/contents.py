@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reports.analysis.cells import Analysis
 from reports.analysis.order import describe_order, imbalance
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT, TTFT
+from reports.analysis.records import Analysis
 from reports.checks.results import CheckResult
 from reports.decision.acquittal import BEARABLE
 from reports.decision.advice import advice

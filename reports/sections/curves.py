@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from loadgen.workloads.base import Workload
-from reports.analysis.cells import Analysis, ConfigurationFigures
 from reports.analysis.quantities import OUTPUT_TOKENS_PER_S, QUANTITIES
+from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.document.blocks import Plot, Plots, Prose, Section
 from reports.document.chart import Axis, Chart, Marks, ramp
 from reports.document.wording import figure, listed, name

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reports.analysis.cells import Analysis, ConfigurationFigures
 from reports.analysis.quantities import OUTPUT_TOKENS_PER_S, TPOT
+from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.analysis.roofline import DecodeCost, decode_cost
 from reports.document.blocks import Block, Column, Entry, Plot, Plots, Prose, Row, Section, Table
 from reports.document.chart import Axis, Chart, Marks, Rule, at_least
 from reports.document.wording import PER_CELL, figure, name, times, with_interval
-from reports.sections.plots.ratios import RATIO_AXIS, baseline_of, points_of
+from reports.sections.plots.ratios import RATIO_AXIS, points_of
 from reports.statistics.ratios import Comparison
 
 _LEDE = (
@@ -32,7 +32,7 @@ class _Promise:
 
 def expected_section(analysis: Analysis) -> Section | None:
     """Every workload's promise and outcome; None where the baseline was not measured."""
-    if baseline_of(analysis) is None:
+    if analysis.baseline is None:
         return None
     blocks: list[Block] = [Prose(_LEDE, "lede")]
     plots, tables = [], []
@@ -58,7 +58,7 @@ def in_flight(analysis: Analysis, workload: str) -> float | None:
 
 def _promises(analysis: Analysis, workload: str) -> list[_Promise]:
     """The baseline first, then by width; empty without what the costs are worked out from."""
-    baseline, sharing = baseline_of(analysis), in_flight(analysis, workload)
+    baseline, sharing = analysis.baseline, in_flight(analysis, workload)
     if baseline is None or sharing is None:
         return []
     cell = analysis.cell(baseline.info.label, workload)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reports.analysis.cells import Analysis
+from reports.analysis.records import Analysis
 from reports.document.blocks import Block, Column, Entry, Items, Prose, Row, Section, Table, note_letter
 from reports.document.wording import TO, figure
 from reports.runs.fleet_plan import Demand, Estimate, FleetPlan, FleetRow

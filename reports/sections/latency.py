@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from loadgen.metrics.metrics import TrialMetrics
-from reports.analysis.cells import TAILS, Analysis
+from reports.analysis.records import TAILS, Analysis
 from reports.document.blocks import Column, Entry, Row, Table
 from reports.document.wording import TO, figure, name
 from reports.sections.plots.ratios import DISTRIBUTIONS

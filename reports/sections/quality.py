@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from reports.analysis.cells import Analysis
 from reports.analysis.quality import ROBUST, Group, QualityFigures, TaskFigures
+from reports.analysis.records import Analysis
 from reports.document.blocks import Block, Column, Entry, Fold, Heading, Plots, Prose, Row, Section, Table, note_letter
 from reports.document.wording import PER_CELL, figure, listed, name, sentence, with_interval
 from reports.sections.plots.pareto import kept_plot, pareto_plots

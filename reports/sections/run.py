@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.analysis.cells import Analysis
+from reports.analysis.records import Analysis
 from reports.checks.results import CheckResult, Observation
 from reports.checks.rules import SEVERITY
 

@@ -11,8 +11,9 @@ from rich import box
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
-from reports.analysis.cells import Analysis, Cell, ConfigurationFigures, analyse_folder
+from reports.analysis.analyse import analyse_folder
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, NET_JOULES, OUTPUT_TOKENS_PER_S, TPOT, TTFT
+from reports.analysis.records import Analysis, Cell, ConfigurationFigures
 from reports.document.blocks import SIGNS, Column, Entry, Row, Table, note_letter
 from reports.document.wording import (
     PER_CELL,

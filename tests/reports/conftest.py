@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from reports.analysis.cells import Analysis, analyse_folder
+from reports.analysis.analyse import analyse_folder
+from reports.analysis.records import Analysis
 from tests.reports.example_run import Example, write_run
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.analysis.cells import analyse_folder
+from reports.analysis.analyse import analyse_folder
 from reports.build import ReportError, build_report
 from reports.document.markdown import plain
 from reports.sections.contents import run_article

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from statistics import mean
 
 from energy.records import IdleWindow, WindowEnergy
-from reports.analysis.cells import Analysis
 from reports.analysis.energy_fit import INFLATED
 from reports.analysis.energy_model import Coefficient, EnergyModel
+from reports.analysis.records import Analysis
 from reports.document.blocks import Block, Column, Entry, Items, Plot, Plots, Prose, Row, Section, Table, note_letter
 from reports.document.chart import Axis, Chart, Marks, Rule, at_least
 from reports.document.wording import figure

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.analysis.cells import Analysis, TrialFigures
 from reports.analysis.power import PowerFigures
+from reports.analysis.records import Analysis, TrialFigures
 from reports.document.blocks import Block, Plot, Plots, Prose, Section
 from reports.document.chart import Axis, Band, Chart, Marks, ramp
 from reports.document.wording import figure, name

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.analysis.cells import Analysis, ConfigurationFigures
 from reports.analysis.quality import Group, QualityFigures
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES
+from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.document.blocks import Plot
 from reports.document.chart import SERIES, SYMBOLS, Axis, Chart, Marks, Rule, at_least
 from reports.document.wording import listed, mean_with_interval, name, with_interval

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reports.analysis.cells import LEVELS, Analysis, Cell, CellValue, ConfigurationFigures
 from reports.analysis.quantities import JOULES, QUANTITIES, TPOT
+from reports.analysis.records import LEVELS, Analysis, Cell, CellValue, ConfigurationFigures
 from reports.decision.answers import speed_quantity
 from reports.document.blocks import SIGNS, Plot
 from reports.document.chart import Axis, Chart, Marks, Rule, Symbol, at_least, ramp
@@ -50,11 +50,6 @@ def points_of(analysis: Analysis, workload: str, key: str) -> list[Point]:
     return points
 
 
-def baseline_of(analysis: Analysis) -> ConfigurationFigures | None:
-    """The baseline, if it was started."""
-    return next((c for c in analysis.configurations if c.info.is_baseline), None)
-
-
 def ratio_plot(analysis: Analysis, workload: str, key: str, *, title: str | None = None) -> Plot:
     """A quantity's ratio to the baseline over the expansion ratio, intervals and single blocks with it."""
     quantity = QUANTITIES[key]
@@ -62,7 +57,7 @@ def ratio_plot(analysis: Analysis, workload: str, key: str, *, title: str | None
     points = points_of(analysis, workload, key)
     if not points:
         return Plot(title, "", "", None, _why_absent(analysis, workload, key))
-    baseline = baseline_of(analysis)
+    baseline = analysis.baseline
     median = analysis.cell(baseline.info.label, workload).values[key].median if baseline else None
     lede = f"{quantity.better.capitalize()} is better." + (
         f" Baseline: {figure(median)} {quantity.unit}." if median else ""

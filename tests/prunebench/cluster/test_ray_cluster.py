@@ -14,7 +14,7 @@ import pytest
 from prunebench.cluster.ray_cluster import gpus_of_session
 from prunebench.cluster.session import Job, run_job
 from prunebench.experiment.file import ExperimentError, load_experiment
-from reports.analysis.cells import analyse_folder
+from reports.analysis.analyse import analyse_folder
 from reports.runs.run_folder import RunFolder
 from tests.prunebench.conftest import SYNTHETIC
 from tests.prunebench.run.test_survival import digests, skeleton

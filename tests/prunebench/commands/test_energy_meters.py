@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.analysis.cells import analyse_folder
+from reports.analysis.analyse import analyse_folder
 from reports.sections.energy.model import energy_model_section
 from tests.energy.conftest import fake_library, settings_text
 from tests.prunebench.conftest import TINYGLU

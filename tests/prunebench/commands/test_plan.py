@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from reports.analysis.cells import analyse_folder
+from reports.analysis.analyse import analyse_folder
 from reports.fleet.queueing import poisson_arrivals, simulate
 from reports.fleet.replicas import Lengths, replicas
 from tests.prunebench.conftest import TINYGLU

@@ -11,7 +11,7 @@ from prunebench.experiment.file import ExperimentError, load_experiment
 from prunebench.run.reopen import reopen
 from prunebench.run.resume import extended
 from prunebench.run.run_writer import RunWriter
-from reports.analysis.cells import analyse_folder
+from reports.analysis.analyse import analyse_folder
 from reports.document.blocks import Findings
 from reports.runs.records import RunInfo
 from reports.sections.contents import limits_section

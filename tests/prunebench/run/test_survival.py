@@ -16,8 +16,9 @@ import pytest
 
 from loadgen.records.store import read_trial
 from prunebench.cli import main
-from reports.analysis.cells import Analysis, analyse_folder
+from reports.analysis.analyse import analyse_folder
 from reports.analysis.quantities import NET_JOULES
+from reports.analysis.records import Analysis
 from reports.runs.run_folder import RunFolder
 from tests.prunebench.conftest import SYNTHETIC
 

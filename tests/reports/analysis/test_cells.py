@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from reports.analysis.cells import analyse_folder
+from reports.analysis.analyse import analyse_folder
 from reports.compare.runs import compare_runs
 from tests.reports.example_run import BATCH, HIDDEN, NO_METER, REMEDY, SINGLE, Example, write_run
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from energy.records import WindowEnergy
-from reports.analysis.cells import Analysis, analyse_folder
+from reports.analysis.analyse import analyse_folder
+from reports.analysis.records import Analysis
 from reports.build import build_report
 from reports.document.blocks import Plots, Table
 from reports.document.wording import TO

@@ -6,7 +6,7 @@ import importlib
 
 import pytest
 
-from reports.analysis.cells import analyse_folder
+from reports.analysis.analyse import analyse_folder
 from reports.checks.findings import check_trial
 from reports.checks.page import render_page
 from reports.checks.rules import RULES, trial_rule

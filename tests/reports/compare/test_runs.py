@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from loadgen.workloads.base import Workload
-from reports.analysis.cells import analyse_folder
+from reports.analysis.analyse import analyse_folder
 from reports.compare.runs import RunComparison, compare_runs
 from reports.compare.text import render_comparison
 from reports.errors import ReportError

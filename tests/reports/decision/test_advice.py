@@ -7,7 +7,7 @@ import pytest
 
 from loadgen.workloads.closed_loop import ConcurrencyLoad
 from loadgen.workloads.open_loop import PoissonLoad
-from reports.analysis.cells import analyse_folder
+from reports.analysis.analyse import analyse_folder
 from reports.analysis.family import standing_for
 from reports.analysis.quality import QualityFigures, TaskFigures, TaskScore
 from reports.checks.results import Observation

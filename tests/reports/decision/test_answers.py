@@ -6,7 +6,7 @@ import pytest
 
 from loadgen.workloads.base import Workload
 from loadgen.workloads.open_loop import PoissonLoad
-from reports.analysis.cells import analyse_folder
+from reports.analysis.analyse import analyse_folder
 from reports.decision.answers import answers, progress
 from reports.document.wording import TIMES, TO
 from tests.reports.example_run import BATCH, SINGLE, Example, Truth, write_run

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from reports.analysis.cells import analyse_folder
+from reports.analysis.analyse import analyse_folder
 from reports.build import build_report
 from reports.sections.contents import run_article
 from tests.reports.example_run import BATCH, SINGLE, Example, write_run

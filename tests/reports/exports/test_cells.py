@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from reports.analysis.cells import analyse_folder
+from reports.analysis.analyse import analyse_folder
 from reports.exports.cells import as_csv, as_json, as_markdown, as_parquet, cell_rows
 from tests.reports.example_run import BATCH, SINGLE, Example, write_run
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from reports.analysis.cells import Analysis, analyse_folder
+from reports.analysis.analyse import analyse_folder
+from reports.analysis.records import Analysis
 from reports.errors import ReportError
 from reports.exports.sinks import send
 from tests.reports.example_run import SINGLE, Example, write_run

@@ -7,7 +7,7 @@ import pytest
 from loadgen.workloads.base import Workload
 from loadgen.workloads.closed_loop import SingleLoad
 from loadgen.workloads.open_loop import PoissonLoad
-from reports.analysis.cells import analyse_folder
+from reports.analysis.analyse import analyse_folder
 from reports.fleet.fleet import UNMEASURED, capacity, demanded, plan_fleet
 from reports.fleet.measured_rates import MeasuredRates, bounds, measured_rates
 from reports.fleet.queueing import saturated_rate

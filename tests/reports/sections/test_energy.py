@@ -9,7 +9,7 @@ import pytest
 
 from energy.records import IdleWindow
 from loadgen.workloads.closed_loop import BatchLoad
-from reports.analysis.cells import analyse_folder
+from reports.analysis.analyse import analyse_folder
 from reports.build import build_report
 from reports.document.blocks import Items, Plots, Prose, Table
 from reports.runs.records import VisitIdle

@@ -4,7 +4,7 @@ import pytest
 
 from loadgen.workloads.closed_loop import ConcurrencyLoad
 from loadgen.workloads.open_loop import PoissonLoad
-from reports.analysis.cells import analyse_folder
+from reports.analysis.analyse import analyse_folder
 from reports.analysis.quantities import JOULES, TPOT
 from reports.analysis.roofline import decode_cost
 from reports.document.blocks import Plots, Prose

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from reports.analysis.cells import analyse_folder
+from reports.analysis.analyse import analyse_folder
 from reports.sections.latency import percentile_table
 from reports.sections.plots.ratios import distribution_plot
 from tests.reports.example_run import BATCH, SINGLE, Example, write_run

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from reports.analysis.cells import Analysis, analyse_folder
+from reports.analysis.analyse import analyse_folder
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, TPOT
+from reports.analysis.records import Analysis
 from reports.document.blocks import Plot
 from reports.document.plotly_chart import plotly_figure
 from reports.sections.plots.ratios import DISTRIBUTIONS, distribution_plot, order_plot, quality_plot, ratio_plot

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from energy.records import MeterInfo, MeterPower, PowerTimeline
-from reports.analysis.cells import analyse_folder
+from reports.analysis.analyse import analyse_folder
 from reports.analysis.power import MOST_STEPS, power_figures
 from reports.document.blocks import Plots
 from reports.sections.energy.power import timeline_section

@@ -10,7 +10,8 @@ from loadgen.workloads.closed_loop import BatchLoad
 from loadgen.workloads.open_loop import PoissonLoad
 from loadgen.workloads.ramp import RampLoad
 from loadgen.workloads.trace import TraceLoad
-from reports.analysis.cells import Analysis, analyse_folder
+from reports.analysis.analyse import analyse_folder
+from reports.analysis.records import Analysis
 from reports.document.wording import smallest_effect
 from reports.errors import ReportError
 from reports.sections.workloads import WorkloadTable, render_table, render_tables, workload_tables

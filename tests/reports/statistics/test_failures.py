@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from reports.analysis.cells import analyse_folder
+from reports.analysis.analyse import analyse_folder
 from reports.build import build_report
 from reports.compare.runs import compare_runs
 from reports.statistics.failures import AMONG_FAILED, Failures, judge_failures, shares_differ

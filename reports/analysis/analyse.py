@@ -1,0 +1,87 @@
+"""Analyse a measured run: cells, comparisons, checks, energy and quality, in one record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reports.analysis.cells import cell_figures, trial_figures
+from reports.analysis.energy_fit import fit_energy_models
+from reports.analysis.family import compare_family
+from reports.analysis.quality import analyse_quality
+from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES
+from reports.analysis.records import Analysis, Cell, ConfigurationFigures
+from reports.checks.findings import check_run
+from reports.checks.results import group_findings
+from reports.runs.reading import MeasuredRun, read_run
+from reports.statistics.ratios import MARGIN, Comparison
+
+
+def analyse_folder(path: Path, *, margin: float = MARGIN) -> Analysis:
+    """Read a run folder and analyse it. Raises ReportError naming the path that cannot be read."""
+    return analyse(read_run(path), folder=path.resolve().name, margin=margin)
+
+
+def analyse(run: MeasuredRun, *, folder: str, margin: float = MARGIN) -> Analysis:
+    """Cells, comparisons and checks of a measured run; verdicts are judged at `margin`, a share."""
+    cells = [
+        cell_figures(run, c.label, workload, margin) for workload in run.info.workloads for c in run.configurations
+    ]
+    workloads = {t.cell.workload: t.trial.workload for t in run.trials}
+    return Analysis(
+        folder=folder,
+        info=run.info,
+        margin=margin,
+        configurations=_configurations(run),
+        workloads=workloads,
+        cells=cells,
+        trials=[trial_figures(t) for t in sorted(run.trials, key=lambda t: t.cell.order)],
+        family=compare_family(workloads, lambda workload, key: _comparisons(cells, workload, key), margin),
+        checks=group_findings(check_run(run)),
+        failures=run.failures,
+        damaged=run.damaged,
+        energy_models=fit_energy_models(run),
+        energy_remedies=_energy_remedies(run),
+        environment=run.environment,
+        experiment=run.experiment,
+        plan=run.plan,
+        idles=run.idles,
+        quality=analyse_quality(run.tasks, run.configurations, run.info.baseline, _cost_columns(run, cells), margin),
+    )
+
+
+def _comparisons(cells: list[Cell], workload: str, key: str) -> dict[str, Comparison]:
+    return {c.label: found for c in cells if c.workload == workload and (found := c.values[key].comparison)}
+
+
+def _cost_columns(run: MeasuredRun, cells: list[Cell]) -> dict[str, list[float | None]]:
+    """What each configuration costs under each workload, in the order of the configurations; columns without a value left out."""
+    found: dict[str, list[float | None]] = {}
+    for workload in run.info.workloads:
+        own = {c.label: c for c in cells if c.workload == workload}
+        for key in (OUTPUT_TOKENS_PER_S, JOULES, MODELLED_JOULES):
+            column = [own[c.label].values[key].median for c in run.configurations]
+            if any(value is not None for value in column):
+                found[f"{workload}: {QUANTITIES[key].title}"] = column
+    return found
+
+
+def _energy_remedies(run: MeasuredRun) -> list[str]:
+    """Each remedy once, in the order met; only of trials that have no measured joules."""
+    unmeasured = [t.trial.energy for t in run.trials if t.trial.energy.gross_joules is None]
+    return list(dict.fromkeys(m.remedy for energy in unmeasured for m in energy.missing if m.remedy))
+
+
+def _configurations(run: MeasuredRun) -> list[ConfigurationFigures]:
+    baseline = next((c for c in run.configurations if c.label == run.info.baseline), None)
+    of_baseline = baseline.quality.perplexity if baseline and baseline.quality else None
+    figures = []
+    for info in run.configurations:
+        own = info.quality.perplexity if info.quality else None
+        reason = None
+        if own is None:
+            reason = (info.quality and info.quality.reason) or "quality was not measured"
+        elif of_baseline is None:
+            reason = "the baseline has no perplexity"
+        ratio = own / of_baseline if own and of_baseline else None
+        figures.append(ConfigurationFigures(info=info, perplexity_ratio=ratio, perplexity_reason=reason))
+    return figures
