@@ -1,3 +1,5 @@
+"""The pruner's error for its users, and how OSErrors become one."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -8,12 +10,12 @@ from base.errors import UserError
 
 
 class PruneError(UserError):
-    """Something the user can mend: one line that names the flag, file, key or tensor."""
+    """An error that the user can fix: one line that names the flag, file, key or tensor."""
 
 
 @contextmanager
 def disk_errors(place: Path) -> Iterator[None]:
-    """What the operating system refuses, as a PruneError that names the file, or `place` if it names none."""
+    """Raise an OSError as a PruneError that names its file, or `place` if it has none."""
     try:
         yield
     except OSError as error:

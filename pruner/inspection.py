@@ -1,4 +1,4 @@
-"""What each target would give, from headers alone; nothing is written."""
+"""The widths, sizes and alignment that each target would give, from headers alone; nothing is written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from base.records import Record
 from pruner.checkpoint.anatomy import find_mlps
 from pruner.checkpoint.folder import open_checkpoint
 from pruner.errors import disk_errors
-from pruner.output.layout import Output, plan_outputs
+from pruner.output.layout import Layout, lay_out
 from pruner.scoring.targets import Target
 
 ALIGNMENTS = (8, 16, 64, 128)  # 16-byte rows in bf16, A100-class tiles, FP8 blocks
@@ -17,22 +17,22 @@ _GPU_COUNTS = (1, 2, 4, 8)
 
 
 class TargetRow(Record):
-    """One target and what it would give."""
+    """One target and the checkpoint that it would give."""
 
-    target: str  # as asked for: "percentage 10"
+    target: str  # as given: "percentage 10"
     width: int
     widths: dict[str, int]  # by config key; more than one in mixture-of-experts checkpoints
     expansion_ratio: float
     pruning_percentage: float  # removed share of the width
     parameters: int
     bytes: int  # of the safetensors files
-    memory_saved: int  # bytes of weights that need not be loaded; the KV cache has nothing to do with the width
+    memory_saved: int  # bytes of weights that are not loaded any more; the KV cache does not depend on the width
     aligned_to: list[int]  # of 8, 16, 64 and 128, those that divide every width
     tensor_parallel: list[int]  # of 1, 2, 4 and 8 GPUs, the numbers that divide every width
 
 
 class Inspection(Record):
-    """A checkpoint that can be pruned, and its targets."""
+    """A checkpoint that can be pruned, and what its targets give."""
 
     family: str  # config.json's model_type of the language model
     hidden_size: int
@@ -46,7 +46,7 @@ class Inspection(Record):
 
 
 def inspect_checkpoint(source: Path, targets: Sequence[Target], *, multiple_of: int = 1) -> Inspection:
-    """Read config and headers of `source` and say what each target would give.
+    """Read config and headers of `source`, and work out what each target would give.
 
     Raises:
         PruneError: the checkpoint cannot be pruned or a target is out of range.
@@ -57,8 +57,8 @@ def inspect_checkpoint(source: Path, targets: Sequence[Target], *, multiple_of: 
     anatomy = find_mlps(checkpoint)
     rows = []
     for target in targets:
-        (output,) = plan_outputs(checkpoint, anatomy, [target], multiple_of, tensor_parallel=1)
-        rows.append(_row(target, output))
+        (layout,) = lay_out(checkpoint, anatomy, [target], multiple_of, tensor_parallel=1)
+        rows.append(_row(target, layout))
     return Inspection(
         family=str(checkpoint.text_config.get("model_type", "unknown")),
         hidden_size=anatomy.hidden,
@@ -72,18 +72,18 @@ def inspect_checkpoint(source: Path, targets: Sequence[Target], *, multiple_of: 
     )
 
 
-def _row(target: Target, output: Output) -> TargetRow:
-    widths = output.widths.values()
+def _row(target: Target, layout: Layout) -> TargetRow:
+    widths = layout.widths.values()
     return TargetRow(
         target=str(target),
-        width=output.width,
-        widths=output.widths,
-        expansion_ratio=output.width / output.anatomy.hidden,
-        pruning_percentage=100 * (1 - output.width / output.anatomy.width),
-        parameters=output.parameters,
-        bytes=sum(output.shard_sizes.values()),
-        memory_saved=sum(t.nbytes for _, t in output.checkpoint.tensors.values())
-        - sum(t.nbytes for t in output.tensors),
+        width=layout.width,
+        widths=layout.widths,
+        expansion_ratio=layout.width / layout.anatomy.hidden,
+        pruning_percentage=100 * (1 - layout.width / layout.anatomy.width),
+        parameters=layout.parameters,
+        bytes=sum(layout.shard_sizes.values()),
+        memory_saved=sum(t.nbytes for _, t in layout.checkpoint.tensors.values())
+        - sum(t.nbytes for t in layout.tensors),
         aligned_to=[n for n in ALIGNMENTS if all(width % n == 0 for width in widths)],
         tensor_parallel=[n for n in _GPU_COUNTS if all(width % n == 0 for width in widths)],
     )

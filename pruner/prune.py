@@ -1,4 +1,4 @@
-"""One command's work: plan, score, write, verify, rename."""
+"""One prune, from start to end: lay out, score, write, verify, rename."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pruner.checkpoint.anatomy import Anatomy, find_mlps
 from pruner.checkpoint.folder import Checkpoint, open_checkpoint
 from pruner.errors import PruneError, disk_errors
 from pruner.output.card import model_card
-from pruner.output.layout import Output, plan_outputs
+from pruner.output.layout import Layout, lay_out
 from pruner.output.manifest import MANIFEST_NAME, Manifest, SourceFile
 from pruner.output.provenance import Recipe, hash_sources, make_manifest, matching_manifest
-from pruner.output.staging import claimed, finish, partial_folder, refuse_inside, require_space, sync_folders
+from pruner.output.staging import finish, locked, partial_folder, refuse_inside, require_space, sync_folders
 from pruner.output.verifying import verified_bytes, verify
-from pruner.output.writing import HashedFile, chooser, write_outputs
+from pruner.output.writing import Choose, HashedFile, chooser, write_outputs
 from pruner.scoring.criteria import Floats, find_criterion, refuse_calibration
 from pruner.scoring.scoring import Advance, Calibration, score_neurons, scoring_bytes
 from pruner.scoring.selection import TieBreak
 from pruner.scoring.targets import Target, require_targets
 
-Announce = Callable[[int, int], None]  # bytes that will be written, bytes that are free there
+Announce = Callable[[int, int], None]  # bytes to write, bytes free on that disk
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 
@@ -51,18 +51,18 @@ def prune(
     announce: Announce | None = None,
     progress: Progress | None = None,
 ) -> list[PrunedCheckpoint]:
-    """Write one narrower checkpoint per distinct width to `output`/width-W; returns them in the order first asked for.
+    """Write one narrower checkpoint per distinct width to `output`/width-W; returns them in the order of the targets.
 
     The source's MLPs are read twice and the rest of it once, whatever the number of targets, and memory does not grow with
-    the model. A folder appears whole and verified or not at all. One that is already there is kept if its manifest says that
-    it is this very prune (same source bytes, criterion, seed, tie-break and widths) and its files are all there; anything
-    else is an error. `calibration` is what the act criterion needs, and runs once everything else has been checked.
-    `tensor_parallel` refuses widths that so many GPUs cannot share. `announce` hears once, before the first byte, how many
-    bytes will be written and how many are free, unless nothing is left to write. `progress` gets (bytes done, bytes in all)
-    in the calling thread.
+    the model. A folder appears whole and verified, or not at all. An existing folder is kept if its manifest names this very
+    prune (same source bytes, criterion, seed, tie-break and widths) and all its files are there; otherwise it is an error.
+
+    criterion: a name in `pruner.scoring.criteria`. calibration: required by criteria that use a text; the model runs once
+    everything else has been checked. tensor_parallel: refuse widths that this number of GPUs cannot share. announce: called
+    once, before the first byte is written, and only if something will be. progress: called in the calling thread.
 
     Raises:
-        PruneError: something the user can mend; nothing new is then left behind in `output`.
+        PruneError: an error that the user can fix; nothing new is then left in `output`.
 
     """
     recipe = _checked_recipe(criterion, seed, calibration, multiple_of, tie_break)
@@ -72,10 +72,10 @@ def prune(
     with disk_errors(output):
         checkpoint = open_checkpoint(source)
         anatomy = find_mlps(checkpoint)
-        outputs = plan_outputs(checkpoint, anatomy, targets, multiple_of, tensor_parallel)
+        layouts = lay_out(checkpoint, anatomy, targets, multiple_of, tensor_parallel)
         refuse_inside(output, source)
-        with claimed(output):
-            return _Job(checkpoint, anatomy, recipe, calibration, output).run(outputs, announce, progress)
+        with locked(output):
+            return _Job(checkpoint, anatomy, recipe, calibration, output).run(layouts, announce, progress)
 
 
 def _checked_recipe(
@@ -101,38 +101,37 @@ def _checked_recipe(
 
 @dataclass(frozen=True)
 class _Job:
-    """One source, one place, one recipe."""
+    """One source, one recipe, one output folder."""
 
     checkpoint: Checkpoint
     anatomy: Anatomy
     recipe: Recipe
     calibration: Calibration | None
-    place: Path
+    output: Path
 
     def run(
-        self, outputs: list[Output], announce: Announce | None, progress: Progress | None
+        self, layouts: list[Layout], announce: Announce | None, progress: Progress | None
     ) -> list[PrunedCheckpoint]:
-        """Keep what is there, write what is not; nothing is written before everything has been checked."""
-        there = {output.name: output for output in outputs if (self.place / output.name).exists()}
-        wanted = [output for output in outputs if output.name not in there]
-        manifests = {name: matching_manifest(self.place / name, one, self.recipe) for name, one in there.items()}
-        needed, free = require_space(self.place, wanted)
-        if wanted and announce:
+        """Keep the finished checkpoints and make the missing ones. Everything is checked before the first byte is written."""
+        manifests = {
+            layout.name: matching_manifest(self.output / layout.name, layout, self.recipe)
+            for layout in layouts
+            if (self.output / layout.name).exists()
+        }
+        missing = [layout for layout in layouts if layout.name not in manifests]
+        needed, free = require_space(self.output, missing)
+        if missing and announce:
             announce(needed, free)
-        advance = self._counter(wanted, progress)
-        scores, source_files = self._read_source(score=bool(wanted), advance=advance)
-        for name, manifest in manifests.items():
-            if manifest.source_files != source_files:
-                raise PruneError(
-                    f"{self.place / name}: was pruned from another source; remove it or choose another --output"
-                )
-        if wanted:
-            manifests |= self._write(wanted, scores, source_files, advance)
-        return [PrunedCheckpoint(self.place / o.name, o.width, manifests[o.name]) for o in outputs]
+        advance = self._counter(missing, progress)
+        scores, source_files = self._read_source(score=bool(missing), advance=advance)
+        self._check_same_source(manifests, source_files)
+        if missing:
+            manifests |= self._make(missing, scores, source_files, advance)
+        return [PrunedCheckpoint(self.output / one.name, one.width, manifests[one.name]) for one in layouts]
 
-    def _counter(self, wanted: list[Output], progress: Progress | None) -> Advance:
-        total = sum(sum(output.shard_sizes.values()) + verified_bytes(output) for output in wanted)
-        total += scoring_bytes(self.checkpoint, self.anatomy, self.recipe.criterion) if wanted else 0
+    def _counter(self, missing: list[Layout], progress: Progress | None) -> Advance:
+        total = sum(sum(layout.shard_sizes.values()) + verified_bytes(layout) for layout in missing)
+        total += scoring_bytes(self.checkpoint, self.anatomy, self.recipe.criterion) if missing else 0
         done = 0
 
         def advance(nbytes: int) -> None:
@@ -158,26 +157,45 @@ class _Job:
                     )
                 return scores, hashes.result()
             finally:
-                stop.set()  # after an error nobody waits for the hashes of a large model
+                stop.set()  # after an error, do not wait for the hashes of a large model
+
+    def _check_same_source(self, finished: dict[str, Manifest], source_files: list[SourceFile]) -> None:
+        for name, manifest in finished.items():
+            if manifest.source_files != source_files:
+                raise PruneError(
+                    f"{self.output / name}: was pruned from another source; remove it or choose another --output"
+                )
+
+    def _make(
+        self, missing: list[Layout], scores: dict[str, Floats], source_files: list[SourceFile], advance: Advance
+    ) -> dict[str, Manifest]:
+        """Write all, verify all, then rename all: an error before the first rename leaves nothing."""
+        choose = chooser(scores, self.recipe.tie_break)
+        folders = {partial_folder(self.output, layout.name): layout for layout in missing}
+        manifests = self._write(folders, choose, scores, source_files, advance)
+        for folder, layout in folders.items():
+            verify(folder, layout, choose, advance)
+            sync_folders(folder)
+        for folder in folders:
+            finish(folder)
+        return manifests
 
     def _write(
-        self, wanted: list[Output], scores: dict[str, Floats], source_files: list[SourceFile], advance: Advance
+        self,
+        folders: dict[Path, Layout],
+        choose: Choose,
+        scores: dict[str, Floats],
+        source_files: list[SourceFile],
+        advance: Advance,
     ) -> dict[str, Manifest]:
-        """Write all, then verify all, then rename all: an error before the first rename leaves nothing."""
-        choose = chooser(scores, self.recipe.tie_break)
-        folders = {partial_folder(self.place, output.name): output for output in wanted}
-        cards = {folder: model_card(output, self.recipe) for folder, output in folders.items()}
-        records = write_outputs(folders, cards, self.checkpoint, choose, advance)
+        cards = {folder: model_card(layout, self.recipe) for folder, layout in folders.items()}
+        written = write_outputs(folders, cards, self.checkpoint, choose, advance)
         for shard in self.checkpoint.shards:
             shard.check_unchanged()
         manifests = {}
-        for folder, output in folders.items():
-            manifest = make_manifest(output, self.recipe, scores, source_files, records[folder])
+        for folder, layout in folders.items():
+            manifest = make_manifest(layout, self.recipe, scores, source_files, written[folder])
             with HashedFile(folder / MANIFEST_NAME) as file:
                 file.write((manifest.model_dump_json(indent=2) + "\n").encode())
-            verify(folder, output, choose, advance)
-            sync_folders(folder)
-            manifests[output.name] = manifest
-        for folder in folders:
-            finish(folder)
+            manifests[layout.name] = manifest
         return manifests

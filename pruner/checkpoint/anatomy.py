@@ -1,4 +1,4 @@
-"""Which tensors make up the GLU MLPs, recognised by names and shapes on disk, and which config key gives their width."""
+"""The GLU MLPs of a checkpoint, recognised by names and shapes on disk, and the config keys that hold their widths."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RowSpan:
 
 @dataclass(frozen=True)
 class Mlp:
-    """One GLU MLP. Its neurons number `factor` times its config key's width (shared experts may be several wide)."""
+    """One GLU MLP. It has `factor` times its config key's width of neurons (shared experts count several times)."""
 
     prefix: str
     key: str
@@ -35,7 +35,7 @@ class Mlp:
 
 @dataclass(frozen=True)
 class Cut:
-    """How a tensor narrows: along `axis`, the neurons of one MLP, side by side `repeats` times (2 in a fused gate_up)."""
+    """How a tensor narrows: along `axis`, over the neurons of one MLP, repeated `repeats` times (2 in a fused gate_up)."""
 
     mlp: Mlp
     axis: int
@@ -59,7 +59,7 @@ class Anatomy:
 
     @property
     def width(self) -> int:
-        """The width that speaks for the checkpoint: of the key that most MLP parameters hang on."""
+        """The main width: that of the key with the most MLP parameters."""
         return next(iter(self.widths.values()))
 
 
@@ -68,7 +68,7 @@ class _Spelling:
     gate: str
     up: str
     down: str
-    where: str  # pattern of the prefixes it is used at
+    where: str  # regular expression; only prefixes that it finds use this spelling
 
     @property
     def parts(self) -> set[str]:
@@ -150,7 +150,7 @@ def _grouped(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Sort key under which layer 10 comes after layer 9."""
+    """Sort key that puts layer 10 after layer 9."""
     return [(int(part), "") if re.fullmatch("[0-9]{1,6}", part) else (-1, part) for part in name.split(".")]
 
 
@@ -160,7 +160,7 @@ def _recognise(prefix: str, parts: dict[str, Tensor], text: dict[str, Any], hidd
     if spelling is None or any(f"{part}.weight" not in parts for part in spelling.parts):
         if names <= {"w1", "w2", "w3"} and ".experts." not in prefix:
             raise PruneError(
-                f"{prefix}: w1, w2, w3 outside of experts (LFM2 and kin), whose width the config does not give"
+                f"{prefix}: w1, w2, w3 outside of experts (as in LFM2), whose width the config does not give"
             )
         raise PruneError(f"{prefix}: has {', '.join(sorted(names))} and no GLU's gate, up and down projections")
     key, factor = _key_of(prefix, text)
@@ -183,7 +183,7 @@ def _key_of(prefix: str, text: dict[str, Any]) -> tuple[str, int]:
         if re.search(pattern, prefix):
             key = next((key for key in keys if text.get(key) is not None), keys[-1])
             return key, _size(text, factor_key) if factor_key else 1
-    raise PruneError(f"{prefix}: a GLU MLP in an unknown place; no config key is known for its width")
+    raise PruneError(f"{prefix}: a GLU MLP at an unknown place; no config key is known for its width")
 
 
 def _expected_shape(part: str, spelling: _Spelling, mlp: Mlp, hidden: int) -> tuple[int, ...]:
@@ -198,7 +198,7 @@ def _check_tensor(tensor: Tensor, expected: tuple[int, ...], because: str) -> No
     if tensor.dtype not in SCORABLE:
         raise PruneError(f"{tensor.name}: is {tensor.dtype}; only BF16, F16 and F32 weights can be pruned")
     if tensor.shape != expected:
-        raise PruneError(f"{tensor.name}: is {list(tensor.shape)}, {CONFIG} ({because}) wants {list(expected)}")
+        raise PruneError(f"{tensor.name}: is {list(tensor.shape)}, {CONFIG} ({because}) requires {list(expected)}")
 
 
 def _check_complete(tensors: dict[str, Tensor], mlps: list[Mlp], layers: int) -> None:
@@ -216,7 +216,7 @@ def _check_complete(tensors: dict[str, Tensor], mlps: list[Mlp], layers: int) ->
 
 
 def _widths(mlps: list[Mlp]) -> dict[str, int]:
-    """Config key -> width, the one with the most neurons first (all have rows of the same length)."""
+    """Config key -> width, the key with the most neurons first (all have rows of the same length)."""
     neurons: dict[str, int] = defaultdict(int)
     widths: dict[str, int] = {}
     for mlp in mlps:

@@ -1,4 +1,4 @@
-"""A checkpoint folder as it lies on disk: config, shards, index and everything that goes along unchanged."""
+"""A checkpoint folder on disk: config, shards, index, and the files that are copied unchanged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 CARD = "README.md"
-# Weights of the unpruned model in whatever format, and their indexes: beside narrower safetensors they would be wrong.
+# Weights of the unpruned model in other formats, and their indexes: beside narrower safetensors they would be wrong.
 OTHER_FORMATS = [
     "bin",
     "bin.index.json",
@@ -44,18 +44,18 @@ _SNAPSHOT = re.compile(r"/models--([^/]+)/snapshots/([0-9a-f]{40})$")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What the headers say; no tensor has been read yet."""
+    """A checkpoint as its config and headers describe it; no tensor has been read."""
 
     folder: Path
     config: dict[str, Any]
     shards: tuple[Shard, ...]
     index: dict[str, Any] | None
-    companions: tuple[Path, ...]  # tokenizer, templates, remote code ...: relative paths, copied as they are
+    companions: tuple[Path, ...]  # tokenizer, templates, remote code ...: relative paths, copied unchanged
     card: Path | None  # the model card, if there is one
 
     @property
     def section(self) -> tuple[str, ...]:
-        """Where config.json describes the language model: multimodal checkpoints nest it."""
+        """Keys that lead to the language model's part of config.json: multimodal checkpoints nest it."""
         return ("text_config",) if isinstance(self.config.get("text_config"), dict) else ()
 
     @property
@@ -78,11 +78,13 @@ class Checkpoint:
 
     @property
     def identity(self) -> tuple[str, str | None]:
-        """Hub id and commit where the path or the download's own notes tell them; else the folder's name and None."""
+        """Hub id and commit if the path or the download's metadata has them; else the folder's name and None."""
         if match := _SNAPSHOT.search(str(self.folder)):
             return match[1].replace("--", "/"), match[2]
-        notes = self.folder / ".cache/huggingface/download/config.json.metadata"  # written by `hf download --local-dir`
-        commit = re.match(rb"[0-9a-f]{40}\n", notes.read_bytes()) if notes.is_file() else None
+        metadata = (
+            self.folder / ".cache/huggingface/download/config.json.metadata"
+        )  # written by `hf download --local-dir`
+        commit = re.match(rb"[0-9a-f]{40}\n", metadata.read_bytes()) if metadata.is_file() else None
         return self.folder.name, commit[0].decode().strip() if commit else None
 
 
@@ -90,7 +92,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     """Read config, index and every header.
 
     Raises:
-        PruneError: what is there is not a safetensors checkpoint in Hugging Face layout.
+        PruneError: the folder is no safetensors checkpoint in Hugging Face layout.
 
     """
     if not folder.is_dir():
@@ -106,7 +108,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 
 
 def _check_links(folder: Path) -> None:
-    """Links may lead to files of the checkpoint, or to the blobs of its own model in the hub's cache, and nowhere else."""
+    """Refuse links that leave the checkpoint, except to the blobs of the same model in the hub's cache."""
     real = folder.resolve()
     allowed = [real, *([real.parents[1] / "blobs"] if _SNAPSHOT.search(str(real)) else [])]
     for relative, folders, files in _walk(folder):
@@ -151,7 +153,7 @@ def _shard_names(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
         if not (folder / name).is_file():
             raise PruneError(f"{folder / name}: missing, though {INDEX} names it; fetch it again")
     if single and SINGLE not in names:
-        raise PruneError(f"{folder}: {SINGLE} and {INDEX} contradict each other; remove the one that is not meant")
+        raise PruneError(f"{folder}: {SINGLE} and {INDEX} contradict each other; remove the wrong one")
     return index, names
 
 
@@ -177,7 +179,7 @@ def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
 
 
 def _companions(folder: Path) -> Iterator[Path]:
-    """Files to copy, in order; of a symlink, what it points to."""
+    """Files to copy, in order; a symlink stands for its target."""
     for relative, _, files in _walk(folder):
         for name in files:
             top = relative == Path()

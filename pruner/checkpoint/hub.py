@@ -16,7 +16,7 @@ from pruner.checkpoint.tensors import LONGEST_HEADER
 from pruner.errors import PruneError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_FETCHED_AT_ONCE = 1 << 18  # most headers are shorter
+_FETCH_BYTES = 1 << 18  # most headers are shorter
 _UNWANTED = [*(f"*.{suffix}" for suffix in OTHER_FORMATS), *(f"{name}/*" for name in OTHER_FOLDERS), "consolidated*"]
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
@@ -24,8 +24,8 @@ _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 def find_source(source: str, revision: str | None = None) -> Path:
     """The folder of a checkpoint: a local one if there is one of that name, else the hub's, downloaded to its cache.
 
-    Weights in other formats are not downloaded. `revision` is a branch, tag or commit; the commit that it names is part of the
-    folder's path, and so gets into the manifest. Without a network what an earlier download left in the cache will do.
+    Weights in other formats are not downloaded. `revision` is a branch, tag or commit; its commit is part of the folder's
+    path, and so enters the manifest. Without a network, an earlier download in the cache is used.
 
     Raises:
         PruneError: it is neither, or cannot be downloaded.
@@ -41,7 +41,7 @@ def find_source(source: str, revision: str | None = None) -> Path:
 
 @contextmanager
 def source_headers(source: str, revision: str | None = None) -> Iterator[Path]:
-    """A folder good for inspection only: of a model on the hub, config, index and headers, in files hollow after that.
+    """A folder for inspection only. Of a model on the hub it has config, index and headers, in sparse files of full size.
 
     Raises:
         PruneError: as `find_source`.
@@ -88,7 +88,7 @@ def _fetch_headers(repository: str, revision: str | None, folder: Path) -> None:
 
     def fetch(name: str) -> None:
         with (
-            files.open(f"{top}/{name}", "rb", block_size=_FETCHED_AT_ONCE) as remote,
+            files.open(f"{top}/{name}", "rb", block_size=_FETCH_BYTES) as remote,
             (folder / name).open("wb") as local,
         ):
             length = remote.read(8)
@@ -103,7 +103,7 @@ def _fetch_headers(repository: str, revision: str | None, folder: Path) -> None:
 
 @contextmanager
 def hub_errors(what: str, repository: str, revision: str | None = None) -> Iterator[None]:
-    """Whatever goes wrong with the hub, as a PruneError: `what`, the reason, and what to do about it in one line."""
+    """Raise every error of the hub as a PruneError: `what`, the reason and the remedy in one line."""
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]  # re-exported without saying so
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
@@ -118,7 +118,7 @@ def hub_errors(what: str, repository: str, revision: str | None = None) -> Itera
 def _reason(error: BaseException, repository: str, revision: str | None) -> str:
     from huggingface_hub import constants, errors
 
-    known = {  # the first that fits
+    known = {  # the first match counts
         errors.GatedRepoError: f"access is restricted; accept the terms at {constants.ENDPOINT}/{repository} and {_LOG_IN}",
         errors.RevisionNotFoundError: f"the hub's {repository} has no --revision {revision}",
         errors.RepositoryNotFoundError: f"the hub shows no {repository}; check the name, and if it is private {_LOG_IN}",
@@ -131,7 +131,7 @@ def _reason(error: BaseException, repository: str, revision: str | None) -> str:
         status = error.response.status_code
         return f"the hub answers {status}; {_LOG_IN if status in {401, 403} else 'try again later'}"
     if constants.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE is set and the cache does not help; unset it"
+        return "HF_HUB_OFFLINE is set and the model is not in the cache; unset it"
     if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ is not None:
         return _reason(error.__cause__, repository, revision)
     if isinstance(error, OSError) and error.strerror:

@@ -2,6 +2,10 @@
 
 Format: https://github.com/huggingface/safetensors#format. A file is an 8-byte little-endian header length, a JSON header
 padded with spaces to 8 bytes, and the tensors' bytes without holes.
+
+Headers are read and written here, not by the safetensors package. Streaming needs what its Python API does not offer: the
+offset of each tensor, to read rows of bfloat16 with plain reads (it maps whole files and has no bfloat16 for numpy), and a
+header before the data exists (`serialize_file` takes whole tensors). And the pruner names the damage in a broken file.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from numpy.typing import NDArray
 
 from pruner.errors import PruneError
 
-BLOCK_BYTES = 2 << 20  # read, gathered and written at once: fits a cache (five times faster than 16 MiB), bounds memory
+BLOCK_BYTES = 2 << 20  # unit of reads and writes: fits a cache (five times faster than 16 MiB) and bounds memory
 LONGEST_HEADER = 100_000_000  # the format's own limit
 _METADATA = "__metadata__"
 _BITS = {
@@ -36,7 +40,7 @@ SCORABLE: dict[str, np.dtype[Any]] = {"BF16": np.dtype("<u2"), "F16": np.dtype("
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor as a header describes it. `start` is the offset in the file, not in the data part."""
+    """A header's entry for one tensor. `start` is the offset in the file, not in the data part."""
 
     name: str
     dtype: str
@@ -61,7 +65,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Shard:
-    """One safetensors file: where it is, what it holds (by offset), and its size and age when the header was read."""
+    """One safetensors file: its path, its tensors by offset, and its size and modification time when the header was read."""
 
     name: str
     path: Path  # symlinks resolved
@@ -71,7 +75,7 @@ class Shard:
     modified_ns: int
 
     def check_unchanged(self) -> None:
-        """Raises PruneError if the file is not the one whose header was read."""
+        """Raises PruneError if the file has changed since its header was read."""
         now = self.path.stat()
         if (now.st_size, now.st_mtime_ns) != (self.size, self.modified_ns):
             raise PruneError(f"{self.name}: changed while it was being read; prune again once nothing writes to it")
@@ -81,7 +85,7 @@ def read_shard(folder: Path, name: str) -> Shard:
     """Read and check the header of one file.
 
     Raises:
-        PruneError: the file is not valid safetensors; the message says what is wrong with it.
+        PruneError: the file is not valid safetensors; the message names the damage.
         OSError: the file cannot be read.
 
     """
@@ -105,12 +109,12 @@ def read_shard(folder: Path, name: str) -> Shard:
 def _parse_header(raw: bytes, data_start: int, data_end: int) -> tuple[dict[str, str] | None, tuple[Tensor, ...]]:
     header = json.loads(raw.decode(), object_pairs_hook=_without_duplicates)
     if not isinstance(header, dict):
-        raise ValueError("not a JSON object")  # noqa: TRY004  # one kind of error for everything wrong with a header
+        raise ValueError("not a JSON object")  # noqa: TRY004  # one kind of error for every damaged header
     metadata = header.pop(_METADATA, None)
     if metadata is not None and not (isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())):
         raise ValueError(f"{_METADATA} is not a map of strings")
     tensors = sorted((_parse_entry(name, entry, data_start) for name, entry in header.items()), key=_position)
-    "".join([*header, *(metadata or {}), *(metadata or {}).values()]).encode()  # half a surrogate pair ends here
+    "".join([*header, *(metadata or {}), *(metadata or {}).values()]).encode()  # raises on an unpaired surrogate
     expected = data_start
     for tensor in tensors:
         if tensor.start != expected:

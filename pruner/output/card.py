@@ -12,11 +12,11 @@ from typing import Any
 import yaml
 
 from pruner.checkpoint.folder import Checkpoint
-from pruner.output.layout import Output
+from pruner.output.layout import Layout
 from pruner.output.manifest import MANIFEST_NAME
 from pruner.output.provenance import Recipe
 
-# What stays true of a narrower model. Licences bind it like the model it comes from.
+# Keys that also hold for a narrower model, its source's licence among them.
 _KEPT_KEYS = {"license", "license_name", "license_link", "language", "pipeline_tag", "library_name"}
 # As the hub reads it: blank lines may come before; a line of dots ends YAML as a line of dashes does.
 FRONT_MATTER = re.compile(r"\s*---[ \t]*\r?\n(.*?)\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|$)", re.DOTALL)
@@ -30,9 +30,9 @@ _STUDY = """\
 }"""
 
 
-def model_card(output: Output, recipe: Recipe) -> bytes:
-    """The card of one output, UTF-8. It takes the place of the source's, keeps its licence and links to it."""
-    source = output.checkpoint
+def model_card(layout: Layout, recipe: Recipe) -> bytes:
+    """The model card, UTF-8. It replaces the source's, keeps its licence and links to it."""
+    source = layout.checkpoint
     name, revision = source.identity
     source_name = name.rpartition("/")[2]
     front = [*_front_matter(source), *([f"base_model: {name}"] if _is_hub_id(name) else [])]
@@ -45,20 +45,20 @@ def model_card(output: Output, recipe: Recipe) -> bytes:
         *(f"- {tag}" for tag in ("pruning", "width-pruning", "prunebench")),
         "---",
         "",
-        f"# {source_name}, pruned to {output.name}",
+        f"# {source_name}, pruned to {layout.name}",
         "",
         f"{link}{f' at revision {revision}' if revision else ''} with narrower MLPs. Neurons were removed and nothing was trained",
         "afterwards, so measure what it still knows before you rely on it. Everything else is the source's, byte for byte.",
         "",
-        *_widths(output),
+        *_widths(layout),
         "",
         f"- Criterion `{recipe.criterion.name}`, the highest stay: {recipe.criterion.words}.",
         *_details(recipe),
-        f"- Parameters: {source.parameters:,} → {output.parameters:,}.",
+        f"- Parameters: {source.parameters:,} → {layout.parameters:,}.",
         "",
         "## How it was made",
         "",
-        f"    {_command(output, recipe)}",
+        f"    {_command(layout, recipe)}",
         "",
         f"`{MANIFEST_NAME}` has the sha256 of every file it was made of and of every file here, and of the kept neurons a layer.",
         "",
@@ -79,7 +79,7 @@ def _is_hub_id(name: str) -> bool:
 
 
 def _front_matter(source: Checkpoint) -> list[str]:
-    """The keys of the source card's YAML that are kept, as lines of YAML; none if it has no front matter."""
+    """The kept keys of the source card's front matter, as lines of YAML; none if it has no front matter."""
     text = source.card.read_text(encoding="utf-8-sig", errors="replace") if source.card else ""
     match = FRONT_MATTER.match(text)
     found = parse_front_matter(match[1]) if match else {}
@@ -88,7 +88,7 @@ def _front_matter(source: Checkpoint) -> list[str]:
 
 
 def parse_front_matter(front: str) -> dict[Any, Any]:
-    """Keys and values, every scalar as text (`language: no` is Norwegian). Of broken YAML, each key that can be read."""
+    """Keys and values, every scalar as text (`language: no` is Norwegian). Broken YAML gives the keys that can be read."""
     try:
         found = yaml.load(front, yaml.BaseLoader)  # noqa: S506 - the loader that makes nothing but text, lists and maps
     except (yaml.YAMLError, RecursionError):
@@ -97,11 +97,11 @@ def parse_front_matter(front: str) -> dict[Any, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _widths(output: Output) -> list[str]:
+def _widths(layout: Layout) -> list[str]:
     rows = [
-        f"| `{key}` | {before} | {output.widths[key]} | {100 * (1 - output.widths[key] / before):.1f} % "
-        f"| {output.widths[key] / output.anatomy.hidden:.4g} |"
-        for key, before in output.anatomy.widths.items()
+        f"| `{key}` | {before} | {layout.widths[key]} | {100 * (1 - layout.widths[key] / before):.1f} % "
+        f"| {layout.widths[key] / layout.anatomy.hidden:.4g} |"
+        for key, before in layout.anatomy.widths.items()
     ]
     return ["| config key | source | here | removed | expansion ratio |", "|---|---|---|---|---|", *rows]
 
@@ -113,10 +113,10 @@ def _details(recipe: Recipe) -> list[str]:
     return lines
 
 
-def _command(output: Output, recipe: Recipe) -> str:
-    name, revision = output.checkpoint.identity
+def _command(layout: Layout, recipe: Recipe) -> str:
+    name, revision = layout.checkpoint.identity
     flags = [f"--revision {revision}"] if revision and _is_hub_id(name) else []
-    flags += ["--output DIR", *(target.asked for target in output.targets), f"--criterion {recipe.criterion.name}"]
+    flags += ["--output DIR", *(target.flag for target in layout.targets), f"--criterion {recipe.criterion.name}"]
     flags += [f"--calibration {shlex.quote(recipe.calibration.name)}"] if recipe.calibration else []
     flags += [f"--seed {recipe.seed}"] if recipe.seed is not None else []
     flags += [f"--multiple-of {recipe.multiple_of}"] if recipe.multiple_of > 1 else []

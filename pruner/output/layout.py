@@ -1,4 +1,4 @@
-"""What every output file will be, decided from headers alone, before a byte is written."""
+"""The layout of a prune: its output files, decided from headers alone before a byte is written."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from pruner.scoring.targets import Target
 
 
 @dataclass(frozen=True)
-class Output:
-    """One narrower checkpoint to come. `widths` maps config keys to widths, in the order of `Anatomy.widths`."""
+class Layout:
+    """The files of one narrower checkpoint. `widths` maps config keys to widths, in the order of `Anatomy.widths`."""
 
     checkpoint: Checkpoint
     anatomy: Anatomy
-    targets: tuple[Target, ...]  # those that ask for these widths
+    targets: tuple[Target, ...]  # all that give these widths
     widths: dict[str, int]
 
     @property
     def width(self) -> int:
-        """The width that speaks for the checkpoint."""
+        """The main width, which names the folder."""
         return next(iter(self.widths.values()))
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """Name of the folder."""
         return f"width-{self.width}"
 
     def narrowed(self, tensor: Tensor) -> Tensor:
-        """The tensor in its new shape; `start` is still where the source has it."""
+        """The tensor in its new shape; `start` is still its offset in the source."""
         cut = self.anatomy.cuts.get(tensor.name)
         return tensor if cut is None else replace(tensor, shape=cut.shape(tensor, self.widths[cut.mlp.key]))
 
@@ -45,7 +45,7 @@ class Output:
         return [self.narrowed(tensor) for _, tensor in self.checkpoint.tensors.values()]
 
     def header(self, shard: Shard) -> bytes:
-        """The first bytes of the shard's narrower twin."""
+        """Header of the narrower shard."""
         return encode_header(shard.metadata, [self.narrowed(tensor) for tensor in writing_order(shard)])
 
     @cached_property
@@ -62,7 +62,7 @@ class Output:
         return sum(tensor.parameters for tensor in self.tensors)
 
     def config_json(self) -> bytes:
-        """config.json as it is, but for the widths: raw JSON, so that keys no library knows survive."""
+        """The source's config.json with new widths; raw JSON, so that keys unknown to any library survive."""
         config: dict[str, Any] = json.loads(json.dumps(self.checkpoint.config))
         text = config
         for part in self.checkpoint.section:
@@ -71,7 +71,7 @@ class Output:
         return _pretty(config)
 
     def index_json(self) -> bytes | None:
-        """The index with its totals brought up to date; None for a checkpoint of one file without an index."""
+        """The source's index with new totals; None for a checkpoint of one file without an index."""
         if self.checkpoint.index is None:
             return None
         index = json.loads(json.dumps(self.checkpoint.index))
@@ -87,43 +87,43 @@ def _pretty(value: dict[str, Any]) -> bytes:
 
 
 def writing_order(shard: Shard) -> list[Tensor]:
-    """Source order, wider elements first, as safetensors itself writes: an odd width then misaligns no tensor after it."""
+    """Source order, wider elements first, as safetensors writes: then an odd width misaligns no later tensor."""
     return sorted(shard.tensors, key=lambda tensor: -tensor.element_bytes)
 
 
-def plan_outputs(
+def lay_out(
     checkpoint: Checkpoint, anatomy: Anatomy, targets: Sequence[Target], multiple_of: int, tensor_parallel: int
-) -> list[Output]:
-    """One output per distinct width, in the order first asked for.
+) -> list[Layout]:
+    """One layout per distinct width, in the order in which the targets first give it.
 
     Raises:
         PruneError: a target is out of range or ambiguous, or `tensor_parallel` does not divide its width.
 
     """
-    asked: dict[tuple[int, ...], list[Target]] = {}
+    by_widths: dict[tuple[int, ...], list[Target]] = {}
     for target in targets:
-        asked.setdefault(_widths(target, anatomy, multiple_of), []).append(target)
-    outputs = [
-        Output(checkpoint, anatomy, tuple(same), dict(zip(anatomy.widths, widths, strict=True)))
-        for widths, same in asked.items()
+        by_widths.setdefault(_widths(target, anatomy, multiple_of), []).append(target)
+    layouts = [
+        Layout(checkpoint, anatomy, tuple(same), dict(zip(anatomy.widths, widths, strict=True)))
+        for widths, same in by_widths.items()
     ]
-    for output in outputs:
-        for key, width in output.widths.items():
+    for layout in layouts:
+        for key, width in layout.widths.items():
             if width % tensor_parallel:
                 raise PruneError(
-                    f"{output.targets[0].asked}: gives {key} {width}, which {tensor_parallel} GPUs cannot share; "
+                    f"{layout.targets[0].flag}: gives {key} {width}, which {tensor_parallel} GPUs cannot share; "
                     f"use --multiple-of {tensor_parallel}"
                 )
-    names = [output.name for output in outputs]
-    if twice := next((output for output in outputs if names.count(output.name) > 1), None):
+    names = [layout.name for layout in layouts]
+    if twice := next((layout for layout in layouts if names.count(layout.name) > 1), None):
         raise PruneError(
-            f"{twice.targets[0].asked}: another target gives the same main width {twice.width} but other widths"
+            f"{twice.targets[0].flag}: another target gives the same main width {twice.width} but other widths"
         )
-    return outputs
+    return layouts
 
 
 def _widths(target: Target, anatomy: Anatomy, multiple_of: int) -> tuple[int, ...]:
     if len(anatomy.widths) > 1 and target.kind != "percentage":
         keys = ", ".join(f"{key} {width}" for key, width in anatomy.widths.items())
-        raise PruneError(f"{target.asked}: this checkpoint has several widths ({keys}); use --pruning-percentage")
+        raise PruneError(f"{target.flag}: this checkpoint has several widths ({keys}); use --pruning-percentage")
     return tuple(target.width(width, anatomy.hidden, multiple_of) for width in anatomy.widths.values())

@@ -1,4 +1,4 @@
-"""`pruning.json`: how a pruned checkpoint came to be, in enough detail to make it again and to prove it."""
+"""`pruning.json`: how a pruned checkpoint was made, in enough detail to repeat and to verify it."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class Manifest(Record):
     seed: int | None  # None unless the criterion draws scores at random
     calibration: CalibrationText | None = None  # None unless the criterion needs one
     tie_break: TieBreak
-    target: str  # as asked for: "ratio 3.6", "percentage 10", "width 7373"
+    target: str  # as given: "ratio 3.6", "percentage 10", "width 7373"
     source_width: int
-    width: int  # as given
+    width: int
     hidden_size: int
     expansion_ratio: float  # width / hidden_size
     pruning_percentage: float  # removed share of the source width

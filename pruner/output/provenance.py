@@ -1,4 +1,4 @@
-"""Where a pruned checkpoint comes from: source hashes, its manifest, and whether one on disk is the one asked for."""
+"""Provenance: hashes of the source, the manifest, and whether a finished folder is the requested prune."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pruner.checkpoint.anatomy import Mlp
 from pruner.checkpoint.folder import CARD, CONFIG, INDEX, Checkpoint
 from pruner.checkpoint.tensors import BLOCK_BYTES
 from pruner.errors import PruneError
-from pruner.output.layout import Output
+from pruner.output.layout import Layout
 from pruner.output.manifest import (
     MANIFEST_NAME,
     CalibrationText,
@@ -44,7 +44,7 @@ class Recipe:
 
 
 def hash_sources(checkpoint: Checkpoint, cancelled: Callable[[], bool]) -> list[SourceFile]:
-    """Every file that a pruned checkpoint is made of, by name; cut short once `cancelled()`."""
+    """Hash every file of the source that a pruned checkpoint depends on, by name; stop early once `cancelled()`."""
     names = [CONFIG, *([INDEX] if checkpoint.index else []), *([CARD] if checkpoint.card else [])]
     names += [path.as_posix() for path in checkpoint.companions]
     paths = {name: checkpoint.folder / name for name in names} | {shard.name: shard.path for shard in checkpoint.shards}
@@ -61,15 +61,15 @@ def _hash_file(name: str, path: Path, cancelled: Callable[[], bool]) -> SourceFi
 
 
 def make_manifest(
-    output: Output,
+    layout: Layout,
     recipe: Recipe,
     scores: dict[str, Floats],
     source_files: list[SourceFile],
     output_files: list[SourceFile],
 ) -> Manifest:
-    """The manifest of one output, given what was read and what was written."""
-    anatomy = output.anatomy
-    source_id, revision = output.checkpoint.identity
+    """The manifest of one pruned checkpoint."""
+    anatomy = layout.anatomy
+    source_id, revision = layout.checkpoint.identity
     return Manifest(
         source_id=source_id,
         source_revision=revision,
@@ -78,16 +78,16 @@ def make_manifest(
         seed=recipe.seed,
         calibration=recipe.calibration,
         tie_break=recipe.tie_break,
-        target=", ".join(map(str, output.targets)),
+        target=", ".join(map(str, layout.targets)),
         source_width=anatomy.width,
-        width=output.width,
+        width=layout.width,
         hidden_size=anatomy.hidden,
-        expansion_ratio=output.width / anatomy.hidden,
-        pruning_percentage=100 * (1 - output.width / anatomy.width),
+        expansion_ratio=layout.width / anatomy.hidden,
+        pruning_percentage=100 * (1 - layout.width / anatomy.width),
         multiple_of=recipe.multiple_of,
-        width_changes=[WidthChange(key=k, source_width=n, width=output.widths[k]) for k, n in anatomy.widths.items()],
+        width_changes=[WidthChange(key=k, source_width=n, width=layout.widths[k]) for k, n in anatomy.widths.items()],
         layers=[
-            _layer_cut(mlp, scores[mlp.prefix], mlp.factor * output.widths[mlp.key], recipe) for mlp in anatomy.mlps
+            _layer_cut(mlp, scores[mlp.prefix], mlp.factor * layout.widths[mlp.key], recipe) for mlp in anatomy.mlps
         ],
         output_files=output_files,
         tool_versions=_tool_versions(),
@@ -109,11 +109,11 @@ def _tool_versions() -> dict[str, str]:
     return versions
 
 
-def matching_manifest(folder: Path, output: Output, recipe: Recipe) -> Manifest:
-    """The manifest of a finished folder, if it is the prune that is asked for; source hashes are left to the caller.
+def matching_manifest(folder: Path, layout: Layout, recipe: Recipe) -> Manifest:
+    """The manifest of a finished folder, if that is the requested prune; the caller compares the source's hashes.
 
     Raises:
-        PruneError: it is something else, or not complete.
+        PruneError: it is another prune, or incomplete.
 
     """
     advice = "remove it or choose another --output"
@@ -122,10 +122,10 @@ def matching_manifest(folder: Path, output: Output, recipe: Recipe) -> Manifest:
     except (OSError, ValidationError) as error:
         raise PruneError(f"{folder}: is already there and has no readable {MANIFEST_NAME}; {advice}") from error
     widths = {change.key: change.width for change in manifest.width_changes}
-    theirs = (manifest.criterion, manifest.seed, manifest.calibration, manifest.tie_break, widths)
-    if theirs != (recipe.criterion.name, recipe.seed, recipe.calibration, recipe.tie_break, output.widths):
+    found = (manifest.criterion, manifest.seed, manifest.calibration, manifest.tie_break, widths)
+    if found != (recipe.criterion.name, recipe.seed, recipe.calibration, recipe.tie_break, layout.widths):
         raise PruneError(
-            f"{folder}: is already there and was pruned otherwise ({manifest.criterion}, {manifest.target}); {advice}"
+            f"{folder}: is already there and was pruned with other settings ({manifest.criterion}, {manifest.target}); {advice}"
         )
     for record in manifest.output_files:
         path = folder / record.name

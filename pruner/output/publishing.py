@@ -11,10 +11,10 @@ from pruner.prune import PrunedCheckpoint
 
 
 def check_push(repository: str) -> None:
-    """Find out, before hours of work, whether `repository` reads OWNER/NAME and whether the hub knows who we are.
+    """Check, before hours of work, that `repository` reads OWNER/NAME and that the hub accepts the login.
 
     Raises:
-        PruneError: it does not, or cannot be asked.
+        PruneError: a check failed, or the hub does not answer.
 
     """
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
@@ -30,11 +30,11 @@ def push(
 ) -> list[str]:
     """Upload every folder to `repository`-width-W; returns the address of each.
 
-    Files that the hub already has are not sent again, so that after an error the same command goes on. `on_start` hears the
-    name of each repository before it is made.
+    Files that the hub already has are not sent again, so that after an error the same command resumes the upload. `on_start`
+    is called with the name of each repository before that is created.
 
     Raises:
-        PruneError: an upload failed; what is on disk is not touched.
+        PruneError: an upload failed; the folders on disk are unchanged.
 
     """
     from huggingface_hub import HfApi

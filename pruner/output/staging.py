@@ -1,4 +1,4 @@
-"""The output folder: one writer at a time, `.partial` until finished, nothing left behind by a failure."""
+"""The output folder: one writer at a time, `.partial` until finished, and no leftovers after a failure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from base.files import sync
 from pruner.errors import PruneError
-from pruner.output.layout import Output
+from pruner.output.layout import Layout
 
 _PARTIAL = ".partial"
 _OURS = re.compile(r"width-\d+" + re.escape(_PARTIAL))
@@ -25,12 +26,12 @@ def refuse_inside(output: Path, source: Path) -> None:
 
 
 @contextmanager
-def claimed(output: Path) -> Iterator[None]:
-    """Have `output` for ourselves and free of what a killed run left; an output folder that stays empty goes again.
+def locked(output: Path) -> Iterator[None]:
+    """Lock `output` and remove the leftovers of killed runs; in the end, remove it if it is new and still empty.
 
     The lock is on the folder itself, so that it ends with the process and leaves no file.
     """
-    made = not output.exists()
+    new = not output.exists()
     output.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(output, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -42,8 +43,8 @@ def claimed(output: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            _remove_partial(output)  # what failed; finished ones have been renamed
-            if made:
+            _remove_partial(output)  # of a failure; finished folders have been renamed
+            if new:
                 with suppress(OSError):  # not empty
                     output.rmdir()
     finally:
@@ -57,45 +58,36 @@ def _remove_partial(output: Path) -> None:
 
 
 def partial_folder(output: Path, name: str) -> Path:
-    """A new, empty folder for what will be called `name` once it is finished."""
+    """Make the empty folder that is renamed to `name` once it is finished."""
     folder = output / f"{name}{_PARTIAL}"
     folder.mkdir()
     return folder
 
 
 def finish(partial: Path) -> Path:
-    """Give a verified folder its final name, once and for good."""
+    """Give a verified folder its final name."""
     final = partial.with_name(partial.name.removesuffix(_PARTIAL))
     partial.rename(final)
-    sync_folder(final.parent)
+    sync(final.parent)
     return final
 
 
 def sync_folders(top: Path) -> None:
-    """Have the names of everything under `top` on the disk."""
+    """Fsync `top` and every folder below it, so that no name is lost."""
     for folder, _, _ in os.walk(top):
-        sync_folder(Path(folder))
+        sync(Path(folder))
 
 
-def sync_folder(folder: Path) -> None:
-    """Have the names in `folder` on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def require_space(output: Path, layouts: Iterable[Layout]) -> tuple[int, int]:
+    """Bytes to write, manifests aside, and bytes free.
 
-
-def require_space(output: Path, outputs: Iterable[Output]) -> tuple[int, int]:
-    """Bytes that are planned, manifests aside, and bytes that are free.
-
-    Raises PruneError, with both figures, if the disk cannot hold what is planned.
+    Raises PruneError, with both figures, if the disk cannot hold the layouts.
     """
     needed = 0
-    for planned in outputs:
-        folder = planned.checkpoint.folder
-        needed += sum(planned.shard_sizes.values()) + sum(
-            (folder / path).stat().st_size for path in planned.checkpoint.companions
+    for layout in layouts:
+        folder = layout.checkpoint.folder
+        needed += sum(layout.shard_sizes.values()) + sum(
+            (folder / path).stat().st_size for path in layout.checkpoint.companions
         )
     free = shutil.disk_usage(output).free
     if needed > free:

@@ -1,4 +1,4 @@
-"""Third look: what was written is read back and held against the source before it gets its final name."""
+"""Verify a written folder before it gets its final name: read it back and compare it with the source."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from pruner.checkpoint.anatomy import find_mlps
 from pruner.checkpoint.folder import INDEX, open_checkpoint
 from pruner.checkpoint.tensors import Tensor, byte_blocks, opened, row_blocks
 from pruner.errors import PruneError
-from pruner.output.layout import Output
+from pruner.output.layout import Layout
 from pruner.output.writing import Choose, gather
 from pruner.scoring.scoring import Advance
 
 _SAMPLED_ROWS = 16
 
 
-def verified_bytes(output: Output) -> int:
+def verified_bytes(layout: Layout) -> int:
     """Bytes of tensors that `verify` compares in full."""
-    cuts = output.anatomy.cuts
-    return sum(tensor.nbytes for tensor in output.tensors if tensor.name not in cuts)
+    cuts = layout.anatomy.cuts
+    return sum(tensor.nbytes for tensor in layout.tensors if tensor.name not in cuts)
 
 
-def verify(folder: Path, output: Output, choose: Choose, advance: Advance) -> None:
-    """Shapes must be what the new config says, tensors outside of the MLPs identical, sampled rows of cut ones as chosen.
+def verify(folder: Path, layout: Layout, choose: Choose, advance: Advance) -> None:
+    """Check that shapes agree with the new config, uncut tensors are identical, and sampled rows of cut ones are as chosen.
 
     Raises:
-        PruneError: they are not: the disk or the pruner is at fault; the folder must not be used.
+        PruneError: a check failed. The disk or the pruner is at fault; the folder must not be used.
 
     """
     written = open_checkpoint(folder)  # headers and index agree with the files
-    if find_mlps(written).widths != output.widths:  # and every MLP's shape with config.json
-        raise PruneError(f"{folder.name}: config.json does not give the widths {output.widths}")
-    if written.index is not None and json.loads(output.index_json() or b"") != written.index:
-        raise PruneError(f"{folder.name}: {INDEX} is not as planned")
-    for shard, twin in zip(output.checkpoint.shards, written.shards, strict=True):
+    if find_mlps(written).widths != layout.widths:  # and every MLP's shape with config.json
+        raise PruneError(f"{folder.name}: config.json does not give the widths {layout.widths}")
+    if written.index is not None and json.loads(layout.index_json() or b"") != written.index:
+        raise PruneError(f"{folder.name}: {INDEX} differs from the layout")
+    for shard, twin in zip(layout.checkpoint.shards, written.shards, strict=True):
         copies = {tensor.name: tensor for tensor in twin.tensors}
         with opened(shard.path) as source, opened(twin.path) as target:
             for tensor in shard.tensors:
                 copy = copies[tensor.name]
-                if tensor.name in output.anatomy.cuts:
-                    same = _samples_agree((source, tensor), (target, copy), output, choose)
+                if tensor.name in layout.anatomy.cuts:
+                    same = _samples_agree((source, tensor), (target, copy), layout, choose)
                 else:
                     blocks = zip_longest(byte_blocks(source, tensor), byte_blocks(target, copy))
                     same = all(a == b for a, b in blocks)
@@ -54,10 +54,10 @@ def verify(folder: Path, output: Output, choose: Choose, advance: Advance) -> No
                     )
 
 
-def _samples_agree(before: tuple[int, Tensor], after: tuple[int, Tensor], output: Output, choose: Choose) -> bool:
-    """Compare rows spread over the written tensor, first and last among them, with what they were in the source."""
-    cut = output.anatomy.cuts[before[1].name]
-    kept = choose(cut, output)
+def _samples_agree(before: tuple[int, Tensor], after: tuple[int, Tensor], layout: Layout, choose: Choose) -> bool:
+    """Compare rows spread over the written tensor, first and last among them, with the same rows of the source."""
+    cut = layout.anatomy.cuts[before[1].name]
+    kept = choose(cut, layout)
     rows = np.linspace(0, after[1].shape[0] - 1, _SAMPLED_ROWS, dtype=np.int64)
     for row in np.unique(rows).tolist():
         origin = int(kept[row]) if cut.axis == 0 else row

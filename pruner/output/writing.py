@@ -1,4 +1,4 @@
-"""Second pass: the source is read once more, in its own order, and every output is written at once, hashed as it goes."""
+"""Second pass: read the source once more, in its own order, and write all outputs side by side, hashing them."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from numpy.typing import NDArray
 from pruner.checkpoint.anatomy import Cut
 from pruner.checkpoint.folder import CARD, CONFIG, INDEX, Checkpoint
 from pruner.checkpoint.tensors import BLOCK_BYTES, Shard, byte_blocks, opened, row_blocks
-from pruner.output.layout import Output, writing_order
+from pruner.output.layout import Layout, writing_order
 from pruner.output.manifest import SourceFile
 from pruner.scoring.criteria import Floats
 from pruner.scoring.scoring import Advance
 from pruner.scoring.selection import Indices, TieBreak, kept_neurons
 
-Choose = Callable[[Cut, Output], Indices]  # which rows or columns of a tensor stay
+Choose = Callable[[Cut, Layout], Indices]  # which rows or columns of a tensor stay
 
 
 def chooser(scores: dict[str, Floats], tie_break: TieBreak) -> Choose:
-    """Selections made anew for every tensor: that is cheaper than keeping all of a large model's in memory."""
+    """A selection that is computed again for every tensor: a large model's selections would fill memory."""
 
-    def choose(cut: Cut, output: Output) -> Indices:
-        kept = kept_neurons(scores[cut.mlp.prefix], cut.mlp.factor * output.widths[cut.mlp.key], tie_break)
+    def choose(cut: Cut, layout: Layout) -> Indices:
+        kept = kept_neurons(scores[cut.mlp.prefix], cut.mlp.factor * layout.widths[cut.mlp.key], tie_break)
         return np.concatenate([kept + part * cut.mlp.neurons for part in range(cut.repeats)])
 
     return choose
 
 
 class HashedFile:
-    """A new file that is hashed as it is written and is on the disk when the `with` ends. Its mode follows the umask."""
+    """A new file, hashed while it is written and fsynced when the `with` ends. Its mode follows the umask."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("xb", buffering=0)
@@ -66,12 +66,12 @@ class HashedFile:
         return written
 
     def record(self, name: str) -> SourceFile:
-        """What has been written, under the name it has in its folder."""
+        """The file's entry in the manifest; `name` is its path in the folder."""
         return SourceFile(name=name, bytes=self._bytes, sha256=self._sha256.hexdigest())
 
 
 def write_outputs(
-    folders: dict[Path, Output], cards: dict[Path, bytes], checkpoint: Checkpoint, choose: Choose, advance: Advance
+    folders: dict[Path, Layout], cards: dict[Path, bytes], checkpoint: Checkpoint, choose: Choose, advance: Advance
 ) -> dict[Path, list[SourceFile]]:
     """Fill every folder with its weights, config, index, model card and companions; returns the files of each, by name.
 
@@ -88,41 +88,41 @@ def write_outputs(
                 _write_shard(shard, [(sink, folders[folder]) for folder, sink in sinks.items()], choose, advance, pool)
             for folder, sink in sinks.items():
                 records[folder].append(sink.record(shard.name))
-    for folder, output in folders.items():
-        records[folder] += _write_small_files(folder, output, cards[folder])
+    for folder, layout in folders.items():
+        records[folder] += _write_small_files(folder, layout, cards[folder])
         records[folder].sort(key=lambda record: record.name)
     return records
 
 
 def _write_shard(
-    shard: Shard, sinks: list[tuple[HashedFile, Output]], choose: Choose, advance: Advance, pool: ThreadPoolExecutor
+    shard: Shard, sinks: list[tuple[HashedFile, Layout]], choose: Choose, advance: Advance, pool: ThreadPoolExecutor
 ) -> None:
-    """Append one shard to all its outputs, a block at a time: hashing, gathering and writing all let other threads run.
+    """Append one shard to all its outputs, a block at a time: hashing, gathering and writing release the GIL.
 
-    While a block is being written the next one is read; it waits until every file has the block before it.
+    The next block is read while one is being written, and is appended once every file has the block before it.
     """
-    for sink, output in sinks:
-        advance(sink.write(output.header(shard)))
+    for sink, layout in sinks:
+        advance(sink.write(layout.header(shard)))
     files = [sink for sink, _ in sinks]
     written: Iterable[int] = ()
     with opened(shard.path) as descriptor:
-        for append, parts in _blocks(descriptor, shard, [output for _, output in sinks], choose):
+        for append, parts in _blocks(descriptor, shard, [layout for _, layout in sinks], choose):
             advance(sum(written))
             written = pool.map(append, files, parts)
         advance(sum(written))
 
 
 def _blocks(
-    descriptor: int, shard: Shard, outputs: list[Output], choose: Choose
+    descriptor: int, shard: Shard, layouts: list[Layout], choose: Choose
 ) -> Iterator[tuple[Callable[[HashedFile, Any], int], list[Any]]]:
-    """Every block of the shard, in order: how to append it to a file, and for each output what is to be appended."""
+    """Every block of the shard, in order: a function that appends it to a file, and its argument for each output."""
     for tensor in writing_order(shard):
-        cut = outputs[0].anatomy.cuts.get(tensor.name)
+        cut = layouts[0].anatomy.cuts.get(tensor.name)
         if cut is None:
             for data in byte_blocks(descriptor, tensor):
-                yield HashedFile.write, [data] * len(outputs)
+                yield HashedFile.write, [data] * len(layouts)
             continue
-        kept = [choose(cut, output) for output in outputs]
+        kept = [choose(cut, layout) for layout in layouts]
         for row, block in row_blocks(descriptor, tensor):
             yield partial(_append_kept, block, row, cut.axis), kept
 
@@ -132,24 +132,24 @@ def _append_kept(block: NDArray[Any], row: int, axis: int, file: HashedFile, kep
 
 
 def gather(block: NDArray[Any], row: int, axis: int, kept: Indices) -> NDArray[Any]:
-    """What stays of a block of rows that begins at `row`: whole rows (axis 0) or columns of each (axis 1)."""
+    """The kept part of a block of rows that begins at `row`: whole rows (axis 0) or columns of each (axis 1)."""
     if axis == 1:
         return np.take(block, kept, axis=1)  # several times faster than block[:, kept]
     first, stop = np.searchsorted(kept, [row, row + len(block)])
     return np.take(block, kept[first:stop] - row, axis=0)
 
 
-def _write_small_files(folder: Path, output: Output, card: bytes) -> list[SourceFile]:
-    contents = {CONFIG: output.config_json(), INDEX: output.index_json(), CARD: card}
+def _write_small_files(folder: Path, layout: Layout, card: bytes) -> list[SourceFile]:
+    contents = {CONFIG: layout.config_json(), INDEX: layout.index_json(), CARD: card}
     records = []
     for name, content in contents.items():
         if content is not None:
             with HashedFile(folder / name) as file:
                 file.write(content)
             records.append(file.record(name))
-    for relative in output.checkpoint.companions:
+    for relative in layout.checkpoint.companions:
         (folder / relative.parent).mkdir(parents=True, exist_ok=True)
-        with (output.checkpoint.folder / relative).open("rb") as source, HashedFile(folder / relative) as file:
+        with (layout.checkpoint.folder / relative).open("rb") as source, HashedFile(folder / relative) as file:
             while data := source.read(BLOCK_BYTES):
                 file.write(data)
         records.append(file.record(relative.as_posix()))

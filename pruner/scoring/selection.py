@@ -1,10 +1,10 @@
-"""Which neurons stay: the k with the highest scores, with two ways to decide between equal ones.
+"""Select the k neurons with the highest scores, with two ways to decide between equal ones.
 
 bfloat16 weights give few distinct scores, so dozens of neurons tie at a cut. "stable" keeps the lower index, so narrower
-cuts nest in wider ones. "torch" keeps what `torch.topk` keeps on a CPU, which no rule on indices describes: it is whatever
+cuts nest in wider ones. "torch" keeps what `torch.topk` keeps on a CPU, which no rule on indices describes: the elements that
 the C++ library's selection leaves in front (`aten/src/ATen/native/TopKImpl.h`: partial_sort when 64 k <= n, nth_element
-otherwise). Those two algorithms are re-enacted here, comparison by comparison, as libstdc++ runs them; checked against torch
-2.13. They do not depend on torch's version as long as that file does not change.
+otherwise). The pruner must run without torch, so those two algorithms are reimplemented here, comparison by comparison, as
+libstdc++ runs them; checked against torch 2.13. They do not depend on torch's version as long as that file does not change.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def ties_at_cut(scores: Scores, width: int) -> int:
 
 
 class _Entry(float):
-    """A score that compares as a number and remembers whose it is."""
+    """A score that compares as a number and carries its neuron's index."""
 
     index: int
 
@@ -96,7 +96,7 @@ def _median_to_front(scores: Scores, order: Indices, first: int, last: int) -> N
 
 
 def _median_of_three(a: float, b: float, c: float) -> int:
-    """Which one it is; of equals, the one that the library's order of comparisons finds."""
+    """Position of the median; of equals, the one that the library's order of comparisons finds."""
     if a > b:
         return 1 if b > c else 2 if a > c else 0
     return 0 if a > c else 2 if b > c else 1

@@ -1,4 +1,4 @@
-"""From what was asked for to a width."""
+"""Targets, and the widths that they give."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FLAGS: dict[TargetKind, str] = {
 
 
 def require_targets(targets: Sequence[Target]) -> None:
-    """Raises PruneError if nothing is asked for."""
+    """Raises PruneError if there is no target."""
     if not targets:
         raise PruneError(f"give at least one of {', '.join(_FLAGS.values())}")
 
@@ -28,8 +28,8 @@ class Target:
     """How narrow the MLPs are to become.
 
     Target("ratio", 3.6)       width is the integer nearest to 3.6 x hidden size
-    Target("percentage", 10)   a tenth of the neurons goes; optipfair's rounding, so its widths
-    Target("width", 7373)      exactly so many neurons stay
+    Target("percentage", 10)   a tenth of the neurons is removed; optipfair's rounding, so its widths
+    Target("width", 7373)      exactly 7373 neurons stay
     """
 
     kind: TargetKind
@@ -39,8 +39,8 @@ class Target:
         return f"{self.kind} {self.value:.12g}"
 
     @property
-    def asked(self) -> str:
-        """The target as its command-line flag, for messages."""
+    def flag(self) -> str:
+        """The target as a command-line flag, for messages."""
         return f"{_FLAGS[self.kind]} {self.value:.12g}"
 
     def width(self, source_width: int, hidden_size: int, multiple_of: int = 1) -> int:
@@ -52,7 +52,7 @@ class Target:
         """
         width = self._exact_width(source_width, hidden_size)
         if not 1 <= width <= source_width:
-            raise PruneError(f"{self.asked}: gives width {width}, this checkpoint allows 1 to {source_width}")
+            raise PruneError(f"{self.flag}: gives width {width}, this checkpoint allows 1 to {source_width}")
         if not 1 <= multiple_of <= source_width:
             raise PruneError(f"--multiple-of {multiple_of}: must be between 1 and the source's width {source_width}")
         nearest = (2 * width + multiple_of) // (2 * multiple_of) * multiple_of
@@ -61,14 +61,14 @@ class Target:
 
     def _exact_width(self, source_width: int, hidden_size: int) -> int:
         if not math.isfinite(self.value):
-            raise PruneError(f"{self.asked}: must be a finite number")
+            raise PruneError(f"{self.flag}: must be a finite number")
         if self.kind == "percentage":
             if not 0 <= self.value <= 100:
-                raise PruneError(f"{self.asked}: must be between 0 and 100")
-            # In this order and no other: 29 % of 25600 is 7423 neurons in floating point, and the study's widths rest on it.
+                raise PruneError(f"{self.flag}: must be between 0 and 100")
+            # The order of operations matters: 29 % of 25600 is 7423 neurons in floating point, as in the study's widths.
             return source_width - min(int(self.value / 100 * source_width), source_width - 1)
         if self.kind == "ratio":
             return math.floor(self.value * hidden_size + 0.5)
         if self.value != int(self.value):
-            raise PruneError(f"{self.asked}: must be a whole number")
+            raise PruneError(f"{self.flag}: must be a whole number")
         return int(self.value)

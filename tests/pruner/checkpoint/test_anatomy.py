@@ -94,7 +94,7 @@ def test_float8_weights_are_refused_by_tensor_and_dtype(llama: Path) -> None:
 
 def test_a_width_that_contradicts_the_config_is_refused_with_both_shapes(llama: Path) -> None:
     tiny.reconfigure(llama, intermediate_size=48)
-    refused(llama, r"is \[16, 40\].*intermediate_size 48, hidden_size 16.*wants \[16, 48\]")
+    refused(llama, r"is \[16, 40\].*intermediate_size 48, hidden_size 16.*requires \[16, 48\]")
 
 
 def test_one_layer_that_differs_is_refused_by_its_tensor(llama: Path) -> None:
@@ -132,7 +132,7 @@ def test_an_mlp_in_an_unknown_place_is_refused(llama: Path) -> None:
             tensors[f"adapter.block.{part}_proj.weight"] = tensors[f"model.layers.0.mlp.{part}_proj.weight"].clone()
 
     tiny.rewrite(llama, move)
-    refused(llama, r"adapter\.block: a GLU MLP in an unknown place")
+    refused(llama, r"adapter\.block: a GLU MLP at an unknown place")
 
 
 def test_text_config_is_where_a_multimodal_checkpoint_keeps_its_width(tmp_path: Path) -> None:

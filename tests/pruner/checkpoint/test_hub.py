@@ -97,7 +97,7 @@ def test_a_commit_of_the_model_may_be_asked_for(hub: Hub, ask, llama: Path) -> N
         ),
         (["org/broken"], {}, "the hub answers 500; try again later"),
         (["org/tiny--x"], {}, "Cannot have -- or"),
-        (["org/tiny"], {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set and the cache does not help; unset it"),
+        (["org/tiny"], {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set and the model is not in the cache; unset it"),
         (
             ["org/tiny"],
             {"HF_ENDPOINT": "http://127.0.0.1:9"},

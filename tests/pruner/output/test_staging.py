@@ -14,7 +14,7 @@ import pytest
 
 from pruner.errors import PruneError
 from pruner.output.manifest import MANIFEST_NAME, Manifest
-from pruner.output.staging import claimed
+from pruner.output.staging import locked
 from pruner.prune import prune
 from pruner.scoring.targets import Target
 from tests.pruner import tiny
@@ -112,7 +112,9 @@ def test_the_very_same_prune_is_kept_and_only_what_is_missing_is_written(llama: 
 def test_a_folder_that_was_pruned_otherwise_is_not_overwritten(how, llama: Path, tmp_path: Path) -> None:
     (first,) = prune(llama, tmp_path / "out", [Target("width", 17)])
     before = stamps(first.folder)
-    with pytest.raises(PruneError, match=r"width-17: is already there and was pruned otherwise \(maw, width 17\)"):
+    with pytest.raises(
+        PruneError, match=r"width-17: is already there and was pruned with other settings \(maw, width 17\)"
+    ):
         prune(llama, tmp_path / "out", TARGETS, **how)
     assert stamps(first.folder) == before
     assert names(tmp_path / "out") == ["width-17"]
@@ -160,7 +162,7 @@ def test_a_source_may_lie_beside_its_targets(llama: Path) -> None:
 
 
 def test_two_writers_do_not_share_a_folder(llama: Path, tmp_path: Path) -> None:
-    with claimed(tmp_path / "out"), pytest.raises(PruneError, match="another prune is writing there"):
+    with locked(tmp_path / "out"), pytest.raises(PruneError, match="another prune is writing there"):
         prune(llama, tmp_path / "out", TARGETS)
     prune(llama, tmp_path / "out", TARGETS)
 

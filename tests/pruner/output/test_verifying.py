@@ -10,7 +10,7 @@ import torch
 from pruner.checkpoint.anatomy import find_mlps
 from pruner.checkpoint.folder import open_checkpoint
 from pruner.errors import PruneError
-from pruner.output.layout import plan_outputs
+from pruner.output.layout import lay_out
 from pruner.output.verifying import verify
 from pruner.output.writing import chooser
 from pruner.prune import prune
@@ -23,9 +23,9 @@ from tests.pruner import tiny
 def look_again(source: Path, folder: Path) -> None:
     checkpoint = open_checkpoint(source)
     anatomy = find_mlps(checkpoint)
-    (output,) = plan_outputs(checkpoint, anatomy, [Target("width", 17)], 1, 1)
+    (layout,) = lay_out(checkpoint, anatomy, [Target("width", 17)], 1, 1)
     scores = score_neurons(checkpoint, anatomy, find_criterion("maw"), lambda nbytes: None)
-    verify(folder, output, chooser(scores, "stable"), lambda nbytes: None)
+    verify(folder, layout, chooser(scores, "stable"), lambda nbytes: None)
 
 
 @pytest.fixture

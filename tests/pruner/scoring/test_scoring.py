@@ -100,5 +100,5 @@ def test_the_model_is_run_last_and_only_if_something_is_to_be_written(llama: Pat
 def test_a_folder_pruned_over_another_text_is_not_taken_for_this_one(llama: Path, tmp_path: Path) -> None:
     pruned_by_act(llama, tmp_path / "out", 1.0)
     other = Norms(1.0, record=TEXT.model_copy(update={"sha256": "1" * 64}))
-    with pytest.raises(PruneError, match=r"was pruned otherwise \(act, width 17\)"):
+    with pytest.raises(PruneError, match=r"was pruned with other settings \(act, width 17\)"):
         prune(llama, tmp_path / "out", TARGETS, criterion="act", calibration=other)
