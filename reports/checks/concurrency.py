@@ -1,4 +1,4 @@
-"""Validity of one trial: whether the server kept up, and carried as many requests at once as were asked for."""
+"""Validity of one trial: whether the server kept up, and processed the requested concurrency."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from loadgen.metrics.metrics import TrialMetrics
 from loadgen.records.schema import Trial
 from reports.checks.rules import Finding, graded, trial_rule
 
-MISSED, MISSED_FAIL = 0.02, 0.10  # of the requests in flight that were asked for
+MISSED, MISSED_FAIL = 0.02, 0.10  # of the requested concurrency
 
 
 @trial_rule(
     position=140,
-    meaning="Requests piled up from when the server had filled to the last sending: it did not keep up, and latencies are those of a load of this length.",
-    limits="Warns if the requests in flight grew beyond what chance does (95 %); requests/s and J/request are then of the requests that ended in the window. No data if too few arrived to tell. Open loops only.",
-    remedy="Lower the rate; read requests/s as what the server completes at its limit, and no latency.",
+    meaning="The backlog grew from when the server had filled until the last request was sent: the server did not keep up, and its latencies hold only for a load of this length.",
+    limits="Warns if the requests in flight grew beyond chance (95 %); requests/s and J/request then count the requests that ended in the window. No data if too few requests arrived. Open loops only.",
+    remedy="Lower the rate. Use requests/s as the server's throughput at its limit, and do not use its latencies.",
     spoils=None,
 )
 def saturated(_trial: Trial, metrics: TrialMetrics) -> Finding | None:
@@ -22,16 +22,16 @@ def saturated(_trial: Trial, metrics: TrialMetrics) -> Finding | None:
     if backlog is None:
         return None
     if backlog.stationary is None and not backlog.growing:
-        return Finding("no data", backlog.reason or "too little to tell")
-    words = f"in flight were {backlog.first_level:.3g} requests at first and {backlog.last_level:.3g} in the end"
+        return Finding("no data", backlog.reason or "too few requests arrived")
+    words = f"{backlog.first_level:.3g} requests were in flight at first and {backlog.last_level:.3g} at the end"
     offered = f"{backlog.arrival_rate:.3g} requests/s were offered"
     return Finding("warn" if backlog.growing else "pass", f"{words}; {offered}")
 
 
 @trial_rule(
     position=150,
-    meaning="Fewer requests were in flight than the closed loop has, or the engine takes fewer at once, so the others waited in its queue.",
-    limits="Requests in flight, averaged over the window: warns below 98 % of those asked for, fails below 90 %. Warns if the engine's max_num_seqs is below them. Closed loops; the second of batches, too.",
+    meaning="Fewer requests were in flight than the closed loop's concurrency, or the engine's batch is smaller and the other requests waited in its queue.",
+    limits="Requests in flight, averaged over the window: warns below 98 % of the concurrency, fails below 90 %. Warns if the engine's max_num_seqs is below the concurrency. Closed loops; the second also for batches.",
     remedy="Give the client more processes, make the load longer, or raise max_num_seqs.",
 )
 def concurrency_missed(trial: Trial, metrics: TrialMetrics) -> Finding | None:
@@ -42,32 +42,32 @@ def concurrency_missed(trial: Trial, metrics: TrialMetrics) -> Finding | None:
     if not metrics.requests:
         return Finding("no data", "no request was recorded")
     reached = metrics.mean_in_flight
-    words = f"{reached:.1f} requests were in flight on average, {asked:,} were asked for"
+    words = f"{reached:.1f} of {asked:,} requests were in flight on average"
     return Finding(graded(1 - reached / asked, MISSED, MISSED_FAIL), words)
 
 
 @trial_rule(
     position=160,
-    meaning="The engine ran out of KV cache, threw requests out of its batch and computed them anew.",
-    limits="By the change of the server's counter over the trial: warns at the first, fails above 1 % of the requests.",
-    remedy="Lower the concurrency, or give the engine more cache; vLLM counts preemptions with disable_log_stats=false.",
+    meaning="The engine ran out of KV cache, preempted requests and computed them again.",
+    limits="By the increase of the server's counter over the trial: warns at the first preemption, fails above 1 % of the requests.",
+    remedy="Lower the concurrency, or give the engine more cache. vLLM counts preemptions with disable_log_stats=false.",
 )
 def preempted_requests(trial: Trial, metrics: TrialMetrics) -> Finding:
-    """The server's count of preemptions, for each request."""
+    """Preemptions per request, from the server's counter."""
     preempted = trial.server_preemptions
     if preempted is None or not metrics.requests:
         return Finding("no data", "the server does not count preemptions")
     if not preempted:
-        return Finding("pass", "no request was thrown out of the batch")
+        return Finding("pass", "no request was preempted")
     words = f"{preempted:,} preemptions in {metrics.requests:,} requests"
     return Finding(graded(preempted / metrics.requests, 0.0, 0.01), words)
 
 
 @trial_rule(
     position=170,
-    meaning="Ctrl-C ended the load: the records have what had ended by then, and lack the requests in flight, the longest among them.",
+    meaning="Ctrl-C ended the load. The records hold the requests that had ended and lack those in flight, which include the longest.",
     limits="Warns if it was interrupted.",
-    remedy="Measure again, with fewer requests or a shorter duration; read these figures as a first look.",
+    remedy="Measure again, with fewer requests or a shorter duration; use these figures only as a first estimate.",
     spoils=None,
 )
 def load_interrupted(trial: Trial, metrics: TrialMetrics) -> Finding:
@@ -76,5 +76,5 @@ def load_interrupted(trial: Trial, metrics: TrialMetrics) -> Finding:
         return Finding("pass", "the load ran to its end")
     return Finding(
         "warn",
-        f"Ctrl-C ended the load when {metrics.requests:,} requests had ended; those in flight then are not in the records",
+        f"Ctrl-C ended the load after {metrics.requests:,} requests; the records lack those in flight",
     )

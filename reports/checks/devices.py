@@ -1,4 +1,4 @@
-"""Validity of a run: whether the GPUs were in the same state for a configuration as for the baseline."""
+"""Validity of a run: whether the GPUs were in the same state for a configuration and for the baseline."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ IDLE_DIFFERS_C = 3.0
 
 @run_rule(
     position=300,
-    meaning="The GPU ran at other clocks, or under another power limit, than for the baseline in the same block, so a ratio is of these, too.",
-    limits="Warns if the median SM or memory clock of a pair differs by more than 2 %, fails if the enforced power limits differ by more than 1 W; no data unless both are recorded.",
-    remedy="Lock clocks and the power limit for the whole run (`nvidia-smi -lgc`, `-pl`). A lighter load may clock higher by itself: then it is part of what the configuration gains.",
+    meaning="The GPU's clocks or power limit differ from the baseline's in the same block, so the ratio includes their effect.",
+    limits="Warns if the median SM or memory clock of a pair differs by more than 2 %; fails if the enforced power limits differ by more than 1 W; no data unless both are recorded.",
+    remedy="Lock clocks and the power limit for the whole run (`nvidia-smi -lgc`, `-pl`). The GPU may clock higher under a lighter load; that is then part of the configuration's gain.",
 )
 def clocks_differ(run: MeasuredRun) -> Iterator[Located]:
-    """The worst of all pairs of a cell."""
+    """The worst finding of a cell's pairs."""
     for workload in run.info.workloads:
         baseline = run.by_block(run.info.baseline, workload)
         for configuration in run.configurations:
@@ -64,7 +64,7 @@ def _median_clock(energy: WindowEnergy, name: str) -> float | None:
 
 
 def _limits(energy: WindowEnergy) -> list[float]:
-    """Every enforced limit of the window, lowest first; of older records, those when the meters were found. Empty: not known."""
+    """Every enforced limit of the window, lowest first; in older records, the limits when the meters were found. Empty: unknown."""
     limits = {(c.device, c.power_limit_watts) for c in energy.conditions if c.power_limit_watts is not None}
     if not limits:
         gpus = [part.info.gpu for part in energy.parts if part.info.gpu is not None]
@@ -74,15 +74,15 @@ def _limits(energy: WindowEnergy) -> list[float]:
 
 @run_rule(
     position=310,
-    meaning="The quiet GPU was warmer or cooler than for the baseline, and a warmer one draws more at the same work.",
-    limits="Warns if the mean temperatures of any GPU in the two idle windows before the loads, in the same block, differ by more than 3 °C.",
-    remedy="Raise protocol.cooldown_s, and keep the room and the fans steady.",
+    meaning="The idle GPU was warmer or cooler than for the baseline, and a warmer GPU draws more power for the same work.",
+    limits="Warns if any GPU's mean temperatures in the two idle windows before the loads of the same block differ by more than 3 °C.",
+    remedy="Raise protocol.cooldown_s, and keep the room temperature and the fans steady.",
     spoils=None,
 )
 def idle_temperature_differs(run: MeasuredRun) -> Iterator[Located]:
-    """Of each GPU, before the loads of a configuration and of the baseline in the same block.
+    """Compare each GPU before the loads of a configuration and of the baseline in the same block.
 
-    Where idle power was measured once a configuration, before its first trial and the baseline's.
+    If idle power was measured once per configuration, compare before its first trial and the baseline's.
     """
     baseline = _before_loads(run, run.info.baseline)
     for configuration in run.configurations:
@@ -95,7 +95,7 @@ def idle_temperature_differs(run: MeasuredRun) -> Iterator[Located]:
 
 
 def _before_loads(run: MeasuredRun, label: str) -> dict[int | None, dict[str, float]]:
-    """Block, or None where it was measured once -> device -> degrees Celsius."""
+    """Degrees Celsius by device, by block (None: measured once)."""
     if run.idles:
         return {idle.block: _temperatures(idle.before.whole) for idle in run.idles if idle.label == label}
     once = next((c.idle for c in run.configurations if c.label == label), None)

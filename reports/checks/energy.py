@@ -1,4 +1,4 @@
-"""Validity of one trial's energy: the rules that read the meters, and the state of what they metered."""
+"""Validity of one trial's energy: the meters, and the state of the metered devices."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ UNCERTAINTY_FAIL = 0.05  # of the joules
 DISAGREEMENT = 0.05
 DRIFT_C = 3.0
 GAP_S = 1.0
-THROTTLING_BY_CHOICE = {"power-cap"}  # met at the board's own limit; every other reason is a fault
+THROTTLING_BY_CHOICE = {"power-cap"}  # the board's own limit; every other reason is a fault
 
 
 @trial_rule(
     position=210,
-    meaning="No meter could be read; joules are CPU seconds times an assumed power and stand in columns called modelled.",
+    meaning="No meter could be read. Joules are CPU seconds times an assumed power, in columns named modelled.",
     limits="Warns if joules are modelled and none is measured.",
     remedy="Measure on a machine with an NVIDIA GPU or readable RAPL counters.",
     spoils=None,
@@ -38,9 +38,9 @@ def modelled_energy(trial: Trial, _metrics: TrialMetrics) -> Finding:
 
 @trial_rule(
     position=220,
-    meaning="A trial has no measured joules: a device that should be in the sum could not be read, or there is no meter.",
-    limits="Fails if a device is there and was not read, lost, reset, frozen, in MIG mode or without permission, or if fewer GPUs were metered than the engine takes (on several hosts); warns if there is no meter at all.",
-    remedy="The reason says what would mend it; `prunebench doctor` tells it before a run.",
+    meaning="A trial has no measured joules: a device that belongs in the sum could not be read, or there is no meter.",
+    limits="Fails if a present device was not read: lost, reset, frozen, in MIG mode or without permission. Fails if fewer GPUs were metered than the engine uses (on several hosts). Warns if there is no meter.",
+    remedy="The reason says what would fix it; `prunebench doctor` reports it before a run.",
     spoils="joules",
 )
 def energy_missing(trial: Trial, _metrics: TrialMetrics) -> Finding:
@@ -51,17 +51,17 @@ def energy_missing(trial: Trial, _metrics: TrialMetrics) -> Finding:
     unread = [p.info.device for p in energy.parts if p.joules is None]
     unread += [m.device for m in energy.missing if m.device is not None]
     if unread:
-        return Finding("fail", f"no joules, because one device could not be read: {energy.reason}")
-    # That joules are modelled instead is a warning of its own.
-    unwanted = not energy.missing or energy.modelled_joules is not None
-    return Finding("no data" if unwanted else "warn", f"no joules: {energy.reason}")
+        return Finding("fail", f"no joules, because a device could not be read: {energy.reason}")
+    # modelled-energy warns of modelled joules.
+    not_requested = not energy.missing or energy.modelled_joules is not None
+    return Finding("no data" if not_requested else "warn", f"no joules: {energy.reason}")
 
 
 @trial_rule(
     position=230,
-    meaning="A GPU's energy counter does not answer, and joules are integrated from the power that it reports.",
+    meaning="A GPU's energy counter does not answer, so joules are integrated from its reported power.",
     limits="Warns if any GPU in the sum is not read by its counter.",
-    remedy="Compare only runs from the same source; a newer driver, or a Volta or later board, has the counter.",
+    remedy="Compare only runs with the same source. A newer driver, or a Volta or later board, has the counter.",
     spoils=None,
 )
 def source_fallback(trial: Trial, _metrics: TrialMetrics) -> Finding:
@@ -78,13 +78,13 @@ def source_fallback(trial: Trial, _metrics: TrialMetrics) -> Finding:
 
 @trial_rule(
     position=240,
-    meaning="A meter was silent within the window. A counter bridges that; integrated power guesses.",
+    meaning="A meter gave no readings for a time within the window. A counter bridges the gap; integrated power interpolates over it.",
     limits="Warns if the longest gap between two readings is above 1 s.",
-    remedy="Look for what kept the machine or the driver; the uncertainty grows where an edge lies in the gap.",
+    remedy="Find out what blocked the machine or the driver. The uncertainty grows if an edge of the window lies in the gap.",
     spoils=None,
 )
 def meter_gaps(trial: Trial, _metrics: TrialMetrics) -> Finding:
-    """The longest silence of a meter."""
+    """The longest gap between two readings of a meter."""
     read = [p for p in trial.energy.parts if p.longest_gap_s is not None]
     if not read:
         return Finding("no data", "no meter's readings were recorded")
@@ -96,8 +96,8 @@ def meter_gaps(trial: Trial, _metrics: TrialMetrics) -> Finding:
 
 @trial_rule(
     position=250,
-    meaning="The energy window is below 30 s or 200 refreshes of the counter, so its edges weigh in the figure; or an open loop sent for so short a time that its window holds some of the filling.",
-    limits="Warns below 30 s or 200 refresh intervals, whichever is longer; fails if the joules are then known to no better than 5 %. Open loops: warns if less than half of the sending is left after the p99 of E2E, and the last half of it was taken; fails if p99 is longer than the sending, or nothing ended in the window, and the whole load was taken.",
+    meaning="The energy window is shorter than 30 s or 200 refreshes of the counter, so its edges affect the figure; or an open loop sent requests so briefly that its window includes time in which the server was still filling.",
+    limits="Warns below 30 s or 200 refresh intervals, whichever is longer; fails if the uncertainty of the joules is then above 5 %. Open loops: warns if less than half of the sending time is left after the p99 of E2E, so that the window is the last half of the sending; fails if p99 is longer than the sending, or nothing ended in the window, so that the window is the whole load.",
     remedy="Raise the workload's requests or duration_s.",
     spoils="joules",
 )
@@ -113,7 +113,7 @@ def window_too_short(trial: Trial, metrics: TrialMetrics) -> Finding:
 
 
 def _filling(trial: Trial) -> Finding | None:
-    """An open loop whose window holds some of the time in which the server filled; None for any other."""
+    """An open loop whose window includes time in which the server was still filling; None for any other."""
     if trial.window_rules == 1 or trial.workload.window_cut != "steady":
         return None
     if trial.window_rule == "half":
@@ -141,7 +141,7 @@ def _energy_too_short(trial: Trial, metrics: TrialMetrics) -> Finding:
 
 @trial_rule(
     position=260,
-    meaning="The energy counter and the integral of the reported power are more than 5 % apart; one of them is wrong.",
+    meaning="The energy counter and the integral of the reported power differ by more than 5 %; one of them is wrong.",
     limits="Fails above 5 %.",
     remedy="Check the driver and the board's known faults; do not use the joules until they agree.",
     spoils="joules",
@@ -150,7 +150,7 @@ def counter_disagrees(trial: Trial, _metrics: TrialMetrics) -> Finding:
     """The device whose counter is furthest from its integrated power."""
     compared = [p for p in trial.energy.parts if p.info.measured and p.disagreement is not None]
     if not compared:
-        return Finding("no data", "no counter with a reported power to hold against it")
+        return Finding("no data", "no counter with a reported power to compare it with")
     furthest = max(compared, key=lambda part: abs(part.disagreement or 0.0))
     off = furthest.disagreement or 0.0
     return Finding(graded(abs(off), None, DISAGREEMENT), f"{furthest.info.device}: {off:+.1%} off the integrated power")
@@ -158,15 +158,15 @@ def counter_disagrees(trial: Trial, _metrics: TrialMetrics) -> Finding:
 
 @trial_rule(
     position=270,
-    meaning="The GPU slowed itself down during the window, by power cap, heat or power brake.",
+    meaning="The GPU throttled during the window, by power cap, heat or power brake.",
     limits="Warns on a power cap, fails on any other cause.",
-    remedy="Lock clocks below the limit or improve cooling; a power cap that all configurations meet is part of the machine.",
+    remedy="Lock clocks below the limit, or improve cooling. A power cap that limits all configurations is part of the machine.",
 )
 def throttled(trial: Trial, _metrics: TrialMetrics) -> Finding:
-    """The reasons by which any GPU was slowed down."""
+    """The reasons for throttling of any GPU."""
     seen = [c for c in trial.energy.conditions if c.throttle_reasons is not None]
     if not seen:
-        return Finding("no data", "what slows the GPU down was not recorded")
+        return Finding("no data", "throttling was not recorded")
     slowed = [c for c in seen if c.throttle_reasons]
     if not slowed:
         return Finding("pass", f"no throttling in {len(seen):,} samples")
@@ -177,8 +177,8 @@ def throttled(trial: Trial, _metrics: TrialMetrics) -> Finding:
 
 @trial_rule(
     position=280,
-    meaning="The GPU's temperature moved by more than 3 °C over the window, and leakage power with it.",
-    limits="Warns above 3 °C between the means of the window's first and last quarter.",
+    meaning="The GPU's temperature changed by more than 3 °C over the window, and its leakage power with it.",
+    limits="Warns if the means of the window's first and last quarter differ by more than 3 °C.",
     remedy="Warm up longer, and raise protocol.cooldown_s.",
     spoils=None,
 )
@@ -199,15 +199,15 @@ def thermal_drift(trial: Trial, _metrics: TrialMetrics) -> Finding:
 
 @trial_rule(
     position=290,
-    meaning="Another process computed on the GPU during the window: its joules are in the sum, and it slows the engine down.",
-    limits="Fails if any sample has a process that is not the engine's. No data if the engine itself is not among those listed, as in a container without the host's process ids; there, what runs outside is never seen.",
-    remedy="Stop it, or measure on a GPU of its own; give a container the host's process ids (`--pid=host`).",
+    meaning="Another process used the GPU during the window: its joules are in the sum, and it slows the engine down.",
+    limits="Fails if any sample lists a process that is not the engine's. No data if the engine is not listed, as in a container without the host's process ids; processes outside such a container are never seen.",
+    remedy="Stop it, or measure on a dedicated GPU; give a container the host's process ids (`--pid=host`).",
 )
 def gpu_shared(trial: Trial, _metrics: TrialMetrics) -> Finding:
     """Other processes seen on a GPU."""
     seen = [c for c in trial.energy.conditions if c.other_processes is not None]
     if not seen:
-        return Finding("no data", "which processes on the GPU are the engine's is not known")
+        return Finding("no data", "the engine's own processes on the GPU are unknown")
     shared = [c for c in seen if c.other_processes]
     if not shared:
         return Finding("pass", f"the engine was alone in {len(seen):,} samples")
@@ -217,13 +217,13 @@ def gpu_shared(trial: Trial, _metrics: TrialMetrics) -> Finding:
 
 @trial_rule(
     position=320,
-    meaning="Idle power differs between configurations, or from before to after a load, by more than 10 %; or net joules came out negative.",
-    limits="Warns above 10 %, fails if net joules are negative.",
-    remedy="Use gross joules; measure idle for longer, on a quiet machine.",
+    meaning="Idle power differs by more than 10 % between configurations, or from before to after a load; or net joules are negative.",
+    limits="Warns above 10 %; fails if net joules are negative.",
+    remedy="Use gross joules, or measure idle power for longer on a quiet machine.",
     spoils=None,
 )
 def idle_drift(trial: Trial, _metrics: TrialMetrics) -> Finding:
-    """Net joules, which a true idle power leaves positive."""
+    """Net joules, which are positive if idle power was measured right."""
     net = trial.energy.net_joules
     if net is None:
         return Finding("no data", "no net joules")

@@ -11,7 +11,7 @@ from reports.runs.reading import MeasuredRun
 
 
 def check_trial(trial: Trial, records: Sequence[RequestRecord]) -> list[Flag]:
-    """The rules that warn or fail on one trial, without the rest of the run."""
+    """Flags of the rules that warn or fail on one trial, without the rest of the run."""
     findings = find_in_trial(trial, measure_records(trial, records))
     return [
         Flag(check=name, outcome=finding.outcome, reason=finding.reason)
@@ -21,13 +21,13 @@ def check_trial(trial: Trial, records: Sequence[RequestRecord]) -> list[Flag]:
 
 
 def find_in_trial(trial: Trial, metrics: TrialMetrics) -> dict[str, Finding]:
-    """Rule -> what it found; rules that do not apply to this kind of workload are absent."""
+    """Findings by rule; rules that do not apply to the workload are absent."""
     found = {rule.name: rule.of_trial(trial, metrics) for rule in ordered_rules() if rule.of_trial}
     return {name: finding for name, finding in found.items() if finding is not None}
 
 
 def check_run(run: MeasuredRun) -> dict[str, list[Located]]:
-    """Rule -> everything found in a run, passes included, in no particular order."""
+    """Findings of a run by rule, passes included."""
     found: dict[str, list[Located]] = {rule.name: [] for rule in ordered_rules()}
     for t in run.trials:
         for name, finding in find_in_trial(t.trial, t.metrics).items():

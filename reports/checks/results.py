@@ -1,4 +1,4 @@
-"""What the checks of a run found, by rule and by place: what a report lists."""
+"""The findings of a run, grouped by rule and place as a report lists them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from reports.checks.rules import RULES, SEVERITY, Located, Outcome, worst
 
 
 class Observation(Record):
-    """What one check found for one configuration and workload; None: for all. The worst of `trials` trials speaks."""
+    """One check's finding for a configuration and workload (None: for all): the worst, which `trials` trials share."""
 
     outcome: Outcome
     label: str | None
@@ -17,7 +17,7 @@ class Observation(Record):
 
 
 class CheckResult(Record):
-    """One rule over the whole run: its worst outcome, and what led to it."""
+    """One rule over the whole run: its worst outcome, and the observations behind it."""
 
     check: str
     meaning: str
@@ -27,7 +27,7 @@ class CheckResult(Record):
 
 
 def group_findings(found: dict[str, list[Located]]) -> list[CheckResult]:
-    """Group each rule's findings by configuration and workload; worst first. A rule nothing was found for has no data."""
+    """Group each rule's findings by configuration and workload, worst first. A rule without findings has no data."""
     results = []
     for name, own in found.items():
         rule = RULES[name]
@@ -47,7 +47,7 @@ def group_findings(found: dict[str, list[Located]]) -> list[CheckResult]:
 
 
 def _observe(located: list[Located]) -> Observation:
-    """One place's findings as one: the worst outcome, how many trials have it, and what the first of them says."""
+    """Reduce one place's findings to the worst outcome, the number of trials that have it, and the reason of the first."""
     outcome = worst(one.finding.outcome for one in located)
     those = [one for one in located if one.finding.outcome == outcome]
     first = those[0]

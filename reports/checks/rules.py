@@ -1,7 +1,7 @@
 """The registry of validity checks: a check is one function, decorated with its words.
 
-"fail" says that figures it touches must not be used as they stand; "warn" says how to read them. A check without the data it
-needs has the outcome "no data", never "pass". `reports.checks.findings` runs them all.
+"fail": do not use the figures that it concerns; "warn": how to read them. A check without the data it needs has the outcome
+"no data", never "pass". `reports.checks.findings` runs them all.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SEVERITY: dict[Outcome, int] = {"pass": 0, "no data": 1, "warn": 2, "fail": 3}
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found in one place: `reason` says what was seen, whatever the outcome."""
+    """A check's outcome in one place; `reason` gives the evidence for any outcome."""
 
     outcome: Outcome
     reason: str
@@ -30,7 +30,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Located:
-    """One finding and where it was made; None: it is about all of them."""
+    """One finding and its place; None: all configurations, workloads or blocks."""
 
     finding: Finding
     label: str | None = None
@@ -39,7 +39,7 @@ class Located:
 
 
 def graded(value: float, warn_above: float | None, fail_above: float | None) -> Outcome:
-    """The outcome of a figure that is worse the larger it is; None: there is no such limit. NaN is no figure."""
+    """Grade a figure for which larger is worse; None: there is no such limit; NaN: no data."""
     if math.isnan(value):
         return "no data"
     if fail_above is not None and value > fail_above:
@@ -48,20 +48,20 @@ def graded(value: float, warn_above: float | None, fail_above: float | None) -> 
 
 
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
-    """The gravest of them, at least one."""
+    """The most severe outcome of at least one."""
     return max(outcomes, key=SEVERITY.__getitem__)
 
 
-TrialCheck = Callable[[Trial, TrialMetrics], Finding | None]  # None: it does not apply to this kind of workload
+TrialCheck = Callable[[Trial, TrialMetrics], Finding | None]  # None: the check does not apply to this workload
 RunCheck = Callable[[MeasuredRun], Iterator[Located]]
 
 
 @dataclass
 class Rule:
-    """One check, for people: what it is about, at what it warns and fails, and what to do then; and what decides it.
+    """One check: its meaning, its limits and what to do, in words, and the functions that decide it.
 
-    `spoils` says which comparisons a failure makes unusable: the advice does not rest on them. None: none of those that
-    the advice rests on, or the check never fails, or what it fails for is in no interval anyway. `position` orders
+    `spoils` says which comparisons a failure makes unusable: the advice leaves them out. None: the check never fails, or its
+    failures concern no comparison that the advice uses. `position` orders
     the checks in reports and in docs/reference/checks.md; without one a check comes last.
     """
 
@@ -80,7 +80,7 @@ class Rule:
         return kinds.get(self.spoils, False)
 
     def in_run(self, check: RunCheck) -> RunCheck:
-        """Decorate what decides the same rule for a run, where one trial is not enough."""
+        """Decorate the function that also decides this rule for a whole run."""
         self.of_run = check
         return check
 

@@ -22,26 +22,26 @@ IDLE_DIFFERS = 0.10
 
 @run_rule(
     position=10,
-    meaning="Every comparison is with the baseline in the same block; where that was not measured there is none.",
+    meaning="A configuration is compared with the baseline of the same block. Without the baseline a block has no comparison.",
     limits="Warns if some blocks lack the baseline, fails if none has it.",
-    remedy="Resume the run, or mend what made the baseline fail.",
+    remedy="Resume the run, or fix what made the baseline fail.",
     spoils=None,
 )
 def baseline_missing(run: MeasuredRun) -> Iterator[Located]:
-    """The blocks in which a configuration has no baseline."""
+    """Blocks in which a configuration has no baseline."""
     for label, workload, pairs, alone in _paired_blocks(run):
         yield Located(_paired(pairs, alone), label, workload)
 
 
 @run_rule(
     position=80,
-    meaning="Fewer than five blocks pair the configuration with the baseline: the interval is wide, or missing.",
-    limits="Warns below five paired blocks, fails below two: no interval then.",
+    meaning="Fewer than five blocks pair the configuration with the baseline: the interval is wide or missing.",
+    limits="Warns below five paired blocks; fails below two, where there is no interval.",
     remedy="Resume the run, or raise protocol.blocks.",
     spoils=None,
 )
 def too_few_repeats(run: MeasuredRun) -> Iterator[Located]:
-    """The blocks in which a configuration and the baseline form a pair."""
+    """Blocks that pair a configuration with the baseline."""
     for label, workload, pairs, _ in _paired_blocks(run):
         if pairs:
             few: Outcome = "fail" if len(pairs) < 2 else "warn" if len(pairs) < ENOUGH_BLOCKS else "pass"
@@ -50,7 +50,7 @@ def too_few_repeats(run: MeasuredRun) -> Iterator[Located]:
 
 
 def _paired_blocks(run: MeasuredRun) -> Iterator[tuple[str, str, list[int], list[int]]]:
-    """Configuration, workload, and of its blocks those that have the baseline and those that lack it."""
+    """Yield configuration, workload, its blocks with the baseline and its blocks without."""
     for workload in run.info.workloads:
         baseline = run.by_block(run.info.baseline, workload)
         for configuration in run.configurations:
@@ -69,7 +69,7 @@ def _paired(pairs: list[int], alone: list[int]) -> Finding:
 
 @output_length_differs.in_run
 def _natural_lengths(run: MeasuredRun) -> Iterator[Located]:
-    """Where models stop by themselves: mean lengths against the baseline's."""
+    """Natural stop: compare mean lengths with the baseline's."""
     natural = {t.cell.workload for t in run.trials if t.trial.workload.natural_stop}
     for workload in sorted(natural):
         baseline = _mean_length(run, run.info.baseline, workload)
@@ -78,7 +78,7 @@ def _natural_lengths(run: MeasuredRun) -> Iterator[Located]:
             if not run.by_block(configuration.label, workload) or configuration.label == run.info.baseline:
                 continue
             if length is None or not baseline:
-                unknown = Finding("no data", "the tokens of one of the two were not counted")
+                unknown = Finding("no data", "the tokens of the configuration or of the baseline were not counted")
                 yield Located(unknown, configuration.label, workload)
                 continue
             finding = Finding(
@@ -96,9 +96,9 @@ def _mean_length(run: MeasuredRun, label: str, workload: str) -> float | None:
 
 @run_rule(
     position=90,
-    meaning="The width is not a multiple of 64: GPU kernels pad it, and it may be slower and hungrier than an aligned neighbour.",
+    meaning="The width is not a multiple of 64: GPU kernels pad it, and it may take more time and energy than an aligned width nearby.",
     limits="Warns unless the width is a multiple of 64.",
-    remedy="Prune with multiple_of = 64 or 128, and compare the two.",
+    remedy="Prune with multiple_of = 64 or 128, and compare both.",
     spoils=None,
 )
 def width_unaligned(run: MeasuredRun) -> Iterator[Located]:
@@ -117,9 +117,9 @@ def width_unaligned(run: MeasuredRun) -> Iterator[Located]:
 
 @idle_drift.in_run
 def _idle_power(run: MeasuredRun) -> Iterator[Located]:
-    """Of each configuration between before and after its trials, and between configurations on one machine.
+    """Compare a configuration's idle power before and after its trials, and with the baseline's.
 
-    Where idle power was measured around every visit, before and after are those of a visit, and configurations have their means.
+    If idle power was measured around every visit, before and after are of one visit, and a configuration has their mean.
     """
     for idle in run.idles:
         before, after = _idle_watts(idle.before.whole), _idle_watts(idle.after.whole if idle.after else None)
@@ -146,7 +146,7 @@ def _drifted(watts: float, reference: float) -> Outcome:
 
 
 def _mean_idle_watts(run: MeasuredRun, configuration: ConfigurationInfo) -> float | None:
-    """Over all measurements around its visits, or what was measured once."""
+    """The mean over all its visits, or the single measurement."""
     own = [idle for idle in run.idles if idle.label == configuration.label]
     found = [_idle_watts(window.whole) for idle in own for window in (idle.before, idle.after) if window]
     known = [watts for watts in found if watts is not None]
@@ -161,44 +161,46 @@ def _idle_watts(idle: WindowEnergy | None) -> float | None:
 
 @energy_missing.in_run
 def _unmetered(run: MeasuredRun) -> Iterator[Located]:
-    """An engine on several hosts, of whose GPUs its server reads those of its own host."""
+    """An engine on several hosts: its server reads only the GPUs of its own host."""
     options = {c.label: c.engine_options for c in run.configurations}
     for trial in run.trials:
         metered = sum(part.info.domain == "gpu" for part in trial.trial.energy.parts)
         with contextlib.suppress(ValueError):
             gpus = gpus_of(options[trial.cell.label])
             if 0 < metered < gpus:
-                seen = f"the engine takes {gpus} GPUs, and {metered} {'was' if metered == 1 else 'were'} metered"
+                seen = f"the engine uses {gpus} GPUs, and {metered} {'was' if metered == 1 else 'were'} metered"
                 cell = trial.cell
                 yield Located(Finding("fail", seen), cell.label, cell.workload, cell.block)
 
 
 @run_rule(
     position=60,
-    meaning="Something else of the same run was at work on the host while the trial was measured: they share processors, memory, power and heat.",
-    limits="Warns if anything did. Only of trials that a cluster placed.",
-    remedy="Offer one place a host (`ray start --num-gpus 1`), or see whether the trials that were alone say the same.",
+    meaning="Another part of the same run used the host during the trial: both share processors, memory, power and heat.",
+    limits="Warns if anything did. Only trials that a cluster placed.",
+    remedy="Offer one slot per host (`ray start --num-gpus 1`), or check whether the trials that ran alone agree.",
     spoils=None,
 )
 def host_shared(run: MeasuredRun) -> Iterator[Located]:
-    """What else of the run was at work on the host of a trial."""
+    """Other parts of the run that used the host during a trial."""
     for trial in run.trials:
         place, cell = trial.cell.placement, trial.cell
         if place is None:
             continue
         beside = ", ".join(place.beside)
-        finding = Finding("warn", f"{beside} ran on {place.host} meanwhile") if beside else Finding("pass", "alone")
+        finding = (
+            Finding("warn", f"{beside} ran on {place.host} at the same time") if beside else Finding("pass", "alone")
+        )
         yield Located(finding, cell.label, cell.workload, cell.block)
 
 
 @run_rule(
     position=70,
-    meaning="A pair was measured on two GPUs or hosts, so that its ratio holds their difference too; or blocks were on unlike hosts, so that medians mix them.",
-    limits="Fails if a pair is of two kinds of host; warns if it is of two GPUs or hosts of one kind, or if blocks are on unlike kinds. Only of trials that a cluster placed.",
-    remedy="Delete the trials of the blocks named and add --resume: each is measured anew in one place. Let the cluster offer one kind of GPU.",
+    meaning="A pair was measured on two GPUs or hosts, so its ratio includes their difference; or blocks were on different kinds of host, so medians mix them.",
+    limits="Fails if a pair spans two kinds of host; warns if it spans two GPUs or hosts of one kind, or if blocks are on different kinds. Only trials that a cluster placed.",
+    remedy="Delete the trials of the named blocks and run with --resume, which measures each pair again in one place. Let the cluster offer one kind of GPU.",
 )
 def hosts_differ(run: MeasuredRun) -> Iterator[Located]:
-    """Whether both trials of each pair, and the blocks among themselves, had the same or the like."""
+    """Compare the hosts within each pair, then between blocks."""
     for workload in run.info.workloads:
         baseline = _placed(run.by_block(run.info.baseline, workload))
         for configuration in run.configurations:
@@ -225,8 +227,8 @@ def _compared(own: dict[int, Placement], baseline: dict[int, Placement]) -> Find
         return Finding("no data", "no block has both on a known host")
     kinds = sorted({place.kind for place in own.values()})
     if len(kinds) > 1:
-        return Finding("warn", f"each pair on one host, but blocks on unlike ones: {'; '.join(kinds)}")
-    return Finding("pass", f"{len(pairs)} pair{'s' * (len(pairs) != 1)}, each on one host and its same GPUs")
+        return Finding("warn", f"each pair is on one host, but blocks are on different kinds: {'; '.join(kinds)}")
+    return Finding("pass", f"{len(pairs)} pair{'s' * (len(pairs) != 1)}, each on one host and the same GPUs")
 
 
 def _device(place: Placement) -> str:

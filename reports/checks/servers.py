@@ -1,4 +1,4 @@
-"""Validity of a run: whether its configurations were served alike, and as many requests at once as were asked for."""
+"""Validity of a run: whether its configurations were served alike, and with large enough batches."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from reports.checks.rules import Finding, Located, run_rule
 from reports.runs.reading import MeasuredRun
 from reports.runs.records import ConfigurationInfo
 
-# A narrower model leaves more memory to the cache. Too small a cache shows as preempted-requests.
+# A narrower model leaves more memory for the cache. A cache that is too small shows as preempted-requests.
 FREE_TO_DIFFER = {"num_gpu_blocks"}
 
 
 @run_rule(
     position=40,
-    meaning="A configuration was served with another engine, version, data type or options than the baseline.",
-    limits="Fails if any of these is not as the baseline's; no data while the server of one of the two has not reported them.",
-    remedy="Serve all configurations alike; otherwise a ratio is not that of width alone.",
+    meaning="A configuration and the baseline were served with different engines, versions, data types or options.",
+    limits="Fails if any of these differs from the baseline's; no data until the servers of both have reported them.",
+    remedy="Serve all configurations with the same settings; otherwise a ratio shows more than the width.",
 )
 def engine_differs(run: MeasuredRun) -> Iterator[Located]:
     """Each configuration's engine and options, against the baseline's."""
@@ -27,7 +27,7 @@ def engine_differs(run: MeasuredRun) -> Iterator[Located]:
 def _beside_baseline(
     run: MeasuredRun, compared: Callable[[ConfigurationInfo, ConfigurationInfo], Finding]
 ) -> Iterator[Located]:
-    """A finding for every other configuration; none where the baseline was never described."""
+    """Yield a finding for each other configuration; none if the baseline was never described."""
     baseline = next((c for c in run.configurations if c.label == run.info.baseline), None)
     if baseline is not None:
         others = (c for c in run.configurations if c is not baseline)
@@ -35,14 +35,14 @@ def _beside_baseline(
 
 
 def _compared_engines(own: ConfigurationInfo, baseline: ConfigurationInfo) -> Finding:
-    """Options are known from the start, the rest once a server has answered; some servers never report it."""
+    """Options are known from the start, the rest after a server has answered; some servers never report it."""
     reported = {
         "engine": (own.engine, baseline.engine),
         "version": (own.engine_version, baseline.engine_version),
         "data type": (own.dtype, baseline.dtype),
     }
     unknown = [key for key, pair in reported.items() if None in pair]
-    if "version" in unknown:  # until then the engine is what was asked for, perhaps "auto"
+    if "version" in unknown:  # until then the engine is the requested one, perhaps "auto"
         unknown = list(reported)
     options = {
         key: (own.engine_options.get(key), baseline.engine_options.get(key))
@@ -59,12 +59,12 @@ def _compared_engines(own: ConfigurationInfo, baseline: ConfigurationInfo) -> Fi
 
 @run_rule(
     position=50,
-    meaning="What the engine made of its options, defaults included, is not what it made of the baseline's: data type, batch size, caches, attention backend.",
-    limits="Fails if any option as resolved differs, but for the number of cache blocks, which grows as weights shrink; no data where a server does not report them.",
-    remedy="Name the option in serve.options, so that it is the same for all.",
+    meaning="The engine resolved its options differently than for the baseline, defaults included: data type, batch size, caches, attention backend.",
+    limits="Fails if any resolved option differs, except the number of cache blocks, which grows as weights shrink; no data if a server does not report them.",
+    remedy="Set the option in serve.options, so that it is the same for all.",
 )
 def resolved_options_differ(run: MeasuredRun) -> Iterator[Located]:
-    """What each engine reported, against the baseline's."""
+    """Each engine's reported options, against the baseline's."""
     return _beside_baseline(
         run,
         lambda own, baseline: _compared_options(own.resolved_options, baseline.resolved_options),
@@ -73,7 +73,7 @@ def resolved_options_differ(run: MeasuredRun) -> Iterator[Located]:
 
 def _compared_options(own: dict[str, str] | None, baseline: dict[str, str] | None) -> Finding:
     if not own or not baseline:
-        return Finding("no data", "a server of the two does not report them, or the run was recorded before they were")
+        return Finding("no data", "a server does not report them, or the run is older than this record")
     unlike = [
         (key, f"{key} is {own.get(key)}, not {baseline.get(key)}")
         for key in baseline | own
@@ -88,7 +88,7 @@ def _compared_options(own: dict[str, str] | None, baseline: dict[str, str] | Non
 
 @concurrency_missed.in_run
 def _slots(run: MeasuredRun) -> Iterator[Located]:
-    """Requests that the engine can take at once, against those that a workload has in flight."""
+    """The engine's batch size, against the requests that a workload has in flight."""
     workloads = {t.cell.workload: t.trial.workload for t in run.trials}
     for configuration in run.configurations:
         slots = _most_at_once(configuration.resolved_options or {})
@@ -96,11 +96,11 @@ def _slots(run: MeasuredRun) -> Iterator[Located]:
             together = workload.group_size or workload.streams
             if slots is None or together is None or not run.by_block(configuration.label, name):
                 continue
-            words = f"the engine takes {slots:,} at once, {together:,} are in flight"
+            words = f"the engine's batch holds {slots:,} requests, {together:,} are in flight"
             yield Located(Finding("warn" if slots < together else "pass", words), configuration.label, name)
 
 
 def _most_at_once(options: dict[str, str]) -> int | None:
-    """max_num_seqs of every replica together; None if the engine reports none."""
+    """max_num_seqs summed over replicas; None if the engine reports none."""
     slots, replicas = options.get("max_num_seqs", ""), options.get("data_parallel_size", "1")
     return int(slots) * int(replicas) if slots.isdecimal() and replicas.isdecimal() else None

@@ -15,12 +15,12 @@ ENOUGH_GENERATIONS = 4
 
 @trial_rule(
     position=20,
-    meaning="Requests failed. What they cost stays in the joules; in every latency they rank above any that was measured.",
-    limits="Warns at the first failed request, fails above 1 % of them, or if none was measured.",
+    meaning="Requests failed. Their energy stays in the joules, and every latency percentile ranks them above any measured value.",
+    limits="Warns at the first failed request; fails if more than 1 % failed, or if no request was measured.",
     remedy="Look at the first error; lower the load, or raise the request timeout.",
 )
 def failed_requests(_trial: Trial, metrics: TrialMetrics) -> Finding:
-    """The requests without an answer, with the first error."""
+    """Failed requests, with the first error."""
     failed = int((~metrics.completed).sum())
     if not metrics.requests:
         return Finding("fail", "no request was measured")
@@ -34,21 +34,21 @@ def failed_requests(_trial: Trial, metrics: TrialMetrics) -> Finding:
 
 @trial_rule(
     position=30,
-    meaning="Requests wrote another number of tokens than the others, so times and joules per request compare lengths, not widths.",
-    limits="Fixed lengths: fails if any request wrote another number than asked. Natural stop: warns if a configuration's mean length is over 5 % from the baseline's.",
+    meaning="Requests wrote different numbers of tokens, so times and joules per request compare output lengths, not widths.",
+    limits="Fixed lengths: fails if any request wrote a different number of tokens than requested. Natural stop: warns if a configuration's mean length differs from the baseline's by more than 5 %.",
     remedy="Serve with an engine that honours ignore_eos, or compare per token only.",
     spoils="latency",
 )
 def output_length_differs(trial: Trial, metrics: TrialMetrics) -> Finding | None:
-    """Fixed lengths: every request's tokens against those it was asked for."""
+    """Fixed lengths: each request's tokens against the requested number."""
     if trial.workload.natural_stop:
-        return None  # lengths are the model's own there: compared between configurations by the run's rule
+        return None  # the model chooses the lengths; `reports.checks.run` compares them between configurations
     asked, written = metrics.asked_tokens[metrics.completed], metrics.output_tokens[metrics.completed]
     if not (np.isfinite(written).any() and np.isfinite(asked).any()):
-        return Finding("no data", "no request says how many tokens it wrote, or was asked for")
+        return Finding("no data", "no request has both an output length and a requested one")
     other = written[written != asked]
     if other.size == 0:
-        return Finding("pass", f"every request wrote the {_in_words(asked)} tokens it was asked for")
+        return Finding("pass", f"every request wrote the requested {_in_words(asked)} tokens")
     uncounted = int(np.isnan(other).sum())
     what = "without a count" if uncounted == other.size else f"{np.nanmin(other):.0f} to {np.nanmax(other):.0f}"
     return Finding(
@@ -63,13 +63,13 @@ def _in_words(lengths: FloatArray) -> str:
 
 @trial_rule(
     position=100,
-    meaning="The time per token was still changing when the measured window began, so that its mean is not that of a steady server.",
-    limits="Warns if the line through the last half of the warm-up's groups, at least three, changes by more than protocol.steady_within. Warns too if early generations of the window differ from late ones beyond chance (95 %) and the window's mean is off by more than 0.5 %: closed loops of at least 6 generations; the finding says which shift would have shown with 90 %.",
-    remedy="Raise protocol.warmup_limit_s, or the workload's warmup_requests and requests; find out what else runs on the machine.",
+    meaning="The time per token was still changing when the measured window began, so the window's mean is not that of a steady server.",
+    limits="Warns if the line through the last half of the warm-up's groups (at least three) changes by more than protocol.steady_within. Also warns if early generations of the window differ from late ones beyond chance (95 %) and shift the window's mean by more than 0.5 %. That needs a closed loop of at least 6 generations; the finding gives the shift that it would have detected with 90 % probability.",
+    remedy="Raise protocol.warmup_limit_s, or the workload's warmup_requests and requests; check what else runs on the machine.",
     spoils=None,
 )
 def warm_up_unsteady(trial: Trial, metrics: TrialMetrics) -> Finding:
-    """The warm-up as it ended, and the generations of the window: what the first left over shows in the second."""
+    """How the warm-up ended, and whether the window's generations still show a transient."""
     found = [each for each in (_warm_up_ended(trial.warmup), _window_settled(metrics)) if each is not None]
     if not found:
         return Finding(
@@ -95,29 +95,29 @@ def _window_settled(metrics: TrialMetrics) -> Finding | None:
     if seen is None:
         return None
     if seen.found:
-        words = f"a transient at its beginning moved the window's mean time per token by {seen.shift:+.1%}"
+        words = f"a transient at the start of the window shifted its mean time per token by {seen.shift:+.1%}"
         return Finding("warn", f"{words} ({seen.generations} generations)")
     return Finding(
         "pass",
-        f"no transient in {seen.generations} generations of the window; one that moved its mean by {seen.visible:.1%} would have shown",
+        f"no transient in {seen.generations} generations of the window; a shift of its mean by {seen.visible:.1%} would have been detected",
     )
 
 
 @trial_rule(
     position=110,
-    meaning="A closed loop's window holds few generations, each as many ends as the loop has streams: what differs from one to the next weighs in every figure.",
-    limits="Warns below four generations; fails below one: the whole load is then taken, with the ramps in which the loop is not full, and no verdict rests on the trial. Closed loops only.",
+    meaning="A closed loop's window holds few generations. A generation is one completion for each of the loop's streams, and the differences between generations affect every figure.",
+    limits="Warns below four generations; fails below one, where the window is the whole load with the ramps in which the loop is not full, and no verdict rests on the trial. Closed loops only.",
     remedy="Raise the workload's requests to six times its concurrency or more, or its duration_s.",
     spoils=None,
 )
 def few_generations(trial: Trial, _metrics: TrialMetrics) -> Finding | None:
-    """Closed loops: how often the window holds the loop's concurrency."""
+    """Closed loops: the generations in the window."""
     if trial.workload.streams is None:
         return None
     whole = trial.generations
     if whole is None:
-        return Finding("no data", "the window was cut by rules that count no generations")
+        return Finding("no data", "the window was cut by an earlier rule, which counts no generations")
     if whole < 1:
-        return Finding("fail", "the loop was full for less than a generation: the whole load was taken")
+        return Finding("fail", "the loop was full for less than a generation: the window is the whole load")
     words = f"the window holds {whole} generation{'s' * (whole != 1)} of {trial.workload.streams} requests"
     return Finding("warn" if whole < ENOUGH_GENERATIONS else "pass", words)

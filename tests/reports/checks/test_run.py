@@ -127,10 +127,14 @@ def placed(tmp_path: Path, *pairs: tuple[Placement | None, Placement | None]) ->
 @pytest.mark.parametrize(
     ("pairs", "outcome", "says"),
     [
-        ([(HOST, HOST), (OTHER_GPU, OTHER_GPU)], "pass", "2 pairs, each on one host and its same GPUs"),
+        ([(HOST, HOST), (OTHER_GPU, OTHER_GPU)], "pass", "2 pairs, each on one host and the same GPUs"),
         ([(HOST, HOST), (HOST, OTHER_GPU)], "warn", "block 2 on GPU-2, and the baseline on GPU-1"),
         ([(HOST, OTHER_KIND), (OTHER_KIND, HOST)], "fail", "blocks 1, 2 on Example CPU, L4, and the baseline on"),
-        ([(HOST, HOST), (OTHER_KIND, OTHER_KIND)], "warn", "each pair on one host, but blocks on unlike ones"),
+        (
+            [(HOST, HOST), (OTHER_KIND, OTHER_KIND)],
+            "warn",
+            "each pair is on one host, but blocks are on different kinds",
+        ),
         ([(HOST, HOST), (None, None)], "pass", "1 pair,"),
     ],
 )
@@ -144,7 +148,7 @@ def test_a_trial_that_shared_its_host_is_marked_and_one_that_was_alone_is_not(tm
     run = read_run(placed(tmp_path, (HOST, CROWDED)))
     found = {f.label: f.finding for f in check_run(run)["host-shared"]}
     assert found["width-1024"].outcome == "pass"
-    assert (found["width-512"].outcome, found["width-512"].reason) == ("warn", "block 2 ran on node-1 meanwhile")
+    assert (found["width-512"].outcome, found["width-512"].reason) == ("warn", "block 2 ran on node-1 at the same time")
 
 
 def test_trials_of_one_machine_in_turn_say_nothing_of_hosts(clean):
@@ -157,4 +161,4 @@ def test_an_engine_on_more_gpus_than_were_metered_has_joules_missing(tmp_path, s
     options = {512: {"tensor_parallel_size": size}}
     run = write_run(tmp_path / "run", Example(widths=PAIR, workloads=(SHORT,), blocks=1, engine_options=options))
     found = [f.finding.reason for f in check_run(read_run(run))["energy-missing"] if f.finding.outcome == "fail"]
-    assert found == (["the engine takes 2 GPUs, and 1 was metered"] if missing else [])
+    assert found == (["the engine uses 2 GPUs, and 1 was metered"] if missing else [])

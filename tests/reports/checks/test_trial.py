@@ -30,7 +30,7 @@ NATURAL = SINGLE.model_copy(update={"natural_stop": True})
 
 
 def requests(count: int = 40, workload: Workload = SINGLE, late_ms: float = 0.0) -> list[RequestRecord]:
-    """One a second, sent `late_ms` after their time; 40 of them make an energy window that is long enough."""
+    """One request per second, sent `late_ms` late; 40 of them make a long enough energy window."""
     times = [EPOCH_NS + i * 10**9 for i in range(count)]
     return [
         request(i, i, at + round(late_ms * 1e6), 20.0, 10.0, workload, scheduled_ns=at) for i, at in enumerate(times)
@@ -125,7 +125,7 @@ def test_a_transient_in_the_window_is_flagged_whatever_the_warm_up_said():
     [flag] = check_trial(trial_of(records, warmup=warmup), records)
     assert (flag.check, flag.outcome) == ("warm-up-unsteady", "warn")
     assert flag.reason.endswith(
-        "a transient at its beginning moved the window's mean time per token by +3.8% (40 generations)"
+        "a transient at the start of the window shifted its mean time per token by +3.8% (40 generations)"
     )
 
 
