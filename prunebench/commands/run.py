@@ -30,7 +30,7 @@ from prunebench.terminal.console import out, print_line
 from reports.build import build_report
 from reports.compare.differences import between_environments
 from reports.errors import ReportError
-from reports.sections.workloads import render_tables
+from reports.sections.workloads import terminal_tables
 
 
 def run(
@@ -172,7 +172,7 @@ def _report(writer: RunWriter) -> bool:
     try:
         if writer.folder.trial_folders():
             page = build_report([writer.path], notice=print_line)
-            for table in render_tables(writer.path):
+            for table in terminal_tables(writer.path):
                 out.print(table)
             print_line(str(page))
     except ReportError as error:

@@ -1,4 +1,4 @@
-"""The comparisons that the advice rests on, with intervals that hold together: purposes x configurations x {speed, joules}."""
+"""The comparisons behind the advice, with simultaneous intervals: purposes x configurations x {speed, joules}."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PURPOSES: tuple[Purpose, ...] = ("interactive use", "batch work")
 
 
 class FamilyComparison(Record):
-    """One configuration against the baseline, in speed or joules, under the workload that stands for a purpose."""
+    """One configuration against the baseline, in speed or joules, under the workload that represents a purpose."""
 
     purpose: Purpose
     workload: str
@@ -28,7 +28,7 @@ class FamilyComparison(Record):
 def compare_family(
     workloads: Mapping[str, Workload], compared: Callable[[str, str], dict[str, Comparison]], margin: float
 ) -> list[FamilyComparison]:
-    """`compared` gives the comparisons of a workload and a quantity by label; each is paired within blocks."""
+    """`compared` returns the comparisons of a workload and a quantity by label; each is paired within blocks."""
     groups = {group: compared(*group[1:]) for group in groups_of(workloads)}
     decided = sum(any(c.verdict is not None for c in group.values()) for group in groups.values())
     return [
@@ -45,13 +45,13 @@ def groups_of(workloads: Mapping[str, Workload]) -> list[tuple[Purpose, str, str
     return [
         (purpose, workload, key)
         for purpose in PURPOSES
-        if (workload := standing_for(workloads, purpose)) is not None
+        if (workload := workload_of(workloads, purpose)) is not None
         for key in (speed_of(workloads[workload], purpose), JOULES)
     ]
 
 
-def standing_for(workloads: Mapping[str, Workload], purpose: Purpose) -> str | None:
-    """The workload that a purpose is judged by: the lightest load for people who wait, the heaviest closed loop for bulk."""
+def workload_of(workloads: Mapping[str, Workload], purpose: Purpose) -> str | None:
+    """The workload that represents a purpose: the lightest load for interactive use, the heaviest closed loop for batch work."""
     closed = {n: w.level for n, w in workloads.items() if not w.open_loop}
     if purpose == "batch work":
         full = {n: load for n, load in closed.items() if load > 1}
@@ -62,7 +62,7 @@ def standing_for(workloads: Mapping[str, Workload], purpose: Purpose) -> str | N
 
 
 def speed_of(workload: Workload, purpose: Purpose) -> str:
-    """What a purpose calls fast. Answers that end where they like are not to be compared whole."""
+    """The key of the quantity that means speed for a purpose. Answers of natural length are compared per token."""
     if purpose == "batch work":
         return OUTPUT_TOKENS_PER_S
     return TPOT if workload.natural_stop else E2E

@@ -37,6 +37,11 @@ class CellValue(Record):
     comparison: Comparison | None
     reason: str | None
 
+    @property
+    def why_missing(self) -> str | None:
+        """Why a value or its ratio is missing; None if nothing is, or no reason is known."""
+        return self.reason or (self.comparison.reason if self.comparison else None)
+
 
 class Cell(Record):
     """One configuration under one workload."""
@@ -112,6 +117,15 @@ class Analysis(Record):
     def baseline(self) -> ConfigurationFigures | None:
         """The baseline, if it was started."""
         return next((c for c in self.configurations if c.info.is_baseline), None)
+
+    def has_values(self, workload: str, key: str) -> bool:
+        """Whether any configuration has a value of a quantity under a workload."""
+        return any(c.values[key].median is not None for c in self.cells if c.workload == workload)
+
+    def why_uncompared(self, workload: str, key: str) -> str | None:
+        """The first reason why a configuration has no value or ratio of a quantity; None if there is no such reason."""
+        values = (c.values[key] for c in self.cells if c.workload == workload and c.label != self.info.baseline)
+        return next((value.why_missing for value in values if value.why_missing), None)
 
     def cell(self, label: str, workload: str) -> Cell:
         """The cell of a configuration that was started. Raises KeyError for another."""

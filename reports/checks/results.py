@@ -15,6 +15,12 @@ class Observation(Record):
     trials: int
     reason: str
 
+    @property
+    def place(self) -> str:
+        """Workload, configuration and number of trials."""
+        trials = f"{self.trials} trial{'s' * (self.trials != 1)}" if self.trials else None
+        return ", ".join(part for part in (self.workload, self.label, trials) if part)
+
 
 class CheckResult(Record):
     """One rule over the whole run: its worst outcome, and the observations behind it."""
@@ -24,6 +30,16 @@ class CheckResult(Record):
     remedy: str
     outcome: Outcome
     observations: list[Observation]
+
+    @property
+    def summary(self) -> str:
+        """The worst observation in one line: its reason, its place, and the number of others like it."""
+        worst = [o for o in self.observations if o.outcome == self.outcome]
+        if not worst:
+            return "there is nothing that it applies to"
+        others = f"and {len(worst) - 1} more" if len(worst) > 1 else ""
+        places = "; ".join(part for part in (worst[0].place, others) if part)
+        return f"{worst[0].reason} ({places})" if places else worst[0].reason
 
 
 def group_findings(found: dict[str, list[Located]]) -> list[CheckResult]:

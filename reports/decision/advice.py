@@ -1,25 +1,26 @@
-"""What to do: a choice for people who wait for each answer, and one for work done in bulk, with what each rests on.
+"""The advice: one choice for interactive use and one for batch work, with the evidence for each.
 
-The rule, in full. A width is worth choosing for a purpose if, on the workload that stands for it, its verdict is "better" than
+The rule, in full. A width is recommended for a purpose if, on the workload that represents it, its verdict is "better" than
 the baseline in time or in joules and "worse" in neither, its perplexity is at most `BEARABLE` times the baseline's, and
-no quality task is shown to keep less than 1 / `BEARABLE` of the baseline's score. A quality that no figure shows is not one that will do
-(`reports.decision.acquittal`): the choice then says "if its quality will do". Of those the fastest is chosen; of those that
-only save joules, the one that saves most. If none is left the advice is to keep the baseline: because nothing was gained, or
-because what was gained costs too much quality.
+no quality task is shown to keep less than 1 / `BEARABLE` of the baseline's score. If no figure decides its quality
+(`reports.decision.acquittal`), the choice is conditional: "if its quality is sufficient". The fastest of these is chosen; of those that
+only save joules, the one that saves most. Otherwise the advice is to keep the baseline: nothing was gained, or the gain costs too
+much quality.
 
-Its verdicts and intervals are those of `reports.analysis.family`, which hold together, so that they cover the width that was chosen for
-being best too. What was chosen for being best was also lucky: its gain is given as an interval and never as its ratio alone.
-A comparison that a failed check spoils (`spoils` in `reports.checks.rules`) is left out; where none is left, there is no advice.
+Verdicts and intervals are the simultaneous ones of `reports.analysis.family`, so that they also cover the width that was chosen for
+being best. The best of several looks better than it is: its gain is given as an interval and never as its ratio alone.
+A comparison that a failed check spoils (`spoils` in `reports.checks.rules`) is left out; without any comparison there is no advice.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reports.analysis.family import PURPOSES, FamilyComparison, Purpose, speed_of, standing_for
+from reports.analysis.family import PURPOSES, FamilyComparison, Purpose, speed_of, workload_of
 from reports.analysis.quantities import E2E, JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
 from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.decision.acquittal import BEARABLE, Evidence, evidence_of
+from reports.decision.answers import ONLY_BASELINE
 from reports.decision.withheld import concerns, left_out, usable, why_withheld
 from reports.document.blocks import Answer
 from reports.document.wording import from_to, listed, name, sentence, smallest_effect, times
@@ -38,7 +39,7 @@ class _Candidate:
     configuration: ConfigurationFigures
     speed: Comparison
     joules: Comparison | None  # None: not measured
-    tasks: Evidence  # what the quality tasks show
+    tasks: Evidence  # of the quality tasks
 
     @property
     def found(self) -> list[Comparison]:
@@ -54,7 +55,7 @@ class _Candidate:
 
     @property
     def rank(self) -> tuple[bool, float]:
-        """The larger, the better: faster ones first, by how much; then by the joules saved."""
+        """Sort key, larger is better: faster candidates first, by their ratio; then those that save joules."""
         faster = self.speed.verdict == "better"
         found = self.speed if faster or self.joules is None else self.joules
         ratio = found.ratio or 1.0
@@ -74,9 +75,9 @@ class _Candidate:
 
 
 def advice(analysis: Analysis) -> list[Answer]:
-    """An answer for each purpose that a workload stands for."""
-    standing = [(purpose, standing_for(analysis.workloads, purpose)) for purpose in PURPOSES]
-    return [_answer(analysis, purpose, workload) for purpose, workload in standing if workload is not None]
+    """An answer for each purpose that a workload represents."""
+    workloads = [(purpose, workload_of(analysis.workloads, purpose)) for purpose in PURPOSES]
+    return [_answer(analysis, purpose, workload) for purpose, workload in workloads if workload is not None]
 
 
 def _answer(analysis: Analysis, purpose: Purpose, workload: str) -> Answer:
@@ -85,33 +86,30 @@ def _answer(analysis: Analysis, purpose: Purpose, workload: str) -> Answer:
     candidates = _candidates(analysis, found)
     topic = f"For {purpose}"
     if not candidates and withheld:
-        said = why_withheld(analysis, withheld, workload)
-        return Answer(topic, said, f"No advice: {listed(list(withheld))} fail{'s' * (len(withheld) == 1)}")
+        reasons = why_withheld(analysis, withheld, workload)
+        return Answer(topic, reasons, f"No advice: {listed(list(withheld))} fail{'s' * (len(withheld) == 1)}")
     if not candidates:
-        values = [c.values[key] for c in analysis.cells if c.workload == workload and c.label != analysis.info.baseline]
-        reasons = [v.reason or (v.comparison.reason if v.comparison else None) for v in values]
-        why = next((reason for reason in reasons if reason), "nothing but the baseline was measured")
-        return Answer(
-            topic, [sentence(f"no width can be compared with the baseline on {workload}: {why}")], "No answer yet"
-        )
+        why = analysis.why_uncompared(workload, key) or ONLY_BASELINE
+        text = sentence(f"no width can be compared with the baseline on {workload}: {why}")
+        return Answer(topic, [text], "No answer yet")
     gaining = sorted((c for c in candidates if c.gains), key=lambda c: c.rank, reverse=True)
     bearable = [c for c in gaining if c.is_bearable]
-    unknown = [c for c in gaining if not c.is_judged]
+    unjudged = [c for c in gaining if not c.is_judged]
     if bearable:
         choice, sentences = _chosen(bearable[0], gaining[0], key)
-    elif unknown:
-        choice, sentences = _if_quality_will_do(unknown[0], key)
+    elif unjudged:
+        choice, sentences = _if_quality_is_sufficient(unjudged[0], key)
     elif gaining:
-        choice, sentences = _too_dear(analysis, gaining, key)
+        choice, sentences = _too_much_loss(analysis, gaining, key)
     else:
         choice, sentences = _nothing_gained(analysis, candidates, key)
     sentences += left_out(withheld, {c.info.label: name(c.info) for c in analysis.configurations})
-    picked = next((c.configuration.info.label for c in (bearable or unknown)[:1]), None)
-    return Answer(topic, sentences, choice, _rests_on(analysis, workload, picked))
+    picked = next((c.configuration.info.label for c in (bearable or unjudged)[:1]), None)
+    return Answer(topic, sentences, choice, _basis(analysis, workload, picked))
 
 
 def _candidates(analysis: Analysis, found: list[FamilyComparison]) -> list[_Candidate]:
-    """The configurations that have a speed to judge."""
+    """The configurations whose speed can be judged."""
     by_label = {(one.label, one.quantity == JOULES): one.comparison for one in found}
     return [
         _Candidate(
@@ -128,30 +126,30 @@ def _candidates(analysis: Analysis, found: list[FamilyComparison]) -> list[_Cand
 def _chosen(chosen: _Candidate, best: _Candidate, key: str) -> tuple[str, list[str]]:
     sentences = [sentence(f"it {_gain(chosen, key)}, {_price(chosen)}")]
     if best is not chosen:
-        sentences.append(sentence(f"more is to be had at a price: {_named(best)} {_gain(best, key)}, {_price(best)}"))
+        sentences.append(
+            sentence(f"a larger gain costs more quality: {_named(best)} {_gain(best, key)}, {_price(best)}")
+        )
     return f"Choose {_named(chosen)}", sentences
 
 
-def _if_quality_will_do(best: _Candidate, key: str) -> tuple[str, list[str]]:
-    said = [sentence(f"it {_gain(best, key)}"), *map(sentence, best.tasks.words())]
-    compared = (
-        "No figure shows what it keeps of its quality"
-        if best.tasks.silent
-        else "Its quality was not compared with the baseline's"
-    )
-    said.append(f"{compared}: find out first.")
-    return f"Choose {_named(best)}, if its quality will do", said
+def _if_quality_is_sufficient(best: _Candidate, key: str) -> tuple[str, list[str]]:
+    sentences = [sentence(f"it {_gain(best, key)}"), *map(sentence, best.tasks.words())]
+    if best.tasks.silent:
+        sentences.append("No figure decides how much of its quality it keeps: measure that first.")
+    else:
+        sentences.append("Its quality was not compared with the baseline's: measure it first.")
+    return f"Choose {_named(best)}, if its quality is sufficient", sentences
 
 
-def _too_dear(analysis: Analysis, gaining: list[_Candidate], key: str) -> tuple[str, list[str]]:
+def _too_much_loss(analysis: Analysis, gaining: list[_Candidate], key: str) -> tuple[str, list[str]]:
     mildest = min(gaining, key=lambda c: c.loss or 0.0)
-    said = [
+    sentences = [
         sentence(
             f"the mildest cut that gains anything, {_named(mildest)}, {_gain(mildest, key)}, but {_price(mildest)}"
         ),
-        f"That is more than is taken for bearable here: {times(BEARABLE)} the perplexity, {1 / BEARABLE:.0%} of a score.",
+        f"That exceeds the limits of this report: {times(BEARABLE)} the perplexity, or {1 / BEARABLE:.0%} of a score kept.",
     ]
-    return f"Keep the baseline, {_baseline(analysis)}: what is gained costs too much quality", said
+    return f"Keep the baseline, {_baseline(analysis)}: the gain costs too much quality", sentences
 
 
 def _nothing_gained(analysis: Analysis, candidates: list[_Candidate], key: str) -> tuple[str, list[str]]:
@@ -161,21 +159,23 @@ def _nothing_gained(analysis: Analysis, candidates: list[_Candidate], key: str) 
         return "No answer yet", [f"{sentence(why)} Resume the run, or raise protocol.blocks."]
     lowest, highest = min(c.speed.low or 1.0 for c in decided), max(c.speed.high or 1.0 for c in decided)
     title, span = QUANTITIES[key].title, f"{times(lowest)} to {times(highest)}"
-    said = [f"No width is shown to be better: {title} is {span} that of the baseline."]
+    sentences = [f"No width is shown to be better: {title} is {span} that of the baseline."]
     worse = [_named(c) for c in decided if "worse" in c.verdicts]
     if worse:
-        said.append(sentence(f"{listed(worse)} {'is' if len(worse) == 1 else 'are'} worse"))
+        sentences.append(sentence(f"{listed(worse)} {'is' if len(worse) == 1 else 'are'} worse"))
     undecided = [c for c in decided if "worse" not in c.verdicts and "undecided" in c.verdicts]
     if not undecided:
-        return f"Keep the baseline, {_baseline(analysis)}: the narrower ones buy nothing here", said
+        return f"Keep the baseline, {_baseline(analysis)}: narrower widths gain nothing here", sentences
     effects = [found.smallest_effect or 1.0 for c in undecided for found in c.found if found.verdict == "undecided"]
     are = "is" if len(undecided) == 1 else "are"
-    said.append(sentence(f"{listed([_named(c) for c in undecided])} {are} undecided: {smallest_effect(max(effects))}"))
-    return f"Keep the baseline, {_baseline(analysis)}, for now: no gain is shown", said
+    sentences.append(
+        sentence(f"{listed([_named(c) for c in undecided])} {are} undecided: {smallest_effect(max(effects))}")
+    )
+    return f"Keep the baseline, {_baseline(analysis)}, for now: no gain is shown", sentences
 
 
 def _gain(candidate: _Candidate, key: str) -> str:
-    """What is better, in words."""
+    """The quantities that are better, in words."""
     parts = [_VERBS[key].format(from_to(candidate.speed))] if candidate.speed.verdict == "better" else []
     if candidate.joules is not None and candidate.joules.verdict == "better":
         parts.append(_VERBS[JOULES].format(from_to(candidate.joules)))
@@ -193,12 +193,11 @@ def _named(candidate: _Candidate) -> str:
 
 
 def _baseline(analysis: Analysis) -> str:
-    found = analysis.baseline
-    return name(found.info) if found else analysis.info.baseline
+    return name(analysis.baseline.info) if analysis.baseline else analysis.info.baseline
 
 
-def _rests_on(analysis: Analysis, workload: str, label: str | None) -> str:
-    """The checks behind an answer: how many pass, and which do not, for this workload and the width chosen."""
+def _basis(analysis: Analysis, workload: str, label: str | None) -> str:
+    """The checks behind an answer: how many pass, and which warn or fail, for this workload and the width chosen."""
     passed, noted = 0, []
     for check in analysis.checks:
         own = [o for o in check.observations if concerns(o, analysis, workload, label)]
@@ -214,5 +213,5 @@ def _rests_on(analysis: Analysis, workload: str, label: str | None) -> str:
             parts.append(f"{listed(names)} {outcome}{'s' * (len(names) == 1)}")
     blocks = len({t.block for t in analysis.trials if t.workload == workload})
     together = sum(one.comparison.low is not None for one in analysis.family)
-    held = f", with {together} intervals that hold together at 95 %" if together > 1 else ""
+    held = f", with {together} simultaneous 95 % intervals" if together > 1 else ""
     return f"Judged by {workload} over {blocks} block{'s' * (blocks != 1)}{held}. {sentence('; '.join(parts))}"

@@ -1,20 +1,22 @@
-"""The answer in plain sentences: what each workload says about widths, and what it cost in quality."""
+"""Each workload's verdicts on the widths in plain sentences, with their cost in quality."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
-from reports.analysis.records import Analysis, CellValue, ConfigurationFigures
+from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.checks.rules import RULES
 from reports.document.blocks import Answer
 from reports.document.wording import listed, name, sentence, smallest_effect, times, with_interval
 from reports.statistics.ratios import Comparison, Verdict
 
+ONLY_BASELINE = "only the baseline was measured"
+
 
 @dataclass(frozen=True)
 class _Phrases:
-    """How one quantity is spoken of."""
+    """The words for one quantity."""
 
     verb: str
     noun: str
@@ -36,20 +38,20 @@ class _Compared:
 
     @property
     def distance(self) -> float:
-        """How far from the baseline: the larger, the further."""
+        """Distance from the baseline as a factor, 1 or more."""
         ratio = self.comparison.ratio or 1.0
         return max(ratio, 1 / ratio)
 
 
 def answers(analysis: Analysis) -> list[Answer]:
-    """One answer a workload, then what there is to say of energy as a whole."""
+    """One answer a workload, then one on energy if no joules were measured."""
     found = [_workload_answer(analysis, workload) for workload in analysis.info.workloads]
     energy = _energy_absence(analysis)
     return [*found, Answer("Energy", energy)] if energy else found
 
 
 def speed_quantity(analysis: Analysis, workload: str) -> str:
-    """The quantity that shows speed: an open loop's throughput is the rate it was offered."""
+    """The quantity that shows speed. An open loop's throughput is the offered rate, so TPOT stands for it."""
     known = analysis.workloads.get(workload)
     return TPOT if known and known.open_loop else OUTPUT_TOKENS_PER_S
 
@@ -65,32 +67,32 @@ def progress(analysis: Analysis) -> str | None:
 
 def _workload_answer(analysis: Analysis, workload: str) -> Answer:
     sentences = [sentence(_verdicts(analysis, workload, speed_quantity(analysis, workload)))]
-    if _any_value(analysis, JOULES, workload):
+    if analysis.has_values(workload, JOULES):
         sentences.append(sentence(_verdicts(analysis, workload, JOULES)))
     failing = _failing_checks(analysis, workload)
     if failing:
-        sentences.append(f"Mind that {listed(failing)}.")
+        sentences.append(f"Note that {listed(failing)}.")
     return Answer(workload, sentences)
 
 
 def _failing_checks(analysis: Analysis, workload: str) -> list[str]:
-    """What fails for this workload and how often, but for the rules whose failing spoils no verdict."""
+    """The checks that fail for this workload and spoil a verdict, with the number of trials."""
     measured = sum(trial.workload == workload for trial in analysis.trials)
-    said = []
+    failing = []
     for check in analysis.checks:
         failed = [o for o in check.observations if o.outcome == "fail" and o.workload in {workload, None}]
         if failed and RULES[check.check].spoils is not None:
             trials = sum(observation.trials for observation in failed)
-            said.append(f"{check.check} fails" + (f" in {trials} of {measured} trials" if trials else ""))
-    return said
+            failing.append(f"{check.check} fails" + (f" in {trials} of {measured} trials" if trials else ""))
+    return failing
 
 
 def _verdicts(analysis: Analysis, workload: str, key: str) -> str:
-    """What one quantity says: the furthest better one, the mildest better one, then the others by verdict."""
+    """The verdicts of one quantity: the best width, the mildest better one, then the others by verdict."""
     phrases = _PHRASES[key]
     compared, uncompared = _compare(analysis, workload, key)
     if not compared:
-        reason = next((reason for reason in uncompared.values() if reason), "nothing but the baseline was measured")
+        reason = next((reason for reason in uncompared.values() if reason), ONLY_BASELINE)
         return f"no width can be compared: {reason}"
     better, worse = _with_verdict(compared, "better"), _with_verdict(compared, "worse")
     equivalent, undecided = _with_verdict(compared, "equivalent"), _with_verdict(compared, "undecided")
@@ -133,7 +135,7 @@ def _gain(compared: _Compared, phrases: _Phrases) -> str:
 
 
 def _compare(analysis: Analysis, workload: str, key: str) -> tuple[list[_Compared], dict[str, str | None]]:
-    """The pruned configurations with a ratio; and the names of those without, each with the reason."""
+    """The pruned configurations with a ratio; the names of the others, each with its reason."""
     compared, uncompared = [], {}
     for configuration in analysis.configurations:
         if configuration.info.is_baseline:
@@ -142,27 +144,19 @@ def _compare(analysis: Analysis, workload: str, key: str) -> tuple[list[_Compare
         if value.comparison and value.comparison.ratio is not None:
             compared.append(_Compared(configuration, value.comparison))
         else:
-            uncompared[name(configuration.info)] = _why_not(value)
+            uncompared[name(configuration.info)] = value.why_missing
     return compared, uncompared
 
 
-def _why_not(value: CellValue) -> str | None:
-    return value.reason or (value.comparison.reason if value.comparison else None)
-
-
 def _energy_absence(analysis: Analysis) -> list[str]:
-    """Why there are no measured joules, said once, and where modelled ones stand."""
-    if any(_any_value(analysis, JOULES, workload) for workload in analysis.info.workloads):
+    """Why there are no measured joules, and a note on modelled ones; empty if joules were measured."""
+    if any(analysis.has_values(workload, JOULES) for workload in analysis.info.workloads):
         return []
     reasons = [c.values[JOULES].reason for c in analysis.cells if c.trials and c.values[JOULES].reason]
-    said = [sentence(f"joules were not measured: {reasons[0]}")] if reasons else []
-    if any(_any_value(analysis, MODELLED_JOULES, workload) for workload in analysis.info.workloads):
-        said.append(f"{QUANTITIES[MODELLED_JOULES].title} is an assumption and stands apart.")
-    return said
-
-
-def _any_value(analysis: Analysis, key: str, workload: str) -> bool:
-    return any(c.values[key].median is not None for c in analysis.cells if c.workload == workload)
+    sentences = [sentence(f"joules were not measured: {reasons[0]}")] if reasons else []
+    if any(analysis.has_values(workload, MODELLED_JOULES) for workload in analysis.info.workloads):
+        sentences.append(f"{QUANTITIES[MODELLED_JOULES].title} is an assumption and is reported separately.")
+    return sentences
 
 
 def _with_verdict(compared: list[_Compared], verdict: Verdict | None) -> list[_Compared]:
@@ -170,7 +164,7 @@ def _with_verdict(compared: list[_Compared], verdict: Verdict | None) -> list[_C
 
 
 def _names(compared: list[_Compared]) -> str:
-    """Names in a row; widths share their first word."""
+    """Names in a list; widths share the word."""
     infos = [c.configuration.info for c in compared]
     names = [name(info) for info in infos]
     if len(names) > 1 and all(n == f"width {info.width}" for n, info in zip(names, infos, strict=True)):

@@ -1,4 +1,4 @@
-"""Which comparisons the advice must not rest on, because a check fails, and what the advice says of them."""
+"""Comparisons that the advice leaves out because a check fails, and the sentences about them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from reports.checks.results import Observation
 from reports.checks.rules import RULES
 from reports.document.wording import listed, sentence
 
-Withheld = dict[str, list[FamilyComparison]]  # by the check that fails
+Withheld = dict[str, list[FamilyComparison]]  # by the failed check
 
 
 def usable(analysis: Analysis, purpose: Purpose) -> tuple[list[FamilyComparison], Withheld]:
-    """The comparisons of a purpose that have a ratio: those no check spoils, and the others by the failing check."""
+    """The comparisons of a purpose that have a ratio: those that no check spoils, and the others by failed check."""
     left: list[FamilyComparison] = []
     withheld: Withheld = {}
     for one in analysis.family:
@@ -34,27 +34,27 @@ def concerns(seen: Observation, analysis: Analysis, workload: str, label: str | 
 
 def left_out(withheld: Withheld, names: dict[str, str]) -> list[str]:
     """A sentence for each failing check; `names` are the configurations' by label."""
-    said = []
+    sentences = []
     for check, comparisons in withheld.items():
         whole = {c.label for c in comparisons if c.quantity != JOULES}
         labels = dict.fromkeys(c.label for c in comparisons)
         parts = [names[label] if label in whole else f"the joules of {names[label]}" for label in labels]
-        said.append(sentence(f"left out because {check} fails: {listed(parts)}"))
-    return said
+        sentences.append(sentence(f"left out because {check} fails: {listed(parts)}"))
+    return sentences
 
 
 def why_withheld(analysis: Analysis, withheld: Withheld, workload: str) -> list[str]:
-    """What fails, and what to do about it."""
-    said = []
+    """The failed checks, each with its remedy."""
+    sentences = []
     for check in analysis.checks:
         if check.check in withheld:
             seen = next(o for o in check.observations if o.outcome == "fail" and o.workload in {workload, None})
-            said.append(f"{sentence(f'{check.check} fails: {seen.reason}')} {check.remedy}")
-    return said
+            sentences.append(f"{sentence(f'{check.check} fails: {seen.reason}')} {check.remedy}")
+    return sentences
 
 
 def _failing(analysis: Analysis, one: FamilyComparison) -> list[str]:
-    """The checks whose failure makes a comparison unusable, in its configuration or in the baseline."""
+    """The checks whose failure, in the configuration or in the baseline, spoils a comparison."""
     return [
         check.check
         for check in analysis.checks

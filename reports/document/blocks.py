@@ -105,6 +105,11 @@ class Column:
     unit: str = ""
 
 
+def columns(*headings: str) -> list[Column]:
+    """Columns without units."""
+    return [Column(heading) for heading in headings]
+
+
 @dataclass(frozen=True)
 class Entry:
     """One cell: the value, its ratio to the baseline, and the letter of the note that says what is missing."""
@@ -121,6 +126,11 @@ class Row:
 
     entries: Sequence[Entry]
     is_baseline: bool = False
+
+
+def text_row(*texts: str) -> Row:
+    """A row of plain texts."""
+    return Row([Entry(text) for text in texts])
 
 
 @dataclass(frozen=True)
@@ -154,18 +164,18 @@ def note_letter(reason: str | None, notes: dict[str, str]) -> str | None:
 
 @dataclass(frozen=True)
 class Plot:
-    """`lede` is the sentence under the title; `alt` says what is seen; without data there is no chart, and `absent` says why."""
+    """`lede` is the sentence under the title, `alt` describes the picture. Without data there is no chart; `absent` gives the reason."""
 
     title: str
-    lede: str
-    alt: str
-    chart: Chart | None
+    lede: str = ""
+    alt: str = ""
+    chart: Chart | None = None
     absent: str | None = None
 
 
 @dataclass(frozen=True)
 class Plots:
-    """Plots side by side, at most so many in a row."""
+    """Plots side by side, at most `abreast` in a row."""
 
     plots: Sequence[Plot]
     abreast: Literal[1, 2, 3] = 2

@@ -109,3 +109,13 @@ def round_ticks(low: float, high: float) -> list[float]:
 def ramp(position: int, count: int) -> str:
     """The colour of one of `count` ordered things, spread over the whole ramp."""
     return f"ramp-{1 + round(position * (RAMP - 1) / max(1, count - 1))}"
+
+
+def series_style(number: int) -> tuple[str, Symbol]:
+    """Colour and symbol of one of several unordered series."""
+    return f"series-{number % SERIES + 1}", SYMBOLS[number % len(SYMBOLS)]
+
+
+def needs_log(values: Sequence[float]) -> bool:
+    """Whether positive values span more than a factor of 20, so that a linear axis would hide the small ones."""
+    return min(values) > 0 and max(values) > 20 * min(values)

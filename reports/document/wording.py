@@ -11,6 +11,7 @@ from reports.statistics.ratios import Comparison, Interval
 PER_CELL = "Intervals are 95 % per cell, not corrected for their number."
 
 TIMES, TO = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
+ABSENT = "\N{EM DASH}"  # stands for a missing figure
 
 
 def figure(value: float) -> str:
@@ -19,6 +20,13 @@ def figure(value: float) -> str:
         return f"{value:g}"
     decimals = max(0, 2 - math.floor(math.log10(abs(value))))
     return f"{value:,.{decimals}f}"
+
+
+def or_absent(value: float | None, form: str | None = None) -> str:
+    """A figure, in a format of its own if `form` is given; a dash if it is missing."""
+    if value is None:
+        return ABSENT
+    return format(value, form) if form else figure(value)
 
 
 def times(ratio: float) -> str:
@@ -97,6 +105,11 @@ def is_named_by_width(info: ConfigurationInfo) -> bool:
 def name(info: ConfigurationInfo) -> str:
     """A configuration in a sentence."""
     return f"width {info.width}" if is_named_by_width(info) else info.label
+
+
+def engine(info: ConfigurationInfo) -> str:
+    """Its engine with the version, if it is known."""
+    return f"{info.engine} {info.engine_version or ''}".strip()
 
 
 def listed(names: list[str]) -> str:

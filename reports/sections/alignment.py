@@ -1,4 +1,4 @@
-"""Widths that kernels do not like against their aligned neighbours, in pairs within blocks."""
+"""Unaligned widths, which kernels handle badly, against their aligned neighbours, in pairs within blocks."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 from reports.analysis.quantities import JOULES, QUANTITIES, TPOT
 from reports.analysis.records import Analysis
-from reports.document.blocks import Block, Column, Entry, Plot, Plots, Prose, Row, Section, Table
+from reports.document.blocks import Block, Plot, Plots, Prose, Section, Table, columns, text_row
 from reports.document.chart import Axis, Chart, Marks, Rule, at_least
-from reports.document.wording import PER_CELL, figure, listed, with_interval
+from reports.document.wording import ABSENT, PER_CELL, figure, listed, with_interval
 from reports.sections.plots.ratios import verdict_series
 from reports.statistics.ratios import Comparison, compare
 
-ALIGNED = 64  # rows of 128 bytes in 16-bit types: what tensor cores and cache lines want
-NEAR = 0.05  # a single neighbour stands for the width itself if it is no further away than this share
+ALIGNED = 64  # rows of 128 bytes in 16-bit types: the size of tensor core tiles and cache lines
+NEAR = 0.05  # farthest distance of a single neighbour that is compared, as a share of the width
 _LEDE = (
-    f"Each width that is not a multiple of {ALIGNED} against what its aligned neighbours say it should be: the straight line between "
-    "the two around it, or the one within 5 %, in every block. A ratio above 1 is what the odd width costs, for no gain in size."
+    f"Each width that is not a multiple of {ALIGNED} against the value expected from its aligned neighbours: the straight line between "
+    "the two around it, or the one within 5 %, in every block. A ratio above 1 is the cost of the unaligned width."
 )
 
 
@@ -32,20 +32,22 @@ class Misfit:
 
 
 def alignment_section(analysis: Analysis) -> Section | None:
-    """What misaligned widths cost; None if all are aligned."""
+    """The cost of unaligned widths; None if all are aligned."""
     widths = {c.info.width: c.info.label for c in analysis.configurations}
-    odd = [width for width in widths if width % ALIGNED]
-    if not odd:
+    unaligned = [width for width in widths if width % ALIGNED]
+    if not unaligned:
         return None
     found = {w: misfits(analysis, w) for w in analysis.info.workloads}
     blocks: list[Block] = [Prose(_LEDE, "lede")]
     if not any(found.values()):
-        wanted = ", ".join(str(round(width / ALIGNED) * ALIGNED or ALIGNED) for width in sorted(odd, reverse=True))
-        said = (
-            f"This run has no aligned width near enough to {listed([str(w) for w in sorted(odd, reverse=True)])} to compare with. "
-            f"Add {wanted} (multiple_of = {ALIGNED}) to find out what the odd widths cost."
+        missing = ", ".join(
+            str(round(width / ALIGNED) * ALIGNED or ALIGNED) for width in sorted(unaligned, reverse=True)
         )
-        return Section("alignment", "Alignment", [*blocks, Prose(said)])
+        advice = (
+            f"This run has no aligned width near enough to {listed([str(w) for w in sorted(unaligned, reverse=True)])} to compare with. "
+            f"Add {missing} (multiple_of = {ALIGNED}) to measure what the unaligned widths cost."
+        )
+        return Section("alignment", "Alignment", [*blocks, Prose(advice)])
     keys = [key for key in (TPOT, JOULES) if any(m.costs[key].ratio is not None for own in found.values() for m in own)]
     plots = [_plot(workload, own, key) for workload, own in found.items() for key in keys if own]
     tables = [_table(workload, own) for workload, own in found.items() if own]
@@ -53,7 +55,7 @@ def alignment_section(analysis: Analysis) -> Section | None:
 
 
 def misfits(analysis: Analysis, workload: str) -> list[Misfit]:
-    """The unaligned widths that have neighbours to be compared with, widest first."""
+    """The unaligned widths that have neighbours to compare with, widest first."""
     labels = {c.info.width: c.info.label for c in analysis.configurations}
     aligned = sorted(width for width in labels if width % ALIGNED == 0)
     found = []
@@ -67,7 +69,7 @@ def misfits(analysis: Analysis, workload: str) -> list[Misfit]:
 
 
 def _neighbours(width: int, aligned: list[int]) -> tuple[int, ...]:
-    """The aligned widths around it, or the one that is near enough to stand for it."""
+    """The aligned widths around it, or the only one that is near enough."""
     below = max((a for a in aligned if a < width), default=None)
     above = min((a for a in aligned if a > width), default=None)
     if below is not None and above is not None:
@@ -77,7 +79,7 @@ def _neighbours(width: int, aligned: list[int]) -> tuple[int, ...]:
 
 
 def _cost(analysis: Analysis, labels: dict[int, str], place: tuple[str, int, tuple[int, ...]], key: str) -> Comparison:
-    """The width's own value over what its neighbours would have it be, block by block."""
+    """The width's value over the one expected from its neighbours, block by block."""
     workload, width, neighbours = place
     own = analysis.by_block(labels[width], workload, key)
     around = [analysis.by_block(labels[n], workload, key) for n in neighbours]
@@ -97,9 +99,7 @@ def _plot(workload: str, found: list[Misfit], key: str) -> Plot:
     title = f"{workload}: {quantity.title} against aligned neighbours"
     compared = [(m, m.costs[key]) for m in found if m.costs[key].ratio is not None]
     if not compared:
-        return Plot(
-            title, "", "", None, f"{quantity.title} was not measured for a width and its neighbours in one block"
-        )
+        return Plot(title, absent=f"{quantity.title} was not measured for a width and its neighbours in one block")
     marks = [
         Marks([m.width for m, _ in own], [c.ratio or 1.0 for _, c in own], "", colour, symbol, size=10,
               low=[c.low for _, c in own], high=[c.high for _, c in own],
@@ -109,24 +109,22 @@ def _plot(workload: str, found: list[Misfit], key: str) -> Plot:
     ]  # fmt: skip
     ends = [end for _, c in compared for end in (c.low, c.ratio, c.high) if end is not None]
     typical = statistics.median(c.ratio or 1.0 for _, c in compared)
-    said = "; ".join(f"width {m.width}: {with_interval(c)}" for m, c in compared)
+    summary = "; ".join(f"width {m.width}: {with_interval(c)}" for m, c in compared)
     chart = Chart(
         Axis("width"), Axis("ratio to neighbours", at_least(0.9, 1.1, ends), form="ratio"), marks, [Rule(1.0)]
     )
-    return Plot(title, f"Lower is better. Median {figure(typical)}.", f"{title}. {said}.", chart)
+    return Plot(title, f"Lower is better. Median {figure(typical)}.", f"{title}. {summary}.", chart)
 
 
 def _table(workload: str, found: list[Misfit]) -> Table:
-    columns = [Column("Width"), Column("A multiple of"), Column("Neighbours"), Column("TPOT"), Column("J/output token")]
+    headings = columns("Width", "A multiple of", "Neighbours", "TPOT", "J/output token")
     rows = [
-        Row(
-            [
-                Entry(str(m.width)),
-                Entry(str(m.divisor)),
-                Entry(listed([str(n) for n in m.neighbours])),
-                *(Entry(with_interval(m.costs[key]) or "—", verdict=None) for key in (TPOT, JOULES)),
-            ]
+        text_row(
+            str(m.width),
+            str(m.divisor),
+            listed([str(n) for n in m.neighbours]),
+            *(with_interval(m.costs[key]) or ABSENT for key in (TPOT, JOULES)),
         )
         for m in found
     ]
-    return Table(f"{workload}: unaligned widths over their aligned neighbours", columns, rows, remarks=[PER_CELL])
+    return Table(f"{workload}: unaligned widths over their aligned neighbours", headings, rows, remarks=[PER_CELL])

@@ -1,4 +1,4 @@
-"""Throughput against latency: what a user waits for as the server is asked for more."""
+"""Throughput against latency, as the load rises."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from loadgen.workloads.base import Workload
 from reports.analysis.quantities import OUTPUT_TOKENS_PER_S, QUANTITIES
 from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.document.blocks import Plot, Plots, Prose, Section
-from reports.document.chart import Axis, Chart, Marks, ramp
+from reports.document.chart import Axis, Chart, Marks, needs_log, ramp
 from reports.document.wording import figure, listed, name
 
 LATENCIES = ("median_ttft_ms", "p99_ttft_ms", "median_tpot_ms", "median_e2e_ms")
 _LEDE = (
-    "Each line is a configuration, each point a load; further right is more work done, lower is less waiting. Where a line turns up, "
-    "the server has had enough. A narrower width earns its place if its line lies to the right of the baseline's at a latency you can bear."
+    "Each line is a configuration, each point a load; further right is more throughput, lower is less latency. Where a line turns up, "
+    "the server saturates. A narrower width pays off if its line lies to the right of the baseline's at an acceptable latency."
 )
 
 
 def curves_section(analysis: Analysis) -> Section | None:
-    """A curve for every family of workloads that differ in how much is asked; None without one."""
+    """Curves for every family of workloads that differ in their load alone; None without a family."""
     plots = [
         _plot(analysis, title, names, key) for title, names in families(analysis.workloads).items() for key in LATENCIES
     ]
@@ -28,7 +28,7 @@ def curves_section(analysis: Analysis) -> Section | None:
 
 
 def families(workloads: dict[str, Workload]) -> dict[str, list[str]]:
-    """Workloads of one shape that differ in load alone, lightest first, under what they have in common."""
+    """Workloads that differ in load alone, lightest first, by a title for what they have in common."""
     found: dict[str, list[str]] = defaultdict(list)
     for workload_name, workload in workloads.items():
         found[_family(workload)].append(workload_name)
@@ -36,7 +36,7 @@ def families(workloads: dict[str, Workload]) -> dict[str, list[str]]:
 
 
 def _family(workload: Workload) -> str:
-    """A sweep's name, or kind and shape. A closed loop of 1, of 8, and a batch of 8 ask for more and more of the same."""
+    """A sweep's name, or kind and lengths. Single requests, batches and closed loops of equal lengths are one family."""
     if workload.swept_by:
         return workload.swept_by
     stop = "up to " if workload.natural_stop else ""
@@ -50,7 +50,7 @@ def _plot(analysis: Analysis, family: str, names: Sequence[str], key: str) -> Pl
     if not found:
         reasons = [c.values[key].reason for c in analysis.cells if c.workload in names]
         why = next((reason for reason in reasons if reason), "no configuration has two loads that were measured")
-        return Plot(title, "", "", None, why)
+        return Plot(title, absent=why)
     marks = []
     for number, (configuration, points) in enumerate(found):
         baseline = configuration.info.is_baseline
@@ -70,14 +70,13 @@ def _plot(analysis: Analysis, family: str, names: Sequence[str], key: str) -> Pl
                 ],
             )
         )
-    said = [
+    summary = [
         f"{name(c.info)}: {listed([f'{figure(x)} tokens/s at {figure(y)} ms' for _, x, y in points])}"
         for c, points in found
     ]
     drawn = [y for _, points in found for _, _, y in points]
-    wide = min(drawn) > 0 and max(drawn) > 20 * min(drawn)
-    axis = Axis(f"{quantity.title}, {quantity.unit}", log=wide)
-    return Plot(title, "", f"{title}. {'; '.join(said)}.", Chart(Axis("output tokens/s"), axis, marks, height=340))  # fmt: skip
+    axis = Axis(f"{quantity.title}, {quantity.unit}", log=needs_log(drawn))
+    return Plot(title, "", f"{title}. {'; '.join(summary)}.", Chart(Axis("output tokens/s"), axis, marks, height=340))  # fmt: skip
 
 
 def _points(

@@ -1,4 +1,4 @@
-"""What a width promises against what it gave: bytes and operations a token, and the speed-up that came of them."""
+"""Expected against measured speed-up: the bytes and operations of a token at each width, and its TPOT."""
 
 from __future__ import annotations
 
@@ -9,43 +9,43 @@ from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.analysis.roofline import DecodeCost, decode_cost
 from reports.document.blocks import Block, Column, Entry, Plot, Plots, Prose, Row, Section, Table
 from reports.document.chart import Axis, Chart, Marks, Rule, at_least
-from reports.document.wording import PER_CELL, figure, name, times, with_interval
+from reports.document.wording import ABSENT, PER_CELL, figure, name, times, with_interval
 from reports.sections.plots.ratios import RATIO_AXIS, points_of
 from reports.statistics.ratios import Comparison
 
 _LEDE = (
-    "While it decodes, a model reads all its weights once a step, and a request its own keys and values; it does two operations a "
-    "weight and token. Pruning the MLPs takes from the weights alone. The lines say how much faster a token should come if one of "
-    "the two were all that counted; the marks say how much faster it came (the baseline's TPOT over the width's own, in pairs "
-    "within blocks). Marks below the lines mean that something else is what takes the time."
+    "A decoding step reads all weights once and the keys and values of each request, and does two operations a weight and token. "
+    "Pruning the MLPs reduces the weights alone. The lines show the speed-up of a token if only bytes or only operations counted; the "
+    "marks show the measured one (the baseline's TPOT over the width's own, in pairs within blocks). Marks below the lines mean that "
+    "something else takes the time."
 )
 
 
 @dataclass(frozen=True)
-class _Promise:
+class _SpeedUp:
     configuration: ConfigurationFigures
     cost: DecodeCost
     by_bytes: float
     by_flops: float
-    realised: Comparison | None  # None for the baseline, and where TPOT could not be compared
+    measured: Comparison | None  # None for the baseline, and where TPOT could not be compared
 
 
 def expected_section(analysis: Analysis) -> Section | None:
-    """Every workload's promise and outcome; None where the baseline was not measured."""
+    """Expected and measured speed-up under every workload; None where the baseline was not measured."""
     if analysis.baseline is None:
         return None
     blocks: list[Block] = [Prose(_LEDE, "lede")]
     plots, tables = [], []
     for workload in analysis.info.workloads:
-        promises = _promises(analysis, workload)
-        plots.append(_plot(workload, promises))
-        if promises:
-            tables.append(_table(analysis, workload, promises))
-    return Section("expected", "What size promises, and what it gave", [*blocks, Plots(plots), *tables])
+        speed_ups = _speed_ups(analysis, workload)
+        plots.append(_plot(workload, speed_ups))
+        if speed_ups:
+            tables.append(_table(analysis, workload, speed_ups))
+    return Section("expected", "Expected and measured speed-up", [*blocks, Plots(plots), *tables])
 
 
 def in_flight(analysis: Analysis, workload: str) -> float | None:
-    """Requests that share a decoding step: as asked for in a closed loop, by Little's law for the baseline in an open one."""
+    """Requests that share a decoding step: as configured in a closed loop, by Little's law for the baseline in an open one."""
     known = analysis.workloads.get(workload)
     if known is None:
         return None
@@ -56,8 +56,8 @@ def in_flight(analysis: Analysis, workload: str) -> float | None:
     return max(1.0, rate * tpot / 1000) if rate and tpot else None
 
 
-def _promises(analysis: Analysis, workload: str) -> list[_Promise]:
-    """The baseline first, then by width; empty without what the costs are worked out from."""
+def _speed_ups(analysis: Analysis, workload: str) -> list[_SpeedUp]:
+    """The baseline first, then by width; empty if the shape or the data type is unknown."""
     baseline, sharing = analysis.baseline, in_flight(analysis, workload)
     if baseline is None or sharing is None:
         return []
@@ -66,14 +66,14 @@ def _promises(analysis: Analysis, workload: str) -> list[_Promise]:
     own = decode_cost(baseline.info, sharing, context)
     if own is None:
         return []
-    realised = {p.configuration.info.label: _inverse(p.comparison) for p in points_of(analysis, workload, TPOT)}
-    promises = []
+    measured = {p.configuration.info.label: _inverse(p.comparison) for p in points_of(analysis, workload, TPOT)}
+    speed_ups = []
     for configuration in sorted(analysis.configurations, key=lambda c: (not c.info.is_baseline, -c.info.width)):
         cost = decode_cost(configuration.info, sharing, context)
         if cost is not None:
-            found = realised.get(configuration.info.label)
-            promises.append(_Promise(configuration, cost, own.bytes / cost.bytes, own.flops / cost.flops, found))
-    return promises
+            found = measured.get(configuration.info.label)
+            speed_ups.append(_SpeedUp(configuration, cost, own.bytes / cost.bytes, own.flops / cost.flops, found))
+    return speed_ups
 
 
 def _inverse(time: Comparison) -> Comparison:
@@ -89,72 +89,72 @@ def _inverse(time: Comparison) -> Comparison:
     )
 
 
-def _plot(workload: str, promises: list[_Promise]) -> Plot:
-    title = f"{workload}: promised and realised"
-    compared = [p for p in promises if p.realised is not None]
-    if not promises:
-        return Plot(title, "", "", None, "the model's shape or the served data type is not known")
+def _plot(workload: str, speed_ups: list[_SpeedUp]) -> Plot:
+    title = f"{workload}: expected and measured speed-up"
+    compared = [p for p in speed_ups if p.measured is not None]
+    if not speed_ups:
+        return Plot(title, absent="the model's shape or the served data type is not known")
     if not compared:
-        return Plot(title, "", "", None, "no width's TPOT could be compared with the baseline's")
-    ordered = sorted(promises, key=lambda p: p.configuration.info.expansion_ratio)
+        return Plot(title, absent="no width's TPOT could be compared with the baseline's")
+    ordered = sorted(speed_ups, key=lambda p: p.configuration.info.expansion_ratio)
     x = [p.configuration.info.expansion_ratio for p in ordered]
     marks = [
         Marks(x, [p.by_bytes for p in ordered], "by bytes read", "muted", line="solid", width=2),
         Marks(x, [p.by_flops for p in ordered], "by operations", "ink", line="dot", width=2),
-        _realised(compared),
+        _measured(compared),
     ]
-    drawn = [end for p in compared for end in (p.realised.low, p.realised.ratio, p.realised.high) if end]  # type: ignore[union-attr]
-    drawn += [p.by_bytes for p in promises] + [p.by_flops for p in promises]
-    said = [
-        f"{name(p.configuration.info)}: promised {times(p.by_bytes)} by bytes, realised {with_interval(p.realised)}"
+    drawn = [end for p in compared for end in (p.measured.low, p.measured.ratio, p.measured.high) if end]  # type: ignore[union-attr]
+    drawn += [p.by_bytes for p in speed_ups] + [p.by_flops for p in speed_ups]
+    summary = [
+        f"{name(p.configuration.info)}: expected {times(p.by_bytes)} by bytes, measured {with_interval(p.measured)}"
         for p in compared
-        if p.realised
+        if p.measured
     ]
     axis = Axis("speed-up of a token", at_least(0.9, 1.1, drawn), form="ratio")
-    return Plot(title, "", f"{title}. {'; '.join(said)}.", Chart(RATIO_AXIS, axis, marks, [Rule(1.0)]))
+    return Plot(title, "", f"{title}. {'; '.join(summary)}.", Chart(RATIO_AXIS, axis, marks, [Rule(1.0)]))
 
 
-def _realised(compared: list[_Promise]) -> Marks:
-    found = [(p, p.realised) for p in compared if p.realised is not None]
+def _measured(compared: list[_SpeedUp]) -> Marks:
+    found = [(p, p.measured) for p in compared if p.measured is not None]
     return Marks(
         [p.configuration.info.expansion_ratio for p, _ in found],
         [c.ratio or 1.0 for _, c in found],
-        "realised, with 95 % interval",
+        "measured, with 95 % interval",
         "accent",
         "circle",
         size=10,
         low=[c.low for _, c in found],
         high=[c.high for _, c in found],
         hover=[
-            f"{name(p.configuration.info)}\nrealised {with_interval(c)}\npromised {times(p.by_bytes)} by bytes, "
+            f"{name(p.configuration.info)}\nmeasured {with_interval(c)}\nexpected {times(p.by_bytes)} by bytes, "
             f"{times(p.by_flops)} by operations"
             for p, c in found
         ],
     )
 
 
-def _table(analysis: Analysis, workload: str, promises: list[_Promise]) -> Table:
+def _table(analysis: Analysis, workload: str, speed_ups: list[_SpeedUp]) -> Table:
     columns = [
-        Column("Width"), Column("Read a token", "MB"), Column("Operations a token", "MFLOP"), Column("Promised", "by bytes"),
-        Column("Promised", "by operations"), Column("Realised", "by TPOT"), Column("Read while decoding", "GB/s"),
+        Column("Width"), Column("Read a token", "MB"), Column("Operations a token", "MFLOP"), Column("Expected", "by bytes"),
+        Column("Expected", "by operations"), Column("Measured", "by TPOT"), Column("Read while decoding", "GB/s"),
     ]  # fmt: skip
     rows = []
-    for p in promises:
+    for p in speed_ups:
         info = p.configuration.info
         tpot = analysis.cell(info.label, workload).values[TPOT].median
         entries = [
             Entry(name(info).removeprefix("width ") if name(info).startswith("width ") else name(info)),
             Entry(figure(p.cost.bytes / 1e6)),
             Entry(figure(p.cost.flops / 1e6)),
-            Entry("—" if info.is_baseline else times(p.by_bytes)),
-            Entry("—" if info.is_baseline else times(p.by_flops)),
-            Entry((with_interval(p.realised) if p.realised else None) or "—"),
-            Entry(figure(p.cost.step_bytes / 1e6 / tpot) if tpot else "—"),
+            Entry(ABSENT if info.is_baseline else times(p.by_bytes)),
+            Entry(ABSENT if info.is_baseline else times(p.by_flops)),
+            Entry((with_interval(p.measured) if p.measured else None) or ABSENT),
+            Entry(figure(p.cost.step_bytes / 1e6 / tpot) if tpot else ABSENT),
         ]
         rows.append(Row(entries, info.is_baseline))
     sharing = in_flight(analysis, workload) or 1.0
     remark = (
-        f"Worked out from config.json for {figure(sharing)} request{'s' * (sharing != 1)} in flight at the middle of an answer. Read "
-        f"while decoding: a step's bytes over TPOT; hold it against your memory's bandwidth. {PER_CELL}"
+        f"Computed from config.json for {figure(sharing)} request{'s' * (sharing != 1)} in flight at the middle of an answer. Read "
+        f"while decoding: a step's bytes over TPOT; compare it with your memory's bandwidth. {PER_CELL}"
     )
     return Table(f"{workload}: what a token costs", columns, rows, remarks=[remark])

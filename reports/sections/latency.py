@@ -1,4 +1,4 @@
-"""The percentiles of every latency with their intervals, as tables; where there is none, what it takes."""
+"""Latencies request by request: distributions, and percentiles with their intervals."""
 
 from __future__ import annotations
 
@@ -6,15 +6,30 @@ from collections.abc import Sequence
 
 from loadgen.metrics.metrics import TrialMetrics
 from reports.analysis.records import TAILS, Analysis
-from reports.document.blocks import Column, Entry, Row, Table
-from reports.document.wording import TO, figure, name
-from reports.sections.plots.ratios import DISTRIBUTIONS
+from reports.document.blocks import Block, Column, Entry, Fold, Plots, Prose, Row, Section, Table
+from reports.document.wording import ABSENT, TO, figure, name
+from reports.sections.plots.distributions import DISTRIBUTIONS, distribution_plot
 from reports.statistics.block_percentiles import ENOUGH_BLOCKS, independent_needed, percentiles_over
 from reports.statistics.confidence import needed_for
 from reports.statistics.failures import AMONG_FAILED
 from reports.statistics.percentiles import Percentile, mlperf_floor
 
 _COLUMNS = [Column("Latency"), Column("Requests"), *(Column(f"p{t}", "ms") for t in TAILS)]
+_LEDE = (
+    "The share of the requests of all trials that finished within a time in milliseconds: further left is faster, a long tail leans to "
+    "the right. The heavy line is the baseline; colours from blue to red are ever narrower widths."
+)
+
+
+def latency_section(analysis: Analysis) -> Section:
+    """The distribution of each latency under each workload, and the percentiles behind a fold."""
+    workloads = analysis.info.workloads
+    plots = [distribution_plot(analysis, w, key) for w in workloads for key in DISTRIBUTIONS]
+    blocks: list[Block] = [Prose(_LEDE, "lede"), Plots(plots, abreast=3)]
+    tables = [table for w in workloads if (table := percentile_table(analysis, w))]
+    if tables:
+        blocks.append(Fold("Percentiles with their intervals", tables))
+    return Section("latency", "Latency, request by request", blocks)
 
 
 def percentile_table(analysis: Analysis, workload: str) -> Table | None:
@@ -55,7 +70,7 @@ def _entries(title: str, percentiles: Sequence[Percentile]) -> list[Entry]:
 
 def _entry(found: Percentile) -> Entry:
     if found.value is None:
-        return Entry("> timeout" if found.reason == AMONG_FAILED else "—")
+        return Entry("> timeout" if found.reason == AMONG_FAILED else ABSENT)
     if found.low is None:
         return Entry(figure(found.value))
     high = "timeout" if found.high is None else figure(found.high)
@@ -77,17 +92,15 @@ def _remarks(shown: Sequence[Percentile], blocks: int) -> list[str]:
         f"p{t:g} is shown from {needed_for(t):,} requests on; MLPerf asks for {mlperf_floor(t):,}." for t in withheld
     ]
     if any(p.reason and AMONG_FAILED in p.reason for p in shown):
-        remarks.append("Failed requests rank above any: “timeout” stands for a place among them.")
+        remarks.append("Failed requests rank above all others: “timeout” stands for a percentile among them.")
     without = sorted({p.percentile for p in shown if p.value is not None and p.basis is None})
     if without and blocks < ENOUGH_BLOCKS:
         counted = "one trial" if blocks == 1 else f"{blocks} blocks"
-        remarks.append(
-            f"No interval: {counted}, and it takes {ENOUGH_BLOCKS} blocks to see how far the next would be off."
-        )
+        remarks.append(f"No interval: {counted}; an interval over blocks requires {ENOUGH_BLOCKS}.")
     elif without:
-        takes = ", ".join(f"p{t:g} {independent_needed(t):,}" for t in without)
+        required = ", ".join(f"p{t:g} {independent_needed(t):,}" for t in without)
         remarks.append(
-            "No interval where the requests of a block wait for each other so that they say as much as too few independent "
-            f"ones, or fewer blocks than {ENOUGH_BLOCKS} have the figure; it takes: {takes}."
+            "No interval where the requests of a block wait for each other, so that they are worth too few independent ones, or where "
+            f"fewer than {ENOUGH_BLOCKS} blocks have the figure. Independent requests required: {required}."
         )
     return remarks

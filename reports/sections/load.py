@@ -1,4 +1,4 @@
-"""The report of a load without a run around it: `prunebench load`'s folder, a sweep, or an imported result."""
+"""The report of a load outside a run: the folder of `prunebench load`, a sweep, or an imported result."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ from reports.document.blocks import (
     Row,
     Section,
     Table,
+    columns,
     note_letter,
 )
 from reports.document.chart import Axis, Chart, Marks, Rule
-from reports.document.wording import figure, sentence
+from reports.document.wording import figure, or_absent, sentence
 from reports.runs.loads import Load, Loads
 from reports.sections.latency import trial_percentile_table
 
-ABSENT = "\N{EN DASH}"
-
 
 def load_article(loads: Loads, article_id: str) -> Article:
-    """A page for the trials behind one path."""
+    """The trials of one path, after the sweep that they belong to, if any."""
     first = loads.trials[0].trial
     sections = [_sweep_section(loads.sweep)] if loads.sweep else []
     for number, load in enumerate(loads.trials, 1):
@@ -48,27 +47,20 @@ def load_article(loads: Loads, article_id: str) -> Article:
 def _trial_section(load: Load, section_id: str) -> Section:
     trial, metrics = load.trial, load.metrics
     done = int(metrics.completed.sum())
-    said = (
+    text = (
         f"{sentence(trial.workload.describe())} {done:,} of {metrics.requests:,} requests completed; figures are of a window "
         f"of {figure(metrics.window_s)} s: {window_words(trial)}."
     )
     if trial.workload.open_loop:
-        said += f" Offered: {figure(metrics.offered_requests / metrics.window_s)} requests/s."
-        said += " The server was saturated." if metrics.saturated else ""
+        text += f" Offered: {figure(metrics.offered_requests / metrics.window_s)} requests/s."
+        text += " The server was saturated." if metrics.saturated else ""
     notes: dict[str, str] = {}
     rows = []
     for quantity in QUANTITIES.values():
         value, reason = quantity.of(trial, metrics)
         letter = None if value is not None else note_letter(reason or "not measured", notes)
-        rows.append(
-            Row(
-                [
-                    Entry(f"{quantity.title}, {quantity.unit}"),
-                    Entry(ABSENT if value is None else figure(value), note=letter),
-                ]
-            )
-        )
-    blocks: list[Block] = [Prose(said, "lede"), Table("Figures", [Column("Quantity"), Column("Value")], rows, notes)]
+        rows.append(Row([Entry(f"{quantity.title}, {quantity.unit}"), Entry(or_absent(value), note=letter)]))
+    blocks: list[Block] = [Prose(text, "lede"), Table("Figures", columns("Quantity", "Value"), rows, notes)]
     if percentiles := trial_percentile_table(metrics):
         blocks.append(percentiles)
     found = sorted(find_in_trial(trial, metrics).items(), key=lambda item: -SEVERITY[item[1].outcome])
@@ -80,15 +72,15 @@ def _sweep_section(sweep: Sweep) -> Section:
     points = sorted(sweep.points, key=lambda point: point.rate)
     answers = [
         f"Knee (most throughput for its latency): {_rate(sweep.knee_rate)}.",
-        f"Highest rate that kept up and met the objectives: {_rate(sweep.goodput_rate)}.",
+        f"Highest rate that kept up with the load and met the objectives: {_rate(sweep.goodput_rate)}.",
         f"Saturated {_saturation(sweep)}.",
     ]
     if sweep.reason:
-        answers.append(f"{sentence(sweep.reason)}")
+        answers.append(sentence(sweep.reason))
     if any(p.p99_reason for p in points):
         answers.append("The p99 is withheld where too few requests count.")
     if not sweep.complete:
-        answers.append("The sweep was interrupted: it may have found more.")
+        answers.append("The sweep was interrupted: a complete one may find more.")
     heads = [Column("Offered", "requests/s"), Column("Completed", "requests/s"), Column("Output", "tokens/s")]
     heads += [
         Column("TTFT", "ms"),
@@ -97,7 +89,7 @@ def _sweep_section(sweep: Sweep) -> Section:
         Column("E2E", "ms"),
         Column("Verdict"),
     ]
-    rows = [Row([*(Entry(ABSENT if v is None else figure(v)) for v in _figures(p)), Entry(p.verdict)]) for p in points]
+    rows = [Row([*(Entry(or_absent(v)) for v in _figures(p)), Entry(p.verdict)]) for p in points]
     plots = [
         _curve(points, sweep, "mean_e2e_ms", "E2E latency, ms"),
         _curve(points, sweep, "median_ttft_ms", "TTFT, ms"),
@@ -135,7 +127,7 @@ def _curve(points: list[SweepPoint], sweep: Sweep, key: str, title: str) -> Plot
     shown = [(p, value) for p in points if (value := getattr(p, key)) is not None]
     objective = sweep.workload.slo_ttft_ms if key == "median_ttft_ms" else None
     if not shown:
-        return Plot(title, "", "", None, "no request was completed at any rate")
+        return Plot(title, absent="no request was completed at any rate")
     marks = Marks(
         x=[p.achieved_rate for p, _ in shown],
         y=[value for _, value in shown],

@@ -1,79 +1,111 @@
-"""What each width still knows, in the report: scores against cost, fragile and robust tasks, and what asking cost."""
+"""Quality: scores of the tasks against cost, fragile and robust tasks, the cost of the evaluation, and perplexity."""
 
 from __future__ import annotations
 
 from reports.analysis.quality import ROBUST, Group, QualityFigures, TaskFigures
 from reports.analysis.records import Analysis
-from reports.document.blocks import Block, Column, Entry, Fold, Heading, Plots, Prose, Row, Section, Table, note_letter
-from reports.document.wording import PER_CELL, figure, listed, name, sentence, with_interval
-from reports.sections.plots.pareto import kept_plot, pareto_plots
+from reports.document.blocks import (
+    Block,
+    Column,
+    Entry,
+    Fold,
+    Heading,
+    Plots,
+    Prose,
+    Row,
+    Section,
+    Table,
+    columns,
+    note_letter,
+)
+from reports.document.wording import ABSENT, PER_CELL, figure, listed, name, or_absent, sentence, with_interval
+from reports.sections.plots.pareto import perplexity_plot, score_plots
+from reports.sections.plots.retention import retention_plot
 
 _GROUPS: tuple[tuple[Group, str], ...] = (
     ("fragile", "Fragile: the score falls with the width"),
-    ("robust", "Robust: the score does not fall with the width, or hardly"),
-    ("undecided", "Undecided: too few items or widths to tell"),
+    ("robust", "Robust: the score does not fall with the width, or only slightly"),
+    ("undecided", "Undecided: too few items or widths to decide"),
+)
+_LOSS = (
+    "Loss: the share of the baseline's score lost for each tenth of the width cut, from a straight line through all widths, with its "
+    f"95 % interval over items. Robust: the interval lies below {ROBUST:.0%}. Fragile: the interval lies above 0. A straight line does "
+    "not show a cliff; the plots do."
 )
 
 
 def tasks_section(analysis: Analysis) -> Section | None:
-    """Quality tasks of every configuration, joined to what it costs."""
+    """Quality tasks of every configuration and their cost; None if the run has none."""
     quality = analysis.quality
     if quality is None:
         return None
-    blocks: list[Block] = [Prose(_how(quality), "lede"), _scores(analysis, quality)]
+    blocks: list[Block] = [Prose(_method(quality), "lede"), _scores(analysis, quality)]
     if any(t.scores for t in quality.tasks):
-        blocks += [Heading("Quality against cost"), Plots(pareto_plots(analysis, quality))]
+        blocks += [Heading("Quality against cost"), Plots(score_plots(analysis, quality))]
     blocks += [
         Heading("Fragile and robust tasks"),
-        Prose(_said(quality)),
-        Prose(_slopes_explained(), "fine"),
+        Prose(_groups(quality)),
+        Prose(_LOSS, "fine"),
         _slopes(quality),
     ]
-    plots = [kept_plot(analysis, quality, group, title) for group, title in _GROUPS]
+    plots = [retention_plot(analysis, quality, group, title) for group, title in _GROUPS]
     blocks += [
         Plots([plot for plot in plots if plot is not None]),
-        Heading("What asking cost"),
+        Heading("Cost of the evaluation"),
         _costs(analysis, quality),
     ]
-    blocks.append(Fold("How scores go with each other, with the width and with cost", [_correlations(quality)]))
+    blocks.append(
+        Fold("Correlations of scores with each other, with the width and with cost", [_correlations(quality)])
+    )
     return Section("tasks", "What each width still knows", blocks)
 
 
-def _how(quality: QualityFigures) -> str:
+def perplexity_section(analysis: Analysis) -> Section:
+    """Perplexity against cost."""
+    qualities = [c.info.quality for c in analysis.configurations if c.info.quality and c.info.quality.perplexity]
+    blocks: list[Block] = []
+    if qualities:
+        text = f"Perplexity over {qualities[0].tokens:,} tokens of held-out text: {qualities[0].text}."
+        blocks.append(Prose(text, "lede"))
+    plots = [perplexity_plot(analysis, workload) for workload in analysis.info.workloads]
+    return Section("quality", "Perplexity against cost", [*blocks, Plots(plots)])
+
+
+def _method(quality: QualityFigures) -> str:
     settings = quality.settings
     if settings is None:
         return ""
-    asked = "the served endpoint" if settings.backend == "endpoint" else "lm-eval's own HF backend"
+    backend = "the served endpoint" if settings.backend == "endpoint" else "lm-eval's own HF backend"
     limit = f", at most {settings.limit} items each" if settings.limit else ""
     template = ", through the chat template" if settings.chat_template else ""
     return (
-        f"{settings.harness} asked {asked}, once for each configuration and outside every energy window{limit}{template}. "
-        "Beneath a score: the share of the baseline's that is kept, item by item, with its 95 % interval; of a perplexity, "
-        "the baseline's over the own."
+        f"{settings.harness} queried {backend}, once for each configuration and outside every energy window{limit}{template}. "
+        "Beneath a score: the share of the baseline's score that is kept, item by item, with its 95 % interval; beneath a perplexity, "
+        "the baseline's over its own."
     )
 
 
 def _scores(analysis: Analysis, quality: QualityFigures) -> Table:
-    columns = [
+    headings = [
         Column("Configuration"),
         Column("Ratio"),
         Column("Mean share kept", f"of {len(quality.overall_tasks)} tasks"),
     ]
-    columns += [Column(t.task, f"{t.metric} {'↑' if t.higher_is_better else '↓'}") for t in quality.tasks]
+    headings += [Column(t.task, f"{t.metric} {'↑' if t.higher_is_better else '↓'}") for t in quality.tasks]
     notes: dict[str, str] = {}
     rows = []
     for info in (c.info for c in analysis.configurations):
         overall = quality.overall.get(info.label)
         entries = [Entry(name(info)), Entry(f"{info.expansion_ratio:.2f}")]
         if overall is None or overall.ratio is None:
-            entries.append(Entry("—"))
+            entries.append(Entry(ABSENT))
         else:
             entries.append(Entry(f"{overall.ratio:.3f}", with_interval(overall), overall.verdict))
         for task in quality.tasks:
             score = task.scores[info.label]
             note = note_letter(score.reason, notes)
             if score.value is None:
-                entries.append(Entry("—", note=note))
+                entries.append(Entry(ABSENT, note=note))
                 continue
             error = "" if score.standard_error is None else f" ± {figure(score.standard_error)}"
             kept = score.kept
@@ -86,11 +118,11 @@ def _scores(analysis: Analysis, quality: QualityFigures) -> Table:
                 )
             )
         rows.append(Row(entries, info.is_baseline))
-    return Table("Scores with their standard errors.", columns, rows, notes, [PER_CELL])
+    return Table("Scores with their standard errors.", headings, rows, notes, [PER_CELL])
 
 
-def _said(quality: QualityFigures) -> str:
-    """The groups in a sentence."""
+def _groups(quality: QualityFigures) -> str:
+    """The tasks of each group, in a sentence."""
     parts = []
     for group, _ in _GROUPS:
         names = [t.task for t in quality.tasks if t.group == group]
@@ -99,22 +131,14 @@ def _said(quality: QualityFigures) -> str:
     return sentence("; ".join(parts))
 
 
-def _slopes_explained() -> str:
-    return (
-        "Loss: the share of the baseline's score lost for each tenth of the width cut, from a straight line through all widths, "
-        f"with its 95 % interval over items. Robust: surely below {ROBUST:.0%}. Fragile: surely above 0. A straight line says "
-        "nothing of a cliff; the plots do."
-    )
-
-
 def _slopes(quality: QualityFigures) -> Table:
-    columns = [Column(h) for h in ("Task", "Group", "Loss per tenth", "95 % interval", "Items", "Examples", "Version")]
+    headings = columns("Task", "Group", "Loss per tenth", "95 % interval", "Items", "Examples", "Version")
     order = [group for group, _ in _GROUPS]
     notes: dict[str, str] = {}
     rows = []
     for t in sorted(quality.tasks, key=lambda t: (order.index(t.group), -(t.loss or 0))):
-        loss = "—" if t.loss is None else f"{t.loss:+.1%}"
-        ends = "—" if t.loss_low is None or t.loss_high is None else f"{t.loss_low:+.1%} to {t.loss_high:+.1%}"
+        loss = ABSENT if t.loss is None else f"{t.loss:+.1%}"
+        ends = ABSENT if t.loss_low is None or t.loss_high is None else f"{t.loss_low:+.1%} to {t.loss_high:+.1%}"
         rows.append(
             Row(
                 [
@@ -123,43 +147,43 @@ def _slopes(quality: QualityFigures) -> Table:
                     Entry(loss, note=note_letter(t.loss_reason, notes)),
                     Entry(ends),
                     Entry(f"{t.items:,}"),
-                    Entry("—" if t.shots is None else str(t.shots)),
-                    Entry(t.version or "—"),
+                    Entry(ABSENT if t.shots is None else str(t.shots)),
+                    Entry(t.version or ABSENT),
                 ]
             )
         )
-    return Table("Tasks by what cutting the width does to them.", columns, rows, notes)
+    return Table("The loss of each task per tenth of the width cut.", headings, rows, notes)
 
 
 def _costs(analysis: Analysis, quality: QualityFigures) -> Table:
-    """What the whole suite took, and what a right answer took of it."""
-    counted = [t for t in quality.tasks if any(_of_right(t, c.info.label) for c in analysis.configurations)]
+    """Time and energy of the whole suite, and joules per right answer."""
+    counted = [t for t in quality.tasks if any(_has_joules(t, c.info.label) for c in analysis.configurations)]
     modelled = any(cost.modelled_joules is not None for cost in quality.costs.values())
-    columns = [
+    headings = [
         Column("Configuration"),
         Column("Hours"),
         Column("Tokens", "counted by the server"),
         Column("J", "whole suite"),
         Column("J/token"),
     ]
-    columns += [Column("Modelled J", "not measured")] if modelled else []
-    columns += [Column(f"J per right answer: {t.task}") for t in counted]
-    columns += [Column(f"Modelled J per right answer: {t.task}", "not measured") for t in counted] if modelled else []
+    headings += [Column("Modelled J", "not measured")] if modelled else []
+    headings += [Column(f"J per right answer: {t.task}") for t in counted]
+    headings += [Column(f"Modelled J per right answer: {t.task}", "not measured") for t in counted] if modelled else []
     notes: dict[str, str] = {}
     rows = []
     for info in (c.info for c in analysis.configurations):
         cost = quality.costs.get(info.label)
         if cost is None:
-            rows.append(Row([Entry(name(info)), *[Entry("—")] * (len(columns) - 1)], info.is_baseline))
+            rows.append(Row([Entry(name(info)), *[Entry(ABSENT)] * (len(headings) - 1)], info.is_baseline))
             continue
         entries = [
             Entry(name(info)),
             Entry(f"{cost.hours:.3g}"),
-            Entry("—" if cost.tokens is None else f"{cost.tokens:,}"),
+            Entry(ABSENT if cost.tokens is None else f"{cost.tokens:,}"),
             Entry(_uncertain(cost.joules, cost.joules_uncertainty), note=note_letter(cost.reason, notes)),
             Entry(_uncertain(cost.joules_per_token, cost.joules_per_token_uncertainty)),
         ]
-        entries += [Entry(_or_dash(cost.modelled_joules))] if modelled else []
+        entries += [Entry(or_absent(cost.modelled_joules))] if modelled else []
         scores = [t.scores[info.label] for t in counted]
         entries += [
             Entry(
@@ -168,28 +192,28 @@ def _costs(analysis: Analysis, quality: QualityFigures) -> Table:
             )
             for s in scores
         ]
-        entries += [Entry(_or_dash(s.modelled_joules_per_correct)) for s in scores] if modelled else []
+        entries += [Entry(or_absent(s.modelled_joules_per_correct)) for s in scores] if modelled else []
         rows.append(Row(entries, info.is_baseline))
     bases = sorted({c.modelled_basis for c in quality.costs.values() if c.modelled_basis})
     remarks = [f"Modelled joules are {'; '.join(bases)}: an assumption, not a measurement."] if bases else []
     sources = sorted({c.source for c in quality.costs.values() if c.source})
     caption = "Time and energy from the first question to the last score"
     caption += f"; joules from {listed(sources)}, ± the meters' 95 % half-width." if sources else "."
-    return Table(caption, columns, rows, notes, remarks)
+    return Table(caption, headings, rows, notes, remarks)
 
 
-def _of_right(task: TaskFigures, label: str) -> bool:
+def _has_joules(task: TaskFigures, label: str) -> bool:
     score = task.scores[label]
     return score.joules_per_correct is not None or score.modelled_joules_per_correct is not None
 
 
 def _correlations(quality: QualityFigures) -> Table:
-    columns = [Column(h) for h in ("Pair", "n", "Pearson r", "95 % interval", "p, Holm", "Spearman rho", "p, Holm")]
+    headings = columns("Pair", "n", "Pearson r", "95 % interval", "p, Holm", "Spearman rho", "p, Holm")
     notes: dict[str, str] = {}
     rows = []
     for pair, found in quality.correlations.items():
         ends = (
-            "—"
+            ABSENT
             if found.pearson_low is None or found.pearson_high is None
             else f"{found.pearson_low:.2f} to {found.pearson_high:.2f}"
         )
@@ -198,23 +222,17 @@ def _correlations(quality: QualityFigures) -> Table:
                 [
                     Entry(pair, note=note_letter(found.reason, notes)),
                     Entry(str(found.n)),
-                    Entry(_or_dash(found.pearson, ".2f")),
+                    Entry(or_absent(found.pearson, ".2f")),
                     Entry(ends),
-                    Entry(_or_dash(found.pearson_p_holm, ".3f")),
-                    Entry(_or_dash(found.spearman, ".2f")),
-                    Entry(_or_dash(found.spearman_p_holm, ".3f")),
+                    Entry(or_absent(found.pearson_p_holm, ".3f")),
+                    Entry(or_absent(found.spearman, ".2f")),
+                    Entry(or_absent(found.spearman_p_holm, ".3f")),
                 ]
             )
         )
     remark = "Over configurations, which differ in width alone: two scores that both fall with it correlate whatever else they share."
-    return Table("Correlations over the configurations.", columns, rows, notes, [remark])
+    return Table("Correlations over the configurations.", headings, rows, notes, [remark])
 
 
 def _uncertain(value: float | None, half_width: float | None) -> str:
-    return _or_dash(value) + ("" if value is None or half_width is None else f" ± {figure(half_width)}")
-
-
-def _or_dash(value: float | None, form: str | None = None) -> str:
-    if value is None:
-        return "—"
-    return format(value, form) if form else figure(value)
+    return or_absent(value) + ("" if value is None or half_width is None else f" ± {figure(half_width)}")

@@ -1,66 +1,93 @@
-"""What stands around the figures, in words: the run in a line, its checks in short, its environment as rows."""
+"""The run itself: the order of its trials, every check, failures, and what it takes to reproduce it."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from reports.analysis.order import describe_order, imbalance
 from reports.analysis.records import Analysis
-from reports.checks.results import CheckResult, Observation
-from reports.checks.rules import SEVERITY
+from reports.checks.results import CheckResult
+from reports.document.blocks import Block, Code, Finding, Findings, Plots, Prose, Section, Table, columns, text_row
+from reports.document.wording import ABSENT, engine
+from reports.sections.plots.order import order_plot
 
 
-def subtitle(analysis: Analysis) -> str:
-    """When, on what, and how much."""
-    info, environment = analysis.info, analysis.environment
-    engines = sorted({f"{c.info.engine} {c.info.engine_version or ''}".strip() for c in analysis.configurations})
-    gpus = sorted(
-        {
-            p.info.name
-            for c in analysis.configurations
-            if c.info.idle
-            for p in c.info.idle.parts
-            if p.info.domain == "gpu" and p.info.name
-        }
+def order_section(analysis: Analysis) -> Section:
+    """Drift over the run."""
+    info = analysis.info
+    order = describe_order(
+        info.order, imbalance(analysis.trials, info.baseline), blocks=info.blocks, configurations=len(info.labels)
     )
-    parts = [
-        info.created_at.replace("T", " ").removesuffix("+00:00") + " UTC",
-        ", ".join(gpus) or environment.get("processor") or "an unnamed processor",
-        ", ".join(engines),
-        f"{len(info.labels)} configurations, {len(info.workloads)} workloads, {info.blocks} blocks",
-    ]
-    return " · ".join(part for part in parts if part)  # fmt: skip
+    plots = [order_plot(analysis, workload) for workload in info.workloads]
+    return Section("order", "Order and drift", [Prose(f"Order {order}.", "lede"), Plots(plots)])
 
 
-def limits(analysis: Analysis) -> list[CheckResult]:
-    """The checks that warn or fail, worst first."""
-    found = [check for check in analysis.checks if check.outcome in {"warn", "fail"}]
-    return sorted(found, key=lambda check: -SEVERITY[check.outcome])
+def checks_section(analysis: Analysis) -> Section:
+    """Every rule with its outcome."""
+    return Section("checks", "Every check", [Findings([_finding(check) for check in analysis.checks], folded=True)])
 
 
-def summary(check: CheckResult) -> str:
-    """The worst of a check in one line: where, in how many places, and what was seen in the first."""
-    worst = [o for o in check.observations if o.outcome == check.outcome]
-    if not worst:
-        return "there is nothing that it applies to"
-    others = len(worst) - 1
-    places = "; ".join(part for part in (where(worst[0]), f"and {others} more" if others else "") if part)
-    return f"{worst[0].reason} ({places})" if places else worst[0].reason
+def _finding(check: CheckResult) -> Finding:
+    details = [(o.outcome, ": ".join(part for part in (o.place, o.reason) if part)) for o in check.observations]
+    return Finding(check.outcome, check.check, check.summary, check.remedy, check.meaning, details)
 
 
-def where(observation: Observation) -> str:
-    """The place of an observation: workload, configuration, number of trials."""
-    parts = [observation.workload, observation.label]
-    if observation.trials:
-        parts.append(f"{observation.trials} trial{'s' * (observation.trials != 1)}")
-    return ", ".join(part for part in parts if part)
+def failures_section(analysis: Analysis) -> Section | None:
+    """Cells that failed and trials that are damaged; None without any."""
+    blocks: list[Block] = []
+    if analysis.failures:
+        rows = [text_row(f.label, f.workload, str(f.block + 1), f.error) for f in analysis.failures]
+        headings = columns("Configuration", "Workload", "Block", "Error")
+        blocks.append(Table("Cells that failed and have no figures.", headings, rows, kind="text"))
+    if analysis.damaged:
+        rows = [text_row(one.name, one.reason) for one in analysis.damaged]
+        caption = "Trials that are damaged on disk and left out."
+        blocks.append(Table(caption, columns("Trial", "Damage"), rows, kind="text"))
+    return Section("failures", "Failures", blocks) if blocks else None
 
 
-def environment_rows(environment: dict[str, Any]) -> list[tuple[str, str]]:
-    """Names and values, nested names joined by dots; what the machine did not tell is left out."""
+def again_section(analysis: Analysis) -> Section:
+    """The experiment file, the served models and the environment."""
+    blocks: list[Block] = []
+    if analysis.experiment:
+        blocks += [
+            Prose("Save this as experiment.toml, adapt its paths, and run: prunebench run experiment.toml"),
+            Code(analysis.experiment, "toml"),
+        ]
+    else:
+        blocks.append(Prose("This run has no experiment file."))
+    blocks.append(_served(analysis))
+    rows = [text_row(key, value) for key, value in _environment(analysis.environment)]
+    if rows:
+        blocks.append(Table("The machine and its software.", columns("Fact", "Value"), rows, kind="text"))
+    return Section("again", "How to reproduce it", blocks)
+
+
+def _served(analysis: Analysis) -> Table:
+    rows = []
+    for info in (c.info for c in analysis.configurations):
+        m = info.manifest
+        rows.append(
+            text_row(
+                info.label,
+                info.model,
+                engine(info),
+                info.dtype or ABSENT,
+                " ".join(f"{key}={value}" for key, value in info.engine_options.items()) or ABSENT,
+                f"{m.criterion}, {m.target}, multiple of {m.multiple_of}, ties {m.tie_break}" if m else ABSENT,
+                ABSENT if info.load_s is None else f"{info.load_s:.1f} s",
+            )
+        )
+    headings = columns("Configuration", "Model", "Engine", "Data type", "Options", "Pruned by", "Loaded in")
+    return Table("The served models and their settings.", headings, rows, kind="text")
+
+
+def _environment(environment: dict[str, Any]) -> list[tuple[str, str]]:
+    """Names and values; nested names are joined by dots, unknown values left out."""
     rows: list[tuple[str, str]] = []
     for key, value in environment.items():
         if isinstance(value, dict):
-            rows += [(f"{key}.{inner}", text) for inner, text in environment_rows(value)]
+            rows += [(f"{key}.{inner}", text) for inner, text in _environment(value)]
         elif value is not None:
             rows.append((key, str(value)))
     return rows

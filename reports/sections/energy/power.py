@@ -1,4 +1,4 @@
-"""Power over time, with the windows that joules are taken from."""
+"""Power over time, with the windows over which joules are counted."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from reports.document.blocks import Block, Plot, Plots, Prose, Section
 from reports.document.chart import Axis, Band, Chart, Marks, ramp
 from reports.document.wording import figure, name
 
-GAP_S = 2.0  # between trials put one after another
+GAP_S = 2.0  # drawn between consecutive trials
 _LEDE = (
-    "Mean watts in equal steps, from the same counters that joules are read from. Shaded: the windows; what lies outside them is "
-    "ramps and rests, and counts for nothing."
+    "Mean watts in equal steps, from the same counters as the joules. Shaded: the windows; ramps and pauses outside them are not "
+    "counted."
 )
 
 
 def timeline_section(analysis: Analysis) -> Section | None:
-    """The first block in its order, then every workload with its configurations on top of each other; None without power."""
+    """The first block trial by trial, then the configurations of every workload overlaid; None without power."""
     trials = [t for t in analysis.trials if t.power is not None]
     if not trials:
         return None
@@ -33,9 +33,9 @@ def timeline_section(analysis: Analysis) -> Section | None:
 
 
 def _block(analysis: Analysis, block: int, trials: Sequence[TrialFigures]) -> Plot:
-    """One trial after another; the time between two is cut out, since runs may be resumed on another day."""
+    """One trial after another; the time between trials is cut out, since a run may be resumed on another day."""
     title = f"Block {block + 1}, trial after trial"
-    marks, bands, said = [], [], []
+    marks, bands, means = [], [], []
     begins = 0.0
     for trial in trials:
         power = trial.power
@@ -53,12 +53,12 @@ def _block(analysis: Analysis, block: int, trials: Sequence[TrialFigures]) -> Pl
             )
         )
         bands.append(Band(shift, shift + trial.window_s))
-        said.append(f"{label}, {trial.workload}: {figure(_mean_in_window(power, trial.window_s))} W")
+        means.append(f"{label}, {trial.workload}: {figure(_mean_in_window(power, trial.window_s))} W")
         begins = marks[-1].x[-1] + GAP_S
-    lede = f"{_what(trials)} The heavy lines are the baseline's. The time between trials is left out."
+    lede = f"{_sources(trials)} The heavy lines are the baseline's. The time between trials is left out."
     axis = Axis("W", (0.0, 1.06 * max(max(m.y) for m in marks)))
     chart = Chart(Axis("s", grid=False), axis, marks, bands=bands, height=260)
-    return Plot(title, lede, f"{title}: mean power in the windows: {'; '.join(said)}.", chart)  # fmt: skip
+    return Plot(title, lede, f"{title}: mean power in the windows: {'; '.join(means)}.", chart)  # fmt: skip
 
 
 def _overlay(analysis: Analysis, workload: str, trials: Sequence[TrialFigures]) -> Plot:
@@ -67,7 +67,7 @@ def _overlay(analysis: Analysis, workload: str, trials: Sequence[TrialFigures]) 
     order = {label: number for number, label in enumerate(analysis.info.labels)}
     found = sorted(((t, t.power) for t in trials if t.power), key=lambda pair: order.get(pair[0].label, 0))
     if not found:
-        return Plot(title, "", "", None, "no trial of the first block kept its power")
+        return Plot(title, absent="no trial of the first block kept its power")
     marks = [
         _line(
             power,
@@ -79,13 +79,13 @@ def _overlay(analysis: Analysis, workload: str, trials: Sequence[TrialFigures]) 
         for trial, power in found
     ]
     longest = max(trial.window_s for trial, _ in found)
-    said = [
+    means = [
         f"{_label(analysis, t.label)}: {figure(_mean_in_window(p, t.window_s))} W for {figure(t.window_s)} s"
         for t, p in found
     ]
     axis = Axis("W", (0.0, 1.06 * max(max(m.y) for m in marks)))
     chart = Chart(Axis("s"), axis, marks, bands=[Band(0.0, longest)], key="in pictures")
-    return Plot(title, "", f"{title}. {'; '.join(said)}.", chart)
+    return Plot(title, "", f"{title}. {'; '.join(means)}.", chart)
 
 
 def _line(power: PowerFigures, shift: float, series: str, colour: str, label: str) -> Marks:
@@ -105,7 +105,7 @@ def _label(analysis: Analysis, label: str) -> str:
     return next((name(c.info) for c in analysis.configurations if c.info.label == label), label)
 
 
-def _what(trials: Sequence[TrialFigures]) -> str:
+def _sources(trials: Sequence[TrialFigures]) -> str:
     sources = sorted({t.power.source for t in trials if t.power})
     measured = all(t.power.measured for t in trials if t.power)
     return f"Source: {', '.join(sources)}{'' if measured else ', modelled and not measured'}."

@@ -1,124 +1,126 @@
-"""The plots of quality tasks: what is kept against what it costs, and against the width."""
+"""Quality against cost: the configurations that no other beats in both lie on the Pareto front."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from reports.analysis.quality import Group, QualityFigures
-from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES
+from reports.analysis.quality import QualityFigures
+from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
 from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.document.blocks import Plot
-from reports.document.chart import SERIES, SYMBOLS, Axis, Chart, Marks, Rule, at_least
-from reports.document.wording import listed, mean_with_interval, name, with_interval
-from reports.statistics.ratios import Interval
+from reports.document.chart import Axis, Chart, Marks
+from reports.document.wording import listed, mean_with_interval, name
+from reports.statistics.ratios import Comparison, Interval
 
 
-def pareto_plots(analysis: Analysis, quality: QualityFigures) -> list[Plot]:
-    """A plot a workload: against measured joules, or tokens/s where there are none; and against modelled joules, apart."""
+@dataclass(frozen=True)
+class _Point:
+    """A configuration with its mean cost over blocks, and its quality with the interval of that."""
+
+    configuration: ConfigurationFigures
+    cost: Interval
+    quality: float
+    interval: Comparison | None = None
+
+    @property
+    def place(self) -> tuple[float, float]:
+        return self.cost.mean, self.quality
+
+
+def perplexity_plot(analysis: Analysis, workload: str) -> Plot:
+    """Perplexity against measured joules, or against TPOT where there are none."""
+    cost = QUANTITIES[JOULES if analysis.has_values(workload, JOULES) else TPOT]
+    title = f"{workload}: perplexity against {cost.title}"
+    points = [
+        _Point(c, mean, c.info.quality.perplexity)
+        for c in analysis.configurations
+        if c.info.quality and c.info.quality.perplexity
+        if (mean := analysis.cell(c.info.label, workload).values[cost.key].mean)
+    ]
+    if not points:
+        return Plot(title, absent="no configuration has both a perplexity and this cost")
+    front = pareto_front([p.place for p in points], lower_x_is_better=True, lower_y_is_better=True)
+    marks = _marks(points, front, lambda p: f"{mean_with_interval(p.cost, cost.unit)}\nperplexity {p.quality:.4g}")
+    best = listed([name(p.configuration.info) for p in points if p.place in front])
+    lede = "Lower left is better. Filled: no other configuration is better in both. Labels are widths. Bars: 95 % intervals over blocks."
+    is_wide = max(p.quality for p in points) > 5 * min(p.quality for p in points)
+    chart = Chart(Axis(f"{cost.title}, {cost.unit}"), Axis("perplexity", log=is_wide), marks)
+    return Plot(title, lede, f"{title}. Not beaten in both: {best}.", chart)
+
+
+def score_plots(analysis: Analysis, quality: QualityFigures) -> list[Plot]:
+    """A plot a workload: scores against measured joules, or tokens/s where there are none; and against modelled joules, apart."""
     plots = []
     for workload in analysis.info.workloads:
-        cells = [c for c in analysis.cells if c.workload == workload]
-        measured = any(c.values[JOULES].median is not None for c in cells)
-        plots.append(_pareto(analysis, quality, workload, JOULES if measured else OUTPUT_TOKENS_PER_S))
-        if any(c.values[MODELLED_JOULES].median is not None for c in cells):
-            plots.append(_pareto(analysis, quality, workload, MODELLED_JOULES))
+        measured = analysis.has_values(workload, JOULES)
+        plots.append(_score_plot(analysis, quality, workload, JOULES if measured else OUTPUT_TOKENS_PER_S))
+        if analysis.has_values(workload, MODELLED_JOULES):
+            plots.append(_score_plot(analysis, quality, workload, MODELLED_JOULES))
     return plots
 
 
-def _pareto(analysis: Analysis, quality: QualityFigures, workload: str, key: str) -> Plot:
+def _score_plot(analysis: Analysis, quality: QualityFigures, workload: str, key: str) -> Plot:
+    """The mean share kept of the fragile tasks, or of all where none is fragile."""
     cost = QUANTITIES[key]
     shares, count, kind = quality.fragile, len(quality.fragile_tasks), "fragile "
     if not count:
         shares, count, kind = quality.overall, len(quality.overall_tasks), ""
     title = f"{workload}: quality against {cost.title}" + (", not measured" if key == MODELLED_JOULES else "")
-    found: list[tuple[float, float, Interval, ConfigurationFigures]] = []
+    points = []
     for configuration in analysis.configurations:
-        info, overall = configuration.info, shares.get(configuration.info.label)
-        share = 1.0 if info.is_baseline else overall.ratio if overall else None
+        info, interval = configuration.info, shares.get(configuration.info.label)
+        share = 1.0 if info.is_baseline else interval.ratio if interval else None
         mean = analysis.cell(info.label, workload).values[key].mean
         if share is not None and mean is not None:
-            found.append((mean.mean, share, mean, configuration))
-    if len(found) < 2:
-        return Plot(title, "", "", None, "no two configurations have both all tasks and this cost")
-    front = pareto_front([(x, y) for x, y, *_ in found], lower_x_is_better=cost.better == "lower")
+            points.append(_Point(configuration, mean, share, interval))
+    if len(points) < 2:
+        return Plot(title, absent="no two configurations have both all tasks and this cost")
+    front = pareto_front([p.place for p in points], lower_x_is_better=cost.better == "lower")
+    marks = _marks(points, front, lambda p: f"{mean_with_interval(p.cost, cost.unit)}\nkeeps {p.quality:.3f}")
+    best = listed(
+        [f"{name(p.configuration.info)}: {mean_with_interval(p.cost, cost.unit)}" for p in points if p.place in front]
+    )
+    side = "left" if cost.better == "lower" else "right"
+    lede = f"Upper {side} is better. Filled: the Pareto front, no other configuration is better in both. Labels are widths. Bars: 95 % intervals, of the cost over blocks."
+    axis = Axis(f"mean share kept, {count} {kind}tasks", form="ratio")
+    return Plot(
+        title, lede, f"{title}. Not beaten in both: {best}.", Chart(Axis(f"{cost.title}, {cost.unit}"), axis, marks)
+    )
+
+
+def _marks(
+    points: Sequence[_Point], front: Sequence[tuple[float, float]], hover: Callable[[_Point], str]
+) -> list[Marks]:
+    """The front as a line, its points filled, the others open."""
+    has_intervals = any(p.interval for p in points)
     marks = [Marks([x for x, _ in front], [y for _, y in front], line="dot")]
-    for beaten in (False, True):
-        own = [one for one in found if ((one[0], one[1]) not in front) == beaten]
-        intervals = [shares.get(c.info.label) for *_, c in own]
+    for is_beaten in (False, True):
+        own = [p for p in points if (p.place not in front) == is_beaten]
         marks.append(
             Marks(
-                [x for x, *_ in own],
-                [y for _, y, *_ in own],
-                symbol="circle-open" if beaten else "circle",
+                [p.cost.mean for p in own],
+                [p.quality for p in own],
+                symbol="circle-open" if is_beaten else "circle",
                 size=10,
-                low=[i.low if i else None for i in intervals],
-                high=[i.high if i else None for i in intervals],
-                x_low=[mean.low for _, _, mean, _ in own],
-                x_high=[mean.high for _, _, mean, _ in own],
-                texts=[str(c.info.width) for *_, c in own],
-                hover=[
-                    f"{name(c.info)}\n{mean_with_interval(mean, cost.unit)}\nkeeps {y:.3f}" for _, y, mean, c in own
-                ],
+                low=[p.interval.low if p.interval else None for p in own] if has_intervals else None,
+                high=[p.interval.high if p.interval else None for p in own] if has_intervals else None,
+                x_low=[p.cost.low for p in own],
+                x_high=[p.cost.high for p in own],
+                texts=[str(p.configuration.info.width) for p in own],
+                hover=[f"{name(p.configuration.info)}\n{hover(p)}" for p in own],
             )
         )
-    side = "left" if cost.better == "lower" else "right"
-    best = listed(
-        [f"{name(c.info)}: {mean_with_interval(mean, cost.unit)}" for x, y, mean, c in found if (x, y) in front]
-    )
-    chart = Chart(
-        Axis(f"{cost.title}, {cost.unit}"), Axis(f"mean share kept, {count} {kind}tasks", form="ratio"), marks
-    )
-    lede = f"Upper {side} is better. Filled: the Pareto front, no other configuration is better in both. Labels are widths. Bars: 95 % intervals, of the cost over blocks."
-    return Plot(title, lede, f"{title}. Not beaten in both: {best}.", chart)
+    return marks
 
 
-def pareto_front(points: Sequence[tuple[float, float]], *, lower_x_is_better: bool) -> list[tuple[float, float]]:
-    """The points that no other beats in both, from the cheapest on; more of the second coordinate is better."""
+def pareto_front(
+    points: Sequence[tuple[float, float]], *, lower_x_is_better: bool, lower_y_is_better: bool = False
+) -> list[tuple[float, float]]:
+    """The points that no other beats in both coordinates, from the best x to the worst."""
+    x_sign, y_sign = (1 if lower else -1 for lower in (lower_x_is_better, lower_y_is_better))
     front: list[tuple[float, float]] = []
-    sign = 1 if lower_x_is_better else -1
-    for point in sorted(set(points), key=lambda p: (sign * p[0], -p[1])):
-        if not front or point[1] > front[-1][1]:
+    for point in sorted(set(points), key=lambda p: (x_sign * p[0], y_sign * p[1])):
+        if not front or y_sign * point[1] < y_sign * front[-1][1]:
             front.append(point)
     return front
-
-
-def kept_plot(analysis: Analysis, quality: QualityFigures, group: Group, title: str) -> Plot | None:
-    """What each width keeps of the tasks of one group; None if there are none."""
-    tasks = [t for t in quality.tasks if t.group == group]
-    marks = []
-    drawn: list[float] = []
-    for number, task in enumerate(tasks):
-        points = [
-            (c.info, kept)
-            for c in analysis.configurations
-            if (kept := task.scores[c.info.label].kept) is not None and kept.ratio is not None
-        ]
-        if not points:
-            continue
-        shares = [kept.ratio or 0.0 for _, kept in points]
-        drawn += [end for _, k in points for end in (k.ratio, k.low, k.high) if end is not None]
-        marks.append(
-            Marks(
-                [info.expansion_ratio for info, _ in points],
-                shares,
-                task.task,
-                f"series-{number % SERIES + 1}",
-                SYMBOLS[number % len(SYMBOLS)],
-                line="solid",
-                low=[kept.low for _, kept in points],
-                high=[kept.high for _, kept in points],
-                hover=[f"{task.task}, {name(info)}\nkeeps {with_interval(kept)}" for info, kept in points],
-            )
-        )
-    if not marks:
-        return None
-    chart = Chart(
-        Axis("expansion ratio"), Axis("share of the baseline's score", at_least(0.9, 1.1, drawn), form="ratio"), marks, [Rule(1.0)]
-    )  # fmt: skip
-    said = [f"{t.task} loses {t.loss:.1%} per tenth" for t in tasks if t.loss is not None]
-    return Plot(
-        title,
-        "Bars: 95 % intervals over items.",
-        f"{title}: {'; '.join(said) or listed([t.task for t in tasks])}.",
-        chart,
-    )

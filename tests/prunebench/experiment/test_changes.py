@@ -14,7 +14,7 @@ from prunebench.run.run_writer import RunWriter
 from reports.analysis.analyse import analyse_folder
 from reports.document.blocks import Findings
 from reports.runs.records import RunInfo
-from reports.sections.contents import limits_section
+from reports.sections.answer import limits_section
 from tests.prunebench.conftest import SYNTHETIC, TINYGLU
 from tests.reports.example_run import Example, write_run
 

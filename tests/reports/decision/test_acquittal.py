@@ -41,11 +41,11 @@ def test_a_task_whose_whole_interval_lies_below_it_is_lost_even_at_the_floor():
     ("changed", "why"),
     [
         ({"kept": Comparison(ratio=1.0, low=0.4, high=1.6)}, "it keeps 1.00"),
-        ({"baseline": 0.27, "own": 0.3}, "the baseline cannot be told from guessing, 25%"),
-        ({"baseline": 0.3, "own": 0.28}, "it cannot be told from guessing, 25%"),
-        ({"chance": None}, "what guessing scores is not recorded"),
+        ({"baseline": 0.27, "own": 0.3}, "the baseline is not distinguishable from guessing, 25%"),
+        ({"baseline": 0.3, "own": 0.28}, "it is not distinguishable from guessing, 25%"),
+        ({"chance": None}, "the score of guessing is not recorded"),
         ({"kept": Comparison(ratio=1.0, reason="its spread is not known")}, "its spread is not known"),
-        ({"error": None}, "the baseline cannot be told from guessing, 25%"),
+        ({"error": None}, "the baseline is not distinguishable from guessing, 25%"),
     ],
 )
 def test_a_task_at_the_floor_or_with_a_wide_interval_shows_nothing(changed, why):
@@ -69,5 +69,5 @@ def test_no_right_answer_of_many_is_a_loss_and_of_few_is_not(items, lost):
 def test_many_silent_tasks_are_counted_and_not_all_named():
     wide = Comparison(ratio=1.0, low=0.4, high=1.6)
     [said] = shown(*(task(f"task-{n}", kept=wide) for n in range(6))).words()
-    assert said.startswith("6 of 6 quality tasks show neither a loss nor that there is none: task-0 (")
+    assert said.startswith("6 of 6 quality tasks show neither a loss nor its absence: task-0 (")
     assert said.endswith("and 3 more")

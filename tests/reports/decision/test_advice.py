@@ -8,7 +8,7 @@ import pytest
 from loadgen.workloads.closed_loop import ConcurrencyLoad
 from loadgen.workloads.open_loop import PoissonLoad
 from reports.analysis.analyse import analyse_folder
-from reports.analysis.family import standing_for
+from reports.analysis.family import workload_of
 from reports.analysis.quality import QualityFigures, TaskFigures, TaskScore
 from reports.checks.results import Observation
 from reports.decision.advice import advice
@@ -50,20 +50,20 @@ def test_more_that_is_to_be_had_at_a_price_is_said(tmp_path):
     found = advised(tmp_path, Steep(widths=(1024, 768, 512), workloads=(SMALL_BATCH,), energy="none"))["For batch work"]
     assert found.choice == "Choose width 768"
     assert (
-        "More is to be had at a price: width 512 gives 1.25x to 1.25x the tokens/s, at 2.00x the perplexity."
+        "A larger gain costs more quality: width 512 gives 1.25x to 1.25x the tokens/s, at 2.00x the perplexity."
         in said(found)
     )
 
 
 def test_a_gain_that_costs_too_much_quality_is_not_advised(tmp_path):
     found = advised(tmp_path, Example(workloads=(SMALL_BATCH,), energy="none"))["For batch work"]
-    assert found.choice == "Keep the baseline, width 1024: what is gained costs too much quality"
+    assert found.choice == "Keep the baseline, width 1024: the gain costs too much quality"
     assert "The mildest cut that gains anything, width 896, gives 1.06x" in said(found)
 
 
 def test_where_nothing_is_gained_the_baseline_is_kept(tmp_path):
     found = advised(tmp_path, Example(workloads=(SMALL_SINGLE,), energy="none"))["For interactive use"]
-    assert found.choice == "Keep the baseline, width 1024: the narrower ones buy nothing here"
+    assert found.choice == "Keep the baseline, width 1024: narrower widths gain nothing here"
     assert said(found) == "No width is shown to be better: E2E is 1.00x to 1.00x that of the baseline."
 
 
@@ -86,7 +86,7 @@ def test_joules_alone_are_reason_enough_unless_it_is_slower(tmp_path):
 
 def test_a_quality_nobody_compared_makes_the_choice_conditional(tmp_path):
     found = advised(tmp_path, Example(widths=(1024, 512), workloads=(SMALL_BATCH,), quality=False))["For batch work"]
-    assert found.choice == "Choose width 512, if its quality will do"
+    assert found.choice == "Choose width 512, if its quality is sufficient"
 
 
 def with_task(analysis, kept, own=0.8):
@@ -114,11 +114,11 @@ def with_task(analysis, kept, own=0.8):
 def test_a_task_that_surely_lost_too_much_is_in_the_way_and_one_that_may_have_is_said_to_show_nothing(tmp_path):
     analysis = analyse_folder(write_run(tmp_path / "run", Mild(widths=(1024, 512), workloads=(SMALL_BATCH,))))
     [sure] = advice(with_task(analysis, Comparison(ratio=0.4, low=0.3, high=0.5)))
-    assert sure.choice == "Keep the baseline, width 1024: what is gained costs too much quality"
+    assert sure.choice == "Keep the baseline, width 1024: the gain costs too much quality"
     assert "keeps 0.40x (0.30-0.50) of its score on gsm8k" in said(sure)
     [unsure] = advice(with_task(analysis, Comparison(ratio=0.9, low=0.8, high=1.0)))
     assert unsure.choice == "Choose width 512"
-    shown = "1 of 1 quality tasks show neither a loss nor that there is none: gsm8k (it keeps 0.90x (0.80-1.00))"
+    shown = "1 of 1 quality tasks show neither a loss nor its absence: gsm8k (it keeps 0.90x (0.80-1.00))"
     assert shown in said(unsure)
     [kept] = advice(with_task(analysis, Comparison(ratio=1.0, low=0.97, high=1.03)))
     assert "and keeps at least 95% of its score on gsm8k" in said(kept)
@@ -128,17 +128,17 @@ def test_a_ruined_model_is_not_acquitted_by_tasks_that_show_nothing(tmp_path):
     ruined = Example(widths=(1024, 512), workloads=(SMALL_BATCH,))
     analysis = analyse_folder(write_run(tmp_path / "run", ruined))
     [found] = advice(with_task(analysis, Comparison(ratio=2.0, low=0.5, high=3.5)))
-    assert found.choice == "Keep the baseline, width 1024: what is gained costs too much quality"
+    assert found.choice == "Keep the baseline, width 1024: the gain costs too much quality"
     assert "no quality task" not in said(found)
-    assert "x the perplexity, and 1 of 1 quality tasks show neither a loss nor that there is none" in said(found)
+    assert "x the perplexity, and 1 of 1 quality tasks show neither a loss nor its absence" in said(found)
 
 
 def test_without_a_perplexity_tasks_that_show_nothing_leave_the_choice_conditional(tmp_path):
     example = Example(widths=(1024, 512), workloads=(SMALL_BATCH,), quality=False)
     analysis = analyse_folder(write_run(tmp_path / "run", example))
     [silent] = advice(with_task(analysis, Comparison(ratio=0.9, low=0.6, high=1.2)))
-    assert silent.choice == "Choose width 512, if its quality will do"
-    assert "No figure shows what it keeps of its quality: find out first." in said(silent)
+    assert silent.choice == "Choose width 512, if its quality is sufficient"
+    assert "No figure decides how much of its quality it keeps: measure that first." in said(silent)
     [kept] = advice(with_task(analysis, Comparison(ratio=1.0, low=0.98, high=1.02)))
     assert kept.choice == "Choose width 512"
 
@@ -153,7 +153,7 @@ def test_without_intervals_or_a_baseline_there_is_no_answer(tmp_path, blocks, mi
 
 def test_an_answer_names_the_checks_it_rests_on(tmp_path):
     found = advised(tmp_path, Mild(widths=(1024, 717), workloads=(SMALL_BATCH,), blocks=3))["For batch work"]
-    assert found.checks.startswith("Judged by batch-8 over 3 blocks, with 2 intervals that hold together at 95 %. ")
+    assert found.checks.startswith("Judged by batch-8 over 3 blocks, with 2 simultaneous 95 % intervals. ")
     assert "checks pass" in found.checks
     assert "too-few-repeats, width-unaligned and window-too-short warn" in found.checks
 
@@ -165,10 +165,10 @@ def test_the_lightest_load_stands_for_people_and_the_heaviest_for_bulk(exact):
         PoissonLoad(name="quick", rate=9, requests=8),
     ]
     known = {w.name: w for w in loads}
-    assert standing_for(known, "interactive use") == "slow"
-    assert standing_for(exact.workloads | known, "interactive use") == "single-request"
-    assert standing_for(exact.workloads | known, "batch work") == "in-16"
-    assert standing_for({"slow": loads[1]}, "batch work") is None
+    assert workload_of(known, "interactive use") == "slow"
+    assert workload_of(exact.workloads | known, "interactive use") == "single-request"
+    assert workload_of(exact.workloads | known, "batch work") == "in-16"
+    assert workload_of({"slow": loads[1]}, "batch work") is None
 
 
 def test_advice_on_a_width_that_a_failed_check_spoils_is_withheld(tmp_path):

@@ -54,7 +54,7 @@ def test_measured_joules_have_a_sentence_of_their_own(tmp_path):
 def test_missing_joules_are_said_once_and_modelled_ones_pointed_to(tmp_path):
     found = said(tmp_path, Example(widths=(1024, 512), workloads=(SMALL_SINGLE, SMALL_BATCH), energy="modelled"))
     assert found["Energy"].startswith("Joules were not measured: no NVIDIA driver answers")
-    assert found["Energy"].endswith("Modelled J/output token is an assumption and stands apart.")
+    assert found["Energy"].endswith("Modelled J/output token is an assumption and is reported separately.")
     assert not any("joules" in text.lower() for topic, text in found.items() if topic != "Energy")
 
 
@@ -81,8 +81,8 @@ def test_a_check_that_fails_is_named_beside_the_figures_it_touches(tmp_path):
         engine_options={512: {"dtype": "float16"}},
     )
     found = said(tmp_path, example)
-    assert found["single-request"].endswith("Mind that engine-differs fails.")
-    assert found["batch-8"].endswith("Mind that engine-differs fails.")
+    assert found["single-request"].endswith("Note that engine-differs fails.")
+    assert found["batch-8"].endswith("Note that engine-differs fails.")
 
 
 class Short(Example):
@@ -94,7 +94,7 @@ class Short(Example):
 
 def test_a_check_that_fails_in_some_trials_says_in_how_many(tmp_path):
     found = said(tmp_path, Short(widths=(1024, 512), workloads=(SMALL_SINGLE,), energy="none"))
-    assert found["single-request"].endswith("Mind that output-length-differs fails in 5 of 10 trials.")
+    assert found["single-request"].endswith("Note that output-length-differs fails in 5 of 10 trials.")
 
 
 def test_a_single_block_gives_no_verdict(tmp_path):

@@ -72,7 +72,7 @@ def many(step_ms):
 @pytest.mark.parametrize(
     ("step_ms", "said"),
     [
-        (5, "No interval: one trial, and it takes 3 blocks to see how far the next would be off."),
+        (5, "No interval: one trial; an interval over blocks requires 3."),
         (50, "95 % intervals of this trial: distribution-free, since none of its requests overlapped"),
     ],
 )

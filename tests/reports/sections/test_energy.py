@@ -1,4 +1,4 @@
-"""The report's sections on what joules were spent on, and on power at rest."""
+"""The report's sections on joules by token and request, and on power at rest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from reports.analysis.analyse import analyse_folder
 from reports.build import build_report
 from reports.document.blocks import Items, Plots, Prose, Table
 from reports.runs.records import VisitIdle
-from reports.sections.energy.model import energy_model_section, idle_section
+from reports.sections.energy.idle import idle_section
+from reports.sections.energy.model import energy_model_section
 from tests.reports.example_run import Example, window_energy, write_run
 
 SHAPES = tuple(
@@ -54,7 +55,7 @@ def test_the_line_is_in_report_json_for_scripts(run):
     assert model["output_token"]["low"] < model["output_token"]["joules"] < model["output_token"]["high"]
 
 
-def test_shapes_that_do_not_vary_are_told_and_how_to_vary_them(tmp_path):
+def test_shapes_that_do_not_vary_are_reported_with_how_to_vary_them(tmp_path):
     section = energy_model_section(analyse_folder(write_run(tmp_path / "run", Example(widths=(1024,), blocks=2))))
     items, how = section.blocks
     assert isinstance(items, Items)

@@ -21,20 +21,20 @@ def plots_of(section):
     return [plot for block in section.blocks if isinstance(block, Plots) for plot in block.plots]
 
 
-def test_the_promise_is_a_ratio_of_costs_and_the_outcome_one_of_times(exact):
+def test_the_expected_speed_up_is_a_ratio_of_costs_and_the_measured_one_of_times(exact):
     batch = plots_of(expected_section(exact))[1]
-    by_bytes, by_flops, realised = batch.chart.marks
+    by_bytes, by_flops, measured = batch.chart.marks
     infos = {c.info.width: c.info for c in exact.configurations}
     wide, narrow = (decode_cost(infos[w], 8, 64 + 16) for w in (1024, 512))
     assert by_bytes.x == [2.0, 2.5, 3.0, 3.5, 4.0]
     assert by_bytes.y[0] == pytest.approx(wide.bytes / narrow.bytes)
     assert by_flops.y[0] == pytest.approx(wide.flops / narrow.flops)
     assert by_bytes.y[-1] == by_flops.y[-1] == 1.0
-    assert realised.y[-1] == pytest.approx(1.25)  # example_run: half of what is cut comes back as speed
-    assert "width 512: promised" in batch.alt
+    assert measured.y[-1] == pytest.approx(1.25)  # example_run: half of what is cut comes back as speed
+    assert "width 512: expected" in batch.alt
 
 
-def test_a_shape_that_is_not_known_is_said_and_nothing_is_promised(exact):
+def test_an_unknown_shape_is_reported_and_nothing_is_expected(exact):
     bare = [c.model_copy(update={"info": c.info.model_copy(update={"shape": None})}) for c in exact.configurations]
     section = expected_section(exact.model_copy(update={"configurations": bare}))
     assert {plot.absent for plot in plots_of(section)} == {"the model's shape or the served data type is not known"}
@@ -52,7 +52,7 @@ def test_requests_in_flight_are_as_asked_or_by_littles_law(tmp_path, exact):
 
 
 class Odd(Example):
-    """Width 717 takes a quarter more time than its size says."""
+    """Width 717 takes a quarter more time than its size implies."""
 
     def truth(self, width, workload):
         tpot = 10 + width / 100
@@ -78,7 +78,7 @@ def test_a_single_neighbour_must_be_near(tmp_path):
         found = misfits(analysis, "single-request")
         assert [m.neighbours for m in found] == ([neighbours] if neighbours else [])
     prose = [block.text for block in alignment_section(analysis).blocks if isinstance(block, Prose)]
-    assert "Add 384 (multiple_of = 64) to find out what the odd widths cost." in prose[-1]
+    assert "Add 384 (multiple_of = 64) to measure what the unaligned widths cost." in prose[-1]
 
 
 def test_aligned_widths_have_no_section(exact):

@@ -4,7 +4,7 @@ import pytest
 
 from reports.analysis.analyse import analyse_folder
 from reports.sections.latency import percentile_table
-from reports.sections.plots.ratios import distribution_plot
+from reports.sections.plots.distributions import distribution_plot
 from tests.reports.example_run import BATCH, SINGLE, Example, write_run
 
 FEW = BATCH.model_copy(update={"requests": 16})
@@ -20,7 +20,7 @@ def test_a_p99_of_few_requests_is_withheld_and_the_number_needed_is_said(tmp_pat
     table = percentile_table(analysis, "batch-8")
     assert [entry.text for entry in table.rows[0].entries][2:] == ["32", "60.0", "—", "—", "—"]
     assert "p99 is shown from 368 requests on; MLPerf asks for 662." in table.remarks
-    assert "No interval: 2 blocks, and it takes 3 blocks to see how far the next would be off." in table.remarks
+    assert "No interval: 2 blocks; an interval over blocks requires 3." in table.remarks
     value = analysis.cell("width-1024", "batch-8").values["p99_ttft_ms"]
     assert (value.median, value.trials) == (None, 0)
     assert value.reason == "p99 of 16 requests has no interval: 368 are needed (MLPerf asks for 662)"
@@ -42,7 +42,7 @@ def test_one_block_of_overlapping_requests_has_percentiles_without_an_interval_a
     analysis = analysed(tmp_path, ENOUGH, 1)
     table = percentile_table(analysis, "batch-8")
     assert all(entry.text != "—" and not entry.change for row in table.rows for entry in row.entries[3:])
-    assert table.remarks == ["No interval: one trial, and it takes 3 blocks to see how far the next would be off."]
+    assert table.remarks == ["No interval: one trial; an interval over blocks requires 3."]
     cell = analysis.cell("width-512", "batch-8")
     assert cell.values["p99_ttft_ms"].median == pytest.approx(cell.percentiles["ttft_ms"][-1].value)
     assert cell.percentiles["ttft_ms"][-1].reason == "no interval: one trial"

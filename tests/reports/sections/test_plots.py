@@ -13,7 +13,10 @@ from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_P
 from reports.analysis.records import Analysis
 from reports.document.blocks import Plot
 from reports.document.plotly_chart import plotly_figure
-from reports.sections.plots.ratios import DISTRIBUTIONS, distribution_plot, order_plot, quality_plot, ratio_plot
+from reports.sections.plots.distributions import DISTRIBUTIONS, distribution_plot
+from reports.sections.plots.order import order_plot
+from reports.sections.plots.pareto import perplexity_plot
+from reports.sections.plots.ratios import ratio_plot
 from tests.reports.example_run import BATCH, HIDDEN, NO_METER, SINGLE, Example, write_run
 
 SMALL = (SINGLE.model_copy(update={"requests": 3}), BATCH.model_copy(update={"requests": 8}))
@@ -31,7 +34,7 @@ def all_plots(analysis: Analysis) -> list[Plot]:
             ratio_plot(analysis, workload, OUTPUT_TOKENS_PER_S),
             ratio_plot(analysis, workload, JOULES),
             *(distribution_plot(analysis, workload, key) for key in DISTRIBUTIONS),
-            quality_plot(analysis, workload),
+            perplexity_plot(analysis, workload),
             order_plot(analysis, workload),
         )
     ]
@@ -71,10 +74,10 @@ def test_an_interval_of_two_blocks_does_not_flatten_the_plot(tmp_path):
     plot = ratio_plot(analysis, "batch-8", TPOT)
     assert comparison.high > 5
     assert plot.chart.y.limits[1] < 2 * max(1.1, *comparison.ratios.values())
-    assert plot.lede.endswith("Intervals go on beyond the axis.")
+    assert plot.lede.endswith("Intervals extend beyond the axis.")
 
 
-def test_shape_and_colour_both_tell_the_verdict(exact):
+def test_shape_and_colour_both_show_the_verdict(exact):
     [_, faster, _] = ratio_plot(exact, "batch-8", OUTPUT_TOKENS_PER_S).chart.marks
     [_, same, _] = ratio_plot(exact, "single-request", TPOT).chart.marks
     assert faster.symbol != same.symbol
@@ -107,33 +110,33 @@ def test_a_distribution_goes_through_the_percentiles_of_all_requests(tmp_path):
 
 def test_quality_stands_against_joules_where_they_were_measured_and_time_where_not(tmp_path, exact):
     modelled = analysed(tmp_path, Example(energy="modelled", workloads=SMALL, blocks=2))
-    assert quality_plot(exact, "batch-8").title == "batch-8: perplexity against J/output token"
-    assert quality_plot(modelled, "batch-8").title == "batch-8: perplexity against TPOT"
+    assert perplexity_plot(exact, "batch-8").title == "batch-8: perplexity against J/output token"
+    assert perplexity_plot(modelled, "batch-8").title == "batch-8: perplexity against TPOT"
 
 
 def test_only_configurations_that_none_beats_are_filled(exact):
     """Single requests cost nearly the same at every width, so each of them is beaten by none but on joules."""
-    [front, unbeaten, beaten] = quality_plot(exact, "batch-8").chart.marks
+    [front, unbeaten, beaten] = perplexity_plot(exact, "batch-8").chart.marks
     assert (len(front.x), len(unbeaten.x), len(beaten.x)) == (5, 5, 0)
-    assert quality_plot(exact, "batch-8").alt.endswith("width 1024, width 896, width 768, width 640 and width 512.")
+    assert perplexity_plot(exact, "batch-8").alt.endswith("width 1024, width 896, width 768, width 640 and width 512.")
 
 
 def test_a_cost_that_stands_against_perplexity_has_its_interval_over_blocks(tmp_path):
     noisy = analysed(tmp_path, Example(workloads=SMALL, blocks=3, noise=0.02))
-    _, filled, _ = quality_plot(noisy, "batch-8").chart.marks
+    _, filled, _ = perplexity_plot(noisy, "batch-8").chart.marks
     assert all(low < x < high for low, x, high in zip(filled.x_low, filled.x, filled.x_high, strict=True))
-    bars = plotly_figure(quality_plot(noisy, "batch-8").chart)["data"][1]["error_x"]
+    bars = plotly_figure(perplexity_plot(noisy, "batch-8").chart)["data"][1]["error_x"]
     assert all(length > 0 for length in bars["array"])
 
 
 def test_one_block_has_a_cost_without_an_interval(tmp_path):
     single = analysed(tmp_path, Example(workloads=SMALL, blocks=1))
-    assert quality_plot(single, "batch-8").chart.marks[1].x_low == [None] * 5
+    assert perplexity_plot(single, "batch-8").chart.marks[1].x_low == [None] * 5
 
 
 def test_without_quality_there_is_nothing_to_set_against_cost(tmp_path):
     analysis = analysed(tmp_path, Example(workloads=SMALL, blocks=1, quality=False))
-    assert quality_plot(analysis, "batch-8").absent == "no configuration has both a perplexity and this cost"
+    assert perplexity_plot(analysis, "batch-8").absent == "no configuration has both a perplexity and this cost"
 
 
 def test_trials_stand_in_the_order_of_the_run_with_lines_between_blocks(exact):

@@ -12,32 +12,37 @@ from loadgen.workloads.ramp import RampLoad
 from loadgen.workloads.trace import TraceLoad
 from reports.analysis.analyse import analyse_folder
 from reports.analysis.records import Analysis
+from reports.document.blocks import Table
 from reports.document.wording import smallest_effect
 from reports.errors import ReportError
-from reports.sections.workloads import WorkloadTable, render_table, render_tables, workload_tables
+from reports.sections.workloads import terminal_tables, workload_tables
 from tests.reports.example_run import BATCH, NO_METER, SINGLE, Example, write_run
 
 SMALL = SINGLE.model_copy(update={"requests": 3})
 
 
-def table_of(path: Path, example: Example) -> WorkloadTable:
-    return workload_tables(analyse_folder(write_run(path / "run", example)))[0]
+def tables_of(analysis: Analysis) -> list[Table]:
+    return list(workload_tables(analysis).values())
 
 
-def headings(table: WorkloadTable) -> list[str]:
+def table_of(path: Path, example: Example) -> Table:
+    return tables_of(analyse_folder(write_run(path / "run", example)))[0]
+
+
+def headings(table: Table) -> list[str]:
     return [column.heading for column in table.columns]
 
 
-def terminal(analysis: Analysis, width: int = 160) -> str:
+def terminal(run: Path, width: int = 160) -> str:
     console = Console(width=width, file=StringIO())
     with console.capture() as captured:
-        for table in render_table(analysis):
+        for table in terminal_tables(run):
             console.print(table)
     return captured.get()
 
 
 def test_there_is_a_row_for_every_configuration_in_the_order_of_the_run(exact):
-    table = workload_tables(exact)[1]
+    table = tables_of(exact)[1]
     assert [row.entries[0].text for row in table.rows] == ["1024", "896", "768", "640", "512"]
     assert [row.is_baseline for row in table.rows] == [True, False, False, False, False]
     assert headings(table) == [
@@ -47,28 +52,28 @@ def test_there_is_a_row_for_every_configuration_in_the_order_of_the_run(exact):
 
 def test_the_table_says_what_its_undecided_columns_could_have_shown(tmp_path):
     analysis = analyse_folder(write_run(tmp_path / "run", Example(noise=0.02, widths=(1024, 512), energy="none")))
-    [single, _] = workload_tables(analysis)
+    [single, _] = tables_of(analysis)
     found = analysis.cell("width-512", "single-request").values["median_tpot_ms"].comparison
     assert found.verdict == "undecided"
     assert f"TPOT: {smallest_effect(found.smallest_effect)}" in single.remarks[0]
 
 
 def test_an_entry_has_its_median_its_ratio_and_its_verdict(exact):
-    entry = workload_tables(exact)[1].rows[-1].entries[6]
+    entry = tables_of(exact)[1].rows[-1].entries[6]
     assert (entry.text, entry.verdict) == ("12.8", "better")
     assert entry.change.startswith("0.80")
 
 
 def test_joules_name_their_source(exact):
-    assert workload_tables(exact)[1].columns[7].unit == "nvml-counter"
-    assert workload_tables(exact)[1].remarks == [
-        "Joules of a trial are known to ±0.3% or better (95 %), sensor error apart.",
+    assert tables_of(exact)[1].columns[7].unit == "nvml-counter"
+    assert tables_of(exact)[1].remarks == [
+        "Joules of a trial are known to ±0.3% or better (95 %), sensor error not included.",
         "Window: the whole load.",
     ]
 
 
 def test_net_joules_have_no_ratio(exact):
-    assert all(row.entries[8].change is None for row in workload_tables(exact)[1].rows)
+    assert all(row.entries[8].change is None for row in tables_of(exact)[1].rows)
 
 
 def test_missing_joules_point_to_their_reason(tmp_path):
@@ -101,17 +106,17 @@ def test_every_reason_gets_a_letter_of_its_own(tmp_path):
     assert table.rows[-1].entries[4].note == "b"
 
 
-def test_the_terminal_shows_the_same_figures(exact):
-    text = terminal(exact)
-    for table in workload_tables(exact):
+def test_the_terminal_shows_the_same_figures(exact, exact_run):
+    text = terminal(exact_run)
+    for table in tables_of(exact):
         for row in table.rows:
             for entry in row.entries:
                 assert entry.text in text
                 assert (entry.change or "") in text
 
 
-def test_a_narrow_terminal_folds_and_loses_nothing(exact):
-    text = terminal(exact, width=72)
+def test_a_narrow_terminal_folds_and_loses_nothing(exact_run):
+    text = terminal(exact_run, width=72)
     assert "…" not in text
     assert max(len(line) for line in text.splitlines()) <= 72
 
@@ -120,14 +125,14 @@ def test_markup_in_a_name_stays_text_in_the_terminal(tmp_path):
     example = Example(
         workloads=(SMALL,), blocks=1, widths=(1024, 512), labels={512: "[red]x"}, name="[link=x]run[/link]"
     )
-    text = terminal(analyse_folder(write_run(tmp_path / "run", example)))
+    text = terminal(write_run(tmp_path / "run", example))
     assert "[red]x" in text
     assert "[link=x]run[/link]" in text
 
 
 def test_tables_of_a_folder_that_is_no_run_are_refused(tmp_path):
     with pytest.raises(ReportError, match="is not a run folder"):
-        render_tables(tmp_path)
+        terminal_tables(tmp_path)
 
 
 @pytest.mark.parametrize(

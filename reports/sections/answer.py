@@ -1,0 +1,66 @@
+"""The head of a report: what to do, and the checks that limit the answer."""
+
+from __future__ import annotations
+
+from reports.analysis.records import Analysis
+from reports.checks.rules import SEVERITY
+from reports.decision.acquittal import BEARABLE
+from reports.decision.advice import advice
+from reports.decision.answers import answers, progress
+from reports.document.blocks import Answers, Block, Finding, Findings, Prose, Section
+from reports.document.wording import sentence, times
+
+
+def answer_section(analysis: Analysis) -> Section:
+    """The advice for each purpose, and the rule behind it."""
+    unfinished = progress(analysis)
+    blocks: list[Block] = [Prose(unfinished, "alert")] if unfinished else []
+    general = [answer for answer in answers(analysis) if answer.topic not in analysis.info.workloads]
+    blocks.append(Answers([*advice(analysis), *general] or answers(analysis)))
+    return Section("answer", "The answer", [*blocks, Prose(_rule(analysis), "fine")])
+
+
+def _rule(analysis: Analysis) -> str:
+    text = (
+        "Ratios are to the baseline within the same block, averaged as logarithms. Better or worse: the whole interval lies more than "
+        f"{100 * analysis.margin:.3g} % from 1; equivalent: the whole interval lies within that margin; otherwise undecided. A width is "
+        "recommended if it is better in time or joules and worse in neither, its perplexity is at most "
+        f"{times(BEARABLE)} the baseline's, and no quality task is shown to keep less than {1 / BEARABLE:.0%} of its score."
+    )
+    compared = sum(one.comparison.verdict is not None for one in analysis.family)
+    if compared:
+        text += (
+            f" The {compared} intervals behind this advice are simultaneous: all of them hold in 95 of 100 runs, which covers the choice "
+            "of the best. A gain is given as its interval, since the best of several looks better than it is. "
+            "Other intervals in this report are 95 % per cell, not corrected: about one in twenty misses its true value."
+        )
+    return text
+
+
+def limits_section(analysis: Analysis) -> Section:
+    """The checks that warn or fail, worst first; before them damaged trials, changes during the run and failed cells."""
+    checks = sorted((c for c in analysis.checks if c.outcome in {"warn", "fail"}), key=lambda c: -SEVERITY[c.outcome])
+    found = [*_damaged(analysis), *_changed(analysis), *_failed(analysis)]
+    found += [Finding(c.outcome, c.check, sentence(c.summary), c.remedy) for c in checks]
+    return Section("limits", "What limits it", [Findings(found) if found else Prose("No check warns or fails.")])
+
+
+def _damaged(analysis: Analysis) -> list[Finding]:
+    if not analysis.damaged:
+        return []
+    total = len(analysis.damaged) + len(analysis.trials)
+    seen = f"{len(analysis.damaged)} of {total} are damaged on disk and left out of every figure; see Failures."
+    return [Finding("fail", "damaged trials", seen, "Add --resume: each is set aside and measured again.")]
+
+
+def _changed(analysis: Analysis) -> list[Finding]:
+    if not analysis.info.accepted_changes:
+        return []
+    remedy = "Trials before and after a change are not comparable; rerun the experiment for consistent figures."
+    return [Finding("warn", "changed while it ran", f"{'; '.join(analysis.info.accepted_changes)}.", remedy)]
+
+
+def _failed(analysis: Analysis) -> list[Finding]:
+    if not analysis.failures:
+        return []
+    return [Finding("fail", "failed cells", f"{len(analysis.failures)} could not be measured; see Failures.")]
