@@ -28,7 +28,8 @@ import uvloop
 from base.key_file import read_key
 from energy.meters.base import EnergyError
 from energy.sampler import Sampler, start_sampler
-from server.api.app import Stage, create_app
+from server.api.app import create_app
+from server.api.endpoints import Stage
 from server.engines.base import Engine, EngineDeadError
 from server.engines.checkpoint import read_config
 from server.engines.entry import EngineEntry

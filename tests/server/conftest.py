@@ -21,7 +21,8 @@ from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from energy.sampler import start_sampler
-from server.api.app import Stage, create_app
+from server.api.app import create_app
+from server.api.endpoints import Stage
 from server.engines.synthetic.engine import SyntheticEngine
 from server.model import Model
 from server.settings import ServeSettings

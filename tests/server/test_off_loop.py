@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server import model
-from server.api import app, completions, protocol
+from server.api import completions, protocol, route
 from server.api.errors import ApiError
 from server.api.json_writer import body_slices, json_parts, json_text, written_list
 from server.api.protocol import CompletionRequest, DetokenizeRequest, parse
@@ -120,7 +120,7 @@ LONG = "the quick brown fox " * 1200
 @pytest.mark.parametrize(
     ("path", "body", "owner", "function"),
     [
-        ("/tokenize", {"prompt": LONG}, app, "parse"),
+        ("/tokenize", {"prompt": LONG}, route, "parse"),
         ("/tokenize", {"prompt": LONG}, Tokenizer, "encode"),
         ("/detokenize", {"tokens": [5] * 30_000}, Tokenizer, "decode"),
         ("/detokenize", {"tokens": [5] * 30_000}, Model, "check_tokens"),
@@ -142,7 +142,11 @@ def test_large_requests_are_worked_on_in_threads(roomy, threads_of, path, body, 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_small_requests_stay_on_the_loop(client, threads_of, stream):
-    names = [threads_of(app, "parse"), threads_of(Tokenizer, "encode"), threads_of(completions, "completion_logprobs")]
+    names = [
+        threads_of(route, "parse"),
+        threads_of(Tokenizer, "encode"),
+        threads_of(completions, "completion_logprobs"),
+    ]
     asked = {"prompt": "the quick", "echo": True, "logprobs": 1, "max_tokens": 2, "stream": stream}
     assert client.post("/v1/completions", json=asked).status_code == 200
     assert all(found and not off_loop(found) for found in names)

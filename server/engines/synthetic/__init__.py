@@ -1,0 +1,1 @@
+"""An engine without a model: known times, known tokens, known joules."""

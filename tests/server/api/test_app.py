@@ -10,7 +10,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from energy.records import EnergyCounters, EnergyTrace
-from server.api.app import Stage, create_app
+from server.api.app import create_app
+from server.api.endpoints import Stage
 from server.settings import ServeSettings
 from tests.server.conftest import running_server, wait_until
 
