@@ -76,7 +76,8 @@ def main() -> None:
             client=ClientHealth(cpu_fraction=None, loop_lag_p99_ms=None, schedule_lag_p99_ms=None),
             energy=WindowEnergy(start_ns=window.start_ns, end_ns=window.end_ns, reason="none"),
         )  # fmt: skip
-        write_trial(Path(folder) / "trial", TrialResult(trial, records), check_trial(trial, records))
+        result = TrialResult(trial, records)
+        write_trial(Path(folder) / "trial", result, check_trial(trial, result.metrics))
     figures = {
         "chunks": requests * tokens,
         "read_us_per_chunk": read_s / requests / tokens * 1e6,

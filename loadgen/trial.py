@@ -7,6 +7,7 @@ server for everything that is not measured.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from loadgen.link.client_processes import Clients
 from loadgen.link.interrupt import Interrupt
 from loadgen.link.messages import Ended, Finished, Job, Part, Ready
 from loadgen.metrics.client_health import ClientWatch, client_health
+from loadgen.metrics.metrics import TrialMetrics, measure_records
 from loadgen.metrics.read_lag import LagHistogram
 from loadgen.metrics.window import cut_window
 from loadgen.prompts.synthetic import Prompts
@@ -49,6 +51,11 @@ class TrialResult:
     records: Records
     power: PowerTimeline = field(default_factory=lambda: PowerTimeline(meters=[]))
     stalled: bool = False  # the load was cut short: a request waited its whole timeout, and nothing ended meanwhile
+
+    @functools.cached_property
+    def metrics(self) -> TrialMetrics:
+        """Its figures, computed once for checks, summary and sweep."""
+        return measure_records(self.trial, self.records)
 
 
 class Watcher:

@@ -34,7 +34,7 @@ from loadgen.link.messages import Ended, Part
 from loadgen.locust.blocking_wire import BlockingClient
 from loadgen.locust.plan import KEY_VARIABLE, PLAN_VARIABLE, ClockReading, Plan, Share, packed, unpacked
 from loadgen.metrics.client_health import PROBE_NS, ClientWatch
-from loadgen.metrics.latencies import record_tpot_ms
+from loadgen.metrics.latencies import record_tpot_ms, record_ttft_ms
 from loadgen.records.recorder import Recorder
 from loadgen.records.schema import REQUEST_SCHEMA, RequestRecord
 from loadgen.records.table import record_batch
@@ -169,12 +169,12 @@ def _sleep_until(ns: int) -> None:
 
 def _tell_locust(environment: Any, record: RequestRecord) -> None:
     """A request as Locust counts one, and entries of our own beside it."""
-    sent, end, first = record.sent_ns, record.end_ns, record.first_token_ns
+    sent, end = record.sent_ns, record.end_ns
     failed = None if record.error is None else RuntimeError(record.error)
     whole_ms = 0.0 if sent is None or end is None else (end - sent) / 1e6
     entries: list[tuple[str, str, float]] = [("POST", "/v1/completions", whole_ms)]
-    if sent is not None and first is not None and failed is None:
-        entries.append(("TTFT", "time to first token, ms", (first - sent) / 1e6))
+    if (ttft_ms := record_ttft_ms(record)) is not None:
+        entries.append(("TTFT", "time to first token, ms", ttft_ms))
         if (tpot_ms := record_tpot_ms(record)) is not None:
             entries.append(("TPOT", "time per output token, ms", tpot_ms))
     if record.output_tokens is not None:

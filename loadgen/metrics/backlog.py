@@ -28,6 +28,7 @@ _SCATTER = 2 / 3 * _STEPS - (
 _WALK = _STEPS - 1 / 3  # variance of the sum of the steps, in that variance
 _T_95 = 1.776  # one-sided 95 % of Student's t at the 12.6 degrees of freedom that the correlated steps have
 FEWEST = 20  # requests: fewer show nothing
+NEVER_FILLED = "the first requests took longer than half of the load lasted"
 RESOLVES = 0.1  # of the arrivals: a growth that could be larger unseen is not ruled out
 
 
@@ -97,6 +98,19 @@ def backlog_trend(records: Sequence[RequestRecord], start_ns: int, end_ns: int) 
         slope_low=low,
         slope_high=high,
     )
+
+
+def sending_trend(records: Sequence[RequestRecord]) -> Backlog:
+    """The trend of an open loop from when it was filled to the last sending.
+
+    A server that took over half of the sending to fill may have been filling all the time: of it nothing can be said.
+    """
+    table = Records.of(records)
+    sent, filled = table.times("sent_ns"), filled_ns(table)
+    first, last = int(sent.min(initial=2**62)), int(sent.max(initial=0))
+    if filled is None or filled - first > (last - first) / 2:
+        return Backlog(stationary=None, reason=NEVER_FILLED, arrivals=0, arrival_rate=0.0)
+    return backlog_trend(table, filled, last)
 
 
 def filled_ns(records: Sequence[RequestRecord]) -> int | None:

@@ -68,6 +68,12 @@ def tokens_after_first(batch: Any, single: FloatArray, running: FloatArray) -> F
     return np.where(np.isnan(single), by_usage, single)
 
 
+def record_ttft_ms(record: RequestRecord) -> float | None:
+    """One completed request's time to first token, as a live view has it."""
+    sent, first = record.sent_ns, record.first_token_ns
+    return None if record.error is not None or sent is None or first is None else (first - sent) / 1e6
+
+
 def record_tpot_ms(record: RequestRecord) -> float | None:
     """One completed request's time per token as a live view has it; None: it has none, or its first chunk is unknown."""
     first, last, tokens = record.first_token_ns, record.last_token_ns, record.arrival_tokens

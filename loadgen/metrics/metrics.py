@@ -9,23 +9,24 @@ inside, and both edges are.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from loadgen.metrics.backlog import Backlog, backlog_trend, filled_ns
+from loadgen.metrics.backlog import Backlog, sending_trend
+from loadgen.metrics.batch import COLUMNS, measure_batch
 from loadgen.metrics.gaps import Gaps
 from loadgen.metrics.generations import TIMES, Generations, find_generations
-from loadgen.metrics.latencies import BoolArray, FloatArray, ranked
-from loadgen.records.arrivals import read_arrivals
-from loadgen.records.schema import REQUEST_SCHEMA, RequestRecord, Trial, WindowRules
+from loadgen.metrics.latencies import BoolArray, FloatArray
+from loadgen.records.schema import REQUEST_SCHEMA, RequestRecord, Trial
 from loadgen.records.table import ROWS_AT_ONCE, Records
+from loadgen.workloads.base import Workload
 
 QUANTILES = (5, 25, 50, 75, 95, 99)
 # Of requests: so few are left out of a time per token, since their text decides it and not their speed.
@@ -67,8 +68,9 @@ class TrialMetrics:
     window_requests: int  # completed, ended in the window
     window_arrivals: int  # completed, sent in the window
     offered_requests: int  # sent in the window, whatever became of them
-    # Of an open loop, from when it was filled to the last sending; None: another load, or rules 1.
-    backlog: Backlog | None
+    trend: Backlog | None  # of an open loop, from when it was filled to the last sending; None: another load
+    trend_counts: bool  # whether the window is of that part of the load
+    busiest_second_tokens: int | None  # output tokens in the fullest second, counted from the first sending
     mean_in_flight: float  # requests between sending and end, averaged over the window
     counted_by: frozenset[str]
     first_error: str | None
@@ -80,6 +82,16 @@ class TrialMetrics:
     def requests(self) -> int:
         """How many were recorded, failed ones included."""
         return len(self.completed)
+
+    @property
+    def failed(self) -> int:
+        """How many of them failed."""
+        return int((~self.completed).sum())
+
+    @property
+    def backlog(self) -> Backlog | None:
+        """Whether an open loop's requests piled up. None where the window holds the ramps: then all that ended counts."""
+        return self.trend if self.trend_counts else None
 
     @property
     def saturated(self) -> bool:
@@ -102,43 +114,78 @@ class TrialMetrics:
         return bool((sent[order][1:] < np.maximum.accumulate(end[order])[:-1]).any())
 
     @property
+    def most_in_flight(self) -> int | None:
+        """How many requests were under way at once, at most; at one and the same moment an end goes before a start."""
+        known = ~np.isnan(self.sent_ms) & ~np.isnan(self.end_ms)
+        sent, end = np.sort(self.sent_ms[known]), np.sort(self.end_ms[known])
+        started = np.arange(1, sent.size + 1)
+        return int((started - np.searchsorted(end, sent, side="right")).max()) if sent.size else None
+
+    @property
+    def window_tokens(self) -> int:
+        """Output tokens that arrived in the window, and the prompts whose first token did."""
+        return self.window_output_tokens + self.window_prompt_tokens
+
+    @property
     def output_tokens_per_s(self) -> float:
         """Output throughput: tokens that arrived in the window, over its length."""
         return self.window_output_tokens / self.window_s
 
+    @property
+    def tokens_per_s(self) -> float:
+        """Throughput of prompt and output tokens."""
+        return self.window_tokens / self.window_s
 
-@dataclass(frozen=True)
-class _Part:
-    """What one batch of rows gives; arrays of a batch in `arrays`, totals in `counts`."""
+    @property
+    def prompt_tokens_per_s(self) -> float:
+        """Throughput of prompt tokens."""
+        return self.window_prompt_tokens / self.window_s
 
-    arrays: dict[str, FloatArray]
-    completed: BoolArray
-    itl_ms: npt.NDArray[np.float32]
-    failed_itl_ms: npt.NDArray[np.float32]
-    counts: dict[str, int]
-    in_flight_ms: float  # of the window's milliseconds, for each request those between its sending and its end
-    generation_tokens: npt.NDArray[np.int64]
-    counted_by: set[str]
-    first_error: str | None
+    @property
+    def requests_per_s(self) -> float:
+        """Request throughput, of `credited_requests`."""
+        return self.credited_requests / self.window_s
+
+    @property
+    def completed_per_s(self) -> float:
+        """Completed requests that ended in the window, over its length."""
+        return self.window_requests / self.window_s
+
+    @property
+    def offered_rate(self) -> float:
+        """Requests per second that were sent in the window."""
+        return self.offered_requests / self.window_s
+
+    @property
+    def sending_rate(self) -> float:
+        """Requests per second from the first sending of the load to the last."""
+        sent = self.sent_ms[~np.isnan(self.sent_ms)]
+        seconds = float(np.ptp(sent)) / 1e3
+        return float(max(sent.size - 1, 1) / max(seconds, 1e-9))
+
+    def met_objectives(self, workload: Workload) -> BoolArray | None:
+        """Which requests of the window met every objective; None without objectives, or where the time per token is unknown.
+
+        A failed request meets none. One token has no time per token, and so keeps to any.
+        """
+        if workload.slo_tpot_ms is not None and self.tpot_reason is not None:
+            return None
+        limits = ((workload.slo_ttft_ms, self.ttft_ms), (workload.slo_tpot_ms, self.tpot_ms))
+        broken = [values > limit for limit, values in limits if limit is not None]
+        return np.isfinite(self.ttft_ms) & ~np.logical_or.reduce(broken) if broken else None
 
 
 def read_metrics(trial: Trial, parquet: Path) -> TrialMetrics:
     """Measure a `requests.parquet`. Raises OSError or pyarrow.ArrowException if it cannot be read."""
     with pq.ParquetFile(parquet, page_checksum_verification=True) as file:
         generations = find_generations(trial, Records(file.read(TIMES)))
-        return _measure(trial, generations, file.iter_batches(ROWS_AT_ONCE, columns=_COLUMNS))
+        return _measure(trial, generations, file.iter_batches(ROWS_AT_ONCE, columns=COLUMNS))
 
 
 def measure_records(trial: Trial, records: Sequence[RequestRecord]) -> TrialMetrics:
     """Measure records that are still in memory."""
     table = Records.of(records)
-    return _measure(trial, find_generations(trial, table), table.batches(_COLUMNS, ROWS_AT_ONCE))
-
-
-_COLUMNS = [
-    "scheduled_ns", "sent_ns", "first_token_ns", "last_token_ns", "end_ns", "arrival_ns", "arrival_tokens", "asked_tokens", "prompt_tokens",
-    "output_tokens", "counted_by", "error", "finish_reason",
-]  # fmt: skip
+    return _measure(trial, find_generations(trial, table), table.batches(COLUMNS, ROWS_AT_ONCE))
 
 
 _TIMES = ["scheduled_ns", "sent_ns", "end_ns"]  # that say what was in flight
@@ -148,14 +195,15 @@ def _measure(trial: Trial, generations: Generations, batches: Iterable[Any]) -> 
     """Join what the batches give. An empty trial gives empty arrays."""
     parts, times = [], []
     for batch in batches:
-        parts.append(_measure_batch(trial, generations, batch))
+        parts.append(measure_batch(trial, generations, batch))
         times.append(batch.select(_TIMES))
     if not parts:
-        parts = [_measure_batch(trial, generations, pa.RecordBatch.from_pylist([], schema=REQUEST_SCHEMA))]
+        parts = [measure_batch(trial, generations, pa.RecordBatch.from_pylist([], schema=REQUEST_SCHEMA))]
     arrays = {name: np.concatenate([p.arrays[name] for p in parts]) for name in parts[0].arrays}
     counts = {name: sum(p.counts[name] for p in parts) for name in parts[0].counts}
     itl = Gaps([p.itl_ms for p in parts])
     every = Gaps([p.itl_ms for p in parts] + [p.failed_itl_ms for p in parts])
+    steady = trial.workload.window_cut == "steady"
     tpot_reason = _why_unknown(counts["tpot_unknown"], counts["tpot"])
     if tpot_reason is not None:
         arrays["tpot_ms"][:] = np.nan
@@ -175,27 +223,15 @@ def _measure(trial: Trial, generations: Generations, batches: Iterable[Any]) -> 
         window_requests=counts["requests"],
         window_arrivals=counts["arrivals"],
         offered_requests=counts["offered"],
-        backlog=_backlog(trial, times),
+        trend=sending_trend(Records(pa.Table.from_batches(times))) if times and steady else None,
+        trend_counts=trial.window_rules != 1 and trial.window_rule in {"steady", "half"},
+        busiest_second_tokens=max(sum((Counter(p.tokens_by_second) for p in parts), Counter()).values(), default=None),
         generation_ms=generations.ms_per_token(np.sum([p.generation_tokens for p in parts], axis=0)),
         tpot_unknown=counts["tpot_unknown"],
         tpot_reason=tpot_reason,
         mean_in_flight=sum(p.in_flight_ms for p in parts) / (trial.window_end_ns - trial.window_start_ns) * 1e6,
         **arrays,
     )
-
-
-def _backlog(trial: Trial, times: list[Any]) -> Backlog | None:
-    """Whether an open loop's requests piled up. None where the window holds the ramps: then all that ended counts.
-
-    A server that took over half of the sending to fill may have been filling all the time: of it nothing can be said.
-    """
-    if trial.window_rules == 1 or trial.window_rule not in {"steady", "half"}:
-        return None
-    records = Records(pa.Table.from_batches(times))
-    first, last = int(records.times("sent_ns").min()), int(records.times("sent_ns").max())
-    filled = filled_ns(records)
-    late = filled is None or filled - first > (last - first) / 2
-    return backlog_trend(records, last if late or filled is None else filled, last)
 
 
 def _why_unknown(unknown: int, requests: int) -> str | None:
@@ -205,86 +241,3 @@ def _why_unknown(unknown: int, requests: int) -> str | None:
         f"the tokens of the first chunk are unknown in {unknown:,} of {requests:,} requests: "
         "the server sends no running usage, and their chunks are not one token each"
     )
-
-
-def _measure_batch(trial: Trial, generations: Generations, batch: Any) -> _Part:
-    start = trial.window_start_ns
-    scheduled, sent, first, last, end = (
-        _since(batch.column(f"{name}_ns"), start) for name in ("scheduled", "sent", "first_token", "last_token", "end")
-    )
-    prompt, output = _floats(batch.column("prompt_tokens")), _floats(batch.column("output_tokens"))
-    asked, fixed = _floats(batch.column("asked_tokens")), trial.workload.output_tokens
-    asked = np.where(np.isnan(asked), fixed if isinstance(fixed, int) else np.nan, asked)
-    inside = _Inside((trial.window_end_ns - start) / 1e6, trial.window_rules)
-    completed = batch.column("error").is_null().to_numpy(zero_copy_only=False)
-    finished = completed & inside(last if trial.window_rules == 1 else end)
-    never_sent = np.isnan(sent)
-    counted = inside(np.where(never_sent, end, sent) if trial.window_rules == 1 else end)  # whose latencies count
-    arrivals = read_arrivals(batch, start)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        # An answer that came in one piece says nothing of the time per token; nor is one expected of a single token.
-        several = (last > first) & (output > 1)
-        tpot = np.where(several, (last - first) / arrivals.after_first, np.nan)
-    known = ~np.isnan(arrivals.after_first)
-    return _Part(
-        arrays={
-            "ttft_ms": ranked(first - sent, counted, completed),
-            "scheduled_ttft_ms": ranked(first - scheduled, counted, completed),
-            "tpot_ms": ranked(tpot, counted & (completed | ~(asked <= 1)), completed),
-            "e2e_ms": ranked(last - sent, counted, completed),
-            "lag_ms": sent - scheduled,
-            "sent_ms": sent,
-            "end_ms": end,
-            "asked_tokens": asked,
-            "prompt_tokens": prompt,
-            "output_tokens": output,
-            "streamed_tokens": arrivals.streamed,
-        },
-        completed=completed,
-        itl_ms=arrivals.itl_ms(counted & completed & known),
-        failed_itl_ms=arrivals.itl_ms(counted & ~completed & known),
-        counts={
-            "chunks": arrivals.chunks,
-            "output_tokens": int(arrivals.tokens[inside(arrivals.at_ms)].sum()),
-            "prompt_tokens": int(np.nansum(prompt[inside(first)])),
-            "requests": int(finished.sum()),
-            "arrivals": int((completed & inside(sent)).sum()),
-            "offered": int(inside(sent).sum()),
-            "tpot": int((counted & completed & several).sum()),
-            "tpot_unknown": int((counted & completed & several & ~known).sum()),
-        },
-        generation_tokens=generations.tokens(arrivals),
-        in_flight_ms=_overlap_ms(sent, end, inside.window_ms),
-        counted_by={value for value in batch.column("counted_by").unique().to_pylist() if value},
-        first_error=next((value for value in batch.column("error").drop_null().to_pylist()), None),
-    )
-
-
-def _since(column: Any, start_ns: int) -> FloatArray:
-    """Milliseconds after `start_ns`; nulls become NaN. The subtraction is done on integers: a float would lose digits."""
-    valid = column.is_valid().to_numpy(zero_copy_only=False)
-    ms = (column.fill_null(0).to_numpy(zero_copy_only=False) - start_ns) / 1e6
-    return np.where(valid, ms, np.nan)
-
-
-def _floats(column: Any) -> FloatArray:
-    values: FloatArray = column.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
-    return values
-
-
-@dataclass(frozen=True)
-class _Inside:
-    """Which moments, ms after the window's start, are within it. NaN is outside."""
-
-    window_ms: float
-    rules: WindowRules
-
-    def __call__(self, ms: FloatArray) -> npt.NDArray[np.bool_]:
-        begun = ms >= 0 if self.rules == 1 else ms > 0
-        return begun & (ms <= self.window_ms)
-
-
-def _overlap_ms(sent: FloatArray, end: FloatArray, window_ms: float) -> float:
-    """Of all requests together, the time in flight within the window; what was never sent has none."""
-    inside = np.clip(end, 0, window_ms) - np.clip(sent, 0, window_ms)
-    return float(np.nansum(inside))

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
 from base.records import Record
-from loadgen.metrics.backlog import Backlog, backlog_trend, filled_ns
+from loadgen.metrics.backlog import NEVER_FILLED, Backlog
 from loadgen.metrics.latencies import percentiles
 from loadgen.metrics.metrics import TrialMetrics
-from loadgen.metrics.summary import met_objectives
-from loadgen.records.schema import RequestRecord, Trial
-from loadgen.records.table import Records
+from loadgen.metrics.summary import per
+from loadgen.records.schema import Trial
 from loadgen.workloads.sweep import SweepLoad
 
 FAILS = 0.05  # of the requests: a server that turns away more does not keep up
@@ -87,18 +85,17 @@ def judge(
     folder: str,
     trial: Trial,
     metrics: TrialMetrics,
-    records: Sequence[RequestRecord],
     *,
     p99_takes: int,
 ) -> SweepPoint:
     """What one trial of a sweep showed; a p99 of fewer than `p99_takes` requests is withheld."""
-    offered, achieved = _rates(trial, metrics, records)
-    backlog, unclear = _backlog(records)
+    backlog, unclear = metrics.trend, None
+    if backlog is None or backlog.reason == NEVER_FILLED:
+        backlog, unclear = None, NEVER_FILLED
     saturated = _saturated(metrics, backlog)
-    met = met_objectives(trial.workload, metrics)
+    met = metrics.met_objectives(trial.workload)
     counted = int((~np.isnan(metrics.e2e_ms)).sum())  # failed ones too
     share = None if met is None or not counted else float(met.sum()) / counted
-    joules, tokens = trial.energy.gross_joules, metrics.window_output_tokens
     ttft, tpot = (_measured(percentiles(values, (50, 99))) for values in (metrics.ttft_ms, metrics.tpot_ms))
     e2e = metrics.e2e_ms[np.isfinite(metrics.e2e_ms)]
     few = counted < p99_takes
@@ -106,16 +103,17 @@ def judge(
     return SweepPoint(
         rate=trial.workload.level,
         folder=folder,
-        offered_rate=offered,
-        achieved_rate=achieved,
+        # A whole window has the last answers, when nothing was sent any more.
+        offered_rate=metrics.sending_rate if trial.window_rule == "whole" else metrics.offered_rate,
+        achieved_rate=metrics.completed_per_s,
         output_tokens_per_s=metrics.output_tokens_per_s,
         median_ttft_ms=ttft.get(50),
         p99_ttft_ms=None if few else ttft.get(99),
         median_tpot_ms=tpot.get(50),
         p99_tpot_ms=None if few else tpot.get(99),
         mean_e2e_ms=float(e2e.mean()) if e2e.size else None,
-        joules_per_output_token=joules / tokens if joules is not None and tokens else None,
-        failed=int((~metrics.completed).sum()),
+        joules_per_output_token=per(trial.energy.gross_joules, metrics.window_output_tokens),
+        failed=metrics.failed,
         latency_requests=counted,
         p99_reason=f"p99 takes {p99_takes} requests; {counted} count" if few else _why_no_p99(ttft),
         slo_share=share,
@@ -135,30 +133,10 @@ def _why_no_p99(ttft: dict[float, float]) -> str | None:
     return None if 99 in ttft else "p99 lands among the failed requests"
 
 
-def _rates(trial: Trial, metrics: TrialMetrics, records: Sequence[RequestRecord]) -> tuple[float, float]:
-    """(offered, completed) requests per second of the window."""
-    start, end = trial.window_start_ns, trial.window_end_ns
-    achieved = metrics.window_requests / ((end - start) / 1e9)
-    scheduled = Records.of(records).column("scheduled_ns")
-    if trial.window_rule == "whole":  # it has the last answers, when nothing was sent any more
-        return max(len(scheduled) - 1, 1) / max(int(np.ptp(scheduled)) / 1e9, 1e-9), achieved
-    return int(((scheduled > start) & (scheduled <= end)).sum()) / ((end - start) / 1e9), achieved
-
-
-def _backlog(records: Sequence[RequestRecord]) -> tuple[Backlog | None, str | None]:
-    """(the backlog's trend from when the line is filled to the last sending, why there is none)."""
-    scheduled = Records.of(records).column("scheduled_ns")
-    first, last, filled = int(scheduled.min()), int(scheduled.max()), filled_ns(records)
-    if filled is None or filled > (first + last) / 2:
-        return None, "the first requests took longer than half of the load lasted"
-    return backlog_trend(records, filled, last), None
-
-
 def _saturated(metrics: TrialMetrics, backlog: Backlog | None) -> str | None:
     """Why the server did not keep up, or None."""
-    failed = int((~metrics.completed).sum())
-    if failed > FAILS * metrics.requests:
-        return f"{failed:,} of {metrics.requests:,} requests failed"
+    if metrics.failed > FAILS * metrics.requests:
+        return f"{metrics.failed:,} of {metrics.requests:,} requests failed"
     if backlog is None or not backlog.growing:
         return None
     share = (backlog.slope or 0.0) / backlog.arrival_rate

@@ -181,7 +181,7 @@ def load(
         raise typer.Exit(run_sweep(runner, offered, seed, as_json=as_json))
     with Interrupt() as interrupt:
         result, flags = runner.run(offered, seed, output, interrupt)
-    summary = summarize(result.trial, result.records, flags)
+    summary = summarize(result.trial, result.metrics, flags)
     if as_json:
         out.print_json(json.dumps(summary))
     else:

@@ -127,7 +127,7 @@ def _at(endpoint: Endpoint, streams: int, seed: int, processes: int) -> list[Dev
     prompts = SyntheticPrompts(range(1, _WORDS - 1), _PROMPT, seed)
     energy = pick_energy("auto", endpoint)
     result = run_trial(endpoint, workload, prompts, seed=seed, energy=energy, processes=processes)
-    seen = summarize(result.trial, result.records, []) | result.trial.client.model_dump()
+    seen = summarize(result.trial, result.metrics, []) | result.trial.client.model_dump()
     joules = (_IDLE_WATTS + _ACTIVE_WATTS * streams) / (rate * _TOKENS)
     expected = [
         ("TTFT p50", "ms", _PREFILL_MS, "median_ttft_ms"),

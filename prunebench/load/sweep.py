@@ -7,7 +7,6 @@ from pathlib import Path
 from rich.table import Table
 
 from base.files import write_text
-from loadgen.metrics.metrics import measure_records
 from loadgen.sweeps.points import Sweep, SweepPoint, judge
 from loadgen.sweeps.rate_search import conclude, rates_to_try
 from loadgen.workloads.sweep import SweepLoad
@@ -51,8 +50,7 @@ def _try(runner: TrialRunner, sweep: SweepLoad, rate: float, folder: str, seed: 
     """Measure one rate. Every trial has its own prompts, or the last one's would be in the prefix cache."""
     workload = sweep.at_rate(rate)
     result, _ = runner.run(workload, seed, runner.output / folder)
-    metrics = measure_records(result.trial, result.records)
-    return judge(sweep, folder, result.trial, metrics, result.records, p99_takes=needed_for(99))
+    return judge(sweep, folder, result.trial, result.metrics, p99_takes=needed_for(99))
 
 
 def _write(output: Path, sweep: Sweep) -> None:

@@ -99,7 +99,7 @@ class TrialRunner:
 
 
 def _write(result: TrialResult, folder: Path) -> list[Flag]:
-    flags = check_trial(result.trial, result.records)
+    flags = check_trial(result.trial, result.metrics)
     write_trial(folder, result, flags)
     return flags
 

@@ -203,7 +203,7 @@ class Bench:
             result = self._trial(cell, server, energy, kept)
             if idle is not None:
                 result = _without_net(result)
-            self._writer.write_trial(cell, result, check_trial(result.trial, result.records))
+            self._writer.write_trial(cell, result, check_trial(result.trial, result.metrics))
         except LoadError as error:
             kept.unlink(missing_ok=True)
             raise LoadError(server.problem() or f"{error}") from None

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from loadgen.energy.source import EnergySource
-from loadgen.metrics.latencies import record_tpot_ms
+from loadgen.metrics.latencies import record_tpot_ms, record_ttft_ms
 from loadgen.records.schema import RequestRecord
 from loadgen.trial import Watcher
 from loadgen.workloads.base import Workload
@@ -67,9 +67,8 @@ class LiveView(Watcher):
         """A request is over."""
         self._done += 1
         self._failed += record.error is not None
-        first = record.first_token_ns
-        if record.error is None and record.sent_ns is not None and first is not None:
-            self._ttft_ms.append((first - record.sent_ns) / 1e6)
+        if (ttft_ms := record_ttft_ms(record)) is not None:
+            self._ttft_ms.append(ttft_ms)
             if (tpot_ms := record_tpot_ms(record)) is not None:
                 self._tpot_ms.append(tpot_ms)
 

@@ -42,7 +42,7 @@ def cell_figures(run: MeasuredRun, label: str, workload: str, margin: float) -> 
         workload=workload,
         trials=len(trials),
         requests=sum(t.metrics.requests for t in trials),
-        failed_requests=sum(int((~t.metrics.completed).sum()) for t in trials),
+        failed_requests=sum(t.metrics.failed for t in trials),
         mean_prompt_tokens=_mean([t.metrics.prompt_tokens[t.metrics.completed] for t in trials]),
         mean_output_tokens=_mean([t.metrics.output_tokens[t.metrics.completed] for t in trials]),
         energy_sources=sorted({e.source for e in energies if e.gross_joules is not None and e.source}),
@@ -64,7 +64,7 @@ def cell_figures(run: MeasuredRun, label: str, workload: str, margin: float) -> 
 
 
 def _offered_rate(trials: list[MeasuredTrial]) -> float | None:
-    rates = [t.metrics.offered_requests / t.metrics.window_s for t in trials if t.trial.workload.open_loop]
+    rates = [t.metrics.offered_rate for t in trials if t.trial.workload.open_loop]
     return statistics.median(rates) if rates else None
 
 
@@ -107,7 +107,7 @@ def _value(
 
 
 def _failures(trials: list[MeasuredTrial]) -> Failures:
-    failed = sum(int((~t.metrics.completed).sum()) for t in trials)
+    failed = sum(t.metrics.failed for t in trials)
     return Failures(failed, sum(t.metrics.requests for t in trials))
 
 

@@ -111,7 +111,7 @@ def _output(metrics: TrialMetrics) -> int:
 
 
 def _total(metrics: TrialMetrics) -> int:
-    return metrics.window_output_tokens + metrics.window_prompt_tokens
+    return metrics.window_tokens
 
 
 def _requests(metrics: TrialMetrics) -> int:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from loadgen.metrics.metrics import TrialMetrics, measure_records
-from loadgen.records.schema import Flag, RequestRecord, Trial
+from loadgen.metrics.metrics import TrialMetrics
+from loadgen.records.schema import Flag, Trial
 from reports.checks.rules import Finding, Located, ordered_rules
 from reports.runs.reading import MeasuredRun
 
 
-def check_trial(trial: Trial, records: Sequence[RequestRecord]) -> list[Flag]:
+def check_trial(trial: Trial, metrics: TrialMetrics) -> list[Flag]:
     """Flags of the rules that warn or fail on one trial, without the rest of the run."""
-    findings = find_in_trial(trial, measure_records(trial, records))
+    findings = find_in_trial(trial, metrics)
     return [
         Flag(check=name, outcome=finding.outcome, reason=finding.reason)
         for name, finding in findings.items()

@@ -21,7 +21,7 @@ ENOUGH_GENERATIONS = 4
 )
 def failed_requests(_trial: Trial, metrics: TrialMetrics) -> Finding:
     """Failed requests, with the first error."""
-    failed = int((~metrics.completed).sum())
+    failed = metrics.failed
     if not metrics.requests:
         return Finding("fail", "no request was measured")
     if not failed:

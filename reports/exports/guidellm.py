@@ -49,7 +49,7 @@ def as_guidellm(loads: Sequence[Load]) -> str:
 def _guidellm(number: int, load: Load) -> dict[str, Any]:
     trial, metrics = load.trial, load.metrics
     done = metrics.completed
-    counts = {"successful": int(done.sum()), "errored": int((~done).sum()), "incomplete": 0, "total": len(done)}
+    counts = {"successful": int(done.sum()), "errored": metrics.failed, "incomplete": 0, "total": len(done)}
     concurrency = np.array([_in_flight(load)])
     tokens = {
         "prompt_token_count": metrics.prompt_tokens,
@@ -67,12 +67,10 @@ def _guidellm(number: int, load: Load) -> dict[str, Any]:
         "inter_token_latency_ms": metrics.tpot_ms,
         "time_per_output_token_ms": per_token,
         "request_concurrency": concurrency,
-        "requests_per_second": np.array([metrics.credited_requests / metrics.window_s]),
-        "prompt_tokens_per_second": np.array([metrics.window_prompt_tokens / metrics.window_s]),
+        "requests_per_second": np.array([metrics.requests_per_s]),
+        "prompt_tokens_per_second": np.array([metrics.prompt_tokens_per_s]),
         "output_tokens_per_second": np.array([metrics.output_tokens_per_s]),
-        "tokens_per_second": np.array(
-            [(metrics.window_output_tokens + metrics.window_prompt_tokens) / metrics.window_s]
-        ),
+        "tokens_per_second": np.array([metrics.tokens_per_s]),
     }
     summaries = {
         name: _by_status(array, done if len(array) == len(done) else None)

@@ -54,7 +54,7 @@ def as_vllm(loads: Sequence[Load]) -> str:
 def _vllm(load: Load) -> dict[str, Any]:
     findings = find_in_trial(load.trial, load.metrics)
     records = [RequestRecord(**row) for row in load.rows]
-    summary = loadgen.metrics.summary.summarize(load.trial, records, [])
+    summary = loadgen.metrics.summary.summarize(load.trial, load.metrics, [])
     flags = [
         {"check": name, "outcome": found.outcome, "reason": found.reason}
         for name, found in findings.items()

@@ -52,7 +52,7 @@ def _trial_section(load: Load, section_id: str) -> Section:
         f"of {figure(metrics.window_s)} s: {window_words(trial)}."
     )
     if trial.workload.open_loop:
-        text += f" Offered: {figure(metrics.offered_requests / metrics.window_s)} requests/s."
+        text += f" Offered: {figure(metrics.offered_rate)} requests/s."
         text += " The server was saturated." if metrics.saturated else ""
     notes: dict[str, str] = {}
     rows = []

@@ -14,9 +14,9 @@ from energy import records
 from energy.records import WindowEnergy
 from energy.units import JOULES_PER_KWH, kilowatt_hours
 from energy.window import window_energy
-from loadgen.metrics.summary import summarize
 from reports.analysis.quantities import QUANTITIES
 from tests.energy.simulate import Board, moment, steady, trace_of
+from tests.loadgen.made import summary_of
 from tests.reports.checks.test_trial import requests, trial_of
 
 # The unit that each name must end in, before what it says of the uncertainty; and the few amounts that have none.
@@ -49,7 +49,7 @@ def test_every_amount_has_its_unit_in_its_name(record):
 def test_no_figure_is_a_mass_or_called_one():
     records_ = requests()
     energy = window_energy(trace_of(Board().watch(steady(300))), moment(10), moment(45))
-    summary = json.dumps(summarize(trial_of(records_, energy=energy), records_, []))
+    summary = json.dumps(summary_of(trial_of(records_, energy=energy), records_, []))
     assert not re.search(r"(?i)co2|_kg|kwh|emission", summary)
     assert {q.unit for q in QUANTITIES.values() if "joules" in q.key} == {"J"}
 
@@ -78,5 +78,5 @@ def test_nothing_that_is_missing_is_zero():
     amounts = {n: getattr(missing, n) for n, f in WindowEnergy.model_fields.items() if n.endswith(("joules", "watts"))}
     assert set(amounts.values()) == {None}
     records_ = requests()
-    summary = summarize(trial_of(records_, energy=missing), records_, [])
+    summary = summary_of(trial_of(records_, energy=missing), records_, [])
     assert {v for k, v in summary.items() if "joules" in k} == {None}

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from energy.records import WindowEnergy
+from loadgen.metrics.metrics import measure_records
+from loadgen.metrics.summary import summarize
 from loadgen.records.schema import ClientHealth, RequestRecord, Trial
 from loadgen.workloads.base import Workload
+from reports.checks.findings import check_trial
 
 MS = 1_000_000
+
+
+def flags_of(trial, records):
+    return check_trial(trial, measure_records(trial, records))
+
+
+def summary_of(trial, records, flags=()):
+    return summarize(trial, measure_records(trial, records), flags)
 
 
 def record(index, sent, first, last, *, end=None, tokens=3, group=None, **other):

@@ -22,7 +22,7 @@ from loadgen.records.store import read_trial, write_trial
 from loadgen.trial import TrialResult, run_trial
 from reports.checks.findings import check_trial
 from tests.loadgen.answers.made_answers import body, http_answer, pieces
-from tests.loadgen.made import MS, trial, workload
+from tests.loadgen.made import MS, flags_of, trial, workload
 from tests.loadgen.scripted import CLOSE, END, HEAD, RESET, ScriptedServer, chunked, sized, stream, token
 
 MANY = 10_000 if os.environ.get("PRUNEBENCH_LONG") else 1000
@@ -74,7 +74,7 @@ def test_every_answer_becomes_a_record_that_is_complete_or_has_a_reason(tmp_path
     assert len(live) == index
     assert 0.1 < sum(record.error is None for record in records) / index < 0.9  # the grammar makes both
     load = trial(0, at_ms, reason="no meter")
-    write_trial(tmp_path / "trial", TrialResult(load, records), check_trial(load, records))
+    write_trial(tmp_path / "trial", TrialResult(load, records), flags_of(load, records))
     assert read_trial(tmp_path / "trial").records == records
     assert json.loads((tmp_path / "trial" / "summary.json").read_text())["num_prompts"] == index
 
@@ -94,7 +94,7 @@ def test_a_load_outlives_every_answer_that_a_socket_can_bring(capfd, answers):
     load = workload("concurrency", concurrency=16, requests=answers, warmup_requests=0)
     result, _ = run(lambda *_: http_answer(draw), load)
     check_records(result.records, answers)
-    assert check_trial(result.trial, result.records)
+    assert check_trial(result.trial, result.metrics)
     assert capfd.readouterr().err == ""
 
 

@@ -12,11 +12,10 @@ import pytest
 from loadgen.metrics import metrics
 from loadgen.metrics.latencies import percentiles
 from loadgen.metrics.metrics import measure_records, read_metrics
-from loadgen.metrics.summary import summarize
 from loadgen.metrics.window import cut_window
 from loadgen.records.store import write_trial
 from loadgen.trial import TrialResult
-from tests.loadgen.made import MS, failed, record, trial, workload
+from tests.loadgen.made import MS, failed, record, summary_of, trial, workload
 
 RECORDS = [record(0, 0, 10, 30), failed(1, 5, 6), record(2, 20, 40, 45, tokens=1), record(3, 25, 50, 95, tokens=6)]
 
@@ -93,7 +92,7 @@ def measured_open_loop(took_ms, *, rules=2):
     window = cut_window(load, records, rules=rules)
     cut = trial(window.start_ns // MS, window.end_ns // MS, load=load, rules=rules, gross_joules=99.0)
     cut = cut.model_copy(update={"window_rule": window.rule})
-    return measure_records(cut, records), summarize(cut, records, [])
+    return measure_records(cut, records), summary_of(cut, records, [])
 
 
 def test_of_a_server_that_keeps_up_requests_are_those_that_were_sent_in_the_window():

@@ -164,7 +164,7 @@ def point(sweep, rate, records, p99_takes=1):
             "window_end_ns": window.end_ns,
         }
     )
-    return judge(sweep, f"rate-{rate:g}", measured, measure_records(measured, records), records, p99_takes=p99_takes)
+    return judge(sweep, f"rate-{rate:g}", measured, measure_records(measured, records), p99_takes=p99_takes)
 
 
 def at_load(rho, n=3000, seed=1, **objectives):

@@ -13,7 +13,7 @@ from loadgen.prompts.synthetic import SyntheticPrompts, served_tokens
 from loadgen.records.store import read_trial, write_trial
 from loadgen.trial import run_trial
 from reports.checks.findings import check_trial
-from tests.loadgen.made import workload
+from tests.loadgen.made import summary_of, workload
 from tests.server.conftest import serve_process, url_once_ready, write_checkpoint
 
 pytestmark = pytest.mark.slow  # real servers under real load
@@ -56,7 +56,7 @@ def test_every_kind_of_load_finds_the_engines_own_figures(endpoint, kind):
 def test_joules_per_token_are_those_of_the_engines_power_curve_within_the_uncertainty_reported(endpoint, kind):
     idle = measure_idle(pick_energy("auto", endpoint), 0.5)
     result = measured(endpoint, workload(kind, requests=20, output_tokens=TOKENS), idle=idle)
-    trial, summary = result.trial, summarize(result.trial, result.records, [])
+    trial, summary = result.trial, summarize(result.trial, result.metrics, [])
     seconds = (trial.window_end_ns - trial.window_start_ns) / 1e9
     least, most = running_s(result, prefill_ns=28e6, token_ns=10e6)
     tokens = summary["window_output_tokens"]
@@ -103,8 +103,8 @@ def test_a_closed_loops_figures_agree_with_each_other_and_with_the_engines_power
     streams, tokens = 8, 64
     load = workload("concurrency", concurrency=streams, requests=(generations + 2) * streams, output_tokens=tokens)
     result = measured(slow_to_begin, load, processes=processes)
-    trial, flags = result.trial, {flag.check for flag in check_trial(result.trial, result.records)}
-    summary = summarize(trial, result.records, [])
+    trial, flags = result.trial, {flag.check for flag in check_trial(result.trial, result.metrics)}
+    summary = summary_of(trial, result.records, [])
     assert trial.generations == generations
     assert ("few-generations" in flags) is flagged
     # In the long run, at whatever pace: in flight = rate x E2E, tokens = rate x 64, watts = idle + running x active.

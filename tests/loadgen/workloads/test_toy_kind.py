@@ -55,7 +55,7 @@ def test_it_loads_a_real_server_and_its_trial_is_read_back():
     assert last - first == 200_000_000
     assert all(record.error is None and record.sent_ns >= record.scheduled_ns for record in result.records)
     assert Trial.model_validate_json(result.trial.model_dump_json()) == result.trial
-    assert summarize(result.trial, result.records, [])["completed"] == 6
+    assert summarize(result.trial, result.metrics, [])["completed"] == 6
     assert load.describe() == "3 requests every 0.2 s; 64 prompt tokens, exactly 2 output tokens; 6 requests a trial"
 
 

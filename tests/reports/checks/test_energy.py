@@ -12,9 +12,9 @@ import pytest
 from energy.records import Conditions, FailedRead, GpuFacts, MeterInfo, MissingMeter, WindowEnergy
 from energy.window import window_energy
 from loadgen.metrics.metrics import measure_records
-from loadgen.metrics.summary import summarize
-from reports.checks.findings import check_trial, find_in_trial
+from reports.checks.findings import find_in_trial
 from tests.energy.simulate import Board, moment, steady, trace_of
+from tests.loadgen.made import flags_of, summary_of
 from tests.reports.checks.test_trial import requests, trial_of
 
 POWER = steady(300)
@@ -85,10 +85,10 @@ def test_each_fault_has_its_outcome_its_flag_and_its_line(fault):
     records = requests()
     trial = trial_of(records, energy=cut(trace))
     assert (trial.energy.gross_joules is not None) is has_joules
-    flags = {flag.check: flag for flag in check_trial(trial, records)}
+    flags = {flag.check: flag for flag in flags_of(trial, records)}
     assert flags[check].outcome == outcome
     assert words in flags[check].reason
-    summary = summarize(trial, records, list(flags.values()))
+    summary = summary_of(trial, records, list(flags.values()))
     assert (summary["joules_per_output_token"] is None) is not has_joules  # null, never 0
     assert check in [flag["check"] for flag in summary["flags"]]
 

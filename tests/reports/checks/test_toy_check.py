@@ -7,9 +7,9 @@ import importlib
 import pytest
 
 from reports.analysis.analyse import analyse_folder
-from reports.checks.findings import check_trial
 from reports.checks.page import render_page
 from reports.checks.rules import RULES, trial_rule
+from tests.loadgen.made import flags_of
 from tests.reports.checks.test_trial import requests, trial_of
 from tests.reports.example_run import SINGLE, Example, write_run
 
@@ -34,7 +34,7 @@ def test_it_is_in_a_runs_findings(tmp_path):
 
 def test_it_is_among_a_trials_flags():
     odd = requests(39)
-    assert ("odd-requests", "warn") in [(flag.check, flag.outcome) for flag in check_trial(trial_of(odd), odd)]
+    assert ("odd-requests", "warn") in [(flag.check, flag.outcome) for flag in flags_of(trial_of(odd), odd)]
 
 
 def test_the_page_ends_with_it():

@@ -13,9 +13,10 @@ from loadgen.metrics.metrics import measure_records
 from loadgen.records.schema import ClientHealth, RequestRecord, Trial, WarmUp
 from loadgen.workloads.base import Workload
 from loadgen.workloads.open_loop import ConstantLoad
-from reports.checks.findings import check_trial, find_in_trial
+from reports.checks.findings import find_in_trial
 from reports.checks.page import render_page
 from reports.checks.rules import RULES
+from tests.loadgen.made import flags_of
 from tests.reports.example_run import EPOCH_NS, HIDDEN, SINGLE, Example, measure, request, window_energy
 
 DESIGN = (
@@ -73,12 +74,12 @@ def test_every_rule_is_documented_as_it_is():
 
 def test_a_clean_trial_has_no_flags():
     records = requests()
-    assert check_trial(trial_of(records), records) == []
+    assert flags_of(trial_of(records), records) == []
 
 
 def test_a_flag_carries_the_name_of_its_rule_and_what_was_seen():
     records = requests()
-    [flag] = check_trial(trial_of(records, server_prefix_hit_tokens=64), records)
+    [flag] = flags_of(trial_of(records, server_prefix_hit_tokens=64), records)
     assert (flag.check, flag.outcome) == ("prefix-cache-hits", "warn")
     assert flag.reason == "64 prompt tokens (2%) came from the prefix cache"
 
@@ -97,7 +98,7 @@ def test_a_request_of_another_length_fails_a_fixed_length_workload():
     short = [*records[:-1], replace(records[-1], output_tokens=19)]
     assert outcome("output-length-differs", trial_of(records), records) == "pass"
     assert outcome("output-length-differs", trial_of(records), short) == "fail"
-    [finding] = [f for f in check_trial(trial_of(records), short) if f.check == "output-length-differs"]
+    [finding] = [f for f in flags_of(trial_of(records), short) if f.check == "output-length-differs"]
     assert finding.reason == "1 of 40 requests did not write 32 tokens (19 to 19)"
 
 
@@ -122,7 +123,7 @@ def test_a_warm_up_that_never_settled_is_flagged(steady, expected):
 def test_a_transient_in_the_window_is_flagged_whatever_the_warm_up_said():
     records = [request(n, n, EPOCH_NS + n * 10**9, 20.0, 10.0 + 2 * (n < 8), SINGLE) for n in range(40)]
     warmup = WarmUp(requests=9, groups=9, seconds=6.0, steady=True, change=0.01)
-    [flag] = check_trial(trial_of(records, warmup=warmup), records)
+    [flag] = flags_of(trial_of(records, warmup=warmup), records)
     assert (flag.check, flag.outcome) == ("warm-up-unsteady", "warn")
     assert flag.reason.endswith(
         "a transient at the start of the window shifted its mean time per token by +3.8% (40 generations)"

@@ -40,7 +40,7 @@ def _point(server: Server, sweep: Workload, rate: float, regular: bool, rng: np.
     measured = trial(0, 1, load=load).model_copy(
         update={"window_start_ns": records[0].scheduled_ns, "window_end_ns": records[-1].scheduled_ns}
     )
-    return judge(sweep, "", measured, measure_records(measured, records), records, p99_takes=368)
+    return judge(sweep, "", measured, measure_records(measured, records), p99_takes=368)
 
 
 @simulation(

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from energy.records import WindowEnergy
-from loadgen.metrics.summary import summarize
 from loadgen.metrics.window import cut_window
 from loadgen.records.schema import ClientHealth, Trial
 from loadgen.workloads.base import Workload
 from loadgen.workloads.closed_loop import ConcurrencyLoad
 from loadgen.workloads.open_loop import ConstantLoad, PoissonLoad
+from tests.loadgen.made import summary_of
 from tests.truth.registry import Outcome, Row, simulation
 from tests.truth.servers.tokens import (
     GAP_S,
@@ -56,7 +56,7 @@ def _measured(served: Served, workload: Workload, lanes: int = 1, chunk: int = 1
         client=ClientHealth(cpu_fraction=None, loop_lag_p99_ms=None, schedule_lag_p99_ms=None),
         energy=WindowEnergy(start_ns=start, end_ns=end, gross_joules=served.joules_between(start / 1e9, end / 1e9)),
     )  # fmt: skip
-    return summarize(trial, records, [])
+    return summary_of(trial, records, [])
 
 
 def _off(summary: dict[str, Any], truth: Figures) -> Figures:

@@ -1,0 +1,129 @@
+"""What one batch of rows gives to a trial's metrics. A trial is measured a batch at a time, so that memory stays bounded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from loadgen.metrics.generations import Generations
+from loadgen.metrics.latencies import BoolArray, FloatArray, ranked
+from loadgen.records.arrivals import Arrivals, read_arrivals
+from loadgen.records.schema import Trial, WindowRules
+
+COLUMNS = [
+    "scheduled_ns", "sent_ns", "first_token_ns", "last_token_ns", "end_ns", "arrival_ns", "arrival_tokens", "asked_tokens", "prompt_tokens",
+    "output_tokens", "counted_by", "error", "finish_reason",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one batch of rows gives; arrays of a batch in `arrays`, totals in `counts`."""
+
+    arrays: dict[str, FloatArray]
+    completed: BoolArray
+    itl_ms: npt.NDArray[np.float32]
+    failed_itl_ms: npt.NDArray[np.float32]
+    counts: dict[str, int]
+    in_flight_ms: float  # of the window's milliseconds, for each request those between its sending and its end
+    generation_tokens: npt.NDArray[np.int64]
+    tokens_by_second: dict[int, int]  # seconds after the first sending -> output tokens that arrived
+    counted_by: set[str]
+    first_error: str | None
+
+
+def measure_batch(trial: Trial, generations: Generations, batch: Any) -> Part:
+    """Latencies of each request, and the batch's share of the totals."""
+    start = trial.window_start_ns
+    scheduled, sent, first, last, end = (
+        _since(batch.column(f"{name}_ns"), start) for name in ("scheduled", "sent", "first_token", "last_token", "end")
+    )
+    prompt, output = _floats(batch.column("prompt_tokens")), _floats(batch.column("output_tokens"))
+    asked, fixed = _floats(batch.column("asked_tokens")), trial.workload.output_tokens
+    asked = np.where(np.isnan(asked), fixed if isinstance(fixed, int) else np.nan, asked)
+    inside = _Inside((trial.window_end_ns - start) / 1e6, trial.window_rules)
+    completed = batch.column("error").is_null().to_numpy(zero_copy_only=False)
+    finished = completed & inside(last if trial.window_rules == 1 else end)
+    never_sent = np.isnan(sent)
+    counted = inside(np.where(never_sent, end, sent) if trial.window_rules == 1 else end)  # whose latencies count
+    arrivals = read_arrivals(batch, start)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # An answer that came in one piece says nothing of the time per token; nor is one expected of a single token.
+        several = (last > first) & (output > 1)
+        tpot = np.where(several, (last - first) / arrivals.after_first, np.nan)
+    known = ~np.isnan(arrivals.after_first)
+    return Part(
+        arrays={
+            "ttft_ms": ranked(first - sent, counted, completed),
+            "scheduled_ttft_ms": ranked(first - scheduled, counted, completed),
+            "tpot_ms": ranked(tpot, counted & (completed | ~(asked <= 1)), completed),
+            "e2e_ms": ranked(last - sent, counted, completed),
+            "lag_ms": sent - scheduled,
+            "sent_ms": sent,
+            "end_ms": end,
+            "asked_tokens": asked,
+            "prompt_tokens": prompt,
+            "output_tokens": output,
+            "streamed_tokens": arrivals.streamed,
+        },
+        completed=completed,
+        itl_ms=arrivals.itl_ms(counted & completed & known),
+        failed_itl_ms=arrivals.itl_ms(counted & ~completed & known),
+        counts={
+            "chunks": arrivals.chunks,
+            "output_tokens": int(arrivals.tokens[inside(arrivals.at_ms)].sum()),
+            "prompt_tokens": int(np.nansum(prompt[inside(first)])),
+            "requests": int(finished.sum()),
+            "arrivals": int((completed & inside(sent)).sum()),
+            "offered": int(inside(sent).sum()),
+            "tpot": int((counted & completed & several).sum()),
+            "tpot_unknown": int((counted & completed & several & ~known).sum()),
+        },
+        generation_tokens=generations.tokens(arrivals),
+        tokens_by_second=_by_second(arrivals, start - trial.first_sent_ns),
+        in_flight_ms=_overlap_ms(sent, end, inside.window_ms),
+        counted_by={value for value in batch.column("counted_by").unique().to_pylist() if value},
+        first_error=next((value for value in batch.column("error").drop_null().to_pylist()), None),
+    )
+
+
+def _by_second(arrivals: Arrivals, shift_ns: int) -> dict[int, int]:
+    seconds, places = np.unique(
+        (np.rint(arrivals.at_ms * 1e6).astype(np.int64) + shift_ns) // 10**9, return_inverse=True
+    )
+    tokens = np.bincount(places, weights=arrivals.tokens, minlength=len(seconds))
+    return {int(second): int(count) for second, count in zip(seconds, tokens, strict=True)}
+
+
+def _since(column: Any, start_ns: int) -> FloatArray:
+    """Milliseconds after `start_ns`; nulls become NaN. The subtraction is done on integers: a float would lose digits."""
+    valid = column.is_valid().to_numpy(zero_copy_only=False)
+    ms = (column.fill_null(0).to_numpy(zero_copy_only=False) - start_ns) / 1e6
+    return np.where(valid, ms, np.nan)
+
+
+def _floats(column: Any) -> FloatArray:
+    values: FloatArray = column.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
+    return values
+
+
+@dataclass(frozen=True)
+class _Inside:
+    """Which moments, ms after the window's start, are within it. NaN is outside."""
+
+    window_ms: float
+    rules: WindowRules
+
+    def __call__(self, ms: FloatArray) -> npt.NDArray[np.bool_]:
+        begun = ms >= 0 if self.rules == 1 else ms > 0
+        return begun & (ms <= self.window_ms)
+
+
+def _overlap_ms(sent: FloatArray, end: FloatArray, window_ms: float) -> float:
+    """Of all requests together, the time in flight within the window; what was never sent has none."""
+    inside = np.clip(end, 0, window_ms) - np.clip(sent, 0, window_ms)
+    return float(np.nansum(inside))
