@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from base.key_file import read_key
+from loadgen.locust.processes import become_worker
 from prunebench.commands.options import ServerKeyFile
-from prunebench.load.locust import become_worker
 
 
 def load_worker(

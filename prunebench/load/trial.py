@@ -11,6 +11,7 @@ from loadgen.endpoint import Endpoint
 from loadgen.energy.source import EnergySource
 from loadgen.link.interrupt import Interrupt
 from loadgen.locust.plan import Plan
+from loadgen.locust.processes import LocustSettings, run_locust
 from loadgen.prompts.files import read_prompts
 from loadgen.prompts.synthetic import (
     Prompts,
@@ -25,7 +26,6 @@ from loadgen.records.schema import Flag
 from loadgen.records.store import write_trial
 from loadgen.trial import TrialResult, run_trial
 from loadgen.workloads.base import Workload
-from prunebench.load.locust import LocustSettings, run_locust
 from prunebench.terminal.console import err, print_line
 from prunebench.terminal.live import LiveView
 from reports.checks.findings import check_trial

@@ -23,7 +23,6 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-import loadgen.locust
 from base.network import free_port
 from energy.records import WindowEnergy
 from loadgen.endpoint import Endpoint, LoadError
@@ -46,7 +45,7 @@ ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 from locust.main import main
 main()
 """
-_LOCUSTFILE = Path(loadgen.locust.__file__).with_name("users.py")
+_LOCUSTFILE = Path(__file__).with_name("users.py")
 
 
 @dataclass(frozen=True)
