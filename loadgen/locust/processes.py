@@ -1,44 +1,26 @@
-"""`prunebench load --driver locust`: a Locust master and its workers as processes, and a trial of what they recorded."""
+"""Locust's processes: the master and its workers here, started and ended, or this process as a worker of a master elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import os
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
-from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 from urllib.parse import urlsplit
 
-import numpy as np
-
 from base.network import free_port
-from energy.records import WindowEnergy
 from loadgen.endpoint import Endpoint, LoadError
-from loadgen.energy.source import EnergySource, NoEnergy
-from loadgen.link.interrupt import Interrupt
 from loadgen.locust.plan import KEY_VARIABLE, PLAN_VARIABLE, Plan
-from loadgen.metrics.client_health import ClientWatch
-from loadgen.metrics.read_lag import LagHistogram
-from loadgen.prompts.synthetic import Prompt, Prompts
-from loadgen.records.recorder import read_stream
-from loadgen.records.table import Records
-from loadgen.trial import FinishedLoad, TrialResult, as_trial, run_trial, server_counters
-from loadgen.workloads.closed_loop import ConcurrencyLoad
 
-_CONNECT_S, _STOP_S, _LOOK_S = 60, 2.0, 0.05
-# Locust, which ends when this process does, however that ends: prctl(2), PR_SET_PDEATHSIG.
+_CONNECT_S, _STOP_S = 60, 2.0
+# Locust, ended by the kernel when this process ends, however that happens: prctl(2), PR_SET_PDEATHSIG.
 _LOCUST = """
 import ctypes, signal
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)
@@ -50,7 +32,7 @@ _LOCUSTFILE = Path(__file__).with_name("users.py")
 
 @dataclass(frozen=True)
 class LocustSettings:
-    """How many workers, of them how many elsewhere, where those come to, and where the web page is."""
+    """How many workers, how many of them are on other machines, where they connect, and where the web page is."""
 
     workers: int
     remote_workers: int = 0
@@ -59,51 +41,10 @@ class LocustSettings:
     web_host: str = "127.0.0.1"
 
 
-def locust_settings(  # noqa: PLR0917 - they are as many options
-    driver: str,
-    workers: int | None,
-    remote_workers: str | None,
-    master_port: int | None,
-    web_port: int | None,
-    web_host: str | None,
-) -> LocustSettings | None:
-    """What the options ask for; None for the native driver. Raises LoadError for those that mean nothing to it."""
-    given = {
-        "--workers": workers,
-        "--remote-workers": remote_workers,
-        "--master-port": master_port,
-        "--web-port": web_port,
-        "--web-host": web_host,
-    }
-    if driver == "native":
-        for flag, value in given.items():
-            if value is not None:
-                raise LoadError(f"{flag} {value}: is for --driver locust")
-        return None
-    remote = 0 if remote_workers is None else _count(remote_workers)
-    if workers is not None and remote > workers:
-        raise LoadError(f"--remote-workers {remote_workers}: more than --workers {workers}")
-    return LocustSettings(workers or remote or 1, remote, master_port, web_port, web_host or "127.0.0.1")
-
-
-def _count(remote_workers: str) -> int:
-    """A number, or a host name that has an address for each of them."""
-    if remote_workers.isdecimal():
-        if int(remote_workers) == 0:
-            raise LoadError("--remote-workers 0: leave it out")
-        return int(remote_workers)
-    try:
-        return len({found[4][0] for found in socket.getaddrinfo(remote_workers, None, socket.AF_INET)})
-    except OSError as error:
-        raise LoadError(
-            f"--remote-workers {remote_workers}: neither a number nor a host's name: {error.strerror}"
-        ) from None
-
-
 def become_worker(master: str, key: str | None) -> NoReturn:
-    """Turn this process into a worker of the master at HOST:PORT, which it waits for (five minutes) and which ends it.
+    """Turn this process into a worker of the master at HOST:PORT; it waits five minutes for the master, which also ends it.
 
-    Raises LoadError for an address that is none, and where Locust is not installed.
+    Raises LoadError for an invalid address, and where Locust is not installed.
     """
     try:
         parts = urlsplit(f"//{master}")
@@ -112,107 +53,23 @@ def become_worker(master: str, key: str | None) -> NoReturn:
         host = port = None
     if not host or not port or parts.netloc != master or parts.username is not None or not master.isprintable():
         raise LoadError(f"MASTER {master}: must be like loadgen:5557")
-    _check_installed()
+    check_installed()
     words = [sys.executable, "-m", "locust", "-f", str(_LOCUSTFILE), "--worker", "--exit-code-on-error", "0"]
     words += ["--master-host", host, "--master-port", str(port)]
     os.execve(words[0], words, {**os.environ, **({KEY_VARIABLE: key} if key else {})})  # noqa: S606 - no shell is wanted
 
 
-def _check_installed() -> None:
+def check_installed() -> None:
+    """Raise LoadError if Locust is not installed."""
     if find_spec("locust") is None:
         raise LoadError("--driver locust: not installed; pip install '.[locust]'")
 
 
-def run_locust(
-    endpoint: Endpoint,
-    plan: Plan,
-    prompts: Prompts,
-    settings: LocustSettings,
-    *,
-    energy: EnergySource,
-    keep: Path | None = None,
-    idle: WindowEnergy | None = None,
-    interrupt: Interrupt | None = None,
-) -> TrialResult:
-    """Measure one trial through Locust; blocks until it is over. `plan.records` and `plan.result` are set here.
-
-    The warm-up is the native driver's. Raises LoadError if Locust is not installed, or ends without a result: with the last
-    line that it said. KeyboardInterrupt ends the processes and goes on; records that had come are in `keep` then.
-    With `interrupt`, Ctrl-C ends the load as it does the native driver's (`loadgen.trial.run_trial`).
-    """
-    _check_installed()
-    plan.check()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        plan = plan.model_copy(update={"records": keep or folder / "records.arrow", "result": folder / "result.json"})
-        (folder / "plan.json").write_text(plan.model_dump_json())
-        _warm_up(endpoint, plan, prompts)
-        started_at, before = datetime.now(UTC).isoformat(timespec="seconds"), server_counters(endpoint)
-        if interrupt is not None:
-            interrupt.note()
-        interrupt = interrupt or Interrupt()
-        with _processes(folder, endpoint, plan, settings) as master:
-            while (status := master.poll()) is None and not interrupt.came:
-                time.sleep(_LOOK_S)
-        if interrupt.came:
-            load = FinishedLoad(_interrupted(plan), [], LagHistogram(), started_at, before, lanes=plan.workers)
-        else:
-            load = _finished(plan, folder, status, started_at, before)
-        result = as_trial(endpoint, plan.workload, plan.seed, load, energy=energy, idle=idle, interrupt=interrupt)
-        if keep is not None:
-            keep.unlink(missing_ok=True)
-        return result
-
-
-def _finished(plan: Plan, folder: Path, status: int | None, started_at: str, before: dict[str, float]) -> FinishedLoad:
-    """What Locust left. Raises LoadError if that is no result."""
-    if not plan.result.is_file():
-        raise LoadError(f"--driver locust: ended with status {status}: {_last_line(folder / 'master.log')}")
-    found = json.loads(plan.result.read_bytes())
-    records = read_stream(plan.records)
-    _reconcile(found["statistics"], len(records))
-    return FinishedLoad(records, *_health(found["health"]), started_at, before, lanes=plan.workers)
-
-
-def _interrupted(plan: Plan) -> Records:
-    """The records that had come by Ctrl-C. Raises KeyboardInterrupt without any."""
-    if plan.records.is_file() and (records := read_stream(plan.records)):
-        return records
-    raise KeyboardInterrupt
-
-
-@dataclass(frozen=True)
-class _CountedDown:
-    """The prompts of warm-up requests: none that will be measured."""
-
-    prompts: Prompts
-
-    def __getitem__(self, index: int) -> Prompt:
-        return self.prompts[-1 - index]
-
-
-def _warm_up(endpoint: Endpoint, plan: Plan, prompts: Prompts) -> None:
-    """As many requests of the same shapes as the native driver sends, by that; nothing of it is kept."""
-    workload = plan.workload
-    together = workload.in_flight or 1
-    groups = math.ceil(workload.warmup_requests / together)
-    if not groups:
-        return
-    tokens = {"prompt_tokens": workload.prompt_tokens, "output_tokens": workload.output_tokens}
-    load = ConcurrencyLoad(name="warm-up", concurrency=together, requests=groups * together, **tokens)
-    load = load.model_copy(update={"warmup_requests": 0, "natural_stop": workload.natural_stop})
-    nothing = NoEnergy("only the warm-up")
-    done = run_trial(endpoint, load, _CountedDown(prompts), seed=plan.seed, energy=nothing)
-    errors = [record.error for record in done.records]
-    if all(errors):
-        raise LoadError(f"{endpoint.url}: every warm-up request failed, the first with: {errors[0]}")
-
-
 @contextlib.contextmanager
-def _processes(
+def running(
     folder: Path, endpoint: Endpoint, plan: Plan, settings: LocustSettings
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start them; whatever happens, none is left."""
+    """Start the master and the workers here, yield the master; all are ended on leaving, however that happens."""
     port = settings.master_port or free_port()
     environment = {**os.environ, PLAN_VARIABLE: str(folder / "plan.json")}
     if endpoint.api_key:
@@ -227,7 +84,7 @@ def _processes(
     master += ["--users", users, "--spawn-rate", users, "--expect-workers", str(plan.workers)]
     master += ["--expect-workers-max-wait", str(_CONNECT_S), "--exit-code-on-error", "0"]
     if settings.remote_workers:
-        print(  # noqa: T201 - it is to be copied while this waits
+        print(  # noqa: T201 - for the user to copy while this process waits for the workers
             f"on the other machines, {settings.remote_workers} in all: prunebench load-worker THIS-HOST:{port} [--api-key-file FILE]",
             file=sys.stderr,
         )
@@ -260,23 +117,7 @@ def _end(started: list[subprocess.Popen[bytes]]) -> None:
         process.wait()
 
 
-def _reconcile(statistics: dict[str, Any], records: int) -> None:
-    """Locust's own count of requests must be that of the records."""
-    counted = statistics.get("POST /v1/completions", {}).get("requests", 0)
-    if counted != records:
-        raise LoadError(f"--driver locust: Locust counted {counted} requests and {records} records arrived")
-
-
-def _health(found: list[dict[str, Any]]) -> tuple[list[ClientWatch], LagHistogram]:
-    watches, lags = [], LagHistogram()
-    for one in found:
-        at_ns, cpu_ns, lag_ns = (array("q", one[name]) for name in ("at_ns", "cpu_ns", "lag_ns"))
-        watches.append(ClientWatch(at_ns, cpu_ns, lag_ns, one["clock_steps"]))
-        seconds = {int(at): np.array(counts) for at, counts in one["seconds"].items()}
-        lags.merge(LagHistogram(seconds, stamped=one["stamped"], reads=one["reads"]))
-    return watches, lags
-
-
-def _last_line(log: Path) -> str:
+def last_line(log: Path) -> str:
+    """The last line of a log."""
     lines = log.read_text("utf-8", errors="replace").strip().splitlines() if log.is_file() else []
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "its log is empty"

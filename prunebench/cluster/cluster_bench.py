@@ -11,16 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from loadgen.records.schema import WindowRules
 from prunebench.cluster.ray_cluster import RayCluster, SessionError, SessionLostError
 from prunebench.cluster.session import Arrival, Delivery, Job
-from prunebench.experiment.file import Experiment
-from prunebench.run.bench import Outcome
-from prunebench.run.run_writer import RunWriter
+from prunebench.run.bench import Assignment, Outcome
 from prunebench.run.schedule import Visit
 from prunebench.terminal.progress import Steps
 from reports.document.console import Console
-from reports.runs.records import ConfigurationInfo, IdleRule, Placement
+from reports.runs.records import ConfigurationInfo, Placement
 
 ATTEMPTS = 3  # a block that was on so many lost nodes may be what loses them
 
@@ -51,22 +48,13 @@ class _Session:
 class ClusterBench:
     """Measures on a cluster what `Bench` measures here; the run folder becomes the same, and says where each trial was."""
 
-    def __init__(
-        self,
-        cluster: RayCluster,
-        experiment: Experiment,
-        writer: RunWriter,
-        configurations: dict[str, ConfigurationInfo],
-        *,
-        window_rules: WindowRules,
-        idle_rule: IdleRule,
-    ) -> None:
+    def __init__(self, cluster: RayCluster, assignment: Assignment) -> None:
         self._cluster = cluster
-        self._experiment = experiment
-        self._writer = writer
-        self._configurations = configurations
-        self._window_rules = window_rules
-        self._idle_rule = idle_rule
+        self._experiment = assignment.experiment
+        self._writer = assignment.writer
+        self._configurations = assignment.configurations
+        self._window_rules = assignment.window_rules
+        self._idle_rule = assignment.idle_rule
         self._sessions: list[_Session] = []  # all that there ever were
         self._good = True
 

@@ -19,7 +19,7 @@ from typing import Any
 from energy.machine import describe_machine
 from loadgen.records.schema import WindowRules
 from prunebench.experiment.file import Experiment
-from prunebench.run.bench import Bench, Outcome
+from prunebench.run.bench import Assignment, Bench, Outcome
 from prunebench.run.environment import describe_environment, processor_name
 from prunebench.run.run_writer import RunWriter
 from prunebench.run.schedule import Visit
@@ -115,14 +115,8 @@ class _Folder:
         unknown = dict.fromkeys(_OF_ONE_PLACE) if job.visits else {}
         configurations = {label: info.model_copy(update=unknown) for label, info in job.configurations.items()}
         last_block = job.visits[0].block if job.visits and job.describes else None
-        self.bench = Bench(
-            job.experiment,
-            writer,
-            configurations,
-            last_block=last_block,
-            window_rules=job.window_rules,
-            idle_rule=job.idle_rule,
-        )
+        assignment = Assignment(job.experiment, writer, configurations, job.window_rules, job.idle_rule)
+        self.bench = Bench(assignment, last_block=last_block)
 
     def news(self) -> dict[str, bytes]:
         """Files that are new or have changed since the last time; logs under a name that tells sessions apart."""

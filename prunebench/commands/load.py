@@ -13,13 +13,13 @@ from loadgen import REQUEST_TIMEOUT_S
 from loadgen.endpoint import Endpoint, LoadError, check_endpoint, server_address
 from loadgen.energy.source import pick_energy
 from loadgen.link.interrupt import Interrupt
-from loadgen.locust.processes import locust_settings
 from loadgen.metrics.summary import summarize
 from loadgen.prompts.files import input_notes
 from loadgen.workloads.base import PromptForm, Workload
 from loadgen.workloads.closed_loop import BatchForm
 from loadgen.workloads.sweep import SweepLoad
 from prunebench.commands.options import EnergySourceName, Json, OutputTokens, PromptTokens, ServerKeyFile, Slo
+from prunebench.load.locust_options import locust_settings
 from prunebench.load.self_test import self_test as run_self_test
 from prunebench.load.summary_text import summary_lines
 from prunebench.load.sweep import run_sweep

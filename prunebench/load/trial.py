@@ -11,7 +11,8 @@ from loadgen.endpoint import Endpoint
 from loadgen.energy.source import EnergySource
 from loadgen.link.interrupt import Interrupt
 from loadgen.locust.plan import Plan
-from loadgen.locust.processes import LocustSettings, run_locust
+from loadgen.locust.processes import LocustSettings
+from loadgen.locust.trial import run_locust
 from loadgen.prompts.files import read_prompts
 from loadgen.prompts.synthetic import (
     Prompts,

@@ -47,6 +47,17 @@ class Outcome:
         steps.advance(len(self.cells), place if self.cause is None else f"{first.label} failed")
 
 
+@dataclass(frozen=True)
+class Assignment:
+    """What an executor measures. `configurations` is filled, and kept up to date, while the run goes on."""
+
+    experiment: Experiment
+    writer: RunWriter
+    configurations: dict[str, ConfigurationInfo]
+    window_rules: WindowRules = 2  # those that the run began under
+    idle_rule: IdleRule = "visit"
+
+
 class Bench:
     """The servers of one machine, this one or a host's, and what is measured on them.
 
@@ -54,24 +65,15 @@ class Bench:
     description is completed; None: only what its trials cannot do without, idle power with the model loaded, is described.
     """
 
-    def __init__(
-        self,
-        experiment: Experiment,
-        writer: RunWriter,
-        configurations: dict[str, ConfigurationInfo],
-        *,
-        last_block: int | None,
-        host: RemoteHost | None = None,
-        window_rules: WindowRules = 2,
-        idle_rule: IdleRule = "visit",
-    ) -> None:
+    def __init__(self, assignment: Assignment, *, last_block: int | None, host: RemoteHost | None = None) -> None:
+        experiment = assignment.experiment
         self._experiment = experiment
-        self._writer = writer
-        self._configurations = configurations
+        self._writer = assignment.writer
+        self._configurations = assignment.configurations
+        self._window_rules = assignment.window_rules
+        self._idle_rule = assignment.idle_rule
         self._last_block = last_block
         self._host = host
-        self._window_rules = window_rules
-        self._idle_rule = idle_rule
         self._workloads = {w.name: w for w in experiment.workloads}
         self._tokenizer = read_tokenizer(experiment.model.source)
         self._describer = Describer(experiment, serves_here=host is None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import prunebench
@@ -11,6 +11,7 @@ from base.clock import utc_now
 from loadgen.records.schema import WindowRules
 from prunebench.experiment.changes import hash_checkpoint
 from prunebench.experiment.file import Experiment
+from prunebench.run.bench import Assignment
 from prunebench.run.configurations import prepare_configurations
 from prunebench.run.resume import cell_state
 from prunebench.run.run_writer import RunWriter
@@ -34,26 +35,15 @@ class Executor(Protocol):
         """End what was started."""
 
 
-class MakeExecutor(Protocol):
-    """A `Bench` or `ClusterBench`, all but what the runner knows."""
-
-    def __call__(
-        self,
-        experiment: Experiment,
-        writer: RunWriter,
-        configurations: dict[str, ConfigurationInfo],
-        *,
-        window_rules: WindowRules,
-        idle_rule: IdleRule,
-    ) -> Executor:
-        """`configurations` is filled, and kept up to date, while the run goes on."""
-
-
 class Runner:
     """One attempt at one experiment in one folder; it measures what is not on disk yet."""
 
     def __init__(
-        self, experiment: Experiment, writer: RunWriter, console: Console, make_executor: MakeExecutor
+        self,
+        experiment: Experiment,
+        writer: RunWriter,
+        console: Console,
+        make_executor: Callable[[Assignment], Executor],
     ) -> None:
         self._experiment = experiment
         self._make_executor = make_executor
@@ -80,11 +70,7 @@ class Runner:
         exception, KeyboardInterrupt included, servers are ended and the state is saved as interrupted.
         """
         executor = self._make_executor(
-            self._experiment,
-            self._writer,
-            self._configurations,
-            window_rules=self._window_rules,
-            idle_rule=self._idle_rule,
+            Assignment(self._experiment, self._writer, self._configurations, self._window_rules, self._idle_rule)
         )
         self._prepare("running")
         try:

@@ -6,24 +6,13 @@ import json
 import signal
 import time
 
-import pytest
-
 from loadgen.records.recorder import read_stream
 from loadgen.records.store import read_trial
 from tests.loadgen.scripted import ScriptedServer, stream
-from tests.server.conftest import serve_process, url_once_ready, write_checkpoint
 
 LOAD = ["--model", "tiny", "--output", "out", "--warmup-requests", 0, "--output-tokens", 4]
+TOKEN_MS = "100"  # of the server under load
 SOON_S = 20.0  # 5 are promised, on a machine that does nothing else; one call of the control side may take 30
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    folder = write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny")
-    process = serve_process(checkpoint=folder, engine_options={"prefill_ms": "20", "token_ms": "100"})
-    yield url_once_ready(process)
-    process.terminate()
-    process.communicate(timeout=30)
 
 
 def once_recorded(process, tmp_path, count):

@@ -14,18 +14,8 @@ import pytest
 
 from loadgen.records.recorder import read_stream
 from loadgen.records.store import read_trial
-from tests.server.conftest import serve_process, url_once_ready, write_checkpoint
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    folder = write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny")
-    process = serve_process(checkpoint=folder, engine_options={"prefill_ms": "20", "token_ms": "4"})
-    yield url_once_ready(process)
-    process.terminate()
-    process.communicate(timeout=30)
 
 
 def load(prunebench, url, tmp_path, *words):

@@ -10,20 +10,10 @@ import pytest
 
 from loadgen.records.store import read_trial
 from loadgen.sweeps.points import Sweep
-from tests.server.conftest import serve_process, url_once_ready, write_checkpoint
 
 pytestmark = pytest.mark.slow
 
 WORDS = ["--model", "tiny", "--output", "out", "--workload", "sweep", "--output-tokens", 4, "--prompt-tokens", 8]
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    folder = write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny")
-    process = serve_process(checkpoint=folder, engine_options={"prefill_ms": "20", "token_ms": "4"})
-    yield url_once_ready(process)
-    process.terminate()
-    process.communicate(timeout=30)
 
 
 def test_every_rate_has_a_trial_and_objectives_that_nothing_meets_say_so(prunebench, url, tmp_path):

@@ -1,0 +1,127 @@
+"""One trial through Locust: warm up, run the processes, read what they recorded."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import time
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from base.clock import utc_now
+from loadgen.endpoint import Endpoint, LoadError
+from loadgen.energy.source import EnergySource, NoEnergy
+from loadgen.link.interrupt import Interrupt
+from loadgen.locust.plan import Plan
+from loadgen.locust.processes import LocustSettings, check_installed, last_line, running
+from loadgen.metrics.client_health import ClientWatch
+from loadgen.metrics.read_lag import LagHistogram
+from loadgen.prompts.synthetic import Prompt, Prompts
+from loadgen.records.recorder import read_stream
+from loadgen.records.table import Records
+from loadgen.trial import FinishedLoad, TrialResult, as_trial, run_trial, server_counters
+from loadgen.workloads.closed_loop import ConcurrencyLoad
+
+_POLL_S = 0.05
+
+
+def run_locust(
+    endpoint: Endpoint,
+    plan: Plan,
+    prompts: Prompts,
+    settings: LocustSettings,
+    *,
+    energy: EnergySource,
+    interrupt: Interrupt | None = None,
+) -> TrialResult:
+    """Measure one trial through Locust; blocks until it is over. `plan.records` and `plan.result` are set here.
+
+    The native driver warms up. Raises LoadError if Locust is not installed, or if it ends without a result, with the last
+    line of its log. With `interrupt`, Ctrl-C ends the load as it ends the native driver's (`loadgen.trial.run_trial`);
+    without, KeyboardInterrupt ends the processes and is raised again.
+    """
+    check_installed()
+    plan.check()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        plan = plan.model_copy(update={"records": folder / "records.arrow", "result": folder / "result.json"})
+        (folder / "plan.json").write_text(plan.model_dump_json())
+        _warm_up(endpoint, plan, prompts)
+        started_at, before = utc_now(), server_counters(endpoint)
+        if interrupt is not None:
+            interrupt.note()
+        interrupt = interrupt or Interrupt()
+        with running(folder, endpoint, plan, settings) as master:
+            while (status := master.poll()) is None and not interrupt.came:
+                time.sleep(_POLL_S)
+        if interrupt.came:
+            load = FinishedLoad(_interrupted(plan), [], LagHistogram(), started_at, before, lanes=plan.workers)
+        else:
+            load = _finished(plan, folder, status, started_at, before)
+        return as_trial(endpoint, plan.workload, plan.seed, load, energy=energy, idle=None, interrupt=interrupt)
+
+
+def _finished(plan: Plan, folder: Path, status: int | None, started_at: str, before: dict[str, float]) -> FinishedLoad:
+    """Read the result and the records. Raises LoadError if Locust left no result."""
+    if not plan.result.is_file():
+        raise LoadError(f"--driver locust: ended with status {status}: {last_line(folder / 'master.log')}")
+    found = json.loads(plan.result.read_bytes())
+    records = read_stream(plan.records)
+    _reconcile(found["statistics"], len(records))
+    return FinishedLoad(records, *_health(found["health"]), started_at, before, lanes=plan.workers)
+
+
+def _interrupted(plan: Plan) -> Records:
+    """The records written before Ctrl-C. Raises KeyboardInterrupt if there are none."""
+    if plan.records.is_file() and (records := read_stream(plan.records)):
+        return records
+    raise KeyboardInterrupt
+
+
+@dataclass(frozen=True)
+class _WarmUpPrompts:
+    """Prompts of warm-up requests, by negative indices: none of them is measured."""
+
+    prompts: Prompts
+
+    def __getitem__(self, index: int) -> Prompt:
+        return self.prompts[-1 - index]
+
+
+def _warm_up(endpoint: Endpoint, plan: Plan, prompts: Prompts) -> None:
+    """Warm up with the native driver: the same number of requests, of the same shapes. No record is kept."""
+    workload = plan.workload
+    together = workload.in_flight or 1
+    groups = math.ceil(workload.warmup_requests / together)
+    if not groups:
+        return
+    tokens = {"prompt_tokens": workload.prompt_tokens, "output_tokens": workload.output_tokens}
+    load = ConcurrencyLoad(name="warm-up", concurrency=together, requests=groups * together, **tokens)
+    load = load.model_copy(update={"warmup_requests": 0, "natural_stop": workload.natural_stop})
+    nothing = NoEnergy("only the warm-up")
+    done = run_trial(endpoint, load, _WarmUpPrompts(prompts), seed=plan.seed, energy=nothing)
+    errors = [record.error for record in done.records]
+    if all(errors):
+        raise LoadError(f"{endpoint.url}: every warm-up request failed, the first with: {errors[0]}")
+
+
+def _reconcile(statistics: dict[str, Any], records: int) -> None:
+    """Raise LoadError if Locust's own count of requests is not the number of records."""
+    counted = statistics.get("POST /v1/completions", {}).get("requests", 0)
+    if counted != records:
+        raise LoadError(f"--driver locust: Locust counted {counted} requests and {records} records arrived")
+
+
+def _health(found: list[dict[str, Any]]) -> tuple[list[ClientWatch], LagHistogram]:
+    watches, lags = [], LagHistogram()
+    for one in found:
+        at_ns, cpu_ns, lag_ns = (array("q", one[name]) for name in ("at_ns", "cpu_ns", "lag_ns"))
+        watches.append(ClientWatch(at_ns, cpu_ns, lag_ns, one["clock_steps"]))
+        seconds = {int(at): np.array(counts) for at, counts in one["seconds"].items()}
+        lags.merge(LagHistogram(seconds, stamped=one["stamped"], reads=one["reads"]))
+    return watches, lags
