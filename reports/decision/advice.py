@@ -3,7 +3,7 @@
 The rule, in full. A width is recommended for a purpose if, on the workload that represents it, its verdict is "better" than
 the baseline in time or in joules and "worse" in neither, its perplexity is at most `BEARABLE` times the baseline's, and
 no quality task is shown to keep less than 1 / `BEARABLE` of the baseline's score. If no figure decides its quality
-(`reports.decision.acquittal`), the choice is conditional: "if its quality is sufficient". The fastest of these is chosen; of those that
+(`reports.decision.quality_evidence`), the choice is conditional: "if its quality is sufficient". The fastest of these is chosen; of those that
 only save joules, the one that saves most. Otherwise the advice is to keep the baseline: nothing was gained, or the gain costs too
 much quality.
 
@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from reports.analysis.family import PURPOSES, FamilyComparison, Purpose, speed_of, workload_of
 from reports.analysis.quantities import E2E, JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
 from reports.analysis.records import Analysis, ConfigurationFigures
-from reports.decision.acquittal import BEARABLE, Evidence, evidence_of
 from reports.decision.answers import ONLY_BASELINE
+from reports.decision.quality_evidence import BEARABLE, Evidence, evidence_of
 from reports.decision.withheld import concerns, left_out, usable, why_withheld
 from reports.document.blocks import Answer
 from reports.document.wording import from_to, listed, name, sentence, smallest_effect, times

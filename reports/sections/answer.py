@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from reports.analysis.records import Analysis
 from reports.checks.rules import SEVERITY
-from reports.decision.acquittal import BEARABLE
 from reports.decision.advice import advice
 from reports.decision.answers import answers, progress
+from reports.decision.quality_evidence import BEARABLE
 from reports.document.blocks import Answers, Block, Finding, Findings, Prose, Section
 from reports.document.wording import sentence, times
 

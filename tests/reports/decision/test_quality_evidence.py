@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reports.analysis.quality import QualityFigures, TaskFigures, TaskScore
-from reports.decision.acquittal import evidence_of
+from reports.decision.quality_evidence import evidence_of
 from reports.statistics.ratios import Comparison
 
 KEEPS = Comparison(ratio=1.0, low=0.97, high=1.03)
