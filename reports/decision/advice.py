@@ -134,7 +134,7 @@ def _chosen(chosen: _Candidate, best: _Candidate, key: str) -> tuple[str, list[s
 
 def _if_quality_is_sufficient(best: _Candidate, key: str) -> tuple[str, list[str]]:
     sentences = [sentence(f"it {_gain(best, key)}"), *map(sentence, best.tasks.words())]
-    if best.tasks.silent:
+    if best.tasks.inconclusive:
         sentences.append("No figure decides how much of its quality it keeps: measure that first.")
     else:
         sentences.append("Its quality was not compared with the baseline's: measure it first.")
@@ -144,9 +144,7 @@ def _if_quality_is_sufficient(best: _Candidate, key: str) -> tuple[str, list[str
 def _too_much_loss(analysis: Analysis, gaining: list[_Candidate], key: str) -> tuple[str, list[str]]:
     mildest = min(gaining, key=lambda c: c.loss or 0.0)
     sentences = [
-        sentence(
-            f"the mildest cut that gains anything, {_named(mildest)}, {_gain(mildest, key)}, but {_price(mildest)}"
-        ),
+        sentence(f"the mildest cut with a gain, {_named(mildest)}, {_gain(mildest, key)}, but {_price(mildest)}"),
         f"That exceeds the limits of this report: {times(BEARABLE)} the perplexity, or {1 / BEARABLE:.0%} of a score kept.",
     ]
     return f"Keep the baseline, {_baseline(analysis)}: the gain costs too much quality", sentences

@@ -27,7 +27,7 @@ class _Phrases:
 _PHRASES = {
     OUTPUT_TOKENS_PER_S: _Phrases("gives", "the tokens/s", "faster", "slower"),
     TPOT: _Phrases("takes", "the time per output token", "faster", "slower"),
-    JOULES: _Phrases("takes", "the J/output token", "cheaper in joules", "dearer in joules"),
+    JOULES: _Phrases("takes", "the J/output token", "lower in joules", "higher in joules"),
 }
 
 
@@ -110,7 +110,7 @@ def _verdicts(analysis: Analysis, workload: str, key: str) -> str:
         effect = max(c.comparison.smallest_effect or 1.0 for c in undecided)
         parts.append(f"{_names(undecided)} {_is(undecided)} undecided ({smallest_effect(effect)})")
     if single:
-        parts.append(f"{_names(single)} {_has(single)} one block only and so no interval")
+        parts.append(f"{_names(single)} {_has(single)} a single block and so no interval")
     if uncompared:
         parts.append(f"{listed(list(uncompared))} could not be compared")
     return "; ".join(parts)

@@ -27,7 +27,7 @@ class Evidence:
         default_factory=dict
     )  # the whole interval of the share kept lies below 1 / BEARABLE
     kept: list[str] = field(default_factory=list)  # the whole interval lies above it
-    silent: dict[str, str] = field(default_factory=dict)  # neither, with the reason
+    inconclusive: dict[str, str] = field(default_factory=dict)  # neither, with the reason
 
     @property
     def decides(self) -> bool:
@@ -42,10 +42,12 @@ class Evidence:
             parts.append(f"keeps {with_interval(self.lost[worst])} of its score on {worst}")
         if self.kept:
             parts.append(f"keeps at least {1 / BEARABLE:.0%} of its score on {_some(self.kept)}")
-        if self.silent and not self.lost:
-            reasons = _some([f"{task} ({why})" for task, why in self.silent.items()])
-            total = len(self.kept) + len(self.silent)
-            parts.append(f"{len(self.silent)} of {total} quality tasks show neither a loss nor its absence: {reasons}")
+        if self.inconclusive and not self.lost:
+            reasons = _some([f"{task} ({why})" for task, why in self.inconclusive.items()])
+            total = len(self.kept) + len(self.inconclusive)
+            parts.append(
+                f"{len(self.inconclusive)} of {total} quality tasks show neither a loss nor its absence: {reasons}"
+            )
         return parts
 
 
@@ -59,8 +61,8 @@ def evidence_of(quality: QualityFigures | None, label: str, baseline: str) -> Ev
         kept = own.kept
         if (kept.high is not None and kept.high < 1 / BEARABLE) or _keeps_nothing(task, own, reference):
             found.lost[task.task] = kept
-        elif why := _why_silent(task, own, reference):
-            found.silent[task.task] = why
+        elif why := _why_inconclusive(task, own, reference):
+            found.inconclusive[task.task] = why
         else:
             found.kept.append(task.task)
     return found
@@ -74,7 +76,7 @@ def _keeps_nothing(task: TaskFigures, own: TaskScore, reference: TaskScore) -> b
     return bool(upper < (reference.value - _z() * reference.standard_error) / BEARABLE)
 
 
-def _why_silent(task: TaskFigures, own: TaskScore, reference: TaskScore) -> str | None:
+def _why_inconclusive(task: TaskFigures, own: TaskScore, reference: TaskScore) -> str | None:
     """Why a task without a loss does not show its absence either; None if it does."""
     kept = own.kept
     if kept is None or kept.low is None:

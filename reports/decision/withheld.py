@@ -27,13 +27,13 @@ def usable(analysis: Analysis, purpose: Purpose) -> tuple[list[FamilyComparison]
 
 
 def concerns(seen: Observation, analysis: Analysis, workload: str, label: str | None) -> bool:
-    """Whether an observation is about this workload and about the configuration or the baseline; None: any configuration."""
+    """Whether an observation concerns this workload and the configuration or the baseline; None: any configuration."""
     labels = {None, label, analysis.info.baseline} if label else {seen.label}
     return seen.workload in {workload, None} and seen.label in labels
 
 
 def left_out(withheld: Withheld, names: dict[str, str]) -> list[str]:
-    """A sentence for each failing check; `names` are the configurations' by label."""
+    """One sentence per failing check; `names` are the configurations' names by label."""
     sentences = []
     for check, comparisons in withheld.items():
         whole = {c.label for c in comparisons if c.quantity != JOULES}

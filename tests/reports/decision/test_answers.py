@@ -99,7 +99,7 @@ def test_a_check_that_fails_in_some_trials_says_in_how_many(tmp_path):
 
 def test_a_single_block_gives_no_verdict(tmp_path):
     example = Example(widths=(1024, 512), workloads=(SMALL_BATCH,), energy="none", blocks=1)
-    assert said(tmp_path, example)["batch-8"] == "Width 512 has one block only and so no interval."
+    assert said(tmp_path, example)["batch-8"] == "Width 512 has a single block and so no interval."
 
 
 def test_what_could_not_be_compared_is_named(tmp_path):

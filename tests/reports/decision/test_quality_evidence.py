@@ -51,7 +51,7 @@ def test_a_task_whose_whole_interval_lies_below_it_is_lost_even_at_the_floor():
 def test_a_task_at_the_floor_or_with_a_wide_interval_shows_nothing(changed, why):
     found = shown(task(**changed))
     assert (found.lost, found.kept) == ({}, [])
-    assert found.silent["t"].startswith(why)
+    assert found.inconclusive["t"].startswith(why)
     assert not found.decides
 
 
