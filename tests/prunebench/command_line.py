@@ -34,9 +34,12 @@ _FORKED_IN = _environment()
 
 
 def run_command(words: Sequence[str], folder: Path, timeout: float) -> subprocess.CompletedProcess[str]:
-    """Run it in `folder` with its output captured, as subprocess.run does. With other environment variables it imports anew."""
+    """Run it in `folder` with its output captured, as subprocess.run does.
+
+    With other environment variables it imports anew, and under coverage, which does not see into what is forked.
+    """
     command = [sys.executable, "-m", "prunebench", *words]
-    if _environment() != _FORKED_IN:
+    if _environment() != _FORKED_IN or "COVERAGE_PROCESS_CONFIG" in os.environ:
         return subprocess.run(
             command, cwd=folder, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False
         )
