@@ -1,5 +1,5 @@
 """The OpenAI API as other servers speak it. The bytes are written after each project's own documentation and source, as named
-at each; only vLLM and ours are run for real (`test_vllm_server.py`, `test_end_to_end.py`).
+at each; only vLLM and ours are run for real (`tests/vllm/`, `test_end_to_end.py`).
 """
 
 from __future__ import annotations

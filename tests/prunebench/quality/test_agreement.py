@@ -72,13 +72,6 @@ def test_our_engine_and_lm_evals_own_backend_agree(prunebench, tmp_path, with_bo
     assert served["tinyglu_text"].values != pytest.approx(without["tinyglu_text"].values, abs=TEXT)
 
 
-@pytest.mark.vllm
-def test_our_engine_and_vllm_agree(prunebench, tmp_path):
-    served = evaluated(prunebench, tmp_path / "transformers", TINYGLU, "--engine", "transformers")
-    options = ("--engine", "vllm", "--engine-option", "max_model_len=1024", "--engine-option", "enforce_eager=true")
-    assert_agree(served, evaluated(prunebench, tmp_path / "vllm", TINYGLU, *options))
-
-
 def test_log_likelihoods_are_those_of_transformers_token_by_token(tmp_path):
     from lm_eval.api.instance import Instance
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +17,6 @@ from reports.exports.trials import export
 from reports.runs.loads import read_loads
 from reports.runs.vllm_import import import_vllm
 from tests.loadgen.made import failed, record, trial, workload
-from tests.server.conftest import serve_process, url_once_ready, write_checkpoint
 
 DETAILED = {
     "date": "20261125-011300",
@@ -208,43 +204,6 @@ def test_a_path_that_is_nothing_of_the_kind_is_named(tmp_path, folder):
         export([tmp_path], "csv", None)
     with pytest.raises(ReportError, match="--output"):
         export([folder], "csv", tmp_path / "nowhere" / "out.csv")
-
-
-_BENCH = """
-from vllm.benchmarks.serve import add_cli_args, main
-from vllm.utils.argparse_utils import FlexibleArgumentParser
-parser = FlexibleArgumentParser()
-add_cli_args(parser)
-main(parser.parse_args())
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.vllm
-def test_what_the_installed_vllm_writes_is_read_and_has_no_key_that_we_lack(tmp_path):
-    tinyglu = Path(__file__).parents[3] / "examples" / "tinyglu"
-    server = serve_process(
-        checkpoint=write_checkpoint(tmp_path / "tiny"), engine_options={"prefill_ms": "30", "token_ms": "5"}
-    )
-    try:
-        words = ["--backend", "openai", "--base-url", url_once_ready(server), "--model", "tiny", "--tokenizer", tinyglu]
-        words += ["--dataset-name", "random", "--random-input-len", 16, "--random-output-len", 8, "--num-prompts", 6]
-        words += ["--request-rate", 20, "--ignore-eos", "--save-result", "--save-detailed", "--disable-tqdm"]
-        words += ["--result-dir", tmp_path, "--result-filename", "real.json"]
-        # The command itself asks for the metadata of a package named vllm, which vLLM's build for CPUs does not have.
-        command = [sys.executable, "-c", _BENCH, *map(str, words)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
-    finally:
-        server.terminate()
-        server.communicate(timeout=30)
-    written = json.loads((tmp_path / "real.json").read_text())
-    load = read_loads(tmp_path / "real.json").trials[0]
-    assert load.metrics.completed.all()
-    assert load.metrics.ttft_ms.mean() == pytest.approx(written["mean_ttft_ms"])
-    assert load.metrics.tpot_ms.mean() == pytest.approx(written["mean_tpot_ms"])
-    ours = json.loads(export([tmp_path / "real.json"], "vllm-json", tmp_path / "ours.json").read_text())
-    assert set(written) - set(ours) <= {"rtfx"}  # of speech
 
 
 def test_a_load_says_by_which_rule_its_window_was_cut_and_what_was_offered(tmp_path):

@@ -1,15 +1,23 @@
-"""The request functions of `vllm bench serve`, unchanged: what they measure of a server whose times are known."""
+"""`vllm bench serve`: what its request functions measure of a server whose times are known, and its result as a load of ours."""
 
 from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import aiohttp
 import pytest
 
-from tests.server.conftest import running_server
+from reports.exports.trials import export
+from reports.runs.loads import read_loads
+from tests.server.conftest import running_server, serve_process, url_once_ready, write_checkpoint
 
 PREFILL_S, TOKEN_S, TOKENS = 0.06, 0.01, 20
 
 pytestmark = [
+    pytest.mark.vllm,
     pytest.mark.slow,  # importing vLLM
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning"),
 ]
@@ -84,3 +92,38 @@ async def test_a_refusal_is_a_failure_with_a_reason(known):
     output = await measured(async_request_openai_completions, known, "/v1/completions", extra_body={"suffix": "x"})
     assert not output.success
     assert output.error == "Bad Request"
+
+
+_BENCH = """
+from vllm.benchmarks.serve import add_cli_args, main
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+parser = FlexibleArgumentParser()
+add_cli_args(parser)
+main(parser.parse_args())
+"""
+
+
+def test_what_the_installed_vllm_writes_is_read_and_has_no_key_that_we_lack(tmp_path):
+    tinyglu = Path(__file__).parents[2] / "examples" / "tinyglu"
+    server = serve_process(
+        checkpoint=write_checkpoint(tmp_path / "tiny"), engine_options={"prefill_ms": "30", "token_ms": "5"}
+    )
+    try:
+        words = ["--backend", "openai", "--base-url", url_once_ready(server), "--model", "tiny", "--tokenizer", tinyglu]
+        words += ["--dataset-name", "random", "--random-input-len", 16, "--random-output-len", 8, "--num-prompts", 6]
+        words += ["--request-rate", 20, "--ignore-eos", "--save-result", "--save-detailed", "--disable-tqdm"]
+        words += ["--result-dir", tmp_path, "--result-filename", "real.json"]
+        # The command itself asks for the metadata of a package named vllm, which vLLM's build for CPUs does not have.
+        command = [sys.executable, "-c", _BENCH, *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)
+    written = json.loads((tmp_path / "real.json").read_text())
+    load = read_loads(tmp_path / "real.json").trials[0]
+    assert load.metrics.completed.all()
+    assert load.metrics.ttft_ms.mean() == pytest.approx(written["mean_ttft_ms"])
+    assert load.metrics.tpot_ms.mean() == pytest.approx(written["mean_tpot_ms"])
+    ours = json.loads(export([tmp_path / "real.json"], "vllm-json", tmp_path / "ours.json").read_text())
+    assert set(written) - set(ours) <= {"rtfx"}  # of speech

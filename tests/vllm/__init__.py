@@ -1,0 +1,1 @@
+"""What starts or imports a whole vLLM: slow, so in one place."""
