@@ -9,8 +9,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import cast
 
-from server.api.metrics import Metrics
 from server.engines.base import Delta, Engine, FinishReason, RequestTimes, SamplingOptions, TokenLogprob
+from server.monitoring.metrics import Metrics
 from server.text.stopping import StopStrings
 from server.text.tokenizer import Tokenizer
 

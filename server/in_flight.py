@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from starlette.types import Receive
 
-from server.api.errors import ApiError
+from server.errors import ApiError
 
 T = TypeVar("T")
 

@@ -6,12 +6,12 @@ import time
 from collections.abc import Sequence
 
 from energy.sampler import Sampler
-from server.api.errors import ApiError
-from server.api.metrics import Metrics
 from server.engines.base import Engine
+from server.errors import ApiError
 from server.generation import Generator
 from server.in_flight import Flights
-from server.off_loop import off_loop, slices
+from server.monitoring.metrics import Metrics
+from server.offloading.off_loop import off_loop, slices
 from server.settings import ServeSettings
 from server.text.template import ChatTemplate
 from server.text.tokenizer import Tokenizer, TooManyTokensError

@@ -1,1 +1,1 @@
-"""The HTTP endpoints: completions, chat, tokenizing, metrics, access, errors and the protocol's models."""
+"""The HTTP endpoints: what each takes, answers and refuses."""

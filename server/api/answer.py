@@ -25,13 +25,13 @@ from typing import Any, Protocol
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from server.api.errors import ApiError, as_api_error
-from server.api.json_writer import JsonResponse, body_slices, json_parts, json_text
 from server.api.protocol import SamplingRequest, StreamOptions
+from server.errors import ApiError, as_api_error
 from server.generation import Gathering, Job, Piece
 from server.in_flight import ClientGone
 from server.model import Model
-from server.off_loop import LOGPROB_SIZE, off_loop
+from server.offloading.json_writer import JsonResponse, body_slices, json_parts, json_text
+from server.offloading.off_loop import LOGPROB_SIZE, off_loop
 
 Write = Callable[[bytes], bool]  # False: not written, `send` it
 logger = logging.getLogger(__name__)

@@ -16,11 +16,11 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from server.api.access import Access
 from server.api.endpoints import Stage, make_router
-from server.api.errors import ApiError, as_api_error
 from server.api.openapi import describe
 from server.engines.base import BadRequestError, EngineDeadError
+from server.errors import ApiError, as_api_error
+from server.monitoring.access import Access
 from server.settings import ServeSettings
 
 _HEADERS = {401: {"www-authenticate": "Bearer"}, 408: {"connection": "close"}, 429: {"retry-after": "1"}}

@@ -7,12 +7,12 @@ from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
 from server.api.answer import UNFINISHED, Answer, make_jobs, new_request_id, streamed_end, whole_end
-from server.api.errors import ApiError
 from server.api.logprobs import chat_logprobs
 from server.api.protocol import ChatRequest
+from server.errors import ApiError
 from server.generation import Piece
 from server.model import Model
-from server.off_loop import INLINE, off_loop
+from server.offloading.off_loop import INLINE, off_loop
 from server.text.template import RENDER_S, ChatTemplateError
 from server.text.template_sandbox import OutOfTimeError
 

@@ -9,14 +9,14 @@ from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
 from server.api.answer import UNFINISHED, Answer, make_jobs, new_request_id, streamed_end, whole_end
-from server.api.errors import ApiError
-from server.api.json_writer import json_text, written_list
 from server.api.logprobs import completion_logprobs
 from server.api.protocol import MOST_LOGPROBS, CompletionRequest
 from server.engines.base import TokenLogprob
+from server.errors import ApiError
 from server.generation import Piece
 from server.model import Model
-from server.off_loop import LOGPROB_SIZE, off_loop
+from server.offloading.json_writer import json_text, written_list
+from server.offloading.off_loop import LOGPROB_SIZE, off_loop
 from server.text.offsets import TextOffsets, offsets_in_text
 
 _SLICE = 64  # tokens whose log-probabilities are written at once

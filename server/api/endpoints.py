@@ -12,15 +12,15 @@ from pydantic import BeforeValidator
 from energy.records import EnergyCounters, EnergyTrace
 from server.api.chat import answer_chat
 from server.api.completions import answer_completion
-from server.api.errors import ApiError
-from server.api.json_writer import JsonResponse, body_slices, json_parts
-from server.api.metrics import Metrics
 from server.api.openapi import responses, responses_of_stream, responses_to_body, responses_with_text
 from server.api.protocol import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
 from server.api.response_models import ChatCompletion, Completion, Health, ModelCard, Models, Text, Tokens
 from server.api.route import body_route
+from server.errors import ApiError
 from server.model import Model
-from server.off_loop import off_loop
+from server.monitoring.metrics import Metrics
+from server.offloading.json_writer import JsonResponse, body_slices, json_parts
+from server.offloading.off_loop import off_loop
 from server.settings import ServeSettings
 
 _NANOSECONDS = re.compile(r"[0-9]{1,19}")

@@ -22,10 +22,10 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from server.api.errors import ApiError
-from server.api.json_reader import read_json
 from server.engines.base import SamplingOptions
-from server.off_loop import SLICE, slices
+from server.errors import ApiError
+from server.offloading.json_reader import read_json
+from server.offloading.off_loop import SLICE, slices
 
 MOST_LOGPROBS = 20  # vLLM's own limit
 MOST_CHOICES = 128

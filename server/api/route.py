@@ -14,9 +14,9 @@ from typing import Any, get_type_hints
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from server.api.errors import ApiError
 from server.api.protocol import parse
-from server.off_loop import off_loop
+from server.errors import ApiError
+from server.offloading.off_loop import off_loop
 
 
 class BodyRoute(APIRoute):

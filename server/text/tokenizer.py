@@ -28,7 +28,7 @@ from typing import Protocol
 
 import tokenizers
 
-from server.off_loop import INLINE, SLICE
+from server.offloading.off_loop import INLINE, SLICE
 from server.settings import ServeError
 
 TOKENIZER_NAME = "tokenizer.json"

@@ -23,7 +23,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from server.api.errors import ApiError
+from server.errors import ApiError
 from server.settings import ServeSettings
 from server.transport.write_batching import GatheredWrites, Round
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.api.metrics import Metrics
 from server.engines.base import Delta, EngineDeadError, SamplingOptions
 from server.engines.synthetic.engine import SyntheticEngine
 from server.generation import Gathering, Generator, Job
+from server.monitoring.metrics import Metrics
 from server.text.stopping import StopStrings
 from tests.server.text.test_stopping import expected
 

@@ -13,8 +13,8 @@ import pytest
 from server.engines.base import BadRequestError, EngineDeadError, EngineError, SamplingOptions
 from server.engines.options import parse_options
 from server.engines.vllm.engine import VllmEngine
+from tests.server.engines.tiny_model import VOCABULARY, edit_json, prompts, save_model, tiny_llama_config
 from tests.server.engines.transformers.test_engine import collect, crowd, serve
-from tests.server.tiny_model import VOCABULARY, edit_json, prompts, save_model, tiny_llama_config
 
 pytestmark = [
     pytest.mark.vllm,

@@ -23,7 +23,7 @@ from loadgen.prompts.synthetic import FilePrompts, SyntheticPrompts
 from loadgen.trial import run_trial
 from tests.loadgen.made import workload
 from tests.prunebench.conftest import TINYGLU
-from tests.server.tiny_model import save_model, tiny_llama_config
+from tests.server.engines.tiny_model import save_model, tiny_llama_config
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 

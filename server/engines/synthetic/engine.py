@@ -38,7 +38,7 @@ from server.engines.base import (
 )
 from server.engines.synthetic.meter import SyntheticMeter
 from server.engines.synthetic.options import SyntheticOptions
-from server.off_loop import LOGPROB_SIZE, off_loop
+from server.offloading.off_loop import LOGPROB_SIZE, off_loop
 
 
 class SyntheticEngine:

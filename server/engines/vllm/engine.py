@@ -31,7 +31,7 @@ from server.engines.shape_check import check_tensor_shapes
 from server.engines.vllm import interface
 from server.engines.vllm.preemptions import Preemptions
 from server.engines.vllm.resolved_options import resolved_options, uniform_blocks
-from server.off_loop import LOGPROB_SIZE, off_loop
+from server.offloading.off_loop import LOGPROB_SIZE, off_loop
 
 _T = TypeVar("_T")
 _CPU_CACHE_BYTES = 2**30  # vLLM would take half of the machine's memory

@@ -19,7 +19,7 @@ from prunebench.quality.suites import SHIPPED
 from prunebench.servers.process import ServerCommand, start_server
 from reports.runs.records import TaskResult
 from tests.prunebench.conftest import TINYGLU
-from tests.server.tiny_model import reference_logprobs, reference_model
+from tests.server.engines.tiny_model import reference_logprobs, reference_model
 
 TASKS = ("tinyglu_form", "tinyglu_signature", "tinyglu_text")
 TEXT, TOKEN = 0.02, 0.001

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from server.api.errors import ApiError
 from server.api.protocol import ChatRequest, CompletionRequest, parse
+from server.errors import ApiError
 
 CHAT = {"messages": [{"role": "user", "content": "hi"}]}
 

@@ -11,7 +11,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from tests.server.conftest import serve_process, url_once_ready
-from tests.server.tiny_model import reference_logprobs, reference_model, reference_tokens
+from tests.server.engines.tiny_model import reference_logprobs, reference_model, reference_tokens
 
 MODEL = Path(__file__).parents[3] / "examples" / "tinyglu"
 CLOSE = 1e-3

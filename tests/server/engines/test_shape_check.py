@@ -9,8 +9,8 @@ from transformers import MambaConfig
 from server.engines.base import EngineError
 from server.engines.shape_check import check_tensor_shapes
 from server.engines.transformers.engine import TransformersEngine
+from tests.server.engines.tiny_model import edit_json, save_model, tiny_llama_config
 from tests.server.engines.transformers.test_engine import serve
-from tests.server.tiny_model import edit_json, save_model, tiny_llama_config
 
 
 @pytest.fixture

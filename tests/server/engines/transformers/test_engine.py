@@ -12,7 +12,7 @@ from server.engines.base import BadRequestError, EngineDeadError, SamplingOption
 from server.engines.transformers.engine import TransformersEngine
 from server.engines.transformers.slot_model import SlotModel
 from server.engines.transformers.slot_scheduler import CHUNK
-from tests.server.tiny_model import (
+from tests.server.engines.tiny_model import (
     VOCABULARY,
     edit_json,
     prompts,

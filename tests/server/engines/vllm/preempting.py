@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from server.engines.vllm.engine import VllmEngine
+from tests.server.engines.tiny_model import prompts
 from tests.server.engines.transformers.test_engine import crowd
-from tests.server.tiny_model import prompts
 
 OPTIONS = {"dtype": "float32", "disable_log_stats": "false", "num_gpu_blocks_override": "9"}
 

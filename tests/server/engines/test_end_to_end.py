@@ -16,7 +16,7 @@ PROMPT = "the quick brown fox"
 
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory):
-    from tests.server.tiny_model import save_model, tiny_llama_config
+    from tests.server.engines.tiny_model import save_model, tiny_llama_config
 
     folder = write_checkpoint(tmp_path_factory.mktemp("models") / "tiny-llama")
     return save_model(folder, tiny_llama_config(vocab_size=400, max_position_embeddings=256))
@@ -35,7 +35,7 @@ def serving(folder, engine, **settings):
 
 
 def assert_serves_the_checkpoint(client, folder):
-    from tests.server.tiny_model import reference_logprobs, reference_model, reference_tokens
+    from tests.server.engines.tiny_model import reference_logprobs, reference_model, reference_tokens
 
     tokenizer, model = Tokenizer(folder), reference_model(folder)
     prompt = tokenizer.encode(PROMPT, add_special_tokens=True)

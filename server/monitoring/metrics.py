@@ -14,9 +14,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from energy.records import EnergyCounters
-from server.api.energy_metrics import EnergyCollector
 from server.engines.base import EngineLoad, FinishReason, RequestTimes
 from server.machine.memory import Footprint
+from server.monitoring.energy_metrics import EnergyCollector
 
 _LABELS = ("model_name",)
 _Family = GaugeMetricFamily | CounterMetricFamily

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic_core import from_json
 
-from server.api import json_reader
-from server.api.json_reader import read_json
+from server.offloading import json_reader
+from server.offloading.json_reader import read_json
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('"\\,[]{}: '), max_size=30)
 JSON = st.recursive(

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from server import model
 from server.api import completions, protocol, route
-from server.api.errors import ApiError
-from server.api.json_writer import body_slices, json_parts, json_text, written_list
 from server.api.protocol import CompletionRequest, DetokenizeRequest, parse
+from server.errors import ApiError
 from server.model import Model
-from server.off_loop import INLINE, SLICE, slices
-from server.off_loop import off_loop as work_off_loop
+from server.offloading.json_writer import body_slices, json_parts, json_text, written_list
+from server.offloading.off_loop import INLINE, SLICE, slices
+from server.offloading.off_loop import off_loop as work_off_loop
 from server.text.tokenizer import Tokenizer
 from tests.server.conftest import events, running_server
 

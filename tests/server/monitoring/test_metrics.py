@@ -4,9 +4,9 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from energy.records import Counter, EnergyCounters, MeterInfo
-from server.api.metrics import Metrics
 from server.engines.base import EngineLoad
 from server.machine.memory import Footprint
+from server.monitoring.metrics import Metrics
 from tests.server.conftest import running_server
 
 

@@ -1,0 +1,1 @@
+"""What the server reports of itself: Prometheus metrics, energy counters and the access log."""
