@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import signal
@@ -12,6 +13,7 @@ import httpx
 import pytest
 
 from base.errors import UserError
+from prunebench.cli import serve as serve_command
 from server.engines.base import EngineError
 from server.serve import EXIT_ENGINE_DIED, check_settings, read_api_key, serve
 from server.settings import ServeError, ServeSettings
@@ -185,3 +187,13 @@ def test_a_checkpoint_that_is_none_is_named(tmp_path):
 def test_the_app_needs_neither_torch_nor_transformers():
     code = "import sys, server.serve; sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'vllm')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_setting_is_an_option_of_serve_with_the_same_default():
+    options = {name: parameter.default for name, parameter in inspect.signature(serve_command).parameters.items()}
+    assert options.pop("engine_option") is None  # KEY=VALUE, many times; becomes engine_options
+    settings = {name: field.default for name, field in ServeSettings.model_fields.items()}
+    assert settings.pop("engine_options") == {}
+    assert options.keys() == settings.keys()
+    del options["checkpoint"], settings["checkpoint"]  # the argument
+    assert options == settings
