@@ -10,7 +10,7 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        # Names come from files and servers; whatever they hold, a message stays one line that a terminal can show.
+        # Names come from files and servers, and may hold control characters; a message stays one printable line.
         super().__init__("".join(character if character.isprintable() else "?" for character in message))
 
 

@@ -33,7 +33,7 @@ def write_record(file: Path, record: Record) -> None:
 def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     """Let `fill` write the files of a `.partial` neighbour, fsync them, then rename the folder once.
 
-    An existing folder of that name stays until then and is never seen half removed: it is renamed first.
+    An existing folder of that name stays until then, and is renamed before it is removed.
     """
     partial, old = (folder.with_name(folder.name + ending) for ending in (".partial", ".old.partial"))
     for leftover in (partial, old):
@@ -44,7 +44,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         for path in [*partial.iterdir(), partial]:
             sync(path)
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)  # on a full disk it is in the way of everything else
+        shutil.rmtree(partial, ignore_errors=True)  # on a full disk, make room for everything else
         raise
     if folder.exists():
         folder.rename(old)
@@ -54,7 +54,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have a file's content, or the names in a folder, on the disk."""
+    """Fsync a file, or the names in a folder."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

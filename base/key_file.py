@@ -10,7 +10,7 @@ from base.errors import UserError
 def read_key(file: Path, option: str = "--api-key-file") -> str:
     """The API key in a file, without the spaces around it.
 
-    Raises UserError, naming `option`, for a file that cannot be read, is empty, or holds a key that cannot travel in a header.
+    Raises UserError, naming `option`, for a file that cannot be read, is empty, or holds a key that is not one line of printable ASCII.
     """
     try:
         key = file.read_text("utf-8").strip()

@@ -1,18 +1,18 @@
 """Cumulative energy as a function of time, from the samples of one meter.
 
-A counter that refreshes more slowly than it is read stands still between refreshes: only the reads at which it had moved say
-something, and the move lies between that read and the one before (at most one refresh interval before). Those are the knots;
-between them energy is a straight line. Any other meter has a knot at every read. Because a window's energy is the difference
-of this one function at its edges, adjacent windows add up to their union.
+A counter that refreshes more slowly than it is read is constant between refreshes: only the reads at which it had moved carry
+information, and the move lies between that read and the one before (at most one refresh interval before). Those reads are the
+knots; between them energy is a straight line. Any other meter has a knot at every read. A window's energy is the difference of
+this one function at its edges, so adjacent windows add up to their union.
 
 The standard deviation at an edge has two terms, both of a uniform error (width / sqrt(12)):
 
-    age     P * a   how old the figure was: one refresh interval, the duration of the read, what was extrapolated, and any
-                    silence longer than usual; P is the highest power around the edge. For two edges of a counter at steady
-                    power that is 0.41 * P * refresh.
-    change  D * h   when within the h seconds between two knots the power changed by D, seen in the neighbouring intervals
+    age     P * a   age of the figure: one refresh interval, the duration of the read, the extrapolated stretch, and any gap
+                    between knots longer than usual; P is the highest power around the edge. For two edges of a counter at
+                    steady power that is 0.41 * P * refresh.
+    change  D * h   power changed by D, seen in the neighbouring intervals, at an unknown moment in the h seconds between knots
 
-An edge that comes from another machine's clock has a third, P times the width of what that clock may be off.
+An edge on another machine's clock has a third term, P times the width of that clock's error.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from energy.records import MeterTrace
 
 Floats = NDArray[np.float64]
 
-SENSOR_REFRESH_S = 0.1  # of the power that boards report; of which some see only a part (arXiv 2312.02741)
-LONGEST_SILENCE_S = 1.0  # power that was not read for longer cannot be integrated
-USUAL_KNOTS = 3.0  # a gap is a knot interval so many times as long as usual
+SENSOR_REFRESH_S = 0.1  # of reported power; some boards sample only a part of it (arXiv 2312.02741)
+LONGEST_GAP_S = 1.0  # power that was not read for longer cannot be integrated
+GAP_FACTOR = 3.0  # a gap is a knot interval longer than this multiple of the median
 
 
-class NoEnergy(Exception):  # noqa: N818 - an answer; the message is the reason users read
-    """The samples do not say how much energy the window took."""
+class NoEnergy(Exception):  # noqa: N818 - a result; the message is the reason that users read
+    """The samples do not determine the energy of the window."""
 
 
 @dataclass(frozen=True)
 class EnergyCurve:
-    """Knots as seconds since `origin_ns` and joules, in time order, and what the edges' error depends on."""
+    """Knots as seconds since `origin_ns` and joules, in time order, and the parameters of the error at the edges."""
 
     origin_ns: int
     seconds: Floats
@@ -57,7 +57,7 @@ class EnergyCurve:
         return float(self.joules[-1]) + past * float(self.joules[-1] - self.joules[recent]) / span
 
     def variance_at(self, ns: int, clock_error_s: float = 0.0) -> float:
-        """Variance of `at`, in square joules, for a moment that is known to within `clock_error_s` either way."""
+        """Variance of `at`, in square joules, for a moment that is known to within ±`clock_error_s`."""
         s = self._seconds_at(ns)
         lengths = np.diff(self.seconds)
         own = int(np.clip(np.searchsorted(self.seconds, s, side="right") - 1, 0, len(lengths) - 1))
@@ -66,8 +66,8 @@ class EnergyCurve:
         past = max(0.0, s - float(self.seconds[-1]))
         length = float(lengths[own])
         usual = float(np.median(lengths))
-        silence = length if length > USUAL_KNOTS * usual else 0.0
-        age = float(power.max()) * (self.age_s + past + silence)
+        gap = length if length > GAP_FACTOR * usual else 0.0
+        age = float(power.max()) * (self.age_s + past + gap)
         change = float(power.max() - power.min()) * (length + past)
         clock = float(power.max()) * 2 * clock_error_s
         return (age**2 + change**2 + clock**2) / 12
@@ -117,14 +117,14 @@ def curve_of(trace: MeterTrace) -> EnergyCurve:
 
 @dataclass(frozen=True)
 class ReportedPower:
-    """The integral of the power a device reported over a window, and its variance from what lies between samples."""
+    """The integral of a device's reported power over a window, and its variance, from changes between samples."""
 
     joules: float
     variance: float
 
 
 def integrate_power(trace: MeterTrace, start_ns: int, end_ns: int) -> ReportedPower:
-    """Trapezoids over the reported watts. A change of D between reads h apart came at an unknown moment: D*h/sqrt(12).
+    """Trapezoids over the reported watts. A change of D between reads h apart happened at an unknown moment: D*h/sqrt(12).
 
     Raises NoEnergy if power was not read throughout the window.
     """
@@ -139,11 +139,11 @@ def integrate_power(trace: MeterTrace, start_ns: int, end_ns: int) -> ReportedPo
     watts = np.array([w for _, w in rows])
     duration = (end_ns - start_ns) / 1e9
     gaps = np.diff(seconds)
-    longest = max(LONGEST_SILENCE_S, 5 * float(np.median(gaps)))
+    longest = max(LONGEST_GAP_S, 5 * float(np.median(gaps)))
     inside = (seconds[1:] > 0) & (seconds[:-1] < duration)
-    silence = max(float(gaps[inside].max(initial=0.0)), float(seconds[0]), duration - float(seconds[-1]))
-    if silence > longest:
-        raise NoEnergy(f"power was not read for {silence:.3g} s")
+    gap = max(float(gaps[inside].max(initial=0.0)), float(seconds[0]), duration - float(seconds[-1]))
+    if gap > longest:
+        raise NoEnergy(f"power was not read for {gap:.3g} s")
     grid = np.concatenate(([0.0], seconds[(seconds > 0) & (seconds < duration)], [duration]))
     # Polled power shows a change up to one sensor refresh late, however short the polling interval.
     polled = trace.info.kind != "samples" and not trace.info.simulated
@@ -153,7 +153,7 @@ def integrate_power(trace: MeterTrace, start_ns: int, end_ns: int) -> ReportedPo
 
 
 def half_width(variance: float) -> float:
-    """Of the 95 % interval of a figure with that variance, taken as normal."""
+    """Half-width of the 95 % interval of a normal figure with that variance."""
     return 1.96 * math.sqrt(variance)
 
 

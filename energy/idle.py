@@ -1,15 +1,16 @@
-"""Net joules: what a window took beyond the idle power around it, and how sure that is.
+"""Net joules: a window's joules less the idle power around it, and their uncertainty.
 
-Idle power is measured before and after a load, and between the two it is taken from a straight line in time. Three things make
-that wrong, and the measurements of a whole run tell how large they are:
+Idle power is measured before and after a load, and interpolated in time between the two. That has three errors, whose sizes are
+estimated from the measurements of a whole run:
 
     meter    each measurement has the uncertainty of its joules
-    flicker  power varies by itself, so that a mean over l seconds scatters with the variance flicker / l: seen in the
-             differences between the halves of one measurement
-    drift    between the measurements power walks off the line: a random walk that moves by drift * T in T seconds (square
-             watts) departs from it by at most a third of a standard deviation on average; seen in the changes from before to after
+    flicker  power fluctuates, so that a mean over l seconds has the variance flicker / l: estimated from the differences between
+             the halves of one measurement
+    drift    between the measurements power departs from the line: a random walk with variance drift * T after T seconds (square
+             watts) departs from it by at most a third of a standard deviation on average; estimated from the changes from
+             before to after
 
-A steady rise is on the line, and an exponential one within the interval.
+A steady rise lies on the line, and an exponential one within the interval.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from dataclasses import dataclass
 from energy.records import IdleWindow, WindowEnergy
 from energy.window import same_meters
 
-_EDGES = 12.0  # halves share an edge: their difference has so many times the meter's variance of the whole
+_EDGES = 12.0  # the halves share an edge: their difference has 12 times the meter's variance of the whole
 
 
 @dataclass(frozen=True)
 class IdleSpread:
-    """How much idle power varies. `pairs`: how many changes from before to after a load that was learnt from."""
+    """How much idle power varies, estimated from `pairs` changes from before to after a load."""
 
     flicker: float  # square watts x seconds
     drift: float  # square watts / second
@@ -34,7 +35,7 @@ class IdleSpread:
 
     @property
     def quantile(self) -> float:
-        """Half-width of a 95 % interval in standard deviations that are known from `pairs` differences."""
+        """Half-width of a 95 % interval in standard deviations that were estimated from `pairs` differences."""
         import scipy
 
         return float(scipy.stats.t.ppf(0.975, self.pairs))
@@ -51,7 +52,7 @@ class _Level:
 
     @classmethod
     def of(cls, idle: IdleWindow | None) -> _Level | None:
-        """None for one that was not measured, or without joules."""
+        """None for a measurement that is missing or has no joules."""
         if idle is None or idle.whole.gross_joules is None:
             return None
         whole = idle.whole
@@ -62,12 +63,12 @@ class _Level:
         return cls(joules / seconds, middle, seconds, (half / 1.96) ** 2)
 
     def variance(self, spread: IdleSpread) -> float:
-        """Of `watts` as the power at the middle."""
+        """Of `watts`, as an estimate of the power at the middle."""
         return self.meter + spread.flicker / self.seconds + spread.drift * self.seconds / 12
 
 
 def idle_spread(measured: Sequence[tuple[IdleWindow, IdleWindow | None]]) -> IdleSpread | None:
-    """What the measurements (before, after) of a run say together; None if no load has both."""
+    """Estimate the spread from the measurements (before, after) of a run; None if no load has both."""
     found = [(_Level.of(before), _Level.of(after)) for before, after in measured]
     pairs = [(before, after) for before, after in found if before is not None and after is not None]
     if not pairs:
@@ -84,7 +85,7 @@ def idle_spread(measured: Sequence[tuple[IdleWindow, IdleWindow | None]]) -> Idl
 
 
 def _flicker(idle: IdleWindow) -> float | None:
-    """What one measurement says of it, square watts x seconds; negative where the meter explains more than there is."""
+    """Flicker estimated from one measurement, square watts x seconds; negative if the meter's error explains more than all."""
     level, first = _Level.of(idle), idle.first_half_joules
     if level is None or first is None:
         return None
@@ -95,9 +96,9 @@ def _flicker(idle: IdleWindow) -> float | None:
 def subtract_idle(
     energy: WindowEnergy, before: IdleWindow, after: IdleWindow | None, spread: IdleSpread | None
 ) -> WindowEnergy:
-    """The same window with net joules, or with the reason why there are none. All times are of one clock.
+    """The same window with net joules, or with the reason why it has none. All times are of one clock.
 
-    Without a measurement after the load the one before it holds, less surely.
+    Without a measurement after the load, the one before is used alone, with a wider interval.
     """
     first, last = _Level.of(before), _Level.of(after)
     reason = None

@@ -1,7 +1,7 @@
-"""What meters hand on: the JSON of `/energy` and `/energy/trace`, and joules over a window.
+"""The records of metering: the JSON of `/energy` and `/energy/trace`, and joules over a window.
 
-Units are in the names. Times are `time.monotonic_ns()` of the machine that was metered. A figure that could not be had is
-`None` with a reason beside it, never 0.
+Units are in the names. Times are `time.monotonic_ns()` of the metered machine. A missing figure is `None` with a reason beside
+it, never 0.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _RECORDED_FACTS: dict[str, dict[str, Any]] = {
 
 
 class GpuFacts(Record):
-    """What one GPU told when it was probed; None where it does not tell."""
+    """Facts that one GPU reported when it was probed; None if it does not report them."""
 
     index: int  # NVML's order, by PCI bus
     uuid: str
@@ -41,12 +41,12 @@ class GpuFacts(Record):
     power_limit_watts: float | None = None  # enforced now
     default_power_limit_watts: float | None = None
     power_limit_range_watts: tuple[float, float] | None = None
-    module_watts: float | None = None  # of a module with a CPU on it (Grace Hopper), when probed; more than the GPU's
-    unanswered: tuple[str, ...] = ()  # better sources that do not answer, each with the driver's reason
+    module_watts: float | None = None  # of a module with a CPU (Grace Hopper), when probed; includes the GPU's
+    unanswered: tuple[str, ...] = ()  # better sources that failed, each with the driver's reason
 
 
 class MeterInfo(Record):
-    """One meter: what it reads, on which device, and how far it may be trusted."""
+    """One meter: what it reads, on which device, and the facts that decide how its readings are used."""
 
     source: str  # the meter's name in records and reports, e.g. "nvml-counter"; nothing decides by it
     domain: str  # the metered part: "gpu", "cpu-package", "dram"; others are shown and never added to the headline
@@ -106,7 +106,7 @@ class EnergyCounters(Record):
 
 
 class FailedRead(Record):
-    """One read that gave nothing, tried twice: a gap."""
+    """One read that failed twice: a gap."""
 
     at_ns: int
     reason: str
@@ -124,7 +124,7 @@ class MeterTrace(Record):
     after_ns: list[int]
     joules: list[float]
     watts: list[float | None]
-    failed_reads: list[FailedRead] = []  # the latest thousand at most
+    failed_reads: list[FailedRead] = []  # at most the latest thousand
     reason: str | None = None  # why the trace ends early or must not be used
 
 
@@ -136,9 +136,9 @@ class Conditions(Record):
     sm_clock_mhz: int | None = None
     memory_clock_mhz: int | None = None
     temperature_c: int | None = None
-    throttle_reasons: list[str] | None = []  # None: the device does not say; older records have [] for that, too
+    throttle_reasons: list[str] | None = []  # None: not reported; older records have [] for that, too
     power_limit_watts: float | None = None  # enforced now
-    other_processes: list[int] | None = None  # ids of those on it that are not the engine's; None: not known
+    other_processes: list[int] | None = None  # ids of processes on it that are not the engine's; None: not known
 
 
 class EnergyTrace(Record):
@@ -158,16 +158,16 @@ class MeterEnergy(Record):
     uncertainty_joules: float | None = None  # half-width of a 95 % interval
     mean_watts: float | None = None
     disagreement: float | None = None  # counter / integral of the reported power - 1; None: nothing to compare with
-    failed_reads: int = 0  # reads within the window that gave nothing
+    failed_reads: int = 0  # failed reads within the window
     longest_gap_s: float | None = None  # between two readings, anywhere in the window
-    reason: str | None = None  # why joules is None, or what is suspect about it
-    copy_of: str | None = None  # the device whose joules this meter repeats: it is not added to them
+    reason: str | None = None  # why joules is None or suspect
+    copy_of: str | None = None  # device of the meter that this one repeats: its joules are not added again
 
 
 class WindowEnergy(Record):
     """Energy over one window: what a trial records and `summary.json` carries under `energy`.
 
-    The headline (`gross_joules`) is the sum over all GPUs; without a GPU, RAPL package + DRAM; one missing part makes it
+    The headline (`gross_joules`) is the sum over all GPUs; without a GPU, RAPL package + DRAM; if any part is missing, it is
     None. `net_joules` subtracts idle power with the model loaded and is never clamped: it may be negative.
     """
 
@@ -177,10 +177,10 @@ class WindowEnergy(Record):
     gross_joules_uncertainty: float | None = None  # half-width of a 95 % interval
     mean_watts: float | None = None  # gross / duration
     net_joules: float | None = None
-    net_joules_uncertainty: float | None = None  # half-width of a 95 % interval: gross's and idle's together
-    net_reason: str | None = None  # why net_joules is None although gross_joules is there
-    idle_watts: float | None = None  # what was subtracted, per second
-    clock_error_s: float = 0.0  # how far the edges may be off on the meters' clock; it is part of the uncertainty
+    net_joules_uncertainty: float | None = None  # half-width of a 95 % interval, of gross and idle together
+    net_reason: str | None = None  # why net_joules is None although gross_joules is not
+    idle_watts: float | None = None  # the idle power that was subtracted
+    clock_error_s: float = 0.0  # error of the edges on the meters' clock, ±; part of the uncertainty
     source: str | None = None  # e.g. "nvml-counter", "rapl"
     reason: str | None = None  # why gross_joules is None
     modelled_joules: float | None = None
@@ -191,10 +191,10 @@ class WindowEnergy(Record):
 
 
 class IdleWindow(Record):
-    """Idle power over one stretch, the model loaded and no requests."""
+    """One measurement of idle power, with the model loaded and no requests."""
 
     whole: WindowEnergy
-    first_half_joules: float | None  # of its first half: the halves show how much the power varies by itself
+    first_half_joules: float | None  # of its first half: the difference of the halves shows how much power fluctuates
 
 
 class MeterPower(Record):
@@ -207,7 +207,7 @@ class MeterPower(Record):
 
 
 class PowerTimeline(Record):
-    """`power.json`: what each meter's power did during a trial, ramps included. For looking at; joules are `WindowEnergy`'s."""
+    """`power.json`: each meter's power over a trial, ramps included, for plots; joules are in `WindowEnergy`."""
 
     schema_version: Literal[1] = 1
     meters: list[MeterPower]

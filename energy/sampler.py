@@ -1,4 +1,4 @@
-"""The thread that reads all meters, and what it has read: counters for `GET /energy`, a trace for windows."""
+"""The thread that reads all meters, and its readings: counters for `GET /energy`, a trace for windows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from energy.records import Conditions, EnergyCounters, EnergyTrace, MissingMeter
 from energy.track import LEAD_IN_NS, Track
 
 HISTORY_S = 4 * 3600  # how far back a trace reaches: 9 MiB a meter at 50 ms
-MODELLED_INTERVAL_S = 0.2  # /proc is read for every process, and CPU time moves in steps of 10 ms anyway
+MODELLED_INTERVAL_S = 0.2  # it reads /proc for every process, and CPU time moves in steps of 10 ms
 CONDITIONS_INTERVAL_S = 1.0
 
 
@@ -46,10 +46,10 @@ class Sampler:
         self._tracks = [(meter, Track(meter.info, capacity)) for meter in meters]
         self._missing = list(missing)
         self._conditions: deque[Conditions] = deque(maxlen=round(HISTORY_S / CONDITIONS_INTERVAL_S))
-        self._due_ns: dict[int, int] = {}  # next read of what is not read at every tick, by its position
+        self._due_ns: dict[int, int] = {}  # next read, by position, of meters that are not read at every tick
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._tick(time.monotonic_ns())  # counters are there as soon as the sampler is
+        self._tick(time.monotonic_ns())  # so that a new sampler has counters
         self._thread = threading.Thread(target=self._run, name="energy-sampler", daemon=True)
         self._thread.start()
 
@@ -60,21 +60,21 @@ class Sampler:
         return EnergyCounters(now_ns=time.monotonic_ns(), meters=rows, missing=self._missing)
 
     def trace(self, since_ns: int) -> EnergyTrace:
-        """Everything sampled since `since_ns`, and two seconds before it for interpolation at the window's start."""
+        """All samples since `since_ns`, and of the two seconds before it, for interpolation at the window's start."""
         with self._lock:
             meters = [track.since(since_ns) for _, track in self._tracks]
             conditions = [c for c in self._conditions if c.at_ns >= since_ns - LEAD_IN_NS]
         return EnergyTrace(now_ns=time.monotonic_ns(), meters=meters, conditions=conditions, missing=self._missing)
 
     def stop(self) -> None:
-        """End the thread; what was sampled stays readable. Safe to call twice."""
+        """End the thread; its samples stay readable. Safe to call twice."""
         self._stopped.set()
         self._thread.join()
 
     def _run(self) -> None:
         due = time.monotonic_ns()
         while True:
-            # Absolute deadlines do not drift; ticks that were missed are skipped, not made up for in a burst.
+            # Absolute deadlines do not drift; missed ticks are skipped, not caught up in a burst.
             now = time.monotonic_ns()
             due += max(1, -((due - now) // self._interval_ns)) * self._interval_ns
             if self._stopped.wait(max(0.0, (due - now) / 1e9)):

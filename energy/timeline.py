@@ -1,6 +1,6 @@
-"""Power over a stretch of time, to be looked at: mean watts per step, from the same curve that joules are taken from.
+"""Power over time, for plots: mean watts per step, from the curve that joules are taken from.
 
-Steps are equal and at least as long as the meter's own, so that the area under them is the energy, whatever the source.
+Steps are equal and at least as long as the meter's own, so that for every meter the area under them is the energy.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from energy.curve import NoEnergy, curve_of
 from energy.records import EnergyTrace, MeterPower, MeterTrace, PowerTimeline
 
 SHORTEST_STEP_S = 0.1
-MOST_STEPS = 1200  # what a plot can show; keeps a trial's file near 10 kB a meter
+MOST_STEPS = 1200  # as many as a plot shows; keeps a trial's file near 10 kB a meter
 
 
 def power_timeline(trace: EnergyTrace, start_ns: int, end_ns: int, *, offset_ns: int = 0) -> PowerTimeline:
     """Every meter's power between two moments of its machine's clock, which is `offset_ns` ahead of the result's.
 
-    A meter that says nothing of that stretch is left out; `WindowEnergy` has the reason.
+    A meter without data between them is left out; `WindowEnergy` has the reason.
     """
     found = [_meter_power(meter, start_ns, end_ns, offset_ns) for meter in trace.meters]
     return PowerTimeline(meters=[power for power in found if power is not None])

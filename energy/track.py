@@ -1,6 +1,6 @@
 """The history of one meter: readings in, cumulative joules out, in bounded memory.
 
-Kept apart from the thread that fills it, so that resets, freezes and gaps are tested without waiting for them.
+Separate from the thread that fills it, so that resets, freezes and gaps are tested without waiting for them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,14 @@ import numpy as np
 from energy.meters.base import Reading
 from energy.records import Counter, FailedRead, MeterInfo, MeterTrace
 
-FROZEN_S = 5.0  # a counter that stands still so long while power is reported is broken; real ones move within 0.5 s
-FROZEN_JOULES = 5.0  # and the reported power must have been worth so much meanwhile
-LEAD_IN_NS = 2_000_000_000  # a trace begins so long before the moment asked for: the edge lies between two changes
-CHANGES_SEEN = 5  # before a refresh interval is stated
+FROZEN_S = (
+    5.0  # a counter that is constant for longer while power is reported is broken; working ones move within 0.5 s
+)
+FROZEN_JOULES = 5.0  # minimum integral of the reported power over that time
+LEAD_IN_NS = (
+    2_000_000_000  # a trace begins this long before the given moment, so that the edge lies between two changes
+)
+CHANGES_SEEN = 5  # that many changes before a refresh interval is stated
 FAILURES_KEPT = 1000
 _COLUMNS = np.dtype([("before", "i8"), ("after", "i8"), ("joules", "f8"), ("watts", "f8")])
 
@@ -37,7 +41,7 @@ class Track:
         self.reason: str | None = None
 
     def append(self, reading: Reading) -> None:
-        """Take one reading. A gap adds nothing; a counter that cannot be right ends the track with a reason."""
+        """Add one reading. A gap adds nothing; an impossible counter ends the track with a reason."""
         if self.reason is not None:
             return
         if reading.error is not None:
@@ -54,7 +58,7 @@ class Track:
         self._watch_for_freeze()
 
     def fail(self, reason: str) -> None:
-        """End the track. Samples before stay readable: a window that lies wholly before the failure is still good."""
+        """End the track. Earlier samples stay readable: a window that ends before the failure is still good."""
         if self.reason is None:
             self.reason = reason
 
@@ -62,7 +66,7 @@ class Track:
     def info(self) -> MeterInfo:
         """The meter's, with the refresh interval as observed where the meter does not state one.
 
-        A counter that changes at every read refreshes at least as often as it is read: then it is an upper bound.
+        If a counter changes at every read, the observed interval is an upper bound.
         """
         if self._info.refresh_s is not None or len(self._intervals) < CHANGES_SEEN:
             return self._info
@@ -83,7 +87,7 @@ class Track:
         )
 
     def since(self, since_ns: int) -> MeterTrace:
-        """Samples from the last one before `since_ns` - 2 s on, as far back as memory reaches."""
+        """Samples from the last one before `since_ns` - 2 s, or from the oldest in memory."""
         numbers = range(self._first, self._end)
         at = bisect_left(numbers, since_ns - LEAD_IN_NS, key=lambda i: int(self._ring["after"][i % len(self._ring)]))
         wanted = np.arange(max(self._first, self._first + at - 1), self._end) % len(self._ring)
@@ -128,7 +132,7 @@ class Track:
             if reading.watts is not None:
                 self._unchanged_joules += reading.watts * (reading.after_ns - int(before["after"])) / 1e9
             return
-        # Sample 0 is no change: what it shows may have stood for a while.
+        # Sample 0 is no change: the counter may have had that value for a while.
         if self._changed_at > 0 and self._changed_at >= self._first and self._info.kind == "counter":
             changed_ns = int(self._ring["after"][self._changed_at % len(self._ring)])
             self._intervals = [*self._intervals[-50:], (reading.after_ns - changed_ns) / 1e9]
@@ -143,7 +147,7 @@ class Track:
             self.fail(
                 f"the counter stood still for {stood_s:.1f} s while the device reported {self._unchanged_joules:.3g} J"
             )
-            self._end = self._changed_at + 1  # what followed the last change says nothing
+            self._end = self._changed_at + 1  # samples after the last change are worthless
 
     def _last(self, column: str) -> float:
         value: float = self._ring[column][(self._end - 1) % len(self._ring)].item()

@@ -1,4 +1,4 @@
-"""Joules to what is paid for. Joules never become a mass of CO2 here: that takes a grid's intensity, which is not measured."""
+"""Joules as kWh, the unit of bills. Joules never become a mass of CO2: that requires a grid's intensity, which is not measured."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Joules over a window: `window_energy` cuts a trace to a load's own edges, docs/explanation/energy.md is the contract.
 
 The headline is the sum over all GPUs; without a GPU, CPU packages and DRAM; with the synthetic engine, its own curve, since
-nothing else that could be read is caused by its load. One part of the headline missing makes all of it None.
+its load causes no other energy. If any part of the headline is missing, it is None.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def window_energy(
     """Energy between two moments of the metered machine's monotonic clock.
 
     idle: the same meters over a window with the model loaded and no requests; its mean power, times the duration, is
-    subtracted for `net_joules`. clock_error_s: how far the two moments may be off, if they were told by another clock.
-    Whatever cannot be had is None with a reason. Raises ValueError for an empty window.
+    subtracted for `net_joules`. clock_error_s: error of the two moments, ±, if they were read from another clock.
+    Missing figures are None with a reason. Raises ValueError for an empty window.
     """
     if end_ns <= start_ns:
         raise ValueError(f"the window ends at {end_ns} ns, not after its start at {start_ns} ns")
@@ -86,7 +86,7 @@ def meter_energy(trace: MeterTrace, start_ns: int, end_ns: int, clock_error_s: f
     disagreement = _disagreement(trace, joules, start_ns, end_ns)
     reason: str | None = None
     if disagreement is not None and abs(disagreement) > SUSPECT:
-        # Nothing tells which of the two is right: the interval reaches from the one to the other.
+        # Either may be right: the interval reaches from one to the other.
         uncertainty = max(uncertainty, abs(joules - joules / (1 + disagreement)))
         reason = f"suspect: the counter is {disagreement:+.1%} off the integral of the power the device reports"
     return MeterEnergy(
@@ -102,14 +102,14 @@ def meter_energy(trace: MeterTrace, start_ns: int, end_ns: int, clock_error_s: f
 
 
 def _longest_gap(trace: MeterTrace, start_ns: int, end_ns: int) -> float:
-    """The longest time between two readings of which some lies in the window."""
+    """The longest time between two readings that overlaps the window."""
     at = np.array(trace.after_ns)
     touching = (at[1:] > start_ns) & (at[:-1] < end_ns)
     return float(np.diff(at)[touching].max(initial=0)) / 1e9
 
 
 def _disagreement(trace: MeterTrace, joules: float, start_ns: int, end_ns: int) -> float | None:
-    """Counter / integrated reported power - 1, where the power is steady enough to be integrated to within 2.5 %."""
+    """Counter / integrated reported power - 1; None unless power is steady enough to be integrated to within 2.5 %."""
     if is_integrated(trace) or (end_ns - start_ns) / 1e9 < COMPARABLE_S:
         return None
     try:
@@ -124,7 +124,7 @@ def _disagreement(trace: MeterTrace, joules: float, start_ns: int, end_ns: int) 
 def choose_headline(
     infos: Sequence[MeterInfo], missing: Sequence[MissingMeter]
 ) -> tuple[list[MeterInfo], list[MissingMeter]]:
-    """The meters that are summed, and the devices that should be among them and could not be read."""
+    """The meters that are summed, and the devices that belong to the sum and could not be read."""
     simulated = [i for i in infos if i.simulated]
     if simulated:
         return simulated, []
@@ -152,7 +152,7 @@ def _in_quadrature(parts: Sequence[MeterEnergy]) -> float:
 
 
 def _idle_power(chosen: Sequence[MeterEnergy], idle: WindowEnergy | None) -> tuple[float | None, str | None]:
-    """Idle watts of the same meters as the headline, or why there are none."""
+    """Idle watts of the headline's meters, or the reason why there are none."""
     if idle is None:
         return None, "idle power was not measured"
     if idle.gross_joules is None:
@@ -163,7 +163,7 @@ def _idle_power(chosen: Sequence[MeterEnergy], idle: WindowEnergy | None) -> tup
 
 
 def _idle_uncertainty(idle: WindowEnergy | None) -> float:
-    """Of idle power, in watts: half-width of its 95 % interval."""
+    """Half-width of the 95 % interval of idle power, in watts."""
     if idle is None or idle.gross_joules_uncertainty is None:
         return 0.0
     return idle.gross_joules_uncertainty / ((idle.end_ns - idle.start_ns) / 1e9)
@@ -186,7 +186,7 @@ def _meter(part: MeterEnergy) -> tuple[str, str]:
 def _modelled(
     meters: Sequence[MeterTrace], start_ns: int, end_ns: int
 ) -> tuple[float | None, str | None, list[MissingMeter]]:
-    """Modelled joules, the assumption in words, and what is missing."""
+    """Modelled joules, the assumption in words, and the meters without a figure."""
     modelled = [m for m in meters if not m.info.measured]
     energies = [meter_energy(m, start_ns, end_ns) for m in modelled]
     missing = [

@@ -1,7 +1,7 @@
-"""Meters that report the same joules twice: two names for one counter. They are found by what they read, and counted once.
+"""Two names for one counter: meters that report the same joules. They are found by their readings, and counted once.
 
-Two meters of two devices never agree to the last digit for long. Copies of one counter do, but for the reads between which it
-moved: their difference stays where it is.
+Meters of two devices never agree to the last digit for long. Copies of one counter do, except for reads between which it moved:
+their difference is constant.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from energy.records import MeterTrace
 
 _FEWEST = 20  # reads at which the meter had moved: fewer prove nothing
-_AGREE = 0.5  # of those reads: the others fell on either side of a refresh
+_AGREE = 0.5  # share of those reads; the others fell on either side of a refresh
 
 
 def find_copies(traces: Sequence[MeterTrace]) -> dict[int, int]:
@@ -44,6 +44,6 @@ def _agree(first: MeterTrace, second: MeterTrace) -> bool:
 
 
 def _readings(trace: MeterTrace) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """What the device itself said: its counter, or the power that joules are integrated from."""
+    """The device's own readings: its counter, or the power that joules are integrated from."""
     watts = [w for w in trace.watts if w is not None]
     return np.array(watts if trace.info.kind == "power" else trace.joules, dtype=np.float64)

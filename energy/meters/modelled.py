@@ -16,8 +16,8 @@ TICK_S = 0.01  # the kernel accounts CPU time in hundredths of a second
 class ModelledCpuMeter:
     """CPU time of the processes that `process_ids` names at each read, times `watts_per_core`.
 
-    A process that is there at the first read counts from then, one that starts later from its start. What a process has
-    used stays counted when it ends; what it used between the last read and its end is lost (at most one interval).
+    A process that exists at the first read counts from then, one that starts later from its start. CPU time stays counted
+    when its process ends; the time between the last read and the end is lost (at most one interval).
     """
 
     def __init__(self, watts_per_core: float, process_ids: Callable[[], list[int]]) -> None:
@@ -40,7 +40,7 @@ class ModelledCpuMeter:
         self._earlier: set[int] | None = None  # ids of all processes there were at the first read
 
     def read(self) -> Reading:
-        """Joules since the first read. Never lost: without any process the figure stands still."""
+        """Joules since the first read. Never raises MeterLost: without processes the figure is constant."""
         before = time.monotonic_ns()
         first = self._earlier is None
         if self._earlier is None:
@@ -50,7 +50,7 @@ class ModelledCpuMeter:
                 process = psutil.Process(pid)
                 times = process.cpu_times()
             except psutil.Error:
-                continue  # it has ended since the list was made
+                continue  # it has ended since it was listed
             seconds = times.user + times.system
             unseen = seconds if first or pid in self._earlier else 0.0
             self._total_s += max(0.0, seconds - self._seconds.get(process, unseen))

@@ -16,7 +16,7 @@ from energy.records import MeterInfo, MissingMeter
 SOURCE = "rapl"
 POWERCAP = Path("/sys/class/powercap")
 REFRESH_S = 0.001  # the counters advance about once a millisecond (Intel SDM volume 3B, section 15.10)
-IMPLAUSIBLE_WATTS = 20_000  # a "wrap-around" that would need more than this was a reset
+IMPLAUSIBLE_WATTS = 20_000  # a wrap-around that implies more than this was a reset
 
 
 class RaplMeter:
@@ -37,7 +37,7 @@ class RaplMeter:
         self._total_uj = 0
 
     def read(self) -> Reading:
-        """Joules since the first read, wrap-arounds taken out. Raises MeterLost once the zone cannot be read."""
+        """Joules since the first read, across wrap-arounds. Raises MeterLost once the zone cannot be read."""
         before = time.monotonic_ns()
         try:
             now_uj = int(self._file.read_text())
@@ -89,6 +89,6 @@ def _zone_name(zone: Path) -> str:
 
 
 def _full_name(name: str, zone: Path, zones: dict[Path, str]) -> str:
-    """With the package's name where there is one: the DRAM zones of all packages are called alike."""
+    """With the name of the package, if any: the DRAM zones of all packages have the same name."""
     parent = zones.get(zone.with_name(zone.name.rpartition(":")[0]))
     return f"{name} ({parent})" if parent else name

@@ -1,4 +1,4 @@
-"""NVML's answers where some boards and drivers have none."""
+"""NVML calls that some boards and drivers do not support."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pynvml
 
 
 def first_answer(*calls: Callable[[], Any]) -> Any:
-    """What the first call that works returns; None if none does."""
+    """The result of the first call that succeeds; None if all fail."""
     for call in calls:
         try:
             return call()
@@ -19,5 +19,5 @@ def first_answer(*calls: Callable[[], Any]) -> Any:
 
 
 def watts_of(milliwatts: int | None) -> float | None:
-    """None stays None."""
+    """Milliwatts as watts; None stays None."""
     return None if milliwatts is None else milliwatts / 1e3

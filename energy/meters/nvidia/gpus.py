@@ -1,4 +1,4 @@
-"""Finding the GPUs to meter: start NVML, see which GPUs are in use, choose for each the best source that answers.
+"""Find the GPUs to meter: start NVML, work out which GPUs are in use, and choose for each the best source that answers.
 
 The order: the total-energy counter (Volta and later), the same as a field value, the driver's buffer of power samples,
 instant power, one-second average power, and instant power of the module that the GPU sits on, its processor included.
@@ -30,16 +30,16 @@ from energy.meters.nvidia.nvml import (
     module_watts,
 )
 from energy.meters.nvidia.samples import PowerSamples
-from energy.meters.nvidia.visible import CannotTell, visible_gpus
+from energy.meters.nvidia.visible import UnknownGpus, visible_gpus
 from energy.records import GpuFacts, MissingMeter
 
-PROBE_TRIES, PROBE_PAUSE_S = 5, 0.02  # a fresh driver refuses now and then what it answers a moment later
+PROBE_TRIES, PROBE_PAUSE_S = 5, 0.02  # a driver that has just been loaded refuses some calls at first
 ALL = "every GPU"
 PCI_DEVICES = Path("/sys/bus/pci/devices")
 T = TypeVar("T")
 
 _NO_DRIVER_REMEDY = (
-    "install the driver; a container wants `--gpus all` and NVIDIA_DRIVER_CAPABILITIES that include utility"
+    "install the driver; a container needs `--gpus all` and NVIDIA_DRIVER_CAPABILITIES that include utility"
 )
 _INIT_HELP = {
     4: "the NVIDIA driver refuses this user: it must be able to open /dev/nvidiactl and /dev/nvidia0, 1, ...",
@@ -49,24 +49,24 @@ _INIT_HELP = {
 }
 
 
-class Unmeterable(Exception):  # noqa: N818 - an answer about one GPU, not a mistake
-    """One GPU cannot be metered; the message says why and what would mend it."""
+class Unmeterable(Exception):  # noqa: N818 - a result for one GPU, not a mistake
+    """One GPU cannot be metered; the message has the reason and the remedy."""
 
 
 def find_gpus(own_processes: Callable[[], list[int]] = list) -> tuple[list[NvmlMeter], list[MissingMeter]]:
     """The GPUs in use that can be metered, and a reason for each that cannot.
 
-    `own_processes` are those whose work is metered: without any, who else is on a GPU is not known.
-    NVML stays started for the life of the process: it counts its users, so that others may start and stop it too.
+    own_processes: the processes that are metered; without any, other processes on a GPU are not known.
+    NVML stays started for the life of the process; it counts its users, so that others may start and stop it too.
     """
-    impostor = foreign_pynvml()
-    if impostor is not None:
-        return [], [_missing(impostor, ALL)]
+    conflict = foreign_pynvml()
+    if conflict is not None:
+        return [], [_missing(conflict, ALL)]
     try:
         pynvml.nvmlInit()
         count = int(pynvml.nvmlDeviceGetCount())
     except pynvml.NVMLError as error:
-        # Where no driver is loaded no GPU works for us; a GPU whose library is not at hand may.
+        # Without a loaded driver no GPU can be in use; without its library one can.
         there = error.value not in {9, 12} or any(Path("/dev").glob("nvidia[0-9]*"))
         remedy = _NO_DRIVER_REMEDY if error.value == 12 else None
         reason = _INIT_HELP.get(error.value, f"NVML: {error}") + _on_the_bus()
@@ -75,7 +75,7 @@ def find_gpus(own_processes: Callable[[], list[int]] = list) -> tuple[list[NvmlM
     visible, order = os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("CUDA_DEVICE_ORDER")
     try:
         chosen = visible_gpus([s.uuid for s in seen], [s.name for s in seen], visible, order)
-    except CannotTell as error:
+    except UnknownGpus as error:
         return [], [_missing(str(error), ALL)]
     if not chosen:
         why = "the driver sees no GPU" if count == 0 else f"CUDA_VISIBLE_DEVICES={visible!r} leaves no GPU in use"
@@ -84,7 +84,7 @@ def find_gpus(own_processes: Callable[[], list[int]] = list) -> tuple[list[NvmlM
 
 
 def _on_the_bus(devices: Path = PCI_DEVICES) -> str:
-    """How many of NVIDIA's GPUs there are for which a driver could be installed, as the end of a sentence."""
+    """The number of NVIDIA GPUs on the PCI bus, for which a driver could be installed, as the end of a sentence."""
     found = 0
     for device in devices.glob("*"):
         with contextlib.suppress(OSError):
@@ -94,19 +94,19 @@ def _on_the_bus(devices: Path = PCI_DEVICES) -> str:
 
 
 def driver_version() -> str | None:
-    """The NVIDIA driver's version; None where `find_gpus` has not been able to start NVML."""
+    """The NVIDIA driver's version; None if `find_gpus` could not start NVML."""
     version: str | None = first_answer(pynvml.nvmlSystemGetDriverVersion)
     return version
 
 
 def foreign_pynvml() -> str | None:
-    """What to do if the unofficial `pynvml` distribution, which ships a module of the same name, hides NVIDIA's."""
+    """The remedy if the unofficial `pynvml` distribution, with a module of the same name, hides NVIDIA's; else None."""
     try:
         distribution = metadata.distribution("pynvml")
     except metadata.PackageNotFoundError:
         return None
     if not any(str(file).startswith("pynvml/") or str(file) == "pynvml.py" for file in distribution.files or []):
-        return None  # later releases only ask for nvidia-ml-py
+        return None  # later releases only depend on nvidia-ml-py
     return (
         f"the unofficial package pynvml {distribution.version} hides NVIDIA's own module:"
         " `pip uninstall pynvml`, then `pip install --force-reinstall nvidia-ml-py`"
@@ -115,7 +115,7 @@ def foreign_pynvml() -> str | None:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A GPU by NVML's index; uuid and name are None if it did not even tell those, and `error` says why."""
+    """A GPU by NVML's index. If it does not report uuid and name they are None, and `error` is the reason."""
 
     index: int
     handle: Any = None
@@ -126,9 +126,9 @@ class _Seen:
 
 def _identify(index: int) -> _Seen:
     try:
-        handle = _insist(lambda: pynvml.nvmlDeviceGetHandleByIndex(index))
-        uuid = _insist(lambda: pynvml.nvmlDeviceGetUUID(handle))
-        name = _insist(lambda: pynvml.nvmlDeviceGetName(handle))
+        handle = _retry(lambda: pynvml.nvmlDeviceGetHandleByIndex(index))
+        uuid = _retry(lambda: pynvml.nvmlDeviceGetUUID(handle))
+        name = _retry(lambda: pynvml.nvmlDeviceGetName(handle))
     except pynvml.NVMLError as error:
         return _Seen(index, error=error)
     return _Seen(index, handle, str(uuid), str(name))
@@ -147,7 +147,7 @@ def _probe_all(gpus: list[_Seen], own_processes: Callable[[], list[int]]) -> tup
 def _probe(seen: _Seen, own_processes: Callable[[], list[int]]) -> NvmlMeter:
     handle = seen.handle
     if seen.uuid is None or seen.name is None:
-        raise Unmeterable(FATAL.get(seen.error.value, f"it does not tell its name: {seen.error}"))
+        raise Unmeterable(FATAL.get(seen.error.value, f"it does not report its name: {seen.error}"))
     mig = first_answer(lambda: pynvml.nvmlDeviceGetMigMode(handle))
     if mig is not None and mig[0]:
         raise Unmeterable("MIG is on, and the counter reads the whole board: `nvidia-smi -mig 0`")
@@ -182,15 +182,15 @@ def _facts(seen: _Seen, mig: bool | None, unanswered: tuple[str, ...]) -> GpuFac
 
 
 def _best_source(handle: Any) -> tuple[NvmlSource, Call | PowerSamples, tuple[str, ...]]:
-    """The first source that answers with more than nothing: boards without a sensor answer 0."""
+    """The first source that gives a figure above 0: boards without a sensor report 0."""
     unanswered: list[str] = []
     for source in SOURCES:
         read: Call | PowerSamples
         try:
             read = _samples(handle) if source.read is None else partial(source.read, handle)
             error = None if isinstance(read, PowerSamples) else _probe_call(read)
-        except LookupError as useless:
-            error = str(useless)
+        except LookupError as unusable:
+            error = str(unusable)
         if error is None:
             return source, read, tuple(unanswered)
         unanswered.append(f"{source.words}: {error}")
@@ -198,9 +198,9 @@ def _best_source(handle: Any) -> tuple[NvmlSource, Call | PowerSamples, tuple[st
 
 
 def _samples(handle: Any) -> PowerSamples:
-    """Raises LookupError with the driver's reason if there is no buffer of samples."""
+    """Raises LookupError, with the driver's reason, if there is no usable buffer of samples."""
     try:
-        return _insist(lambda: PowerSamples(handle))
+        return _retry(lambda: PowerSamples(handle))
     except pynvml.NVMLError as error:
         if error.value in FATAL:
             raise Unmeterable(FATAL[error.value]) from None
@@ -217,15 +217,15 @@ def _power_beside(handle: Any) -> Call | None:
 def _probe_call(read: Call) -> str | None:
     """None if the call gives a figure above 0, else why not."""
     try:
-        return None if _insist(read) > 0 else "always 0"
+        return None if _retry(read) > 0 else "always 0"
     except pynvml.NVMLError as error:
         if error.value in FATAL:
             raise Unmeterable(FATAL[error.value]) from None
         return str(error)
 
 
-def _insist(call: Callable[[], T]) -> T:
-    """The call's answer, asked for again while it fails with anything that may pass. Raises the last NVMLError."""
+def _retry(call: Callable[[], T]) -> T:
+    """The call's result, retried after transient errors. Raises the last NVMLError."""
     for _ in range(PROBE_TRIES - 1):
         try:
             return call()

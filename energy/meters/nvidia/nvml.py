@@ -1,7 +1,7 @@
 """One NVIDIA GPU as a meter, through the vendor's own nvidia-ml-py (module `pynvml`).
 
-Field ids, scopes and return codes are those of the NVML API reference; scope 0 is the GPU alone, without a module's CPU.
-NVML gives millijoules and milliwatts; joules and watts leave this file.
+Field ids, scopes and return codes as in the NVML API reference; scope 0 is the GPU alone, without a module's CPU. NVML reports
+millijoules and milliwatts; this file returns joules and watts.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from energy.meters.nvidia.samples import VALUE_MEMBERS, PowerSamples
 from energy.records import Conditions, GpuFacts, Kind, MeterInfo
 
 FIELD_ENERGY, FIELD_POWER_INSTANT, SCOPE_GPU, SCOPE_MODULE = 83, 186, 0, 1
-SILENT_S = 30.0  # a GPU that has answered nothing for so long is given up; shorter silences are gaps
+SILENT_S = 30.0  # a GPU that has not answered for longer is lost; before that, failed reads are gaps
 FATAL = {1: "NVML was shut down", 15: "the GPU is lost", 16: "the GPU needs a reset"}
 
-# What slows a GPU down against its will. Idle, user-set clocks, sync boost and display limits are choices, not throttling.
+# Reasons for throttling. Idle, user-set clocks, sync boost and display limits are choices, not throttling.
 _THROTTLING = {0x04: "power-cap", 0x08: "hw-slowdown", 0x20: "sw-thermal", 0x40: "hw-thermal", 0x80: "power-brake"}
 
 _VIRTUAL = {1: "passed through to this virtual machine", 2: "a virtual GPU"}
@@ -44,7 +44,7 @@ class NvmlSource:
 
 
 class NvmlMeter:
-    """One GPU: joules from its counter where it has one, and the power it reports beside them."""
+    """One GPU: joules from its best source, and the power that it reports beside them."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class NvmlMeter:
         self._answered_ns = time.monotonic_ns()
 
     def read(self) -> Reading:
-        """One reading; an error that passes is tried again at once, and then it is a gap until the next tick.
+        """One reading. A transient error is retried once immediately, then is a gap until the next tick.
 
         Raises MeterLost if the GPU is lost, or silent for 30 s.
         """
@@ -102,12 +102,12 @@ class NvmlMeter:
         after = time.monotonic_ns()
         if self.info.kind == "power":
             return Reading(before, after, watts=value)
-        # Power is the cross-check: without it the counter's reading still stands.
+        # Power is only the cross-check: without it the counter's reading is still good.
         watts = None if self._power is None else first_answer(self._power)
         return Reading(before, after, value, watts)
 
     def conditions(self) -> Conditions:
-        """Clocks in MHz, temperature in degrees Celsius, what slows this GPU down against its will, and who else is on it."""
+        """Clocks in MHz, temperature in degrees Celsius, reasons for throttling, and other processes on this GPU."""
         handle = self._handle
         reasons = first_answer(
             lambda: pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle),
@@ -166,17 +166,17 @@ def counter_joules(handle: Any) -> float:
 
 
 def field_joules(handle: Any) -> float:
-    """The same counter as a field value, which some boards answer where they refuse the call."""
+    """The same counter as a field value, which works on some boards that refuse the call."""
     return _field(handle, FIELD_ENERGY) / 1e3
 
 
 def instant_watts(handle: Any) -> float:
-    """Power now, as the driver last sampled it."""
+    """Power, as the driver last sampled it."""
     return _field(handle, FIELD_POWER_INSTANT) / 1e3
 
 
 def module_watts(handle: Any) -> float:
-    """Power now of the whole module, its processor included; only boards that sit on one with a CPU tell it."""
+    """Power of the whole module, its processor included; only boards on a module with a CPU report it."""
     return _field(handle, FIELD_POWER_INSTANT, SCOPE_MODULE) / 1e3
 
 
@@ -197,7 +197,7 @@ SOURCES = (  # best first
 
 
 def _field(handle: Any, field: int, scope: int = SCOPE_GPU) -> float:
-    """The request as a whole succeeds although entries fail: each has its own return code, and its own type."""
+    """One field. The request succeeds even if a field fails: each has its own return code, and its own type."""
     value = pynvml.nvmlDeviceGetFieldValues(handle, [(field, scope)])[0]
     if value.nvmlReturn != pynvml.NVML_SUCCESS:
         raise pynvml.NVMLError(value.nvmlReturn)

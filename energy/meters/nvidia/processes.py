@@ -1,4 +1,4 @@
-"""Who else computes on a GPU: NVML's process ids, held against those of the engine."""
+"""Other processes on a GPU: NVML's process ids, compared with the engine's."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from energy.meters.nvidia.answers import first_answer
 class Neighbours:
     """The processes on one GPU that are not `own`'s.
 
-    In a container NVML's ids may be the host's, which mean nothing there, and processes outside may not be listed at all: if
-    none of our own is among them, nothing is known; if one is, those of the same namespace are.
+    In a container NVML's ids may be the host's, which have no meaning there, and processes outside may not be listed. So the
+    ids count only if one of `own` is among them: then they are of the same namespace.
     """
 
     def __init__(self, handle: Any, own: Callable[[], list[int]]) -> None:
         self._handle = handle
-        self._own = own  # a walk over all processes, so it is asked only when others come or go
+        self._own = own  # lists all processes, so it is called only after the GPU's list has changed
         self._seen: frozenset[int] = frozenset()
         self._others: list[int] | None = None
 
     def others(self) -> list[int] | None:
-        """Their ids now; None if they are not known."""
+        """Their ids; None if they are not known."""
         found = first_answer(
             lambda: pynvml.nvmlDeviceGetComputeRunningProcesses_v3(self._handle),
             lambda: pynvml.nvmlDeviceGetComputeRunningProcesses_v2(self._handle),

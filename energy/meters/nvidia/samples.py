@@ -1,7 +1,7 @@
-"""The driver's own buffer of power samples as a meter: every sample counts, however seldom the buffer is emptied.
+"""The driver's buffer of power samples as a meter: every sample counts, even if the buffer is read rarely.
 
-Samples are stamped in microseconds of the wall clock. Each reading tells the joules up to the last sample, at that sample's
-own time brought to the monotonic clock.
+Samples are stamped in microseconds of the wall clock. Each reading has the joules up to the last sample, at that sample's own
+time, converted to the monotonic clock.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import pynvml
 
 from energy.meters.base import Reading
 
-WALL_CLOCK_SET_NS = 2_000_000  # the wall clock may be slewed by 0.5 ms a second, not by more: then it was set
-FOREIGN_CLOCK_S = 10.0  # a newest sample further from now than this is stamped by a clock that we do not know
+WALL_CLOCK_SET_NS = 2_000_000  # slewing moves the wall clock by at most 0.5 ms a second; more means that it was set
+FOREIGN_CLOCK_S = 10.0  # a newest sample further from now than this has the stamp of an unknown clock
 VALUE_MEMBERS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")  # of nvmlValue_t, by valueType
 
 
 class PowerSamples:
-    """The samples of one GPU, integrated by trapezoids from the first on."""
+    """The samples of one GPU, integrated by trapezoids from the first one."""
 
     def __init__(self, handle: Any) -> None:
-        """Empties the buffer once. Raises NVMLError if there is none, LookupError with the reason if it is of no use."""
+        """Read the buffer once. Raises NVMLError if there is none, LookupError with the reason if it is unusable."""
         self._handle = handle
         self._offset_ns = _wall_clock_offset_ns()
         stamps, watts = self._since(0)
@@ -37,10 +37,10 @@ class PowerSamples:
         self._seen_us = self._last_us
 
     def take(self, before_ns: int) -> Reading:
-        """Everything sampled since the last call. Nothing new is a gap; so is what a set wall clock makes ambiguous."""
+        """Everything sampled since the last call. No new sample is a gap, and so are samples around a change of the wall clock."""
         offset_ns = _wall_clock_offset_ns()
         if abs(offset_ns - self._offset_ns) > WALL_CLOCK_SET_NS:
-            # Whether the samples that are waiting have old or new stamps cannot be told: go on with those to come.
+            # The buffered samples may have old or new stamps: skip them, and continue with later ones.
             self._last_us += (offset_ns - self._offset_ns) // 1000
             self._offset_ns = offset_ns
             self._seen_us = time.time_ns() // 1000
@@ -49,12 +49,11 @@ class PowerSamples:
         try:
             stamps, watts = self._since(self._seen_us)
         except pynvml.NVMLError as error:
-            if error.value == pynvml.NVML_ERROR_NOT_FOUND:  # how the driver says that nothing is new
+            if error.value == pynvml.NVML_ERROR_NOT_FOUND:  # no new sample
                 return Reading(before_ns, time.monotonic_ns())
             raise
-        not_ahead = (
-            stamps <= time.time_ns() // 1000 + 1000
-        )  # as those are that were stamped before the clock was set back
+        # Samples ahead of the clock were stamped before it was set back.
+        not_ahead = stamps <= time.time_ns() // 1000 + 1000
         stamps, watts = stamps[not_ahead], watts[not_ahead]
         if not len(stamps):
             return Reading(before_ns, time.monotonic_ns())
@@ -75,11 +74,11 @@ class PowerSamples:
 
 
 def _wall_clock_offset_ns() -> int:
-    """Wall clock minus monotonic clock, now; the quickest of three looks."""
-    looks = []
+    """Wall clock minus monotonic clock; the quickest of three readings."""
+    readings = []
     for _ in range(3):
         before = time.monotonic_ns()
         wall = time.time_ns()
         after = time.monotonic_ns()
-        looks.append((after - before, wall - (before + after) // 2))
-    return min(looks)[1]
+        readings.append((after - before, wall - (before + after) // 2))
+    return min(readings)[1]

@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-class CannotTell(Exception):  # noqa: N818 - an answer, not a mistake of the caller
-    """GPUs are chosen, but which of NVML's they are cannot be told, or they are parts of one; the message says why."""
+class UnknownGpus(Exception):  # noqa: N818 - a result, not a mistake of the caller
+    """GPUs are chosen that cannot be matched with NVML's, or that are parts of one; the message has the reason."""
 
 
 def visible_gpus(
     uuids: Sequence[str | None], names: Sequence[str | None], visible: str | None, order: str | None
 ) -> list[int]:
-    """NVML indices of the GPUs in use, in the order chosen; an empty list means that CUDA sees none.
+    """NVML indices of the GPUs in use, in the chosen order; an empty list means that CUDA sees none.
 
-    uuids, names: one a GPU in NVML's order, None where a GPU does not tell.
+    uuids, names: one a GPU in NVML's order, None if a GPU does not report it.
     visible, order: CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER; None: not set.
-    Raises CannotTell.
+    Raises UnknownGpus.
     """
     if visible is None:
         return list(range(len(uuids)))
@@ -28,7 +28,7 @@ def visible_gpus(
     by_index = False
     for entry in (e.strip() for e in visible.split(",")):
         if entry.startswith("MIG-"):
-            raise CannotTell(
+            raise UnknownGpus(
                 f"CUDA_VISIBLE_DEVICES={visible} chooses a MIG slice, and the counter reads the whole board"
             )
         index = _index(entry, uuids)
@@ -38,7 +38,7 @@ def visible_gpus(
         if index not in chosen:
             chosen.append(index)
     if by_index and order != "PCI_BUS_ID" and len(chosen) < len(uuids) and len(set(names)) > 1:
-        raise CannotTell(
+        raise UnknownGpus(
             f"CUDA_VISIBLE_DEVICES={visible} counts fastest first and the GPUs here differ: set CUDA_DEVICE_ORDER=PCI_BUS_ID,"
             " or name the GPUs by UUID"
         )

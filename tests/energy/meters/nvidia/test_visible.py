@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from energy.meters.nvidia.visible import CannotTell, visible_gpus
+from energy.meters.nvidia.visible import UnknownGpus, visible_gpus
 
 UUIDS = ["GPU-aa11", "GPU-aa22", "GPU-bb33"]
 ALIKE = ["H100", "H100", "H100"]
@@ -38,9 +38,9 @@ def test_a_uuid_prefix_that_fits_two_gpus_chooses_none():
 
 def test_indices_among_different_gpus_need_the_order_to_be_stated():
     different = ["H100", "T4", "H100"]
-    with pytest.raises(CannotTell, match="CUDA_DEVICE_ORDER=PCI_BUS_ID"):
+    with pytest.raises(UnknownGpus, match="CUDA_DEVICE_ORDER=PCI_BUS_ID"):
         visible_gpus(UUIDS, different, "0", None)
-    with pytest.raises(CannotTell, match="CUDA_DEVICE_ORDER=PCI_BUS_ID"):
+    with pytest.raises(UnknownGpus, match="CUDA_DEVICE_ORDER=PCI_BUS_ID"):
         visible_gpus(UUIDS, different, "0", "FASTEST_FIRST")
     assert visible_gpus(UUIDS, different, "0", "PCI_BUS_ID") == [0]
 
@@ -52,7 +52,7 @@ def test_choosing_every_gpu_or_naming_them_needs_no_order():
 
 
 def test_a_mig_slice_cannot_be_told_from_its_board():
-    with pytest.raises(CannotTell, match="whole board"):
+    with pytest.raises(UnknownGpus, match="whole board"):
         visible_gpus(UUIDS, ALIKE, "MIG-1234", None)
 
 
