@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-SOURCE = Path(__file__).parent.parent / "tests" / "energy" / "fake_nvml.c"
+SOURCE = Path(__file__).parent.parent / "tests" / "energy" / "known_power" / "fake_nvml.c"
 INTERVAL_S = 0.05
 CASES = [(gpus, busy_us) for gpus in (1, 8) for busy_us in (0, 50)]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pynvml
 import pytest
 
-SOURCE = Path(__file__).with_name("fake_nvml.c")
+SOURCE = Path(__file__).parent / "known_power" / "fake_nvml.c"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from energy.curve import NoEnergy, curve_of, integrate_power
-from tests.energy.simulate import Board, load_like, moment, steady
+from tests.energy.known_power.simulate import Board, load_like, moment, steady
 
 
 def test_a_slow_counter_is_a_straight_line_between_its_moves_not_a_staircase():

@@ -4,7 +4,7 @@ import pytest
 
 from energy.curve import curve_of
 from energy.timeline import MOST_STEPS, power_timeline
-from tests.energy.simulate import Board, load_like, moment, steady, trace_of
+from tests.energy.known_power.simulate import Board, load_like, moment, steady, trace_of
 
 
 @pytest.mark.parametrize("refresh_s", [0.0, 0.1, 0.7])

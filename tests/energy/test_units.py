@@ -15,7 +15,7 @@ from energy.records import WindowEnergy
 from energy.units import JOULES_PER_KWH, kilowatt_hours
 from energy.window import window_energy
 from reports.analysis.quantities import QUANTITIES
-from tests.energy.simulate import Board, moment, steady, trace_of
+from tests.energy.known_power.simulate import Board, moment, steady, trace_of
 from tests.loadgen.made import summary_of
 from tests.reports.checks.test_trial import requests, trial_of
 

@@ -7,7 +7,7 @@ import pytest
 
 from energy.records import Conditions, EnergyTrace, FailedRead, MeterInfo, MeterTrace, MissingMeter, WindowEnergy
 from energy.window import meter_energy, window_energy
-from tests.energy.simulate import Board, Truth, load_like, moment, steady, trace_of
+from tests.energy.known_power.simulate import Board, Truth, load_like, moment, steady, trace_of
 
 NO_GPU = MissingMeter(source="nvml-counter", reason="libnvidia-ml.so.1 was not found")
 NO_RAPL = MissingMeter(source="rapl", reason="no package counter")

@@ -13,7 +13,7 @@ from energy.records import Conditions, FailedRead, GpuFacts, MeterInfo, MissingM
 from energy.window import window_energy
 from loadgen.metrics.metrics import measure_records
 from reports.checks.findings import find_in_trial
-from tests.energy.simulate import Board, moment, steady, trace_of
+from tests.energy.known_power.simulate import Board, moment, steady, trace_of
 from tests.loadgen.made import flags_of, summary_of
 from tests.reports.checks.test_trial import requests, trial_of
 

@@ -20,12 +20,12 @@ from loadgen.endpoint import Endpoint
 from loadgen.energy.source import measure_idle, pick_energy
 from loadgen.records.store import read_trial
 from tests.energy.conftest import settings_text
-from tests.energy.driven_server import ACTIVE_WATTS, IDLE_WATTS
+from tests.energy.known_power.driven_server import ACTIVE_WATTS, IDLE_WATTS
 from tests.loadgen.scripted import ScriptedServer, stream
 from tests.server.conftest import wait_until, write_checkpoint
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BOARDS = {
     "counter": {"refresh": 0.1, "phase": 0.037},
     "samples": {"error.energy": 3, "error.field83": 3},
@@ -62,7 +62,7 @@ def driven(request, fake_library, tmp_path_factory) -> Iterator[Driven]:
     options = ["prefill_ms=15", "token_ms=4"]
     words = ["serve", write_checkpoint(folder / "tiny"), "--engine", "synthetic", "--port", "0"]
     words += [word for option in options for word in ("--engine-option", option)]
-    script = ROOT / "tests" / "energy" / "driven_server.py"
+    script = Path(__file__).with_name("driven_server.py")
     said = folder / "stderr"
     with said.open("wb") as stderr:
         process = subprocess.Popen(

@@ -13,7 +13,7 @@ from energy.meters.nvidia.gpus import find_gpus
 from energy.track import Track
 from energy.window import meter_energy
 from tests.energy.conftest import Simulation
-from tests.energy.simulate import load_like
+from tests.energy.known_power.simulate import load_like
 
 SEEDS = 200
 NO_COUNTER = {"error.energy": 3, "error.field83": 3}
