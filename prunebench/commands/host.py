@@ -15,8 +15,8 @@ from prunebench.servers.pool import HostSettings
 def host(
     root: Annotated[list[Path], typer.Option(help="Folder whose checkpoints may be served; repeatable.")],
     host: Annotated[str, typer.Option(help="Address to listen on, also of the servers.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 7000,
-    first_port: Annotated[int, typer.Option(min=1, max=65535, help="Of the servers.")] = 8000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7000,
+    first_port: Annotated[int, typer.Option(min=1, max=65535, help="First port of the servers.")] = 8000,
     most_servers: Annotated[int, typer.Option(min=1, max=100, help="Servers at a time, and ports.")] = 10,
     api_key_file: RequiredKeyFile = None,
     logs: Annotated[Path, typer.Option(help="Folder for the servers' logs.")] = Path("logs"),

@@ -33,8 +33,8 @@ def plan(
     price_kwh: Annotated[float | None, typer.Option(min=0, help="Price of a kWh, in your currency.")] = None,
     gpu_hour: Annotated[float | None, typer.Option(min=0, help="Price of a GPU for an hour.")] = None,
     carbon: Annotated[float | None, typer.Option(min=0, help="Grams of CO2 for a kWh.")] = None,
-    gpus_per_replica: Annotated[int, typer.Option(min=1)] = 1,
-    seed: Annotated[int, typer.Option()] = 0,
+    gpus_per_replica: Annotated[int, typer.Option(min=1, help="GPUs that one server of the model takes.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of the simulated queue.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Plan the fleet, save the plan in the run folder, write the report again with it, and print it."""

@@ -162,7 +162,7 @@ def _assumptions(analysis: Analysis, demand: Demand, lengths: Lengths) -> list[s
     simulated = (
         f"A capacity that is simulated, not measured, is {STATIONARY:.0%} of what the simulated replica serves with all its slots taken: "
         "there its backlog is stationary. On simulated servers it was 0 to 10 % below the limit of stability where the demand's lengths "
-        "were those measured (docs/explanation/statistics.md)."
+        "were those measured (docs/reference/estimators.md)."
     )
     measured = (
         "A capacity that is measured is the highest rate at which an open loop's backlog was stationary in every block; "

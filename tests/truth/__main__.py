@@ -1,4 +1,4 @@
-"""`python -P -m tests.truth [NAME …]`: run the long simulations, write their result and the table that docs/explanation/statistics.md shows.
+"""`python -P -m tests.truth [NAME …]`: run the long simulations, write their result and the table that docs/reference/estimators.md shows.
 
 With names, only those are run anew; the other results stay. `--short` prints the short version and writes nothing.
 """
@@ -18,7 +18,7 @@ from tests.truth.registry import Seen, outcomes_of, seen, simulations
 
 ROOT = Path(__file__).parents[2]
 RESULT = "benchmarks/results/truth.json"
-PAGE = "docs/explanation/statistics.md"
+PAGE = "docs/reference/estimators.md"
 BEGIN, END = "<!-- truth: written by python -P -m tests.truth -->", "<!-- /truth -->"
 
 

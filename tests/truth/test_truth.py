@@ -30,7 +30,7 @@ def test_the_committed_long_result_has_every_row_and_contradicts_none():
 
 def test_the_page_shows_the_committed_result():
     recorded = json.loads((ROOT / RESULT).read_text(encoding="utf-8"))
-    assert table(recorded) in (ROOT / "docs" / "explanation" / "statistics.md").read_text(encoding="utf-8")
+    assert table(recorded) in (ROOT / "docs" / "reference" / "estimators.md").read_text(encoding="utf-8")
 
 
 def test_a_share_that_chance_explains_is_not_contradicted_and_one_it_cannot_explain_is():
