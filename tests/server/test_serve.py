@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from base.errors import UserError
-from prunebench.cli import serve as serve_command
+from prunebench.commands.serve import serve as serve_command
 from server.engines.base import EngineError
 from server.serve import EXIT_ENGINE_DIED, check_settings, read_api_key, serve
 from server.settings import ServeError, ServeSettings
