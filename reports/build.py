@@ -1,4 +1,4 @@
-"""From run folders to a report's files: page, Markdown, pictures, and the table of figures."""
+"""Write the files of a report: page, Markdown, pictures, and the table of figures."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def build_report(
     png: bool = False,
     notice: Callable[[str], None] = lambda _: None,
 ) -> Path:
-    """Write the report of one or more runs, one after another, and return the HTML file.
+    """Write the report of one or more runs and return the HTML file.
 
-    It goes to `output`, by default report.html in the first run's folder; the other files go beside it, under their usual
-    names, or under the stem of `output` if that is another one. Each file appears whole or not at all. Verdicts are judged at
-    `margin`, a share. `notice` gets a line for each trial that is damaged and left out. Raises ReportError naming a path that
-    cannot be read or written.
+    Its path is `output`, by default report.html in the first run's folder. The other files lie beside it; their names begin with
+    the stem of `output` if that is not "report". Each file is replaced as a whole. Verdicts are judged at `margin`, a share.
+    `notice` receives a line for each damaged trial, which is left out. Raises ReportError naming a path that cannot be read or
+    written.
     """
     if not runs:
         raise ReportError("name at least one run folder")
@@ -46,7 +46,7 @@ def build_report(
     page = output or (runs[0] / "report.html" if runs[0].is_dir() else runs[0].with_suffix(".html"))
     if any(is_load(run) for run in runs):
         if not all(is_load(run) for run in runs):
-            raise ReportError("runs and single loads do not go into one report")
+            raise ReportError("a report cannot combine runs and single loads")
         articles = [load_article(read_loads(run), f"load-{number}") for number, run in enumerate(runs, 1)]
         write_articles(articles, page, png=png)
         return page
@@ -66,9 +66,9 @@ def build_report(
 
 
 def write_articles(articles: Sequence[Article], page: Path, *, png: bool = False) -> None:
-    """Write articles as a page, as Markdown beside it, and their plots as SVG in a folder of the page's name.
+    """Write articles as a page, as Markdown beside it, and their plots as SVG in a folder named after the page.
 
-    png: each plot as PNG too, for slides. Raises ReportError naming a path that cannot be written.
+    png: write each plot also as PNG, for slides. Raises ReportError naming a path that cannot be written.
     """
     charts = {plot_id: plot.chart for article in articles for plot_id, plot in article.plots() if plot.chart}
     pictures = {plot_id: draw_picture(chart) for plot_id, chart in charts.items()}
@@ -95,7 +95,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """A folder of just these files, in place of an older one."""
+    """Replace a folder by one with exactly these files."""
     partial = folder.with_name(f"{folder.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)

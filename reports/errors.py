@@ -6,7 +6,7 @@ from base.errors import UserError
 
 
 class ReportError(UserError):
-    """A run that cannot be read or a report that cannot be written; one line that names the path."""
+    """A run cannot be read or a report cannot be written; one line that names the path."""
 
 
 def require_name(output: Path | None) -> None:

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
-from rich.table import Table
 
 from base.files import write_record
 from prunebench.commands.options import Json, OutputTokens, PromptTokens, Slo
@@ -15,9 +14,10 @@ from prunebench.load.workload_options import objectives
 from prunebench.terminal.console import err, out, print_line
 from prunebench.terminal.damaged import analyse_run
 from reports.build import build_report
+from reports.document.terminal import terminal_table
 from reports.errors import ReportError
 from reports.fleet.fleet import plan_fleet
-from reports.runs.fleet_plan import PLAN_NAME, Demand, FleetPlan
+from reports.runs.fleet_plan import PLAN_NAME, Demand
 from reports.sections.fleet import asked, fleet_table
 
 
@@ -58,7 +58,7 @@ def plan(
     if as_json:
         out.print_json(found.model_dump_json())
         return
-    out.print(_drawn(found))
+    out.print(terminal_table(fleet_table(found), run.resolve().name))
     for line in (asked(demand), *found.assumptions, str(page)):
         print_line(line)
 
@@ -71,15 +71,3 @@ def _demand(**options: object) -> Demand:
         first = error.errors()[0]
         option = "--" + str(first["loc"][0]).replace("_", "-")
         raise ReportError(f"{option}: {first['msg'].removeprefix('Value error, ')}") from None
-
-
-def _drawn(plan: FleetPlan) -> Table:
-    table = fleet_table(plan)
-    drawn = Table(box=None, pad_edge=False)
-    for column in table.columns:
-        drawn.add_column(f"{column.heading}{f', {column.unit}' if column.unit else ''}", justify="right")
-    for row in table.rows:
-        drawn.add_row(*(f"{e.text} {e.change or ''}{f'[{e.note}]' if e.note else ''}".strip() for e in row.entries))
-    for letter, text in table.notes.items():
-        drawn.add_row(f"[{letter}] {text}")
-    return drawn

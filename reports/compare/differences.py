@@ -1,4 +1,4 @@
-"""What two runs do not share: machine, packages, engine, checkpoints, protocol. A ratio between them is that of all of it."""
+"""Differences between two runs: machine, packages, engine, checkpoints, protocol. Each of them affects the ratios between the runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reports.runs.records import ConfigurationInfo
 
 
 class Difference(Record):
-    """One fact that differs; None: not there."""
+    """One fact that differs; None: absent."""
 
     what: str
     before: str | None
@@ -22,7 +22,7 @@ class Difference(Record):
 def find_differences(
     before: Analysis, after: Analysis, pairs: Sequence[tuple[ConfigurationInfo, ConfigurationInfo]]
 ) -> list[Difference]:
-    """In the order machine, versions, run, configurations; a difference that every configuration has stands once."""
+    """Machine, versions, run, configurations, in this order; a difference that all configurations share is listed once."""
     found = between_environments(before.environment, after.environment)
     found += _between(_run_facts(before), _run_facts(after))
     for one, other in pairs:
@@ -36,14 +36,14 @@ def find_differences(
 
 
 def between_environments(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:
-    """What a machine says of itself and no longer said at the other time."""
+    """The facts of the environments that differ."""
     return _between(_flat(before), _flat(after))
 
 
 def workload_differences(before: Workload, after: Workload) -> str:
-    """Which settings differ, in words; empty if the same load was offered.
+    """The settings that differ, in words; empty if the loads are equal.
 
-    A file is its content: where both runs noted that, it does not matter where the file lay.
+    Files are equal if their contents are, where both runs recorded the hash; their paths then do not matter.
     """
     paths = {"trace", "prompts"} if before.file_sha256 and after.file_sha256 else {"file_sha256"}
     old, new = before.model_dump(exclude=paths), after.model_dump(exclude=paths)
@@ -59,7 +59,7 @@ def _between(old: dict[str, str], new: dict[str, str]) -> list[Difference]:
 
 
 def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested facts under dotted names; what a machine does not tell is left out."""
+    """Nested facts under dotted names, without unknown values."""
     flat: dict[str, str] = {}
     for key, value in facts.items():
         if isinstance(value, Mapping):
@@ -81,7 +81,7 @@ def _served(info: ConfigurationInfo) -> dict[str, str]:
 
 
 def _checkpoint(info: ConfigurationInfo) -> dict[str, str]:
-    """What was served: two checkpoints of one width may be pruned from different sources or by different criteria."""
+    """The checkpoint: two of one width may be pruned from different sources or by different criteria."""
     facts = {"parameters": str(info.parameters)}
     if manifest := info.manifest:
         facts |= {"criterion": manifest.criterion, "tie break": manifest.tie_break}

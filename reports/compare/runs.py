@@ -1,11 +1,10 @@
-"""Two runs, cell by cell: the same width under the same workload, on another machine, another engine or another day.
+"""Compare two runs cell by cell: the same width under the same workload, on another machine, engine or day.
 
     comparison = compare_runs(analyse_folder(before), analyse_folder(after), margin=0.02, fail_over=0.05)
     comparison.regressed
 
 Each ratio is the second run's over the first's. A regression is a quantity whose whole 95 % interval is worse by more than
-`fail_over`: an interval that reaches back to the limit is not one. A cell that the first run measured and that failed in the
-second is one too.
+`fail_over`. A cell that the first run measured and that failed in the second is a regression, too.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ DEFAULT_QUANTITIES = (OUTPUT_TOKENS_PER_S, TTFT, TPOT, JOULES, MODELLED_JOULES)
 
 
 class ComparedQuantity(Record):
-    """One quantity of one cell. `before` and `after` are geometric means over the trials, so that their ratio is the ratio."""
+    """One quantity of one cell. `before` and `after` are geometric means over the trials, so their quotient is the ratio."""
 
     key: str
     title: str
@@ -42,19 +41,19 @@ class ComparedQuantity(Record):
 
 
 class ComparedCell(Record):
-    """One width under one workload; `reason` says why there is nothing to compare."""
+    """One width under one workload; `reason`: why there is nothing to compare."""
 
     width: int
     workload: str
     label_before: str
     label_after: str
     quantities: list[ComparedQuantity]
-    lost: bool = False  # the first run has it, and in the second it failed
+    lost: bool = False  # measured in the first run, failed in the second
     reason: str | None = None
 
 
 class RunComparison(Record):
-    """What `prunebench compare` says, and its JSON."""
+    """The result of `prunebench compare`, and its JSON."""
 
     schema_version: int = 1
     before: str
@@ -63,12 +62,12 @@ class RunComparison(Record):
     margin: float
     fail_over: float | None
     cells: list[ComparedCell]
-    only_before: list[str]  # cells that one of the runs does not have at all
+    only_before: list[str]  # widths and workloads that the other run does not have
     only_after: list[str]
     differences: list[Difference]
     failed_checks: list[str]
     failures: list[str]
-    damaged: list[str] = []  # trials that are left out
+    damaged: list[str] = []  # damaged trials, which are left out
 
     @property
     def regressed(self) -> bool:
@@ -77,7 +76,7 @@ class RunComparison(Record):
 
     @property
     def decidable(self) -> int:
-        """How many quantities have an interval: without one nothing can be called a regression."""
+        """The number of quantities with an interval; without one there is no regression."""
         return sum(q.comparison.low is not None for c in self.cells for q in c.quantities)
 
 
@@ -89,7 +88,7 @@ def compare_runs(
     fail_over: float | None = None,
     keys: Sequence[str] = DEFAULT_QUANTITIES,
 ) -> RunComparison:
-    """Compare what both runs have. Raises ReportError if they have no width and workload in common."""
+    """Compare the cells that both runs have. Raises ReportError if they have no width and workload in common."""
     pairs = _pair(before.configurations, after.configurations)
     workloads = [w for w in before.info.workloads if w in after.info.workloads]
     if not (pairs and workloads):
@@ -121,7 +120,7 @@ def compare_runs(
 
 
 class _Comparer:
-    """What stays the same from cell to cell."""
+    """Compares cells of two runs, quantity by quantity."""
 
     def __init__(
         self, before: Analysis, after: Analysis, keys: Sequence[str], margin: float, fail_over: float | None
@@ -144,14 +143,14 @@ class _Comparer:
         )
 
     def _obstacle(self, before: Cell, after: Cell) -> tuple[str | None, bool]:
-        """Why the cells cannot be compared, and whether that is because the second run lost one."""
+        """Why the cells cannot be compared, and whether the second run lost one; (None, False) if they can."""
         if not after.trials:
             why = next(iter(after.values.values())).reason or "not measured"
             return f"{self._after.folder}: {why}", bool(before.trials) and why.startswith("failed")
         if not before.trials:
             return f"{self._before.folder}: {next(iter(before.values.values())).reason}", False
-        asked = workload_differences(self._before.workloads[before.workload], self._after.workloads[after.workload])
-        return (f"the workload is another one: {asked}", False) if asked else (None, False)
+        differing = workload_differences(self._before.workloads[before.workload], self._after.workloads[after.workload])
+        return (f"the workloads differ: {differing}", False) if differing else (None, False)
 
     def _quantity(self, before: Cell, after: Cell, key: str) -> ComparedQuantity:
         quantity = QUANTITIES[key]
@@ -188,7 +187,7 @@ class _Comparer:
 def _pair(
     before: Sequence[ConfigurationFigures], after: Sequence[ConfigurationFigures]
 ) -> list[tuple[ConfigurationFigures, ConfigurationFigures]]:
-    """By width; where a run has a width more than once, by label too."""
+    """Pair configurations by width; if a run has a width more than once, by label too."""
     pairs = []
     for width, group in groupby(sorted(before, key=lambda c: -c.info.width), key=lambda c: c.info.width):
         own, others = list(group), [c for c in after if c.info.width == width]
@@ -219,7 +218,7 @@ def _geometric_mean(values: list[float]) -> float | None:
 
 
 def _unlike_meters(before: Cell, after: Cell, key: str) -> str | None:
-    """Joules of different meters are not compared: what they leave out differs by more than a regression would."""
+    """Why joules of different meters are not compared: meters differ in coverage by more than a regression; None if they may be."""
     if "joules" not in key:
         return None
     modelled = key.startswith("modelled")

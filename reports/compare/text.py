@@ -1,4 +1,4 @@
-"""A comparison of two runs for a terminal, a pull request, a CI server and a script."""
+"""Render a comparison of two runs: for a terminal, a pull request, a CI server or a script."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.text import Text
 from reports.compare.runs import ComparedCell, ComparedQuantity, RunComparison
 from reports.document.blocks import SIGNS
 from reports.document.console import Console
-from reports.document.wording import PER_CELL, figure, in_words, with_interval
+from reports.document.wording import ABSENT, PER_CELL, figure, in_words, with_interval
 
 ComparisonFormat = Literal["text", "markdown", "junit", "json"]
 _HEADINGS = ("Workload", "Width", "Quantity", "Before", "After", "After / before", "Verdict")
@@ -34,7 +34,7 @@ def render_comparison(comparison: RunComparison, form: ComparisonFormat, width: 
 
 
 def outcome(comparison: RunComparison) -> str:
-    """The last line: whether anything got worse by too much, and what was asked."""
+    """The last line: the number of regressions, and the limit that they were judged by."""
     if comparison.fail_over is None:
         return f"No limit was set (--fail-over). Verdicts are at a margin of {100 * comparison.margin:.3g} %."
     found, lost = (
@@ -58,19 +58,19 @@ def _rows(comparison: RunComparison) -> list[tuple[ComparedCell, ComparedQuantit
 
 def _words(quantity: ComparedQuantity) -> tuple[str, ...]:
     found = quantity.comparison
-    said = f"{SIGNS[found.verdict]} {in_words(found)}" if found.verdict else found.reason
-    verdict = f"{said}{', regression' if quantity.regression else ''}"
+    text = f"{SIGNS[found.verdict]} {in_words(found)}" if found.verdict else found.reason
+    verdict = f"{text}{', regression' if quantity.regression else ''}"
     sides = (_side(quantity.before, quantity.trials_before), _side(quantity.after, quantity.trials_after))
     title = f"{quantity.title} ({quantity.unit})" if quantity.unit not in quantity.title else quantity.title
-    return title, *sides, with_interval(found) or "—", verdict
+    return title, *sides, with_interval(found) or ABSENT, verdict
 
 
 def _side(value: float | None, trials: int) -> str:
-    return "—" if value is None else f"{figure(value)} (n = {trials})"
+    return ABSENT if value is None else f"{figure(value)} (n = {trials})"
 
 
 def _notes(comparison: RunComparison) -> list[tuple[str, list[str]]]:
-    """What a reader must know besides the figures: headings and lines, empty ones left out."""
+    """Notes beside the figures: headings with their lines, without empty ones."""
     apart = [f"{w}: only in {comparison.before}" for w in comparison.only_before]
     apart += [f"{w}: only in {comparison.after}" for w in comparison.only_after]
     differences = [f"{d.what}: {d.before or 'none'} → {d.after or 'none'}" for d in comparison.differences]
@@ -123,14 +123,14 @@ def _markdown(comparison: RunComparison) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Names come from outside: they start no markup, no HTML and no new column."""
+    """Escape external text, so that it cannot start markup, HTML or a new column."""
     for sign in "\\`*_[]|#":
         text = text.replace(sign, "\\" + sign)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
 
 
 def _junit(comparison: RunComparison) -> str:
-    """A suite a workload, a case a quantity: regressions and lost cells are failures, what has no interval is skipped."""
+    """A suite a workload, a case a quantity: regressions and lost cells are failures, quantities without an interval are skipped."""
     root = ET.Element("testsuites", name=f"{comparison.before} → {comparison.after}")
     for workload in dict.fromkeys(cell.workload for cell in comparison.cells):
         suite = ET.SubElement(root, "testsuite", name=workload)
@@ -146,15 +146,15 @@ def _junit(comparison: RunComparison) -> str:
 def _case(suite: ET.Element, cell: ComparedCell, quantity: ComparedQuantity | None, words: tuple[str, ...]) -> None:
     name = quantity.key if quantity else "measured"
     case = ET.SubElement(suite, "testcase", classname=f"{cell.workload}.width-{cell.width}", name=name)
-    said = ", ".join(word for word in words[3:] if word)
+    text = ", ".join(word for word in words[3:] if word)
     if cell.lost or (quantity and quantity.regression):
-        ET.SubElement(case, "failure", message=said, type="lost" if cell.lost else "regression")
+        ET.SubElement(case, "failure", message=text, type="lost" if cell.lost else "regression")
     elif quantity is None or quantity.comparison.low is None:
-        ET.SubElement(case, "skipped", message=said)
+        ET.SubElement(case, "skipped", message=text)
     else:
-        ET.SubElement(case, "system-out").text = said
+        ET.SubElement(case, "system-out").text = text
 
 
 def _printable(text: str) -> str:
-    """XML 1.0 has no way to write control characters."""
+    """Replace control characters, which XML 1.0 cannot represent."""
     return "".join(c if c.isprintable() or c in "\t\n" else "?" for c in text)

@@ -1,6 +1,6 @@
-"""What a report is made of, before it is HTML or Markdown: sections of plain blocks, with plain text in them.
+"""The content of a report, independent of HTML and Markdown: sections of blocks with plain text.
 
-A section is made by a function that takes an `Analysis` and gives a `Section`, or None where the run has no data for it:
+A function builds a section from an `Analysis`. It returns None where the run has no data for the section:
 
     def quality_section(analysis: Analysis) -> Section | None:
         if not any(c.info.quality for c in analysis.configurations):
@@ -8,13 +8,13 @@ A section is made by a function that takes an `Analysis` and gives a `Section`, 
         return Section("quality", "Quality against cost", [
             Prose("Lower left is better.", "lede"),
             Plots([Plot("MMLU", "The line joins …", "MMLU: width 512 …", Chart(x=Axis("J/output token"), y=Axis("accuracy"), marks=[…]))]),
-            Table("Medians over blocks", [Column("Width"), …], [Row([Entry("512"), …])]),
+            Table("Medians over blocks", columns("Width", "J"), [text_row("512", "0.31")]),
         ])
 
-Its name goes into `reports.sections.contents.SECTIONS`, at its place; nothing else is to be done. Blocks are drawn twice, by
-`reports.document.html` and `reports.document.markdown`, and a `Chart` three times: by plotly in the page, and by matplotlib as the picture that is
-printed, that Markdown shows, and that lies beside the report. Text in a block is never markup: whoever draws it escapes it, so a
-builder passes names from outside as they are. `render_page` takes any `Article`, not only a run's.
+Add the function to `reports.sections.contents.SECTIONS`, at its place in the report; no other file changes. Two modules render blocks,
+`reports.document.html` and `reports.document.markdown`. Plotly draws a `Chart` in the page; matplotlib draws it as the picture for print,
+for Markdown and beside the report. Text in a block is never markup: the renderers escape it, so a builder passes external names
+unchanged. `render_page` accepts any `Article`, not only a run's.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SIGNS: dict[Verdict, str] = {"better": "▲", "worse": "▼", "equivalent": "=",
 
 @dataclass(frozen=True)
 class Prose:
-    """A paragraph. "lede" introduces a section, "fine" is small print, "alert" stands out."""
+    """A paragraph. "lede" introduces a section, "fine" is small print, "alert" is highlighted."""
 
     text: str
     kind: Literal["plain", "lede", "fine", "alert"] = "plain"
@@ -40,7 +40,7 @@ class Prose:
 
 @dataclass(frozen=True)
 class Heading:
-    """Begins a part of a section."""
+    """The heading of a part of a section."""
 
     text: str
 
@@ -54,7 +54,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Code:
-    """Text to copy, as it is."""
+    """Text to copy verbatim."""
 
     text: str
     language: str = ""
@@ -62,12 +62,12 @@ class Code:
 
 @dataclass(frozen=True)
 class Answer:
-    """What to do about one question. `topic` names it, `choice` answers in a few words, `sentences` hold the numbers."""
+    """The answer to one question: `topic` names the question, `choice` is the answer in a few words, `sentences` have the figures."""
 
     topic: str
     sentences: list[str]
     choice: str | None = None
-    checks: str | None = None  # what the answer rests on
+    checks: str | None = None  # the evidence behind the answer
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check says: `seen` in a line, `remedy` what to do, `details` place by place."""
+    """The result of one check: `seen` in one line, `remedy`, and `details` for each place."""
 
     outcome: Outcome
     name: str
@@ -91,7 +91,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Findings:
-    """Checks in a list; `folded` shows one line each, and the rest on demand."""
+    """A list of checks; `folded` shows one line each and expands on demand."""
 
     findings: Sequence[Finding]
     folded: bool = False
@@ -112,7 +112,7 @@ def columns(*headings: str) -> list[Column]:
 
 @dataclass(frozen=True)
 class Entry:
-    """One cell: the value, its ratio to the baseline, and the letter of the note that says what is missing."""
+    """One entry of a table: the value, its ratio to the baseline, and the letter of the note on what is missing."""
 
     text: str
     change: str | None = None
@@ -135,7 +135,7 @@ def text_row(*texts: str) -> Row:
 
 @dataclass(frozen=True)
 class Table:
-    """`notes` maps letters to reasons; `remarks` are about the whole table. "figures": numbers, set to the right; "text": words."""
+    """`notes` maps letters to reasons; `remarks` are about the whole table. "figures" are aligned right, "text" left."""
 
     caption: str
     columns: Sequence[Column]
@@ -146,7 +146,7 @@ class Table:
 
     @property
     def has_verdicts(self) -> bool:
-        """Whether the signs of verdicts need a key."""
+        """Whether the table needs a legend of the verdicts' signs."""
         return any(entry.verdict for row in self.rows for entry in row.entries)
 
 
@@ -183,7 +183,7 @@ class Plots:
 
 @dataclass(frozen=True)
 class Fold:
-    """Blocks behind a line that opens them."""
+    """Collapsed blocks under a title."""
 
     title: str
     blocks: Sequence[Block]
@@ -194,7 +194,7 @@ Block = Prose | Heading | Items | Code | Answers | Findings | Table | Plots | Fo
 
 @dataclass(frozen=True)
 class Section:
-    """One part of a report. `id` is unique in its article: letters, digits and dashes; other sections may link to it."""
+    """One part of a report. `id` is unique in its article and consists of letters, digits and dashes; other sections may link to it."""
 
     id: str
     title: str
@@ -203,7 +203,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Article:
-    """One run, or another study. `id` is unique in the page; `kicker` stands small above the title, `subtitle` below."""
+    """The report of one run or study. `id` is unique in the page; `kicker` is the small line above the title, `subtitle` the one below."""
 
     id: str
     title: str
@@ -212,7 +212,7 @@ class Article:
     sections: Sequence[Section]
 
     def plots(self) -> list[tuple[str, Plot]]:
-        """Every plot with an id of its own, in the order of the page."""
+        """Every plot with its id, in the order of the page."""
         return [
             (f"{self.id}-{section.id}-{number}", plot)
             for section in self.sections

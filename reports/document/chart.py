@@ -1,7 +1,7 @@
 """A chart as data: axes, marks, rules and bands, drawn by `reports.document.plotly_chart` (plotly) and `reports.document.pictures` (matplotlib).
 
 Colours are names of the style sheet's variables without their dashes ("accent", "better", "ramp-3"), because the page has two
-themes. All text is plain: names from outside go in as they are.
+themes. All text is plain; external names are passed unchanged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SERIES = 4  # --series-1 … --series-4
 
 @dataclass(frozen=True)
 class Axis:
-    """`limits` are in the data's own units, on a log axis too; None leaves them to the data."""
+    """`limits` are in the units of the data, also on a log axis; None derives them from the data."""
 
     title: str
     limits: tuple[float, float] | None = None
@@ -31,14 +31,14 @@ class Axis:
 
 @dataclass(frozen=True)
 class Marks:
-    """One series: points, a line, or both. Lists have one entry a point.
+    """One series: points, a line, or both. Lists have one entry per point.
 
-    `low` and `high` are the ends of intervals of y, `x_low` and `x_high` of x; `hover` is what is shown of a point, in lines; `texts` stand beside the points.
+    `low` and `high` are the ends of intervals of y, `x_low` and `x_high` of x; `hover` is the tooltip of a point; `texts` are labels beside the points.
     """
 
     x: Sequence[float]
     y: Sequence[float]
-    name: str = ""  # in the legend; "" is left out of it
+    name: str = ""  # in the legend; "": not in the legend
     colour: str = "accent"
     symbol: Symbol | None = None
     size: float = 9
@@ -48,7 +48,7 @@ class Marks:
     high: Sequence[float | None] | None = None
     x_low: Sequence[float | None] | None = None
     x_high: Sequence[float | None] | None = None
-    hover: Sequence[str] | None = None  # None: nothing is shown
+    hover: Sequence[str] | None = None  # None: no tooltip
     texts: Sequence[str] | None = None
     faint: bool = False
     steps: bool = False  # the line holds each value until the next
@@ -56,7 +56,7 @@ class Marks:
 
 @dataclass(frozen=True)
 class Rule:
-    """A line right across: at a value of `y`, or upright at a value of `x`."""
+    """A line across the whole chart: horizontal at a value of `y`, or vertical at a value of `x`."""
 
     at: float
     axis: Literal["x", "y"] = "y"
@@ -65,7 +65,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Band:
-    """A shaded stretch of `x`."""
+    """A shaded interval of `x`."""
 
     start: float
     end: float
@@ -76,7 +76,7 @@ class Band:
 class Chart:
     """`height` is in pixels on the page.
 
-    `key` is where the series' names stand: a page with many such plots, whose names show on pointing, needs none in each.
+    `key` is where the legend is drawn: plots of a dense page show the names of series as tooltips instead.
     """
 
     x: Axis
@@ -94,7 +94,7 @@ class Chart:
 
 
 def at_least(low: float, high: float, drawn: Sequence[float]) -> tuple[float, float]:
-    """Limits that hold what is drawn and are never narrower: differences of a percent must look small."""
+    """Limits that contain `drawn` and are at least `low` to `high` apart: differences of a percent must look small."""
     low, high = min([low, *drawn]), max([high, *drawn])
     margin = 0.04 * (high - low)
     return low - margin, high + margin
@@ -107,7 +107,7 @@ def round_ticks(low: float, high: float) -> list[float]:
 
 
 def ramp(position: int, count: int) -> str:
-    """The colour of one of `count` ordered things, spread over the whole ramp."""
+    """The colour of one of `count` ordered series, spread over the whole ramp."""
     return f"ramp-{1 + round(position * (RAMP - 1) / max(1, count - 1))}"
 
 

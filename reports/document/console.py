@@ -1,6 +1,6 @@
-"""A terminal that shows control characters of what it prints, and obeys none: names, errors and answers come from outside.
+"""A terminal that prints control characters visibly and never executes them: names, errors and answers are external text.
 
-Tables fold what does not fit the width; rich would cut it short.
+Tables fold text that does not fit the width, where rich would truncate it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Table
 
-# C0 but for tab and line feed, delete, C1, and what reorders text (Unicode's bidi controls).
+# C0 except tab and line feed, delete, C1, and Unicode's bidi controls, which reorder text.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def visible(text: str) -> str:
-    """Control characters as their control pictures, or as escapes where there is none."""
+    """Replace control characters by their control pictures, or by escapes where there is none."""
     return _CONTROLS.sub(_picture, text)
 
 
@@ -31,13 +31,13 @@ def _picture(match: re.Match[str]) -> str:
 
 
 class Console(RichConsole):
-    """rich's console; colours and cursor movements are rich's own, text is only text: `a:b:` is no emoji either."""
+    """rich's console without interpretation of printed text: only rich itself sets colours and moves the cursor, and `:b:` is no emoji."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"emoji": False, **options})
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Segments with their text made visible."""
+        """The segments, with control characters in their text replaced."""
         if isinstance(renderable, Table):
             for column in renderable.columns:
                 column.overflow, column.no_wrap = "fold", False

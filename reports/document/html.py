@@ -1,7 +1,6 @@
-"""Articles as one self-contained HTML page: template, style, script and plotly inlined; nothing is fetched.
+"""Articles as one self-contained HTML page: template, style, script and plotly are inlined; the page fetches nothing.
 
-Everything from outside passes through the template's escaping, and the page's content security policy lets only our own
-scripts run, by their hashes.
+The template escapes all external text, and the page's content security policy allows only our own scripts, by their hashes.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render_page(articles: Sequence[Article], pictures: Mapping[str, bytes]) -> str:
-    """The HTML of one or more articles, one after another.
+    """The HTML of one or more articles in sequence.
 
-    pictures: the SVG of every plot that has a chart, by its id; shown on paper, and where scripts do not run.
+    pictures: the SVG of every plot that has a chart, by its id; shown in print, and where scripts do not run.
     """
     scripts = [get_plotlyjs(), (_TEMPLATES / "report.js").read_text("utf-8")]
     plots = {plot_id: plot for article in articles for plot_id, plot in article.plots()}
@@ -39,14 +38,14 @@ def render_page(articles: Sequence[Article], pictures: Mapping[str, bytes]) -> s
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # An image cannot run scripts, whatever an SVG says.
+    # An image element never runs the scripts of an SVG.
     stills = {plot_id: f"data:image/svg+xml;base64,{_base64(picture)}" for plot_id, picture in pictures.items()}
     environment.globals.update(signs=SIGNS, stills=stills, ids={id(plot): plot_id for plot_id, plot in plots.items()})
     environment.filters.update(sentence=sentence, unbroken=_unbroken, kind=lambda block: type(block).__name__, key=id)
     return environment.get_template("report.html").render(
         articles=articles,
         title=", ".join(article.title for article in articles),
-        # Our own files, as they are; figures carry outside text, so nothing in them may end their script element.
+        # Our own files are inserted unescaped; figures contain external text, so `_json` keeps them from ending their script element.
         style=Markup((_TEMPLATES / "report.css").read_text("utf-8")),  # noqa: S704
         scripts=[Markup(script) for script in scripts],  # noqa: S704
         hashes=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
@@ -55,12 +54,12 @@ def render_page(articles: Sequence[Article], pictures: Mapping[str, bytes]) -> s
 
 
 def _unbroken(text: str) -> str:
-    """With word joiners, so that no line ends inside an interval."""
+    """Add word joiners, so that no line breaks inside an interval."""
     return text.replace(TO, f"\u2060{TO}\u2060")
 
 
 def _json(value: Any) -> str:
-    """JSON that is safe inside a script element: no "<" is left in it."""
+    """JSON that is safe inside a script element: it contains no "<"."""
     return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 

@@ -1,4 +1,4 @@
-"""Articles as Markdown: the same sections, escaped so that text from outside stays text."""
+"""Articles as Markdown: the same sections as the page, with external text escaped."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
 def render_markdown(articles: Sequence[Article], pictures: str) -> str:
-    """One or more articles, one after another. `pictures` is the folder that has their plots as SVG, from here."""
+    """One or more articles in sequence. `pictures` is the folder of their plots as SVG, relative to the Markdown file."""
     return "\n\n".join(_article(article, pictures) for article in articles) + "\n"
 
 
@@ -68,12 +68,12 @@ def _block(block: Block, files: Mapping[int, str]) -> str:
 
 
 def _answer(answer: Answer) -> str:
-    said = [answer.choice and sentence(answer.choice), *answer.sentences, answer.checks]
-    return " ".join([f"**{plain(answer.topic)}:**", *(plain(text) for text in said if text)])
+    texts = [answer.choice and sentence(answer.choice), *answer.sentences, answer.checks]
+    return " ".join([f"**{plain(answer.topic)}:**", *(plain(text) for text in texts if text)])
 
 
 def _plot(plot: Plot, file: str) -> str:
-    """A picture between its title and, for readers who cannot see it, its words."""
+    """A picture with its title, its lede and its text alternative."""
     if plot.chart is None:
         return f"**{plain(plot.title)}** — no plot: {plain(sentence(plot.absent or ''))}"
     return f"**{plain(plot.title)}** — {plain(plot.lede)}\n\n![{plain(plot.alt)}](<{file}>)"
@@ -116,5 +116,5 @@ def _rows(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def plain(text: str) -> str:
-    """On one line, with everything escaped that Markdown or HTML would read."""
+    """One line, with all characters escaped that are markup in Markdown or HTML."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))

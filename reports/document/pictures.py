@@ -1,7 +1,7 @@
 """A chart as a still picture, for paper, Markdown and slides: SVG or PNG, in the page's light colours.
 
-Drawn by matplotlib without its global state. Text from outside is text: no mathematics is read in it, and characters that XML
-cannot hold are left out. The same chart gives the same bytes.
+Matplotlib draws it without its global state. External text is never parsed as mathematics, and characters that XML cannot represent
+are removed. Equal charts give equal bytes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from reports.document.chart import Axis, Band, Chart, Dash, Marks, Rule, Symbol, round_ticks
 
-WIDTH = 440  # CSS pixels of a picture: two beside each other on paper stay legible
+WIDTH = 440  # CSS pixels of a picture: two side by side are legible in print
 _DPI = 96
 _CONTROL = re.compile(r"[^\t\n\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SYMBOLS: dict[Symbol, str] = {
@@ -38,13 +38,13 @@ _SETTINGS: dict[Any, Any] = {
 
 
 def draw_picture(chart: Chart, form: Literal["svg", "png"] = "svg", *, width: int = WIDTH) -> bytes:
-    """The chart as a file's bytes; PNG at twice the pixels."""
+    """The chart as the bytes of a file; PNG has twice the pixels."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     height = chart.height + (22 if chart.has_legend else 0)
     with rc_context(_SETTINGS), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a name may have characters that the font lacks
+        warnings.simplefilter("ignore", UserWarning)  # a name may contain characters that the font lacks
         figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, layout="constrained")
         axes = figure.add_subplot()
         for band in chart.bands:
@@ -53,16 +53,16 @@ def draw_picture(chart: Chart, form: Literal["svg", "png"] = "svg", *, width: in
             _draw_rule(axes, rule)
         for marks in chart.marks:
             _draw_marks(axes, marks)
-        _dress(axes, "x", chart.x, [x for m in chart.marks for x in m.x])
-        _dress(axes, "y", chart.y, [y for m in chart.marks for y in m.y])
+        _format_axis(axes, "x", chart.x, [x for m in chart.marks for x in m.x])
+        _format_axis(axes, "y", chart.y, [y for m in chart.marks for y in m.y])
         if chart.has_legend:
             figure.legend(
                 loc="outside upper left", ncols=3, frameon=False, fontsize=7.5, handlelength=1.6, columnspacing=1.2
             )
-        made = io.BytesIO()
+        file = io.BytesIO()
         metadata = {"Date": None, "Creator": "prunebench"} if form == "svg" else {"Software": "prunebench"}
-        figure.savefig(made, format=form, dpi=_DPI if form == "svg" else 2 * _DPI, metadata=metadata)
-    return made.getvalue()
+        figure.savefig(file, format=form, dpi=_DPI if form == "svg" else 2 * _DPI, metadata=metadata)
+    return file.getvalue()
 
 
 def _draw_marks(axes: Any, marks: Marks) -> None:
@@ -95,7 +95,7 @@ def _draw_marks(axes: Any, marks: Marks) -> None:
 
 
 def _ends(values: Sequence[float], ends: Sequence[float | None]) -> list[float]:
-    """Ends of intervals, the value itself where there is none."""
+    """Ends of intervals; the value itself where there is no interval."""
     return [value if end is None else end for value, end in zip(values, ends, strict=True)]
 
 
@@ -113,7 +113,7 @@ def _draw_band(axes: Any, band: Band) -> None:
         )  # fmt: skip
 
 
-def _dress(axes: Any, which: Literal["x", "y"], axis: Axis, drawn: Sequence[float]) -> None:
+def _format_axis(axes: Any, which: Literal["x", "y"], axis: Axis, drawn: Sequence[float]) -> None:
     from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, StrMethodFormatter
 
     colours = palette()
@@ -140,13 +140,13 @@ def _dress(axes: Any, which: Literal["x", "y"], axis: Axis, drawn: Sequence[floa
 
 
 def _text(text: str) -> str:
-    """What XML can hold. A name that begins with "_" would be left out of a legend."""
+    """Text without characters that XML forbids; a name that begins with "_" is protected, since matplotlib omits it from the legend."""
     clean = _CONTROL.sub("", text)
     return f"\u200b{clean}" if clean.startswith("_") else clean
 
 
 @functools.cache
 def palette() -> dict[str, str]:
-    """The light colours of the style sheet, by variable: the only place that knows them."""
+    """The light colours of the style sheet, by variable."""
     light = _STYLE.read_text("utf-8").partition("}")[0]
     return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", light))

@@ -1,6 +1,6 @@
-"""A chart in plotly's own JSON. Plotly reads markup in every text, so all of it is escaped here.
+"""A chart in plotly's JSON. Plotly interprets markup in every text, so this module escapes all of it.
 
-Colours stay names of the style sheet's variables; the page's script puts in those of the theme.
+Colours are names of the style sheet's variables; the page's script replaces them by those of the theme.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def plotly_figure(chart: Chart) -> Json:
 
 
 def safe(text: str) -> str:
-    """Text that plotly shows as it is."""
+    """Text that plotly shows verbatim."""
     return html.escape(text, quote=False)
 
 
@@ -51,7 +51,7 @@ def _axis(axis: Axis, drawn: Sequence[float]) -> Json:
         made["tickformat"] = _TICKS[axis.form]
     positive = [value for value in drawn if value > 0]
     if axis.log and positive:
-        # plotly's own ticks, every digit, overlap in a low plot
+        # plotly's default ticks, at every digit, overlap in a low plot
         made |= {"type": "log", "tickvals": round_ticks(min(positive), max(positive)), "tickformat": "~g"}
     if axis.limits:
         made["range"] = [math.log10(end) for end in axis.limits] if axis.log else list(axis.limits)
@@ -73,7 +73,7 @@ def _trace(marks: Marks) -> Json:
             "shape": "hv" if marks.steps else "linear",
         }
     if marks.symbol:
-        # An open or thin symbol is only its line.
+        # An open or thin symbol consists of its line alone.
         width = 2 if marks.symbol in {"circle-open", "cross"} else 0
         trace["marker"] = {
             "symbol": _SYMBOLS[marks.symbol], "size": marks.size, "color": colour, "line": {"width": width, "color": colour},
@@ -97,7 +97,7 @@ def _trace(marks: Marks) -> Json:
 
 
 def _bars(values: Sequence[float], lows: Sequence[float | None], highs: Sequence[float | None], colour: str) -> Json:
-    """Intervals as error bars, which plotly takes as distances."""
+    """Intervals as error bars, which plotly expects as distances from the value."""
     return {
         "type": "data", "symmetric": False, "thickness": 1.5, "width": 4, "color": colour,
         "array": [(value if high is None else high) - value for value, high in zip(values, highs, strict=True)],

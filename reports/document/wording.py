@@ -1,4 +1,4 @@
-"""Figures as words: one way of writing numbers, ratios and names in the table, the sentences and the plots."""
+"""Numbers, ratios and names as text, the same in tables, sentences and plots."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from reports.runs.records import ConfigurationInfo
 from reports.statistics.ratios import Comparison, Interval
 
-# For every table and plot whose intervals are not those of `reports.analysis.family`.
+# For every table and plot whose intervals are not the simultaneous ones of `reports.analysis.family`.
 PER_CELL = "Intervals are 95 % per cell, not corrected for their number."
 
 TIMES, TO = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
@@ -30,7 +30,7 @@ def or_absent(value: float | None, form: str | None = None) -> str:
 
 
 def times(ratio: float) -> str:
-    """A ratio, such as 1.31x: two decimals, or three significant digits where that says more or less."""
+    """A ratio, such as 1.31x: two decimals from 0.1 to 10, three significant digits elsewhere."""
     return _ratio(ratio) + TIMES
 
 
@@ -39,7 +39,7 @@ def _ratio(ratio: float, decimals: int = 2) -> str:
 
 
 def _decimals(low: float, high: float, margin: float | None) -> int:
-    """Two, or up to four: as many as show on which side of the margin each end lies, so that the verdict can be read off."""
+    """Two to four decimals: enough to show on which side of the margin each end lies, and so the verdict."""
     if margin is None:
         return 2
     apart = min(abs(end - limit) for end in (low, high) for limit in (1 / (1 + margin), 1 + margin))
@@ -47,7 +47,7 @@ def _decimals(low: float, high: float, margin: float | None) -> int:
 
 
 def with_interval(comparison: Comparison) -> str | None:
-    """A ratio with its interval, such as 1.31x (1.25-1.38); alone without one; None without a ratio."""
+    """A ratio with its interval, such as 1.31x (1.25-1.38); the ratio alone if there is no interval; None without a ratio."""
     if comparison.ratio is None:
         return None
     low, high = comparison.low, comparison.high
@@ -66,7 +66,7 @@ def mean_with_interval(mean: Interval, unit: str) -> str:
 
 
 def from_to(comparison: Comparison) -> str:
-    """An interval alone, such as 1.25x to 1.38x; the ratio without one."""
+    """An interval, such as 1.25x to 1.38x; the ratio if there is no interval."""
     low, high = comparison.low, comparison.high
     if low is None or high is None:
         return times(comparison.ratio or 1.0)
@@ -75,7 +75,7 @@ def from_to(comparison: Comparison) -> str:
 
 
 def in_words(comparison: Comparison) -> str:
-    """The verdict; an undecided one with the smallest effect that would have been decided."""
+    """The verdict; if undecided, with the smallest effect that would have been decided."""
     if comparison.verdict is None:
         return "no verdict"
     if comparison.verdict != "undecided" or comparison.smallest_effect is None:
@@ -84,7 +84,7 @@ def in_words(comparison: Comparison) -> str:
 
 
 def smallest_effect(ratio: float) -> str:
-    """Which ratios would have been called better or worse, of the smallest such effect above 1."""
+    """The ratios that would have been judged better or worse, from the smallest such ratio above 1."""
     decimals = 2 if ratio >= 1.1 else 3
     return f"a ratio below {_ratio(1 / ratio, decimals)}{TIMES} or above {_ratio(ratio, decimals)}{TIMES} would show"
 
@@ -98,12 +98,12 @@ def parameters(count: int) -> str:
 
 
 def is_named_by_width(info: ConfigurationInfo) -> bool:
-    """Whether the label says nothing that the width does not."""
+    """Whether the label is the default one, made from the width."""
     return info.label == f"width-{info.width}"
 
 
 def name(info: ConfigurationInfo) -> str:
-    """A configuration in a sentence."""
+    """The name of a configuration in a sentence."""
     return f"width {info.width}" if is_named_by_width(info) else info.label
 
 
@@ -113,10 +113,10 @@ def engine(info: ConfigurationInfo) -> str:
 
 
 def listed(names: list[str]) -> str:
-    """Names in a row: a, b and c."""
+    """Names in a list: a, b and c."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def sentence(text: str) -> str:
-    """With a capital and a full stop."""
+    """The text with a capital letter and a full stop."""
     return text[:1].upper() + text[1:].rstrip(".") + "."

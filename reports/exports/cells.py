@@ -1,6 +1,6 @@
-"""The table of figures: a row for every run, configuration and workload, written as CSV, Parquet, JSON and Markdown.
+"""The table of figures: a row for every run, configuration and workload, as CSV, Parquet, JSON and Markdown.
 
-An empty field has no value; its reason stands beside it. Measured and modelled energy are columns apart.
+An empty field has no value; the column beside it gives the reason. Measured and modelled energy are separate columns.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> bytes:
 
 
 def as_parquet(rows: Sequence[dict[str, Any]]) -> bytes:
-    """For analysis: columns with their types; one without any value is of floats."""
+    """For analysis: typed columns; a column without any value has floats."""
     table = pa.Table.from_pylist(list(rows))
     for number, column in enumerate(table.schema):
         if pa.types.is_null(column.type):
             table = table.set_column(number, column.name, table.column(number).cast(pa.float64()))
-    made = pa.BufferOutputStream()
-    pq.write_table(table, made, compression="zstd")
-    content: bytes = made.getvalue().to_pybytes()
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd")
+    content: bytes = buffer.getvalue().to_pybytes()
     return content
 
 
@@ -47,7 +47,7 @@ def as_json(rows: Sequence[dict[str, Any]]) -> bytes:
 
 
 def as_markdown(rows: Sequence[dict[str, Any]]) -> bytes:
-    """A table a row: as many columns as there are would not be read beside each other. What is missing is left out."""
+    """A table for each row, since a table of all columns would be too wide to read. Missing values are left out."""
     parts = []
     for row in rows:
         head = f"## {plain(str(row['run']))}: {plain(str(row['label']))}, {plain(str(row['workload']))}"
@@ -111,5 +111,5 @@ def _columns(key: str, value: CellValue) -> dict[str, Any]:
         f"{key}_ratio_low": found.low if found else None,
         f"{key}_ratio_high": found.high if found else None,
         f"{key}_verdict": found.verdict if found else None,
-        f"{key}_reason": value.reason or (found.reason if found else None),
+        f"{key}_reason": value.why_missing,
     }

@@ -1,11 +1,11 @@
-"""Where else a report's figures go: an MLflow tracking server, or a textfile that Prometheus' node exporter picks up.
+"""Send a report's figures to an MLflow tracking server, or to a textfile for Prometheus' node exporter.
 
     mlflow:http://tracking:5000      one MLflow run a configuration, in an experiment of the run's name
-    mlflow:file:///var/lib/mlruns    the same, in MLflow's own folder layout
+    mlflow:file:///var/lib/mlruns    the same, in MLflow's folder layout
     prometheus:/var/lib/node_exporter/prunebench.prom
 
-Figures are those of report.json: medians over the trials, ratios to the baseline with their intervals, outcomes of the checks.
-What has no value is left out; sending a run again replaces what was sent.
+The figures are those of report.json: medians over the trials, ratios to the baseline with their intervals, outcomes of the checks.
+Missing values are left out; sending a run again replaces its figures.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _PARTS = ("ratio", "ratio_low", "ratio_high")
 
 
 def send_runs(runs: Sequence[Path], sinks: Sequence[str], *, margin: float) -> None:
-    """Send run folders to every sink. Raises ReportError naming what cannot be read, reached or written."""
+    """Send run folders to every sink. Raises ReportError naming a folder or sink that cannot be read, reached or written."""
     analyses = [analyse_folder(run, margin=margin) for run in runs] if sinks else []
     for sink in sinks:
         send(analyses, sink)
 
 
 def send(analyses: Sequence[Analysis], sink: str) -> None:
-    """Send runs to a sink, KIND:WHERE. Raises ReportError if there is no such kind, or it cannot be reached or written."""
+    """Send runs to a sink, KIND:WHERE. Raises ReportError if the kind is unknown, or the sink cannot be reached or written."""
     kind, _, where = sink.partition(":")
     if kind not in {"mlflow", "prometheus"} or not where:
         raise ReportError(f"--sink {sink}: must be mlflow:URI or prometheus:FILE")
@@ -76,7 +76,7 @@ def _write_textfile(analyses: Sequence[Analysis], file: Path) -> None:
                     gauges[name] = Gauge(name, _help(key, part), _LABELS, registry=registry)
                 gauges[name].labels(analysis.folder, info.label, info.width, workload).set(number)
     try:
-        write_to_textfile(str(file), registry)  # by rename, so that no half of it is ever scraped
+        write_to_textfile(str(file), registry)  # by rename, so that no partial file is ever scraped
     except OSError as error:
         raise ReportError(f"--sink prometheus:{file}: cannot be written: {error.strerror}") from None
 
@@ -95,8 +95,8 @@ def _help(key: str, part: str) -> str:
 def _send_to_mlflow(analysis: Analysis, uri: str) -> None:
     for name, value in (
         ("MLFLOW_HTTP_REQUEST_TIMEOUT", "10"),
-        ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1"),  # a wrong address is told in seconds
-        ("MLFLOW_ALLOW_FILE_STORE", "true"),  # a folder is asked for by its URI, never by default
+        ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1"),  # report a wrong address within seconds
+        ("MLFLOW_ALLOW_FILE_STORE", "true"),  # the URI requests a folder explicitly
     ):
         os.environ.setdefault(name, value)
     try:
@@ -115,7 +115,7 @@ def _send_to_mlflow(analysis: Analysis, uri: str) -> None:
 
 
 def _log(client: Any, experiment: str, analysis: Analysis, configuration: ConfigurationFigures) -> None:
-    """One configuration as one MLflow run, which takes the place of the one sent before."""
+    """Log one configuration as one MLflow run, in place of an earlier one."""
     info = configuration.info
     name = f"{analysis.folder}/{info.label}"
     for run in client.search_runs([experiment]):

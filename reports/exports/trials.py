@@ -1,4 +1,4 @@
-"""Trials in other tools' formats: `prunebench report --format vllm-json|guidellm-json|csv`."""
+"""Write trials in other tools' formats: `prunebench report --format vllm-json|guidellm-json|csv`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FILES: dict[TrialFormat, str] = {"vllm-json": "vllm.json", "guidellm-json": "gui
 
 
 def export(paths: Sequence[Path], form: TrialFormat, output: Path | None) -> Path:
-    """Write trials in another format; by default beside what they were read from. Raises ReportError."""
+    """Write trials in another format, by default beside their folder or file. Raises ReportError."""
     require_name(output)
     read = [read_loads(path) for path in paths]
     loads = [load for each in read for load in each.trials]
@@ -43,9 +43,9 @@ def export(paths: Sequence[Path], form: TrialFormat, output: Path | None) -> Pat
 
 
 def as_vllm(loads: Sequence[Load]) -> str:
-    """What `vllm bench serve --save-result --save-detailed` writes, with our keys after its own.
+    """The JSON of `vllm bench serve --save-result --save-detailed`, with our keys after vLLM's.
 
-    One trial is an object as vLLM's is; several are a list of them. Texts of answers are not kept: None.
+    One trial is an object, as in vLLM; several are a list of objects. Texts of answers are not recorded, so they are None.
     """
     results = [_vllm(load) for load in loads]
     return json.dumps(results[0] if len(results) == 1 else results, indent=1, allow_nan=False) + "\n"
@@ -100,7 +100,7 @@ def _flat_rows(load: Load) -> Iterator[dict[str, Any]]:
 
 
 def _tpot_ms(load: Load) -> FloatArray:
-    """Of every request, those outside the window too."""
+    """TPOT of every request, including those outside the window."""
     edges = {"window_start_ns": load.trial.first_sent_ns, "window_end_ns": load.trial.last_end_ns}
     return measure_records(load.trial.model_copy(update=edges), [RequestRecord(**row) for row in load.rows]).tpot_ms
 

@@ -1,9 +1,8 @@
-"""How many replicas, joules, money and grams of CO2 a demand takes, for every configuration of a run.
+"""Plan a fleet: the replicas, energy, cost and CO2 that a demand requires with each configuration of a run.
 
-The capacity of one replica is the highest rate of a simulated Poisson stream that is stationary and at which enough requests meet the
-objectives (`reports.fleet.queueing`), never above the highest that was measured to be stationary, where rates were measured. The energy is
-that of the same simulation at the rate each replica sees on average. Each block of the run gives figures of its own, and intervals
-are over blocks.
+The capacity of one replica is the highest stationary rate of a simulated Poisson stream at which enough requests meet the objectives
+(`reports.fleet.queueing`), bounded by the highest rate that was measured to be stationary, if rates were measured. The energy is
+that of the same simulation at the mean rate per replica. Each block of the run is planned separately; intervals are over blocks.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ from reports.fleet.replicas import Lengths, nearest_lengths, replicas
 from reports.runs.fleet_plan import SECONDS_PER_DAY, Demand, Estimate, FleetPlan, FleetRow
 from reports.statistics.ratios import mean_interval
 
-# Of the rate at which all slots of the simulated replica are always taken. The rest is for the noise of the levels and for what
-# their throughput leaves open, so that the capacity stays below the true limit of stability (tests/truth/fleet/sim_fleet.py).
+# Share of the rate at which all slots of the simulated replica are always taken. The rest allows for noise of the levels and for the
+# ambiguity of their throughput, so that the capacity stays below the true limit of stability (tests/truth/fleet/sim_fleet.py).
 STATIONARY = 0.96
-_REQUESTS = 4000  # simulated; at 90 % meeting an objective the share is good to about one in a hundred
-SCALES_TO = 2.0  # between measured mean lengths and the demand's, tests/truth/fleet/sim_fleet.py
+_REQUESTS = 4000  # simulated; a share of 90 % that meets an objective has an error of about one percentage point
+SCALES_TO = 2.0  # largest tested factor between measured mean lengths and the demand's, tests/truth/fleet/sim_fleet.py
 _HALVINGS = 12
 UNMEASURED = MeasuredRates()
 _JOULES_PER_KWH = 3.6e6
@@ -50,7 +49,7 @@ def plan_fleet(analysis: Analysis, demand: Demand, progress: Callable[[str], Non
 
 
 def demanded(demand: Demand) -> Arrivals:
-    """The stream of requests that is simulated; its rate is scaled later."""
+    """The simulated stream of requests at rate 1; `simulate` scales it."""
     numbers = range(_REQUESTS)
     prompts = [draw_tokens(demand.prompt_tokens, f"{demand.seed}/p{n}") for n in numbers]
     outputs = [draw_tokens(demand.output_tokens, f"{demand.seed}/o{n}") for n in numbers]
@@ -58,9 +57,9 @@ def demanded(demand: Demand) -> Arrivals:
 
 
 def capacity(replica: Replica, arrivals: Arrivals, demand: Demand, rates: MeasuredRates = UNMEASURED) -> float:
-    """The highest stationary rate, requests per second, at which enough requests meet the objectives; 0 if none does.
+    """The highest stationary rate, requests per second, at which enough requests meet the objectives; 0 if there is none.
 
-    A measured stationary rate is the limit, whatever the simulation says: a higher one was not measured, or its backlog grew.
+    A measured stationary rate is the upper limit: a higher rate was not measured, or its backlog grew.
     """
 
     def good(rate: float) -> bool:
@@ -79,7 +78,7 @@ def capacity(replica: Replica, arrivals: Arrivals, demand: Demand, rates: Measur
 
 
 def met(served: Served, demand: Demand) -> float:
-    """Share of the requests that met every objective. One token has no TPOT to miss."""
+    """Share of the requests that met every objective. A request of one token has no TPOT and meets that objective."""
     good = np.ones(len(served.ttft_s), dtype=bool)
     if demand.slo_ttft_ms is not None:
         good &= served.ttft_s * 1e3 <= demand.slo_ttft_ms
@@ -91,7 +90,7 @@ def met(served: Served, demand: Demand) -> float:
 def planned(
     replica: Replica, arrivals: Arrivals, demand: Demand, rates: MeasuredRates = UNMEASURED
 ) -> dict[str, float | None]:
-    """What one block says: capacity of a replica, and replicas, busy share and joules a request of the demand."""
+    """The plan from one block: capacity of a replica, number of replicas, busy share, joules per request."""
     most = capacity(replica, arrivals, demand, rates)
     if most == 0:
         return {"capacity": 0.0}
@@ -107,7 +106,7 @@ def _row(
     if not blocks:
         reason = "it was not measured"
     elif any(block["capacity"] == 0 for block in blocks):
-        reason = "even an empty server misses the objectives"
+        reason = "even an idle server misses the objectives"
 
     def estimate(of: Callable[[dict[str, float | None]], float | None], missing: str) -> Estimate:
         if reason is not None:
@@ -150,7 +149,7 @@ def _row(
 
 
 def _estimate(values: Sequence[float]) -> Estimate:
-    """Geometric mean and interval on the logarithm, as everywhere where ratios matter."""
+    """Geometric mean with its interval, computed on logarithms."""
     if len(values) < 2 or min(values) <= 0:
         return Estimate(value=float(np.mean(values)), reason="one block has no interval" if len(values) < 2 else None)
     interval = mean_interval([math.log(value) for value in values])
@@ -160,8 +159,8 @@ def _estimate(values: Sequence[float]) -> Estimate:
 
 def _assumptions(analysis: Analysis, demand: Demand, lengths: Lengths) -> list[str]:
     simulated = (
-        f"A capacity that is simulated, not measured, is {STATIONARY:.0%} of what the simulated replica serves with all its slots taken: "
-        "there its backlog is stationary. On simulated servers it was 0 to 10 % below the limit of stability where the demand's lengths "
+        f"A capacity that is simulated, not measured, is {STATIONARY:.0%} of the rate that the simulated replica serves with all its slots "
+        "taken: there its backlog is stationary. On simulated servers it was 0 to 10 % below the limit of stability where the demand's lengths "
         "were those measured (docs/reference/estimators.md)."
     )
     measured = (
@@ -169,25 +168,25 @@ def _assumptions(analysis: Analysis, demand: Demand, lengths: Lengths) -> list[s
         "higher rates, measured, may raise it."
     )
     prefill = (
-        "In the simulation a prompt takes time in proportion to its length and stops decoding meanwhile; decoding speed does not depend "
+        "In the simulation prefill takes time in proportion to the prompt and pauses decoding; decoding speed does not depend "
         "on context length."
     )
-    said = [
+    assumptions = [
         simulated,
         measured,
         "A replica never holds more requests than the run measured; a higher level might serve more.",
-        "Requests come as a Poisson stream, spread evenly over replicas that know nothing of each other.",
-        f"Replicas are enough for {demand.peak:g}x the mean rate; energy is that at the mean rate, with all replicas up.",
+        "Requests arrive as a Poisson stream, spread evenly over independent replicas.",
+        f"The replicas serve {demand.peak:g}x the mean rate; energy is that at the mean rate, with all replicas running.",
         prefill,
-        f"Joules are those of the meters named in the run, times a PUE of {demand.pue:g}; hosts without a meter are not in them.",
+        f"Joules are those of the meters named in the run, times a PUE of {demand.pue:g}; hosts without a meter are not included.",
         f"{_REQUESTS} requests are simulated; the share that meets the objectives is known to about one in a hundred.",
     ]
     nearest = nearest_lengths(analysis, lengths)
     if nearest is not None and nearest.furthest(lengths) > SCALES_TO:
-        said.insert(
+        assumptions.insert(
             0,
-            f"The demand's requests ({lengths.prompt:.0f} prompt and {lengths.output:.0f} output tokens on average) are unlike those "
+            f"The demand's requests ({lengths.prompt:.0f} prompt and {lengths.output:.0f} output tokens on average) differ from those "
             f"measured ({nearest.prompt:.0f} and {nearest.output:.0f}): beyond a factor of {SCALES_TO:g} the scaling was not tested. "
             "Measure closed loops with the demand's lengths.",
         )
-    return said
+    return assumptions

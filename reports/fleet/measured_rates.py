@@ -1,4 +1,4 @@
-"""The rates that a configuration was measured to keep up with, or not: they bound what a simulation may promise."""
+"""Rates with a measured stationary or growing backlog; they bound a simulated capacity."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ ALIKE = 1.1  # mean prompt and output tokens of the load within a tenth of the d
 
 @dataclass(frozen=True)
 class MeasuredRates:
-    """Requests per second. `stationary` is the highest at which no backlog grew in any block, below the lowest at which one did."""
+    """Requests per second. `stationary` is the highest rate without a growing backlog in any block, below `growing`, the lowest with one."""
 
     stationary: float | None = None
     growing: float | None = None
 
 
 def measured_rates(analysis: Analysis, label: str, demand: Lengths) -> MeasuredRates:
-    """What the open loops of a configuration showed whose requests are like the demand's; both None without any."""
+    """The rates of a configuration's open loops with request lengths like the demand's; both None without such loops."""
     by_rate: dict[float, list[bool | None]] = {}
     for trial in analysis.trials:
         rate = analysis.workloads[trial.workload].constant_rate
@@ -32,7 +32,7 @@ def measured_rates(analysis: Analysis, label: str, demand: Lengths) -> MeasuredR
 
 
 def bounds(by_rate: Mapping[float, Sequence[bool | None]]) -> MeasuredRates:
-    """Of each rate, whether the backlog was stationary in each block; None where a block could not say."""
+    """`by_rate`: for each rate, whether the backlog was stationary in each block; None where that is undecided."""
     growing = min((rate for rate, found in by_rate.items() if False in found), default=None)
     kept = [rate for rate, found in by_rate.items() if all(found) and (growing is None or rate < growing)]
     return MeasuredRates(max(kept, default=None), growing)

@@ -1,11 +1,11 @@
-"""A serving replica as a queue: requests arrive, their prompts are processed one after another, then all write together.
+"""A serving replica as a queue: requests arrive, are prefilled one at a time, and decode together.
 
-    wait for a slot -> prefill (the server does nothing else meanwhile) -> decode, one token a step with all others in it
+    wait for a slot -> prefill (decoding pauses) -> decode, one token a step, together with all other active requests
 
-The first token comes with the first step after the prefill. A step with n requests in it takes what `Replica.tables` says of n. That
-is continuous batching with prefill first and unmixed; an engine that mixes the two makes others' steps longer instead of stopping
-them, for the same work. Every active request advances alike, so time is kept in steps done by each: a request leaves when that has
-grown by its output tokens. Exact between events, no time grid.
+The first token arrives with the first step after the prefill. `Replica.tables` gives the duration of a step with n requests. This is
+continuous batching with separate prefill; an engine that mixes the two lengthens the steps of others instead of pausing
+them, for the same work. All active requests advance at the same pace, so the clock counts the steps of each: a request leaves after
+as many steps as it has output tokens. The simulation is exact between events and has no time grid.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Replica:
     """Measured times and powers of one server.
 
     `levels` are the numbers of requests at which it was measured, rising; `steps_s` the seconds of a step there without any
-    prefill, and `watts` its mean power, None where energy was not measured. Between levels both are interpolated linearly; above the last there
-    is nothing: more requests wait.
+    prefill, and `watts` its mean power, None where energy was not measured. Between levels both are interpolated linearly; further requests wait
+    above the last level.
     """
 
     levels: tuple[int, ...]
@@ -39,11 +39,11 @@ class Replica:
 
     @property
     def slots(self) -> int:
-        """Requests it takes at a time."""
+        """The number of requests it serves at a time."""
         return self.levels[-1]
 
     def tables(self) -> tuple[list[float], list[float] | None]:
-        """Seconds a step, and watts, with 0, 1, 2 … `slots` requests; with none a step takes for ever."""
+        """Seconds a step, and watts, with 0, 1, 2 … `slots` requests; a step without requests never ends."""
         numbers = np.arange(1, self.slots + 1)
         steps = [math.inf, *np.interp(numbers, self.levels, self.steps_s).tolist()]
         if self.watts is None or self.idle_watts is None:
@@ -53,7 +53,7 @@ class Replica:
 
 @dataclass(frozen=True)
 class Arrivals:
-    """Requests in the order they come: seconds between them at rate 1, prompt and output tokens. Scaled, not redrawn."""
+    """Requests in order of arrival: seconds between them at rate 1, prompt and output tokens. Other rates scale the gaps."""
 
     gaps: Floats
     prompt_tokens: Floats
@@ -62,18 +62,18 @@ class Arrivals:
 
 @dataclass(frozen=True)
 class Served:
-    """What became of the requests after the first tenth, which fills the queue; in order of arrival."""
+    """Results of the requests in order of arrival, without the first tenth, which fills the queue."""
 
     ttft_s: Floats  # arrival to first token
     tpot_s: Floats  # (end - first token) / (output tokens - 1); nan for one token
     wait_s: Floats  # arrival to the start of its prefill
     e2e_s: Floats
-    busy: float  # share of the time in which there was anything to do
+    busy: float  # share of the time with any request in the server
     joules_per_request: float | None  # idle times included; None: power was not measured
 
 
 def poisson_arrivals(requests: int, prompts: Sequence[float], outputs: Sequence[float], seed: int) -> Arrivals:
-    """Exponential gaps of mean 1; lengths are taken in turn."""
+    """Exponential gaps of mean 1; the lengths repeat in turn."""
     gaps = np.random.default_rng(seed).exponential(size=requests)
     return Arrivals(
         gaps, np.resize(np.asarray(prompts, float), requests), np.resize(np.asarray(outputs, float), requests)
@@ -81,27 +81,27 @@ def poisson_arrivals(requests: int, prompts: Sequence[float], outputs: Sequence[
 
 
 def simulate(replica: Replica, arrivals: Arrivals, rate: float) -> Served:
-    """Serve the arrivals at `rate` requests per second, to the last one's end."""
-    came = np.cumsum(arrivals.gaps / rate)
-    times = _serve(replica, arrivals, came)
-    kept = slice(len(came) // 10, None)
+    """Serve the arrivals at `rate` requests per second, to the end of the last."""
+    arrived = np.cumsum(arrivals.gaps / rate)
+    times = _serve(replica, arrivals, arrived)
+    kept = slice(len(arrived) // 10, None)
     after_first = arrivals.output_tokens[kept] - 1
     with np.errstate(divide="ignore", invalid="ignore"):
         tpot = np.where(after_first > 0, (times.ended - times.first)[kept] / after_first, np.nan)
     return Served(
-        ttft_s=(times.first - came)[kept],
+        ttft_s=(times.first - arrived)[kept],
         tpot_s=tpot,
-        wait_s=(times.begun - came)[kept],
-        e2e_s=(times.ended - came)[kept],
+        wait_s=(times.begun - arrived)[kept],
+        e2e_s=(times.ended - arrived)[kept],
         busy=1 - times.idle_s / float(times.ended.max()),
         joules_per_request=None if times.joules is None else times.joules / len(after_first),
     )
 
 
 def saturated_rate(replica: Replica, arrivals: Arrivals) -> float:
-    """Requests per second while none of the slots is ever free: at any rate above it the backlog grows without end.
+    """Requests per second while all slots are taken: above this rate the backlog grows without limit.
 
-    Whole generations of as many requests as there are slots are counted, so that those which end together do not tilt it.
+    It counts whole generations of `slots` requests, so that requests that end together do not bias it.
     """
     count, slots = len(arrivals.gaps), replica.slots
     ended = np.sort(_serve(replica, arrivals, np.zeros(count)).ended)
@@ -118,11 +118,11 @@ class _Times:
     joules: float | None  # after the arrival of a tenth of the requests
 
 
-def _serve(replica: Replica, arrivals: Arrivals, came: Floats) -> _Times:
+def _serve(replica: Replica, arrivals: Arrivals, arrived: Floats) -> _Times:
     steps, watts = replica.tables()
-    count = len(came)
+    count = len(arrived)
     begun, first, ended = np.zeros(count), np.zeros(count), np.zeros(count)
-    measured_from = float(came[count // 10])
+    measured_from = float(arrived[count // 10])
     waiting: deque[int] = deque()
     decoding = 0
     marks: list[tuple[float, int, bool]] = []  # (steps done at a first or last token, request, whether it is the last)
@@ -147,7 +147,7 @@ def _serve(replica: Replica, arrivals: Arrivals, came: Floats) -> _Times:
             request = waiting.popleft()
             begun[request] = now
             end = now + replica.prefill_s_per_token * float(arrivals.prompt_tokens[request])
-            while upcoming < count and came[upcoming] <= end:
+            while upcoming < count and arrived[upcoming] <= end:
                 waiting.append(upcoming)
                 upcoming += 1
             pass_time(end, decoding + 1, decodes=False)
@@ -155,7 +155,7 @@ def _serve(replica: Replica, arrivals: Arrivals, came: Floats) -> _Times:
             heapq.heappush(marks, (done + 1, request, False))
             continue
         marked = now + (marks[0][0] - done) * steps[decoding] if marks else math.inf
-        arrives = float(came[upcoming]) if upcoming < count else math.inf
+        arrives = float(arrived[upcoming]) if upcoming < count else math.inf
         pass_time(min(marked, arrives), decoding, decodes=bool(marks))
         if arrives < marked:
             waiting.append(upcoming)

@@ -1,10 +1,10 @@
-"""From a run's trials to replicas that can be simulated: one of every configuration and block.
+"""Derive replicas for the simulation from a run's trials: one for each configuration and block.
 
-Levels are the loads whose number in flight is known: single requests, static batches, closed loops. Nobody can tell from their
-latencies what of a step was other requests' prefill, so the work that a request takes is read off its level's throughput: a loop that
-is always full completes as many requests per second as the server can with that number in flight. What of that work is prefill comes
-from the lowest level; the rest is the steps'. Where the demand's lengths are not the measured ones, the two are scaled each by its
-tokens, and the share of prefill is taken at the end of its error that makes the demand dearer.
+Levels are the loads with a known number of requests in flight: single requests, static batches, closed loops. Their latencies do not
+separate decoding from the prefill of other requests, so the work of a request is derived from its level's throughput: a loop that is
+always full completes as many requests per second as the server can with that number in flight. The lowest level gives the prefill;
+the steps are the rest. If the demand's lengths differ from the measured ones, each part is scaled by its tokens, and the share of
+prefill is set to the end of its error that makes the demand more expensive.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from reports.errors import ReportError
 from reports.fleet.queueing import Replica
 
 PREFILL_ERROR = (
-    0.05  # of its seconds a token: prompts in pieces, and steps that are shared (tests/truth/fleet/sim_fleet.py)
+    0.05  # relative error of prefill seconds a token: chunked prompts and shared steps (tests/truth/fleet/sim_fleet.py)
 )
 _SHORTEST_STEP_S = 1e-7
 
@@ -33,18 +33,18 @@ class Lengths:
     output: float
 
     def distance(self, other: Lengths) -> float:
-        """How unlike two are: the sum of the logarithms of their ratios, without signs."""
+        """The sum of the absolute logarithms of the ratios of prompt and output tokens."""
         return abs(math.log(self.prompt / other.prompt)) + abs(math.log(self.output / other.output))
 
     def furthest(self, other: Lengths) -> float:
-        """The larger factor between the two in prompt or output tokens, 1 or more."""
+        """The larger of the two factors in prompt and output tokens, 1 or more."""
         ratios = (self.prompt / other.prompt, self.output / other.output)
         return max(max(ratio, 1 / ratio) for ratio in ratios)
 
 
 @dataclass(frozen=True)
 class Level:
-    """What one trial measured with a known number of requests in flight. `watts` is None where energy was not measured."""
+    """The results of one trial with a known number of requests in flight. `watts` is None where energy was not measured."""
 
     in_flight: int
     lengths: Lengths
@@ -55,9 +55,9 @@ class Level:
 
 
 def replicas(analysis: Analysis, label: str, demand: Lengths) -> dict[int, Replica]:
-    """A configuration's replica as each block measured it; blocks that lack the lowest level are left out.
+    """A configuration's replica from each block; blocks without the lowest level are left out.
 
-    Of a level that was measured with several lengths, those nearest the demand's are taken; a closed loop goes before a batch,
+    If a level was measured with several lengths, those nearest the demand's count; a closed loop is preferred to a batch,
     which is not always full.
     """
     levels = {name: found for name, workload in analysis.workloads.items() if (found := level(workload)) is not None}
@@ -85,16 +85,16 @@ def replicas(analysis: Analysis, label: str, demand: Lengths) -> dict[int, Repli
 
 
 def nearest_lengths(analysis: Analysis, demand: Lengths) -> Lengths | None:
-    """Of the lengths that any level was measured with, those nearest the demand's; None if no cell has any."""
+    """The lengths of the levels that are nearest the demand's; None if no cell has any."""
     cells = [c for c in analysis.cells if c.workload in analysis.workloads and level(analysis.workloads[c.workload])]
     found = [Lengths(c.mean_prompt_tokens or 1.0, c.mean_output_tokens) for c in cells if c.mean_output_tokens]
     return min(found, key=lambda one: one.distance(demand), default=None)
 
 
 def level(workload: Workload) -> int | None:
-    """How many requests are in flight; None where that is not the workload's to say, or its lengths are the model's.
+    """The number of requests in flight; None where the workload does not fix it, or the model chooses the lengths.
 
-    Nor is a batch of unlike output lengths a level: the fewer are left of it, the less of it is in flight.
+    A batch of unequal output lengths is no level either: requests that end early leave it partly empty.
     """
     if workload.natural_stop or (workload.group_size is not None and not isinstance(workload.output_tokens, int)):
         return None
@@ -123,7 +123,7 @@ def _measured(analysis: Analysis, trial: TrialFigures, in_flight: int) -> Level 
 
 
 def replica_of(levels: Sequence[Level], demand: Lengths, idle_watts: float | None = None) -> Replica:
-    """The replica that serves as many requests per second at each level as were measured there; levels rise."""
+    """The replica whose throughput at each level is the measured one; `levels` are in rising order."""
     prefill_s = _prefill_s_per_token(levels, demand)
     watts = [level.watts for level in levels if level.watts is not None]
     return Replica(
@@ -136,13 +136,13 @@ def replica_of(levels: Sequence[Level], demand: Lengths, idle_watts: float | Non
 
 
 def _prefill_s_per_token(levels: Sequence[Level], demand: Lengths) -> float:
-    """The lowest level's mean TTFT less the step that the first token takes; never more than all the work of the highest.
+    """The lowest level's mean TTFT less the step of the first token; at most all the work of the highest level.
 
-    With others in flight the TTFT has their prefill in it: it then bounds the figure from above alone.
+    With several requests in flight the TTFT includes the prefill of others, so it is an upper bound only.
     """
     lowest, highest = levels[0], levels[-1]
     found = max(lowest.ttft_s - lowest.tpot_s, 0.0) / lowest.lengths.prompt
-    # The demand's share of prompts over the measured one: the further apart, the more an error of the prefill would weigh.
+    # The demand's share of prompts over the measured one: the larger the difference, the larger the effect of an error in prefill.
     heavier = math.log(demand.prompt / highest.lengths.prompt) - math.log(demand.output / highest.lengths.output)
     error = PREFILL_ERROR if heavier > 0 or lowest.in_flight == 1 else 1.0
     found *= 1 + math.copysign(min(error, abs(heavier)), heavier)
@@ -150,6 +150,6 @@ def _prefill_s_per_token(levels: Sequence[Level], demand: Lengths) -> float:
 
 
 def _step_s(level: Level, prefill_s: float) -> float:
-    """What of the level's work is no prefill, over the steps of a request; all that are in flight share a step."""
+    """The level's work without prefill, over the steps of a request; all requests in flight share a step."""
     work_s = 1 / level.requests_per_s - prefill_s * level.lengths.prompt
     return max(work_s * level.in_flight / level.lengths.output, _SHORTEST_STEP_S)

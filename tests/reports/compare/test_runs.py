@@ -138,7 +138,7 @@ def test_a_cell_that_was_merely_not_measured_is_not_lost(tmp_path):
 def test_another_load_under_the_same_name_is_not_compared(tmp_path):
     longer = SHORT.model_copy(update={"output_tokens": 64})
     found = compared(tmp_path, Example(**small()), Example(**small(workloads=(longer,))))
-    assert found.cells[0].reason == "the workload is another one: output_tokens 32 and 64"
+    assert found.cells[0].reason == "the workloads differ: output_tokens 32 and 64"
     assert not found.decidable
 
 

@@ -108,5 +108,5 @@ def test_a_plan_far_from_the_measured_lengths_says_that_first(tmp_path):
         plan_fleet(analysis, Demand(requests_per_day=1e5, prompt_tokens=tokens, output_tokens=32)).assumptions
         for tokens in (640, 100)
     )
-    assert "are unlike those measured (64 and 32)" in far[0]
+    assert "differ from those measured (64 and 32)" in far[0]
     assert far[1:] == near
