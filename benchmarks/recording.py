@@ -19,9 +19,9 @@ from pathlib import Path
 from energy.records import WindowEnergy
 from loadgen.link.messages import Ended, Part
 from loadgen.metrics.window import cut_window
-from loadgen.records.recorder import Recorder
 from loadgen.records.schema import ClientHealth, Trial
-from loadgen.records.store import write_trial
+from loadgen.results.recorder import Recorder
+from loadgen.results.store import write_trial
 from loadgen.trial import TrialResult
 from loadgen.workloads.closed_loop import ConcurrencyLoad
 from reports.checks.findings import check_trial

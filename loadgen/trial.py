@@ -32,9 +32,9 @@ from loadgen.metrics.metrics import TrialMetrics, measure_records
 from loadgen.metrics.read_lag import LagHistogram
 from loadgen.metrics.window import cut_window
 from loadgen.prompts.synthetic import Prompts
-from loadgen.records.recorder import Recorder
 from loadgen.records.schema import RequestRecord, Trial, WarmUp, WindowRules
 from loadgen.records.table import Records
+from loadgen.results.recorder import Recorder
 from loadgen.workloads.base import Workload
 
 _TOGETHER_NS = 2_000_000  # until the load starts, so that several processes start together
@@ -45,7 +45,7 @@ _PREEMPTIONS = "vllm:num_preemptions"
 
 @dataclass(frozen=True)
 class TrialResult:
-    """A finished trial: what `loadgen.records.store` writes."""
+    """A finished trial: what `loadgen.results.store` writes."""
 
     trial: Trial
     records: Records

@@ -35,9 +35,9 @@ from loadgen.locust.blocking_wire import BlockingClient
 from loadgen.locust.plan import KEY_VARIABLE, PLAN_VARIABLE, ClockReading, Plan, Share, packed, unpacked
 from loadgen.metrics.client_health import PROBE_NS, ClientWatch
 from loadgen.metrics.latencies import record_tpot_ms, record_ttft_ms
-from loadgen.records.recorder import Recorder
 from loadgen.records.schema import REQUEST_SCHEMA, RequestRecord
 from loadgen.records.table import record_batch
+from loadgen.results.recorder import Recorder
 
 _LEAD_S = 2.0  # from telling the workers to the first request: they are busy with their users, and make ready
 _AFTER_FAILURE_S = 0.1

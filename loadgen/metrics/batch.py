@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from loadgen.metrics.arrivals import Arrivals, read_arrivals
 from loadgen.metrics.generations import Generations
 from loadgen.metrics.latencies import BoolArray, FloatArray, ranked
-from loadgen.records.arrivals import Arrivals, read_arrivals
 from loadgen.records.schema import Trial, WindowRules
 
 COLUMNS = [

@@ -11,7 +11,7 @@ import typer
 from base.errors import describe_os_error
 from base.key_file import read_key
 from loadgen.prompts.files import input_notes
-from loadgen.records.recorder import where_kept
+from loadgen.results.recorder import where_kept
 from prunebench.cluster.cluster_bench import ClusterBench
 from prunebench.cluster.ray_cluster import RayCluster
 from prunebench.experiment.file import Experiment, ExperimentError, load_experiment

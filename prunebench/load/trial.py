@@ -22,9 +22,9 @@ from loadgen.prompts.synthetic import (
     read_tokenizer,
     served_tokens,
 )
-from loadgen.records.recorder import has_records, where_kept
 from loadgen.records.schema import Flag
-from loadgen.records.store import write_trial
+from loadgen.results.recorder import has_records, where_kept
+from loadgen.results.store import write_trial
 from loadgen.trial import TrialResult, run_trial
 from loadgen.workloads.base import Workload
 from prunebench.terminal.console import err, print_line

@@ -16,7 +16,7 @@ from typing import Any
 from base.files import write_bytes, write_folder, write_record, write_text
 from base.records import Record
 from loadgen.records.schema import Flag
-from loadgen.records.store import write_trial
+from loadgen.results.store import write_trial
 from loadgen.trial import TrialResult
 from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.run.environment import describe_environment

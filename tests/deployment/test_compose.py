@@ -10,7 +10,7 @@ import httpx
 import pytest
 import yaml
 
-from loadgen.records.store import read_trial
+from loadgen.results.store import read_trial
 from tests.deployment.conftest import ROOT
 
 pytestmark = pytest.mark.docker

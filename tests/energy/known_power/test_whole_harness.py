@@ -18,7 +18,7 @@ import pytest
 
 from loadgen.endpoint import Endpoint
 from loadgen.energy.source import measure_idle, pick_energy
-from loadgen.records.store import read_trial
+from loadgen.results.store import read_trial
 from tests.energy.conftest import settings_text
 from tests.energy.known_power.driven_server import ACTIVE_WATTS, IDLE_WATTS
 from tests.loadgen.scripted import ScriptedServer, stream

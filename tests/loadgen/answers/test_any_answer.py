@@ -17,8 +17,8 @@ from loadgen.energy.source import NoEnergy
 from loadgen.link.messages import Ended, Part
 from loadgen.metrics.latencies import record_tpot_ms
 from loadgen.prompts.synthetic import SyntheticPrompts
-from loadgen.records.recorder import Recorder
-from loadgen.records.store import read_trial, write_trial
+from loadgen.results.recorder import Recorder
+from loadgen.results.store import read_trial, write_trial
 from loadgen.trial import TrialResult, run_trial
 from reports.checks.findings import check_trial
 from tests.loadgen.answers.made_answers import body, http_answer, pieces

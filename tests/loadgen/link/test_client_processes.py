@@ -16,7 +16,7 @@ from loadgen.client.process import _Driver
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.energy.source import NoEnergy
 from loadgen.prompts.synthetic import SyntheticPrompts
-from loadgen.records.recorder import read_stream
+from loadgen.results.recorder import read_stream
 from loadgen.trial import run_trial
 from tests.loadgen.made import workload
 from tests.loadgen.scripted import HEAD, ScriptedServer, chunked, stream, token

@@ -13,7 +13,7 @@ from loadgen.metrics import metrics
 from loadgen.metrics.latencies import percentiles
 from loadgen.metrics.metrics import measure_records, read_metrics
 from loadgen.metrics.window import cut_window
-from loadgen.records.store import write_trial
+from loadgen.results.store import write_trial
 from loadgen.trial import TrialResult
 from tests.loadgen.made import MS, failed, record, summary_of, trial, workload
 

@@ -10,7 +10,7 @@ from loadgen.energy.source import measure_idle, pick_energy
 from loadgen.metrics.metrics import measure_records
 from loadgen.metrics.summary import summarize
 from loadgen.prompts.synthetic import SyntheticPrompts, served_tokens
-from loadgen.records.store import read_trial, write_trial
+from loadgen.results.store import read_trial, write_trial
 from loadgen.trial import run_trial
 from reports.checks.findings import check_trial
 from tests.loadgen.made import summary_of, workload

@@ -23,7 +23,7 @@ from reports.errors import ReportError
 from reports.runs.reading import read_measured
 from reports.runs.records import CellRecord, EvaluationSettings, FailedCell, Placement, TaskResult, TrialCell
 from reports.runs.run_folder import open_trial
-from tests.loadgen.records.test_store import result
+from tests.loadgen.results.test_store import result
 from tests.prunebench.conftest import SYNTHETIC
 from tests.reports.example_run import BATCH, SINGLE, Example, write_run
 from tests.reports.runs.test_reading import write_idle

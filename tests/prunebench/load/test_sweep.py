@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from loadgen.records.store import read_trial
+from loadgen.results.store import read_trial
 from loadgen.sweeps.points import Sweep
 
 pytestmark = pytest.mark.slow

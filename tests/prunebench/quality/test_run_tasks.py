@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.records.store import read_trial
+from loadgen.results.store import read_trial
 from reports.runs.run_folder import RunFolder
 from tests.prunebench.conftest import TINYGLU
 

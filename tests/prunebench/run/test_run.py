@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loadgen.records.recorder import read_stream
-from loadgen.records.store import read_trial
+from loadgen.results.recorder import read_stream
+from loadgen.results.store import read_trial
 from reports.runs.reading import read_run
 from reports.runs.run_folder import RunFolder
 from tests.prunebench.conftest import SYNTHETIC
@@ -313,7 +313,7 @@ def test_records_of_a_trial_cut_short_stay_until_it_is_measured_anew(started, ex
     assert interrupted.returncode == 130, err
     assert err.endswith("prunebench: interrupted\n")
     assert f"note: {kept.name.removesuffix('.records.arrows')} was cut short; it is measured again" in out
-    assert f"records of the requests that ended (loadgen.records.recorder.read_stream): {kept}" in out
+    assert f"records of the requests that ended (loadgen.results.recorder.read_stream): {kept}" in out
     assert min(record.sent_ns for record in read_stream(kept)) > max(record.sent_ns for record in left)
 
 

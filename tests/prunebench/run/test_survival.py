@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loadgen.records.store import read_trial
+from loadgen.results.store import read_trial
 from prunebench.cli import main
 from reports.analysis.analyse import analyse_folder
 from reports.analysis.quantities import NET_JOULES

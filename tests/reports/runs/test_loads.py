@@ -9,7 +9,7 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from loadgen.records.store import write_trial
+from loadgen.results.store import write_trial
 from loadgen.trial import TrialResult
 from reports.build import build_report
 from reports.errors import ReportError

@@ -5,7 +5,7 @@ from array import array
 import pytest
 
 from loadgen.link.messages import Ended, Part
-from loadgen.records.recorder import Recorder, read_stream
+from loadgen.results.recorder import Recorder, read_stream
 from tests.loadgen.made import MS, workload
 from tests.loadgen.scripted import event, token
 

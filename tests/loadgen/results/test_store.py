@@ -11,7 +11,7 @@ import pytest
 from energy.records import MeterInfo, MeterPower, PowerTimeline
 from loadgen.records.checksums import find_changed, read_sums
 from loadgen.records.schema import REQUEST_SCHEMA, Flag
-from loadgen.records.store import read_trial, write_trial
+from loadgen.results.store import read_trial, write_trial
 from loadgen.trial import TrialResult
 from tests.loadgen.made import failed, record, trial
 
@@ -96,7 +96,7 @@ def test_a_write_that_fails_leaves_the_folder_that_was_there(tmp_path):
 # Ends, as a killed process does, before the nth time a folder is renamed or removed.
 _KILLED = """
 import os, pathlib, pickle, shutil, sys
-from loadgen.records.store import write_trial
+from loadgen.results.store import write_trial
 left = int(sys.argv[2])
 def dying(function):
     def call(*arguments, **options):

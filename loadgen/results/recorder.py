@@ -175,7 +175,7 @@ def where_kept(file: Path) -> str:
     """For the user of a load that was cut short."""
     if not has_records(file):
         return "no request had ended, so there is nothing to keep"
-    return f"records of the requests that ended (loadgen.records.recorder.read_stream): {file}"
+    return f"records of the requests that ended (loadgen.results.recorder.read_stream): {file}"
 
 
 def _fill(record: RequestRecord, answer: Answer, lag_ns: array[int]) -> None:
