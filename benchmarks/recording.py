@@ -21,8 +21,8 @@ from loadgen.link.messages import Ended, Part
 from loadgen.metrics.window import cut_window
 from loadgen.records.schema import ClientHealth, Trial
 from loadgen.results.recorder import Recorder
+from loadgen.results.result import TrialResult
 from loadgen.results.store import write_trial
-from loadgen.trial import TrialResult
 from loadgen.workloads.closed_loop import ConcurrencyLoad
 from reports.checks.findings import check_trial
 

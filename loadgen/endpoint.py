@@ -12,8 +12,7 @@ import httpx
 
 from base.errors import UserError
 from loadgen import REQUEST_TIMEOUT_S
-from loadgen.answers.stream_end import UNREADABLE
-from loadgen.control import DEADLINE_S, control_client
+from loadgen.control import DEADLINE_S, UNREADABLE, control_client
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 

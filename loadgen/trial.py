@@ -7,11 +7,10 @@ server for everything that is not measured.
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,43 +18,28 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from energy.records import PowerTimeline, WindowEnergy
-from loadgen.answers.stream_end import UNREADABLE
 from loadgen.client.polling import PAUSE_NS
-from loadgen.client.warmup import Steadiness
+from loadgen.control import UNREADABLE
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.energy.source import EnergySource
 from loadgen.link.client_processes import Clients
+from loadgen.link.client_watch import ClientWatch
 from loadgen.link.interrupt import Interrupt
-from loadgen.link.messages import Ended, Finished, Job, Part, Ready
-from loadgen.metrics.client_health import ClientWatch, client_health
-from loadgen.metrics.metrics import TrialMetrics, measure_records
+from loadgen.link.messages import Ended, Finished, Job, Part, Ready, Steadiness
+from loadgen.metrics.client_health import client_health
 from loadgen.metrics.read_lag import LagHistogram
 from loadgen.metrics.window import cut_window
 from loadgen.prompts.synthetic import Prompts
 from loadgen.records.schema import RequestRecord, Trial, WarmUp, WindowRules
 from loadgen.records.table import Records
 from loadgen.results.recorder import Recorder
+from loadgen.results.result import TrialResult
 from loadgen.workloads.base import Workload
 
 _TOGETHER_NS = 2_000_000  # until the load starts, so that several processes start together
 _LEAD_NS = 10**9  # power is kept from so long before the first request until so long after the last
 _GENERATED, _PREFIX_HITS = "vllm:generation_tokens", "vllm:prefix_cache_hits"
 _PREEMPTIONS = "vllm:num_preemptions"
-
-
-@dataclass(frozen=True)
-class TrialResult:
-    """A finished trial: what `loadgen.results.store` writes."""
-
-    trial: Trial
-    records: Records
-    power: PowerTimeline = field(default_factory=lambda: PowerTimeline(meters=[]))
-    stalled: bool = False  # the load was cut short: a request waited its whole timeout, and nothing ended meanwhile
-
-    @functools.cached_property
-    def metrics(self) -> TrialMetrics:
-        """Its figures, computed once for checks, summary and sweep."""
-        return measure_records(self.trial, self.records)
 
 
 class Watcher:

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from loadgen.answers.event_reader import EventReader
 from loadgen.answers.sse import Answer, content, count_of
-from loadgen.answers.stream_end import UNREADABLE, event_error, is_done, not_a_chunk, parse
+from loadgen.answers.stream_end import event_error, is_done, not_a_chunk, parse
+from loadgen.control import UNREADABLE
 
 
 class _Usage(NamedTuple):

@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from loadgen.control import UNREADABLE
+
 # Of `finish_reason`: what ends an answer as it was asked for, and what says that it failed.
 FINISHED = frozenset({"stop", "length", "tool_calls", "function_call"})
 FAILED = {
@@ -14,8 +16,6 @@ FAILED = {
     "error": "the server ended the answer with an error (finish_reason error)",
     "content_filter": "a content filter cut the answer off (finish_reason content_filter)",
 }
-# What reading JSON of an unknown shape can raise: values of other types, keys that lack, numbers without bounds, deep nesting.
-UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 _ERROR_CHARACTERS = 500
 
 

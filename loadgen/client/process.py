@@ -29,11 +29,11 @@ from loadgen.answers.request_body import request_body, wire_error
 from loadgen.client.request_queue import RequestsAhead
 from loadgen.client.timer import Timer
 from loadgen.client.warmup import warm_up
+from loadgen.client.watch import watch_client
 from loadgen.client.wire import Exchange, WireClient
 from loadgen.endpoint import LoadError
 from loadgen.link.frames import Inbox, Outbox
 from loadgen.link.messages import Ended, Finished, Job, Part, Ready
-from loadgen.metrics.client_health import watch_client
 from loadgen.records.schema import WarmUp
 
 _AFTER_FAILURE_S = 0.1  # a user whose request has failed waits so long: a dead server is not asked a million times

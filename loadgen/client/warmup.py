@@ -11,23 +11,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from loadgen.client.wire import Exchange
 from loadgen.endpoint import LoadError
+from loadgen.link.messages import Steadiness
 from loadgen.records.schema import WarmUp
 
 FEWEST_GROUPS = 3  # groups: two always lie on a line
-
-
-@dataclass(frozen=True)
-class Steadiness:
-    """When a warm-up may end: no more than `within` of change, or after `limit_s` seconds."""
-
-    within: float = 0.05
-    limit_s: float = 60.0
 
 
 async def warm_up(

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from loadgen.client.warmup import Steadiness
 from loadgen.endpoint import Endpoint
-from loadgen.metrics.client_health import ClientWatch
+from loadgen.link.client_watch import ClientWatch
 from loadgen.prompts.synthetic import Prompts
 from loadgen.records.schema import WarmUp
 from loadgen.workloads.base import Workload
+
+
+@dataclass(frozen=True)
+class Steadiness:
+    """When a warm-up may end: no more than `within` of change, or after `limit_s` seconds."""
+
+    within: float = 0.05
+    limit_s: float = 60.0
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,10 @@ from locust.runners import MasterRunner, WorkerRunner
 from base.files import write_text
 from loadgen.answers.request_body import request_body, wire_error
 from loadgen.client.kernel_stamps import ArrivalClock
+from loadgen.link.client_watch import PROBE_NS, ClientWatch
 from loadgen.link.messages import Ended, Part
 from loadgen.locust.blocking_wire import BlockingClient
 from loadgen.locust.plan import KEY_VARIABLE, PLAN_VARIABLE, ClockReading, Plan, Share, packed, unpacked
-from loadgen.metrics.client_health import PROBE_NS, ClientWatch
 from loadgen.metrics.latencies import record_tpot_ms, record_ttft_ms
 from loadgen.records.schema import REQUEST_SCHEMA, RequestRecord
 from loadgen.records.table import record_batch

@@ -13,7 +13,7 @@ from typing import Protocol
 import httpx
 from tokenizers import Tokenizer
 
-from loadgen.answers.stream_end import UNREADABLE
+from loadgen.control import UNREADABLE
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.workloads.base import Workload
 from loadgen.workloads.lengths import draw_tokens

@@ -18,7 +18,7 @@ from loadgen.metrics.summary import summarize
 from loadgen.records.checksums import file_sha256, sums_file
 from loadgen.records.schema import REQUEST_SCHEMA, Flag, Trial
 from loadgen.records.table import Records
-from loadgen.trial import TrialResult
+from loadgen.results.result import TrialResult
 
 Seal = Callable[[Mapping[str, str]], Mapping[str, str]]  # sha256 by file name -> the text of the file that keeps them
 

@@ -28,14 +28,15 @@ from base.network import free_port
 from energy.records import WindowEnergy
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.energy.source import EnergySource, NoEnergy
+from loadgen.link.client_watch import ClientWatch
 from loadgen.link.interrupt import Interrupt
 from loadgen.locust.plan import KEY_VARIABLE, PLAN_VARIABLE, Plan
-from loadgen.metrics.client_health import ClientWatch
 from loadgen.metrics.read_lag import LagHistogram
 from loadgen.prompts.synthetic import Prompt, Prompts
 from loadgen.records.table import Records
 from loadgen.results.recorder import read_stream
-from loadgen.trial import FinishedLoad, TrialResult, as_trial, run_trial, server_counters
+from loadgen.results.result import TrialResult
+from loadgen.trial import FinishedLoad, as_trial, run_trial, server_counters
 from loadgen.workloads.closed_loop import ConcurrencyLoad
 
 _CONNECT_S, _STOP_S, _LOOK_S = 60, 2.0, 0.05

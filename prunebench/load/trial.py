@@ -24,8 +24,9 @@ from loadgen.prompts.synthetic import (
 )
 from loadgen.records.schema import Flag
 from loadgen.results.recorder import has_records, where_kept
+from loadgen.results.result import TrialResult
 from loadgen.results.store import write_trial
-from loadgen.trial import TrialResult, run_trial
+from loadgen.trial import run_trial
 from loadgen.workloads.base import Workload
 from prunebench.terminal.console import err, print_line
 from prunebench.terminal.live import LiveView

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from base.errors import describe_os_error
-from loadgen.client.warmup import Steadiness
 from loadgen.endpoint import LoadError
 from loadgen.energy.source import EnergySource, pick_energy
+from loadgen.link.messages import Steadiness
 from loadgen.prompts.files import read_prompts
 from loadgen.prompts.synthetic import Prompts, make_prompts, read_tokenizer
 from loadgen.records.schema import WindowRules
-from loadgen.trial import TrialResult, run_trial
+from loadgen.results.result import TrialResult
+from loadgen.trial import run_trial
 from prunebench.experiment.file import Experiment
 from prunebench.quality.run_tasks import ask_configurations
 from prunebench.run.describe import Describer

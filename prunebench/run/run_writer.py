@@ -16,8 +16,8 @@ from typing import Any
 from base.files import write_bytes, write_folder, write_record, write_text
 from base.records import Record
 from loadgen.records.schema import Flag
+from loadgen.results.result import TrialResult
 from loadgen.results.store import write_trial
-from loadgen.trial import TrialResult
 from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.run.environment import describe_environment
 from reports.errors import ReportError

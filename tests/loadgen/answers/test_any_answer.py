@@ -18,8 +18,9 @@ from loadgen.link.messages import Ended, Part
 from loadgen.metrics.latencies import record_tpot_ms
 from loadgen.prompts.synthetic import SyntheticPrompts
 from loadgen.results.recorder import Recorder
+from loadgen.results.result import TrialResult
 from loadgen.results.store import read_trial, write_trial
-from loadgen.trial import TrialResult, run_trial
+from loadgen.trial import run_trial
 from reports.checks.findings import check_trial
 from tests.loadgen.answers.made_answers import body, http_answer, pieces
 from tests.loadgen.made import MS, flags_of, trial, workload

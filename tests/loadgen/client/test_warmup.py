@@ -5,9 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
-from loadgen.client.warmup import Steadiness, change_over, is_steady, warm_up
+from loadgen.client.warmup import change_over, is_steady, warm_up
 from loadgen.client.wire import Exchange
 from loadgen.endpoint import LoadError
+from loadgen.link.messages import Steadiness
 
 
 def exchange(seconds: float, error: str | None = None) -> Exchange:

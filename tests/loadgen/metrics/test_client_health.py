@@ -7,7 +7,9 @@ from array import array
 import numpy as np
 import pytest
 
-from loadgen.metrics.client_health import ClientWatch, client_health, watch_client
+from loadgen.client.watch import watch_client
+from loadgen.link.client_watch import ClientWatch
+from loadgen.metrics.client_health import client_health
 from loadgen.metrics.read_lag import LagHistogram
 from loadgen.records.table import Records
 from tests.loadgen.made import MS, record, workload

@@ -13,8 +13,8 @@ from loadgen.metrics import metrics
 from loadgen.metrics.latencies import percentiles
 from loadgen.metrics.metrics import measure_records, read_metrics
 from loadgen.metrics.window import cut_window
+from loadgen.results.result import TrialResult
 from loadgen.results.store import write_trial
-from loadgen.trial import TrialResult
 from tests.loadgen.made import MS, failed, record, summary_of, trial, workload
 
 RECORDS = [record(0, 0, 10, 30), failed(1, 5, 6), record(2, 20, 40, 45, tokens=1), record(3, 25, 50, 95, tokens=6)]

@@ -11,8 +11,8 @@ import pytest
 from energy.records import MeterInfo, MeterPower, PowerTimeline
 from loadgen.records.checksums import find_changed, read_sums
 from loadgen.records.schema import REQUEST_SCHEMA, Flag
+from loadgen.results.result import TrialResult
 from loadgen.results.store import read_trial, write_trial
-from loadgen.trial import TrialResult
 from tests.loadgen.made import failed, record, trial
 
 

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from loadgen.client.warmup import Steadiness
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.energy.source import NoEnergy
+from loadgen.link.messages import Steadiness
 from loadgen.prompts.synthetic import FilePrompts, SyntheticPrompts, make_prompts
 from loadgen.trial import Watcher, run_trial
 from tests.loadgen.made import MS, workload

@@ -9,8 +9,8 @@ from datetime import datetime
 import numpy as np
 import pytest
 
+from loadgen.results.result import TrialResult
 from loadgen.results.store import write_trial
-from loadgen.trial import TrialResult
 from reports.build import build_report
 from reports.errors import ReportError
 from reports.exports.trials import export
