@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 
-from loadgen.client.wire import Exchange
+from loadgen.client.exchange import Exchange
 from loadgen.endpoint import LoadError
 from loadgen.link.messages import Steadiness
 from loadgen.records.schema import WarmUp

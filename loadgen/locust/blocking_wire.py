@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from loadgen.client.exchange import NOT_HTTP, Exchange, is_interim, not_http
 from loadgen.client.kernel_stamps import ANCILLARY_BYTES, ArrivalClock, ask_for_stamps, unpack_stamp
-from loadgen.client.wire import NOT_HTTP, Exchange, is_interim, not_http
 from loadgen.endpoint import Endpoint
 
 _READ_BYTES = 65536

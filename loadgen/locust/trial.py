@@ -16,15 +16,16 @@ import numpy as np
 from base.clock import utc_now
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.energy.source import EnergySource, NoEnergy
+from loadgen.link.client_watch import ClientWatch
 from loadgen.link.interrupt import Interrupt
 from loadgen.locust.plan import Plan
 from loadgen.locust.processes import LocustSettings, check_installed, last_line, running
-from loadgen.metrics.client_health import ClientWatch
 from loadgen.metrics.read_lag import LagHistogram
 from loadgen.prompts.synthetic import Prompt, Prompts
-from loadgen.records.recorder import read_stream
 from loadgen.records.table import Records
-from loadgen.trial import FinishedLoad, TrialResult, as_trial, run_trial, server_counters
+from loadgen.results.recorder import read_stream
+from loadgen.results.result import TrialResult
+from loadgen.trial import FinishedLoad, as_trial, run_trial, server_counters
 from loadgen.workloads.closed_loop import ConcurrencyLoad
 
 _POLL_S = 0.05

@@ -28,7 +28,8 @@ from locust import User, events
 from locust.runners import MasterRunner, WorkerRunner
 
 from base.files import write_text
-from loadgen.answers.request_body import request_body, wire_error
+from loadgen.answers.request_body import request_body
+from loadgen.client.exchange import wire_error
 from loadgen.client.kernel_stamps import ArrivalClock
 from loadgen.link.client_watch import PROBE_NS, ClientWatch
 from loadgen.link.messages import Ended, Part

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from loadgen.records.store import read_trial
+from loadgen.results.store import read_trial
 from prunebench.servers.process import ServerCommand, start_server
 from reports.runs.run_folder import RunFolder
 from tests.prunebench.commands.test_demo import shortened

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
+from loadgen.client.exchange import Exchange
 from loadgen.client.warmup import change_over, is_steady, warm_up
-from loadgen.client.wire import Exchange
 from loadgen.endpoint import LoadError
 from loadgen.link.messages import Steadiness
 

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from loadgen.client.process import _Driver
+from loadgen.client.driver import Driver
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.energy.source import NoEnergy
 from loadgen.prompts.synthetic import SyntheticPrompts
@@ -175,7 +175,7 @@ def test_a_long_answer_is_told_of_while_it_comes():
 
 
 async def test_between_many_requests_that_end_together_what_has_come_is_read():
-    driver = _Driver(None, None, None)
+    driver = Driver(None, None, None)
     loop, rounds, done = asyncio.get_running_loop(), 0, collections.Counter()
 
     def next_round():

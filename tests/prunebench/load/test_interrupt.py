@@ -6,8 +6,8 @@ import json
 import signal
 import time
 
-from loadgen.records.recorder import read_stream
-from loadgen.records.store import read_trial
+from loadgen.results.recorder import read_stream
+from loadgen.results.store import read_trial
 from tests.loadgen.scripted import ScriptedServer, stream
 
 LOAD = ["--model", "tiny", "--output", "out", "--warmup-requests", 0, "--output-tokens", 4]

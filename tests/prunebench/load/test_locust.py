@@ -12,8 +12,8 @@ import httpx
 import psutil
 import pytest
 
-from loadgen.records.recorder import read_stream
-from loadgen.records.store import read_trial
+from loadgen.results.recorder import read_stream
+from loadgen.results.store import read_trial
 
 pytestmark = pytest.mark.slow
 

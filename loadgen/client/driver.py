@@ -1,0 +1,184 @@
+"""Offers a workload: sends its requests on time, by a schedule or as earlier ones end, and hands on what comes."""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import itertools
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from loadgen.answers.request_body import request_body
+from loadgen.client.exchange import Exchange, wire_error
+from loadgen.client.request_queue import RequestsAhead
+from loadgen.client.timer import Timer
+from loadgen.client.warmup import warm_up
+from loadgen.client.wire import WireClient
+from loadgen.link.frames import Outbox
+from loadgen.link.messages import Ended, Job, Part
+from loadgen.records.schema import WarmUp
+
+_AFTER_FAILURE_S = 0.1  # wait of a user whose request has failed: a dead server is not asked a million times
+_SPARE = 16  # connections that an open loop opens ahead
+_HAND_ON_S = 0.5  # between two hand-ons of unfinished answers
+_Step = TypeVar("_Step")
+_AT_ONCE = 16  # tasks that resume before sockets are read again
+
+
+@dataclass
+class Driver:
+    """One client's share of a load: the requests whose index leaves the remainder `lane` of `lanes`."""
+
+    job: Job
+    client: WireClient
+    outbox: Outbox
+    start_ns: int = 0
+    under_way: dict[tuple[int, ...], Exchange] = field(default_factory=dict)
+    last_end_ns: int = 0  # of an answer that came to its end
+    stalled: bool = False
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
+
+    async def turn(self) -> None:
+        """Limit how many tasks resume per loop pass, so that reads are not starved.
+
+        Two thousand requests that end together would otherwise keep the client from reading for a third of a second, and the
+        chunks of their successors would pile up and share a stamp.
+        """
+        await self.turns.acquire()
+        asyncio.get_running_loop().call_soon(self.turns.release)  # which comes after the next reads
+
+    @property
+    def together(self) -> int | None:
+        """How many of a closed loop's requests are this client's; None for open loops."""
+        whole = self.job.workload.in_flight
+        return None if whole is None else len(range(self.job.lane, whole, self.job.lanes))
+
+    async def warm_up(self) -> WarmUp:
+        """Send requests of the measured shapes in whole groups, each as large as the load in flight; none is recorded."""
+        job, whole = self.job, self.job.workload.in_flight or 1
+        mine = 1 if job.workload.sends_lists else max(1, len(range(job.lane, whole, job.lanes)))
+        await self.client.open(mine if self.together else _SPARE)
+
+        async def send_group(group: int) -> list[Exchange]:
+            numbers = (-1 - job.lane - n * job.lanes for n in range(group * mine, (group + 1) * mine))
+            return await asyncio.gather(*(self.client.send(self.request(number)) for number in numbers))
+
+        groups = math.ceil(job.workload.warmup_requests / whole)
+        return await warm_up(send_group, wire_error, groups=groups, until=job.until, where=job.endpoint.url)
+
+    def requests_ahead(self) -> RequestsAhead:
+        """The bodies of this client's requests, in order."""
+        job, count = self.job, self.job.workload.requests
+        if count is not None and job.workload.sends_lists:
+            count = math.ceil(count / (job.workload.group_size or 1))
+        mine = None if count is None else len(range(job.lane, count, job.lanes))
+        return RequestsAhead(lambda n: self.request(job.lane + n * job.lanes), mine)
+
+    async def load(self, requests: RequestsAhead) -> None:
+        """Offer the workload from `start_ns` on."""
+        with Timer() as timer:
+            await timer.until(self.start_ns)
+            if self.job.workload.open_loop:
+                await self._open_loop(requests, timer)
+            elif self.job.workload.group_size is not None:
+                await self._batches(requests, self.job.workload.group_size)
+            else:
+                await self._closed_loop(requests)
+
+    async def hand_on(self) -> None:
+        """Hand on unfinished answers every `_HAND_ON_S`; never ends."""
+        while True:
+            await asyncio.sleep(_HAND_ON_S)
+            self.client.clock.check()
+            for n, indices in enumerate(list(self.under_way)):
+                exchange = self.under_way.get(indices)
+                if exchange is not None and exchange.body and exchange.status == http.HTTPStatus.OK:
+                    self.outbox.put(Part(indices, *exchange.take()))
+                if n % _AT_ONCE == _AT_ONCE - 1:
+                    await asyncio.sleep(0)
+
+    def request(self, number: int) -> bytes:
+        """The bytes of a request: of one prompt, or of a batch's list of them."""
+        workload, prompts = self.job.workload, self.job.prompts
+        prompt: Any = prompts[number]
+        if workload.sends_lists:
+            size, most = workload.group_size or 1, workload.requests or 10**18
+            first = number * size
+            # Warm-up lists count down, and the last list of all may be short.
+            prompt = [prompts[index] for index in range(first, min(first + size, most))]
+        asked = workload.answer_length(self.job.seed, number)
+        return self.client.request("/v1/completions", request_body(self.job.endpoint.model, workload, prompt, asked))
+
+    async def _closed_loop(self, requests: RequestsAhead) -> None:
+        """Users who each send their next request when their last has ended; in a ramp they start one after another."""
+        numbers = self._numbers()
+
+        async def user(starts_s: float) -> None:
+            await asyncio.sleep(starts_s)
+            await self.turn()
+            for index in numbers:
+                if await self._one(requests.take(), (index,), index, time.monotonic_ns()):
+                    await asyncio.sleep(_AFTER_FAILURE_S)
+
+        starts = self.job.workload.user_starts()[self.job.lane :: self.job.lanes]
+        await asyncio.gather(*(user(starts_s) for starts_s in starts))
+
+    async def _batches(self, requests: RequestsAhead, size: int) -> None:
+        """Groups sent at once, the next when all of the last have ended."""
+        numbers = self._numbers()
+        for group in itertools.count():
+            members = tuple(itertools.islice(numbers, size))
+            if not members:
+                return
+            sent = [members] if self.job.workload.sends_lists else [(index,) for index in members]
+            taken = [(requests.take(), indices) for indices in sent]
+            now = time.monotonic_ns()
+            failures = await asyncio.gather(*(self._one(request, of, group, now) for request, of in taken))
+            if all(failures):
+                await asyncio.sleep(_AFTER_FAILURE_S)
+
+    async def _open_loop(self, requests: RequestsAhead, timer: Timer) -> None:
+        """Requests leave on schedule, whatever has come back."""
+        async with asyncio.TaskGroup() as tasks:
+            for index, at_s in enumerate(self._unless_stalled(self.job.workload.arrivals(self.job.seed))):
+                if index % self.job.lanes != self.job.lane:
+                    continue
+                scheduled = self.start_ns + round(at_s * 1e9)
+                request = requests.take()
+                await timer.until(scheduled)
+                tasks.create_task(self._one(request, (index,), index, scheduled))
+
+    def _numbers(self) -> Iterator[int]:
+        """Indices of this client's requests: the workload's number of them, or until the time is up."""
+        job = self.job
+        if job.workload.requests is not None:
+            return self._unless_stalled(iter(range(job.lane, job.workload.requests, job.lanes)))
+        deadline = self.start_ns + round((job.workload.duration_s or 0) * 1e9)
+        endless = itertools.count(job.lane, job.lanes)
+        return self._unless_stalled(itertools.takewhile(lambda _: time.monotonic_ns() < deadline, endless))
+
+    def _unless_stalled(self, steps: Iterator[_Step]) -> Iterator[_Step]:
+        """Stop once the server hangs: each further request would wait its whole timeout."""
+        return itertools.takewhile(lambda _: not self.stalled, steps)
+
+    def _watch_for_stall(self, exchange: Exchange) -> None:
+        sent, end = exchange.sent_ns, exchange.end_ns
+        if exchange.error is None:
+            self.last_end_ns = end or 0
+        elif sent is not None and end is not None and end - sent >= self.job.endpoint.timeout_s * 1e9:
+            self.stalled = self.stalled or self.last_end_ns < sent
+
+    async def _one(self, request: bytes, indices: tuple[int, ...], group: int, scheduled_ns: int) -> bool:
+        """Send one request and hand on its answer. Returns whether it failed, as far as that shows without reading it."""
+        exchange = await self.client.send(request, lambda begun: self.under_way.update({indices: begun}))
+        await self.turn()
+        self.under_way.pop(indices, None)
+        self._watch_for_stall(exchange)
+        error = wire_error(exchange)
+        rest = Part(indices, *(exchange.take() if exchange.status == http.HTTPStatus.OK else (b"",) * 4))
+        times = (exchange.sent_ns, exchange.headers_ns, exchange.end_ns)
+        self.outbox.put(Ended(indices, group, scheduled_ns, *times, exchange.status, error, rest))
+        return error is not None

@@ -1,0 +1,79 @@
+"""One request and what came back, as bytes with their times; the same whichever driver sends it."""
+
+from __future__ import annotations
+
+import http
+from array import array
+from dataclasses import dataclass, field
+
+import httptools
+
+from loadgen.answers.stream_end import error_of
+
+_TAIL_BYTES = 32  # has `data: [DONE]` and its line ends
+_OTHER_BYTES = 65536  # kept of an answer whose status is not 200
+NOT_HTTP = (httptools.HttpParserError, httptools.HttpParserUpgrade)  # the second is no kind of the first
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and what came back. Times are monotonic nanoseconds, the kernel's where it stamps; `lag_ns` is how much
+    later than that the client read, -1 where there is no stamp. Body bytes are kept read by read: `ends` counts them.
+    """
+
+    sent_ns: int | None = None
+    headers_ns: int | None = None
+    end_ns: int | None = None
+    status: int | None = None
+    error: str | None = None
+    at_ns: array[int] = field(default_factory=lambda: array("q"))
+    lag_ns: array[int] = field(default_factory=lambda: array("q"))
+    ends: array[int] = field(default_factory=lambda: array("q"))
+    body: bytearray = field(default_factory=bytearray)
+    taken: bool = False  # some of the body already
+    tail: bytes = b""  # of what was taken
+    retry_after: str | None = None
+
+    @property
+    def reads(self) -> list[tuple[int, bytes]]:
+        """(when, bytes) of every read, headers excluded."""
+        starts = [0, *self.ends[:-1]] if self.ends else []
+        return [(at, bytes(self.body[a:b])) for at, a, b in zip(self.at_ns, starts, self.ends, strict=True)]
+
+    @property
+    def said_done(self) -> bool:
+        """Whether a stream's last word has come: a body that breaks off behind it lacks nothing."""
+        end = self.tail + bytes(self.body[-_TAIL_BYTES:])
+        return self.status == http.HTTPStatus.OK and end.rstrip().endswith(b"[DONE]")
+
+    def add(self, body: bytes) -> None:
+        """More of the body; of an answer that is no stream the beginning is enough."""
+        if self.status == http.HTTPStatus.OK or len(self.body) < _OTHER_BYTES:
+            self.body += body
+
+    def take(self) -> tuple[bytes, bytes, bytes, bytes]:
+        """(at_ns, lag_ns, ends, body) so far, as bytes; it starts anew."""
+        self.taken = self.taken or bool(self.body)
+        self.tail = (self.tail + bytes(self.body[-_TAIL_BYTES:]))[-_TAIL_BYTES:]
+        taken = self.at_ns.tobytes(), self.lag_ns.tobytes(), self.ends.tobytes(), bytes(self.body)
+        self.at_ns, self.lag_ns, self.ends, self.body = array("q"), array("q"), array("q"), bytearray()
+        return taken
+
+
+def is_interim(status: int) -> bool:
+    """Whether the answer proper follows, as after 103 Early Hints (after 101 there is none, which `NOT_HTTP` says)."""
+    return status < http.HTTPStatus.OK
+
+
+def not_http(error: Exception) -> str:
+    """What an exception of `NOT_HTTP` says of the answer."""
+    if isinstance(error, httptools.HttpParserUpgrade):
+        return "the server switched to another protocol"
+    return f"the answer is not HTTP: {error}"
+
+
+def wire_error(exchange: Exchange) -> str | None:
+    """What went wrong, as far as it shows without reading the stream."""
+    if exchange.error is not None or exchange.status in {None, http.HTTPStatus.OK}:
+        return exchange.error
+    return error_of(exchange.status or 0, bytes(exchange.body), exchange.retry_after)
