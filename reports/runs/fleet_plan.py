@@ -1,4 +1,4 @@
-"""What `prunebench plan` is asked and what it found: `plan.json` in the run folder, and a section of the report."""
+"""The records of `prunebench plan`: the demand and the fleet for it, kept as `plan.json` in the run folder."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ SECONDS_PER_DAY = 86_400
 
 
 class Demand(Record):
-    """What is to be served, and what a kilowatt hour and a GPU cost. Prices are in the user's own currency."""
+    """The load to serve, and the prices of a kilowatt hour and a GPU in the user's currency."""
 
     requests_per_day: float = Field(gt=0)
     prompt_tokens: Tokens
     output_tokens: Tokens
     slo_ttft_ms: float | None = Field(default=None, gt=0)
     slo_tpot_ms: float | None = Field(default=None, gt=0)
-    slo_share: float = Field(default=0.9, gt=0, lt=1)  # of the requests, which meet every objective
+    slo_share: float = Field(default=0.9, gt=0, lt=1)  # of requests that must meet every objective
     peak: float = Field(default=2.0, ge=1)  # rate of the busiest hour over the day's mean
-    pue: float = Field(default=1.2, ge=1)  # energy of the site over that of what is metered
+    pue: float = Field(default=1.2, ge=1)  # energy of the site over the metered energy
     price_kwh: float | None = Field(default=None, ge=0)
     gpu_hour: float | None = Field(default=None, ge=0)
     carbon_g_per_kwh: float | None = Field(default=None, ge=0)
@@ -53,12 +53,12 @@ class FleetRow(Record):
     is_baseline: bool
     capacity_rps: Estimate  # requests per second of one replica within the objectives
     gpus: Estimate
-    busy: Estimate  # share of the time a replica has anything to do, at the mean rate
-    joules_per_request: Estimate  # what was metered, idle time included, without PUE
+    busy: Estimate  # share of the time in which a replica is busy, at the mean rate
+    joules_per_request: Estimate  # metered energy including idle time, without PUE
     megawatts: Estimate  # of the site
     cost_per_day: Estimate
     kg_co2_per_day: Estimate
-    # Where the capacity comes from; None in plans of earlier versions, whose capacity no backlog bounded.
+    # The source of the capacity; None in plans of earlier versions, whose capacity was not bounded by a backlog.
     basis: Literal["simulated, not measured", "measured"] | None = None
 
 

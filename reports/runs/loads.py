@@ -1,4 +1,4 @@
-"""What `prunebench load` leaves on disk, and what `vllm bench serve --save-detailed` does: trials without a run around them."""
+"""Read trials outside a run: folders of `prunebench load`, and results of `vllm bench serve --save-detailed`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reports.runs.vllm_import import import_vllm
 
 @dataclass(frozen=True)
 class Load:
-    """One trial with its figures. `rows` are the columns of requests.parquet, one dictionary a request."""
+    """One trial with its figures. `rows` are those of requests.parquet, one dictionary per request."""
 
     name: str
     trial: Trial
@@ -30,7 +30,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Loads:
-    """The trials behind one path; `sweep` where they are the points of one."""
+    """The trials of one path; `sweep` if they are its points."""
 
     path: Path
     trials: list[Load]
@@ -38,12 +38,12 @@ class Loads:
 
 
 def is_load(path: Path) -> bool:
-    """Whether a path is something that this module reads and `reports.runs.reading` does not."""
+    """Whether this module, and not `reports.runs.reading`, reads the path."""
     return path.is_file() or any((path / name).is_file() for name in ("trial.json", "sweep.json"))
 
 
 def read_loads(path: Path) -> Loads:
-    """A trial, a sweep, a run's trials, or a result of `vllm bench serve`. Raises ReportError naming what cannot be read."""
+    """Read a trial, a sweep, a run's trials, or a result of `vllm bench serve`. Raises ReportError naming an unreadable file."""
     try:
         if path.is_file():
             trial, rows, metrics = import_vllm(path)
@@ -72,6 +72,6 @@ def _read(name: str, folder: Path) -> Load:
         rows = pq.read_table(parquet, page_checksum_verification=True).to_pylist()
         return Load(name, trial, read_metrics(trial, parquet), rows)
     except Exception as error:
-        if parquet.name in (sums or {}):  # then the file is whole, and the mistake is ours
+        if parquet.name in (sums or {}):  # the file is intact, so this is a bug
             raise
         raise ReportError(f"{parquet}: cannot be read: {describe_error(error)}") from None

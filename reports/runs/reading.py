@@ -1,4 +1,4 @@
-"""A run folder, read and measured: everything the analysis works on, finished run or not."""
+"""Read and measure a run folder, finished or not: the input of the analysis."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class MeasuredTrial:
     cell: TrialCell
     trial: Trial
     metrics: TrialMetrics
-    power: PowerTimeline | None  # None in a trial that kept none
+    power: PowerTimeline | None  # None: not recorded
 
 
 @dataclass(frozen=True)
 class MeasuredRun:
-    """What is on disk of a run. `experiment` is the experiment file's text, empty if it is not there."""
+    """A run as read from disk. `experiment` is the text of the experiment file, empty without one."""
 
     info: RunInfo
     configurations: list[ConfigurationInfo]
@@ -38,7 +38,7 @@ class MeasuredRun:
     experiment: str
     tasks: dict[str, list[TaskResult]]  # quality tasks, by label
     plan: FleetPlan | None = None
-    idles: list[VisitIdle] = field(default_factory=list)  # around visits; by the rule "configuration" there are none
+    idles: list[VisitIdle] = field(default_factory=list)  # around visits; empty under the idle rule "configuration"
     damaged: list[DamagedTrial] = field(default_factory=list)  # left out of `trials`
 
     def by_block(self, label: str, workload: str) -> dict[int, MeasuredTrial]:
@@ -47,7 +47,7 @@ class MeasuredRun:
 
 
 def read_run(path: Path) -> MeasuredRun:
-    """Read and measure a run; a trial that is damaged is left out, and named. Raises ReportError naming another file that is."""
+    """Read and measure a run without its damaged trials, which are listed. Raises ReportError naming any other damaged file."""
     folder = RunFolder(path)
     if not (path / "run.json").is_file():
         raise ReportError(f"{path} is not a run folder: it has no run.json")
@@ -90,9 +90,9 @@ def _require_known(path: Path, cell: TrialCell, info: RunInfo, configurations: l
 
 
 def _with_net(trials: list[MeasuredTrial], idles: list[VisitIdle]) -> list[MeasuredTrial]:
-    """Net joules by the idle power of each trial's own visit; trials of no such visit keep what they were recorded with.
+    """Compute net joules from the idle power of each trial's visit; a trial without a visit keeps its recorded ones.
 
-    Only here are all measurements of the run together, from which the drift between them is known.
+    The drift of idle power is estimated from all visits of the run, so this needs the whole run.
     """
     spread = idle_spread([(idle.before, idle.after) for idle in idles])
 
@@ -100,7 +100,7 @@ def _with_net(trials: list[MeasuredTrial], idles: list[VisitIdle]) -> list[Measu
         covering = [idle for idle in idles if idle.covers(measured.cell)]
         if not covering:
             return measured
-        # The latest attempt: fewer were left to measure, or the same ones were measured again.
+        # The latest attempt: it covers fewer workloads, or the same ones again.
         own = min(covering, key=lambda idle: (len(idle.workloads), -idle.attempt))
         energy = subtract_idle(measured.trial.energy, own.before, own.after, spread)
         return replace(measured, trial=measured.trial.model_copy(update={"energy": energy}))
@@ -109,7 +109,7 @@ def _with_net(trials: list[MeasuredTrial], idles: list[VisitIdle]) -> list[Measu
 
 
 def read_measured(folder: Path) -> MeasuredTrial:
-    """Verify, read and measure one trial. Raises ReportError naming the file that is damaged."""
+    """Verify, read and measure one trial. Raises ReportError naming a damaged file."""
     stored = open_trial(folder)
     trial = read_record(folder / "trial.json", Trial)
     kept = folder / "power.json"
@@ -120,7 +120,7 @@ def read_measured(folder: Path) -> MeasuredTrial:
     try:
         metrics = read_metrics(trial, parquet)
     except Exception as error:
-        if stored.verified:  # then the file is whole, and the mistake is ours
+        if stored.verified:  # the file is intact, so this is a bug
             raise
         raise ReportError(f"{parquet}: cannot be read: {describe_error(error)}") from None
     return MeasuredTrial(stored.cell, trial, metrics, power)

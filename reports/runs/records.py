@@ -1,4 +1,4 @@
-"""The records of a run folder: `reports/runs/run_folder.py` draws where each of them is a file."""
+"""The records of a run folder; `reports/runs/run_folder.py` lists the file of each."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ class Quality(Record):
     perplexity: float | None  # exp(mean negative log-likelihood per token)
     standard_error: float | None  # of the perplexity, from the spread over windows of text
     tokens: int
-    text: str  # what was read, in words
+    text: str  # the evaluated text, in words
     text_sha256: str
     reason: str | None = None  # why perplexity is None
 
 
 class EvaluationSettings(Record):
-    """How a task was asked, so that the figure can be had again; the same for all configurations of a run."""
+    """The settings of a quality task, enough to repeat it; the same for all configurations of a run."""
 
     backend: Literal["endpoint", "in-process"]
     harness: str  # "lm-eval 0.4.13"
     chat_template: bool
-    limit: int | None  # at most so many items a task; None: all
+    limit: int | None  # the most items per task; None: all
     seeds: dict[str, int]
 
 
 class Score(Record):
-    """One metric of one task, as lm-eval gives it."""
+    """One metric of one task, as lm-eval reports it."""
 
     metric: str  # "acc_norm"
     filter: str  # "none" where the task post-processes nothing
     value: float
-    standard_error: float | None  # None where neither lm-eval nor the items give one
+    standard_error: float | None  # None if neither lm-eval nor the items give one
     higher_is_better: bool
 
 
 class TaskResult(Record):
-    """One quality task on one configuration: every score, what each item gave, and what asking cost.
+    """One quality task on one configuration: every score, the items' values, and the cost in time and energy.
 
-    `values` and `weights` are of the first score, an item each, in the data set's order: for `statistic` "mean" the score is
-    mean(values); for "perplexity" it is exp(-sum(values) / sum(weights)), values being log-likelihoods and weights words or
-    bytes; a mean has no weights. Empty where the score is neither. They let two configurations be compared item by item.
+    `values` and `weights` belong to the first score, one entry per item in the data set's order. For `statistic` "mean" the score
+    is mean(values), without weights; for "perplexity" it is exp(-sum(values) / sum(weights)), where values are log-likelihoods
+    and weights are words or bytes. They are empty if the score is neither. Two configurations are compared item by item with them.
     """
 
     task: str
@@ -66,7 +66,7 @@ class TaskResult(Record):
     items: int = 0
     reason: str | None = None  # why there are no scores
     seconds: float = 0.0  # from the first question to the last answer
-    tokens: int | None = None  # prompt and output tokens, counted by the server; None where it does not say
+    tokens: int | None = None  # prompt and output tokens, counted by the server; None if it does not report them
     energy: WindowEnergy | None = None  # over those seconds
     evaluated_at: str
     settings: EvaluationSettings
@@ -76,7 +76,7 @@ _PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_si
 
 
 def gpus_of(engine_options: Mapping[str, str]) -> int:
-    """How many GPUs an engine with these options takes, by vLLM's names. Raises ValueError naming the option that is no number."""
+    """The number of GPUs an engine with these options uses, by vLLM's names. Raises ValueError naming an option that is not a number."""
     gpus = 1
     for key in _PARALLEL:
         size = engine_options.get(key, "1")
@@ -87,7 +87,7 @@ def gpus_of(engine_options: Mapping[str, str]) -> int:
 
 
 class ModelShape(Record):
-    """What of config.json says how much is read and computed for a token."""
+    """The parts of config.json that give the bytes read and operations per token."""
 
     layers: int
     hidden_size: int
@@ -111,20 +111,20 @@ class ConfigurationInfo(Record):
     pruning_percentage: float
     parameters: int
     checkpoint_bytes: int
-    shape: ModelShape | None = None  # None: config.json says too little, or only some experts are read for a token
+    shape: ModelShape | None = None  # None: config.json lacks a field, or a token reads only some experts
     engine: str
     engine_version: str | None = None
     engine_options: dict[str, str] = {}
     dtype: str | None = None
     resolved_options: dict[str, str] | None = (
-        None  # what the engine made of them; None: it did not report, or of before
+        None  # as the engine resolved them; None: not reported, or an older record
     )
     manifest: Manifest | None = None  # None for the unpruned source
     quality: Quality | None = None
-    # Model loaded, no requests, before the first trial; by the idle rule "configuration" it is what net joules subtract.
+    # Model loaded, no requests, before the first trial; net joules subtract it under the idle rule "configuration".
     idle: WindowEnergy | None = None
     idle_without_model: WindowEnergy | None = None  # before its server was started
-    idle_after_load: WindowEnergy | None = None  # from the end of its last trial on: clocks and heat are still up
+    idle_after_load: WindowEnergy | None = None  # right after its last trial: clocks and temperature are still high
     idle_again: WindowEnergy | None = None  # model loaded, no requests, after the last trial
     load_s: float | None = None  # from start of the server process to healthy
 
@@ -133,12 +133,10 @@ class Placement(Record):
     """Where a trial of a run on several machines was measured."""
 
     host: str  # its name, for people
-    boot_id: (
-        str  # of the host's kernel, since it was started: the same in all containers of one machine, and in no other
-    )
+    boot_id: str  # of the host's kernel boot: the same in all containers of one machine, and in no other
     kind: str  # "AMD EPYC 9B14, NVIDIA H100 80GB HBM3": hosts of one kind may be compared
-    gpus: list[str] = []  # UUIDs of those that it used
-    beside: list[str] = []  # what else of this run was at work on the host meanwhile
+    gpus: list[str] = []  # UUIDs of the GPUs that the trial used
+    beside: list[str] = []  # other parts of this run on the host at the same time
 
 
 class TrialCell(Record):
@@ -152,14 +150,14 @@ class TrialCell(Record):
 
 
 class CellRecord(TrialCell):
-    """cell.json: the cell of a trial, and what the trial's files held when they were written."""
+    """cell.json: the cell of a trial, and the sha256 of the trial's files."""
 
-    files_sha256: dict[str, str] | None = None  # by name; None: recorded before this, so nothing can be verified
+    files_sha256: dict[str, str] | None = None  # by name; None: older record, which cannot be verified
     sha256: str | None = None  # of all the other fields
 
     @classmethod
     def sealed(cls, cell: TrialCell, files_sha256: Mapping[str, str] | None) -> CellRecord:
-        """The record to write."""
+        """The record with its own sha256."""
         record = cls.model_validate(cell.model_dump() | {"files_sha256": files_sha256, "sha256": None})
         return record.model_copy(update={"sha256": sha256_of(record.model_dump())})
 
@@ -170,36 +168,34 @@ class CellRecord(TrialCell):
 
 
 def sha256_of(fields: Mapping[str, Any]) -> str:
-    """Of a record as JSON, whatever fields it had when it was written."""
+    """The sha256 of a record as JSON, with the fields that it was written with."""
     content = {key: value for key, value in fields.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 class VisitIdle(Record):
-    """Idle power before and after the trials of one configuration in one block: what their net joules subtract."""
+    """Idle power before and after the trials of one configuration in one block, which their net joules subtract."""
 
     block: int
     label: str
-    workloads: list[str]  # to be measured between the two, in this order
+    workloads: list[str]  # measured between the two, in this order
     before: IdleWindow
-    after: IdleWindow | None = None  # None: the visit was cut short
-    attempt: int = (
-        1  # of measuring that first workload: later ones are of what an earlier one left, or of a damaged cell
-    )
+    after: IdleWindow | None = None  # None: the visit was interrupted
+    attempt: int = 1  # of the first workload; later attempts measure cells that an earlier one left, or damaged cells
 
     @property
     def file_name(self) -> str:
-        """In the run's `idle/`."""
+        """Its name in the run's `idle/`."""
         again = f"-{self.attempt}" if self.attempt > 1 else ""
         return f"{self.block:03d}-{self.label}-{self.workloads[0]}{again}.json"
 
     def covers(self, cell: TrialCell) -> bool:
-        """Whether the cell was to be measured in this visit."""
+        """Whether the cell belongs to this visit."""
         return (cell.block, cell.label) == (self.block, self.label) and cell.workload in self.workloads
 
 
 class FailedCell(Record):
-    """A cell that was tried and gave nothing to keep."""
+    """A cell whose measurement failed."""
 
     block: int
     label: str
@@ -208,7 +204,7 @@ class FailedCell(Record):
 
 
 class RunInfo(Record):
-    """What was to be measured, and how far it has come."""
+    """run.json: what the run measures, and its status."""
 
     schema_version: Literal[1] = 1
     name: str
@@ -219,30 +215,30 @@ class RunInfo(Record):
     workloads: list[str]
     blocks: int
     seed: int
-    window_rules: WindowRules = 1  # of its trials, from the first to the last; 1: begun before there were others
+    window_rules: WindowRules = 1  # for all its trials; 1: older than the later rules
     status: Literal["prepared", "running", "interrupted", "failed", "complete"]
-    order: OrderRule = "shuffled"  # by which rule the cells are ordered; runs recorded without one were shuffled
-    # Blocks planned when the run began, then the total each time some were added; none: `blocks` from the start.
+    order: OrderRule = "shuffled"  # of the cells; older runs were shuffled
+    # Planned blocks when the run began, then the total after each addition; empty: `blocks` from the start.
     block_counts: tuple[int, ...] = ()
-    # Of the unpruned checkpoint when the run began; none: recorded before this.
+    # Of the unpruned checkpoint when the run began; empty: older record.
     checkpoint: tuple[SourceFile, ...] = ()
-    # What had changed when it was resumed with --accept-changes, in words.
+    # Changes accepted by --accept-changes, in words.
     accepted_changes: tuple[str, ...] = ()
-    # How often idle power is measured for net joules: once a configuration, or around every visit.
+    # When idle power is measured for net joules: once per configuration, or around every visit.
     idle_rule: IdleRule = "configuration"
 
 
 class DamagedTrial(Record):
-    """A trial of which a file is missing or cannot be what was written; `reason` is one line that names it."""
+    """A trial with a missing or changed file; `reason` is one line that names the file."""
 
     name: str  # of its folder
     reason: str
 
     def is_of(self, label: str, workload: str) -> bool:
-        """Whether it fills a cell of this configuration and workload, by the folder's name."""
+        """Whether its folder's name is of this configuration and workload."""
         return self.name.endswith(f"-{label}-{workload}")
 
 
 def damaged_line(trial: DamagedTrial) -> str:
-    """For people at a terminal."""
+    """One line for the terminal."""
     return f"damaged, left out: {trial.reason}"

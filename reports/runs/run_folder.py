@@ -48,7 +48,7 @@ LOCK_NAME = "run.lock"
 
 @dataclass(frozen=True)
 class StoredTrial:
-    """One finished trial on disk. `verified`: its files are as they were written; False: none of them has a recorded sha256."""
+    """One finished trial on disk. `verified`: its files match their recorded sha256; False: none is recorded."""
 
     cell: TrialCell
     folder: Path
@@ -60,7 +60,7 @@ _SET_ASIDE = re.compile(r".+\.damaged-\d+")
 
 
 def read_record(file: Path, kind: type[R]) -> R:
-    """A record of JSON. Raises ReportError naming the file, and what is wrong with it, in one line."""
+    """Read a JSON record. Raises ReportError with one line that names the file and the first mistake."""
     try:
         return kind.model_validate_json(file.read_bytes())
     except (OSError, ValueError) as error:
@@ -68,7 +68,7 @@ def read_record(file: Path, kind: type[R]) -> R:
 
 
 def describe_error(error: Exception) -> str:
-    """The first thing that is wrong, in one line."""
+    """The first mistake, in one line."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"{error.title}: {'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
@@ -76,7 +76,7 @@ def describe_error(error: Exception) -> str:
 
 
 def open_trial(folder: Path) -> StoredTrial:
-    """One trial, its files verified. Raises ReportError naming the file that is damaged."""
+    """Open a trial and verify its files. Raises ReportError naming a damaged file."""
     file = folder / "cell.json"
     record = read_record(file, CellRecord)
     if record.sha256 is not None and record.sha256 != sha256_of(json.loads(file.read_bytes())):
@@ -90,19 +90,16 @@ def open_trial(folder: Path) -> StoredTrial:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run on disk. Reading never fails on an unfinished run: what is there is what there is.
-
-    A file that is there and is none of ours raises ReportError, which names it.
-    """
+    """A run on disk, finished or not: missing files are no error. An unreadable file raises ReportError with its name."""
 
     path: Path
 
     def info(self) -> RunInfo:
-        """What was to be measured."""
+        """Read run.json."""
         return read_record(self.path / "run.json", RunInfo)
 
     def environment(self) -> dict[str, Any]:
-        """Facts by name; empty if none were written."""
+        """Read environment.json; empty without the file."""
         file = self.path / "environment.json"
         if not file.exists():
             return {}
@@ -115,7 +112,7 @@ class RunFolder:
         return facts
 
     def has_runner(self) -> bool:
-        """Whether a runner is at work here, in this or another container of the same machine."""
+        """Whether a runner holds the run's lock, in this or another container of the same machine."""
         try:
             with (self.path / LOCK_NAME).open() as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -126,12 +123,12 @@ class RunFolder:
         return False
 
     def configurations(self) -> list[ConfigurationInfo]:
-        """In the order of `RunInfo.labels`; configurations never started are absent."""
+        """Configurations in the order of `RunInfo.labels`, without those that were never started."""
         files = (self.path / "configurations" / f"{label}.json" for label in self.info().labels)
         return [read_record(file, ConfigurationInfo) for file in files if file.exists()]
 
     def trial_folders(self) -> list[Path]:
-        """Of finished trials, by name; those still being written, and those that were set aside, are passed over."""
+        """Folders of finished trials by name, without partial and set-aside ones."""
         folders = sorted(folder for folder in (self.path / "trials").glob("*") if folder.is_dir())
         return [f for f in folders if not f.name.endswith(".partial") and not _SET_ASIDE.fullmatch(f.name)]
 
@@ -140,7 +137,7 @@ class RunFolder:
         return (open_trial(folder) for folder in self.trial_folders())
 
     def idles(self) -> list[VisitIdle]:
-        """Idle power around visits, by file name; those of a visit that was begun anew stand beside those of the first attempt."""
+        """Idle power around visits, by file name; every attempt of a visit has a file."""
         return [read_record(file, VisitIdle) for file in sorted((self.path / "idle").glob("*.json"))]
 
     def task_results(self, label: str) -> list[TaskResult]:

@@ -1,7 +1,7 @@
-"""A result of `vllm bench serve --save-result --save-detailed` as a trial of ours, for reports.
+"""Import a result of `vllm bench serve --save-result --save-detailed` as a trial.
 
-It knows no single token: a chunk counts for as many as make up the request's total when they are spread evenly. It has no
-energy, no schedule, and nothing of the client's own health; those stay None with the reason.
+The result counts no tokens per chunk, so a request's tokens are spread evenly over its chunks. It has no energy, no schedule and no
+client health; these stay None with the reason.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ARRAYS = ("input_lens", "output_lens", "ttfts", "itls", "start_times", "errors"
 
 
 def import_vllm(file: Path) -> tuple[Trial, list[dict[str, Any]], TrialMetrics]:
-    """(trial, rows of its requests, figures). Raises ReportError for a file of another kind."""
+    """Return the trial, the rows of its requests, and its figures. Raises ReportError for any other file."""
     try:
         result = json.loads(file.read_bytes())
         lengths = {len(result[name]) for name in _ARRAYS}
@@ -59,7 +59,7 @@ def _named(index: int, prompt_tokens: int) -> dict[str, Any]:
 
 
 def _row(sent: int, output: int, gaps: list[float], error: str) -> dict[str, Any]:
-    """`gaps`: seconds to the first chunk, and from each to the next. A failed request says nothing of when it ended."""
+    """One row; `gaps` are the seconds to the first chunk and between chunks. The end of a failed request is not recorded."""
     row: dict[str, Any] = dict.fromkeys(REQUEST_SCHEMA.names)
     row |= {"scheduled_ns": sent, "sent_ns": sent, "arrival_ns": [], "arrival_tokens": [], "end_ns": sent}
     if error or not gaps[0]:
@@ -92,7 +92,7 @@ def _trial(result: dict[str, Any], rows: list[dict[str, Any]]) -> Trial:
 
 
 def _workload(result: dict[str, Any], requests: int) -> Workload:
-    """What was offered, as far as the file says; lengths are those of the requests, so the model's own stop stands."""
+    """The offered load, as far as it is recorded. Lengths are the measured ones, so the workload stops naturally."""
     fields: dict[str, Any] = {"name": str(result.get("label") or "vllm-bench-serve"), "requests": requests}
     rate, burstiness = result.get("request_rate", "inf"), result.get("burstiness") or 1.0
     if rate != "inf":
@@ -109,7 +109,7 @@ def _workload(result: dict[str, Any], requests: int) -> Workload:
 
 
 def _date(text: str) -> str:
-    """VLLM's 20261125-011300, which is local time of a place not recorded."""
+    """Parse vLLM's 20261125-011300, a local time of an unrecorded time zone."""
     try:
         return datetime.strptime(text, "%Y%m%d-%H%M%S").replace(tzinfo=UTC).isoformat()
     except ValueError:

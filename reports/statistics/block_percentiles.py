@@ -1,10 +1,10 @@
-"""Percentiles over the trials of a cell, with intervals that hold although requests wait for each other.
+"""Percentiles over the trials of a cell, with intervals that hold for dependent requests.
 
-Requests of one trial are not independent: behind a slow one all others queue, and an interval that counts them one by one
-covers 7 to 75 % where it says 95. Blocks are independent. The interval is Student's t on the logarithms of the blocks'
-percentiles, as all intervals over blocks are. A percentile of a short stretch is too low, because the longest queues are rarely
-in it; how much is seen by halving the stretch, and the upper end is moved up by as much (the jackknife of Quenouille, 1956, on
-two halves). Held against simulated queues in tests/truth/statistics/sim_tails.py.
+Requests of one trial are not independent: all others queue behind a slow one, and an interval that treats them as independent
+covers 7 to 75 % instead of 95 %. Blocks are independent. The interval is Student's t on the logarithms of the blocks' percentiles,
+like all intervals over blocks. A percentile of a short trial is biased low, because it rarely contains the longest queues. The bias is
+estimated from the two halves of each trial, and the upper end is raised by it (the jackknife of Quenouille, 1956).
+tests/truth/statistics/sim_tails.py compares the intervals with simulated queues.
 """
 
 from __future__ import annotations
@@ -20,23 +20,21 @@ from reports.statistics.confidence import CONFIDENCE, share_of
 from reports.statistics.percentiles import Percentile, percentile
 
 ENOUGH_BLOCKS = 3
-BEYOND = (
-    2  # independent requests that each block is to have beyond a percentile: with 1, high ones cover 92 % at 80 % load
-)
+BEYOND = 2  # independent requests that each block needs beyond a percentile: with 1, high percentiles cover 92 % at 80 % load
 
 
 def percentiles_over(
     trials: Sequence[FloatArray], wanted: Sequence[float], *, overlapped: bool = True
 ) -> list[Percentile]:
-    """Each wanted percentile; withheld where all trials together have too few requests.
+    """Each wanted percentile; withheld if all trials together have too few requests.
 
-    With an interval over blocks it is the geometric mean of the blocks' percentiles, otherwise that of all requests. A single
-    trial has an interval, of this trial alone, if no two of its requests `overlapped`.
+    With an interval over blocks it is the geometric mean of the blocks' percentiles, otherwise the percentile of all requests.
+    A single trial has an interval, of this trial alone, if no two of its requests `overlapped`.
 
     Args:
         trials: a latency of every request, in the order of sending; NaN is not a value, +inf a failed request.
         wanted: 0 to 100, exclusive.
-        overlapped: whether any two requests of a trial were under way at once.
+        overlapped: whether any two requests of a trial were in flight at once.
 
     """
     there = [found for values in trials if (found := values[~np.isnan(values)]).size]
@@ -73,7 +71,7 @@ def _why_no_interval(trials: Sequence[FloatArray], wanted: float, together: floa
 
 
 def independent_needed(wanted: float) -> int:
-    """Independent requests a block from which a percentile has an interval: 4 for the median, 20 for p90, 200 for p99."""
+    """Independent requests per block that an interval needs: 4 for the median, 20 for p90, 200 for p99."""
     share = share_of(wanted)
     return math.ceil(BEYOND / min(share, 1 - share) - 1e-9)
 
@@ -93,13 +91,13 @@ def _interval(trials: Sequence[FloatArray], share: float) -> tuple[float, float,
 
 
 def _half_width(logs: FloatArray) -> float:
-    """Of Student's t interval."""
+    """Half-width of Student's t interval."""
     n = len(logs)
     return float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * logs.std(ddof=1)) / math.sqrt(n)
 
 
 def _quantile(values: FloatArray, share: float) -> float:
-    """The value of rank share (n + 1), below which a further one falls at that share on average; +inf among failed requests."""
+    """The value of rank share * (n + 1), an unbiased quantile of rank; +inf if it is among failed requests."""
     ordered, n = np.sort(values), len(values)
     place = min(max(share * (n + 1), 1.0), float(n)) - 1
     below, part = int(place), place - int(place)
@@ -109,9 +107,9 @@ def _quantile(values: FloatArray, share: float) -> float:
 
 
 def correlation_time(trials: Sequence[FloatArray]) -> float:
-    """How many requests say as much as one independent: 1 + twice the sum of the autocorrelations of their ranks.
+    """The number of requests worth one independent request: 1 + twice the sum of the autocorrelations of their ranks.
 
-    Over the trials together; summed in pairs until one is negative (C. Geyer, Statist. Sci. 7, 1992).
+    Over all trials; summed in pairs until a pair is negative (C. Geyer, Statist. Sci. 7, 1992).
     """
     longest = max(map(len, trials))
     size = 1 << (2 * longest - 1).bit_length()
@@ -120,7 +118,7 @@ def correlation_time(trials: Sequence[FloatArray]) -> float:
         ranks = scipy.stats.rankdata(values)
         power += np.abs(np.fft.rfft(ranks - ranks.mean(), size)) ** 2
     covariance = np.fft.irfft(power, size)[:longest]
-    if covariance[0] < 1e-9:  # all alike
+    if covariance[0] < 1e-9:  # all equal
         return 1.0
     pairs = (covariance[: longest // 2 * 2] / covariance[0]).reshape(-1, 2).sum(axis=1)
     negative = np.flatnonzero(pairs <= 0)

@@ -1,4 +1,4 @@
-"""How sure a report wants to be, and how many values that takes: apart, since it needs no scipy, which takes a second to import."""
+"""The confidence level, and the sample sizes that it requires; separate because it needs no scipy, which takes a second to import."""
 
 from __future__ import annotations
 

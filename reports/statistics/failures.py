@@ -1,7 +1,7 @@
-"""Failed requests in comparisons: a latency is not compared where one side dropped more of its requests than the other.
+"""Failed requests in comparisons: a latency is not compared if one side failed more of its requests than the other.
 
-Latencies rank a failed request above any (`loadgen.metrics.latencies`), so a percentile can land among the failures; then it has no
-number. What is left is the comparison of numbers that two sides of unlike failure shares do have: of completed requests mostly.
+Latencies rank a failed request above any measured one (`loadgen.metrics.latencies`), so a percentile among the failures has no value.
+Two sides with different failure shares may still both have values, mostly of completed requests; those must not be compared.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Failures(NamedTuple):
 def shares_differ(own: Failures, other: Failures) -> bool:
     """Whether the shares differ beyond chance: Fisher's exact test, two-sided, at 5 %.
 
-    Failures that come in bursts reject more often than that, which withholds a verdict and never gives one.
+    Failures in bursts reject more often, which can withhold a verdict but never produce one.
     """
     if own.failed == other.failed == 0:
         return False
@@ -46,11 +46,11 @@ def shares_differ(own: Failures, other: Failures) -> bool:
 
 
 def judge_failures(found: Comparison, own: Failures, other: Failures, *, among_failed: bool) -> Comparison:
-    """The comparison of a latency, without an interval and a verdict where failures forbid them.
+    """The comparison of a latency, without interval and verdict if failures forbid them.
 
-    They do where a percentile of either side lands among the failed (its trials are missing from the ratio, and they are the
-    slow ones), where the shares differ beyond chance, and where the faster side has failed more often than the other and in
-    more than `TOLERATED` of its requests: few requests cannot show that the shares differ.
+    They do if a percentile of either side is among the failed requests (the ratio then lacks the slowest trials), if the shares
+    differ beyond chance, or if the faster side failed more often than the other and in more than `TOLERATED` of its requests
+    (few requests cannot show that the shares differ).
     """
     faster, slower = (own, other) if found.ratio is not None and found.ratio < 1 else (other, own)
     reason = None

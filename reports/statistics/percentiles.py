@@ -1,9 +1,9 @@
-"""Percentiles with intervals that hold whatever the distribution is, and none where the sample is too small for one.
+"""Percentiles with distribution-free intervals, withheld if the sample is too small.
 
-Between which two order statistics a percentile lies is a matter of counting: of n independent values the number below the
-p-quantile is binomial(n, p). (David and Nagaraja, Order Statistics, 3rd edition, section 7.1.) Requests that wait for each other
-are not independent, and those of one trial share its machine: the interval is shown only of a single trial in which no two
-overlapped. Otherwise it decides from how many requests a percentile is shown, and `reports.statistics.block_percentiles` has the interval.
+Of n independent values the number below the p-quantile is binomial(n, p), which gives the two order statistics around it (David and
+Nagaraja, Order Statistics, 3rd edition, section 7.1). Requests that queue behind each other are not independent, and those of one trial
+share its machine, so this interval is shown only for a single trial without overlapping requests. Otherwise it sets the number of
+requests from which a percentile is shown, and `reports.statistics.block_percentiles` computes the interval.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MLPERF_CONFIDENCE = 0.99
 
 
 class Percentile(Record):
-    """A percentile of n values and its interval; `reason` says what is missing: too few values, or where failed requests rank."""
+    """A percentile of n values and its interval; `reason` says why a part is missing: too few values, or failed requests."""
 
     percentile: float
     n: int
@@ -34,12 +34,14 @@ class Percentile(Record):
     value: float | None = None
     low: float | None = None
     high: float | None = None
-    basis: Literal["blocks", "this trial"] | None = None  # whose interval: over blocks, or of the requests of one trial
+    basis: Literal["blocks", "this trial"] | None = (
+        None  # of the interval: over blocks, or over the requests of one trial
+    )
     reason: str | None = None
 
 
 class Ranks(NamedTuple):
-    """Positions (from 0) in the sorted values of the two that bound a percentile, and how often they do at least."""
+    """Positions (from 0) of the two sorted values around a percentile, and their least coverage."""
 
     low: int
     high: int
@@ -49,8 +51,8 @@ class Ranks(NamedTuple):
 def percentile(values: Sequence[float] | npt.NDArray[np.floating], wanted: float) -> Percentile:
     """The `wanted` percentile (0 to 100, exclusive) with its distribution-free 95 % interval; NaN is not a value.
 
-    A failed request's latency is +inf: a percentile that lands there has no number, nor has an end of the interval. The figure
-    itself is numpy's, interpolated between neighbours; both ends of the interval are values that were seen.
+    A failed request's latency is +inf; a percentile or interval end among them has no value. The percentile is numpy's,
+    interpolated between neighbours; both ends of the interval are observed values.
     """
     there = np.asarray(values, dtype=float)
     there = there[~np.isnan(there)]
@@ -76,10 +78,10 @@ def percentile(values: Sequence[float] | npt.NDArray[np.floating], wanted: float
 
 @lru_cache(maxsize=4096)
 def percentile_ranks(n: int, wanted: float, confidence: float = CONFIDENCE) -> Ranks | None:
-    """Which order statistics of n values bound a percentile, or None if no two do.
+    """The order statistics of n values around a percentile; None if no two bound it.
 
     The narrowest pair that leaves at most (1 - confidence)/2 on either side: P(B <= low) and P(B > high) with
-    B ~ binomial(n, p). Ties in the values only make it cover more.
+    B ~ binomial(n, p). Ties increase the coverage.
     """
     share, tail = share_of(wanted), (1 - confidence) / 2
     if n < needed_for(wanted, confidence):
@@ -111,7 +113,7 @@ def mlperf_floor(wanted: float) -> int:
 
 
 def too_few(n: int, wanted: float) -> str:
-    """Why there is no figure, and how many requests would give one."""
+    """Why there is no figure, and how many requests it needs."""
     return (
         f"p{wanted:g} of {n:,} request{'s' * (n != 1)} has no interval: {needed_for(wanted):,} are needed "
         f"(MLPerf asks for {mlperf_floor(wanted):,})"

@@ -1,13 +1,13 @@
 """The interval on a ratio to the baseline, from which every verdict of the report comes.
 
-Trials are paired within blocks: what a block shares (temperature, neighbours on the machine) cancels in the ratio. The
-logarithms of the ratios are averaged and given Student's t interval; outliers stay in.
+Trials are paired within blocks, so effects that a block shares (temperature, neighbours on the machine) cancel in the ratio. The
+interval is Student's t on the logarithms of the ratios; outliers stay in.
 
-Why t on logarithms and no bootstrap: a ratio and its inverse must say the same, which only logarithms do; and with the
-three to ten blocks that a run has, resampling them gives intervals that are too short (at five blocks a percentile
-bootstrap holds the truth in about 84 of 100 runs, t in 95; both in tests/reports/statistics/test_ratios.py).
+Why t on logarithms and no bootstrap: a ratio and its inverse must give the same verdict, which only logarithms ensure. With the three
+to ten blocks of a run, resampling gives intervals that are too short: at five blocks a percentile bootstrap covers the truth in about
+84 of 100 runs, t in 95 (tests/reports/statistics/test_ratios.py).
 
-Trials that share no blocks, such as those of two runs, are compared by `reports.statistics.unpaired`.
+`reports.statistics.unpaired` compares trials that share no blocks, such as those of two runs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import scipy  # `scipy.stats` takes most of a second to import and is loaded whe
 from base.records import Record
 from reports.statistics.confidence import CONFIDENCE
 
-MARGIN = 0.01  # differences below a hundredth are not worth a verdict
+MARGIN = 0.01  # smaller differences are not worth a verdict
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
 Direction = Literal["higher", "lower"]
 
@@ -37,15 +37,15 @@ class Interval(Record):
 
 
 class Comparison(Record):
-    """A ratio to the baseline: geometric mean over blocks, 95 % interval, and what may be said of it.
+    """A ratio to the baseline: geometric mean over blocks, 95 % interval, and verdict.
 
-    `ratios` has the ratio of every block that has both. Without two of them there is no interval and no verdict. The
-    verdict is "better" or "worse" if the whole interval lies beyond `margin`, above 1 + margin or below 1 / (1 + margin);
-    "equivalent" if the whole interval lies within it; otherwise "undecided".
+    `ratios` has the ratio of every block with both sides. An interval and a verdict need two of them. The verdict is "better"
+    or "worse" if the whole interval is beyond `margin`, above 1 + margin or below 1 / (1 + margin); "equivalent" if the whole
+    interval is within it; otherwise "undecided".
 
-    `smallest_effect`, above 1, is the ratio beyond which an interval of this width lies wholly beyond the margin: with the
-    half-width h of the logarithm it is (1 + margin) * exp(h). Measured ratios above it, or below its inverse, would have
-    been called better or worse; those between would not.
+    `smallest_effect`, above 1, is the ratio from which an interval of this width is entirely beyond the margin: (1 + margin) *
+    exp(h) with the half-width h of the logarithm. A measured ratio above it, or below its inverse, would have been called better
+    or worse.
     """
 
     ratio: float | None = None
@@ -70,7 +70,7 @@ def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> In
 
 
 def geometric_mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval | None:
-    """Geometric mean with the t interval of the logarithms; None without values, or with one that is not positive."""
+    """Geometric mean with the t interval of the logarithms; None without values, or if one is not positive."""
     if not values or min(values) <= 0:
         return None
     found = mean_interval([math.log(value) for value in values], confidence)
@@ -86,11 +86,10 @@ def compare(
     margin: float = MARGIN,
     confidence: float = CONFIDENCE,
 ) -> Comparison:
-    """Compare by block, and judge the interval at `margin`.
+    """Compare block by block, and judge the interval at `margin`.
 
-    margin: 0.05 asks for a ratio above 1.05 or below 1/1.05; 0 for one that is not 1. Blocks that lack one of the two are
-    left out; a value that is not positive has no ratio, and the comparison then has none, with the reason. Raises
-    ValueError for a negative margin.
+    A margin of 0.05 requires a ratio above 1.05 or below 1/1.05; 0 requires one other than 1. Blocks that lack a side are left
+    out. If a value is not positive there is no ratio, with the reason. Raises ValueError for a negative margin.
     """
     blocks = sorted(set(values) & set(baseline))
     if not blocks:
@@ -106,7 +105,7 @@ def compare(
 
 
 def judged(mean: float, low: float, high: float, better: Direction, margin: float) -> Comparison:
-    """What an interval of the logarithm of a ratio says at a margin. Raises ValueError for a negative margin."""
+    """Judge an interval of the logarithm of a ratio at a margin. Raises ValueError for a negative margin."""
     if margin < 0:
         raise ValueError(f"margin {margin}: it must not be negative")
     half = (high - low) / 2

@@ -1,9 +1,9 @@
-"""How much of the baseline's score a configuration keeps, item by item; and how fast that falls with the width.
+"""The share of the baseline's score that a configuration keeps, item by item, and its slope over the width.
 
-Both were asked the same items, so what an item's difficulty adds to both cancels. Every figure here is a smooth function of sums
-over items, and carries each item's pull on it (its first-order influence): the variance is n/(n-1) times the sum of the squared
-pulls, the delta method, and figures made of such figures keep their pulls. Intervals are Student's t with n-1 degrees of freedom.
-They answer: would other items of the same kind say the same?
+Both configurations answer the same items, so an item's difficulty cancels. Every figure is a smooth function of sums over items and
+carries each item's influence on it (first order): by the delta method the variance is n/(n-1) times the sum of the squared
+influences, and derived figures keep their influences. Intervals are Student's t with n-1 degrees of freedom. They generalise to
+other items of the same kind.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Kept:
-    """A share of the baseline's score: 1 is as good. `pulls` has an entry an item; None: the items are not known.
+    """A share of the baseline's score; 1 is as good. `influences` has one entry per item; None: the items are unknown.
 
     `variance` is of the share.
     """
 
     share: float
     variance: float | None
-    pulls: Floats | None = None
+    influences: Floats | None = None
 
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval, None where nothing is known of the spread."""
+        """The 95 % interval; None if the variance is unknown."""
         if self.variance is None:
             return None
-        freedom = len(self.pulls) - 1 if self.pulls is not None else math.inf
+        freedom = len(self.influences) - 1 if self.influences is not None else math.inf
         half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(self.variance)
         return self.share - half, self.share + half
 
     def comparison(self, margin: float) -> Comparison:
-        """As the report's other ratios. The interval is one of the share, not of its logarithm, so the smallest effect is
-        that of a loss: the inverse of the largest share whose interval would lie below 1 / (1 + margin).
+        """As a comparison, like the report's other ratios. The interval is of the share, not of its logarithm, so the smallest
+        effect is that of a loss: the inverse of the largest share whose interval would be below 1 / (1 + margin).
         """
         ends = self.interval()
         if ends is None:
@@ -63,7 +63,7 @@ class Kept:
 
 
 def kept(own: TaskResult, baseline: TaskResult) -> Kept | str:
-    """The share of the baseline's headline score that `own` keeps, or why there is none.
+    """The share of the baseline's headline score that `own` keeps, or the reason why there is none.
 
     A perplexity's share is baseline / own, so that less is worse for every task.
     """
@@ -82,7 +82,7 @@ def kept(own: TaskResult, baseline: TaskResult) -> Kept | str:
 
 
 def _kept_scores(up: Score, down: Score) -> Kept | str:
-    """Without items: from the two standard errors, as if they were independent."""
+    """Without items: from the two standard errors, assumed independent."""
     if down.value <= 0 or up.value <= 0:
         return "a score is not positive, so there is no ratio"
     share = up.value / down.value
@@ -98,39 +98,41 @@ def _kept_mean(own: Floats, baseline: Floats) -> Kept | str:
     share = float(own.sum()) / total
     if share == 0:
         return Kept(0.0, None)
-    return _with_pulls(share, (own - share * baseline) / total)
+    return _with_influences(share, (own - share * baseline) / total)
 
 
 def _kept_likelihood(own: Floats, baseline: Floats, weights: Floats) -> Kept:
     gained, total = own - baseline, float(weights.sum())
     mean = float(gained.sum()) / total
     share = math.exp(mean)
-    return _with_pulls(share, share * (gained - mean * weights) / total)
+    return _with_influences(share, share * (gained - mean * weights) / total)
 
 
-def _with_pulls(share: float, pulls: Floats) -> Kept:
-    n = len(pulls)
-    return Kept(share, n / (n - 1) * float((pulls**2).sum()) if n > 1 else None, pulls)
+def _with_influences(share: float, influences: Floats) -> Kept:
+    n = len(influences)
+    return Kept(share, n / (n - 1) * float((influences**2).sum()) if n > 1 else None, influences)
 
 
 def slope(shares: Sequence[tuple[float, Kept]]) -> Kept | str:
-    """The straight line through shares over relative width (the baseline at 1 with a share of 1): its slope, as a `Kept`.
+    """The slope, as a `Kept`, of the straight line through shares over relative width; the baseline is at width 1 with a share of 1.
 
-    A slope of 1 loses a tenth of the score for every tenth of the width. All configurations weigh the same.
+    A slope of 1 loses a tenth of the score for every tenth of the width. All configurations have equal weight.
     """
     x = np.array([*(width for width, _ in shares), 1.0])
     if len(x) < 3 or np.ptp(x) == 0:
         return "a slope takes the baseline and two other widths"
-    pulls = [one.pulls for _, one in shares]
-    if any(p is None for p in pulls):
+    influences = [one.influences for _, one in shares]
+    if any(p is None for p in influences):
         return "its items are not known"
-    pull = (x - x.mean()) / float(((x - x.mean()) ** 2).sum())
-    share = float(pull @ np.array([*(one.share for _, one in shares), 1.0]))
-    return _with_pulls(share, sum((c * p for c, p in zip(pull, pulls, strict=False) if p is not None), np.zeros(1)))
+    weights = (x - x.mean()) / float(((x - x.mean()) ** 2).sum())
+    share = float(weights @ np.array([*(one.share for _, one in shares), 1.0]))
+    return _with_influences(
+        share, sum((c * p for c, p in zip(weights, influences, strict=False) if p is not None), np.zeros(1))
+    )
 
 
 def average(shares: list[Kept]) -> Kept:
-    """The mean of several tasks' shares; their items are different ones, so their variances add."""
+    """The mean of several tasks' shares; their items differ, so their variances add."""
     n = len(shares)
     variances: list[Any] = [one.variance for one in shares]
     known = None if None in variances else math.fsum(variances) / n**2

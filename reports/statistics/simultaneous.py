@@ -1,18 +1,18 @@
-"""Several configurations against one baseline: intervals that all hold at once, each wide enough for the number of them.
+"""Simultaneous intervals for several configurations against one baseline.
 
-A 95 % interval misses its truth in one of twenty, so among many the best-looking one is often a miss. These intervals miss in
-at most one of twenty runs *anywhere in the family*, which also covers the one that is chosen for being best.
+A 95 % interval misses its truth in one of twenty cases, so the best-looking of many is often a miss. These intervals miss anywhere in
+the family in at most one of twenty runs, so they also cover the configuration that is chosen as the best.
 
 The kind is Dunnett's (JASA 50, 1955): many configurations against a common baseline, here in block differences of logarithms.
-Each difference is divided by the standard error from its own spread or from the spread pooled over the configurations,
-whichever is larger. Pooling makes three to five blocks useful: from its own spread alone, 28 comparisons in five blocks would
-need 7.2 standard errors instead of 4.0. The larger of the two keeps a configuration noisier than the others honest, and the
-noisiest is not pooled from four blocks on, so that one disturbed trial does not widen the intervals of all.
+Each difference is divided by the larger of two standard errors: from its own spread, or from the spread pooled over the configurations.
+Pooling makes three to five blocks sufficient: with their own spreads alone, 28 comparisons in five blocks would need 7.2 standard
+errors instead of 4.0. The larger of the two protects against a configuration noisier than the others. From four blocks on the noisiest
+is not pooled, so that one disturbed trial does not widen the intervals of all.
 
-The critical value comes from a seeded simulation of configurations that are equal, normal noise, in the very blocks that were
-measured. The baseline's noise is taken to be `BASELINE_NOISE` times the others', so that a somewhat noisier baseline, which is in
-every difference, does not make the intervals too short (tests/truth/statistics/sim_families.py has what that holds for). Several groups of
-comparisons, such as speed and joules under two loads, share the error evenly (Bonferroni).
+The critical value comes from a seeded simulation of equal configurations with normal noise in the measured blocks. The baseline's noise
+is taken as `BASELINE_NOISE` times the others', so that a somewhat noisier baseline, which is part of every difference, does not make
+the intervals too short (tests/truth/statistics/sim_families.py shows the range in which this holds). Several groups of comparisons, such as speed
+and joules under two loads, share the error evenly (Bonferroni).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from reports.statistics.confidence import CONFIDENCE
 from reports.statistics.ratios import Comparison, Direction, judged
 
 BASELINE_NOISE = 1.25
-_TRIMMED_FROM = 4  # blocks and configurations: with fewer, leaving one out of the pooled spread costs too much
+_TRIMMED_FROM = 4  # blocks and configurations: with fewer, leaving one out of the pool costs too much precision
 _DRAWS, _CHUNK = 40_000, 2_000
 
 Floats = npt.NDArray[np.float64]
@@ -44,9 +44,9 @@ def compare_together(
     groups: int = 1,
     confidence: float = CONFIDENCE,
 ) -> dict[str, Comparison]:
-    """The same ratios with intervals that hold together, over these and the other `groups` of the family.
+    """The same ratios with simultaneous intervals, over these and the other `groups` of the family.
 
-    A comparison without a verdict keeps its reason and has no part in it.
+    A comparison without a verdict is left as it is.
     """
     own = {label: found for label, found in compared.items() if found.verdict is not None}
     if not own:
@@ -63,13 +63,13 @@ def compare_together(
 
 
 def half_width(blocks: int, configurations: int, groups: int) -> float:
-    """The half-width to expect, in standard deviations of a pair's logarithm, with equal spreads in full blocks."""
+    """The expected half-width, in standard deviations of a pair's logarithm, with equal spreads in complete blocks."""
     present = np.ones((blocks, configurations), bool)
     return critical(present, 1 - (1 - CONFIDENCE) / groups) / math.sqrt(blocks)
 
 
 def critical(present: Mask, confidence: float) -> float:
-    """How many standard errors the largest of the differences stays within; `present` is blocks x configurations."""
+    """The critical value in standard errors of the largest difference; `present` is blocks x configurations."""
     return _critical(present.shape, present.tobytes(), confidence)
 
 
@@ -88,7 +88,7 @@ def _critical(shape: tuple[int, int], present: bytes, confidence: float) -> floa
 
 
 def _differences(ratios: Sequence[Mapping[int, float]]) -> tuple[Floats, Mask]:
-    """Logarithms as blocks x configurations, and where there is one."""
+    """Logarithms as blocks x configurations, and a mask of those that exist."""
     blocks = sorted(set().union(*ratios))
     present = np.array([[b in own for own in ratios] for b in blocks])
     logs = np.array([[math.log(own[b]) if b in own else 0.0 for own in ratios] for b in blocks])
@@ -96,7 +96,7 @@ def _differences(ratios: Sequence[Mapping[int, float]]) -> tuple[Floats, Mask]:
 
 
 def _means_and_errors(logs: Floats, present: Mask) -> tuple[Floats, Floats]:
-    """Of each configuration, over blocks (the last axis but one): the mean, and its standard error."""
+    """The mean of each configuration over blocks (the second-last axis), and its standard error."""
     count = present.sum(axis=0)
     means = np.where(present, logs, 0.0).sum(axis=-2) / count
     squares = np.where(present, (logs - means[..., None, :]) ** 2, 0.0).sum(axis=-2)
@@ -107,5 +107,5 @@ def _means_and_errors(logs: Floats, present: Mask) -> tuple[Floats, Floats]:
     total = share.sum(axis=-1, keepdims=True)
     pooled = (share * own).sum(axis=-1, keepdims=True) / np.where(
         total > 0, total, 1.0
-    )  # all alike: each is the largest
+    )  # all equal: each is the largest
     return means, np.sqrt(np.maximum(own, pooled) / count)

@@ -1,9 +1,8 @@
 """The interval on a ratio between trials that share no block, such as those of two runs: Welch's t on logarithms.
 
-Blocks of different runs have nothing in common that would cancel, so every trial counts by itself; the spread between the
-blocks of a run is part of the interval. Spreads may differ between the runs, hence Welch's form (Biometrika 34, 1947), with
-Satterthwaite's degrees of freedom. What differs between two sessions and not within one (another boot, another neighbour)
-is in no interval; that is what a margin is for.
+Blocks of different runs share no effects that would cancel, so trials are independent and the spread between blocks is part of the
+interval. The spreads of the runs may differ, hence Welch's form (Biometrika 34, 1947), with Satterthwaite's degrees of freedom. Effects
+that differ between two sessions but not within one (another boot, another neighbour) are in no interval; the margin allows for them.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def compare_unpaired(
 ) -> Comparison:
     """The ratio of geometric means, `values` over `reference`, its interval, and the verdict at `margin` (0.02: 2 %).
 
-    Nothing is removed. Without two trials on either side there is a ratio at most, and the reason why no interval.
+    Outliers stay in. Without two trials on each side there is a ratio without an interval, and the reason.
     """
     if not values or not reference:
         return Comparison(reason="not measured in both")
@@ -44,10 +43,10 @@ def compare_unpaired(
 
 
 def _interval(own: FloatArray, other: FloatArray, confidence: float) -> tuple[float, float]:
-    """Of the difference of two means."""
+    """Welch's interval of the difference of two means."""
     if not own.var() + other.var():
         return (float(own.mean() - other.mean()),) * 2
-    # scipy warns about the trials of one side that are all alike.
+    # scipy warns if all trials of one side are equal.
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
         ends = scipy.stats.ttest_ind(own, other, equal_var=False).confidence_interval(confidence)
     return float(ends.low), float(ends.high)
