@@ -3,7 +3,7 @@
 1. a test file that changed itself, or that imports a changed module, directly or through a helper or conftest of the tests;
 2. the test files in the folder that mirrors a changed module's (`loadgen/client/wire.py`: `tests/loadgen/client/`), since tests of
    the command line start it and import nothing;
-3. for a file of another kind, the test files that name it.
+3. for a file of another kind, the test files that name it or read all of its folder (`docs/**`).
 
     python -m tests.changed [BASE]     # prints them, a line each; BASE is main
 
@@ -41,7 +41,7 @@ def selected(root: Path, changed: set[Path], graph: grimp.ImportGraph) -> set[Pa
             found |= {test for module in _importers(graph, path) for test in every if _module(test) == module}
             found |= _mirrored(path, every)
         else:
-            found |= {test for test, text in texts.items() if path.name in text}
+            found |= {test for test, text in texts.items() if path.name in text or f"{path.parts[0]}/**" in text}
     return found
 
 

@@ -22,7 +22,9 @@ IMPORTS = {
     "tests.server.conftest": ("server.app",),
     "tests.server.api.test_chat": (),
     "tests.test_docs": (),
+    "tests.test_guides": (),
 }
+READ = {"tests.test_docs": 'PAGE = "docs/structure.md"\n', "tests.test_guides": 'PAGES = "guides/**/*.md"\n'}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def repository(tmp_path_factory):
     for module in IMPORTS:
         path = root / Path(*module.split(".")).with_suffix(".py")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text('PAGE = "docs/structure.md"\n' if module == "tests.test_docs" else "")
+        path.write_text(READ.get(module, ""))
     return root
 
 
@@ -58,6 +60,7 @@ def graph():
         ("tests/loadgen/test_deleted.py", {"loadgen/test_trial"}),
         ("docs/structure.md", {"test_docs"}),
         ("docs/other.md", set()),
+        ("guides/other.md", {"test_guides"}),
     ],
 )
 def test_a_change_takes_the_tests_that_import_mirror_or_name_it(repository, graph, changed, taken):

@@ -30,5 +30,10 @@ def render_page() -> str:
         paragraphs += [f"## {rule.name}", rule.meaning, f"*Limits:* {rule.limits}"]
         paragraphs += [f"*A failure withholds:* {_WITHHELD[rule.spoils]}"] if rule.spoils else []
         paragraphs.append(f"*What to do:* {rule.remedy}")
-    filled = [textwrap.fill(text, _COLUMNS, break_long_words=False, break_on_hyphens=False) for text in paragraphs]
-    return "\n\n".join(filled) + "\n"
+    return "\n\n".join(_filled(text) for text in paragraphs) + "\n"
+
+
+def _filled(text: str) -> str:
+    """Wrapped, with every percent sign on the line of its number."""
+    kept = text.replace(" %", "\u00a0%")
+    return textwrap.fill(kept, _COLUMNS, break_long_words=False, break_on_hyphens=False).replace("\u00a0", " ")
