@@ -108,7 +108,7 @@ def _read(text: Path) -> tuple[str, str]:
 
 @contextmanager
 def _loading(checkpoint: Path) -> Iterator[None]:
-    """No bars of the library's own; what it cannot load is one line."""
+    """Without the library's progress bars; a checkpoint that it cannot load is a PruneError of one line."""
     import transformers
     from safetensors import SafetensorError
 
@@ -149,7 +149,7 @@ def _load(folder: Path, dtype: Any) -> Any:
     model, loading = auto.from_pretrained(
         folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
     )
-    if loading["missing_keys"]:  # transformers fills these with random numbers and goes on
+    if loading["missing_keys"]:  # transformers would fill these with random numbers
         raise PruneError(f"--criterion act: transformers does not find {min(loading['missing_keys'])} in {folder}")
     model.set_experts_implementation("eager")  # an expert at a time; fused products would hide what each is fed
     return model.eval()
@@ -186,7 +186,7 @@ def _find_weight(layer: nn.Module, mlp: Mlp, name: str) -> Tensor | None:
 
 
 def _listening(sums: dict[int, Tensor]) -> Any:
-    """While it is entered, every product with one of the weights adds its input's squares to that weight's sum.
+    """A context in which every product with one of the weights adds its input's squares to that weight's sum.
 
     `sums` maps the address of a weight to [neurons]. A weight is known by its address since experts have no module of their
     own to hang a hook on.

@@ -138,7 +138,7 @@ def _user_message(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.filename is not None:  # no such folder, no room, a name too long
         return describe_os_error(error)
     if hasattr(error, "format_message"):  # typer carries its own copy of click, whose errors have no public name
-        return str(error.format_message()).replace("Value error, ", "")  # pydantic's, which typer hands on
+        return str(error.format_message()).replace("Value error, ", "")  # pydantic's prefix, which typer keeps
     return None
 
 

@@ -1,4 +1,4 @@
-"""Ray, as far as it is needed here: find a cluster, have sessions (`prunebench.cluster.session`) run on its nodes, take what they hand on."""
+"""Ray: connect to a cluster, run sessions (`prunebench.cluster.session`) on its nodes, receive their results."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from prunebench.cluster.session import Arrival, Delivery, Job, run_job
 from prunebench.experiment.file import ExperimentError
 from reports.runs.records import gpus_of
 
-_LOOK_S = 1.0
+_POLL_S = 1.0
 _ANSWER_S = 10.0
 _LEAVE_S = 20.0
 
 
 def gpus_of_session(options: Mapping[str, str]) -> int:
-    """What one server takes, and with it one session. Raises ExperimentError naming the option to mend."""
+    """The GPUs of one server, and so of one session. Raises ExperimentError naming the option to fix."""
     if options.get("distributed_executor_backend") == "ray":
         raise ExperimentError(
             "serve.options.distributed_executor_backend: ray has vLLM wait for GPUs that --executor ray holds; leave out one of them"
@@ -33,22 +33,22 @@ def gpus_of_session(options: Mapping[str, str]) -> int:
 
 
 class SessionLostError(Exception):
-    """A session ended without a word of its own: its node, or its process, is gone."""
+    """A session ended without an error of its own: its node or its process is gone."""
 
 
 class SessionError(Exception):
-    """A session could not go on; the message is its own."""
+    """A session failed; the message is its own."""
 
 
 @dataclass
 class RayCluster:
-    """A cluster that is found by `connect` and held until `leave`."""
+    """A cluster, connected from `connect` to `leave`."""
 
     address: str | None  # HOST:PORT; None: the cluster that this machine is part of, else one of this machine alone
     _takes: dict[str, float] = field(default_factory=dict)  # what one session takes of a node, by Ray's names
 
     def connect(self, options: Mapping[str, str]) -> None:
-        """Find the cluster and what a session takes of it: the GPUs of one server, or where there are none a whole node.
+        """Connect, and find what a session takes of a node: the GPUs of one server, or without GPUs the whole node.
 
         Raises ExperimentError if Ray is not installed, if the cluster does not answer, and if no node has enough.
         """
@@ -73,7 +73,7 @@ class RayCluster:
             raise ExperimentError(f"--executor ray: no node of the cluster has {gpus} GPU{'s' * (gpus > 1)} and a CPU")
 
     def _check_address(self) -> None:
-        """Ray itself would look for minutes for a cluster that is not there."""
+        """Raise ExperimentError if nothing listens there: Ray itself would retry for minutes."""
         if self.address is None:
             return
         host, _, port = self.address.rpartition(":")
@@ -91,7 +91,7 @@ class RayCluster:
         return any(all(node.get(kind, 0) >= amount for kind, amount in self._takes.items()) for node in self._nodes())
 
     def submit(self, job: Job) -> Any:
-        """The stream of what a session hands on; it begins once Ray finds room, on a node with few others if it can."""
+        """Queue a session and return the stream of its results; Ray starts it once there is room, spreading sessions over nodes."""
         import ray
 
         cpus, gpus = self._takes["CPU"], self._takes["GPU"]
@@ -99,14 +99,14 @@ class RayCluster:
         return task.remote(job, own_threads=str(max(int(cpus), 1)))
 
     def next_of(self, streams: Sequence[Any]) -> Any | None:
-        """A stream with something to take, or that has ended; None if there is none for a while."""
+        """A stream with a result, or one that has ended; None after a second without any."""
         import ray
 
-        ready, _ = ray.wait(list(streams), num_returns=1, timeout=_LOOK_S)
+        ready, _ = ray.wait(list(streams), num_returns=1, timeout=_POLL_S)
         return ready[0] if ready else None
 
     def take(self, stream: Any) -> Arrival | Delivery | None:
-        """What a session has handed on; None at its end. Raises SessionError and SessionLostError."""
+        """The next result of a session; None at its end. Raises SessionError and SessionLostError."""
         import ray
         from ray.exceptions import RayError, RayTaskError
 
@@ -121,7 +121,7 @@ class RayCluster:
         return taken
 
     def leave(self, streams: Sequence[Any]) -> None:
-        """Let go of the cluster. Sessions that are still there are asked to end, and ended by Ray if they do not."""
+        """Disconnect. Running sessions are cancelled, and killed by Ray if they do not end."""
         import ray
 
         for stream in streams:
@@ -142,6 +142,6 @@ class RayCluster:
 
 
 def _first_sentence(error: BaseException) -> str:
-    """Ray goes on for paragraphs."""
+    """Of an error of Ray's, which has several paragraphs."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0].partition(". ")[0]

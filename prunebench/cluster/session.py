@@ -1,7 +1,7 @@
 """One session on a cluster: what a Ray task does on the node it was placed on.
 
-It measures a block, every configuration of it, into a run folder of its own, on the GPUs that Ray gave it: server, load client
-and meters are all there, as in a run on one machine. What is finished is handed on at once, so that it outlives the node.
+It measures every configuration of a block into its own run folder, on the GPUs that Ray assigned: server, load client and
+meters run on that node, as in a run on one machine. Each result is sent immediately, so that it survives a lost node.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from reports.document.console import Console
 from reports.runs.records import ConfigurationInfo, IdleRule, Placement
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-# What is true of one GPU and one server start only.
+# Facts of one GPU and one server start only.
 _OF_ONE_PLACE = ("idle", "idle_without_model", "idle_after_load", "idle_again", "load_s")
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a session is to do: measure `visits`, which are of one block; or, without any, ask the quality tasks."""
+    """The work of a session: measure `visits`, all of one block; without any, ask the quality tasks."""
 
     name: str
     experiment: Experiment
@@ -47,7 +47,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Arrival:
-    """The first thing that a session hands on."""
+    """The first message of a session."""
 
     placement: Placement
     environment: dict[str, Any]
@@ -55,16 +55,16 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What is new in the session's run folder, and what it is about."""
+    """New and changed files of the session's run folder, and the outcome that they belong to."""
 
     files: dict[str, bytes]
     outcome: Outcome | None = None
     answered: bool = True  # no quality task is without a score
-    said: str = ""
+    log: str = ""
 
 
 def run_job(job: Job, own_threads: str | None = None) -> Iterator[Arrival | Delivery]:
-    """Measure or ask, here.
+    """Measure or ask on this node.
 
     `own_threads` is what Ray puts into OMP_NUM_THREADS by itself: for servers that would be a limit which a run on one machine
     does not have.
@@ -79,9 +79,9 @@ def run_job(job: Job, own_threads: str | None = None) -> Iterator[Arrival | Deli
         folder = _Folder(Path(scratch), job)
         with contextlib.closing(folder.bench):
             if not job.visits:
-                told = io.StringIO()
-                answered = folder.bench.ask(Console(file=told, width=150))
-                yield Delivery(folder.news(), answered=answered, said="" if answered else told.getvalue())
+                log = io.StringIO()
+                answered = folder.bench.ask(Console(file=log, width=150))
+                yield Delivery(folder.news(), answered=answered, log="" if answered else log.getvalue())
             for visit in job.visits:
                 for outcome in folder.bench.visit(visit):
                     yield Delivery(folder.news(), outcome)
@@ -119,7 +119,7 @@ class _Folder:
         self.bench = Bench(assignment, last_block=last_block)
 
     def news(self) -> dict[str, bytes]:
-        """Files that are new or have changed since the last time; logs under a name that tells sessions apart."""
+        """Files that are new or changed since the last call; logs get the session's name."""
         found = {}
         for file in sorted(self._path.rglob("*")):
             changed = file.stat().st_mtime_ns

@@ -106,7 +106,7 @@ def evaluate(
     quiet = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
     with quiet, asked() as made, Steps(out, "evaluating", len(suite.tasks)) as steps:
         for result in asking.results(made, folder, folder / "lm-eval.log"):
-            steps.say(result_line(result))
+            steps.print(result_line(result))
             steps.advance(1, result.task)
     results = [r for r in (asking.stored(folder, choice) for choice in suite.tasks) if r is not None]
     cost = suite_cost(results)
@@ -136,7 +136,7 @@ def _subject(
         if in_process:
             raise QualityError("--in-process evaluates a checkpoint, not a URL")
         if model is None:
-            raise QualityError("--model: say which model of the server to ask")
+            raise QualityError("--model: name the model of the server to ask")
         if tokenizer is None:
             raise QualityError("--tokenizer: name the folder of the served checkpoint, whose tokens are sent")
         return EvaluatedSubject(target=target.rstrip("/"), model=model, engine="", engine_options=options)

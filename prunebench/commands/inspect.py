@@ -40,7 +40,7 @@ def _table(source: str, found: Inspection) -> Table:
     table = Table(
         title=f"{Path(source).name}: {found.family}, {found.layers} layers, hidden {found.hidden_size}, "
         f"width {found.width}, {found.parameters:,} parameters, {decimal(found.bytes)}",
-        caption="saved: memory for weights, whatever the KV cache takes; ✓: every width divides by it; tensor parallel: GPUs",
+        caption="saved: memory for weights, without the KV cache; ✓: every width divides by it; tensor parallel: GPUs",
         title_justify="left",
         caption_justify="left",
     )

@@ -70,12 +70,12 @@ def prune(
             multiple_of=multiple_of,
             tie_break=tie_break,
             tensor_parallel=tensor_parallel,
-            announce=lambda needed, free: steps.say(
+            announce=lambda needed, free: steps.print(
                 f"writing {decimal(needed)} to {output}, {decimal(free)} are free there"
             ),
             progress=steps.bytes_done,
         )
-        addresses = push_checkpoints(pruned, push, lambda name: steps.say(f"uploading {name}")) if push else []
+        addresses = push_checkpoints(pruned, push, lambda name: steps.print(f"uploading {name}")) if push else []
     _print(pruned, addresses, as_json=as_json)
 
 

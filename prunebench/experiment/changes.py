@@ -16,27 +16,27 @@ _OF_A_CONFIGURATION = ("serve", "energy", "quality", "checkpoint")
 
 
 class Changes(dict[str, str]):
-    """What changed, by its key in the experiment or the checkpoint, and how, in words; empty: nothing."""
+    """Changes in words, by their keys in the experiment or the checkpoint."""
 
     @property
     def describes(self) -> bool:
-        """Whether they change what was learnt of a configuration."""
+        """Whether they invalidate the saved facts of the configurations."""
         return any(key.split(".")[0] in _OF_A_CONFIGURATION for key in self)
 
     def require_accepted(self, folder: Path, *, accepted: bool) -> None:
-        """Raises ExperimentError unless there are none, or the user accepts them and they leave the run the same cells."""
+        """Raises ExperimentError unless there are none, or the user accepts them and they keep the run's cells."""
         if not self:
             return
         said = f"--resume: the experiment has changed since {folder} was started: {'; '.join(self.values())}"
         if any(_of_other_cells(key) for key in self):
-            raise ExperimentError(f"{said}. That is another run: give it another --output")
+            raise ExperimentError(f"{said}. This is another run: give it another --output")
         if not accepted:
             blocks = "; more blocks are --blocks N" if _BLOCKS in self else ""
-            raise ExperimentError(f"{said}. Add --accept-changes to go on all the same{blocks}")
+            raise ExperimentError(f"{said}. Add --accept-changes to continue all the same{blocks}")
 
 
 def _of_other_cells(key: str) -> bool:
-    """Whether a change leaves other cells to measure, or their trials with other prompts: a workload that came or went, or a seed."""
+    """Whether a change makes other cells, or other prompts: an added or removed workload, or a seed."""
     return key.split(".", maxsplit=1)[0] in {"name", "seed", "prune"} or key == "workloads" or key.endswith(".name")
 
 
@@ -60,7 +60,7 @@ def checkpoint_changes(before: Sequence[SourceFile], now: Sequence[SourceFile]) 
 
 
 def hash_checkpoint(source: Path) -> list[SourceFile]:
-    """The sha256 of every file that pruned checkpoints are made of. Raises what the pruner raises."""
+    """The sha256 of every file that the pruner reads. Raises what the pruner raises."""
     return hash_sources(open_checkpoint(source), lambda: False)
 
 

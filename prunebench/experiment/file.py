@@ -2,7 +2,7 @@
 
     experiment = load_experiment(Path("experiments/demo.toml"))
 
-Unknown keys are refused with the nearest known one; every message names the key to mend.
+Unknown keys are refused with the nearest known one; every message names the key to fix.
 """
 
 from __future__ import annotations

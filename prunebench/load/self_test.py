@@ -1,8 +1,8 @@
 """`prunebench load --self-test`: how far to trust this client on this machine.
 
 The synthetic server, whose times are known, runs here as a process of its own; the client loads it at several rates and every
-metric is held against the schedule. What differs is the client's error and the server's lateness together: an upper bound.
-"Late reading" is the client's alone: how long after the kernel it saw what had come, which its stamps do not suffer from.
+metric is compared with the schedule. The difference is the client's error and the server's lateness together: an upper bound.
+"Late reading" is the client's alone: how long after the kernel it reads a chunk; its time stamps do not contain it.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _PREFILL_MS, _TOKEN_MS, _TOKENS, _PROMPT = 50.0, 10.0, 64, 32
 _IDLE_WATTS, _ACTIVE_WATTS = 50.0, 10.0
 _SECONDS = 4.0  # of steady load at each rate
 _WORDS = 1000
-_TRUSTED_MS, _TRUSTED_SHARE = 3.0, 0.01  # an error within the one or the other does not mislead
+_TRUSTED_MS, _TRUSTED_SHARE = 3.0, 0.01  # an error within either is acceptable
 _LATENCIES = {"TTFT p50", "TTFT p99", "E2E p50", "late sending p99", "late reading p99"}
 
 
 @dataclass(frozen=True)
 class Deviation:
-    """One metric at one load: what was seen and what is so."""
+    """One metric at one load: the measured and the true value."""
 
     streams: int
     metric: str
@@ -50,7 +50,7 @@ class Deviation:
 
     @property
     def trusted(self) -> bool:
-        """Whether the error is within what does not mislead: 1 %, and for latencies 3 ms."""
+        """Whether the error is acceptable: within 1 %, for latencies also within 3 ms."""
         if self.error is None:
             return False
         allowed = self.truth * _TRUSTED_SHARE
@@ -77,7 +77,7 @@ def self_test(*, seed: int, processes: int, as_json: bool) -> None:
 
 
 def verdict_of(found: list[Deviation]) -> str:
-    """In one sentence, up to how many streams every metric can be trusted."""
+    """In one sentence: the number of streams up to which every metric can be trusted."""
     good = []
     for streams in sorted({row.streams for row in found}):
         if not all(row.trusted for row in found if row.streams == streams):
@@ -113,7 +113,7 @@ def _measure(folder: Path, seed: int, processes: int) -> list[Deviation]:
 
 
 def _at(endpoint: Endpoint, streams: int, seed: int, processes: int) -> list[Deviation]:
-    """The errors with so many requests in flight, sent evenly: at once they would wait for each other in the server."""
+    """The errors with `streams` requests in flight, sent evenly: sent together they would queue in the server."""
     whole_s = (_PREFILL_MS + (_TOKENS - 1) * _TOKEN_MS) / 1e3
     rate = streams / whole_s
     workload = ConstantLoad(

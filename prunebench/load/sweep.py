@@ -1,4 +1,4 @@
-"""`prunebench load --workload sweep`: a trial for every rate, each in a folder of its own, and what they say together."""
+"""`prunebench load --workload sweep`: a trial for every rate, each in its own folder, and the conclusions from all of them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""lm-eval, asked for one task at a time: names resolved, data sets had or not, scores read.
+"""lm-eval, one task at a time: resolves names, loads data sets, reads scores.
 
-Raises QualityError for what the user can mend, before anything is asked.
+Raises QualityError for what the user can fix, before the first question.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _HUB_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True)
 class Asked:
-    """What a task gave."""
+    """The results of a task."""
 
     version: str | None
     shots: int | None
@@ -42,11 +42,11 @@ class Asked:
 
 
 class UnavailableError(Exception):
-    """A task cannot be asked here, the others can; one line with the reason."""
+    """A task that cannot be asked here, while the others can; the message is one line with the reason."""
 
 
 class Harness:
-    """lm-eval with the tasks of one suite; tasks are loaded once and asked of any number of models."""
+    """lm-eval with the tasks of one suite; a task is loaded once and asked of any number of models."""
 
     def __init__(self, suite: Suite, include_paths: Sequence[Path], limit: int | None) -> None:
         _import_harness()
@@ -59,22 +59,22 @@ class Harness:
             self._without_hub = _go_offline_without_hub()
 
     def load(self, choice: TaskChoice, log: IO[str]) -> str | None:
-        """Have a task's data ready. None when it is; else why it cannot be asked here, in one line."""
+        """Load a task's data. Returns None, or in one line why the task cannot be asked here."""
         try:
-            with _said_to(log):
+            with _output_to(log):
                 self._load(choice)
         except UnavailableError as error:
             return str(error)
         return None
 
     def ask(self, choice: TaskChoice, model: LM, log: IO[str]) -> Asked:
-        """Every score of one task. What lm-eval says on the way goes to `log`.
+        """Ask one task and return every score. lm-eval's output goes to `log`.
 
-        Raises UnavailableError if the task's data cannot be had, and whatever the model raises.
+        Raises UnavailableError if the task's data cannot be loaded, and what the model raises.
         """
         from lm_eval import evaluator
 
-        with _said_to(log):
+        with _output_to(log):
             loaded = self._load(choice)
             _seed()
             for task in loaded["tasks"].values():
@@ -110,7 +110,9 @@ class Harness:
                 raise UnavailableError(self._why_not(choice, error)) from None
             for task in loaded["tasks"].values():
                 own = task.get_config("num_fewshot")
-                if own is None or (choice.shots is not None and own != 0):  # a task that says 0 means it
+                if own is None or (
+                    choice.shots is not None and own != 0
+                ):  # 0 examples is part of such a task's definition
                     task.set_config(key="num_fewshot", value=choice.shots or 0)
             self._loaded[choice] = {"groups": {}, "group_map": {}, **loaded}
         return self._loaded[choice]
@@ -131,7 +133,7 @@ def one_line(error: Exception) -> str:
 
 
 def harness_version() -> str:
-    """The name and version of what asks. Raises QualityError where it is not installed."""
+    """lm-eval's name and version. Raises QualityError if it is not installed."""
     return f"lm-eval {_import_harness()}"
 
 
@@ -174,7 +176,7 @@ def _is_known(task: TaskChoice, index: TaskManager) -> bool:
 
 
 def _go_offline_without_hub() -> str | None:
-    """Whether the hub is out of reach, in words. Its libraries then use what is cached, at once: they would retry for minutes."""
+    """Why the hub is out of reach; None if it answers. Its libraries are set to use their cache: they would retry for minutes."""
     import datasets
     from huggingface_hub import constants
 
@@ -190,7 +192,7 @@ def _go_offline_without_hub() -> str | None:
 
 
 def _seed() -> None:
-    """Before every task, so that what it draws does not depend on what was asked before."""
+    """Seed before every task, so that its random draws do not depend on the tasks before it."""
     random.seed(SEEDS["random"])
     np.random.seed(SEEDS["numpy"])  # noqa: NPY002 - the generator lm-eval's tasks draw from
     with contextlib.suppress(ImportError):  # tasks asked of an endpoint need no torch
@@ -200,8 +202,8 @@ def _seed() -> None:
 
 
 @contextlib.contextmanager
-def _said_to(log: IO[str]) -> Iterator[None]:
-    """Progress bars, warnings and log lines of lm-eval and its libraries go to a file, not between our lines."""
+def _output_to(log: IO[str]) -> Iterator[None]:
+    """Write progress bars, warnings and log lines of lm-eval and its libraries to a file, not between our lines."""
     handler = logging.StreamHandler(log)
     logging.getLogger().addHandler(handler)
     try:

@@ -1,7 +1,7 @@
-"""What lm-eval asks: the served endpoint through its OpenAI client, or the checkpoint itself through its own HF backend.
+"""lm-eval's models: a served endpoint through its OpenAI client, or a checkpoint through its own HF backend.
 
-Both are given the same token ids: the tokenizer is the checkpoint's, and special tokens are added where the HF backend adds
-them. Imported only where lm-eval is installed.
+Both get the same token ids: the tokenizer is the checkpoint's, and special tokens are added where the HF backend adds them.
+Imported only where lm-eval is installed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from lm_eval.models.openai_completions import LocalCompletionsAPI
 from loadgen.answers.stream_end import error_of
 from loadgen.endpoint import Endpoint
 
-# It warns of what is meant: several prompts of different lengths in a request.
+# It warns of prompts of different lengths in a request, which is intended here.
 logging.getLogger("lm_eval.models.api_models").setLevel(logging.ERROR)
 
 _PROMPTS = 8  # in one request
-_DEFAULT_LENGTH = 2048  # where an endpoint does not say how much it can read; lm-eval's own
+_DEFAULT_LENGTH = 2048  # lm-eval's own, for an endpoint that does not report its context length
 
 
 class RefusedError(Exception):
@@ -36,14 +36,14 @@ class ServedModel(LocalCompletionsAPI):  # type: ignore[misc]
     def __init__(
         self, endpoint: Endpoint, tokenizer: Path, max_length: int | None, concurrency: int, *, writes: bool = True
     ) -> None:
-        """writes: whether a prompt must be gone on with by a token to be scored, as OpenAI has it; our server need not."""
+        """writes: whether scoring a prompt requires generating one token, as OpenAI does; our server does not."""
         super().__init__(
             base_url=f"{endpoint.url}/v1/completions",
             model=endpoint.model,
             tokenizer=str(tokenizer),
             tokenizer_backend="huggingface",
             tokenized_requests=True,
-            # Several prompts a request: with one each, a small model's time would go into HTTP.
+            # Several prompts a request: with one each, HTTP would dominate the time of a small model.
             batch_size=min(_PROMPTS, concurrency),
             num_concurrent=max(1, concurrency // _PROMPTS),
             max_retries=2,
@@ -57,7 +57,7 @@ class ServedModel(LocalCompletionsAPI):  # type: ignore[misc]
         self._bos: str | None = self.tokenizer.bos_token
         self._writes = writes
         self.tokens: int | None = (
-            0  # prompt and output tokens of all answers, by the server's own usage; None if it says none
+            0  # prompt and output tokens of all answers, by the server's usage; None if it reports none
         )
 
     def tok_encode(
@@ -67,10 +67,8 @@ class ServedModel(LocalCompletionsAPI):  # type: ignore[misc]
         add_special_tokens: bool | None = None,
         **_: Any,
     ) -> list[Any]:
-        """Token ids as lm-eval's HF backend makes them; its API client would leave out what the tokenizer itself adds."""
-        if not isinstance(
-            string, str
-        ):  # prompts to generate from, which the client asks to have without special tokens
+        """Token ids as lm-eval's HF backend makes them; its API client would drop the special tokens that the tokenizer adds."""
+        if not isinstance(string, str):  # prompts to generate from: the client passes them as a list
             return [self.tok_encode(one, left_truncate_len) for one in string]
         if add_special_tokens is None:
             add_special_tokens = not (self._bos and string.startswith(self._bos))
@@ -82,7 +80,7 @@ class ServedModel(LocalCompletionsAPI):  # type: ignore[misc]
         return payload if generate or self._writes else payload | {"max_tokens": 0}
 
     def model_call(self, *given: Any, **named: Any) -> Any:
-        """As the client asks, one request at a time; its own error leaves the server's reason out."""
+        """The client's call, one request at a time, with the server's reason in the error."""
         try:
             return super().model_call(*given, **named)
         except requests.HTTPError as error:
@@ -91,11 +89,11 @@ class ServedModel(LocalCompletionsAPI):  # type: ignore[misc]
             raise RefusedError(error_of(answer.status_code, answer.content)) from None
 
     async def amodel_call(self, session: Any, *given: Any, **named: Any) -> Any:
-        """As the client asks, several requests at a time; its own error leaves the server's reason out."""
+        """The client's call, several requests at a time, with the server's reason in the error."""
         return await super().amodel_call(_Session(session), *given, **named)
 
     def parse_logprobs(self, outputs: Any, **given: Any) -> list[tuple[float, bool]]:
-        """As the client does it, which leaves out the last token as one that was written."""
+        """The client's parser, which drops the last token as a generated one; ours generates none, so one is appended."""
         self._count(outputs)
         if not self._writes:
             for output in outputs if isinstance(outputs, list) else [outputs]:
@@ -106,7 +104,7 @@ class ServedModel(LocalCompletionsAPI):  # type: ignore[misc]
         return found
 
     def parse_generations(self, outputs: Any, **given: Any) -> list[str]:
-        """As the client does it."""
+        """The client's parser; counts the tokens."""
         self._count(outputs)
         texts: list[str] = super().parse_generations(outputs, **given)
         return texts

@@ -1,6 +1,6 @@
-"""The quality tasks of a run: every configuration asked once, after the trials, so that no energy window is near.
+"""The quality tasks of a run: asked once of every configuration, after the trials, so that no energy window overlaps.
 
-lm-eval and what it brings are imported only then: the client's process stays small while it measures.
+lm-eval and its libraries are imported only then: the client's process stays small while it measures.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from loadgen.endpoint import LoadError
+from base.errors import UserError
 from loadgen.energy.source import pick_energy
 from prunebench.experiment.file import QualitySettings
 from prunebench.quality.harness import Harness
 from prunebench.quality.suites import Suite, choose_suite
 from prunebench.quality.task_pass import Pass, Subject, result_line, settings_of
-from prunebench.servers.process import Server, ServerStartError
+from prunebench.servers.process import Server
 from prunebench.terminal.progress import Steps
 from reports.document.console import Console
 from reports.runs.records import ConfigurationInfo
 
 
 def check_tasks(settings: QualitySettings | None) -> None:
-    """Whether lm-eval is there and knows every task, before anything is measured. Raises QualityError if not.
+    """Check, before anything is measured, that lm-eval is installed and knows every task. Raises QualityError if not.
 
-    In a process of its own, for the sake of this one's size.
+    The check runs in another process, to keep this one small.
     """
     if settings is None or not settings.tasks:
         return
@@ -43,10 +43,10 @@ def ask_configurations(
     logs: Path,
     console: Console,
 ) -> bool:
-    """Ask every configuration every task it has not answered yet; a task or server that fails leaves its reason.
+    """Ask every configuration every task it has not answered yet; for a task or server that fails the reason is saved.
 
-    `acquire` gives a configuration's running server, `folder_of` the folder for its results, each written as it comes. True if
-    none is missing.
+    `acquire` returns a configuration's running server, `folder_of` the folder for its results; each is saved immediately.
+    Returns whether no result is missing.
     """
     if settings is None or not settings.tasks:
         return True
@@ -61,14 +61,14 @@ def ask_configurations(
                 endpoint = acquire(label).endpoint
                 energy = pick_energy(energy_source, endpoint)
                 subject = Subject.served(endpoint, Path(configurations[label].checkpoint), energy, settings.concurrency)
-            except (ServerStartError, LoadError) as error:
+            except UserError as error:
                 asking.give_up(folder, f"{error}")
-                steps.say(f"{label}: not asked: {error}")
+                steps.print(f"{label}: not asked: {error}")
                 steps.advance(len(suite.tasks), f"{label} failed")
                 continue
             for result in asking.results(subject, folder, log):
                 if not result.scores:
-                    steps.say(f"{label}, {result_line(result)}")
+                    steps.print(f"{label}, {result_line(result)}")
                 steps.advance(1, f"{label}, {result_line(result)}")
     return all(asking.is_finished(folder_of(label)) for label in configurations)
 

@@ -17,7 +17,7 @@ _CLOSE = 1e-9  # relative; the same sum in another order
 
 @dataclass(frozen=True)
 class Items:
-    """What `TaskResult` says of `statistic`, `values`, `weights` and `chance`; `count` is of all items, also where there are none."""
+    """The fields of `TaskResult` of the same names; `count` is the number of all items, also where `values` are None."""
 
     count: int
     statistic: Literal["mean", "perplexity"] | None = None
@@ -84,9 +84,9 @@ def read_items(found: Mapping[str, Any], name: str, score: Score) -> Items:
 
 
 def _chance(samples: list[Mapping[str, Any]], values: list[float]) -> float | None:
-    """What guessing scores: one of the answers offered, of which each is a request; nothing where the answer is free.
+    """The score of guessing: one over the number of choices, each of which is a request; 0 where the answer is free text.
 
-    None where several answers count in part, as in truthfulqa_mc2, or where lm-eval does not say what was asked.
+    None where several answers count in part, as in truthfulqa_mc2, or where lm-eval does not record the requests.
     """
     offered = [len(sample.get("arguments", ())) for sample in samples]
     if not all(offered):

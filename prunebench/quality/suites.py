@@ -1,4 +1,4 @@
-"""Which quality tasks are asked: the words of `--tasks` and of `quality.tasks`, and the suites that have a name.
+"""Which quality tasks are asked: the values of `--tasks` and `quality.tasks`, and the named suites.
 
 fragile-knowledge      a suite: the thirteen tasks of the study, with its numbers of examples
 hellaswag              any task, group or tag of lm-eval
@@ -18,12 +18,12 @@ SHIPPED = Path(__file__).parent / "tasks"  # lm-eval YAML and data that come wit
 
 
 class QualityError(UserError):
-    """Quality cannot be evaluated as asked; one line that names the flag, key or package to mend."""
+    """Quality cannot be evaluated as asked; one line that names the flag, key or package to fix."""
 
 
 @dataclass(frozen=True)
 class TaskChoice:
-    """A task and the examples before each question; None: as many as the task itself says."""
+    """A task and the number of examples before each question; None: the task's own number."""
 
     name: str
     shots: int | None = None
@@ -66,7 +66,7 @@ SUITES = {
     "offline": Suite(tuple(TaskChoice(p.stem) for p in sorted(SHIPPED.glob("*.yaml")))),
 }
 
-# The score a task is known by, where it has several; the others are kept beside it.
+# The headline score of a task that has several; the others are kept beside it.
 _HEADLINES = {
     "arc_challenge": "acc_norm",
     "gsm8k": "exact_match,strict-match",
@@ -100,7 +100,7 @@ def choose_suite(words: Sequence[str], *, chat_template: bool = False) -> Suite:
 
 
 def headline_rank(task: str, metric: str, filter_name: str) -> int:
-    """Sorts a task's scores: the one it is known by first, then what is usual, then the rest."""
+    """Sort key of a task's scores: its headline first, then the usual ones, then the rest."""
     if _HEADLINES.get(task) in {metric, f"{metric},{filter_name}"}:
         return -1
     return _USUAL.index(metric) if metric in _USUAL else len(_USUAL)

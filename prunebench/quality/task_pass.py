@@ -1,4 +1,4 @@
-"""One model asked every task of a suite: each result is on disk before the next task starts, and none is asked twice."""
+"""Ask one model every task of a suite: each result is saved before the next task starts, and no task is asked twice."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is asked: a model as lm-eval sees it, and its meters."""
+    """A model as lm-eval sees it, and its meters."""
 
     model: LM
     energy: EnergySource
 
     @classmethod
     def served(cls, endpoint: Endpoint, tokenizer: Path, energy: EnergySource, concurrency: int) -> Subject:
-        """What an endpoint serves, `concurrency` requests at a time. Raises LoadError if it does not answer."""
+        """The model behind an endpoint, with `concurrency` requests in flight. Raises LoadError if it does not answer."""
         from prunebench.quality.models import ServedModel
 
         served = check_endpoint(endpoint)
@@ -67,10 +67,10 @@ class Pass:
     settings: EvaluationSettings
 
     def results(self, subject: Subject, folder: Path, log_file: Path) -> Iterator[TaskResult]:
-        """Every task in order, each written to `folder` before it is handed over; what is there already is not asked again.
+        """Yield the result of every task in order, each saved in `folder` first; a saved result is not asked again.
 
-        A task that cannot be asked here becomes a result without scores and with a reason, and so does one that fails; the
-        others go on. An interrupt loses only the task it meets.
+        A task that cannot be asked here, or fails, becomes a result without scores and with a reason; the others continue.
+        An interrupt loses only the task under way.
         """
         folder.mkdir(parents=True, exist_ok=True)
         with log_file.open("a", encoding="utf-8") as log:
@@ -82,21 +82,21 @@ class Pass:
                 yield result
 
     def give_up(self, folder: Path, reason: str) -> None:
-        """Leave the reason in place of every answer that is missing."""
+        """Save the reason in place of every missing result."""
         folder.mkdir(parents=True, exist_ok=True)
         for choice in self.suite.tasks:
             if self.finished(folder, choice) is None:
                 write_record(folder / f"{choice.file_name}.json", self._without_scores(choice, reason))
 
     def finished(self, folder: Path, choice: TaskChoice) -> TaskResult | None:
-        """A result on disk that has scores and was asked for in the same way."""
+        """The saved result, if it has scores and was asked with the same settings."""
         result = self.stored(folder, choice)
         if result is None or not result.scores or result.settings != self.settings:
             return None
         return result if choice.shots in {None, result.shots} else None
 
     def stored(self, folder: Path, choice: TaskChoice) -> TaskResult | None:
-        """What is on disk of a task."""
+        """The saved result of a task, if there is one."""
         file = folder / f"{choice.file_name}.json"
         return read_record(file, TaskResult) if file.is_file() else None
 
@@ -113,7 +113,7 @@ class Pass:
             asked = self.harness.ask(choice, subject.model, log)
         except UnavailableError as error:
             return self._without_scores(choice, f"{error}")
-        except Exception as error:  # noqa: BLE001 - a task is code of others; whatever it raises must not end the others
+        except Exception as error:  # noqa: BLE001 - a task is code of others; no error of it may end the other tasks
             traceback.print_exc(file=log)
             return self._without_scores(choice, f"it failed: {one_line(error)}")
         seconds, end_ns, after = time.monotonic() - began, time.monotonic_ns(), subject.tokens()
@@ -141,7 +141,7 @@ class Pass:
 
 
 def result_line(result: TaskResult) -> str:
-    """A task in one line: its headline score with the standard error, or why there is none."""
+    """One line: a task's headline score with its standard error, or the reason why it has none."""
     if not result.scores:
         return f"{result.task}: no score: {result.reason}"
     first = result.scores[0]

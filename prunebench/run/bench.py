@@ -1,4 +1,4 @@
-"""Where trials are measured: a configuration's server is up, one workload after another is offered, what was learnt is written."""
+"""Measuring trials: start a configuration's server, offer one workload after another, save the results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from base.errors import describe_os_error
+from base.errors import UserError, describe_os_error
 from loadgen.endpoint import LoadError
 from loadgen.energy.source import EnergySource, pick_energy
 from loadgen.link.messages import Steadiness
@@ -23,7 +23,7 @@ from prunebench.quality.run_tasks import ask_configurations
 from prunebench.run.describe import Describer
 from prunebench.run.run_writer import RunWriter
 from prunebench.run.schedule import Visit
-from prunebench.servers.process import Server, ServerCommand, ServerPool, ServerStartError, start_server
+from prunebench.servers.process import Server, ServerCommand, ServerPool, start_server
 from prunebench.servers.remote import RemoteHost
 from prunebench.terminal.progress import Steps
 from reports.checks.findings import check_trial
@@ -34,23 +34,23 @@ from server.machine.cpu_affinity import off_cores_of
 
 @dataclass(frozen=True)
 class Outcome:
-    """Cells that are over: each has its folder, or `cause` says why none has."""
+    """Finished cells: each has its folder, or `cause` is the reason why none has."""
 
     cells: tuple[TrialCell, ...]
     cause: str | None = None
 
-    def tell(self, steps: Steps) -> None:
-        """Count them as done, and say so where they failed."""
+    def report(self, steps: Steps) -> None:
+        """Count them as done, and print the cause where they failed."""
         first = self.cells[0]
         place = f"block {first.block + 1}, {first.label}, {', '.join(cell.workload for cell in self.cells)}"
         if self.cause is not None:
-            steps.say(f"{place}: failed: {self.cause}")
+            steps.print(f"{place}: failed: {self.cause}")
         steps.advance(len(self.cells), place if self.cause is None else f"{first.label} failed")
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """What an executor measures. `configurations` is filled, and kept up to date, while the run goes on."""
+    """What an executor measures. `configurations` is filled and kept up to date during the run."""
 
     experiment: Experiment
     writer: RunWriter
@@ -62,8 +62,8 @@ class Assignment:
 class Bench:
     """The servers of one machine, this one or a host's, and what is measured on them.
 
-    `configurations` is kept up to date with what is learnt. `last_block` is the one after whose trials a configuration's
-    description is completed; None: only what its trials cannot do without, idle power with the model loaded, is described.
+    After a configuration's trials of `last_block` its description is completed; None: only the idle power with the model
+    loaded, which the trials require, is measured.
     """
 
     def __init__(self, assignment: Assignment, *, last_block: int | None, host: RemoteHost | None = None) -> None:
@@ -83,11 +83,11 @@ class Bench:
         self._pool = ServerPool(self._start, keep=experiment.serve.keep_servers)
 
     def measure(self, visits: Sequence[Visit], steps: Steps) -> None:
-        """Measure every cell of `visits`; one that fails is recorded, and the others go on."""
+        """Measure every cell of `visits`; one that fails is recorded, and the others continue."""
         for visit in visits:
             steps.advance(0, f"block {visit.block + 1}, {visit.label}: starting")
             for outcome in self.visit(visit):
-                outcome.tell(steps)
+                outcome.report(steps)
         self._idle_again()
 
     def visit(self, visit: Visit) -> Iterator[Outcome]:
@@ -99,14 +99,14 @@ class Bench:
             return
         try:
             server, energy, idle = self._begin(visit)
-        except (ServerStartError, LoadError, OSError) as error:
+        except (UserError, OSError) as error:
             yield self._failed(visit.cells, error)
             return
         for done, cell in enumerate(visit.cells, 1):
             time.sleep(self._experiment.protocol.cooldown_s)
             try:
                 self._measure(cell, server, energy, idle)
-            except (LoadError, OSError) as error:
+            except (UserError, OSError) as error:
                 yield self._failed((cell,), error)
                 yield from self.visit(replace(visit, cells=visit.cells[done:]))
                 return
@@ -127,7 +127,7 @@ class Bench:
         )
 
     def close(self) -> None:
-        """End the servers, if they are not a host's, which go on serving."""
+        """End the servers; those of a host keep running."""
         if self._host is None:
             self._pool.close()
 
@@ -135,7 +135,7 @@ class Bench:
         """Idle power after the trials, where an attempt was cut short between a configuration's last trial and that."""
         for label, info in self._configurations.items():
             if info.load_s is not None and info.idle_again is None and self._experiment.energy.idle_s:
-                with contextlib.suppress(ServerStartError, LoadError):  # a failed cell has told the cause
+                with contextlib.suppress(UserError):  # a failed cell has recorded the cause
                     _, energy = self._ready(label)
                     self._update(label, idle_again=self._describer.when_quiet(energy))
 
@@ -188,7 +188,7 @@ class Bench:
         return server, pick_energy(self._experiment.energy.source, server.endpoint)
 
     def _failed(self, cells: tuple[TrialCell, ...], error: Exception) -> Outcome:
-        """Record the cause of each; `--resume` tries them again. The server is not trusted any more."""
+        """Record the cause of each and discard the server; `--resume` tries them again."""
         self._pool.discard(cells[0].label)
         cause = describe_os_error(error) if isinstance(error, OSError) else f"{error}"
         for cell in cells:
@@ -198,7 +198,7 @@ class Bench:
     def _measure(self, cell: TrialCell, server: Server, energy: EnergySource, idle: VisitIdle | None) -> None:
         """One trial, from warm-up to its folder on disk.
 
-        Raises LoadError when it gave nothing to keep: whatever a server that died or hung has answered before is not kept.
+        Raises LoadError for a trial that is not kept: the answers of a server that then died or hung are not.
         A trial that is killed or interrupted leaves its records, all but the last second.
         """
         kept = self._writer.records_file(cell)
@@ -225,7 +225,7 @@ class Bench:
             prompts = read_prompts(workload.prompts, seed)
         else:
             prompts = make_prompts(workload, self._tokenizer, seed)
-        with off_cores_of(server.engine_process_ids()):  # else the client would at times take a worker's core from it
+        with off_cores_of(server.engine_process_ids()):  # else the client would at times run on a worker's core
             result = run_trial(
                 server.endpoint,
                 workload,
@@ -249,7 +249,7 @@ class Bench:
         return result
 
     def _update(self, label: str, **facts: Any) -> None:
-        """What is learnt of a configuration is on disk at once."""
+        """Save a configuration's facts as soon as they are known."""
         info = self._configurations[label].model_copy(update=facts)
         self._configurations[label] = info
         self._writer.write_configuration(info)

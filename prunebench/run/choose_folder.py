@@ -14,11 +14,13 @@ Resume = Literal["no", "yes", "if-unfinished"]
 
 
 def choose_run_folder(experiment: Experiment, output: Path | None, resume: Resume) -> tuple[Path, bool]:
-    """Where the run goes, and whether it goes on there: --output, else runs/NAME-TIME, or the newest of that name."""
+    """The run folder, and whether a run is resumed there: --output, else runs/NAME-TIME, or the newest of that name."""
     if output is not None:
         return output, resume == "yes" or (resume == "if-unfinished" and _is_unfinished(output))
     runs = Path("runs")
-    stamped = re.compile(re.escape(experiment.name) + r"-\d{8}-\d{6}")  # and not those of a name that begins alike
+    stamped = re.compile(
+        re.escape(experiment.name) + r"-\d{8}-\d{6}"
+    )  # and not of a longer name with the same beginning
     mine = sorted(p.parent for p in runs.glob("*/experiment.json") if stamped.fullmatch(p.parent.name))
     if resume == "yes" and not mine:
         raise ExperimentError(f"--resume: no run of {experiment.name} under {runs.absolute()}; give --output DIR")

@@ -19,9 +19,9 @@ from server.settings import ServeSettings
 
 
 def check_configurations(experiment: Experiment) -> None:
-    """Find out what would stop every configuration, before there is a run folder.
+    """Check for what would stop every configuration, before there is a run folder.
 
-    Raises PruneError, ServeError or EngineError naming the target, key or option to mend.
+    Raises PruneError, ServeError or EngineError naming the target, key or option to fix.
     """
     source, wanted = experiment.model.source, experiment.prune
     inspect_checkpoint(source, wanted.targets(), multiple_of=wanted.multiple_of)
@@ -30,10 +30,10 @@ def check_configurations(experiment: Experiment) -> None:
 
 
 def prepare_configurations(experiment: Experiment, writer: RunWriter, console: Console) -> dict[str, ConfigurationInfo]:
-    """Prune what is to be pruned and describe every configuration, widest first, by label.
+    """Prune every missing width and describe every configuration, widest first, by label.
 
-    A target equal to the source's width is the source itself. What an earlier attempt at this run pruned or learnt about
-    a configuration is kept. Raises PruneError before anything is written.
+    A target equal to the source's width is the source itself. Checkpoints and facts of an earlier
+    attempt at this run are kept. Raises PruneError before anything is written.
     """
     source = experiment.model.source
     before = writer.stored_configurations()
@@ -51,7 +51,7 @@ def prepare_configurations(experiment: Experiment, writer: RunWriter, console: C
 
 
 def _updated(info: ConfigurationInfo, checkpoint: str) -> ConfigurationInfo:
-    """What was known before, at where the checkpoint is now: a run folder may have been moved."""
+    """The saved facts with the checkpoint's present path: a run folder may have been moved."""
     return info.model_copy(update={"checkpoint": checkpoint})
 
 

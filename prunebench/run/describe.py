@@ -1,4 +1,4 @@
-"""What is learnt of a configuration besides its trials: who serves it, idle power, perplexity."""
+"""The facts of a configuration besides its trials: its server, idle power, perplexity."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from prunebench.experiment.file import Experiment
 from prunebench.quality.perplexity import PerplexityProbe
 from prunebench.servers.process import Server, ServerPool
 
-AFTER_LOAD_S = 10.0  # how long the power right after load is watched: it falls to the quiet level within seconds
+AFTER_LOAD_S = 10.0  # length of the power measurement right after a load: power falls to the idle level within seconds
 _REST_S = 5.0  # before idle power is measured around a visit, at most
-_SHORTEST_S = 0.5  # a counter that refreshes ten times a second tells little in less
+_SHORTEST_S = 0.5  # a counter that refreshes ten times a second needs at least this long
 
 
 def visit_idle(experiment: Experiment) -> tuple[float, float]:
@@ -28,7 +28,7 @@ def visit_idle(experiment: Experiment) -> tuple[float, float]:
 
 
 class Describer:
-    """The same questions to every configuration; the answers are fields of its ConfigurationInfo."""
+    """Measures the same facts of every configuration; they are fields of its ConfigurationInfo."""
 
     def __init__(self, experiment: Experiment, *, serves_here: bool) -> None:
         self._energy = experiment.energy
@@ -57,7 +57,7 @@ class Describer:
         return measure_idle_in_halves(energy, length_s)
 
     def first_visit(self, server: Server, energy: EnergySource, before: IdleWindow | None) -> dict[str, Any]:
-        """Who answers, idle power with the model loaded, quality. Raises LoadError if the server is lost meanwhile.
+        """Engine, idle power with the model loaded, perplexity. Raises LoadError if the server is lost meanwhile.
 
         `before` is the idle power before the visit's load, where that is measured.
         """
@@ -72,7 +72,7 @@ class Describer:
         }
         if served.engine:
             facts["engine"] = served.engine
-        if problem := server.problem():  # what was learnt of a server that has died since may be half the truth
+        if problem := server.problem():  # facts from a server that has died since may be incomplete
             raise LoadError(problem)
         return facts
 
@@ -83,5 +83,5 @@ class Describer:
         return measure_idle(energy, min(self._energy.idle_s, AFTER_LOAD_S), at_once=True)
 
     def when_quiet(self, energy: EnergySource) -> WindowEnergy | None:
-        """Idle power with the model loaded, whatever was before; None if idle_s is 0."""
+        """Idle power with the model loaded, after it has settled; None if idle_s is 0."""
         return measure_idle(energy, self._energy.idle_s) if self._energy.idle_s else None

@@ -17,7 +17,7 @@ from prunebench.run.forecast import Assumptions, Forecast, forecast
 from prunebench.run.reopen import changes_since
 from prunebench.run.resume import CellState, cell_state, extended
 from prunebench.run.run_writer import RunWriter
-from prunebench.run.schedule import Order, plan_visits
+from prunebench.run.schedule import Order, schedule_visits
 from prunebench.terminal.console import print_line
 from pruner.inspection import inspect_checkpoint
 from reports.runs.records import RunInfo, TrialCell
@@ -70,7 +70,7 @@ def forecast_run(
     found = inspect_checkpoint(experiment.model.source, wanted.targets(), multiple_of=wanted.multiple_of)
     widths = sorted({found.width, *(row.width for row in found.targets)}, reverse=True)
     order = Order.of_run(begun, experiment.protocol.blocks)
-    every = plan_visits(
+    every = schedule_visits(
         [f"width-{width}" for width in widths],
         [w.name for w in experiment.workloads],
         order,
@@ -81,7 +81,7 @@ def forecast_run(
 
 
 def _print(found: Forecast) -> None:
-    """For people: configurations, cells in order, time and disk with what was assumed."""
+    """Print configurations, cells in order, time and disk use with the assumptions."""
     print_line(f"{found.name}: nothing is written, this is what a run would do")
     for label, words in found.configurations.items():
         print_line(f"  {label}: {words}")

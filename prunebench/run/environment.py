@@ -1,4 +1,4 @@
-"""What a run was made on: versions, processor, GPUs, source revision. Written to `environment.json`."""
+"""The environment of a run: versions, processor, GPUs, source revision. Saved in `environment.json`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PACKAGES = (
 
 
 def describe_environment() -> dict[str, Any]:
-    """Facts a reader needs to judge or repeat a run; None where this machine does not tell."""
+    """Facts a reader needs to judge or repeat a run; None where this machine does not report one."""
     metering = describe_machine()
     return {
         "prunebench": prunebench.__version__,

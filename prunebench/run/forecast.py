@@ -76,7 +76,7 @@ class Forecast(Record):
     name: str
     configurations: dict[str, str]  # label -> in words
     cells: list[tuple[int, str, str]]
-    order: str  # its rule, and what it leaves of a linear drift, in words
+    order: str  # its rule, and the remaining effect of a linear drift, in words
     imbalance: float  # the largest distance of a configuration's mean place from the baseline's, in blocks
     finished: int
     seconds: float

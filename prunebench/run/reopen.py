@@ -16,13 +16,13 @@ from reports.runs.run_folder import read_record
 def reopen(
     writer: RunWriter, experiment: Experiment, experiment_file: Path, *, accept_changes: bool = False
 ) -> list[str]:
-    """Go on with a folder: experiment and checkpoint must be those it was started with; what is half written goes.
+    """Reopen a folder: experiment and checkpoint must be those it was started with; half-written files are removed.
 
-    Changes that are accepted are noted in run.json. Returns the names of the cells whose trial was cut short.
+    Accepted changes are recorded in run.json. Returns the names of the cells whose trial was cut short.
     """
     stored = writer.path / "experiment.json"
     if not stored.is_file() and not (writer.path / "trials").is_dir():
-        raise ExperimentError(f"--resume: {writer.path} holds no run to go on with")
+        raise ExperimentError(f"--resume: {writer.path} holds no run to continue")
     if not stored.is_file():  # killed while it was being made
         writer.create(experiment, experiment_file)
         return []
@@ -38,7 +38,7 @@ def reopen(
     for leftover in [file for pattern in half_written for file in writer.path.glob(pattern)]:
         leftover.unlink()
     for failure in (writer.path / "failures").glob("*.json"):
-        # Killed between keeping the trial and forgetting an earlier failure.
+        # Killed between saving the trial and removing an earlier failure.
         if (writer.path / "trials" / failure.stem).exists():
             failure.unlink()
     cut_short = []
@@ -74,12 +74,14 @@ def _accept(
     experiment: Experiment,
     experiment_file: Path,
 ) -> None:
-    """Note the changes, then replace the experiment; what they make out of date is kept under another name."""
+    """Record the changes, then replace the experiment; files that they make out of date are kept under another name."""
     if begun := writer.begun():
         trials = len(writer.folder.trial_folders())
-        said = (f"{words}, after {trials} trials" for words in changes.values())
-        noted = tuple(dict.fromkeys([*begun.accepted_changes, *said]))
-        writer.write("run.json", begun.model_copy(update={"accepted_changes": noted, "checkpoint": tuple(checkpoint)}))
+        lines = (f"{words}, after {trials} trials" for words in changes.values())
+        recorded = tuple(dict.fromkeys([*begun.accepted_changes, *lines]))
+        writer.write(
+            "run.json", begun.model_copy(update={"accepted_changes": recorded, "checkpoint": tuple(checkpoint)})
+        )
     if any(key.startswith("checkpoint.") for key in changes) and writer.checkpoints == writer.path / "checkpoints":
         _keep_aside(writer.checkpoints)
     if changes.describes:

@@ -1,4 +1,4 @@
-"""What `--resume` does: more blocks, and for each cell reuse its trial, measure it, or set a damaged trial aside and measure it again."""
+"""What `--resume` does with each cell: reuse its trial, measure it, or set a damaged trial aside and measure it again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CellState(Record):
     reason: str | None = None
 
     def line(self) -> str:
-        """For people."""
+        """One line for the terminal."""
         again = f", measured again: {self.reason}" if self.state == "set aside" else ""
         return f"block {self.block}, {self.label}, {self.workload}: {self.state}{again}"
 
@@ -39,7 +39,7 @@ def cell_state(cell: TrialCell, writer: RunWriter) -> CellState:
 
 
 def extended(experiment: Experiment, begun: RunInfo | None, blocks: int | None) -> Experiment:
-    """The experiment with as many blocks as the run is to have. Raises ExperimentError for fewer than it has."""
+    """The experiment with the run's final number of blocks. Raises ExperimentError for fewer than the run has."""
     there = begun.blocks if begun else 0
     if blocks is not None and blocks < there:
         raise ExperimentError(f"--blocks {blocks}: the run has {there} already")

@@ -26,7 +26,7 @@ from reports.runs.records import CellRecord, ConfigurationInfo, FailedCell, Plac
 from reports.runs.run_folder import LOCK_NAME, RunFolder, read_record
 
 RECORDS_SUFFIX = ".records.arrows"
-_LOCK_S = 1.0  # who only asks whether there is a runner holds the lock for a moment too
+_LOCK_S = 1.0  # a process that checks for a runner holds the lock for a moment too
 
 
 class RunWriter:
@@ -39,7 +39,7 @@ class RunWriter:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other runners out; the kernel lets go of it however this one ends. Raises ExperimentError if one is there."""
+        """Hold the folder's lock; the kernel releases it however this process ends. Raises ExperimentError if another runner has it."""
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / LOCK_NAME).open("w") as file:
             deadline = time.monotonic() + _LOCK_S
@@ -56,7 +56,7 @@ class RunWriter:
     def check_new(self) -> None:
         """Raises ExperimentError if the folder already holds a run."""
         if (self.path / "run.json").exists():
-            raise ExperimentError(f"--output {self.path} already holds a run; add --resume to go on with it")
+            raise ExperimentError(f"--output {self.path} already holds a run; add --resume to continue it")
 
     def create(self, experiment: Experiment, experiment_file: Path) -> None:
         """Start a folder. Raises ExperimentError if it already holds a run."""
@@ -64,10 +64,10 @@ class RunWriter:
         self.make_folders()
         shutil.copyfile(experiment_file, self.path / "experiment.toml")
         write_text(self.path / "environment.json", json.dumps(describe_environment(), indent=1) + "\n")
-        self.write("experiment.json", experiment)  # last: what has it can be gone on with
+        self.write("experiment.json", experiment)  # written last: its presence marks a run that can be resumed
 
     def make_folders(self) -> None:
-        """All that is written into."""
+        """Make the subfolders."""
         for name in ("configurations", "trials", "idle", "failures", "logs", "quality"):
             (self.path / name).mkdir(parents=True, exist_ok=True)
 
@@ -80,15 +80,15 @@ class RunWriter:
         write_record(self.path / name, record)
 
     def write_configuration(self, info: ConfigurationInfo) -> None:
-        """Replace what is known of a configuration."""
+        """Save the facts of a configuration."""
         self.write(f"configurations/{info.label}.json", info)
 
     def write_idle(self, idle: VisitIdle) -> None:
-        """Keep, or complete, idle power around a visit."""
+        """Save or complete the idle power around a visit."""
         self.write(f"idle/{idle.file_name}", idle)
 
     def new_idle(self, idle: VisitIdle) -> VisitIdle:
-        """The next attempt at a visit: what an earlier one measured stays, for it may be that of other cells."""
+        """Start the next attempt at a visit; the figures of an earlier one stay, since they may belong to other cells."""
         while (self.path / "idle" / idle.file_name).exists():
             idle = idle.model_copy(update={"attempt": idle.attempt + 1})
         self.write_idle(idle)
@@ -105,7 +105,7 @@ class RunWriter:
         return self._trial_folder(cell).exists()
 
     def damage(self, cell: TrialCell) -> str | None:
-        """What is wrong with a finished cell's files, in one line that names one of them; None: nothing."""
+        """What is wrong with a finished cell's files: one line that names one of them, or None."""
         try:
             read_measured(self._trial_folder(cell))
         except ReportError as error:
@@ -117,26 +117,26 @@ class RunWriter:
         return rename_aside(self._trial_folder(cell), "damaged")
 
     def records_file(self, cell: TrialCell) -> Path:
-        """Beside the trial's folder to come: its records as requests end, and gone when it is whole."""
+        """The file of records beside a trial's future folder: written as requests end, removed when the trial is whole."""
         folder = self._trial_folder(cell)
         return folder.with_name(folder.name + RECORDS_SUFFIX)
 
     def broken_off(self) -> list[Path]:
-        """Such files: of trials under way, or cut short."""
+        """The files of records of trials under way or cut short."""
         return sorted((self.path / "trials").glob(f"*{RECORDS_SUFFIX}"))
 
     def write_trial(self, cell: TrialCell, result: TrialResult, flags: list[Flag]) -> None:
-        """Keep a finished trial; a failure recorded for the cell earlier is over."""
+        """Save a finished trial; an earlier failure of the cell is removed."""
         write_trial(self._trial_folder(cell), result, flags, partial(_seal, cell))
         (self.path / "failures" / f"{cell_name(cell)}.json").unlink(missing_ok=True)
 
     def write_failure(self, cell: TrialCell, error: str) -> None:
-        """Keep the cause; `--resume` tries the cell again."""
+        """Save the cause; `--resume` tries the cell again."""
         failed = FailedCell(block=cell.block, label=cell.label, workload=cell.workload, error=error)
         self.write(f"failures/{cell_name(cell)}.json", failed)
 
     def take_in(self, files: Mapping[str, bytes], placement: Placement) -> None:
-        """Keep what was written into a run folder elsewhere: `files` by their paths in it, trials complete."""
+        """Save the files of a run folder elsewhere: `files` by their paths in it, trials complete."""
         trials: dict[str, dict[str, bytes]] = {}
         for name, content in files.items():
             path = PurePosixPath(name)
@@ -153,17 +153,17 @@ class RunWriter:
             (self.path / "failures" / f"{name}.json").unlink(missing_ok=True)
 
     def add_host(self, name: str, facts: Mapping[str, Any]) -> None:
-        """What a host of a cluster says of itself goes beside what the runner's machine does."""
+        """Save the environment of a host of a cluster beside that of the runner's machine."""
         environment = self.folder.environment()
         environment.setdefault("hosts", {})[name] = facts
         write_text(self.path / "environment.json", json.dumps(environment, indent=1) + "\n")
 
     def quality_folder(self, label: str) -> Path:
-        """Where a configuration's answers to quality tasks go."""
+        """The folder of a configuration's results of quality tasks."""
         return self.path / "quality" / label
 
     def answers(self, label: str) -> dict[str, bytes]:
-        """What a configuration has answered, by its paths in the run folder."""
+        """A configuration's results of quality tasks, by their paths in the run folder."""
         files = sorted(self.quality_folder(label).glob("*.json"))
         return {file.relative_to(self.path).as_posix(): file.read_bytes() for file in files}
 

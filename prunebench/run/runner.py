@@ -1,4 +1,4 @@
-"""A run: prune, serve, measure in interleaved blocks, report. What is finished is on disk before the next thing starts."""
+"""A run: prune, serve, and measure in interleaved blocks. Every result is saved before the next step starts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prunebench.run.bench import Assignment
 from prunebench.run.configurations import prepare_configurations
 from prunebench.run.resume import cell_state
 from prunebench.run.run_writer import RunWriter
-from prunebench.run.schedule import Order, Visit, plan_visits
+from prunebench.run.schedule import Order, Visit, schedule_visits
 from prunebench.terminal.progress import Steps
 from pruner.output.manifest import SourceFile
 from reports.document.console import Console
@@ -23,10 +23,10 @@ from reports.runs.records import ConfigurationInfo, IdleRule, RunInfo
 
 
 class Executor(Protocol):
-    """Who measures: this process, or sessions on a cluster."""
+    """What measures: this process, or sessions on a cluster."""
 
     def measure(self, visits: Sequence[Visit], steps: Steps) -> None:
-        """Measure every cell of `visits`; one that fails is recorded, and the others go on."""
+        """Measure every cell of `visits`; one that fails is recorded, and the others continue."""
 
     def ask(self, console: Console) -> bool:
         """The quality tasks of every configuration that was served; False if one gave no score."""
@@ -66,7 +66,7 @@ class Runner:
     def run(self) -> str:
         """Measure every missing cell; returns "complete" or "failed".
 
-        Raises what pruning raises, before anything is served. A cell that fails is recorded and the run goes on. On any
+        Raises what pruning raises, before anything is served. A cell that fails is recorded and the run continues. On any
         exception, KeyboardInterrupt included, servers are ended and the state is saved as interrupted.
         """
         executor = self._make_executor(
@@ -79,7 +79,7 @@ class Runner:
                 executor.measure(visits, steps)
             answered = executor.ask(self._console)
         except BaseException:
-            with contextlib.suppress(OSError):  # a full disk is told by what is on its way already
+            with contextlib.suppress(OSError):  # a full disk is already reported by the exception under way
                 self._save("interrupted")
             raise
         finally:
@@ -92,7 +92,7 @@ class Runner:
         self._save(status)
 
     def _missing_visits(self) -> list[Visit]:
-        every = plan_visits(
+        every = schedule_visits(
             list(self._configurations),
             [w.name for w in self._experiment.workloads],
             self._order,
@@ -104,7 +104,7 @@ class Runner:
         return [left for visit in every if (left := visit.without(self._writer.has_trial)).cells]
 
     def _set_damaged_aside(self, visits: Sequence[Visit]) -> None:
-        """Say of each cell what becomes of it."""
+        """Print the state of each cell, and rename the folders of damaged trials."""
         for cell in (cell for visit in visits for cell in visit.cells):
             state = cell_state(cell, self._writer)
             kept = f" (kept as {self._writer.set_aside(cell).name})" if state.state == "set aside" else ""
@@ -134,7 +134,7 @@ class Runner:
         return status
 
     def _source_files(self) -> tuple[SourceFile, ...]:
-        """The pruner has hashed them, if it pruned anything."""
+        """From the pruner's manifest where it pruned anything, else hashed here."""
         manifests = [info.manifest for info in self._configurations.values() if info.manifest]
         return tuple(manifests[0].source_files if manifests else hash_checkpoint(self._experiment.model.source))
 

@@ -1,9 +1,9 @@
-"""From labels and workloads to the cells to measure, in order: pure, so that a resumed run plans the same.
+"""From labels and workloads to the cells to measure, in order: pure, so that a resumed run has the same schedule.
 
 A balanced order is made of groups of blocks. In a pair the second block is the first reversed, so both together put every
 configuration at the same mean place. One block left over is measured in a group of three with equal sums of places (an even
 number of configurations cannot have equal sums in three blocks: half of them are one place earlier, and the next group of three
-makes up for it). Under a linear drift equal mean places leave every ratio to the baseline as it is.
+makes up for it). Under a linear drift equal mean places leave every ratio to the baseline unchanged.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Visit:
 
 @dataclass(frozen=True)
 class Order:
-    """How blocks are ordered. `counts`: the blocks planned when the run began, then the total whenever some were added."""
+    """How blocks are ordered. `counts`: the blocks scheduled when the run began, then the total whenever some were added."""
 
     counts: tuple[int, ...]
     rule: OrderRule = "balanced"
@@ -44,7 +44,7 @@ class Order:
         return cls(counts if counts[-1] >= blocks else (*counts, blocks), info.order)
 
 
-def plan_visits(
+def schedule_visits(
     labels: Sequence[str], workloads: Sequence[str], order: Order, *, seed: int, baseline: str
 ) -> list[Visit]:
     """Every block visits every configuration once; the seed deals places to configurations, and to workloads within a visit.
@@ -84,19 +84,19 @@ def balanced_orders(
     for count in counts:
         shuffle = random.Random(f"{seed}/{len(orders)}")
         begun = len(orders) - (alone is not None)
-        first, wanted = alone, count - begun
-        if wanted == 1 and first is None:
+        first, blocks = alone, count - begun
+        if blocks == 1 and first is None:
             alone = _dealt(names, late, shuffle, middle)
             orders.append(alone)
             continue
         alone = None
         groups: list[list[str]] = []
-        if wanted % 2:
+        if blocks % 2:
             slots = first or _dealt(names, late, shuffle)
             groups += [[slots[i] for i in row] for row in _three_rows(len(names))]
             late = frozenset() if late or len(names) % 2 else frozenset(slots[len(names) // 2 :])
             first = None
-        while len(groups) < wanted:
+        while len(groups) < blocks:
             turns = first or shuffle.sample(names, len(names))
             groups += [turns, turns[::-1]]
             first = None
@@ -136,7 +136,7 @@ def _three_rows(number: int) -> Iterator[list[int]]:
 
 
 def _shuffled(labels: Sequence[str], workloads: Sequence[str], *, blocks: int, seed: int) -> list[Visit]:
-    """The order of runs recorded before there was a balanced one: shuffled anew in each block, by seed and block alone."""
+    """The order of runs recorded before there was a balanced one: shuffled again in each block, by seed and block alone."""
     visits = []
     order = 0
     for block in range(blocks):

@@ -31,7 +31,7 @@ from server.settings import ServeError
 
 # Of a server, and of its log file.
 Name = Annotated[str, PathParameter(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-_GRACE_S = 5  # for requests under way when a signal comes
+_GRACE_S = 5  # for requests in flight when a signal comes
 
 
 def create_app(servers: HostedServers, key: str | None) -> FastAPI:
@@ -45,16 +45,16 @@ def create_app(servers: HostedServers, key: str | None) -> FastAPI:
     app = FastAPI(title="prunebench host", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
 
     @app.middleware("http")
-    async def guarded(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+    async def guarded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         given = request.headers.get("authorization", "")
-        wanted = f"Bearer {key}"
+        expected = f"Bearer {key}"
         if (
             key is not None
             and request.url.path != "/health"
-            and not hmac.compare_digest(given.encode(), wanted.encode())
+            and not hmac.compare_digest(given.encode(), expected.encode())
         ):
             return JSONResponse({"detail": "this host requires an API key"}, 401, {"www-authenticate": "Bearer"})
-        return await go_on(request)
+        return await call_next(request)
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -83,7 +83,7 @@ def create_app(servers: HostedServers, key: str | None) -> FastAPI:
 
 
 class _Server(uvicorn.Server):
-    """Ends the hosted servers as soon as a signal comes: requests that wait for a start are then answered, not waited for."""
+    """Ends the hosted servers as soon as a signal comes, so that requests that wait for a start are answered immediately."""
 
     def __init__(self, config: uvicorn.Config, servers: HostedServers) -> None:
         super().__init__(config)

@@ -20,8 +20,8 @@ _GRACE_S = 20.0
 def end_with_parent() -> None:
     """End this process when the pipe named in the environment closes, if one is named.
 
-    A hung engine would not end on SIGTERM: after a while the whole process group, which the runner gave us for our own, is
-    killed.
+    A hung engine would not end on SIGTERM: after a grace period the whole process group, which the runner made for this
+    process, is killed.
     """
     pipe = os.environ.pop(PARENT_VARIABLE, None)
     if pipe is not None:

@@ -21,7 +21,7 @@ from server.engines.base import EngineError
 from server.engines.registry import AUTO, choose_engine
 from server.settings import LOOPBACK_HOSTS, EngineName, ServeError
 
-_STOP_S = 8.0  # from the signal to the kill: a host that is told to stop is gone within ten seconds
+_STOP_S = 8.0  # from the signal to the kill: a host stops within ten seconds
 _HEALTH_S = 5.0
 _ANSWER_S = 60.0  # for a request to a hosted server, by this host
 _DAY_S = 86_400.0
@@ -73,7 +73,7 @@ class HostSettings:
 
 @dataclass
 class _Slot:
-    """A name's server, from its launch on; `ready` is done once it is healthy, or has the reason why it is not."""
+    """The server of a name, from its launch on; `ready` is done once the server is healthy, or fails with the reason."""
 
     wanted: HostedServer
     port: int
@@ -83,13 +83,13 @@ class _Slot:
 
     @property
     def serves(self) -> bool:
-        """Whether there is nothing to start: it is up, or on its way."""
+        """Whether it is up or starting."""
         return not self.leaving and (self.server.alive() or not self.ready.done())
 
 
 @dataclass
 class HostedServers:
-    """The servers that run or start here, by name. Every method belongs to one event loop, and none blocks it."""
+    """The servers that run or start here, by name. All methods run in one event loop and never block it."""
 
     settings: HostSettings
     _slots: dict[str, _Slot] = field(default_factory=dict)
@@ -97,14 +97,14 @@ class HostedServers:
     _closing: bool = False
 
     async def put(self, name: str, wanted: HostedServer) -> dict[str, Any]:
-        """A healthy server under that name, once it is. Raises HTTPException 403, 404, 409, 422, 502 or 503 with the reason."""
+        """Start a server under that name and wait until it is healthy. Raises HTTPException 403, 404, 409, 422, 502 or 503 with the reason."""
         command = self._command(wanted)
         while (slot := self._slots.get(name)) is not None and not (slot.wanted == wanted and slot.serves):
             await self._remove(name, slot)
         if slot is None:
             slot = self._launch(name, wanted, command)
         try:
-            await asyncio.shield(slot.ready)  # a client that leaves does not end the start that others may wait for
+            await asyncio.shield(slot.ready)  # a client that disconnects must not cancel a start that others wait for
         except ServerStartError as error:
             await self._remove(name, slot)
             raise HTTPException(502, str(error)) from None
@@ -114,7 +114,7 @@ class HostedServers:
             why = "this host is stopping" if self._closing else f"the start of {name} was cancelled by another request"
             raise HTTPException(503 if self._closing else 409, why) from None
         try:
-            for folder in self._folders(wanted):  # once more: what the server opened is what was checked
+            for folder in self._folders(wanted):  # again: the server must have opened what was checked
                 self._check(folder)
         except HTTPException:
             await self._remove(name, slot)
@@ -146,7 +146,7 @@ class HostedServers:
         await asyncio.gather(*self._stops)
 
     def _command(self, wanted: HostedServer) -> ServerCommand:
-        """What to start for a request that is allowed. Raises HTTPException 403, 404 or 422 for one that is not."""
+        """The command of an allowed request. Raises HTTPException 403, 404 or 422 for one that is not."""
         checkpoint, *draft = [self._check(folder) for folder in self._folders(wanted)]
         try:
             engine = choose_engine(wanted.engine)
@@ -176,7 +176,7 @@ class HostedServers:
         return [wanted.checkpoint, *([wanted.draft.checkpoint] if wanted.draft else [])]
 
     def _check(self, checkpoint: Path) -> Path:
-        """The folder with every link resolved; all that it holds must lie below a root too."""
+        """The folder with every link resolved; everything in it must lie below a root too."""
         roots = [root.resolve() for root in self.settings.roots]
         resolved = checkpoint.resolve()
         if not any(resolved.is_relative_to(root) for root in roots):

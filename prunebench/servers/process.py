@@ -23,9 +23,9 @@ from loadgen.endpoint import Endpoint
 from prunebench.servers.parent_watch import PARENT_VARIABLE
 
 _STOP_S = 20.0
-POLL_S = 0.1  # between two questions whether a starting server is healthy
-_HEALTH_S = 10.0  # within which a server that is not hung says whether it is healthy
-_LAST_WORDS_S = 5.0  # for which a server whose engine has died stays to say so
+POLL_S = 0.1  # between two health checks of a starting server
+_HEALTH_S = 10.0  # deadline of a health check; a later answer counts as a hang
+_LAST_WORDS_S = 5.0  # time for a server whose engine has died to log why and end
 
 
 class ServerStartError(UserError):
@@ -73,10 +73,10 @@ class Server(Protocol):
         """Whether its process still runs."""
 
     def problem(self) -> str | None:
-        """What is wrong with it, in words; None if it says that it is healthy."""
+        """What is wrong with it; None if it reports that it is healthy."""
 
     def engine_process_ids(self) -> list[int]:
-        """The processes its engine has begun; none if they are on another machine."""
+        """The processes that its engine has started; none if they are on another machine."""
 
     def stop(self) -> None:
         """End it."""
@@ -90,7 +90,7 @@ class RunningServer:
     process: subprocess.Popen[bytes]
     log: IO[bytes]
     log_file: Path
-    lifeline: IO[bytes]  # closed with this process, and the server then ends
+    lifeline: IO[bytes]  # closes with this process, which ends the server
     began: float  # time.monotonic() at its start
     load_s: float = 0.0  # from there to its first healthy answer
 
@@ -100,14 +100,14 @@ class RunningServer:
         Raises ServerStartError if it has ended, or if `timeout_s` has passed since its start.
         """
         status = self.process.poll()
-        if status is not None:  # whoever said healthy, it was not this server
+        if status is not None:  # the healthy answer came from another process
             raise ServerStartError(_obituary(status, self.log_file))
         if healthy:
             self.load_s = time.monotonic() - self.began
             return True
         if time.monotonic() - self.began > timeout_s:
-            said = _last_line(self.log_file)
-            raise ServerStartError(f"the server was not healthy in time (serve.start_timeout_s): {said}")
+            line = _last_line(self.log_file)
+            raise ServerStartError(f"the server was not healthy in time (serve.start_timeout_s): {line}")
         return False
 
     def alive(self) -> bool:
@@ -115,17 +115,17 @@ class RunningServer:
         return self.process.poll() is None
 
     def problem(self) -> str | None:
-        """What is wrong with it, in words; None if it says that it is healthy."""
+        """What is wrong with it; None if it reports that it is healthy."""
         if self.alive() and is_healthy(self.endpoint.url):
             return None
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(_LAST_WORDS_S)
         if self.alive():
-            return f"the server does not say that it is healthy: {_last_line(self.log_file)}"
+            return f"the server does not report that it is healthy: {_last_line(self.log_file)}"
         return _obituary(self.process.returncode, self.log_file)
 
     def engine_process_ids(self) -> list[int]:
-        """The processes its engine has begun, which an engine within the server's own process has not."""
+        """The processes that its engine has started; none for an engine in the server's own process."""
         with contextlib.suppress(psutil.NoSuchProcess):
             return [child.pid for child in psutil.Process(self.process.pid).children(recursive=True)]
         return []
@@ -169,7 +169,7 @@ def start_server(
 
 
 def launch_server(command: ServerCommand, log_file: Path, *, request_timeout_s: float) -> RunningServer:
-    """Start a server's process, which is not healthy yet: ask for its health every `POLL_S` until it `has_started`."""
+    """Start a server's process without waiting: the caller checks `has_started` every `POLL_S`."""
     port = command.port or free_port()
     log = log_file.open("ab")
     theirs, ours = os.pipe()
@@ -178,8 +178,8 @@ def launch_server(command: ServerCommand, log_file: Path, *, request_timeout_s: 
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
-        # Ctrl-C goes to the runner, which ends its servers itself. A session of its own would shield it too, but the kernel
-        # shares processors between sessions before it shares them within one, and the client would be kept waiting.
+        # Ctrl-C goes to the runner, which ends its servers itself. Its own session would shield it too, but the kernel shares
+        # processors between sessions first, and the client would be kept waiting.
         process_group=0,
         pass_fds=[theirs],
         env={**os.environ, PARENT_VARIABLE: str(theirs)},
@@ -192,20 +192,20 @@ def launch_server(command: ServerCommand, log_file: Path, *, request_timeout_s: 
 
 
 def _reachable(host: str) -> str:
-    """The address at which a server that listens on `host` answers this machine, as it stands in a URL."""
+    """The address, as part of a URL, at which this machine reaches a server that listens on `host`."""
     address = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"[{address}]" if ":" in address else address
 
 
 def is_healthy(url: str) -> bool:
-    """Whether the server at `url` says so, soon enough."""
+    """Whether the server at `url` reports so within the deadline."""
     with contextlib.suppress(httpx.TransportError), control_client(url, deadline_s=_HEALTH_S) as client:
         return client.get("/health").status_code == httpx.codes.OK
     return False
 
 
 def _obituary(status: int, log_file: Path) -> str:
-    """How a server ended and what it said last. The kernel kills without a word when memory runs out."""
+    """How a server ended and the last line of its log. When memory runs out the kernel kills it without a log line."""
     how = f"status {status}"
     if status < 0:
         how = f"signal {signal.Signals(-status).name}"
@@ -216,7 +216,7 @@ def _obituary(status: int, log_file: Path) -> str:
 
 def _last_line(log_file: Path) -> str:
     lines = log_file.read_text("utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else f"it said nothing (see {log_file})"
+    return lines[-1] if lines else f"its log is empty ({log_file})"
 
 
 @dataclass
@@ -243,7 +243,7 @@ class ServerPool:
         return any(server.alive() for server in self._running.values())
 
     def discard(self, label: str) -> None:
-        """End one server, because it failed or is no longer wanted."""
+        """End one server, because it failed or is no longer needed."""
         server = self._running.pop(label, None)
         if server is not None:
             server.stop()

@@ -33,14 +33,14 @@ class RemoteServer:
             return False
 
     def problem(self) -> str | None:
-        """What is wrong with it, in words; None if it says that it is healthy."""
+        """What is wrong with it; None if it reports that it is healthy."""
         if is_healthy(self.endpoint.url):
             return None
         how = "is not healthy" if self.alive() else "has ended"
         return f"the server {self._name} on {self._host.url} {how}; its log is there"
 
     def engine_process_ids(self) -> list[int]:
-        """None of them can be seen from here."""
+        """None: they are on another machine."""
         return []
 
     def stop(self) -> None:
@@ -56,7 +56,7 @@ class RemoteHost:
     key: str | None
 
     def check(self) -> None:
-        """Raises LoadError if it does not answer, or not to this key."""
+        """Raises LoadError if it does not answer, or refuses the key."""
         if not server_address(self.url, "--serve-on").startswith("http"):
             raise LoadError(f"--serve-on {self.url}: must be like http://server:7000")
         try:
@@ -103,7 +103,7 @@ class RemoteHost:
         return RemoteServer(endpoint, found["load_s"], self, name)
 
     def delete(self, name: str) -> None:
-        """End a server there; a host that does not answer has lost it anyway."""
+        """End a server there; a host that does not answer is ignored."""
         try:
             with self._client(_ANSWER_S) as client:
                 client.delete(f"/servers/{name}")

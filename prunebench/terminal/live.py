@@ -1,5 +1,7 @@
-"""What a load does while it is offered: requests, tokens/s, latencies, watts, time left. Shown by the process that reads the
-answers, not by the one that measures; a table that is redrawn on a terminal, a line now and then elsewhere.
+"""The live view of a load: requests, tokens/s, latencies, watts, time left.
+
+It runs in the process that reads the answers, not in the one that measures: a table on a terminal, a line every few seconds
+elsewhere.
 """
 
 from __future__ import annotations
@@ -20,14 +22,14 @@ from loadgen.trial import Watcher
 from loadgen.workloads.base import Workload
 from reports.document.console import Console
 
-_LATEST = 2000  # requests that the latencies shown are of
-_RATE_NS = 3_000_000_000  # of time that tokens/s are of,
-_SETTLED_NS = 1_000_000_000  # up to so long ago: until then all that came has been handed on
+_LATEST = 2000  # the number of requests in the latencies shown
+_RATE_NS = 3_000_000_000  # the window of tokens/s,
+_SETTLED_NS = 1_000_000_000  # which ends this long ago: the last second may be incomplete
 _SHOWN_EVERY_S, _LINE_EVERY_S, _WATTS_EVERY_S = 0.5, 5.0, 5.0
 
 
 class LiveView(Watcher):
-    """A context manager; tell it of one trial after another."""
+    """A context manager that watches one trial after another."""
 
     def __init__(self, console: Console, workload: Workload, energy: EnergySource) -> None:
         self._console, self._workload = console, workload
@@ -38,7 +40,7 @@ class LiveView(Watcher):
         self._tpot_ms: deque[float] = deque(maxlen=_LATEST)
         self._watts = ""
         self._began: float | None = None
-        self._shown = self._said = self._metered = time.monotonic()
+        self._shown = self._printed = self._metered = time.monotonic()
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> Self:
@@ -53,18 +55,18 @@ class LiveView(Watcher):
         if self._live is not None:
             self._live.stop()
         elif kind is None and self._began is not None:
-            self._say()
+            self._print()
 
     def started(self) -> None:
         """The measured load starts now."""
         self._began = self._metered = time.monotonic()
 
     def tokens(self, at_ns: int, count: int) -> None:
-        """So many output tokens had come by a moment."""
+        """Count the output tokens received up to `at_ns`."""
         self._tokens.append((at_ns, count))
 
     def finished(self, record: RequestRecord) -> None:
-        """A request is over."""
+        """Count a finished request."""
         self._done += 1
         self._failed += record.error is not None
         if (ttft_ms := record_ttft_ms(record)) is not None:
@@ -73,18 +75,18 @@ class LiveView(Watcher):
                 self._tpot_ms.append(tpot_ms)
 
     def tick(self) -> None:
-        """Show what is new, if it is time to."""
+        """Refresh the view when it is due."""
         now = time.monotonic()
         if self._live is not None and now - self._shown >= _SHOWN_EVERY_S:
             self._shown = now
             self._meter(now)
             self._live.update(self._table(), refresh=True)
-        elif self._live is None and now - self._said >= _LINE_EVERY_S:
-            self._said = now
-            self._say()
+        elif self._live is None and now - self._printed >= _LINE_EVERY_S:
+            self._printed = now
+            self._print()
 
     def figures(self) -> dict[str, str]:
-        """What is shown, by its title."""
+        """The figures by their titles."""
         shown = {"requests": self._requests(), "output tokens/s": f"{self._tokens_per_s():,.0f}"}
         for title, values in (("TTFT, ms", self._ttft_ms), ("TPOT, ms", self._tpot_ms)):
             if values:
@@ -134,6 +136,6 @@ class LiveView(Watcher):
             table.add_row(title, value)
         return table
 
-    def _say(self) -> None:
+    def _print(self) -> None:
         line = ", ".join(f"{title} {value}" for title, value in self.figures().items())
         self._console.print(f"loading {self._workload.name}: {line}", highlight=False, markup=False, soft_wrap=True)

@@ -15,7 +15,7 @@ _PLAIN_EVERY_S = 5.0
 
 
 class Steps:
-    """A counted piece of work, as a context manager."""
+    """A counted task, as a context manager."""
 
     def __init__(self, console: Console, title: str, total: int = 1) -> None:
         self._console = console
@@ -59,14 +59,14 @@ class Steps:
         self.reach(done, total, f"{decimal(done)} of {decimal(total)}{rate}")
 
     def reach(self, done: int, total: int, what: str) -> None:
-        """So much is done of so much."""
+        """Show `done` of `total`."""
         self._done, self._total = done, total
         self._bar.update(self._task, completed=done, total=total, description=f"{self._title}: {what}")
         due = time.monotonic() - self._plain_at >= _PLAIN_EVERY_S
         if not self._console.is_terminal and (due or done == total):
             self._plain_at = time.monotonic()
-            self.say(f"{self._title}: {100 * done // max(1, total)} %, {what}")
+            self.print(f"{self._title}: {100 * done // max(1, total)} %, {what}")
 
-    def say(self, line: str) -> None:
+    def print(self, line: str) -> None:
         """Print a line that stays above the bar."""
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -130,7 +130,7 @@ def test_tasks_of_ones_own_are_found_in_a_folder(prunebench, at_a_url, tmp_path)
     [
         ("nowhere", {}, "nowhere: no checkpoint there"),
         (TINYGLU, {"tasks": [" "]}, "name a task of lm-eval"),
-        ("http://127.0.0.1:9", {}, "--model: say which"),
+        ("http://127.0.0.1:9", {}, "--model: name the model"),
         ("http://127.0.0.1:9", {"model": "m"}, "--tokenizer: name the folder"),
         ("http://127.0.0.1:9", {"in_process": True}, "--in-process evaluates a checkpoint"),
         (TINYGLU, {"include_path": [Path("nowhere")]}, "--include-path nowhere: no such folder"),

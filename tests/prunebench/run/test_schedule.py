@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunebench.run.schedule import Order, balanced_orders, plan_visits
+from prunebench.run.schedule import Order, balanced_orders, schedule_visits
 from reports.analysis.order import describe_order, imbalance
 from reports.runs.records import RunInfo
 
@@ -18,7 +18,7 @@ counts = st.lists(st.integers(1, 5), min_size=1, max_size=4).map(lambda added: t
 
 
 def plan(labels=LABELS, workloads=WORKLOADS, *, counts=(5,), rule="balanced", seed=1):
-    return plan_visits(labels, workloads, Order(counts, rule), seed=seed, baseline=labels[0])
+    return schedule_visits(labels, workloads, Order(counts, rule), seed=seed, baseline=labels[0])
 
 
 def cells(visits):

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from prunebench.run.schedule import Order, plan_visits
+from prunebench.run.schedule import Order, schedule_visits
 from reports.statistics.ratios import compare
 from tests.truth.registry import Outcome, Row, simulation
 
@@ -18,7 +18,7 @@ def _positions(rng: np.random.Generator, blocks: int, configurations: int) -> di
     """When each configuration is measured in each block, in blocks since the run began."""
     labels = [f"c{n}" for n in range(configurations)]
     seed = int(rng.integers(2**31))
-    visits = plan_visits(labels, ["load"], Order((blocks,)), seed=seed, baseline="c0")
+    visits = schedule_visits(labels, ["load"], Order((blocks,)), seed=seed, baseline="c0")
     at = {(visit.label, visit.block): place / configurations for place, visit in enumerate(visits)}
     return {label: np.array([at[label, block] for block in range(blocks)]) for label in labels}
 
