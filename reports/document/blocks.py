@@ -105,9 +105,9 @@ class Column:
     unit: str = ""
 
 
-def columns(*headings: str) -> list[Column]:
-    """Columns without units."""
-    return [Column(heading) for heading in headings]
+def columns(*headings: str | tuple[str, str]) -> list[Column]:
+    """Columns by their headings, or by heading and unit."""
+    return [Column(one) if isinstance(one, str) else Column(*one) for one in headings]
 
 
 @dataclass(frozen=True)

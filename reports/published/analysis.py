@@ -1,4 +1,4 @@
-"""The published study, analysed: what `prunebench published --json` prints."""
+"""The analysis of the published study: the output of `prunebench published --json`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reports.statistics.ratios import MARGIN
 
 
 class StudyAnalysis(Record):
-    """Claims and checks, and every figure that they rest on."""
+    """Claims and checks, with all figures behind them."""
 
     schema_version: int = 1
     source: dict[str, Any]

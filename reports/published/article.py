@@ -1,4 +1,4 @@
-"""The published study as a report like ours: what survives, what does not, and the figures behind it."""
+"""The published study as a report: the standing of its claims, and the figures behind it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from reports.document.blocks import (
     Answers,
     Article,
     Block,
-    Column,
     Entry,
     Finding,
     Findings,
@@ -17,8 +16,10 @@ from reports.document.blocks import (
     Row,
     Section,
     Table,
+    columns,
+    text_row,
 )
-from reports.document.wording import PER_CELL, figure, sentence, with_interval
+from reports.document.wording import ABSENT, PER_CELL, figure, sentence, with_interval
 from reports.published.analysis import StudyAnalysis
 from reports.published.claims.judging import STANDARDS, STANDINGS, ClaimResult, p_value, percent, signed
 from reports.published.efficiency import GROSS, LATENCY, LENGTH, NET, REQUEST, TOKEN_MS
@@ -70,57 +71,59 @@ def _answer(analysis: StudyAnalysis) -> Section:
     if not analysis.facts.raw:
         blocks.append(
             Prose(
-                "Without the raw runs there are no intervals, and nothing is known of the unit of energy: give --data.",
+                "Without the raw runs there are no intervals, and the unit of energy cannot be checked: pass --data.",
                 "alert",
             )
         )
     fine = (
         "Ratios are to the unpruned width within runs of the same prompts, averaged as logarithms, with 95 % t intervals, judged at a "
-        f"margin of {100 * analysis.facts.margin:.3g} %; no run is left out. A score's interval takes each question for a draw of its own. "
-        "A claim survives if all that was looked at agrees with it by its standard, in part if some does."
+        f"margin of {100 * analysis.facts.margin:.3g} %; no run is left out. A score's interval treats each question as an independent draw. "
+        "A claim survives if all examined cells agree with it by its standard, in part if some do."
     )
     return Section("answer", "The answer", [*blocks, Answers(answers), _standards(analysis), Prose(fine, "fine")])
 
 
 def _judged_by(claim: ClaimResult) -> str | None:
-    said = [] if claim.standard is None else [f"Judged by: {STANDARDS[claim.standard]} ({claim.standard})."]
+    parts = [] if claim.standard is None else [f"Judged by: {STANDARDS[claim.standard]} ({claim.standard})."]
     if claim.reproduced is not None:
-        said.append(f"Its published figures {'' if claim.reproduced else 'do not '}come out of its published data.")
-    return " ".join(said) or None
+        parts.append(
+            f"Its published figures {'follow' if claim.reproduced else 'do not follow'} from its published data."
+        )
+    return " ".join(parts) or None
 
 
 def _standards(analysis: StudyAnalysis) -> Table:
     rows = [
-        _row(found.standard, found.asks, *(str(found.standings.get(s, 0)) for s in STANDINGS))
+        text_row(found.standard, found.asks, *(str(found.standings.get(s, 0)) for s in STANDINGS))
         for found in analysis.standards
     ]
-    columns = [Column(h) for h in ("Standard", "What it asks", *STANDINGS)]
+    headings = columns("Standard", "Requirement", *STANDINGS)
     return Table(
-        "Claims by the standard that they were judged by: the standards ask unlike things, so the rows do not add up.",
-        columns,
+        "Claims by the standard that they were judged by; the standards differ in what they require, so the rows do not add up.",
+        headings,
         rows,
     )
 
 
 def _limits(analysis: StudyAnalysis) -> Section:
     found = [Finding(c.outcome, c.check, sentence(c.seen), c.remedy, c.meaning) for c in analysis.checks]
-    return Section("limits", "What our checks see", [Findings(found)])
+    return Section("limits", "Results of our checks", [Findings(found)])
 
 
 def _quality(study: Study, analysis: StudyAnalysis) -> Section:
     facts = analysis.facts
     associations = Table(
         "MMLU against TruthfulQA-MC2 over the widths of a model; corrected: Holm over the models.",
-        [Column(h) for h in ("Model", "n", "Pearson r", "p", "p corrected", "Spearman rho", "p exact")],
+        columns("Model", "n", "Pearson r", "p", "p corrected", "Spearman rho", "p exact"),
         [
-            _row(a.model, str(c.n), signed(c.pearson), p_value(c.pearson_p), p_value(c.pearson_p_holm), signed(c.spearman), p_value(c.spearman_p))
+            text_row(a.model, str(c.n), signed(c.pearson), p_value(c.pearson_p), p_value(c.pearson_p_holm), signed(c.spearman), p_value(c.spearman_p))
             for a in facts.associations
             for c in [a.correlation]
         ],
     )  # fmt: skip
     changes = Table(
         "Change of a score against the unpruned width; p two-sided, corrected by Holm over the widths of base or instructed models.",
-        [Column(h) for h in ("Width", "Metric", "Score", "Change", "p", "p corrected")],
+        columns("Width", "Metric", "Score", "Change", "p", "p corrected"),
         [
             Row([
                 Entry(f"{c.model} {c.width}"), Entry(metric), Entry(f"{c.value:.4f}"),
@@ -150,14 +153,14 @@ def _energy(study: Study, analysis: StudyAnalysis) -> Section:
 def _latency(study: Study, analysis: StudyAnalysis) -> Section:
     return Section(
         "latency",
-        "Latency, and what it is made of",
+        "Latency and its parts",
         [Plots([latency_plot(analysis.facts)], abreast=1), Plots(token_time_plots(study, analysis.facts))],
     )
 
 
 def _alignment(analysis: StudyAnalysis) -> Section:
     rows = [
-        _row(
+        text_row(
             f"{a.odd or 'all'}, batch {a.batch_size}",
             str(a.pairs),
             f"{a.hungrier}",
@@ -167,11 +170,11 @@ def _alignment(analysis: StudyAnalysis) -> Section:
         )
         for a in analysis.facts.alignment
     ]
-    columns = [Column(h) for h in ("Odd width", "Pairs", "Take more", "J/token", "Slower", "Time per token")]
+    headings = columns("Odd width", "Pairs", "Take more", "J/token", "Slower", "Time per token")
     blocks: list[Block] = [Plots([odd_plot(analysis.facts)], abreast=1)]
     if rows:
         blocks.append(
-            Table("Each odd width against the even one next above it, over models and workloads.", columns, rows)
+            Table("Each odd width against the even one next above it, over models and workloads.", headings, rows)
         )
     return Section("alignment", "Odd widths", blocks)
 
@@ -184,18 +187,15 @@ def _figures(analysis: StudyAnalysis) -> Section:
             Row([
                 Entry(f"{c.workload} {c.width}"), Entry(f"{c.runs_kept} of {c.runs}"),
                 Entry(figure(c.published[NET]), f"{c.published_change:+.1%}"),
-                *(Entry(with_interval(c.ratios[key]) or "—", verdict=c.ratios[key].verdict) for key, _ in _TABLE),
+                *(Entry(with_interval(c.ratios[key]) or ABSENT, verdict=c.ratios[key].verdict) for key, _ in _TABLE),
             ])
             for c in cells
             if c.model == model
         ]  # fmt: skip
-        columns = [
-            Column("Workload, width"),
-            Column("Runs kept"),
-            Column("Published", "claimed J/token"),
-            *(Column(h) for _, h in _TABLE),
-        ]
-        tables.append(Table(f"{model}: ratios to the unpruned width.", columns, rows, remarks=[PER_CELL]))
+        headings = columns(
+            "Workload, width", "Runs kept", ("Published", "claimed J/token"), *(heading for _, heading in _TABLE)
+        )
+        tables.append(Table(f"{model}: ratios to the unpruned width.", headings, rows, remarks=[PER_CELL]))
     return Section("figures", "Every cell", [Fold("Ratios, cell by cell", tables)])
 
 
@@ -203,12 +203,6 @@ def _again(study: Study) -> Section:
     facts = [(key, str(value)) for key, value in study.source.items()] + [
         (key, str(value)) for key, value in study.hardware.items() if not isinstance(value, dict)
     ]
-    table = Table(
-        "Where the figures are from.", [Column("Fact"), Column("Value")], [_row(*f) for f in facts], kind="text"
-    )
-    how = "prunebench published makes this report from the table that ships; --data DIR adds the raw runs."
-    return Section("again", "How to make it again", [Prose(how), table])
-
-
-def _row(*texts: str) -> Row:
-    return Row([Entry(text) for text in texts])
+    table = Table("The source of the figures.", columns("Fact", "Value"), [text_row(*f) for f in facts], kind="text")
+    how = "prunebench published writes this report from the shipped table; --data DIR adds the raw runs."
+    return Section("again", "How to reproduce it", [Prose(how), table])

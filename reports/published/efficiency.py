@@ -1,6 +1,6 @@
-"""What the study's efficiency figures say, by our own statistics: ratios within runs of the same prompts, nothing left out.
+"""The study's efficiency by our own statistics: ratios within runs of the same prompts, without leaving out any run.
 
-Run k of every width drew the same prompts, so ratios are taken within k. A published mean is a single value: a ratio, no interval.
+Run k of every width used the same prompts, so ratios are taken within k. A published mean is a single value: a ratio, no interval.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Quantity = Callable[[Run], float | None]
 
 TOKEN_MS, LATENCY, LENGTH = "ms_per_token", "latency_ms", "new_tokens_per_prompt"
 NET, GROSS, REQUEST = "net_joules_per_token", "gross_joules_per_token", "net_joules_per_prompt"
-# Whatever the unit of the claimed energy is, it cancels in a ratio.
+# The unit of the claimed energy cancels in a ratio.
 QUANTITIES: dict[str, tuple[Quantity, Direction]] = {
     NET: (lambda r: r.joules_per_token, "lower"),
     GROSS: (lambda r: r.raw_claimed_kwh / r.new_tokens if r.raw_claimed_kwh else None, "lower"),
@@ -43,7 +43,7 @@ QUANTITIES: dict[str, tuple[Quantity, Direction]] = {
 class Cell(Record):
     """One width under one workload. `published` are means over the runs that the authors kept; `ratios` are to the unpruned width.
 
-    `published_change` of J/token is what the study would say; `change_of_all` is the same with no run left out.
+    `published_change` of J/token follows the study's method; `change_of_all` is the same without leaving out any run.
     """
 
     model: str
@@ -59,7 +59,7 @@ class Cell(Record):
 
     @property
     def place(self) -> str:
-        """For sentences."""
+        """Model, width and workload in words."""
         return f"{self.model} at width {self.width}, {self.workload}"
 
 
@@ -74,7 +74,7 @@ class Lengthening(Record):
 
 
 class OddPair(Record):
-    """An odd width against its wider even neighbour, under one workload; above 1 although narrower is worse in both."""
+    """An odd width over its wider even neighbour, under one workload; the narrower, odd width is expected below 1."""
 
     model: str
     workload: str
@@ -83,7 +83,7 @@ class OddPair(Record):
     even: int
     joules: float
     ms_per_token: float
-    joules_between: float | None  # against what lies on a line between both even neighbours
+    joules_between: float | None  # over the straight line between both even neighbours
     ms_between: float | None
 
 
@@ -136,7 +136,7 @@ def _cell(key: tuple[str, str], width: int, runs: list[Run], baseline: list[Run]
 
 
 def lengthening(cells: Sequence[Cell], margin: float = MARGIN) -> Lengthening:
-    """Whether single requests took longer because they wrote more, or because a token took longer."""
+    """Whether single requests took longer because they generated more tokens, or because a token took longer."""
     single = [c for c in cells if c.batch_size == 1 and c.ratios[LATENCY].ratio is not None]
     logs = {key: [math.log(c.ratios[key].ratio or 1.0) for c in single] for key in (LATENCY, LENGTH)}
     return Lengthening(
@@ -149,7 +149,7 @@ def lengthening(cells: Sequence[Cell], margin: float = MARGIN) -> Lengthening:
 
 
 def lower_is_better(found: Comparison, margin: float) -> Verdict | None:
-    """The verdict; where there is no interval, the side of the margin on which the ratio lies, and never "equivalent"."""
+    """The verdict; without an interval, the side of the margin on which the ratio lies, but never "equivalent"."""
     if found.verdict or found.ratio is None:
         return found.verdict
     alone = verdict_of(found.ratio, found.ratio, "lower", margin=margin)
@@ -157,7 +157,7 @@ def lower_is_better(found: Comparison, margin: float) -> Verdict | None:
 
 
 def odd_pairs(study: Study) -> list[OddPair]:
-    """Every odd width with an even one next above it, all runs taken."""
+    """Every odd width whose next wider width is even, over all runs."""
     pairs = []
     for (model, workload), widths in study.cells().items():
         order = list(widths)
@@ -183,7 +183,7 @@ def odd_pairs(study: Study) -> list[OddPair]:
 
 
 def alignment(study: Study) -> list[Alignment]:
-    """Odd widths by batch size, all together and one by one; empty where no width is odd."""
+    """Odd widths by batch size, all together and each alone; empty where no width is odd."""
     pairs, controls = odd_pairs(study), _even_steps(study)
     groups: dict[tuple[int, int | None], list[OddPair]] = {}
     for pair in pairs:
@@ -214,7 +214,7 @@ def _alignment(own: Sequence[OddPair], odd: int | None, controls: Sequence[float
 
 
 def _even_steps(study: Study) -> dict[int, list[float]]:
-    """Batch size -> J/token of an even width over that of the even width next above it."""
+    """By batch size: J/token of an even width over that of the next wider, even width."""
     steps: dict[int, list[float]] = {}
     for widths in study.cells().values():
         order = list(widths)
@@ -226,7 +226,7 @@ def _even_steps(study: Study) -> dict[int, list[float]]:
 
 
 def _between(widths: dict[int, list[Run]], odd: int, even: int, below: int | None, of: Quantity) -> float | None:
-    """A quantity over what a straight line between both even neighbours gives at this width."""
+    """A quantity over the straight line between both even neighbours at this width; None without both."""
     if below is None or below % 2:
         return None
     share = (odd - below) / (even - below)
@@ -242,7 +242,7 @@ def _ratios(values: Sequence[float]) -> Interval:
 
 
 def _kept(runs: Sequence[Run]) -> list[Run]:
-    """Those in the published mean; all where that would leave none."""
+    """The runs in the published mean; all runs where none is."""
     return [r for r in runs if r.kept] or list(runs)
 
 

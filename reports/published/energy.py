@@ -1,4 +1,4 @@
-"""Whether the study's joules are joules, and what else its runs say of how they were metered. All of it needs the raw runs."""
+"""The unit of the study's energy, and how its runs were metered. All of it requires the raw runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STEADY = 0.005  # powers that spread by less, as a share, are a constant too
 
 
 class Unit(Record):
-    """The claimed energy over the energy that the tracker's own counters hold, run by run.
+    """The claimed energy over the energy of the tracker's own counters, run by run.
 
     `factor` turns a claimed figure into a true one: counter / claimed. `constant`: the quotient is the same in all runs, so one
     is a multiple of the other. `is_energy`: the quotient is 1.
@@ -29,11 +29,11 @@ class Unit(Record):
     is_energy: bool
     joules_follow: bool  # the claimed J/token are claimed net kWh x 3.6e6 / tokens
     models: list[str]
-    models_without: list[str]  # the factor there is an inference
+    models_without: list[str]  # without counters, where the factor is inferred
 
 
 class Power(Record):
-    """The mean power that a part's counter stands for; a real meter's spreads, a constant's does not."""
+    """The mean power of a part by its counter; a real meter's power varies, a constant's does not."""
 
     part: str
     watts: float
@@ -57,7 +57,7 @@ class Metering(Record):
 
 
 class LeftOut(Record):
-    """Runs of one cell that are not in the published mean, and what that does to it."""
+    """Runs of one cell that are missing from the published mean, and their effect on it."""
 
     model: str
     workload: str
@@ -74,7 +74,7 @@ def unit(study: Study) -> Unit | None:
     if not both:
         return None
     quotients = [(r.raw_claimed_kwh or 0) / (r.total_kwh or 1) for r in both]
-    # The median: each quotient is rounded on its own, and a mean of many would add roundings of its own.
+    # The median is one of the quotients; a mean would add rounding errors.
     middle = statistics.median(quotients)
     spread = (max(quotients) - min(quotients)) / middle
     with_counter = {r.model for r in both}
@@ -96,7 +96,7 @@ def unit(study: Study) -> Unit | None:
 
 
 def powers(study: Study) -> list[Power]:
-    """Of processor, memory and GPU, where counters were recorded."""
+    """The power of processor, memory and GPU, where counters were recorded."""
     found = []
     for part in ("cpu", "ram", "gpu"):
         runs = [r for r in study.runs if getattr(r, f"{part}_kwh") is not None and r.window_s and r.total_kwh]
@@ -112,7 +112,7 @@ def powers(study: Study) -> list[Power]:
 
 
 def metering(study: Study) -> Metering:
-    """What the windows and the idle power say."""
+    """The windows, the temperatures and the idle power."""
     windows = [r.window_s for r in study.runs if r.window_s]
     outside = [1 - r.loop_s / r.window_s for r in study.runs if r.window_s and r.loop_s]
     idle = [r.idle_claimed_kwh / r.raw_claimed_kwh for r in study.runs if r.raw_claimed_kwh and r.idle_claimed_kwh]
@@ -132,7 +132,7 @@ def metering(study: Study) -> Metering:
 
 
 def left_out(study: Study) -> list[LeftOut]:
-    """Every cell of which the published mean lacks a run."""
+    """Every cell whose published mean lacks a run."""
     found = []
     for (model, workload), widths in study.cells().items():
         for width, runs in widths.items():

@@ -1,4 +1,4 @@
-"""Every figure found in the study, before anything is said of it."""
+"""All figures of the study, from which claims and checks are judged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ METRICS = ("ifeval", "mmlu", "gsm8k", "musr")
 
 
 class Facts(Record):
-    """`raw`: from single runs, with intervals; otherwise from published means, without."""
+    """`raw`: from single runs, with intervals; otherwise from published means, without intervals."""
 
     raw: bool
     margin: float
@@ -41,7 +41,7 @@ class Facts(Record):
 
 
 def find_facts(study: Study, *, margin: float = MARGIN) -> Facts:
-    """Everything that the table, and the raw runs where there are any, can tell."""
+    """Compute all facts from the table, and from the raw runs if there are any."""
     cells = cells_of(study, margin=margin)
     return Facts(
         raw=study.raw,

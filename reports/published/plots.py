@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.document.blocks import Plot
-from reports.document.chart import SERIES, SYMBOLS, Axis, Chart, Marks, Rule, at_least
+from reports.document.chart import Axis, Chart, Marks, Rule, at_least, series_style
 from reports.document.wording import times, with_interval
 from reports.published.claims.judging import percent
 from reports.published.efficiency import LATENCY, LENGTH, NET, TOKEN_MS, Cell
@@ -13,7 +13,7 @@ from reports.published.facts import Facts
 from reports.published.quality import KNOWLEDGE, TRUTHFULNESS
 from reports.published.study import Study, StudyModel
 
-SHOWN = ("mmlu", "truthfulqa_mc2", "ifeval", "musr")  # as many as there are colours of series
+SHOWN = ("mmlu", "truthfulqa_mc2", "ifeval", "musr")  # one for each colour of series
 RATIO_AXIS = "expansion ratio"
 
 
@@ -24,7 +24,7 @@ def quality_plots(study: Study) -> list[Plot]:
 
 def _scores(model: StudyModel) -> Plot:
     marks: list[Marks] = []
-    said: list[str] = []
+    summary: list[str] = []
     for metric in SHOWN:
         first = model.configurations[0].quality.get(metric)
         points = [
@@ -34,9 +34,9 @@ def _scores(model: StudyModel) -> Plot:
             continue
         hover = [f"{metric} at width {c.intermediate_size}\n{times(ratio)} the unpruned score" for c, ratio in points]
         marks.append(_series([(c.expansion_ratio, r) for c, r in points], metric, len(marks), hover=hover, line=True))
-        said.append(f"{metric} {', '.join(times(r) for _, r in points[1:])}")
+        summary.append(f"{metric} {', '.join(times(r) for _, r in points[1:])}")
     if not marks:
-        return Plot(model.model, "", "", None, "no metric was measured at two widths")
+        return Plot(model.model, absent="no metric was measured at two widths")
     drawn = [y for m in marks for y in m.y]
     chart = Chart(
         Axis(RATIO_AXIS), Axis("score / unpruned", at_least(0.9, 1.1, drawn), form="ratio"), marks, [Rule(1.0)]
@@ -44,7 +44,7 @@ def _scores(model: StudyModel) -> Plot:
     return Plot(
         model.model,
         "Each score over that of the unpruned width.",
-        f"{model.model}, from wide to narrow: {'; '.join(said)}.",
+        f"{model.model}, from wide to narrow: {'; '.join(summary)}.",
         chart,
     )
 
@@ -61,7 +61,7 @@ def correlation_plot(study: Study, facts: Facts) -> Plot:
         ]
         hover = [f"{model.model}, width {w}\nMMLU {a:.4f}\nTruthfulQA-MC2 {b:.4f}" for a, b, w in points]
         marks.append(_series([(a, b) for a, b, _ in points], model.model, len(marks), hover=hover))
-    said = [
+    summary = [
         f"{a.model}: r {a.correlation.pearson:.3f}, p {a.correlation.pearson_p:.3f}, n {a.correlation.n}"
         for a in facts.associations
         if a.correlation.pearson is not None and a.correlation.pearson_p is not None
@@ -70,19 +70,19 @@ def correlation_plot(study: Study, facts: Facts) -> Plot:
     return Plot(
         title,
         "One point a width; the point at the right of each series is unpruned.",
-        f"{title}. {'; '.join(said)}.",
+        f"{title}. {'; '.join(summary)}.",
         chart,
     )
 
 
 def joules_plots(study: Study, facts: Facts) -> list[Plot]:
-    """Net J/token against the expansion ratio; in a ratio the unit cancels."""
+    """Net J/token against the expansion ratio; the unit cancels in the ratio."""
     return _ratio_plots(
         study,
         facts,
         NET,
         "net J/token",
-        "Lower is cheaper; the unit of the joules cancels. Wide intervals go on beyond the axis.",
+        "Lower is cheaper; the unit of the joules cancels. Wide intervals extend beyond the axis.",
     )
 
 
@@ -102,18 +102,18 @@ def _ratio_plots(study: Study, facts: Facts, key: str, noun: str, lede: str) -> 
             ]
             title = f"{model}, batch {size}: {noun}"
             if not own:
-                plots.append(Plot(title, "", "", None, "no cell has it"))
+                plots.append(Plot(title, absent="no cell has it"))
                 continue
             marks = [
                 _workload([c for c in own if c.workload == workload], key, hidden.get(model, 1), number)
                 for number, workload in enumerate(dict.fromkeys(c.workload for c in own))
             ]
             drawn = [c.ratios[key].ratio or 1 for c in own]
-            # Three runs may give an interval in which no ratio could be read any more.
+            # Three runs may give an interval so wide that it would flatten every ratio.
             limits = at_least(0.9, 1.1, [min(drawn) / 1.06, max(drawn) * 1.06])
-            said = [f"width {c.width}, {c.workload} {with_interval(c.ratios[key])}" for c in own]
+            summary = [f"width {c.width}, {c.workload} {with_interval(c.ratios[key])}" for c in own]
             chart = Chart(Axis(RATIO_AXIS), Axis("ratio to unpruned", limits, form="ratio"), marks, [Rule(1.0)])
-            plots.append(Plot(title, lede, f"{title}, ratio to the unpruned width: {'; '.join(said)}.", chart))
+            plots.append(Plot(title, lede, f"{title}, ratio to the unpruned width: {'; '.join(summary)}.", chart))
     return plots
 
 
@@ -123,7 +123,7 @@ def _workload(cells: Sequence[Cell], key: str, hidden: int, number: int) -> Mark
         f"{c.workload}\nwidth {c.width}{', odd' if c.width % 2 else ''}\n{with_interval(f)}"
         for c, f in zip(cells, found, strict=True)
     ]
-    # Set a little apart, so that intervals at the same ratio do not cover each other.
+    # Offset, so that intervals at the same ratio do not overlap.
     points = [
         (c.width / hidden + 0.012 * (number - 1) * 8192 / hidden, f.ratio or 1)
         for c, f in zip(cells, found, strict=True)
@@ -140,7 +140,7 @@ def latency_plot(facts: Facts) -> Plot:
     title = "Single requests: latency against output length"
     own = [c for c in facts.cells if c.batch_size == 1 and c.ratios[LATENCY].ratio and c.ratios[LENGTH].ratio]
     if not own:
-        return Plot(title, "", "", None, "no single-request cell has a latency")
+        return Plot(title, absent="no single-request cell has a latency")
     marks: list[Marks] = []
     for model in dict.fromkeys(c.model for c in own):
         cells = [c for c in own if c.model == model]
@@ -152,7 +152,7 @@ def latency_plot(facts: Facts) -> Plot:
         marks.append(_series(points, model, len(marks), hover=hover))
     ends = [end for m in marks for end in (*m.x, *m.y)]
     low, high = min(ends) * 0.95, max(ends) * 1.05
-    marks.append(Marks([low, high], [low, high], "as long as the output", "muted", line="dash"))
+    marks.append(Marks([low, high], [low, high], "latency in proportion to output", "muted", line="dash"))
     chart = Chart(
         Axis("output tokens, ratio to unpruned", (low, high), log=True),
         Axis("latency, ratio to unpruned", (low, high), log=True),
@@ -160,15 +160,15 @@ def latency_plot(facts: Facts) -> Plot:
         height=360,
     )
     r = facts.lengthening.correlation.pearson
-    lede = "On the dashed line a request takes longer only because it writes more."
+    lede = "On the dashed line a request takes longer only because it generates more tokens."
     return Plot(title, lede, f"{title}: {len(own)} cells" + (f", r = {r:.4f} of the logarithms." if r else "."), chart)
 
 
 def odd_plot(facts: Facts) -> Plot:
-    """Odd widths against the even one next above."""
-    title = "Odd widths against the even width next above"
+    """Odd widths over the next wider, even width."""
+    title = "Odd widths against the next wider, even width"
     if not facts.odd_pairs:
-        return Plot(title, "", "", None, "no odd width has an even one next above it")
+        return Plot(title, absent="no odd width has an even one as its next wider")
     marks: list[Marks] = []
     for size in sorted({p.batch_size for p in facts.odd_pairs}):
         own = [p for p in facts.odd_pairs if p.batch_size == size]
@@ -179,12 +179,12 @@ def odd_plot(facts: Facts) -> Plot:
     chart = Chart(
         Axis("odd width"), Axis("net J/token, odd / even", at_least(0.9, 1.1, drawn), form="ratio"), marks, [Rule(1.0)]
     )
-    said = [
+    summary = [
         f"batch {a.batch_size}: {percent(a.joules)} on average, more in {a.hungrier} of {a.pairs}"
         for a in facts.alignment
         if a.odd is None
     ]
-    return Plot(title, "Above 1 the narrower, odd width takes more.", f"{title}: {'; '.join(said)}.", chart)
+    return Plot(title, "Above 1 the narrower, odd width takes more.", f"{title}: {'; '.join(summary)}.", chart)
 
 
 def _series(
@@ -194,8 +194,7 @@ def _series(
         [x for x, _ in points],
         [y for _, y in points],
         label,
-        f"series-{number % SERIES + 1}",
-        SYMBOLS[number % len(SYMBOLS)],
+        *series_style(number),
         line="solid" if line else None,
         hover=hover,
     )

@@ -1,4 +1,4 @@
-"""What the study's quality figures say: how they go together, and which differences are more than chance."""
+"""The study's quality: correlations of metrics, and differences beyond chance."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Association(Record):
     """Two metrics over the widths of one model.
 
     `without_one` has the p-values of Pearson's r with each width left out in turn. Of all pairs of metrics of this model,
-    `pairs_surviving` of `pairs` stay below 0.05 after Holm; `survives_all_pairs` says whether this one does.
+    `pairs_surviving` of `pairs` remain below 0.05 after Holm; `survives_all_pairs`: whether this one does.
     """
 
     model: str
@@ -31,7 +31,7 @@ class Association(Record):
 
 
 class Change(Record):
-    """A metric of one width against the unpruned model; the interval takes each question for a draw of its own.
+    """A metric of one width against the unpruned model; the interval treats each question as an independent draw.
 
     `p` is two-sided, `p_holm` corrected for all widths of the base models or of the instructed one.
     """
@@ -81,7 +81,7 @@ def _association(model: StudyModel, correlation: Correlation) -> Association:
 
 
 def changes(study: Study, metric: str, *, margin: float = MARGIN) -> list[Change]:
-    """A metric's change at every pruned width of every model; p-values corrected apart for base and instructed models."""
+    """A metric's change at every pruned width of every model; p-values corrected separately for base and instructed models."""
     questions = study.items[metric]
     found = [
         _change(model.model, c.intermediate_size, metric, (value, baseline), questions=questions, margin=margin)

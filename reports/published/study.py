@@ -1,7 +1,7 @@
-"""The published study as a table: quality and efficiency per width, what it claims, and, from `--data`, its raw runs.
+"""The published study as a table: quality and efficiency per width, its claims, and, from `--data`, its raw runs.
 
-What ships is `study.json`: facts and figures with their source. A folder of raw data adds `llama-3.2-efficiency-runs.csv`, one row
-a run, and may bring its own `llama-3.2-width-pruning.json` in place of the quality figures that ship.
+The shipped `study.json` has facts and figures with their source. A folder of raw data adds `llama-3.2-efficiency-runs.csv`, one row
+per run, and may replace the shipped quality figures by `llama-3.2-width-pruning.json`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class StudyModel(_Row):
 
 
 class Claim(_Row):
-    """What the study says, and the figures in it."""
+    """A claim of the study, with its figures."""
 
     id: str
     says: str
@@ -98,12 +98,12 @@ class Run(_Row):
 
 
 class Study(_Row):
-    """Everything that is known of the study. `raw`: whether `runs` are single runs rather than published means."""
+    """All data of the study. `raw`: whether `runs` are single runs rather than published means."""
 
     source: dict[str, Any]
     hardware: dict[str, Any]
-    items: dict[str, int]  # questions a task has
-    chance: dict[str, float]  # what guessing among a task's choices scores
+    items: dict[str, int]  # number of questions of a task
+    chance: dict[str, float]  # score of guessing among a task's choices
     claims: list[Claim]
     models: list[StudyModel]
     runs: list[Run]
@@ -119,7 +119,7 @@ class Study(_Row):
 
 
 def load_study(data: Path | None = None) -> Study:
-    """The shipped table, with the raw runs of folder `data` where one is given. Raises ReportError naming what cannot be read."""
+    """The shipped table, with the raw runs of folder `data` if given. Raises ReportError naming the file that cannot be read."""
     table = json.loads(_SHIPPED.read_text("utf-8"))
     raw = data is not None
     if data is not None:
@@ -168,7 +168,7 @@ def _read_runs(path: Path) -> list[Run]:
 
 
 def _run(row: dict[str, str], where: str) -> Run:
-    """An empty field was not recorded."""
+    """A run from a row of the CSV file; an empty field was not recorded. Raises ReportError naming line and column."""
     values: dict[str, Any] = {key: row[column] or None for key, column in _COLUMNS.items()}
     values["latency_ms"] = row.get("ttlt_ms") or row.get("batch_time_ms") or None
     present = {key: value for key, value in values.items() if value is not None}

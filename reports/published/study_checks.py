@@ -57,7 +57,7 @@ def _decides(rule: Rule) -> Callable[[Decide], Decide]:
     return register
 
 
-_NO_RUNS = Finding("no data", "only the raw runs tell; give --data")
+_NO_RUNS = Finding("no data", "this requires the raw runs; pass --data")
 
 
 @_decides(
@@ -92,11 +92,11 @@ def _output_length_differs(facts: Facts) -> Finding:
     cells = [c for c in facts.cells if c.ratios[LENGTH].ratio is not None]
     unlike = [c for c in cells if abs((c.ratios[LENGTH].ratio or 1) - 1) > LENGTH_MARGIN]
     if not unlike:
-        return Finding("pass", f"all {len(cells)} cells write as many tokens as the unpruned width")
+        return Finding("pass", f"all {len(cells)} cells generate as many tokens as the unpruned width")
     most = max(unlike, key=lambda c: abs((c.ratios[LENGTH].ratio or 1) - 1))
     return Finding(
         "fail",
-        f"{len(unlike)} of {len(cells)} cells write over {LENGTH_MARGIN:.0%} more or fewer tokens than the unpruned width, "
+        f"{len(unlike)} of {len(cells)} cells generate over {LENGTH_MARGIN:.0%} more or fewer tokens than the unpruned width, "
         f"up to {times(most.ratios[LENGTH].ratio or 1)} ({most.place})",
     )
 
@@ -105,7 +105,7 @@ def _output_length_differs(facts: Facts) -> Finding:
 def _width_unaligned(facts: Facts) -> Finding:
     together = [a for a in facts.alignment if a.odd is None]
     if not together:
-        return Finding("pass", "no odd width has an even one next above it")
+        return Finding("pass", "no odd width has an even one as its next wider")
     harmed = any(max(a.joules.low or 0, a.ms_per_token.low or 0) > 1 for a in together)
     return Finding("fail" if harmed else "pass", "; ".join(_odd_against_even(a) for a in together))
 
@@ -128,7 +128,7 @@ def _odd_against_even(one: Alignment) -> str:
 @_decides(
     Rule(
         "runs-left-out",
-        meaning="Runs that were made are not in the mean. A rule that looks at the value bends the mean towards what was expected.",
+        meaning="Some runs are missing from the mean. A rule that depends on the value biases the mean towards the expected one.",
         limits="Fails at the first.",
         remedy="Keep every run; let the interval show the spread.",
     )
@@ -136,17 +136,17 @@ def _odd_against_even(one: Alignment) -> str:
 def _runs_left_out(facts: Facts) -> Finding:
     if not facts.left_out:
         return Finding("pass", "every run is in its mean")
-    said = []
+    parts = []
     for one in facts.left_out:
         words = f"{one.model} {one.workload} at {one.width} keeps {one.kept} of {one.made}"
         if one.all_joules_per_token and one.kept_joules_per_token:
             words += f" ({figure(one.kept_joules_per_token)} for {figure(one.all_joules_per_token)} claimed J/token)"
-        said.append(words)
+        parts.append(words)
     moved = [c for c in facts.cells if c.change_of_all is not None and abs(c.change_of_all - c.published_change) > 1e-9]
     if moved:
         most = max(moved, key=lambda c: abs((c.change_of_all or 0) - c.published_change))
-        said.append(f"{most.place} then reads {most.published_change:+.1%} instead of {most.change_of_all:+.1%}")
-    return Finding("fail", "; ".join(said))
+        parts.append(f"{most.place} changes by {most.published_change:+.1%} instead of {most.change_of_all:+.1%}")
+    return Finding("fail", "; ".join(parts))
 
 
 @_decides(too_few_repeats)
@@ -164,9 +164,9 @@ def _modelled_energy(facts: Facts) -> Finding:
     modelled = [p for p in facts.powers if p.constant]
     if not modelled:
         return Finding("pass", "every counter's power varies as a meter's does")
-    said = listed([f"{p.part} at {p.watts:.2f} W, within {p.spread:.2%}" for p in modelled])
+    parts = listed([f"{p.part} at {p.watts:.2f} W, within {p.spread:.2%}" for p in modelled])
     share = sum(p.share for p in modelled)
-    return Finding("warn", f"constant powers, not measured: {said}, together {share:.0%} of the counters' energy")
+    return Finding("warn", f"constant powers, not measured: {parts}, together {share:.0%} of the counters' energy")
 
 
 @_decides(window_too_short)
@@ -205,24 +205,24 @@ def _thermal_drift(facts: Facts) -> Finding:
 
 @_decides(idle_drift)
 def _idle_drift(facts: Facts) -> Finding:
-    seen, said = facts.metering, []
+    seen, parts = facts.metering, []
     if seen.temperature_c:
-        said = [
+        parts = [
             f"{model}: idle power was taken at {idle:.0f} °C, {seen.temperature_c[0] - idle:.0f} to {seen.temperature_c[1] - idle:.0f} °C "
-            "cooler than the runs that it is taken from"
+            "cooler than the runs whose energy it is subtracted from"
             for model, idle in seen.idle_temperature_c.items()
             if seen.temperature_c[0] - idle > 3
         ]
     for model, recorded in seen.idle_watts_recorded.items():
         applied = seen.idle_watts_applied.get(model)
         if applied is not None and abs(applied / recorded - 1) > 0.01:
-            said.append(
+            parts.append(
                 f"{model}: {figure(applied)} claimed W idle were applied where {figure(recorded)} were recorded"
             )
     if seen.idle_share is not None:
-        said.append(
-            f"idle is {seen.idle_share:.0%} of the gross energy (median), so what net saves is that share less in gross"
+        parts.append(
+            f"idle is {seen.idle_share:.0%} of the gross energy (median), so a net saving is smaller by that share in gross"
         )
-    if not said:
+    if not parts:
         return Finding("no data", "idle power was not recorded")
-    return Finding("warn", "; ".join(said))
+    return Finding("warn", "; ".join(parts))

@@ -4,20 +4,7 @@ from __future__ import annotations
 
 from reports.analysis.quality import ROBUST, Group, QualityFigures, TaskFigures
 from reports.analysis.records import Analysis
-from reports.document.blocks import (
-    Block,
-    Column,
-    Entry,
-    Fold,
-    Heading,
-    Plots,
-    Prose,
-    Row,
-    Section,
-    Table,
-    columns,
-    note_letter,
-)
+from reports.document.blocks import Block, Entry, Fold, Heading, Plots, Prose, Row, Section, Table, columns, note_letter
 from reports.document.wording import ABSENT, PER_CELL, figure, listed, name, or_absent, sentence, with_interval
 from reports.sections.plots.pareto import perplexity_plot, score_plots
 from reports.sections.plots.retention import retention_plot
@@ -86,12 +73,9 @@ def _method(quality: QualityFigures) -> str:
 
 
 def _scores(analysis: Analysis, quality: QualityFigures) -> Table:
-    headings = [
-        Column("Configuration"),
-        Column("Ratio"),
-        Column("Mean share kept", f"of {len(quality.overall_tasks)} tasks"),
-    ]
-    headings += [Column(t.task, f"{t.metric} {'↑' if t.higher_is_better else '↓'}") for t in quality.tasks]
+    tasks = [(t.task, f"{t.metric} {'↑' if t.higher_is_better else '↓'}") for t in quality.tasks]
+    share = ("Mean share kept", f"of {len(quality.overall_tasks)} tasks")
+    headings = columns("Configuration", "Ratio", share, *tasks)
     notes: dict[str, str] = {}
     rows = []
     for info in (c.info for c in analysis.configurations):
@@ -159,16 +143,16 @@ def _costs(analysis: Analysis, quality: QualityFigures) -> Table:
     """Time and energy of the whole suite, and joules per right answer."""
     counted = [t for t in quality.tasks if any(_has_joules(t, c.info.label) for c in analysis.configurations)]
     modelled = any(cost.modelled_joules is not None for cost in quality.costs.values())
-    headings = [
-        Column("Configuration"),
-        Column("Hours"),
-        Column("Tokens", "counted by the server"),
-        Column("J", "whole suite"),
-        Column("J/token"),
-    ]
-    headings += [Column("Modelled J", "not measured")] if modelled else []
-    headings += [Column(f"J per right answer: {t.task}") for t in counted]
-    headings += [Column(f"Modelled J per right answer: {t.task}", "not measured") for t in counted] if modelled else []
+    headings = columns(
+        "Configuration",
+        "Hours",
+        ("Tokens", "counted by the server"),
+        ("J", "whole suite"),
+        "J/token",
+        *([("Modelled J", "not measured")] if modelled else []),
+        *(f"J per right answer: {t.task}" for t in counted),
+        *((f"Modelled J per right answer: {t.task}", "not measured") for t in counted if modelled),
+    )
     notes: dict[str, str] = {}
     rows = []
     for info in (c.info for c in analysis.configurations):

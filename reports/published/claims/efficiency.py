@@ -13,7 +13,7 @@ from reports.statistics.ratios import Comparison
 
 
 def energy_per_token(claim: Claim, facts: Facts) -> ClaimResult:
-    """Where the reduction is, how sure, gross of idle, and in which unit."""
+    """The place of the reduction, its certainty, the same gross of idle power, and the unit."""
     best = min(facts.cells, key=lambda c: c.published_change)
     share = claim.figures["reduction"]
     quoted = [c for c in facts.cells if round(-c.published_change, 2) == share]
@@ -28,11 +28,11 @@ def energy_per_token(claim: Claim, facts: Facts) -> ClaimResult:
         min((c for c in facts.cells if c.model == m), key=lambda c: c.published_change)
         for m in dict.fromkeys(c.model for c in facts.cells)
     ]
-    said = [
+    because = [
         "The largest reductions: "
         + "; ".join(f"{-c.published_change:.1%} ({c.place}, {c.runs_kept} of {c.runs} runs)" for c in by_model)
         + f". {share:.0%} is "
-        + (listed([c.place for c in quoted]) if quoted else "nowhere")
+        + (listed([c.place for c in quoted]) if quoted else "not found in any cell")
         + ".",
         (
             f"Of {len(facts.cells)} cells {counts['better']} take less net J/token, {counts['worse']} take more, "
@@ -40,19 +40,19 @@ def energy_per_token(claim: Claim, facts: Facts) -> ClaimResult:
         ),
     ]
     if gross.ratio is not None:
-        said.append(
+        because.append(
             f"At the largest, net is {with_interval(best.ratios[NET])} and gross of idle {with_interval(gross)}."
         )
-    said.append(f"Per prompt instead of per token it is {with_interval(best.ratios[REQUEST])} there.")
+    because.append(f"Per prompt instead of per token it is {with_interval(best.ratios[REQUEST])} there.")
     if facts.unit is not None and not facts.unit.is_energy:
-        said.append(
-            f"The joules are not joules (factor {facts.unit.factor!r}), which leaves ratios as they are and no joule figure."
+        because.append(
+            f"The claimed joules are not joules (factor {facts.unit.factor!r}): ratios hold, joule figures do not."
         )
     return result(
         claim,
         standing,
         _standard(facts),
-        said,
+        because,
         reproduced=bool(quoted),
         largest=-best.published_change,
         where=best.place,
@@ -62,7 +62,7 @@ def energy_per_token(claim: Claim, facts: Facts) -> ClaimResult:
 
 
 def single_request_latency(claim: Claim, facts: Facts) -> ClaimResult:
-    """Whether a request takes longer since a token does, or since it has more of them."""
+    """Whether a request takes longer because a token does, or because it has more tokens."""
     found = facts.lengthening
     if not found.largest or not found.slower_in_latency:
         return result(
@@ -77,7 +77,7 @@ def single_request_latency(claim: Claim, facts: Facts) -> ClaimResult:
         standing = "does not survive"
     elif found.slower_per_token * 2 >= found.slower_in_latency:
         standing = "survives"
-    said = [
+    because = [
         (
             f"Single requests take longer in {found.slower_in_latency} of {found.cells} cells, a token in {found.slower_per_token}"
             f"{_how(largest.ratios[TOKEN_MS])}."
@@ -88,15 +88,15 @@ def single_request_latency(claim: Claim, facts: Facts) -> ClaimResult:
         ),
     ]
     if r is not None:
-        said.append(
+        because.append(
             f"Over the cells, latency follows output length (r = {signed(r, 4)} of the logarithms, n = {found.correlation.n}): the "
-            "pruned models write more before they stop, or do not stop."
+            "pruned models generate more tokens before they stop, or do not stop."
         )
     return result(
         claim,
         standing,
         _standard(facts),
-        said,
+        because,
         cells=found.cells,
         slower_in_latency=found.slower_in_latency,
         slower_per_token=found.slower_per_token,
@@ -107,13 +107,13 @@ def single_request_latency(claim: Claim, facts: Facts) -> ClaimResult:
 
 
 def batch_benefits(claim: Claim, facts: Facts) -> ClaimResult:
-    """How many batch cells are better, worse or neither."""
+    """The number of batch cells that are better, worse or neither."""
     cells = [c for c in facts.cells if c.batch_size > 1]
     if not cells:
         return undecidable(claim, "There is no batch workload.")
     counts = {key: _counts(cells, key, facts.margin) for key in (TOKEN_MS, NET)}
     gains = sum(c["better"] for c in counts.values())
-    said = [
+    because = [
         f"{noun}: better in {c['better']}, worse in {c['worse']}, equivalent in {c['equivalent']}, undecided in "
         f"{c['undecided']} of {len(cells)} cells{_how(cells[0].ratios[key])}."
         for (key, c), noun in zip(counts.items(), ("Time per token", "Net J/token"), strict=True)
@@ -122,7 +122,7 @@ def batch_benefits(claim: Claim, facts: Facts) -> ClaimResult:
         claim,
         all_some(gains, 2 * len(cells)),
         _standard(facts),
-        said,
+        because,
         counts={key: dict(c) for key, c in counts.items()},
         cells=len(cells),
     )
@@ -137,5 +137,5 @@ def _counts(cells: list[Cell], key: str, margin: float) -> Counter[str]:
 
 
 def _how(found: Comparison) -> str:
-    """Whether verdicts rest on intervals."""
+    """A note where verdicts are based on means alone; empty where there are intervals."""
     return "" if found.verdict else " (by published means alone: without the raw runs there is no interval)"

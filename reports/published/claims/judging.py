@@ -1,4 +1,4 @@
-"""What a verdict on a claim is, and how its figures are written."""
+"""The standings and standards of claims, and the format of their figures."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from base.records import Record
+from reports.document.wording import ABSENT
 from reports.published.study import Claim
 from reports.statistics.ratios import Interval
 
-ABSENT = "\N{EM DASH}"
 Standing = Literal["survives", "survives in part", "does not survive", "cannot be decided"]
 STANDINGS: tuple[Standing, ...] = ("survives", "survives in part", "does not survive")
 Standard = Literal["beyond chance", "beyond the margin", "by means alone", "not refuted"]
 STANDARDS: dict[Standard, str] = {
-    "beyond chance": "p below 0.05, corrected by Holm where several are asked",
+    "beyond chance": "p below 0.05, corrected by Holm where several are tested",
     "beyond the margin": "the whole 95 % interval of a ratio lies beyond the margin",
     "by means alone": "a ratio of published means lies beyond the margin; there is no interval",
-    "not refuted": "no fall beyond chance was found, which is less than none was shown",
+    "not refuted": "no fall beyond chance was found, which does not show that there is none",
 }
 
 
 class ClaimResult(Record):
-    """One claim. `reproduced`: whether its published numbers come out of the published data; None where it names none.
+    """One claim. `reproduced`: whether its published numbers follow from the published data; None if it states none.
 
-    `standard` is what the standing was judged by; None where it cannot be decided.
+    `standard`: the criterion of the standing; None where it cannot be decided.
     """
 
     id: str
@@ -39,7 +39,7 @@ class ClaimResult(Record):
 
 
 class Judged(Record):
-    """How many claims of one standard have each standing. Standards differ in what they ask, so they are not added up."""
+    """How many claims of one standard have each standing. Standards differ in their requirements, so they are not added up."""
 
     standard: Standard
     asks: str
@@ -57,7 +57,7 @@ def count_by_standard(claims: Sequence[ClaimResult]) -> list[Judged]:
 
 
 def undecidable(claim: Claim, why: str) -> ClaimResult:
-    """A claim that nothing can be said of."""
+    """The result for a claim that the data cannot decide."""
     return result(claim, "cannot be decided", None, [why])
 
 
@@ -70,7 +70,7 @@ def result(
     reproduced: bool | None = None,
     **figures: Any,
 ) -> ClaimResult:
-    """The verdict on a claim, with its words and published numbers."""
+    """The result for a claim, with its words and published numbers."""
     return ClaimResult(
         id=claim.id,
         says=claim.says,
@@ -84,7 +84,7 @@ def result(
 
 
 def all_some(found: int, total: int) -> Standing:
-    """Whether it holds everywhere, somewhere or nowhere."""
+    """The standing of a claim that holds in `found` of `total` cells."""
     return "survives" if found == total else "survives in part" if found else "does not survive"
 
 
@@ -94,7 +94,7 @@ def below(p: float | None) -> bool:
 
 
 def signed(value: float | None, digits: int = 3) -> str:
-    """With a minus sign that is one."""
+    """A figure with a typographic minus sign."""
     return ABSENT if value is None else f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 

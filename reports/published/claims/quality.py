@@ -1,4 +1,4 @@
-"""The study's claims on quality: what its tables show, and what of it exceeds chance."""
+"""The study's claims on quality, judged by its tables and by chance."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from reports.published.study import Claim
 
 
 def knowledge_against_truthfulness(claim: Claim, facts: Facts) -> ClaimResult:
-    """Whether the correlation comes out, in other models too, by ranks, without any one width, and among all pairs."""
+    """Whether the correlation is reproduced, also in other models, by ranks, without any one width, and among all pairs."""
     own = next((a for a in facts.associations if a.model == claim.model), None)
     if own is None or own.correlation.pearson is None or own.correlation.pearson_p is None:
-        return undecidable(claim, f"{claim.model} has no two such columns.")
+        return undecidable(claim, f"{claim.model} lacks one of the two columns.")
     found = own.correlation
     r, p = own.correlation.pearson, own.correlation.pearson_p
     reproduced = (round(r, 3), round(p, 3)) == (claim.figures["r"], claim.figures["p"])
@@ -34,13 +34,13 @@ def knowledge_against_truthfulness(claim: Claim, facts: Facts) -> ClaimResult:
     standing: Standing = "does not survive"
     if significant[0]:
         standing = "survives" if strong else "survives in part"
-    said = [_association(a) for a in facts.associations if a.correlation.pearson is not None]
-    said.append(
+    because = [_association(a) for a in facts.associations if a.correlation.pearson is not None]
+    because.append(
         f"Of all {own.pairs} pairs of metrics of {own.model}, {own.pairs_surviving} stay significant after Holm's correction; "
         f"this one {'does' if own.survives_all_pairs else 'does not'}."
     )
-    said.append("The widths of one model are cut from the same weights: they are not independent observations.")
-    return result(claim, standing, "beyond chance", said, reproduced=reproduced, r=r, p=p, n=found.n)
+    because.append("The widths of one model are cut from the same weights: they are not independent observations.")
+    return result(claim, standing, "beyond chance", because, reproduced=reproduced, r=r, p=p, n=found.n)
 
 
 def _association(found: Association) -> str:
@@ -56,7 +56,7 @@ def _association(found: Association) -> str:
 
 
 def instruction_following(claim: Claim, facts: Facts) -> ClaimResult:
-    """Which gains exceed chance, which make the published range, and what the instructed model does."""
+    """The gains beyond chance, the cells of the published range, and the changes of the instructed model."""
     base = [c for c in facts.changes["ifeval"] if not is_instructed(c.model)]
     tuned = [c for c in facts.changes["ifeval"] if is_instructed(c.model)]
     if not base:
@@ -68,19 +68,19 @@ def instruction_following(claim: Claim, facts: Facts) -> ClaimResult:
     if sure:
         standing = "survives" if len(sure) == len(base) and not fallen else "survives in part"
     low, high = min(c.change for c in base), max(c.change for c in base)
-    said = [
+    because = [
         f"Over the pruned widths of the base models IFEval changes by {low:+.0%} to {high:+.0%}; {len(sure)} of {len(base)} "
-        f"changes exceed what {base[0].questions} questions give by chance (Holm-corrected)"
+        f"changes exceed chance with {base[0].questions} questions (Holm-corrected)"
         + (f": {listed([_place(c) for c in sure])}." if sure else ".")
     ]
-    said += [
+    because += [
         f"{value:+.0%} is {listed([f'{_place(c)} (corrected p = {p_value(c.p_holm)})' for c in quoted[key]])}."
         for key, value in claim.figures.items()
         if quoted[key]
     ]
     if tuned:
         falls = [c.change for c in tuned]
-        said.append(
+        because.append(
             f"The instructed model changes by {min(falls):+.0%} to {max(falls):+.0%}; in {len(fallen)} of {len(tuned)} widths "
             "the fall is beyond chance."
         )
@@ -88,7 +88,7 @@ def instruction_following(claim: Claim, facts: Facts) -> ClaimResult:
         claim,
         standing,
         "beyond chance",
-        said,
+        because,
         reproduced=all(quoted.values()),
         low=low,
         high=high,
@@ -99,8 +99,8 @@ def instruction_following(claim: Claim, facts: Facts) -> ClaimResult:
 
 
 def knowledge_degrades(claim: Claim, facts: Facts) -> ClaimResult:
-    """Where MMLU and GSM8K fall beyond chance."""
-    said, sure, total = [], 0, 0
+    """The widths where MMLU and GSM8K fall beyond chance."""
+    because, sure, total = [], 0, 0
     for metric in ("mmlu", "gsm8k"):
         found = facts.changes[metric]
         if not found:
@@ -108,47 +108,49 @@ def knowledge_degrades(claim: Claim, facts: Facts) -> ClaimResult:
         worse = [c for c in found if c.change < 0 and below(c.p_holm)]
         sure, total = sure + len(worse), total + len(found)
         changes = [c.change for c in found]
-        said.append(
+        because.append(
             f"{metric}: {min(changes):+.0%} to {max(changes):+.0%}, beyond chance in {len(worse)} of {len(found)} widths."
         )
-        said += _chance(facts, metric)
+        because += _chance(facts, metric)
     if not total:
         return undecidable(claim, "No pruned width has a score.")
-    said.append(_rises(facts.changes["mmlu"]))
-    return result(claim, all_some(sure, total), "beyond chance", said, significant=sure, of=total)
+    because.append(_rises(facts.changes["mmlu"]))
+    return result(claim, all_some(sure, total), "beyond chance", because, significant=sure, of=total)
 
 
 def _rises(found: list[Change]) -> str:
-    """Whether each step of pruning takes some more."""
+    """How often the score rises from one width to the next narrower."""
     steps = [(a, b) for a, b in itertools.pairwise(found) if a.model == b.model]
     up = sum(b.value > a.value for a, b in steps)
-    return f"Not every step takes more: from one width to the next narrower, mmlu rises in {up} of {len(steps)} steps."
+    return f"The fall is not monotonic: from one width to the next narrower, mmlu rises in {up} of {len(steps)} steps."
 
 
 def reasoning_robust(claim: Claim, facts: Facts) -> ClaimResult:
-    """Whether MUSR falls anywhere, and whether it had anything to lose."""
+    """Whether MUSR falls at any width, and whether the unpruned score exceeds guessing."""
     found = facts.changes["musr"]
     if not found:
         return undecidable(claim, "No pruned width has a score.")
     worse = [c for c in found if c.change < 0 and below(c.p_holm)]
     lows = [c.ratio.low for c in found if c.ratio.low is not None]
     changes = [c.change for c in found]
-    said = [
+    because = [
         (
             f"MUSR changes by {min(changes):+.0%} to {max(changes):+.0%}; in {len(worse)} of {len(found)} widths the fall is beyond "
-            f"chance. With {found[0].questions} questions a fall to {times(min(lows))} could still hide."
+            f"chance. With {found[0].questions} questions a fall to {times(min(lows))} could remain undetected."
         )
     ]
     guessing = facts.at_chance.get("musr", {})
     unpruned = [m for m, widths in guessing.items() if facts.baselines.get(m) in widths]
     if unpruned:
-        said.append(f"Unpruned, {listed(unpruned)} cannot be told from guessing here, so there was nothing to lose.")
+        because.append(
+            f"Unpruned, {listed(unpruned)} is not distinguishable from guessing here, so there was nothing to lose."
+        )
     standing: Standing = "does not survive" if worse else "survives in part" if unpruned else "survives"
     return result(
         claim,
         standing,
         "beyond chance" if worse else "not refuted",
-        said,
+        because,
         low=min(changes),
         high=max(changes),
         worse=len(worse),
@@ -159,7 +161,8 @@ def reasoning_robust(claim: Claim, facts: Facts) -> ClaimResult:
 def _chance(facts: Facts, metric: str) -> list[str]:
     guessing = {m: w for m, w in facts.at_chance.get(metric, {}).items() if w}
     return [
-        f"{m} cannot be told from guessing at {listed([str(w) for w in widths])}." for m, widths in guessing.items()
+        f"{m} is not distinguishable from guessing at {listed([str(w) for w in widths])}."
+        for m, widths in guessing.items()
     ]
 
 

@@ -1,6 +1,6 @@
-"""The study's claims against its own figures: does the published number come out, and does it survive our checks.
+"""Judge the study's claims by its figures: whether a published number is reproduced, and whether it survives our checks.
 
-Nothing here knows an answer: a claim is its words and its numbers as published, and its standing follows from the facts.
+No standing is fixed in the code: a claim consists of its words and numbers as published, and its standing follows from the facts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from reports.published.study import Claim
 
 
 def judge_claims(claims: list[Claim], facts: Facts) -> list[ClaimResult]:
-    """In the order of the table; a claim that we have no rule for cannot be decided."""
+    """The results in the order of the table; a claim without a rule cannot be decided."""
     return [_RULES.get(claim.id, _undecided)(claim, facts) for claim in claims]
 
 
