@@ -1,4 +1,4 @@
-"""A name that begins with an underscore belongs to its module: no other module of the product imports it."""
+"""A name that begins with an underscore belongs to its module: nobody else imports it, tests included."""
 
 import ast
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ def private_imports(source: str) -> Iterator[str]:
 
 
 def test_no_module_imports_the_private_names_of_another():
-    files = [file for room in ROOMS[:-1] for file in (ROOT / room).rglob("*.py")]
-    assert len(files) > 300
+    files = [file for room in ROOMS for file in (ROOT / room).rglob("*.py")]
+    assert len(files) > 400
     found = {str(file.relative_to(ROOT)): list(private_imports(file.read_text("utf-8"))) for file in files}
     assert {file: names for file, names in found.items() if names} == {}
 

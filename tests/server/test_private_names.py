@@ -111,7 +111,7 @@ def test_vllm_has_every_name_of_its_interface():
     from vllm.v1.metrics.stats import RequestStateStats
 
     from server.engines.vllm import interface
-    from server.engines.vllm.resolved_options import _PATHS
+    from server.engines.vllm.resolved_options import PATHS
 
     assert {"from_engine_args", "generate", "abort", "errored", "shutdown"} <= set(dir(AsyncLLM))
     assert "self.vllm_config = " in inspect.getsource(AsyncLLM)
@@ -129,9 +129,9 @@ def test_vllm_has_every_name_of_its_interface():
     assert callable(set_current_vllm_config)
     assert callable(get_attn_backend)
     config = VllmConfig()
-    for path in _PATHS.values():
+    for path in PATHS.values():
         if not path.startswith("model_config."):  # there is none without a model
             attrgetter(path)(config)
-    assert {path.split(".")[1] for path in _PATHS.values() if path.startswith("model_config.")} <= {
+    assert {path.split(".")[1] for path in PATHS.values() if path.startswith("model_config.")} <= {
         field.name for field in fields(ModelConfig)
     }

@@ -11,7 +11,7 @@ from typing import Any
 
 from server.engines.vllm.interface import attention_backend
 
-_PATHS = {
+PATHS = {
     "dtype": "model_config.dtype",
     "quantization": "model_config.quantization",
     "max_model_len": "model_config.max_model_len",
@@ -37,7 +37,7 @@ _PATHS = {
 def resolved_options(config: Any) -> dict[str, str]:
     """Of a `VllmConfig` whose engine has started."""
     found: dict[str, str] = {}
-    for name, path in _PATHS.items():
+    for name, path in PATHS.items():
         try:
             value = attrgetter(path)(config)
         except AttributeError:
