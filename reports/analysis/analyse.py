@@ -54,7 +54,7 @@ def _comparisons(cells: list[Cell], workload: str, key: str) -> dict[str, Compar
 
 
 def _cost_columns(run: MeasuredRun, cells: list[Cell]) -> dict[str, list[float | None]]:
-    """What each configuration costs under each workload, in the order of the configurations; columns without a value left out."""
+    """The cost of each configuration under each workload, in the order of the configurations, without empty columns."""
     found: dict[str, list[float | None]] = {}
     for workload in run.info.workloads:
         own = {c.label: c for c in cells if c.workload == workload}
@@ -66,7 +66,7 @@ def _cost_columns(run: MeasuredRun, cells: list[Cell]) -> dict[str, list[float |
 
 
 def _energy_remedies(run: MeasuredRun) -> list[str]:
-    """Each remedy once, in the order met; only of trials that have no measured joules."""
+    """Each remedy once, in order, from trials without measured joules."""
     unmeasured = [t.trial.energy for t in run.trials if t.trial.energy.gross_joules is None]
     return list(dict.fromkeys(m.remedy for energy in unmeasured for m in energy.missing if m.remedy))
 

@@ -1,4 +1,4 @@
-"""The cells of a run: every quantity over the trials of a configuration and workload, and beside the baseline's."""
+"""Compute the cells of a run: every quantity over the trials of a configuration and workload, compared with the baseline."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ def _value(
     margin: float,
     absence: str,
 ) -> CellValue:
-    """`baseline` is None for the baseline's own cell; `absence` says why there is no trial, if there is none.
+    """One quantity of a cell. `baseline` is None for the baseline's own cell; `absence` is the reason if there is no trial.
 
-    A trial whose value lies among its failed requests has the highest value of all, though no number.
+    A trial whose value is among its failed requests ranks highest in the median, without a number.
     """
     amounts = {block: quantity.of(t.trial, t.metrics) for block, t in own.items()}
     values = _present(amounts)
@@ -135,9 +135,9 @@ def _pooled(arrays: list[FloatArray]) -> FloatArray:
 
 
 def _distribution(values: FloatArray) -> list[float]:
-    """Values at `LEVELS` to six digits: enough for a plot, and a report of many cells stays small.
+    """Values at `LEVELS` with six digits, which keeps report.json small.
 
-    Shorter where the highest levels lie among failed requests.
+    Shorter if the highest levels are among failed requests.
     """
     found = percentiles(values, LEVELS).values()
     return [float(f"{value:.6g}") for value in found if math.isfinite(value)]

@@ -1,4 +1,4 @@
-"""What asking cost: the seconds, tokens and joules of quality tasks, added up. A sum that lacks a part is none."""
+"""The cost of the quality tasks: seconds, tokens and joules, summed. A sum that lacks a part is None."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from reports.runs.records import TaskResult
 
 
 class SuiteCost(Record):
-    """What all finished tasks of one configuration took; joules are measured, modelled ones stand apart."""
+    """The cost of all finished tasks of one configuration. Joules are measured; modelled joules are separate."""
 
     tasks: int
     hours: float
-    tokens: int | None  # prompt and output tokens the server counted
+    tokens: int | None  # prompt and output tokens, counted by the server
     joules: float | None
     joules_uncertainty: float | None  # half-width of a 95 % interval
     joules_per_token: float | None
@@ -26,7 +26,7 @@ class SuiteCost(Record):
 
 
 def suite_cost(results: Sequence[TaskResult]) -> SuiteCost:
-    """Add up what was answered; tasks without scores cost nothing that is known."""
+    """Sum over tasks with scores; the cost of other tasks is unknown."""
     done = [r for r in results if r.scores]
     energies = [r.energy for r in done]
     joules = _total([e.gross_joules if e else None for e in energies])

@@ -1,15 +1,15 @@
-"""What a prompt token, an output token and a request cost, each by itself: a line through trials of unlike shapes.
+"""Fit joules per prompt token, output token and request: a line through trials of different request shapes.
 
     joules of a window = a * prompt tokens + b * output tokens + c * requests
 
-a is prefill, b decoding, c what a request costs besides. All are gross, at one level of load and of one configuration: idle
-power is in them, and so is the batch that the load makes. The deviations of a trial grow with its joules, so squares of
-*relative* deviations are minimised (weights 1 / fitted^2, settled in three passes); intervals are Student's t.
+a is prefill, b is decoding, c is the rest of a request's cost. All are gross, for one configuration at one level of load: they include
+idle power and depend on the load's batch size. The deviations of a trial grow with its joules, so the fit minimises the squares of
+*relative* deviations (weights 1 / fitted^2, in three passes). Intervals are Student's t.
 
-Whether the trials can tell a coefficient from the others is judged by the lengths of their requests alone: what a window happened to
-count scatters with the phase of a loop at which it was cut, and that scatter says nothing of what a token costs. A coefficient whose
-interval the other two widen more than `INFLATED` times is not identified, and not given; the others may be. Attention makes a token
-dearer the longer the context is, which a line does not know: where shapes are repeated, the lack-of-fit test shows it.
+Whether a coefficient is identified depends on the lengths of the requests alone. The token counts of a window also vary with the phase
+at which it was cut, and that variation carries no information about the cost of a token. A coefficient whose interval the other two
+widen more than `INFLATED` times is not identified and not reported; the others may be. Attention makes a token more expensive at a
+longer context, which a line cannot express; where shapes are repeated, the lack-of-fit test shows it.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from reports.runs.reading import MeasuredRun
 
 Floats = NDArray[np.float64]
 NAMES = ("prompt token", "output token", "request")
-INFLATED = 10.0  # root of the variance inflation: more, and a fault of the line of a tenth of the scatter is as large as the interval
-TOO_ALIKE = 1.5  # lengths whose largest is less than this times the smallest are named as the cause
+INFLATED = 10.0  # root of the variance inflation; above it an error of the line of a tenth of the scatter is as large as the interval
+TOO_ALIKE = 1.5  # lengths whose largest is less than this times the smallest are reported as the cause
 _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What one trial's window took and what was credited in it. `shape` names trials that repeat each other.
+    """One trial's joules, and the tokens and requests credited in its window. Trials of the same `shape` are repeats.
 
-    `lengths` are the mean prompt and output tokens of its requests, in the window or not; None: as credited.
+    `lengths` are the mean prompt and output tokens of all its requests; None: as credited.
     """
 
     shape: str
@@ -50,7 +50,7 @@ class Spent:
 
 
 def fit_energy_models(run: MeasuredRun) -> list[EnergyModel]:
-    """One for each configuration and load of a run that has measured joules, in the order of the configurations."""
+    """One model for each configuration and load with measured joules, in the order of the configurations."""
     groups: dict[tuple[str, str], list[Spent]] = {}
     for label in (c.label for c in run.configurations):
         for t in run.trials:
@@ -72,7 +72,7 @@ def fit_energy_models(run: MeasuredRun) -> list[EnergyModel]:
 
 
 def fit_energy_model(label: str, load: str, spent: Sequence[Spent]) -> EnergyModel:
-    """The line through the trials of one configuration under one load, or the reason why there is none."""
+    """Fit the line to the trials of one configuration under one load, or give the reason why there is none."""
     rows = np.array([[s.prompt_tokens, s.output_tokens, s.requests] for s in spent], dtype=np.float64)
     joules = np.array([s.joules for s in spent], dtype=np.float64)
     shapes = sorted({s.shape for s in spent})
@@ -106,7 +106,7 @@ def fit_energy_model(label: str, load: str, spent: Sequence[Spent]) -> EnergyMod
 def _figures(
     spent: Sequence[Spent], rows: Floats, coefficients: Floats, fitted: Floats, why: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Coefficients that are identified with their intervals, the residuals, and how well the line fits."""
+    """Identified coefficients with their intervals, the residuals, and the quality of the fit."""
     weighted = rows / fitted[:, None]
     shares = np.array([s.joules for s in spent]) / fitted - 1
     rank = int(np.linalg.matrix_rank(weighted))
@@ -132,7 +132,7 @@ def _figures(
 
 
 def _lengths(spent: Sequence[Spent], shapes: Sequence[str]) -> Floats:
-    """A row a trial: mean prompt and output tokens of its shape's requests over all trials of it, and 1."""
+    """One row per trial: mean prompt and output tokens of its shape over all trials, and 1."""
     own = {shape: [s.lengths or (s.prompt_tokens / s.requests, s.output_tokens / s.requests) for s in spent if s.shape == shape]
            for shape in shapes}  # fmt: skip
     means = {shape: np.mean(found, axis=0) for shape, found in own.items()}
@@ -140,7 +140,7 @@ def _lengths(spent: Sequence[Spent], shapes: Sequence[str]) -> Floats:
 
 
 def _inflation(design: Floats) -> list[float]:
-    """For each column its length over what of it the other columns do not explain: the root of the variance inflation factor."""
+    """The root of each column's variance inflation factor: its length over the part that the other columns do not explain."""
     found = []
     for n, column in enumerate(design.T):
         others = np.delete(design, n, axis=1)
@@ -152,7 +152,7 @@ def _inflation(design: Floats) -> list[float]:
 
 
 def _why(ranges: Sequence[tuple[float, float]], shapes: int) -> str:
-    """What about the lengths keeps coefficients from being told apart."""
+    """Why the lengths do not identify a coefficient."""
     alike = [
         f"{name} lengths do not vary: {least:.0f} to {most:.0f} tokens"
         for name, (least, most) in zip(("prompt", "output"), ranges, strict=True)
@@ -164,7 +164,7 @@ def _why(ranges: Sequence[tuple[float, float]], shapes: int) -> str:
 
 
 def _misfit(shares: Floats, shapes: Sequence[str], rank: int) -> float | None:
-    """The p of the lack-of-fit F test: do the shapes' means lie further off the line than their repeats scatter?"""
+    """The p-value of the lack-of-fit F test: the deviation of the shapes' means from the line against the scatter of their repeats."""
     names = np.array(shapes)
     groups = [shares[names == name] for name in sorted(set(shapes))]
     within = sum(float(((g - g.mean()) ** 2).sum()) for g in groups)

@@ -1,4 +1,4 @@
-"""What a prompt token, an output token and a request cost: a configuration's line, as `reports.analysis.energy_fit` fits it, and what it predicts."""
+"""The energy model: joules per prompt token, output token and request, fitted by `reports.analysis.energy_fit`, and its predictions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MISFIT_P = 0.01
 
 
 class Coefficient(Record):
-    """Joules a unit, with the ends of the 95 % interval."""
+    """Joules per unit, with the ends of the 95 % interval."""
 
     joules: float
     low: float
@@ -32,19 +32,19 @@ class Residual(Record):
 
 
 class Prediction(Record):
-    """Joules a request of some shape would take, with the ends of the 95 % interval for another trial's mean."""
+    """Predicted joules of a request of some shape, with the 95 % interval for another trial's mean."""
 
     joules_per_request: float
     low: float
     high: float
     joules_per_output_token: float
-    extrapolated: bool  # a length lies outside those measured
+    extrapolated: bool  # a length is outside the measured range
 
 
 class EnergyModel(Record):
-    """The line of one configuration under one load; `reason` says why there is none, and the rest is then empty.
+    """The line of one configuration under one load; if there is none, `reason` says why and the rest is empty.
 
-    A coefficient that is None of a line that there is has its reason in `not_identified`.
+    `not_identified` has the reason of each coefficient that a line lacks.
     """
 
     label: str
@@ -57,19 +57,19 @@ class EnergyModel(Record):
     covariance: list[list[float]] = []  # of prompt token, output token and request, in square joules
     degrees_of_freedom: int = 0
     relative_deviation: float | None = None  # of a trial from the line, one standard deviation
-    inflation: list[float | None] = []  # how many times wider the others make each interval; None: without end
-    not_identified: dict[str, str] = {}  # name of a coefficient -> why
+    inflation: list[float | None] = []  # factor by which the other coefficients widen each interval; None: infinite
+    not_identified: dict[str, str] = {}  # reasons by coefficient
     misfit_p: float | None = (
-        None  # of the lack-of-fit test; None: no shape was repeated, or there are no more shapes than coefficients
+        None  # of the lack-of-fit test; None: no repeated shapes, or no more shapes than coefficients
     )
-    prompt_range: tuple[float, float] | None = None  # tokens a request, of the trials
+    prompt_range: tuple[float, float] | None = None  # tokens per request
     output_range: tuple[float, float] | None = None
     residuals: list[Residual] = []
     reason: str | None = None
 
     @property
     def incomplete(self) -> str | None:
-        """Why the line predicts nothing, or None."""
+        """Why the line predicts nothing; None if it does."""
         missing = (
             f"the joules of a{'n' * (name[0] == 'o')} {name} are {why}" for name, why in self.not_identified.items()
         )
@@ -77,20 +77,20 @@ class EnergyModel(Record):
 
     @property
     def fit(self) -> str:
-        """What the lack-of-fit test says, in words."""
+        """The result of the lack-of-fit test, in words."""
         if self.misfit_p is None:
-            return "not tested: it takes repeats and more shapes than coefficients"
+            return "not tested: the test needs repeats and more shapes than coefficients"
         if self.misfit_p < MISFIT_P:
             return f"a line does not fit (p = {self.misfit_p:.2g})"
         return f"no lack of fit seen (p = {self.misfit_p:.2g})"
 
     @property
     def is_bent(self) -> bool:
-        """Whether the shapes lie further off the line than their repeats scatter: its intervals then hold nothing."""
+        """Whether the lack-of-fit test rejects the line; its intervals then do not hold."""
         return self.misfit_p is not None and self.misfit_p < MISFIT_P
 
     def predict(self, prompt_tokens: float, output_tokens: float) -> Prediction:
-        """Raises ValueError with the reason where there is no line, or one that lacks a coefficient."""
+        """Predict a request's joules. Raises ValueError with the reason if there is no line or it lacks a coefficient."""
         found = (self.prompt_token, self.output_token, self.request)
         if self.incomplete is not None or self.prompt_range is None or self.output_range is None:
             raise ValueError(self.incomplete or "there is no model")

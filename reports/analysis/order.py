@@ -1,4 +1,4 @@
-"""The order of a run's trials: what a steady drift of the machine would do to the ratios to the baseline."""
+"""The order of a run's trials: how a linear drift of the machine would shift the ratios to the baseline."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Protocol
 
 from reports.runs.records import OrderRule
 
-_EXACT = 1e-9  # blocks: differences of whole places are exact to better than this
+_EXACT = 1e-9  # blocks; differences of whole positions are more exact than this
 
 
 class Placed(Protocol):
-    """A trial's place in the run, measured or planned."""
+    """A trial's position in the run, measured or planned."""
 
     @property
     def block(self) -> int: ...  # noqa: D102
@@ -26,9 +26,9 @@ class Placed(Protocol):
 
 
 def imbalance(trials: Iterable[Placed], baseline: str) -> float:
-    """How far a configuration's mean place lies from the baseline's, in blocks: the largest over configurations and workloads.
+    """The largest distance, in blocks, between the mean position of a configuration and the baseline's, over configurations and workloads.
 
-    A linear drift of x % a block shifts a ratio to the baseline by that many times x %. Only blocks that have both count.
+    A linear drift of x % per block shifts a ratio to the baseline by that factor times x %. Only blocks with both count.
     """
     places: dict[tuple[str, str], dict[int, int]] = {}
     for trial in trials:
@@ -42,15 +42,15 @@ def imbalance(trials: Iterable[Placed], baseline: str) -> float:
 
 
 def describe_order(rule: OrderRule, found: float, *, blocks: int, configurations: int) -> str:
-    """In words; where a drift would shift a ratio, with the number of blocks that a new run is balanced by."""
+    """The order in words; if a drift would shift a ratio, with the number of blocks that balances a new run."""
     if found < _EXACT:
         return f"{rule}: a linear drift of the machine shifts no ratio to the baseline"
     digits = max(2, 1 - math.floor(math.log10(found)))
-    shifted = f"a linear drift of 1 % a block shifts a ratio to the baseline by up to {found:.{digits}f} %"
-    return f"{rule}: {shifted}; a run of {_balanced_blocks(blocks, configurations)} blocks would have none of that"
+    shifted = f"a linear drift of 1 % per block shifts a ratio to the baseline by up to {found:.{digits}f} %"
+    return f"{rule}: {shifted}; a run of {_balanced_blocks(blocks, configurations)} blocks would be balanced"
 
 
 def _balanced_blocks(blocks: int, configurations: int) -> int:
-    """The fewest blocks, more than `blocks`, that a balanced order leaves no residual in."""
+    """The smallest number of blocks above `blocks` that a balanced order leaves without a residual."""
     more = max(2, blocks + 1)
     return more + more * (configurations + 1) % 2

@@ -1,4 +1,4 @@
-"""A trial's power as one line: the meters that its joules are the sum of, added up, in few enough steps for a plot."""
+"""A trial's power as one line: the sum of its meters, in few enough steps for a plot."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from base.records import Record
 from energy.records import MeterPower, PowerTimeline
 from loadgen.records.schema import Trial
 
-MOST_STEPS = 150  # of one trial: a block of many trials stays readable, and report.json small
+MOST_STEPS = 150  # per trial, so that a block of many trials stays readable and report.json small
 
 
 class PowerFigures(Record):
@@ -25,7 +25,7 @@ class PowerFigures(Record):
 
 
 def power_figures(timeline: PowerTimeline, trial: Trial) -> PowerFigures | None:
-    """Power of the headline's meters, or where nothing was measured that of the modelled ones; None without either."""
+    """Power of the headline's meters, or of the modelled ones if none was measured; None without either."""
     sources = set((trial.energy.source or "").split("+"))
     found = [m for m in timeline.meters if m.info.measured and m.info.source in sources]
     found = found or [m for m in timeline.meters if not m.info.measured]
@@ -48,7 +48,7 @@ def power_figures(timeline: PowerTimeline, trial: Trial) -> PowerFigures | None:
 
 
 def _joules_at(meters: Sequence[MeterPower], edges: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Cumulative joules of all meters at each edge: what a step holds is kept, however the steps of the meters lie."""
+    """Cumulative joules of all meters at each edge. This keeps the energy of each step for any alignment of the meters' steps."""
     total = np.zeros(len(edges))
     for meter in meters:
         own = meter.step_ns / 1e9 * np.arange(len(meter.watts) + 1)

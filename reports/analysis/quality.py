@@ -1,4 +1,4 @@
-"""Quality tasks of a run as figures: scores, what each width keeps of them, which tasks are fragile, and what asking cost."""
+"""The quality tasks of a run: scores, the share that each width keeps, fragile tasks, and the cost of the tasks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reports.statistics.correlation import Correlation, correlate_all
 from reports.statistics.ratios import Comparison
 from reports.statistics.retention import Kept, average, kept, slope
 
-ROBUST = 0.01  # a task that surely loses less than this share of its score for a tenth of the width is robust
+ROBUST = 0.01  # a task is robust if it loses less than this share of its score for a tenth of the width, with its whole interval
 Group = Literal["fragile", "robust", "undecided"]
 
 
@@ -23,8 +23,8 @@ class TaskScore(Record):
     value: float | None
     standard_error: float | None = None
     kept: Comparison | None = None  # share of the baseline's score; None for the baseline itself
-    reason: str | None = None  # why there is no value, or nothing to compare it with
-    joules_per_correct: float | None = None  # what asking took, for a right answer; None for a perplexity
+    reason: str | None = None  # why there is no value, or no comparison
+    joules_per_correct: float | None = None  # energy of the task per right answer; None for a perplexity
     joules_per_correct_uncertainty: float | None = None  # half-width of a 95 % interval, of the meters
     joules_reason: str | None = None
     modelled_joules_per_correct: float | None = None
@@ -39,7 +39,7 @@ class TaskFigures(Record):
     version: str | None
     shots: int | None
     items: int
-    chance: float | None = None  # the score of guessing; None: not known, or a perplexity
+    chance: float | None = None  # the score of guessing; None: unknown, or a perplexity
     scores: dict[str, TaskScore]  # by label
     loss: float | None = None
     loss_low: float | None = None
@@ -49,13 +49,13 @@ class TaskFigures(Record):
 
 
 class QualityFigures(Record):
-    """All quality tasks of a run. `overall` is the mean share kept, over the tasks that every configuration answered."""
+    """All quality tasks of a run. `overall` is the mean share kept, over the tasks that every configuration finished."""
 
     settings: EvaluationSettings | None
     tasks: list[TaskFigures]
-    overall: dict[str, Comparison]  # by label, the baseline left out
+    overall: dict[str, Comparison]  # by label, without the baseline
     overall_tasks: list[str]
-    fragile: dict[str, Comparison]  # the same over the fragile ones of them: a gain elsewhere hides no loss
+    fragile: dict[str, Comparison]  # the same over the fragile tasks, where no gain elsewhere can hide a loss
     fragile_tasks: list[str]
     costs: dict[str, SuiteCost]
     correlations: dict[str, Correlation]  # "piqa ~ expansion ratio"
@@ -68,9 +68,9 @@ def analyse_quality(
     columns: Mapping[str, Sequence[float | None]],
     margin: float,
 ) -> QualityFigures | None:
-    """Figures of every task that any configuration was asked; None if there is none.
+    """Figures of every task that any configuration was given; None without tasks.
 
-    columns: further figures of the configurations, in their order, with which the scores are correlated.
+    `columns` are further figures of the configurations, in their order, to correlate with the scores.
     """
     labels = [c.label for c in configurations]
     by_task: dict[str, dict[str, TaskResult]] = {}
@@ -124,7 +124,7 @@ def _task(
     widths: Mapping[str, float],
     margin: float,
 ) -> TaskFigures:
-    """`widths` are relative to the baseline's; empty if that was not started."""
+    """`widths` are relative to the baseline's; empty if it was not started."""
     shown = next((r for r in own.values() if r.scores), next(iter(own.values())))
     first = shown.scores[0] if shown.scores else None
     line: Kept | str = "the baseline was not started"
@@ -195,7 +195,7 @@ def _correlations(
     configurations: Sequence[ConfigurationInfo],
     further: Mapping[str, Sequence[float | None]],
 ) -> dict[str, Correlation]:
-    """Every task with every other, and with every further column, over the configurations; corrected together."""
+    """Correlate every pair of tasks, and every task with each further column, over the configurations; corrected together."""
     scores: dict[str, Sequence[float | None]] = {t.task: [t.scores[label].value for label in labels] for t in tasks}
     others: dict[str, Sequence[float | None]] = {
         "expansion ratio": [c.expansion_ratio for c in configurations],

@@ -1,4 +1,4 @@
-"""What is compared: the quantities of a trial, each with its unit, its direction and why it may be missing."""
+"""The compared quantities of a trial: unit, direction, value, and the reason of a missing value."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Amount(NamedTuple):
 
 @dataclass(frozen=True)
 class Quantity:
-    """`key` names it in report.json and cells.csv, with its unit in the name."""
+    """One quantity; `key` is its name in report.json and cells.csv, with the unit."""
 
     key: str
     title: str
@@ -34,12 +34,12 @@ class Quantity:
 
     @property
     def is_latency(self) -> bool:
-        """Whether failed requests rank in it."""
+        """Whether it ranks failed requests."""
         return self.unit == "ms"
 
 
 def _tail(values: FloatArray, wanted: int) -> Amount:
-    """A percentile that few requests cannot have: without enough of them none, and how many it takes."""
+    """A percentile, withheld with the required number if there are too few requests."""
     found = percentile(values, wanted)
     return Amount(found.value, found.reason)
 

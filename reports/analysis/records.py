@@ -1,6 +1,6 @@
-"""The figures of a run's report: a cell for every configuration and workload, against the baseline.
+"""The figures of a run's report: a cell for every configuration and workload, compared with the baseline.
 
-This is what `report.json` holds, and the only thing the table, the sentences, the plots and the pages are made from.
+`report.json` holds them, and all tables, sentences and plots are made from them alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from reports.runs.records import ConfigurationInfo, DamagedTrial, FailedCell, Ru
 from reports.statistics.percentiles import Percentile
 from reports.statistics.ratios import Comparison, Interval
 
-# The percentiles a distribution is drawn through: every one, and the tails more finely.
+# LEVELS: the percentiles through which a distribution is drawn, finer in the tails.
 TAILS = (50, 90, 95, 99)
 LEVELS = (0.0, 0.1, 0.5, *range(1, 100), 99.5, 99.9, 100.0)
 
@@ -33,7 +33,7 @@ class CellValue(Record):
 
     median: float | None
     trials: int
-    mean: Interval | None  # None where not every trial has a positive value
+    mean: Interval | None  # None unless every trial has a positive value
     comparison: Comparison | None
     reason: str | None
 
@@ -55,20 +55,20 @@ class Cell(Record):
     mean_output_tokens: float | None
     energy_sources: list[str]  # of measured joules
     modelled_basis: list[str]
-    windows: list[str]  # by which rules they were cut
-    offered_rate: float | None  # requests sent per second of the window, open loops; median over the trials
-    saturated: int  # trials in which requests piled up
-    energy_uncertainty: float | None  # of the joules, 95 % half-width, largest share over the trials
-    net_uncertainty: float | None = None  # of net joules: that of gross joules and of the idle power subtracted
+    windows: list[str]  # the rules that cut them
+    offered_rate: float | None  # requests sent per second of the window; open loops; median over trials
+    saturated: int  # trials with a growing backlog
+    energy_uncertainty: float | None  # 95 % half-width over the joules, largest of the trials
+    net_uncertainty: float | None = None  # of net joules: from gross joules and the subtracted idle power
     values: dict[str, CellValue]
-    # Of ttft_ms, tpot_ms and e2e_ms: TAILS with intervals, and values at LEVELS over the requests of all trials,
-    # of the highest of which there are none where they lie among failed requests.
+    # Of ttft_ms, tpot_ms and e2e_ms: TAILS with intervals, and values at LEVELS over the requests of all trials, without
+    # the highest levels if these are among failed requests.
     percentiles: dict[str, list[Percentile]]
     distributions: dict[str, list[float]]
 
 
 class TrialFigures(Record):
-    """One trial: where it stood in the run, and its quantities. A quantity it lacks is absent."""
+    """One trial: its position in the run, and its quantities without missing ones."""
 
     block: int
     label: str
@@ -76,15 +76,15 @@ class TrialFigures(Record):
     order: int
     started_at: str
     window_s: float
-    unfit: str | None  # why no verdict may rest on it
+    unfit: str | None  # why no verdict may use it
     values: dict[str, float]
-    power: PowerFigures | None  # None: not kept, or no meter
+    power: PowerFigures | None  # None: not recorded, or no meter
     backlog: Backlog | None = None  # of an open loop; None: another load, or an earlier window rule
-    mean_ttft_ms: float | None = None  # of completed requests; beside the median: with unlike prompts only means add up
+    mean_ttft_ms: float | None = None  # of completed requests; for different prompts only means add up
 
 
 class ConfigurationFigures(Record):
-    """What is known of a configuration whatever the load."""
+    """The figures of a configuration that do not depend on the load."""
 
     info: ConfigurationInfo
     perplexity_ratio: float | None
@@ -92,26 +92,26 @@ class ConfigurationFigures(Record):
 
 
 class Analysis(Record):
-    """Everything a report says about one run."""
+    """All figures of one run's report."""
 
     folder: str  # the run folder's name
     info: RunInfo
     margin: float  # of every verdict
     configurations: list[ConfigurationFigures]
-    workloads: dict[str, Workload]  # of which there is a trial
+    workloads: dict[str, Workload]  # with at least one trial
     cells: list[Cell]
     trials: list[TrialFigures]
-    family: list[FamilyComparison]  # what the advice rests on, with intervals that hold together
+    family: list[FamilyComparison]  # the comparisons behind the advice, with simultaneous intervals
     checks: list[CheckResult]
     failures: list[FailedCell]
-    damaged: list[DamagedTrial] = []  # trials that are left out
+    damaged: list[DamagedTrial] = []  # left out
     energy_models: list[EnergyModel]  # of configurations and loads with measured joules
-    energy_remedies: list[str]  # what would let this machine measure what it did not; empty if it measured
+    energy_remedies: list[str]  # how to make missing meters work on this machine; empty if all joules are measured
     environment: dict[str, Any]
     experiment: str
-    quality: QualityFigures | None = None  # None: no quality task was asked
-    idles: list[VisitIdle] = []  # idle power around each visit, where it was measured so
-    plan: FleetPlan | None = None  # None: nobody asked what a demand would take
+    quality: QualityFigures | None = None  # None: no quality task was run
+    idles: list[VisitIdle] = []  # idle power around each visit, if measured there
+    plan: FleetPlan | None = None  # None: `prunebench plan` was not run
 
     @property
     def baseline(self) -> ConfigurationFigures | None:
@@ -128,13 +128,13 @@ class Analysis(Record):
         return next((value.why_missing for value in values if value.why_missing), None)
 
     def cell(self, label: str, workload: str) -> Cell:
-        """The cell of a configuration that was started. Raises KeyError for another."""
+        """The cell of a started configuration. Raises KeyError for any other."""
         for cell in self.cells:
             if (cell.label, cell.workload) == (label, workload):
                 return cell
         raise KeyError((label, workload))
 
     def by_block(self, label: str, workload: str, key: str) -> dict[int, float]:
-        """One quantity of one cell in every block that has it and may be compared."""
+        """One quantity of one cell, by block, without trials that no verdict may use."""
         trials = (t for t in self.trials if (t.label, t.workload) == (label, workload))
         return {t.block: t.values[key] for t in trials if key in t.values and t.unfit is None}

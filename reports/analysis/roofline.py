@@ -1,8 +1,8 @@
-"""What decoding one token should cost, from the model's shape alone: bytes to be read and operations to be done.
+"""The cost of decoding one token from the model's shape: bytes read and operations.
 
-Per step every weight matrix is read once, whatever the batch; each request also reads its own keys and values. Two operations
-a weight and token, and the same for every key and value looked at. (The embedding table is looked up, not multiplied; where it is
-tied, the output layer reads it.) The counts are those of Kaplan et al. 2020 (arXiv 2001.08361) and of the roofline model.
+A step reads every weight matrix once for any batch size, and the keys and values of each request. It takes two operations per weight
+and token, and two per key and value. (The embedding table is indexed, not multiplied; if it is tied, the output layer reads it.) The
+counts are those of Kaplan et al. 2020 (arXiv 2001.08361) and of the roofline model.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 
 @dataclass(frozen=True)
 class DecodeCost:
-    """Of one output token, `in_flight` requests sharing each step."""
+    """The cost of one output token when `in_flight` requests share each step."""
 
     bytes: float
     flops: float
-    step_bytes: float  # read in one step, for all requests in it
+    step_bytes: float  # read in one step, for all its requests
 
 
 def decode_cost(info: ConfigurationInfo, in_flight: float, context: float) -> DecodeCost | None:
-    """Of a token with `context` tokens before it, `in_flight` requests sharing the step.
+    """The cost of a token with `context` tokens before it when `in_flight` requests share the step.
 
     None without a shape, or for a data type of unknown size.
     """
@@ -43,7 +43,7 @@ def decode_cost(info: ConfigurationInfo, in_flight: float, context: float) -> De
 
 
 def shape_of(config: Mapping[str, Any]) -> ModelShape | None:
-    """The shape that a config.json gives; None where it says too little, or where only some experts are read for a token."""
+    """The shape from a config.json; None if a field is missing, or if a token reads only some experts."""
     text = config.get("text_config") or config
     try:
         hidden, heads = int(text["hidden_size"]), int(text["num_attention_heads"])

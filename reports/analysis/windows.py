@@ -1,4 +1,4 @@
-"""Which window a trial's figures are of, in words, and whether a verdict may rest on it."""
+"""The window of a trial in words, and whether a verdict may use the trial."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _EARLIER = {"steady": "the load less its ramps", "whole": "the whole load"}
 
 
 def window_words(trial: Trial) -> str:
-    """The rule that cut the window; the version of the rules where it is not today's."""
+    """The rule that cut the window, with the version of the rules if it is not the current one."""
     if trial.window_rules == 1:
         return f"{_EARLIER.get(trial.window_rule, trial.window_rule)}, by window rules 1 of earlier versions"
     return _RULES[trial.window_rule]
 
 
 def unfit(trial: Trial) -> str | None:
-    """Why no verdict may rest on a trial; None: one may."""
+    """Why no verdict may use a trial; None: it may."""
     return "its closed loop was full for less than a generation (few-generations)" if trial.generations == 0 else None

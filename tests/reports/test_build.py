@@ -252,7 +252,7 @@ def test_at_a_margin_wider_than_every_effect_all_are_equivalent_and_the_margin_i
 
 def test_the_report_says_by_which_rule_its_trials_were_ordered_and_what_that_leaves_of_a_drift(run):
     build_report([run])
-    assert "Order shuffled: a linear drift of 1 % a block shifts a ratio" in (run / "report.md").read_text()
+    assert "Order shuffled: a linear drift of 1 % per block shifts a ratio" in (run / "report.md").read_text()
     info = json.loads((run / "run.json").read_text()) | {"order": "balanced", "block_counts": [3]}
     (run / "run.json").write_text(json.dumps(info))
     build_report([run])

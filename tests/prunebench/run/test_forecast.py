@@ -110,7 +110,7 @@ def test_a_run_that_was_begun_shuffled_is_resumed_so_and_a_new_one_is_balanced(e
     )  # fmt: skip
     (out / "run.json").write_text(begun.model_dump_json(exclude={"order", "block_counts"}))
     resumed = planned("yes")
-    assert resumed["order"].startswith("shuffled: a linear drift of 1 % a block shifts a ratio")
+    assert resumed["order"].startswith("shuffled: a linear drift of 1 % per block shifts a ratio")
     assert sorted(resumed["cells"]) == sorted(new["cells"])
     assert resumed["cells"] != new["cells"]
 
