@@ -1,3 +1,5 @@
+"""`python -m prunebench`: the command line, without the installed script."""
+
 from prunebench.cli import main
 
 if __name__ == "__main__":

@@ -1,3 +1,5 @@
+"""The error of reports for their users."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""What a load leaves behind: the schema of records, how they are written as requests end, and the summary."""
+"""What a load leaves behind: the schema of its records, and their table."""

@@ -1,1 +1,1 @@
-"""The experiment file, the configurations it names, and the forecast of `--dry-run`."""
+"""The experiment file: read and checked, what changed since a run began, and the smallest effect it could show."""
