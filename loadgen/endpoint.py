@@ -1,4 +1,4 @@
-"""The server under load: where it is, what it serves, and whether it can be asked at all."""
+"""The server under load: its address, what it serves, and the check that it answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 class LoadError(UserError):
-    """The load cannot be offered: one line naming the flag, URL or file to mend."""
+    """The load cannot be offered: one line that names the flag, URL or file to fix."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Endpoint:
 
     @property
     def proxy(self) -> str | None:
-        """The environment's proxy that other programs would take to this server; we never do."""
+        """The environment's proxy for this server, which loads never use."""
         scheme = urlsplit(self.url).scheme
         found = urllib.request.getproxies()
         proxy = found.get(scheme) or found.get("all")
@@ -74,7 +74,7 @@ class Endpoint:
         return proxy
 
     def client(self, deadline_s: float = DEADLINE_S) -> httpx.Client:
-        """For everything that is not the measured stream."""
+        """A client for everything that is not the measured stream."""
         return control_client(
             self.url, api_key=self.api_key, deadline_s=deadline_s, socket_path=self.socket_path, tls=self.tls()
         )
@@ -96,7 +96,7 @@ class ServedModel:
 
 
 def check_endpoint(endpoint: Endpoint) -> ServedModel:
-    """Ask for the model before any load. Raises LoadError if it cannot be had."""
+    """Look the model up before any load. Raises LoadError if the server does not offer it."""
     _check_url(endpoint)
     if endpoint.api_key is not None and not (endpoint.api_key.isascii() and endpoint.api_key.isprintable()):
         raise LoadError("--api-key-file: the key must be one line of ASCII, to travel in a header")
@@ -122,7 +122,7 @@ def check_endpoint(endpoint: Endpoint) -> ServedModel:
 
 
 def server_address(text: str, what: str = "URL") -> str:
-    """An address as a user types it, without the `/v1` that OpenAI's clients want behind it.
+    """An address as a user types it, without the `/v1` that OpenAI's clients require.
 
     http://host:8000, http://[::1]:8000/v1/, https://host, unix:/run/server.sock, http+unix://%2Frun%2Fserver.sock
     Raises LoadError, one line that begins with `what`, for anything else.

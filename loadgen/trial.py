@@ -1,7 +1,7 @@
 """One trial: warm up, offer the workload, record every request, meter the window.
 
-The load is offered by client processes (`loadgen.client.process`); this one reads what they hand on, keeps the records, and asks the
-server for everything that is not measured.
+Client processes (`loadgen.client.process`) offer the load; this process parses the answers, keeps the records and asks the server
+for everything that is not measured.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ from loadgen.results.recorder import Recorder
 from loadgen.results.result import TrialResult
 from loadgen.workloads.base import Workload
 
-_TOGETHER_NS = 2_000_000  # until the load starts, so that several processes start together
-_LEAD_NS = 10**9  # power is kept from so long before the first request until so long after the last
+_TOGETHER_NS = 2_000_000  # lead before the load starts, so that several processes start together
+_LEAD_NS = 10**9  # of power kept before the first request and after the last
 _GENERATED, _PREFIX_HITS = "vllm:generation_tokens", "vllm:prefix_cache_hits"
 _PREEMPTIONS = "vllm:num_preemptions"
 
 
 class Watcher:
-    """Is told how a trial goes on while it does; the methods of this one do nothing."""
+    """Callbacks that follow a trial while it runs; these do nothing."""
 
     def started(self) -> None:
         """The measured load starts now."""
 
     def tokens(self, at_ns: int, count: int) -> None:
-        """So many output tokens had come by a moment, since the last telling."""
+        """`count` output tokens have arrived since the last call, up to `at_ns`."""
 
     def finished(self, record: RequestRecord) -> None:
-        """A measured request is over."""
+        """A measured request has ended."""
 
     def tick(self) -> None:
-        """Some time has passed: a few times a second."""
+        """Called several times a second."""
 
 
 def run_trial(
@@ -77,13 +77,13 @@ def run_trial(
     """Measure one trial; blocks until it is over.
 
     The warm-up has the workload's `warmup_requests`, and with `until` as many more as it takes to be steady.
-    `processes` share a load that one cannot carry; prompts must be picklable, and are the same whatever the number.
-    `keep`: a file to which records are written as requests end, for whoever finds it (`recorder.read_stream`) should this
-    process be killed; whoever has written the trial removes it. `count_tokens` counts the tokens of answers whose server does
-    not. `window_rules` 1 is for a run that began under them. Failed requests are records with an error. Raises LoadError if
-    the whole warm-up failed, or if not one request got as far as the server. KeyboardInterrupt ends the clients and goes on.
-    With `interrupt`, once the load has begun Ctrl-C ends it, and the trial is of the requests that had ended; those in flight are
-    no part of it. KeyboardInterrupt if there were none.
+    `processes` share the load; prompts must be picklable, and are the same for any number of processes.
+    `keep`: a file to which records are written as requests end, so that `recorder.read_stream` recovers them if this process
+    is killed; the caller removes it after it has written the trial. `count_tokens` counts the tokens of answers whose server does
+    not. `window_rules` 1 is for resuming a run that was recorded under them. Failed requests are records with an error. Raises LoadError if
+    the whole warm-up failed, or if no request reached the server. KeyboardInterrupt ends the clients and is raised again.
+    With `interrupt`, Ctrl-C after the load has begun ends it, and the trial holds the requests that had ended, without those in
+    flight; KeyboardInterrupt if none had.
     """
     watcher = watcher or Watcher()
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -129,7 +129,7 @@ def run_trial(
 
 @dataclass(frozen=True)
 class FinishedLoad:
-    """What a driver hands over when its load is over: records, what its processes noted of themselves, and what was before."""
+    """A driver's finished load: the records, the health of its processes, and the counters before it."""
 
     records: Records
     watches: list[ClientWatch]
@@ -152,9 +152,9 @@ def as_trial(
     window_rules: WindowRules = 2,
     interrupt: Interrupt | None = None,
 ) -> TrialResult:
-    """Cut the window, meter it, ask the server what it counted. Raises LoadError if no request got as far as the server.
+    """Cut the window, meter it, read the server's counters. Raises LoadError if no request reached the server.
 
-    After a Ctrl-C, what does not answer soon is left out.
+    After a Ctrl-C, meters and counters that do not answer within seconds are left out.
     """
     interrupt = interrupt or Interrupt()
     records = load.records
@@ -197,7 +197,7 @@ def as_trial(
 
 
 def _lanes(workload: Workload, processes: int) -> int:
-    """How many client processes. Raises LoadError where a load cannot be shared by so many."""
+    """The number of client processes. Raises LoadError where they cannot share the load."""
     together = workload.in_flight
     if processes > 1 and workload.sequential:
         raise LoadError(f"--processes {processes}: a {workload.kind} load waits for itself, so one process sends it")
@@ -207,7 +207,7 @@ def _lanes(workload: Workload, processes: int) -> int:
 
 
 def _warmed_up(ready: list[Ready]) -> WarmUp:
-    """What was sent, by all processes together; the least steady of them. Raises LoadError if one could not warm up."""
+    """The warm-up of all processes together, as steady as the least steady. Raises LoadError if one failed."""
     for each in ready:
         if each.error is not None:
             raise LoadError(each.error)
@@ -224,7 +224,7 @@ def _warmed_up(ready: list[Ready]) -> WarmUp:
 
 
 def server_counters(endpoint: Endpoint) -> dict[str, float]:
-    """The server's own counters, where it has them."""
+    """The server's own counters that it offers, by name."""
     counters: dict[str, float] = {}
     with contextlib.suppress(httpx.HTTPError, *UNREADABLE), endpoint.client() as client:
         answer = client.get("/metrics")
@@ -236,6 +236,6 @@ def server_counters(endpoint: Endpoint) -> dict[str, float]:
 
 
 def _change(before: dict[str, float], after: dict[str, float], name: str) -> int | None:
-    """By how much a counter has grown; None if the server does not offer it, or has been restarted meanwhile."""
+    """Growth of a counter; None if the server does not offer it, or was restarted in between."""
     change = after.get(name, math.nan) - before.get(name, math.nan)
     return round(change) if change >= 0 and math.isfinite(change) else None

@@ -125,7 +125,7 @@ class ListedAnswers:
         """Whether the running count is of all choices together.
 
         It is if a chunk has several choices; it is not if it ever falls. Else the total at the end decides: it is the last
-        count, or the sum of each choice's last. Without one, a count of all goes on from one choice to the next.
+        count, or the sum of each choice's last. Without one, a count of all continues from one choice to the next.
         """
         if any(len(usage.choices) > 1 for usage in self._usages):
             return True

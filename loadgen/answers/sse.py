@@ -26,7 +26,7 @@ def events(reads: Sequence[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
 
 
 class Answer:
-    """Tokens and times of one completion or chat completion: `feed` it as it comes, then `settle`.
+    """Tokens and times of one completion or chat completion: `feed` each part, then `settle`.
 
     Tokens are counted by the usage each chunk carries (`continuous_usage_stats`) where the server offers it: then a chunk
     of several tokens counts as several and a chunk with an incomplete character as one. Otherwise every chunk with content

@@ -1,4 +1,4 @@
-"""How an answer ends, and every spelling in which a server says that it failed."""
+"""The end of an answer, and every form in which servers report an error."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def one_line(text: str, most: int = _ERROR_CHARACTERS) -> str:
 
 
 def is_done(data: bytes) -> bool:
-    """Whether an event's data is the word that ends a stream."""
+    """Whether an event's data is the end marker of a stream."""
     return data.startswith(b"[DONE]") and data.strip() == b"[DONE]"
 
 

@@ -56,11 +56,11 @@ class Connection:
 
     @property
     def read_ns(self) -> int:
-        """When the last bytes came; 0 before the first."""
+        """When the last bytes arrived; 0 before the first."""
         return self._at_ns
 
     def close(self) -> None:
-        """Drop the connection, and with it whatever the server is still writing."""
+        """Drop the connection, and the rest of an answer with it."""
         self.usable = False
         if self._socket.fileno() >= 0:
             self._ready.remove(self._socket.fileno())

@@ -1,4 +1,4 @@
-"""Offers a workload: sends its requests on time, by a schedule or as earlier ones end, and hands on what comes."""
+"""Offer a workload: send its requests on time, by a schedule or as earlier ones end, and pass the answers on."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Driver:
                 await self._closed_loop(requests)
 
     async def hand_on(self) -> None:
-        """Hand on unfinished answers every `_HAND_ON_S`; never ends."""
+        """Pass unfinished answers on every `_HAND_ON_S`; never ends."""
         while True:
             await asyncio.sleep(_HAND_ON_S)
             self.client.clock.check()
@@ -141,7 +141,7 @@ class Driver:
                 await asyncio.sleep(_AFTER_FAILURE_S)
 
     async def _open_loop(self, requests: RequestsAhead, timer: Timer) -> None:
-        """Requests leave on schedule, whatever has come back."""
+        """Send requests on schedule, without waiting for answers."""
         async with asyncio.TaskGroup() as tasks:
             for index, at_s in enumerate(self._unless_stalled(self.job.workload.arrivals(self.job.seed))):
                 if index % self.job.lanes != self.job.lane:
@@ -172,7 +172,7 @@ class Driver:
             self.stalled = self.stalled or self.last_end_ns < sent
 
     async def _one(self, request: bytes, indices: tuple[int, ...], group: int, scheduled_ns: int) -> bool:
-        """Send one request and hand on its answer. Returns whether it failed, as far as that shows without reading it."""
+        """Send one request and pass its answer on. Returns whether it failed, as far as that shows without parsing it."""
         exchange = await self.client.send(request, lambda begun: self.under_way.update({indices: begun}))
         await self.turn()
         self.under_way.pop(indices, None)

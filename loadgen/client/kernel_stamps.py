@@ -16,8 +16,8 @@ ANCILLARY_BYTES = 64  # room for one struct scm_timestamping: three timespecs be
 _SO_TIMESTAMPING = 37
 _SOFTWARE_RECEIVE = (1 << 3) | (1 << 4)  # SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE
 _STEP_NS = 50_000  # readings of both clocks agree to a microsecond; more than this is a step
-_ODD_NS = 5_000_000  # a read so long after its stamp is a late client or a step of the clock: worth a look
-_LOOK_NS = 1_000_000  # but no more often than that, or a late client gets later by looking
+_ODD_NS = 5_000_000  # a read this long after its stamp means a late client or a clock step: check the clock
+_LOOK_NS = 1_000_000  # between two checks, or checking makes a late client later
 
 unpack_stamp = struct.Struct("qq").unpack_from
 
@@ -53,7 +53,7 @@ class ArrivalClock:
         return min(wall - self._offset_ns, read_ns)
 
     def check(self) -> None:
-        """See whether the wall clock was set; to be called now and then, for steps too small to be odd."""
+        """Detect a step of the wall clock; call it now and then, for steps too small to show in a read."""
         offset, error = self._measure()
         if error < _STEP_NS and abs(offset - self._offset_ns) > _STEP_NS:
             self._offset_ns = offset

@@ -1,8 +1,8 @@
-"""Which sockets can be read: found out for all of them at once, and not more often than every millisecond.
+"""Poll all sockets together, at most once a millisecond.
 
 A hundred streams of a hundred tokens a second would wake the client ten thousand times a second, each time with cold caches
 (`benchmarks/reading.py`). Where the kernel stamps what comes, a chunk may lie in its socket for a moment without being measured later.
-Where chunks come further apart than that, each is read as it comes.
+Where chunks come further apart than that, each is read immediately.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ReadySockets:
         self._loop.add_reader(self._epoll.fileno(), self._woken)
 
     def add(self, descriptor: int, callback: Callable[[], None], *, can_wait: bool = True) -> None:
-        """Call back whenever it can be read, until it is removed; what cannot wait is read as it comes."""
+        """Call back whenever it can be read, until it is removed; with `can_wait` False, immediately."""
         if not can_wait:
             self._loop.add_reader(descriptor, callback)
             return
@@ -37,14 +37,14 @@ class ReadySockets:
         self._epoll.register(descriptor, select.EPOLLIN)
 
     def remove(self, descriptor: int) -> None:
-        """To be called before it is closed."""
+        """Stop its callbacks; call it before the descriptor is closed."""
         if self._callbacks.pop(descriptor, None) is not None:
             self._epoll.unregister(descriptor)
         else:
             self._loop.remove_reader(descriptor)
 
     def close(self) -> None:
-        """No callback comes any more."""
+        """Stop all callbacks."""
         self._loop.remove_reader(self._epoll.fileno())
         self._clockwork.close()
         self._epoll.close()

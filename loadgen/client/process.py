@@ -29,7 +29,7 @@ from loadgen.link.messages import Finished, Job, Ready
 
 
 async def _serve(link: socket.socket, job: Job) -> None:
-    """Warm up, wait for the start, load, and hand on every answer."""
+    """Warm up, wait for the start, load, and pass every answer on."""
     outbox = Outbox(link)
     async with WireClient(job.endpoint) as client:
         driver = Driver(job, client, outbox)

@@ -1,4 +1,4 @@
-"""Requests made before they are needed: drawing and encoding a long prompt takes longer than a token does."""
+"""A queue of requests built ahead: drawing and encoding a long prompt takes longer than a token does."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable
 
 _AHEAD = 2048  # requests of 1,000 tokens are 12 MB
-_PAUSE_S = 0.001  # between two made while others are being timed
-_IDLE_S = 0.02  # until looking again whether one is missing
+_PAUSE_S = 0.001  # between two requests built during the load
+_IDLE_S = 0.02  # between two checks of a full queue
 
 
 class RequestsAhead:
@@ -22,19 +22,19 @@ class RequestsAhead:
         self._made: deque[bytes] = deque()
 
     def fill(self) -> None:
-        """Make as many as may wait."""
+        """Build requests until the queue is full."""
         while self._wanted():
             self._make_one()
 
     async def keep_full(self) -> None:
-        """Make up for what is taken, one at a time; ends when all are made."""
+        """Refill the queue as requests are taken, one at a time; ends when all are built."""
         while self._count is None or self._next < self._count:
             await asyncio.sleep(_PAUSE_S if self._wanted() else _IDLE_S)
             if self._wanted():
                 self._make_one()
 
     def take(self) -> bytes:
-        """The next request, made now if it must be."""
+        """The next request, built now if none is queued."""
         if not self._made:
             self._make_one()
         return self._made.popleft()

@@ -24,7 +24,7 @@ class _Setting(ctypes.Structure):
 
 
 class Clockwork:
-    """A timerfd on the running loop: calls `ring` when it has run off."""
+    """A timerfd on the running loop that calls `ring` when it fires."""
 
     def __init__(self, ring: Callable[[], None]) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -36,12 +36,12 @@ class Clockwork:
         self._loop.add_reader(self._fd, self._read)
 
     def wind(self, first_ns: int, every_ns: int = 0) -> None:
-        """Ring at a moment of `time.monotonic_ns`, and from then on every so often; a first moment of 0 is never."""
+        """Fire at `first_ns` of `time.monotonic_ns`, then every `every_ns`; 0 disarms."""
         setting = _Setting(_Timespec(*divmod(every_ns, 10**9)), _Timespec(*divmod(first_ns, 10**9)))
         self._check(self._libc.timerfd_settime(self._fd, _ABSOLUTE, ctypes.byref(setting), None))
 
     def close(self) -> None:
-        """It rings no more."""
+        """Disarm and close it."""
         self._loop.remove_reader(self._fd)
         os.close(self._fd)
 
@@ -49,7 +49,7 @@ class Clockwork:
         try:
             os.read(self._fd, 8)
         except BlockingIOError:
-            return  # it was wound anew since the loop saw it
+            return  # it was armed again since the loop saw it
         self._ring()
 
     @staticmethod
@@ -72,7 +72,7 @@ class Timer:
         self._clockwork.close()
 
     async def until(self, ns: int) -> None:
-        """Return at a moment of `time.monotonic_ns`, never before it; at once if it has passed."""
+        """Return at a moment of `time.monotonic_ns`, never before it; immediately if it has passed."""
         if ns <= time.monotonic_ns():
             return
         self._rung.clear()

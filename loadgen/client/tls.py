@@ -1,4 +1,4 @@
-"""TLS over a socket that is read by our own hands, so that encrypted bytes have the kernel's stamps too.
+"""TLS over a socket that this client reads itself, so that encrypted bytes have the kernel's stamps too.
 
 A record is decrypted after it was read; the stamp of a read is that of the encrypted bytes which completed it.
 """
@@ -20,7 +20,7 @@ class TlsSession:
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
 
     async def handshake(self, connection: socket.socket) -> None:
-        """Agree on keys and check the certificate. Raises OSError (ssl.SSLError is one) where that fails."""
+        """Do the handshake and check the certificate. Raises OSError (ssl.SSLError is one)."""
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -37,12 +37,12 @@ class TlsSession:
             self._incoming.write(heard)
 
     def seal(self, data: bytes) -> bytes:
-        """What to send for `data`."""
+        """Encrypt `data`."""
         self._object.write(data)
         return self._outgoing.read()
 
     def unseal(self, data: memoryview) -> tuple[bytes, bytes]:
-        """(what was said, what TLS itself answers, which must be sent). Raises ssl.SSLError on garbage."""
+        """(decrypted bytes, TLS's own reply, which must be sent). Raises ssl.SSLError on garbage."""
         self._incoming.write(data)
         said = bytearray()
         try:

@@ -104,7 +104,7 @@ class WireClient:
         return None
 
     async def open(self, connections: int) -> None:
-        """Connect ahead, so that no measured request pays for it. Failures are left to the requests to tell."""
+        """Connect ahead, so that no measured request pays for it. Requests report the failures."""
         missing = connections - len(self._idle)
         while missing > 0:
             together = [self._connect() for _ in range(min(_CONNECT_TOGETHER, missing))]

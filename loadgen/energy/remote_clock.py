@@ -1,4 +1,4 @@
-"""The clock of another machine against ours: by how much it is ahead, and how well that is known."""
+"""The offset of another machine's clock against ours, and its error."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def estimate_offset(ask: Callable[[], int], round_trips: int) -> ClockOffset:
 
     It looked at its clock somewhere within each round trip, however unlike the ways there and back were: so each trip bounds
     the offset from both sides, and what all of them allow is mostly narrower than the quickest alone. If that includes 0 the
-    clocks are one. (An address would not tell: 127.0.0.1 may be one end of a tunnel.)
+    clocks are one. (The address does not decide: 127.0.0.1 may be one end of a tunnel.)
     """
     bounds: list[tuple[int, int]] = []
     began = time.monotonic_ns()
@@ -38,7 +38,7 @@ def estimate_offset(ask: Callable[[], int], round_trips: int) -> ClockOffset:
         bounds.append((theirs - time.monotonic_ns(), theirs - before))
     at_ns = (began + time.monotonic_ns()) // 2
     low, high = max(low for low, _ in bounds), min(high for _, high in bounds)
-    if low > high:  # one of the clocks was set meanwhile, or they run unlike: the quickest trip is as good as any
+    if low > high:  # a clock was set meanwhile, or they drift: take the quickest round trip
         low, high = min(bounds, key=lambda bound: bound[1] - bound[0])
     if low <= 0 <= high:
         return ClockOffset(at_ns, 0, 0)

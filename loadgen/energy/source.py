@@ -24,7 +24,7 @@ _LEAD_IN_S = 1.0
 _PAUSE_S, _PAUSES = (
     0.25,
     8,
-)  # samples past the window's end make its edge exact: so long, and so often, they are waited for
+)  # wait for samples past the window's end, which make its edge exact, and pause between two looks
 
 
 class EnergySource(Protocol):
@@ -32,7 +32,7 @@ class EnergySource(Protocol):
 
     @property
     def measures(self) -> bool:
-        """Whether there is any meter that measures: without one, waiting for a figure is time lost."""
+        """Whether any meter measures; without one, waiting for a figure is pointless."""
         ...
 
     def over(self, start_ns: int, end_ns: int, *, idle: WindowEnergy | None = None) -> WindowEnergy:
@@ -52,11 +52,11 @@ class NoEnergy:
     measures: bool = False
 
     def over(self, start_ns: int, end_ns: int, *, idle: WindowEnergy | None = None) -> WindowEnergy:  # noqa: ARG002
-        """Nothing, with the reason."""
+        """No figure, with the reason."""
         return WindowEnergy(start_ns=start_ns, end_ns=end_ns, reason=self.reason)
 
     def power(self, start_ns: int, end_ns: int) -> PowerTimeline:  # noqa: ARG002
-        """Nothing."""
+        """No meters."""
         return PowerTimeline(meters=[])
 
 
@@ -92,7 +92,7 @@ class ServerEnergy:
     def over(self, start_ns: int, end_ns: int, *, idle: WindowEnergy | None = None) -> WindowEnergy:
         """Cut from the server's trace, on its clock; the result's edges are on ours.
 
-        The clock is asked for anew: over a long trial two clocks drift apart by more than an edge may be off.
+        The clock offset is measured again: over a long trial two clocks drift by more than the edges' tolerance.
         """
         try:
             with self.endpoint.client() as client:

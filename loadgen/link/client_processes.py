@@ -1,4 +1,4 @@
-"""The client processes of a trial: started, listened to, and always ended."""
+"""Start the client processes of a trial, receive their messages, and always end them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _END_S = 5.0
 
 
 class Clients:
-    """Use as a context manager: leaving it ends whoever still runs.
+    """Use as a context manager: leaving it ends the processes that still run.
 
     They are programs of their own rather than forks, since whoever starts them may have threads and sockets of its own; and
     in process groups of their own, so that Ctrl-C reaches this process alone, which then ends them. Not in sessions: the
@@ -70,12 +70,12 @@ class Clients:
         return found
 
     def start(self, start_ns: int) -> None:
-        """Have all start their load at one moment of the monotonic clock."""
+        """Start the load of all at `start_ns` of the monotonic clock."""
         for key in self._selector.get_map().values():
             key.fileobj.sendall(frame(start_ns))  # type: ignore[union-attr]  # sockets, all of them
 
     def messages(self, *ticks: Callable[[], None], interrupt: Interrupt) -> Iterator[Any]:
-        """What they say until all have finished, or until Ctrl-C; `ticks` are called ten times a second and more."""
+        """Their messages until all have finished, or until Ctrl-C; calls `ticks` at least ten times a second."""
         running = len(self._jobs)
         while running and not interrupt.came:
             for message in self._receive(_TICK_S):
@@ -107,7 +107,7 @@ class Clients:
 
 
 def _check_end(process: subprocess.Popen[bytes]) -> None:
-    """One has closed its end: that is right only if it has ended well. Raises LoadError otherwise."""
+    """Handle a closed link. Raises LoadError unless its process ended with status 0."""
     with contextlib.suppress(
         subprocess.TimeoutExpired
     ):  # a killed one is gone at once; one that takes its time ends well

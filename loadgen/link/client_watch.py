@@ -1,4 +1,4 @@
-"""What a client process notes of itself while it loads: CPU time, and how late its timer fires."""
+"""A client process's own health while it loads: CPU time, and how late its timer fires."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROBE_NS = 10_000_000
 
 @dataclass
 class ClientWatch:
-    """CPU time and timer lateness of a process, noted every 10 ms: three columns of equal length."""
+    """CPU time and timer lateness of a process, sampled every 10 ms: three columns of equal length."""
 
     at_ns: array[int] = field(default_factory=lambda: array("q"))
     cpu_ns: array[int] = field(default_factory=lambda: array("q"))  # of the whole process, since it began
@@ -24,7 +24,7 @@ class ClientWatch:
     cores: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))  # that it may run on
 
     def over(self, start_ns: int, end_ns: int) -> tuple[float, float | None] | None:
-        """(share of one core used, p99 of the timer's lateness, ms) in a window; None if nothing was noted."""
+        """(share of one core used, p99 of the timer's lateness, ms) in a window; None without samples."""
         if not self.at_ns:
             return None
         at, cpu = np.array(self.at_ns), np.array(self.cpu_ns)
@@ -33,7 +33,7 @@ class ClientWatch:
         return float(end - begin) / (end_ns - start_ns), p99_ms(lags)
 
     def note(self, due_ns: int) -> None:
-        """The present moment, which was to be `due_ns`."""
+        """Sample now; the timer was due at `due_ns`."""
         now = time.monotonic_ns()
         self.at_ns.append(now)
         self.cpu_ns.append(time.process_time_ns())

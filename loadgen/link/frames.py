@@ -10,25 +10,25 @@ from collections import deque
 from typing import Any
 
 _LENGTH = struct.Struct("!I")
-_ROOM_BYTES = 64 * 1024 * 1024  # that may wait; then the load waits too, which its lag shows
+_ROOM_BYTES = 64 * 1024 * 1024  # buffered at most; beyond it sends block the loop, which the lag shows
 _RECEIVE_BYTES = 1024 * 1024
 
 
 def frame(message: object) -> bytes:
-    """A message as it travels."""
+    """A message behind its length."""
     data = pickle.dumps(message, protocol=5)
     return _LENGTH.pack(len(data)) + data
 
 
 class Inbox:
-    """Messages out of the bytes of one socket. Both ends are this program's own."""
+    """Read messages from a socket whose both ends are this program's own."""
 
     def __init__(self, source: socket.socket) -> None:
         self.source = source
         self._bytes = bytearray()
 
     def receive(self) -> list[Any] | None:
-        """What has come whole, after waiting for at least some bytes where the socket blocks; None at its end."""
+        """Return the complete messages received, blocking for bytes where the socket blocks; None at its end."""
         try:
             data = self.source.recv(_RECEIVE_BYTES)
         except BlockingIOError:
@@ -50,7 +50,7 @@ class Inbox:
 
 
 class Outbox:
-    """Sends without keeping the loop waiting, unless far too much waits already."""
+    """Send without blocking the loop, up to a limit of buffered bytes."""
 
     def __init__(self, target: socket.socket) -> None:
         self._target = target
@@ -61,7 +61,7 @@ class Outbox:
         self._empty.set()
 
     def put(self, message: object) -> None:
-        """Send now or soon. Raises ConnectionError if nobody is there any more."""
+        """Send now, or buffer. Raises ConnectionError if the other end is gone."""
         data = memoryview(frame(message))
         if not self._waiting:
             data = data[self._send(data) :]
@@ -74,7 +74,7 @@ class Outbox:
             self._make_room()
 
     async def drained(self) -> None:
-        """Everything has been sent."""
+        """Return once the buffer is empty."""
         await self._empty.wait()
 
     def _go_on(self) -> None:

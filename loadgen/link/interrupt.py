@@ -1,4 +1,4 @@
-"""Ctrl-C while a load is measured: noted, and acted on where nothing is half done, so that what had ended can be written."""
+"""Ctrl-C while a load is measured: recorded, and handled where no work is half done, so that finished requests are written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-_CLOSING_S = 3.0  # from Ctrl-C on, for meters and counters: with stopping and writing it is to be over within 5 s
+_CLOSING_S = 3.0  # from Ctrl-C on, for meters and counters: with stopping and writing, at most 5 s
 _LOOK_S = 0.05
 _RAISE_AGAIN_S = 0.01
 _Found = TypeVar("_Found")
@@ -22,7 +22,7 @@ def raise_lost_interrupts() -> None:
     """From now on, a Ctrl-C that Python drops because it came inside a finalizer (`__del__`) is sent again.
 
     An exception cannot leave a finalizer or a garbage collector's callback: Python prints it as "Exception ignored in" and
-    goes on, so that the process would run to its end as if there had been no Ctrl-C.
+    continues, so that the process would run to its end as if there had been no Ctrl-C.
     """
     report = sys.unraisablehook
     main = threading.main_thread().ident
@@ -39,9 +39,9 @@ def raise_lost_interrupts() -> None:
 
 
 class Interrupt:
-    """From `note` to the end of the context the first Ctrl-C is noted; the second raises KeyboardInterrupt, as ever.
+    """From `note` to the end of the context the first Ctrl-C is recorded; the second raises KeyboardInterrupt.
 
-    For the main thread. Until `note` it does nothing at all.
+    For the main thread. It has no effect before `note`.
     """
 
     def __init__(self) -> None:
@@ -63,14 +63,14 @@ class Interrupt:
         return self._came_s is not None
 
     def note(self) -> None:
-        """From now on. Where Ctrl-C is ignored, as in the background of a script, it stays so."""
+        """Record Ctrl-C from now on. Where it is ignored, as in the background of a script, it stays ignored."""
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             self._before = signal.signal(signal.SIGINT, self._came)
 
     def bounded(self, call: Callable[[], _Found], otherwise: _Found) -> _Found:
-        """What `call` returns or raises; `otherwise` if it has not ended some seconds after a Ctrl-C.
+        """Call `call`; return `otherwise` if it has not ended some seconds after a Ctrl-C.
 
-        It runs in a thread of its own then, which is left behind.
+        It runs in its own thread, which is then abandoned.
         """
         if self._before is None:
             return call()

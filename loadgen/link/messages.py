@@ -1,4 +1,4 @@
-"""What the process that measures and the one that started it tell each other, in this order."""
+"""The messages between the process that measures and the one that started it, in order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Steadiness:
 
 @dataclass(frozen=True)
 class Job:
-    """What a client is to do."""
+    """The work of one client process."""
 
     endpoint: Endpoint
     workload: Workload
@@ -34,7 +34,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Ready:
-    """The warm-up is over, well or with an error that makes the load pointless."""
+    """The warm-up has ended; an error means that the load is not started."""
 
     warmup: WarmUp | None
     error: str | None = None
@@ -42,7 +42,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Part:
-    """Some of an answer: arrays of int64 as bytes (see `wire.Exchange`), and the body's bytes.
+    """A part of an answer: arrays of int64 as bytes (see `exchange.Exchange`), and the body's bytes.
 
     `indices` are the requests it answers: several where the prompt was a list.
     """
@@ -56,7 +56,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Ended:
-    """A request is over; `rest` is what of its answer was not handed on before."""
+    """A request has ended; `rest` is the part of its answer that was not sent before."""
 
     indices: tuple[int, ...]
     group: int
@@ -71,7 +71,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Finished:
-    """The load is over. `stalled`: it was cut short, since a request waited its whole timeout and nothing ended meanwhile."""
+    """The load has ended. `stalled`: early, since a request waited its whole timeout and no other ended meanwhile."""
 
     watch: ClientWatch
     stalled: bool

@@ -46,7 +46,7 @@ class BlockingClient:
             self._socket = None
 
     def send(self, body: bytes) -> Exchange:
-        """Send a request and wait for the end of its answer. Failures are told in the exchange, never raised."""
+        """Send a request and wait for the end of its answer. Failures are in the exchange, never raised."""
         request = f"{self._head}Content-Length: {len(body)}\r\n\r\n".encode() + body
         kept = self._socket is not None
         exchange = self._exchange(request)

@@ -1,4 +1,4 @@
-"""What the processes of a Locust load tell each other: the plan, each worker's share of it, and what came of it."""
+"""The messages of a Locust load's processes: the plan, each worker's share of it, and the records."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class Plan(Record):
 
     @property
     def users(self) -> int:
-        """Locust users: those of a closed loop; else one a worker, which sends on schedule whatever comes back."""
+        """Locust users: those of a closed loop; else one a worker, which sends on schedule."""
         closed = None if self.workload.group_size is not None else self.workload.in_flight
         return closed or self.workers
 
     def check(self) -> None:
-        """Raise LoadError if the workload cannot be shared among so many workers."""
+        """Raise LoadError if the plan's number of workers cannot share the workload."""
         if self.workload.sequential and self.workers > 1:
             raise LoadError(
                 f"--workers {self.workers}: a {self.workload.kind} workload is one user's, so it takes --workers 1"
@@ -71,7 +71,7 @@ class Plan(Record):
 
 @dataclass(frozen=True)
 class Share:
-    """What one of the workers does: every so-manieth request and user, so that no two workers do the same."""
+    """The part of one worker: of N workers, every N-th request and user."""
 
     plan: Plan
     worker: int

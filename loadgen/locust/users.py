@@ -129,7 +129,7 @@ class Worker:
 
     def _finished(self, record: RequestRecord) -> None:
         self._done.append(record)
-        _tell_locust(self._environment, record)
+        _report_to_locust(self._environment, record)
 
     def _keep_noting(self) -> None:
         """CPU and lateness of this process, as `loadgen.metrics.client_health` notes them; and once a second the records go out."""
@@ -168,7 +168,7 @@ def _sleep_until(ns: int) -> None:
         gevent.sleep(left / 1e9)
 
 
-def _tell_locust(environment: Any, record: RequestRecord) -> None:
+def _report_to_locust(environment: Any, record: RequestRecord) -> None:
     """A request as Locust counts one, and entries of our own beside it."""
     sent, end = record.sent_ns, record.end_ns
     failed = None if record.error is None else RuntimeError(record.error)
@@ -204,7 +204,7 @@ class Master:
         self._stream = pa.ipc.new_stream(self._file, REQUEST_SCHEMA)
 
     def begin(self, **_: Any) -> None:
-        """All users are there: tell the workers what to do and when."""
+        """All users are spawned: send the workers the plan and the moment to start."""
         begins_ns = time.monotonic_ns() + round(_LEAD_S * 1e9)
         data = {"plan": self._plan.model_dump_json(), "begins_ns": begins_ns, "clock": self._clock.model_dump()}
         self._environment.runner.send_message("prunebench-plan", data)

@@ -38,7 +38,7 @@ class Backlog(Record):
     The interval holds the slope with 90 %, so that a server that keeps up is called growing in at most 5 % of loads.
     """
 
-    stationary: bool | None  # None: too little to tell, and `reason` says why
+    stationary: bool | None  # None: undecided, and `reason` says why
     reason: str | None = None
     arrivals: int  # requests scheduled in the stretch
     arrival_rate: float  # per second
@@ -53,17 +53,12 @@ class Backlog(Record):
         """Whether requests piled up, beyond chance: the server did not keep up."""
         return self.slope_low is not None and self.slope_low > 0
 
-    @property
-    def largest_growth(self) -> float | None:
-        """The upper limit of the slope as a share of the arrivals: more than that would not have passed unseen."""
-        return None if self.slope_high is None else self.slope_high / self.arrival_rate
-
 
 def backlog_trend(records: Sequence[RequestRecord], start_ns: int, end_ns: int) -> Backlog:
     """Test the requests in flight from `start_ns` to `end_ns` for a trend.
 
     Pass all records of the load, failed ones included, and a stretch in which requests were being sent: from when the line
-    is filled to the last sending. A request is in flight from its scheduled time to its end (whatever became of it), or for
+    is filled to the last sending. A request is in flight from its scheduled time to its end, failed or not, or for
     ever if it has none. `stationary` is False if the interval of the slope excludes 0, up or down; True if it includes 0 and
     excludes any trend above a tenth of the arrivals; else None.
     """
@@ -103,7 +98,7 @@ def backlog_trend(records: Sequence[RequestRecord], start_ns: int, end_ns: int) 
 def sending_trend(records: Sequence[RequestRecord]) -> Backlog:
     """The trend of an open loop from when it was filled to the last sending.
 
-    A server that took over half of the sending to fill may have been filling all the time: of it nothing can be said.
+    A server that took over half of the sending to fill may have been filling all the time, so no trend is judged.
     """
     table = Records.of(records)
     sent, filled = table.times("sent_ns"), filled_ns(table)
@@ -135,9 +130,9 @@ def _area(events: npt.NDArray[np.float64], edges: npt.NDArray[np.float64]) -> np
 
 
 def _walk(levels: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """(change from the first level to the last, how far a random walk with such steps gets by chance).
+    """(change from the first level to the last, half of its interval for a random walk with such steps).
 
-    One request is added to what chance does: fewer than that are the places at which a regular pattern was cut.
+    One request is added to that variance: the cuts through a regular pattern account for less.
     """
     steps = np.diff(levels)
     variance = float(((steps - steps.mean()) ** 2).sum()) / _SCATTER

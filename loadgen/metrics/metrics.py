@@ -1,7 +1,7 @@
 """One trial's request records as figures: vectorised over columns, a batch of rows at a time, so memory stays bounded.
 
 Definitions are docs/explanation/measurement.md's. Requests and their latencies are those of requests that ended inside the window, a
-failed one being slower than any; tokens are credited by their own arrival inside it, whatever became of their request, since
+failed one being slower than any; tokens are credited by their own arrival inside it, also those of failed requests, since
 the server spent time and energy on them. The window's start is outside it and its end inside, so that windows side by side
 share out everything once. Under window rules 1, by which earlier runs were recorded, latencies are those of requests sent
 inside, and both edges are.
@@ -67,7 +67,7 @@ class TrialMetrics:
     window_prompt_tokens: int  # of requests whose first token arrived in the window
     window_requests: int  # completed, ended in the window
     window_arrivals: int  # completed, sent in the window
-    offered_requests: int  # sent in the window, whatever became of them
+    offered_requests: int  # sent in the window, failed ones included
     trend: Backlog | None  # of an open loop, from when it was filled to the last sending; None: another load
     trend_counts: bool  # whether the window is of that part of the load
     busiest_second_tokens: int | None  # output tokens in the fullest second, counted from the first sending
@@ -100,7 +100,7 @@ class TrialMetrics:
 
     @property
     def credited_requests(self) -> int:
-        """What requests/s and J/request are of: completed requests that ended in the window; where an open loop's server
+        """The count behind requests/s and J/request: completed requests that ended in the window; where an open loop's server
         kept up, those that were sent in it, as many in the long run and not shifted by how long they took.
         """
         return self.window_requests if self.backlog is None or self.saturated else self.window_arrivals

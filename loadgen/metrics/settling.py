@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 FEWEST = 6  # generations
 MATTERS = 0.005  # of the mean: a smaller shift is not worth a warning, however sure
-_STEPS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)  # how long shapes last, as shares of the window
+_STEPS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)  # lengths of the shapes, as shares of the window
 _RAMPS = (0.25, 0.5, 0.75)
 _EXPONENTIALS = (0.03, 0.06, 0.12, 0.25)  # their time constants
 _FALSE_ALARMS = 0.05
@@ -36,7 +36,7 @@ class Settling:
     generations: int
     shift: float  # of the window's mean, by the shape that fits best
     found: bool  # the shift is beyond chance, and matters
-    visible: float  # a transient in the window's first 60 % that shifts the mean by so much is found with 90 %
+    visible: float  # a transient in the window's first 60 % that shifts the mean by this share is found with 90 %
 
 
 def settling(times: Sequence[float] | FloatArray) -> Settling | None:
@@ -88,6 +88,6 @@ def _largest_t(values: FloatArray, shapes: FloatArray) -> tuple[FloatArray, npt.
 
 @functools.cache
 def _limit(n: int) -> float:
-    """The largest |t| that normal noise stays below in 95 % of windows of so many generations; the draws are always the same."""
+    """The 95th percentile of the largest |t| under normal noise, for this number of generations; the draws are always the same."""
     noise = np.random.default_rng(n).normal(size=(_DRAWS, n))
     return float(np.quantile(_largest_t(noise, _shapes(n))[0], 1 - _FALSE_ALARMS))

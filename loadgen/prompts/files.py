@@ -153,7 +153,9 @@ def _read_source(name: str, folder: str | None, seed: int) -> list[str]:
         raise LoadError(f"--prompts {name}: needs the datasets library; pip install '.[datasets]'") from None
     source = SOURCES[name]
     datasets.disable_progress_bars()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every try; we tell how it ended
+    logging.getLogger("huggingface_hub").setLevel(
+        logging.ERROR
+    )  # it logs every try; the error below reports the outcome
     try:
         if folder:
             rows = datasets.load_dataset(folder, split=source.split)

@@ -1,4 +1,4 @@
-"""What is asked: token ids of an exact number, or texts of the user's."""
+"""Prompts: token ids of an exact number, or texts of the user's."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class FilePrompts:
 
 
 def make_prompts(workload: Workload, tokens: Tokenizer | Sequence[int], seed: int) -> Prompts:
-    """What a workload asks for, made up from a tokenizer or from ids that stand for words. Raises LoadError."""
+    """Synthetic prompts of a workload, from a tokenizer or from ids that stand for words. Raises LoadError."""
     if isinstance(tokens, Tokenizer):
         pool = word_tokens(tokens) if workload.prompt_as == "text" else plain_tokens(tokens)
     else:

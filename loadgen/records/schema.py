@@ -83,11 +83,11 @@ class ClientHealth(Record):
     # From the kernel's receive stamp to the client's reading, over all reads of the window's seconds, within 5 %.
     read_lag_p50_ms: float | None = None
     read_lag_p99_ms: float | None = None
-    read_pause_ms: float = 0.0  # so much of it can be the client's own pause between two looks at its sockets
+    read_pause_ms: float = 0.0  # the part of it that may be the client's own pause between two polls
     kernel_stamped: float | None = None  # share of the reads that had such a stamp; the others are timed by reading
     clock_steps: int = 0  # how often the wall clock was set during the load
     processes: int = 1
-    cores: int | None = None  # that each of them could run on; None: not noted
+    cores: int | None = None  # that each of them could run on; None: not recorded
 
 
 class WarmUp(Record):
@@ -96,7 +96,7 @@ class WarmUp(Record):
     requests: int
     groups: int  # of as many requests as will be in flight
     seconds: float
-    steady: bool | None  # None: so many requests were asked for, and no more
+    steady: bool | None  # None: a fixed number of requests was asked for
     change: float | None  # of the time per token over the last groups, as a share of it; None: fewer than three groups
 
 
@@ -108,7 +108,7 @@ class Trial(Record):
     model: str
     workload: Workload
     seed: int
-    request_timeout_s: float | None = None  # from sending to the end; None: recorded before it was noted
+    request_timeout_s: float | None = None  # from sending to the end; None: recorded before this field
     idle_timeout_s: float | None = None  # between two reads after the first token; None: no such limit
     window_start_ns: int
     window_end_ns: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from typing import Any, overload
 
 import numpy as np
@@ -13,7 +12,6 @@ import pyarrow as pa
 from loadgen.records.schema import REQUEST_SCHEMA, RequestRecord
 
 ROWS_AT_ONCE = 16_384  # with 128 tokens each about 2 M arrivals: some tens of MB
-_NAMES = [each.name for each in fields(RequestRecord)]
 
 
 class Records(Sequence[RequestRecord]):

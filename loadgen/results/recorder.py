@@ -1,7 +1,7 @@
-"""Answers become records, as they come in and out of the way of the process that measures.
+"""Parse answers into records while the load runs, outside the process that measures.
 
-Records are kept as columns and, where a file is given, written to it every half second as an Arrow IPC stream: whatever
-becomes of this process, that file can be read up to the last batch (`read_stream`).
+Records are kept as columns and, where a file is given, written to it every half second as an Arrow IPC stream: if this
+process is killed, that file can be read up to the last batch (`read_stream`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A sweep: its file, and what one rate shows. `loadgen.sweeps.rate_search` picks the rates."""
+"""A sweep's file, and the judgement of one rate. `loadgen.sweeps.rate_search` picks the rates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FAILS = 0.05  # of the requests: a server that turns away more does not keep up
 
 
 class SweepPoint(Record):
-    """What one rate showed. Rates are requests per second of the window, latencies milliseconds."""
+    """The figures of one rate. Rates are requests per second of the window, latencies milliseconds."""
 
     rate: float  # offered
     folder: str
@@ -42,7 +42,7 @@ class SweepPoint(Record):
     saturated: str | None  # why, or None
     good: bool  # not saturated, and enough requests met the objectives
     backlog: Backlog | None = None  # its trend from when the line was filled to the last sending; None in earlier files
-    unclear: str | None = None  # why the load was too short to say anything of the backlog
+    unclear: str | None = None  # why the load was too short to judge the backlog
 
     @property
     def verdict(self) -> str:
@@ -57,7 +57,7 @@ class SweepPoint(Record):
 class Bracket(Record):
     """Between which rates the saturation rate lies, requests per second: the capacity beyond which requests pile up."""
 
-    low: float  # so much the server completes: the highest rate kept up with, less the growth that could have passed unseen
+    low: float  # the server completes this: the highest rate kept up with, less the growth that chance could hide
     high: float  # the lowest at which requests piled up beyond chance
     repeated: bool  # both edges were measured twice
     words: str  # how sure this is
@@ -88,7 +88,7 @@ def judge(
     *,
     p99_takes: int,
 ) -> SweepPoint:
-    """What one trial of a sweep showed; a p99 of fewer than `p99_takes` requests is withheld."""
+    """Judge one trial of a sweep; a p99 of fewer than `p99_takes` requests is withheld."""
     backlog, unclear = metrics.trend, None
     if backlog is None or backlog.reason == NEVER_FILLED:
         backlog, unclear = None, NEVER_FILLED

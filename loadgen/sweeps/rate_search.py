@@ -1,4 +1,4 @@
-"""Which rates a sweep tries, and what they say together: the bracket of the saturation rate, the knee, the highest good rate."""
+"""The search of a sweep, and its conclusions: the bracket of the saturation rate, the knee, the highest good rate."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ def _edges(rates: Sequence[_Tried]) -> tuple[_Tried | None, _Tried | None]:
 
 
 def rates_to_try(workload: SweepLoad) -> Generator[float, SweepPoint, None]:
-    """Yields a rate and is sent what it showed; ends when there is nothing more to learn.
+    """Yield a rate and receive its point; end when the search is done.
 
     Stated rates in order. Else doubling from the lowest until the server is saturated, halving first where even the lowest
-    is too much; then halving the stretch between the highest rate kept up with and the lowest that saturates, on a
-    logarithmic scale, to a twentieth, and both once more: if an edge does not hold, it goes on from there. With objectives
+    saturates the server; then halving the stretch between the highest rate kept up with and the lowest that saturates, on a
+    logarithmic scale, to a twentieth, and both once more: if an edge does not hold, the search resumes from there. With objectives
     the stretch between good and bad is halved too, to a tenth.
     """
     tried: list[SweepPoint] = []
@@ -114,7 +114,7 @@ def _nearer(workload: SweepLoad, rates: Sequence[_Tried]) -> float | None:
 
 
 def _nearer_to_good(workload: SweepLoad, rates: Sequence[_Tried]) -> float | None:
-    """A rate between the highest good one and the lowest above it that is not, where objectives tell these from saturation."""
+    """A rate between the highest good one and the lowest above it that is not, where objectives are stricter than saturation."""
     if not workload.has_objectives:
         return None
     bad = min((each.rate for each in rates if not each.good), default=None)
@@ -133,7 +133,7 @@ def _lower(workload: SweepLoad, rates: Sequence[_Tried]) -> float | None:
 
 
 def _untried(rate: float, rates: Sequence[_Tried]) -> float | None:
-    """The rate, unless it has been tried: a load too short to judge shows nothing the second time either."""
+    """The rate, unless it has been tried: a load too short to judge is as short the second time."""
     return None if any(each.rate == rate for each in rates) else rate
 
 
@@ -166,7 +166,7 @@ def _bracket(rates: Sequence[_Tried]) -> tuple[Bracket | None, str | None]:
 
 
 def conclude(workload: SweepLoad, tried: Sequence[SweepPoint], *, complete: bool) -> Sweep:
-    """What the points say together; trials of one rate count together."""
+    """Conclude from all points; trials of one rate count together."""
     rates = _by_rate(workload, tried)
     bad = [each.rate for each in rates if not each.good]
     good = [each.rate for each in rates if each.good and each.rate < min(bad, default=math.inf)]

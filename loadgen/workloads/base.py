@@ -69,7 +69,7 @@ class Workload(Record):
 
     @property
     def open_loop(self) -> bool:
-        """Whether requests leave by a schedule, whatever has come back."""
+        """Whether requests leave by a schedule that no answer delays."""
         return False
 
     def arrivals(self, seed: int) -> Iterator[float]:  # noqa: ARG002 - open loops depend on it

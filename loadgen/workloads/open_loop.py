@@ -1,4 +1,4 @@
-"""Open loops of one rate: requests leave by a schedule, whatever has come back."""
+"""Open loops of one rate: requests leave by a schedule that no answer delays."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from loadgen.workloads.trace_file import Trace, TraceRow, open_trace
 
 
 class TraceLoad(OpenLoop):
-    """Requests as recorded, `speed` times as fast; their lengths are the trace's, whatever the fields say."""
+    """Requests as recorded, `speed` times as fast; their lengths are the trace's, not those of the fields."""
 
     kind: Literal["trace"] = "trace"
     trace: Path = Field(description="The recorded traffic to replay.")
