@@ -1,13 +1,28 @@
 """Generated pages are those of the code, and say something of everything they list."""
 
 import json
+import re
 from dataclasses import fields
 from pathlib import Path
 
 import grimp
 import pytest
 
+from base.records import Record
+from energy.records import (
+    Conditions,
+    Counter,
+    EnergyCounters,
+    EnergyTrace,
+    FailedRead,
+    GpuFacts,
+    MeterInfo,
+    MeterTrace,
+    MissingMeter,
+)
+from loadgen.records import schema
 from prunebench.experiment.file import experiment_schema
+from reports.runs import records
 from server.engines.synthetic.options import SyntheticOptions
 from server.engines.transformers.options import TransformersOptions
 from tests.docs import house_map
@@ -22,9 +37,9 @@ def test_a_generated_page_is_current(page: str):
 
 
 def test_every_key_of_the_experiment_file_has_a_meaning():
-    schema = json.loads(experiment_schema())
-    models = [schema, *schema["$defs"].values()]
-    keys = {key: value for model in models for key, value in model["properties"].items() if key not in _tables(schema)}
+    file = json.loads(experiment_schema())
+    models = [file, *file["$defs"].values()]
+    keys = {key: value for model in models for key, value in model["properties"].items() if key not in _tables(file)}
     assert len(keys) > 40
     assert [key for key, value in keys.items() if not value.get("description")] == []
 
@@ -49,11 +64,26 @@ def test_the_map_changes_with_an_import(tmp_path: Path):
     assert "energy --> reports" in house_map.render(graph)
 
 
-def _tables(schema: dict) -> set[str]:
-    return {key for key, value in schema["properties"].items() if "description" not in value and key != "name"}
+def _tables(file: dict) -> set[str]:
+    return {key for key, value in file["properties"].items() if "description" not in value and key != "name"}
 
 
 def test_the_options_of_our_engines_are_listed_with_the_others():
     page = Path("docs/reference/engines.md").read_text("utf-8")
     names = [*SyntheticOptions.model_fields, *(field.name for field in fields(TransformersOptions))]
     assert [name for name in names if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize(
+    "record",
+    [EnergyCounters, Counter, EnergyTrace, MeterTrace, FailedRead, Conditions, MissingMeter, MeterInfo, GpuFacts],
+)
+def test_the_energy_trace_is_described_field_by_field(record: type[Record]):
+    page = Path("docs/reference/energy-trace.md").read_text("utf-8")
+    assert [name for name in record.model_fields if not re.search(rf"`(meters\[\]\.)?{name}(\[\].*)?`", page)] == []
+
+
+def test_the_records_of_a_run_folder_are_named_as_they_are():
+    named = re.findall(r"`([A-Z][a-z]+[A-Za-z]*)`", Path("docs/reference/run-folder.md").read_text("utf-8"))
+    assert len(named) > 4
+    assert [name for name in named if not (hasattr(records, name) or hasattr(schema, name))] == []
