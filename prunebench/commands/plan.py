@@ -18,7 +18,7 @@ from reports.document.terminal import terminal_table
 from reports.errors import ReportError
 from reports.fleet.fleet import plan_fleet
 from reports.runs.fleet_plan import PLAN_NAME, Demand
-from reports.sections.fleet import asked, fleet_table
+from reports.sections.fleet import describe_demand, fleet_table
 
 
 def plan(
@@ -59,7 +59,7 @@ def plan(
         out.print_json(found.model_dump_json())
         return
     out.print(terminal_table(fleet_table(found), run.resolve().name))
-    for line in (asked(demand), *found.assumptions, str(page)):
+    for line in (describe_demand(demand), *found.assumptions, str(page)):
         print_line(line)
 
 

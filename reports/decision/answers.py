@@ -51,7 +51,7 @@ def answers(analysis: Analysis) -> list[Answer]:
 
 
 def speed_quantity(analysis: Analysis, workload: str) -> str:
-    """The quantity that shows speed. An open loop's throughput is the offered rate, so TPOT stands for it."""
+    """The quantity that shows speed. An open loop's throughput is the offered rate, so TPOT replaces it."""
     known = analysis.workloads.get(workload)
     return TPOT if known and known.open_loop else OUTPUT_TOKENS_PER_S
 

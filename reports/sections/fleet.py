@@ -1,4 +1,4 @@
-"""What a demand would take, width by width: the report's section about a plan."""
+"""The planned fleet: what a demand requires with each width."""
 
 from __future__ import annotations
 
@@ -6,41 +6,48 @@ from collections.abc import Callable
 
 from reports.analysis.records import Analysis
 from reports.document.blocks import Block, Column, Entry, Items, Prose, Row, Section, Table, note_letter
-from reports.document.wording import TO, figure
+from reports.document.wording import ABSENT, TO, figure
 from reports.runs.fleet_plan import Demand, Estimate, FleetPlan, FleetRow
 
 _LEDE = (
-    "What the demand below would take with each width. GPUs, joules and what follows from them are simulated, not measured: the queue in "
-    "front of a replica whose times and powers are those this run measured. Of the capacity the table says whether it was measured. "
-    "Intervals come from the blocks of the run; what the simulation leaves out is listed beneath."
+    "The fleet that the demand below requires with each width. GPUs, joules and the figures derived from them are simulated, not "
+    "measured: a queue in front of a replica with the times and powers that this run measured. The last column shows whether the "
+    "capacity was measured. Intervals are over the blocks of the run; the assumptions of the simulation are listed beneath."
 )
 
 
 def fleet_section(analysis: Analysis) -> Section | None:
-    """None unless `prunebench plan` was asked about the run."""
+    """Demand, table and assumptions; None if `prunebench plan` was not run."""
     plan = analysis.plan
     if plan is None:
         return None
-    blocks: list[Block] = [Prose(_LEDE, "lede"), Prose(asked(plan.demand)), fleet_table(plan), Items(plan.assumptions)]
-    return Section("fleet", "What a demand would take", blocks)
+    blocks: list[Block] = [
+        Prose(_LEDE, "lede"),
+        Prose(describe_demand(plan.demand)),
+        fleet_table(plan),
+        Items(plan.assumptions),
+    ]
+    return Section("fleet", "Fleet for a demand", blocks)
 
 
-def asked(demand: Demand) -> str:
+def describe_demand(demand: Demand) -> str:
     """The demand in a sentence."""
     objectives = [
         f"{title} within {limit:g} ms"
         for title, limit in (("TTFT", demand.slo_ttft_ms), ("TPOT", demand.slo_tpot_ms))
         if limit is not None
     ]
-    wanted = f"{demand.slo_share:.0%} of them with {' and '.join(objectives)}" if objectives else "no objective stated"
+    objective = (
+        f"{demand.slo_share:.0%} of them with {' and '.join(objectives)}" if objectives else "no objective stated"
+    )
     return (
         f"{figure(demand.requests_per_day)} requests a day ({figure(demand.mean_rate)} a second, {demand.peak:g}x at the peak) of "
-        f"{demand.prompt_tokens} prompt and {demand.output_tokens} output tokens, {wanted}."
+        f"{demand.prompt_tokens} prompt and {demand.output_tokens} output tokens, {objective}."
     )
 
 
 def fleet_table(plan: FleetPlan) -> Table:
-    """A row for every configuration; a column that nothing was asked for is left out."""
+    """A row for every configuration; columns without prices or carbon in the demand are left out."""
     demand = plan.demand
     columns: list[tuple[Column, Callable[[FleetRow], Estimate]]] = [
         (Column("Capacity", "requests/s"), lambda row: row.capacity_rps),
@@ -65,7 +72,7 @@ def fleet_table(plan: FleetPlan) -> Table:
         )
         for row in plan.rows
     ]
-    caption = "Capacity of a replica, and what the demand takes, with 95 % intervals over blocks"
+    caption = "Capacity of a replica, and the fleet for the demand, with 95 % intervals over blocks"
     headings = [Column("Width"), *(column for column, _ in columns), Column("Capacity is")]
     return Table(caption, headings, rows, notes=notes)
 
@@ -81,7 +88,7 @@ def _scaled(estimate: Estimate, factor: float) -> Estimate:
 
 def _entry(estimate: Estimate, notes: dict[str, str]) -> Entry:
     if estimate.value is None:
-        return Entry("\N{EM DASH}", note=note_letter(estimate.reason or "unknown", notes))
+        return Entry(ABSENT, note=note_letter(estimate.reason or "unknown", notes))
     interval = None
     if estimate.low is not None and estimate.high is not None:
         interval = f"({figure(estimate.low)}{TO}{figure(estimate.high)})"

@@ -92,7 +92,7 @@ def _remarks(shown: Sequence[Percentile], blocks: int) -> list[str]:
         f"p{t:g} is shown from {needed_for(t):,} requests on; MLPerf asks for {mlperf_floor(t):,}." for t in withheld
     ]
     if any(p.reason and AMONG_FAILED in p.reason for p in shown):
-        remarks.append("Failed requests rank above all others: “timeout” stands for a percentile among them.")
+        remarks.append("Failed requests rank above all others: “timeout” marks a percentile among them.")
     without = sorted({p.percentile for p in shown if p.value is not None and p.basis is None})
     if without and blocks < ENOUGH_BLOCKS:
         counted = "one trial" if blocks == 1 else f"{blocks} blocks"

@@ -1,4 +1,4 @@
-"""A run folder with known truths, written through the schemas alone: what the report says is held against what was put in."""
+"""A run folder with known true figures, written through the schemas alone; tests compare the report with them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EPOCH_NS = 7_000_000_000_000_003  # an uptime of 81 days: floats of nanoseconds 
 
 @dataclass(frozen=True)
 class Truth:
-    """What one configuration really does under one workload."""
+    """The true figures of one configuration under one workload."""
 
     ttft_ms: float
     tpot_ms: float
@@ -62,14 +62,14 @@ class Example:
         return self.labels.get(width, f"width-{width}")
 
     def truth(self, width: int, workload: Workload) -> Truth:
-        """Single requests do not care for the width; batches gain half of what is cut, and power falls a little."""
+        """The width does not affect single requests; batches gain half of the cut, and power falls slightly."""
         cut = 1 - width / self.widths[0]
         if workload.kind == "single":
             return Truth(ttft_ms=20.0, tpot_ms=10.0, watts=180.0 - 20.0 * cut)
         return Truth(ttft_ms=60.0 / (1 + 0.5 * cut), tpot_ms=16.0 / (1 + 0.5 * cut), watts=260.0)
 
     def offered(self, width: int, workload: Workload) -> Workload:
-        """What is really written: as asked."""
+        """The number of tokens generated: as requested."""
         return workload
 
     def perplexity(self, width: int) -> float:
@@ -77,7 +77,7 @@ class Example:
 
 
 def write_run(path: Path, example: Example) -> Path:
-    """Write the folder as `prunebench run` would leave it."""
+    """Write the folder as `prunebench run` does."""
     for name in ("configurations", "trials", "failures"):
         (path / name).mkdir(parents=True)
     info = RunInfo(
@@ -193,7 +193,7 @@ def _quality(example: Example, width: int) -> Quality | None:
 def offer(
     workload: Workload, truth: Truth, slowness: float, start_ns: int, rng: np.random.Generator, noise: float
 ) -> list[RequestRecord]:
-    """Requests as they would be recorded: groups one after another, every token a chunk of its own."""
+    """Requests as recorded: groups in sequence, one chunk per token."""
     assert workload.requests is not None
     size = workload.group_size or 1
     records, now = [], start_ns
@@ -238,7 +238,7 @@ def request(
 
 
 def measure(example: Example, width: int, workload: Workload, records: list[RequestRecord]) -> Trial:
-    """A trial over the whole of its requests."""
+    """A trial whose window covers all its requests."""
     start = min(r.sent_ns or 0 for r in records)
     end = max(r.end_ns or 0 for r in records)
     return Trial(
@@ -262,7 +262,7 @@ def measure(example: Example, width: int, workload: Workload, records: list[Requ
 
 
 def window_energy(kind: str, watts: float, start_ns: int, end_ns: int) -> WindowEnergy:
-    """Joules over a window: measured by a GPU's counter, modelled, or not there with a reason."""
+    """Joules over a window: measured by a GPU's counter, modelled, or missing with a reason."""
     seconds = (end_ns - start_ns) / 1e9
     missing = [MissingMeter(source="nvml-counter", reason=NO_METER, remedy=REMEDY)]
     if kind == "none":

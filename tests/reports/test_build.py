@@ -21,12 +21,12 @@ EVIL = "<script>alert(1)</script>"
 
 @pytest.fixture(autouse=True)
 def blank_pictures(monkeypatch):
-    """What pictures look like is test_pictures' and the browser's; drawing them for each test here would take a minute."""
+    """Other tests check the pictures; drawing them for each test here would take a minute."""
     monkeypatch.setattr("reports.build.draw_picture", lambda chart, form="svg": f"<{form}>{chart.height}".encode())
 
 
 class Page(HTMLParser):
-    """What a browser would see: tags with their attributes, and the text outside scripts and styles."""
+    """The page as a browser reads it: tags with their attributes, and the text outside scripts and styles."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

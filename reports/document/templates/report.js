@@ -4,7 +4,7 @@
   const figures = JSON.parse(document.getElementById("figures").textContent);
   const config = { displayModeBar: false, responsive: true };
 
-  // Colours and fonts in the figures are written "var(--name)": the style sheet is the only place that knows them.
+  // Colours and fonts in the figures are written "var(--name)": the style sheet alone defines them.
   const resolve = (node, style) => {
     if (typeof node === "string") {
       const name = /^var\((--[\w-]+)\)$/.exec(node);

@@ -114,7 +114,7 @@ def test_a_plan_is_kept_in_the_run_shown_in_the_report_and_scales_with_the_deman
         )
         for estimate in (row["capacity_rps"], row["joules_per_request"]):
             assert estimate["low"] <= estimate["value"] <= estimate["high"]
-    assert "What a demand would take" in (run / "report.html").read_text()
+    assert "Fleet for a demand" in (run / "report.html").read_text()
     assert "simulated, not measured" in (run / "report.md").read_text()
     assert "1,000,000,000 requests a day" in (run / "report.md").read_text()
     shown = prunebench(*words)

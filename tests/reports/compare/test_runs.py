@@ -1,4 +1,4 @@
-"""Two runs with known truths, compared: what changed is found, what did not is not."""
+"""Two runs with known true figures, compared: changes are found, and nothing else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAIR = (1024, 512)
 
 @dataclass(frozen=True)
 class Slower(Example):
-    """Every token takes so many times as long."""
+    """Multiply the duration of every token by a factor."""
 
     factor: float = 1.2
 
@@ -82,7 +82,7 @@ def test_a_verdict_needs_the_whole_interval_beyond_the_margin(values, better, ma
 
 
 @pytest.mark.parametrize("values", [[], [0.0, 1.0], [1.0]])
-def test_what_has_no_interval_says_why(values):
+def test_a_missing_interval_has_a_reason(values):
     found = compare_unpaired(values, [1.0, 1.1], "lower")
     assert found.low is None
     assert found.reason
@@ -108,7 +108,7 @@ def test_the_same_again_is_no_regression(tmp_path):
     assert found.decidable == 8
 
 
-def test_a_change_below_the_limit_is_told_but_is_no_regression(tmp_path):
+def test_a_change_below_the_limit_is_reported_but_is_no_regression(tmp_path):
     found = compared(tmp_path, Example(**small(noise=0.001)), Slower(**small(noise=0.001, factor=1.04)))
     tpot = next(q for q in found.cells[0].quantities if q.key == "median_tpot_ms")
     assert (tpot.comparison.verdict, tpot.regression) == ("worse", False)
@@ -152,7 +152,7 @@ def test_joules_of_another_meter_are_not_compared(tmp_path):
     )
 
 
-def test_joules_of_two_meters_say_so(tmp_path):
+def test_joules_of_two_meters_name_both(tmp_path):
     runs = [write_run(tmp_path / name, Example(**small())) for name in ("before", "after")]
     for file in runs[1].glob("trials/*/trial.json"):
         trial = json.loads(file.read_text())

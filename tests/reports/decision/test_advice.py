@@ -42,7 +42,7 @@ def test_a_width_that_gains_and_keeps_its_quality_is_chosen(tmp_path):
     assert said(found).startswith("It gives 1.25x to 1.25x the tokens/s and takes 0.80x to 0.80x the J/output token")
 
 
-def test_more_that_is_to_be_had_at_a_price_is_said(tmp_path):
+def test_a_larger_gain_at_a_loss_of_quality_is_mentioned(tmp_path):
     class Steep(Example):
         def perplexity(self, width):
             return {1024: 8.0, 768: 8.2, 512: 16.0}[width]
@@ -84,7 +84,7 @@ def test_joules_alone_are_reason_enough_unless_it_is_slower(tmp_path):
     assert said(found).startswith("It takes 0.75x to 0.75x the J/output token, at ")
 
 
-def test_a_quality_nobody_compared_makes_the_choice_conditional(tmp_path):
+def test_without_a_compared_quality_the_choice_is_conditional(tmp_path):
     found = advised(tmp_path, Example(widths=(1024, 512), workloads=(SMALL_BATCH,), quality=False))["For batch work"]
     assert found.choice == "Choose width 512, if its quality is sufficient"
 
@@ -111,7 +111,7 @@ def with_task(analysis, kept, own=0.8):
     return analysis.model_copy(update={"quality": quality})
 
 
-def test_a_task_that_surely_lost_too_much_is_in_the_way_and_one_that_may_have_is_said_to_show_nothing(tmp_path):
+def test_a_certain_loss_prevents_the_choice_and_a_possible_one_is_reported_as_inconclusive(tmp_path):
     analysis = analyse_folder(write_run(tmp_path / "run", Mild(widths=(1024, 512), workloads=(SMALL_BATCH,))))
     [sure] = advice(with_task(analysis, Comparison(ratio=0.4, low=0.3, high=0.5)))
     assert sure.choice == "Keep the baseline, width 1024: the gain costs too much quality"
@@ -151,14 +151,14 @@ def test_without_intervals_or_a_baseline_there_is_no_answer(tmp_path, blocks, mi
     assert advised(tmp_path, example)["For batch work"].choice == "No answer yet"
 
 
-def test_an_answer_names_the_checks_it_rests_on(tmp_path):
+def test_an_answer_names_the_checks_behind_it(tmp_path):
     found = advised(tmp_path, Mild(widths=(1024, 717), workloads=(SMALL_BATCH,), blocks=3))["For batch work"]
     assert found.checks.startswith("Judged by batch-8 over 3 blocks, with 2 simultaneous 95 % intervals. ")
     assert "checks pass" in found.checks
     assert "too-few-repeats, width-unaligned and window-too-short warn" in found.checks
 
 
-def test_the_lightest_load_stands_for_people_and_the_heaviest_for_bulk(exact):
+def test_the_lightest_load_represents_interactive_use_and_the_heaviest_batch_work(exact):
     loads = [
         ConcurrencyLoad(name="in-16", concurrency=16, requests=8),
         PoissonLoad(name="slow", rate=2, requests=8),
@@ -178,7 +178,7 @@ def test_advice_on_a_width_that_a_failed_check_spoils_is_withheld(tmp_path):
     assert said(found).endswith("Left out because engine-differs fails: width 512.")
 
 
-def test_where_every_width_is_spoilt_there_is_no_advice_and_the_check_says_what_to_do(tmp_path):
+def test_where_every_width_is_spoilt_there_is_no_advice_but_the_checks_remedy(tmp_path):
     example = Mild(widths=(1024, 512), workloads=(SMALL_BATCH,), engine_options={1024: {"dtype": "float16"}})
     found = advised(tmp_path, example)["For batch work"]
     assert found.choice == "No advice: engine-differs fails"

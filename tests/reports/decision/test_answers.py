@@ -21,7 +21,7 @@ def said(path: Path, example: Example) -> dict[str, str]:
     return {answer.topic: " ".join(answer.sentences).translate(plain) for answer in found}
 
 
-def test_no_gain_is_said_plainly(tmp_path):
+def test_the_absence_of_a_gain_is_stated(tmp_path):
     example = Example(widths=(1024, 512), workloads=(SMALL_SINGLE,), energy="none")
     assert said(tmp_path, example)["single-request"] == (
         "No width is shown to be faster than the baseline; width 512 is equivalent to it within 1 %."
@@ -41,7 +41,7 @@ def test_the_mildest_cut_that_gains_is_named_too(tmp_path):
     assert "the mildest cut that is faster, width 896, gives 1.06x" in text
 
 
-def test_a_quality_nobody_measured_is_said(tmp_path):
+def test_an_unmeasured_quality_is_mentioned(tmp_path):
     example = Example(widths=(1024, 512), workloads=(SMALL_BATCH,), energy="none", quality=False)
     assert said(tmp_path, example)["batch-8"].endswith("the tokens/s (its quality was not compared).")
 
@@ -51,7 +51,7 @@ def test_measured_joules_have_a_sentence_of_their_own(tmp_path):
     assert "Width 512 takes 0.80x (0.80-0.80) the J/output token at 4.48x the perplexity." in text
 
 
-def test_missing_joules_are_said_once_and_modelled_ones_pointed_to(tmp_path):
+def test_missing_joules_are_mentioned_once_with_a_note_on_modelled_ones(tmp_path):
     found = said(tmp_path, Example(widths=(1024, 512), workloads=(SMALL_SINGLE, SMALL_BATCH), energy="modelled"))
     assert found["Energy"].startswith("Joules were not measured: no NVIDIA driver answers")
     assert found["Energy"].endswith("Modelled J/output token is an assumption and is reported separately.")
@@ -86,13 +86,13 @@ def test_a_check_that_fails_is_named_beside_the_figures_it_touches(tmp_path):
 
 
 class Short(Example):
-    """Every trial of the narrow model writes fewer tokens than were asked for."""
+    """Every trial of the narrow model generates fewer tokens than requested."""
 
     def offered(self, width: int, workload: Workload) -> Workload:
         return workload.model_copy(update={"output_tokens": workload.output_tokens - (width == 512)})
 
 
-def test_a_check_that_fails_in_some_trials_says_in_how_many(tmp_path):
+def test_a_check_that_fails_in_some_trials_has_their_number(tmp_path):
     found = said(tmp_path, Short(widths=(1024, 512), workloads=(SMALL_SINGLE,), energy="none"))
     assert found["single-request"].endswith("Note that output-length-differs fails in 5 of 10 trials.")
 
@@ -124,6 +124,6 @@ def test_an_open_loop_is_judged_by_its_time_per_token(tmp_path):
     ("status", "expected"),
     [("complete", None), ("interrupted", "This run is interrupted: 2 of 2 trials are finished.")],
 )
-def test_an_unfinished_run_says_how_far_it_came(tmp_path, status, expected):
+def test_an_unfinished_run_states_its_progress(tmp_path, status, expected):
     example = Example(widths=(1024, 512), workloads=(SMALL_SINGLE,), blocks=1, status=status)
     assert progress(analyse_folder(write_run(tmp_path / "run", example))) == expected

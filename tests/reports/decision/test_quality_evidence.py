@@ -1,4 +1,4 @@
-"""What quality tasks show: a loss, that there is none, or nothing."""
+"""Quality tasks show a loss, its absence, or nothing."""
 
 from __future__ import annotations
 

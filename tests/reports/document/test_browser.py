@@ -42,12 +42,12 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def plots(report: Path) -> int:
-    """How many the page should have."""
+    """The number of plots that the page should have."""
     return sum(plot.chart is not None for _, plot in run_article(analyse_folder(report.parent), "run-1").plots())
 
 
 class Visit:
-    """A page opened in the browser, with everything that went wrong or went out."""
+    """A page opened in the browser, with its errors and requests."""
 
     def __init__(self, browser: Any, report: Path, *, theme: str, width: int) -> None:
         self.page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
@@ -67,7 +67,7 @@ class Visit:
         return self.page.evaluate(script)
 
     def wait(self, condition: str) -> None:
-        """Until it is true; playwright's own waiting needs eval, which the page's policy forbids."""
+        """Wait until a condition holds; playwright's own waiting requires eval, which the page's policy forbids."""
         for _ in range(100):
             if self.ask(condition):
                 return
@@ -127,7 +127,7 @@ def test_paper_has_the_pictures_in_place_of_the_plots_and_is_light(browser, repo
     visit.close()
 
 
-def test_without_scripts_the_pictures_stand_in_for_the_plots(browser, report, plots):
+def test_without_scripts_pictures_replace_the_plots(browser, report, plots):
     page = browser.new_page(java_script_enabled=False)
     page.goto(report.as_uri())
     assert page.locator(".still:visible").count() == plots
@@ -164,7 +164,7 @@ CONTRAST = """() => {
 }"""
 
 
-def test_every_word_stands_out_from_what_is_behind_it(visit):
+def test_all_text_has_enough_contrast(visit):
     assert visit.ask(CONTRAST) == []
 
 

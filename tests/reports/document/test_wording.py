@@ -47,7 +47,7 @@ def test_an_interval_has_the_decimals_from_which_its_verdict_can_be_read(low, hi
     assert found.split(" ")[1].strip("()") == words.replace("-", TO)
 
 
-def test_an_undecided_verdict_says_what_would_have_been_decided():
+def test_an_undecided_verdict_has_the_effect_that_would_have_been_decided():
     undecided = Comparison(ratio=1.0, low=0.9, high=1.1, verdict="undecided", smallest_effect=1.25)
     assert in_words(undecided) == f"undecided: a ratio below 0.80{TIMES} or above 1.25{TIMES} would show"
     assert in_words(undecided.model_copy(update={"verdict": "better"})) == "better"

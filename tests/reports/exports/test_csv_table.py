@@ -11,7 +11,7 @@ from reports.exports.csv_table import csv_text
 
 
 @pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", " =1", "\n=1"])
-def test_text_that_a_spreadsheet_would_work_out_has_an_apostrophe_before_it(text):
+def test_text_that_a_spreadsheet_would_evaluate_has_an_apostrophe_before_it(text):
     (_, (cell,)) = csv.reader(io.StringIO(csv_text(["error"], [{"error": text}]), newline=""))
     assert cell == f"'{text}"
 

@@ -1,4 +1,4 @@
-"""What a sink holds, read back with the other side's own reader."""
+"""The content of a sink, read back with the other tool's own reader."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def test_erlangs_own_table_is_reproduced():
 
 @pytest.mark.parametrize(("slots", "load"), [(1, 0.7), (4, 3.0), (16, 14.0)])
 def test_slots_that_do_not_slow_each_other_are_erlangs_queue(slots, load):
-    """M/M/c: a step takes as long however many are in it, and output lengths are exponential."""
+    """M/M/c: a step has the same duration with any number of requests, and output lengths are exponential."""
     replica = Replica(
         levels=(1, slots) if slots > 1 else (1,), steps_s=(0.01,) * min(slots, 2), prefill_s_per_token=0.0
     )

@@ -1,4 +1,4 @@
-"""From measured levels to a replica, and what measured rates allow."""
+"""Replicas from measured levels, and capacities from measured rates."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_an_empty_replica_has_the_measured_time_to_the_first_token():
 
 
 def test_other_lengths_cost_by_their_tokens():
-    """Prefill 22.5 ms for 512 tokens, and what else the top level's 50 ms are by the output tokens, on the safe side of each."""
+    """Prefill is 22.5 ms for 512 tokens; the rest of the top level's 50 ms scales with output tokens; both on the safe side."""
     for lengths, safe in ((Lengths(1024, 128), 1.05), (Lengths(512, 256), 0.95)):
         demand = Demand(requests_per_day=1e6, prompt_tokens=int(lengths.prompt), output_tokens=int(lengths.output))
         prefill = safe * 0.0225
@@ -88,7 +88,7 @@ def test_an_objective_may_leave_less_than_was_measured_to_be_stationary():
 
 
 def test_a_run_that_measured_a_rate_with_the_demands_lengths_plans_by_it_and_says_so(tmp_path):
-    """The example's requests come one after another whatever the rate is called: nothing piles up."""
+    """The example's requests are sequential whatever the stated rate: no backlog grows."""
     steady = PoissonLoad(name="steady", rate=1.5, requests=200, prompt_tokens=64, output_tokens=32)
     run = write_run(tmp_path / "run", Example(widths=(1024,), blocks=2, workloads=(SINGLE, steady)))
     for path in run.glob("trials/*steady*/trial.json"):

@@ -1,4 +1,4 @@
-"""A small study in the layout of the published data, with effects that are put in by hand."""
+"""A small study in the layout of the published data, with inserted effects."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run_rows(change: Callable[[Row], None] = lambda _: None) -> list[Row]:
                 row = {
                     "model": "Llama-X", "intermediate_size": width, "workload": workload, "batch_size": batch,
                     "num_prompts": 100, "run": number, "used_in_published_mean": 1,
-                    # Not quite the same twice: a noise of 0.1 % that no comparison should mind.
+                    # A noise of 0.1 %, which must not affect any comparison.
                     "total_new_tokens": 5000, "throughput_tok_s": 50 * batch * (1 + 0.001 * ((number + width) % 3)),
                     "net_j": 1.0 * (1 + 0.001 * ((number * width) % 3)), "window_s": 40.0 + number,
                     "temperature": 70, "gpu_w": 60 + number,

@@ -1,4 +1,4 @@
-"""Every finding comes from the data: put in it is found, taken out it is gone."""
+"""Every finding follows from the data: an effect that is inserted is found, one that is removed is not."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_energy_in_kg_of_carbon_is_found_with_its_factor_and_true_energy_is_not(
     assert check(loose, "unit-of-energy").outcome == "warn"
 
 
-def test_latency_that_is_length_is_told_from_latency_that_is_time_per_token(tmp_path):
+def test_latency_from_length_is_distinguished_from_latency_from_time_per_token(tmp_path):
     def longer(row):
         row["total_new_tokens"] *= 8192 / row["intermediate_size"]
 
@@ -83,7 +83,7 @@ def test_runs_left_out_are_named_with_what_they_change(tmp_path):
     assert check(found, "runs-left-out").outcome == "fail"
 
 
-def test_constant_power_is_told_from_a_meter(tmp_path):
+def test_constant_power_is_distinguished_from_a_meter(tmp_path):
     constant = {p.part: p.constant for p in analysed(tmp_path).facts.powers}
     assert constant == {"cpu": True, "ram": True, "gpu": False}
     metered = analysed(tmp_path, lambda row: row.update(cpu_w=40 + 3 * row["run"]))

@@ -1,4 +1,4 @@
-"""The table that ships: what the command finds in it without the raw runs."""
+"""The shipped table: what the command finds in it without the raw runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check(analysis, name):
     return next(c for c in analysis.checks if c.check == name)
 
 
-def test_the_published_correlation_comes_out_and_1b_has_none(analysis):
+def test_the_published_correlation_is_reproduced_and_1b_has_none(analysis):
     found = {a.model: a.correlation for a in analysis.facts.associations}
     assert (round(found["Llama-3.2-3B"].pearson, 3), round(found["Llama-3.2-3B"].pearson_p, 3)) == (-0.864, 0.012)
     assert (round(found["Llama-3.2-1B"].pearson, 3), round(found["Llama-3.2-1B"].pearson_p, 3)) == (-0.676, 0.096)
@@ -37,7 +37,7 @@ def test_ifevals_gains_are_46_to_75_percent_and_not_all_are_beyond_chance(analys
     assert (own.reproduced, own.standing) == (True, "survives in part")
 
 
-def test_23_percent_is_found_where_it_is_and_so_is_the_largest_reduction(analysis):
+def test_the_claimed_23_percent_and_the_largest_reduction_are_located(analysis):
     own = claim(analysis, "energy-per-token")
     assert "Llama-3.2-3B at width 4096, hellaswag_throughput_b8" in own.figures["at_the_claimed"]
     assert own.figures["largest"] == pytest.approx(0.25, abs=0.001)
@@ -62,7 +62,7 @@ def test_odd_widths_take_more_at_batch_8_every_one(analysis):
     assert check(analysis, "width-unaligned").outcome == "fail"
 
 
-def test_what_only_raw_runs_can_tell_has_no_data(analysis):
+def test_checks_that_require_raw_runs_have_no_data(analysis):
     for name in ("unit-of-energy", "modelled-energy", "window-too-short", "thermal-drift"):
         assert check(analysis, name).outcome == "no data"
     assert all(c.ratios["net_joules_per_token"].low is None for c in analysis.facts.cells)

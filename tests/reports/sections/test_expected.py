@@ -40,7 +40,7 @@ def test_an_unknown_shape_is_reported_and_nothing_is_expected(exact):
     assert {plot.absent for plot in plots_of(section)} == {"the model's shape or the served data type is not known"}
 
 
-def test_requests_in_flight_are_as_asked_or_by_littles_law(tmp_path, exact):
+def test_requests_in_flight_are_as_configured_or_by_littles_law(tmp_path, exact):
     assert (in_flight(exact, "single-request"), in_flight(exact, "batch-8")) == (1.0, 8.0)
     open_loop = PoissonLoad(name="steady", rate=4, requests=4, output_tokens=8)
     analysis = analyse_folder(
@@ -59,7 +59,7 @@ class Odd(Example):
         return Truth(ttft_ms=20.0, tpot_ms=tpot * (1.25 if width == 717 else 1.0))
 
 
-def test_an_odd_width_is_held_against_the_line_between_its_neighbours(tmp_path):
+def test_an_odd_width_is_compared_with_the_line_between_its_neighbours(tmp_path):
     example = Odd(widths=(1024, 768, 717, 640), workloads=SMALL[:1], blocks=3)
     analysis = analyse_folder(write_run(tmp_path / "run", example))
     [found] = misfits(analysis, "single-request")

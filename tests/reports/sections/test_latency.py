@@ -15,7 +15,7 @@ def analysed(folder, workload, blocks):
     return analyse_folder(write_run(folder / "run", Example(workloads=(workload,), widths=(1024, 512), blocks=blocks)))
 
 
-def test_a_p99_of_few_requests_is_withheld_and_the_number_needed_is_said(tmp_path):
+def test_a_p99_of_few_requests_is_withheld_with_the_number_required(tmp_path):
     analysis = analysed(tmp_path, FEW, 2)
     table = percentile_table(analysis, "batch-8")
     assert [entry.text for entry in table.rows[0].entries][2:] == ["32", "60.0", "—", "—", "—"]

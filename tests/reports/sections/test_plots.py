@@ -51,7 +51,7 @@ def test_plotly_knows_every_property_we_set(exact):
         assert len(graph_objects.Figure(figure).data) == len(figure["data"])
 
 
-def test_every_plot_says_in_words_what_it_shows(exact):
+def test_every_plot_describes_its_content_in_words(exact):
     for plot in all_plots(exact):
         assert plot.chart is not None
         assert len(plot.alt) > 40
@@ -115,7 +115,7 @@ def test_quality_stands_against_joules_where_they_were_measured_and_time_where_n
 
 
 def test_only_configurations_that_none_beats_are_filled(exact):
-    """Single requests cost nearly the same at every width, so each of them is beaten by none but on joules."""
+    """Single requests cost nearly the same at every width, so that only joules decide between them."""
     [front, unbeaten, beaten] = perplexity_plot(exact, "batch-8").chart.marks
     assert (len(front.x), len(unbeaten.x), len(beaten.x)) == (5, 5, 0)
     assert perplexity_plot(exact, "batch-8").alt.endswith("width 1024, width 896, width 768, width 640 and width 512.")
@@ -134,7 +134,7 @@ def test_one_block_has_a_cost_without_an_interval(tmp_path):
     assert perplexity_plot(single, "batch-8").chart.marks[1].x_low == [None] * 5
 
 
-def test_without_quality_there_is_nothing_to_set_against_cost(tmp_path):
+def test_without_quality_there_is_no_plot_against_cost(tmp_path):
     analysis = analysed(tmp_path, Example(workloads=SMALL, blocks=1, quality=False))
     assert perplexity_plot(analysis, "batch-8").absent == "no configuration has both a perplexity and this cost"
 

@@ -49,7 +49,7 @@ def test_a_long_trial_is_thinned_and_keeps_its_energy():
     assert sum(found.watts) * found.step_s == pytest.approx(sum(watts[:covered]) * 0.1, rel=0.01)
 
 
-def test_modelled_power_stands_in_only_where_nothing_was_measured():
+def test_modelled_power_is_shown_only_where_nothing_was_measured():
     modelled = meter("process", START, 10**8, [5.0] * 20, source="modelled-cpu", domain="cpu-modelled", measured=False)
     measured = meter("a", START, 10**8, [100.0] * 20)
     assert power_figures(PowerTimeline(meters=[measured, modelled]), a_trial()).measured
