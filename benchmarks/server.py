@@ -46,7 +46,7 @@ import psutil
 import uvloop
 from scipy import stats
 
-from server.machine.cpu_affinity import give_way_to
+from server.machine.cpu_affinity import yield_cores_to
 
 ROOT = Path(__file__).parent.parent
 PROMPT_TOKENS = 32
@@ -144,7 +144,7 @@ def be_engine(pipe: Connection, folder: Path, most_streams: int, placed: bool) -
         arguments = AsyncEngineArgs(model=str(folder), max_num_seqs=most_streams, skip_tokenizer_init=True, **ENGINE)
         engine = AsyncLLM.from_engine_args(arguments)
         if placed:
-            give_way_to(children(os.getpid()))
+            yield_cores_to(children(os.getpid()))
         count = 0
 
         async def ask(prompt: list[int]) -> float:
@@ -180,7 +180,7 @@ def be_client(pipe: Connection, engines: Sequence[int]) -> None:
     """The client's process: answers each (URL, Load) with Figures until it gets None. `engines`: processes it gives way to."""
 
     async def run() -> None:
-        give_way_to(engines)
+        yield_cores_to(engines)
         loop = asyncio.get_running_loop()
         while (given := await loop.run_in_executor(None, pipe.recv)) is not None:
             url, load = given

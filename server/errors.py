@@ -1,6 +1,6 @@
 """Errors as OpenAI clients expect them: `{"error": {"message", "type", "param", "code"}}`.
 
-ApiError            a status, and what the client is told
+ApiError            a status and a message for the client
 BadRequestError     an engine refused the request -> 400      (server.engines.base)
 EngineDeadError     the engine has died           -> 503      (server.engines.base)
 """
@@ -27,7 +27,7 @@ _LONGEST_MESSAGE = 2000  # characters; messages quote what the client sent
 
 
 class ApiError(Exception):
-    """Ends a request. `param` names the field to mend, `code` is for programs."""
+    """Ends a request. `param` names the field to fix, `code` is for programs."""
 
     def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -50,7 +50,7 @@ def _clipped(text: str) -> str:
 
 
 def as_api_error(error: Exception) -> ApiError:
-    """Whatever went wrong while a request was worked on, as the client is told it."""
+    """Any exception of a request, as the error that its client gets."""
     match error:
         case ApiError():
             return error

@@ -1,4 +1,4 @@
-"""Sequences, from prompt ids to pieces of text: the engine's deltas, detokenized, watched for stop strings, metered."""
+"""Sequences, from prompt ids to pieces of text: the engine's deltas, detokenized, searched for stop strings and counted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from server.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to generate: one choice for one prompt."""
+    """One choice to generate for one prompt."""
 
     request_id: str  # unique in the engine
     index: int  # of the choice in the answer
@@ -36,10 +36,10 @@ class Piece:
     text: str
     tokens: int  # written so far by this job
     token_ids: Sequence[int] = ()
-    logprobs: Sequence[TokenLogprob] | None = None  # one a token, when asked for
+    logprobs: Sequence[TokenLogprob] | None = None  # one a token, if requested
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None  # the stop string, or the id from stop_token_ids
-    times: RequestTimes | None = None  # with the last piece, where the engine tells them
+    times: RequestTimes | None = None  # with the last piece, where the engine reports them
 
 
 class Generator:
@@ -51,9 +51,9 @@ class Generator:
         self._metrics = metrics
 
     def pieces(self, jobs: Sequence[Job]) -> AsyncGenerator[Piece, None]:
-        """Pieces of all jobs as they come; the last of each job, and only that, has a finish reason.
+        """Pieces of all jobs in order of arrival; the last of each job, and only that, has a finish reason.
 
-        Closing the generator aborts what still runs. The first job to fail ends them all.
+        Closing the generator aborts jobs that still run. The first job to fail ends them all.
         """
         return (
             self._one(jobs[0]) if len(jobs) == 1 else self._many(jobs)
@@ -83,7 +83,7 @@ class Generator:
                 async for piece in pieces:
                     await queue.put(piece)
             await queue.put(None)
-        except Exception as error:  # noqa: BLE001 - raised again where the answer is made
+        except Exception as error:  # noqa: BLE001 - raised again by the consumer of the queue
             await queue.put(error)
 
     async def _one(self, job: Job) -> AsyncGenerator[Piece, None]:
@@ -105,7 +105,7 @@ class Generator:
 class _Writer:
     """Turns one job's deltas into pieces.
 
-    A stop string ends the job at the token that completes it: later tokens of the same delta are neither told nor
+    A stop string ends the job at the token that completes it: later tokens of the same delta are neither sent nor
     counted. The token that ended a job (end of sequence, or one of `stop_token_ids`) is counted and its text left out.
     """
 
@@ -116,7 +116,7 @@ class _Writer:
         self._tokens = 0
 
     def write(self, delta: Delta) -> Piece:
-        if delta.finish_reason is None and not self._job.stop:  # nearly every delta there is
+        if delta.finish_reason is None and not self._job.stop:  # nearly every delta
             self._tokens += len(delta.token_ids)
             text = "".join(map(self._decoder.push, delta.token_ids))
             return Piece(self._job.index, text, self._tokens, delta.token_ids, delta.logprobs)
@@ -155,8 +155,8 @@ class _Writer:
         )
 
 
-class Gathering:
-    """Pieces put together again: the answer when nothing is streamed."""
+class PieceCollector:
+    """Joins the pieces of each job: the answer of a request that is not streamed."""
 
     def __init__(self) -> None:
         self._texts: defaultdict[int, list[str]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Requests in flight: admitted up to a limit, dropped when their client hangs up, ended when the server stops."""
+"""Requests in flight: admitted up to a limit, cancelled when their client disconnects or the server stops."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from server.errors import ApiError
 T = TypeVar("T")
 
 
-class ClientGone(Exception):  # noqa: N818 - an event, not a mistake
-    """Nobody waits for the answer any more."""
+class ClientDisconnected(Exception):  # noqa: N818 - an event, not a mistake
+    """The client has disconnected before its answer was complete."""
 
 
-class Flights:
-    """All requests that work for a client now."""
+class InFlight:
+    """All requests that are being answered."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -27,13 +27,13 @@ class Flights:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def check(self, sequences: int) -> None:
-        """Raise ApiError 400 if so many would never be admitted."""
+        """Raise ApiError 400 for more sequences than the limit, which would never be admitted."""
         if sequences > self._limit:
             raise ApiError(400, f"{sequences} sequences in one request are more than this server takes ({self._limit})")
 
     @contextmanager
     def admitted(self, sequences: int) -> Iterator[None]:
-        """Hold places for so many sequences. Raises ApiError 429 if they do not fit now."""
+        """Reserve places for that many sequences. Raises ApiError 429 if they do not fit now."""
         if self._sequences + sequences > self._limit:
             raise ApiError(429, f"{self._sequences} sequences are in flight and this server takes {self._limit}")
         self._sequences += sequences
@@ -42,15 +42,15 @@ class Flights:
         finally:
             self._sequences -= sequences
 
-    async def fly(self, receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`. Raises ClientGone if the client hangs up first, ApiError 503 after `abort`."""
+    async def run(self, receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`. Raises ClientDisconnected if that happens first, ApiError 503 after `abort`."""
         working = asyncio.ensure_future(work)
-        watching = asyncio.ensure_future(_hung_up(receive))
+        watching = asyncio.ensure_future(_disconnected(receive))
         self._tasks.add(working)
         try:
             await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
-                raise ClientGone
+                raise ClientDisconnected
             if working.cancelled():
                 raise ApiError(503, "the server is stopping", code="stopping")
             return working.result()
@@ -61,11 +61,11 @@ class Flights:
             await asyncio.gather(working, watching, return_exceptions=True)
 
     def abort(self) -> None:
-        """End everything now; each client is told that the server stops."""
+        """Cancel every request; each client gets a 503."""
         for task in self._tasks:
             task.cancel()
 
 
-async def _hung_up(receive: Receive) -> None:
+async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

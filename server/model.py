@@ -1,4 +1,4 @@
-"""A loaded checkpoint with all that answering takes, and the checks every request goes through."""
+"""A loaded checkpoint with what the endpoints need to answer, and the checks that every request passes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from energy.sampler import Sampler
 from server.engines.base import Engine
 from server.errors import ApiError
 from server.generation import Generator
-from server.in_flight import Flights
+from server.in_flight import InFlight
 from server.monitoring.metrics import Metrics
 from server.offloading.off_loop import off_loop, slices
 from server.settings import ServeSettings
 from server.text.template import ChatTemplate
 from server.text.tokenizer import Tokenizer, TooManyTokensError
 
-_MOST_LISTED = 1_000_000  # token ids of a text; the library hands them over in one call, about 20 ms
+_MOST_LISTED = 1_000_000  # token ids in one answer; the library returns them in one call of about 20 ms
 
 
 class Model:
-    """What the endpoints share. The engine has been started; whoever made it stops it."""
+    """What the endpoints share. The engine has been started, and its owner stops it."""
 
     def __init__(
         self,
@@ -39,14 +39,14 @@ class Model:
         self.metrics = Metrics(self.name, engine.load)
         self.metrics.metered(sampler.counters)
         self.generator = Generator(engine, tokenizer, self.metrics)
-        self.flights = Flights(settings.max_concurrent_requests)
+        self.in_flight = InFlight(settings.max_concurrent_requests)
         self.longest_text = engine.info.max_model_len * tokenizer.longest_token  # UTF-8 bytes
 
-    def check_name(self, asked: str | None) -> None:
-        """Raise ApiError 404 for a model that is not served here; None asks for whatever is."""
-        if asked is not None and asked != self.name:
+    def check_name(self, name: str | None) -> None:
+        """Raise ApiError 404 for a model that is not served here; None means the one that is."""
+        if name is not None and name != self.name:
             raise ApiError(
-                404, f"model {asked!r} is not served here; {self.name!r} is", param="model", code="model_not_found"
+                404, f"model {name!r} is not served here; {self.name!r} is", param="model", code="model_not_found"
             )
 
     async def encode(
@@ -54,8 +54,8 @@ class Model:
     ) -> list[list[int]]:
         """Token ids of each text, computed off the event loop if they are long.
 
-        prompt_in: the field that holds them, if they are prompts: ApiError 400 then for long ones that do not fit the context.
-        Otherwise ApiError 400 for more tokens than an answer lists.
+        prompt_in: the field that holds the texts, if they are prompts; raises ApiError 400 for long ones that do not fit the context.
+        Without it, raises ApiError 400 for more tokens than an answer may list.
         """
         longest = self.engine.info.max_model_len
         most = max(longest, _MOST_LISTED) if prompt_in is None else longest
@@ -73,7 +73,7 @@ class Model:
             ) from None
 
     def check_texts(self, texts: Sequence[str], param: str) -> None:
-        """Raise ApiError 400 for one longer than a context of the longest token: not worth seconds of tokenizing."""
+        """Raise ApiError 400 for a text longer than a context full of the longest token, which would take seconds to tokenize."""
         if any(self._is_too_long(text) for text in texts):
             raise ApiError(
                 400,
@@ -84,7 +84,7 @@ class Model:
             )
 
     def _is_too_long(self, text: str) -> bool:
-        # A character is at most 4 bytes: few texts are so long that their bytes must be counted.
+        # A character has at most 4 bytes, so that only long texts need their bytes counted.
         return len(text) * 4 > self.longest_text and len(text.encode(errors="surrogatepass")) > self.longest_text
 
     def check_length(self, token_ids: Sequence[int], param: str) -> None:
@@ -104,18 +104,18 @@ class Model:
         if not all(min(some) >= 0 and max(some) < vocabulary for some in slices(token_ids)):
             raise ApiError(400, f"{param}: token ids go from 0 to {vocabulary - 1}", param=param)
 
-    def clipped(self, prompt: Sequence[int], wanted: int | None, param: str) -> int:
-        """How many tokens may be written after `prompt`: `wanted` (None: no limit), or what the context leaves.
+    def clipped(self, prompt: Sequence[int], requested: int | None, param: str) -> int:
+        """How many tokens may be written after `prompt`: `requested` (None: no limit), or what the context leaves.
 
-        Raises ApiError 400 for a prompt that is empty or leaves no room for a single wanted token.
+        Raises ApiError 400 for a prompt that is empty or leaves no room for one requested token.
         """
         context = self.engine.info.max_model_len
         room = context - len(prompt)
         if not prompt:
             raise ApiError(400, f"{param}: has no tokens", param=param)
-        if room < (0 if wanted == 0 else 1):
+        if room < (0 if requested == 0 else 1):
             raise self._no_room(len(prompt), param)
-        return room if wanted is None else min(wanted, room)
+        return room if requested is None else min(requested, room)
 
     def _no_room(self, tokens: int, param: str) -> ApiError:
         context = self.engine.info.max_model_len

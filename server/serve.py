@@ -1,13 +1,13 @@
-"""`prunebench serve`: from a folder to a listening server, and to a clean end.
+"""`prunebench serve`: from a checkpoint folder to a listening server and an orderly exit.
 
-    check the settings   nothing heavy is imported yet; mistakes are told at once
-    take the port        a taken one is told before minutes go into loading
-    listen               /health answers 503 "loading" as far as the loading engine leaves the loop time to
-    load the engine      then everything answers
+    check the settings   before anything heavy is imported, so that mistakes are reported immediately
+    bind the port        before loading, which takes minutes, so that a port in use is reported first
+    listen               /health answers 503 "loading" when the loading engine leaves the event loop time
+    load the engine      then every endpoint answers
     watch the engine     until a signal, or until the engine has died
 
 Exit status: 0 after SIGINT or SIGTERM, EXIT_ENGINE_DIED (3) after the engine has died. A signal closes the port, lets
-running requests finish for `shutdown_grace_s` and then ends them; a second signal ends them at once.
+running requests finish for `shutdown_grace_s` and then aborts them; a second signal aborts them immediately.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from server.engines.base import Engine, EngineDeadError
 from server.engines.checkpoint import read_config
 from server.engines.entry import EngineEntry
 from server.engines.registry import choose_engine
-from server.machine.cpu_affinity import give_way_to
+from server.machine.cpu_affinity import yield_cores_to
 from server.machine.memory import Loading
 from server.model import Model
 from server.settings import LOOPBACK_HOSTS, ServeError, ServeSettings
@@ -46,11 +46,10 @@ EXIT_STOPPED = 0
 EXIT_ENGINE_DIED = 3
 _HEALTH_INTERVAL_S = 0.25
 _PROGRESS_INTERVAL_S = 10.0
-_LAST_WORDS_S = 0.5  # for requests in flight to be told that the engine has died
+_ERROR_FLUSH_S = 0.5  # for requests in flight to report to their clients that the engine has died
 _ENGINE_STOP_S = 15.0  # vLLM takes 5
-_THREAD_SWITCH_S = (
-    0.001  # how long the event loop waits for a thread of `off_loop` that has Python's lock; Python's own is 5 ms
-)
+# Longest wait of the event loop for a thread of `off_loop` that holds Python's lock; Python's default is 5 ms.
+_THREAD_SWITCH_S = 0.001
 
 
 def serve(settings: ServeSettings) -> int:
@@ -59,7 +58,7 @@ def serve(settings: ServeSettings) -> int:
     api_key = read_api_key(settings)
     tokenizer = Tokenizer(settings.checkpoint)
     sys.setswitchinterval(_THREAD_SWITCH_S)
-    with _taken_port(settings) as port, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with _listening_socket(settings) as port, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_Serving(settings, entry, tokenizer, api_key).run(port))
 
 
@@ -74,19 +73,19 @@ def check_settings(settings: ServeSettings) -> EngineEntry:
     if settings.host not in LOOPBACK_HOSTS and settings.api_key_file is None and not settings.allow_open:
         raise ServeError(
             f"--host {settings.host}: others could reach the server; give it a key with --api-key-file, "
-            "or say --allow-open if that is meant"
+            "or give --allow-open to serve without one"
         )
     return entry
 
 
 def read_api_key(settings: ServeSettings) -> str | None:
-    """The key, or None where none is wanted. Raises UserError for a file that holds none."""
+    """The key, or None where clients need none. Raises UserError for a file that holds none."""
     return None if settings.api_key_file is None else read_key(settings.api_key_file)
 
 
 @contextmanager
-def _taken_port(settings: ServeSettings) -> Iterator[socket.socket]:
-    """A socket that listens on the port. Nobody can take it while the model loads."""
+def _listening_socket(settings: ServeSettings) -> Iterator[socket.socket]:
+    """A socket that listens on the port, so that no other process takes it while the model loads."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as port:
         port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -101,7 +100,7 @@ def _taken_port(settings: ServeSettings) -> Iterator[socket.socket]:
 
 
 class _Serving:
-    """One life of the server."""
+    """The server from its start to its exit."""
 
     def __init__(self, settings: ServeSettings, entry: EngineEntry, tokenizer: Tokenizer, api_key: str | None) -> None:
         self._settings = settings
@@ -126,26 +125,26 @@ class _Serving:
             if not await self._unless_stopped(self._start(engine), loading):
                 return EXIT_STOPPED
             sampler = self._start_sampler(engine)
-            _settle_garbage()
+            _freeze_loaded_objects()
             if others := set(engine.process_ids()) - {os.getpid()}:
-                give_way_to(others)
+                yield_cores_to(others)
             self._stage.model = Model(self._settings, engine, self._tokenizer, self._template, sampler)
             footprint = loading.done(engine.process_ids())
             self._stage.model.metrics.loaded(footprint)
-            _say(f"ready at {url} as {self._stage.model.name!r}, {footprint}")
+            _log(f"ready at {url} as {self._stage.model.name!r}, {footprint}")
             return await self._watch(engine)
         finally:
             self._server.should_exit = True
             await http
             if sampler is not None:
                 sampler.stop()
-            gc.unfreeze()  # what stays frozen is never taken down, and some libraries complain of that as Python ends
+            gc.unfreeze()  # frozen objects are never destroyed, and some libraries warn about that when Python exits
             if engine is not None:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(engine.shutdown(), _ENGINE_STOP_S)
 
     def _make_engine(self) -> Engine:
-        _say(f"loading {self._settings.checkpoint} with the {self._entry.name} engine")
+        _log(f"loading {self._settings.checkpoint} with the {self._entry.name} engine")
         return self._entry.make(self._settings.checkpoint, self._settings.engine_options)
 
     async def _start(self, engine: Engine) -> None:
@@ -155,7 +154,7 @@ class _Serving:
             raise ServeError(str(error)) from None
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None], loading: Loading) -> bool:
-        """Whether `work` came to its end before a signal did; from time to time it is told that it goes on."""
+        """Whether `work` finished before a signal came; logs every `_PROGRESS_INTERVAL_S` that it is still running."""
         working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(self._stopping.wait())
         try:
             while not (working.done() or stopping.done()):
@@ -163,7 +162,7 @@ class _Serving:
                     (working, stopping), timeout=_PROGRESS_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED
                 )
                 if not done:
-                    _say(f"still loading after {loading.seconds:.0f} s")
+                    _log(f"still loading after {loading.seconds:.0f} s")
             if not working.done():
                 return False
             working.result()
@@ -187,8 +186,8 @@ class _Serving:
             try:
                 await engine.check_health()
             except EngineDeadError as error:
-                _say(f"the engine has died: {error}")
-                await asyncio.sleep(_LAST_WORDS_S)
+                _log(f"the engine has died: {error}")
+                await asyncio.sleep(_ERROR_FLUSH_S)
                 self._end_requests()
                 return EXIT_ENGINE_DIED
             with suppress(TimeoutError):
@@ -201,24 +200,24 @@ class _Serving:
             self._end_requests()
             return
         loaded = self._stage.model is not None
-        patience = (
+        pending = (
             f"running requests have {self._settings.shutdown_grace_s:g} s to finish"
             if loaded
             else "loading cannot be cut short"
         )
-        _say(f"stopping; {patience}")
+        _log(f"stopping; {pending}")
         self._stopping.set()
         asyncio.get_running_loop().call_later(self._settings.shutdown_grace_s, self._end_requests)
 
     def _end_requests(self) -> None:
         if self._stage.model is not None:
-            self._stage.model.flights.abort()
+            self._stage.model.in_flight.abort()
 
 
-def _settle_garbage() -> None:
-    """Take what has been loaded out of Python's search for dead cycles, and search less often: a token leaves none.
+def _freeze_loaded_objects() -> None:
+    """Exclude loaded objects from Python's cyclic garbage collection and collect less often: tokens leave no cycles.
 
-    Going through a loaded vLLM stops every stream for most of a second.
+    A full collection over a loaded vLLM stops every stream for most of a second.
     """
     gc.collect()
     gc.freeze()
@@ -230,6 +229,6 @@ def _url(port: socket.socket) -> str:
     return f"http://[{host}]:{number}" if ":" in host else f"http://{host}:{number}"
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     sys.stderr.write(f"prunebench serve: {line}\n")
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""What `prunebench serve` is told, and the one error a user can cause with it."""
+"""The settings of `prunebench serve`, and the error for wrong ones."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ EngineName = Annotated[str, OneOf(engine_choices)]  # of a field in a pydantic m
 
 
 class ServeError(UserError):
-    """A flag or file the user must mend; one line that names it."""
+    """A wrong flag or file; one line that names what to fix."""
 
 
 class ServeSettings(Record):
-    """Everything the server needs to know. Command-line flags have the same names."""
+    """Settings of one server. Command-line flags have the same names."""
 
     checkpoint: Path
     engine: EngineName = AUTO
     host: str = "127.0.0.1"
-    port: int = Field(default=8000, ge=0, le=65535)  # 0: any free one, told on stderr
+    port: int = Field(default=8000, ge=0, le=65535)  # 0: any free one, which is logged
     served_model_name: str | None = None  # None: the checkpoint folder's name
     api_key_file: Path | None = None  # its text, stripped, is the key clients send as "Authorization: Bearer ..."
     allow_open: bool = False  # serve without a key on a host that others can reach
@@ -36,12 +36,12 @@ class ServeSettings(Record):
     modelled_watts_per_core: float | None = Field(default=None, gt=0)
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
     max_concurrent_requests: int = Field(default=4096, ge=1)  # sequences in the engine, running or waiting: prompts x n
-    receive_timeout_s: float = Field(default=30.0, gt=0)  # for a request's headers to come, and again for its body
-    send_timeout_s: float = Field(default=30.0, gt=0)  # an answer left unread for so long ends the connection
+    receive_timeout_s: float = Field(default=30.0, gt=0)  # deadline for a request's headers, and again for its body
+    send_timeout_s: float = Field(default=30.0, gt=0)  # a response that stays unread this long ends the connection
     access_log: bool = False  # one line of JSON a request on stderr
     shutdown_grace_s: float = Field(default=5.0, ge=0)  # how long a signal lets running requests finish
 
     @property
     def model_name(self) -> str:
-        """The name clients ask for."""
+        """What `model` must be in requests."""
         return self.served_model_name or self.checkpoint.resolve().name

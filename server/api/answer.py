@@ -27,8 +27,8 @@ from starlette.types import Receive, Scope, Send
 
 from server.api.protocol import SamplingRequest, StreamOptions
 from server.errors import ApiError, as_api_error
-from server.generation import Gathering, Job, Piece
-from server.in_flight import ClientGone
+from server.generation import Job, Piece, PieceCollector
+from server.in_flight import ClientDisconnected
 from server.model import Model
 from server.offloading.json_writer import JsonResponse, body_slices, json_parts, json_text
 from server.offloading.off_loop import LOGPROB_SIZE, off_loop
@@ -39,7 +39,7 @@ _EVENT_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cac
 
 
 class Shape(Protocol):
-    """The words of one endpoint. `choice` texts are JSON objects, without what surrounds them."""
+    """The JSON of one endpoint's choices."""
 
     kind: str  # "object" of the whole answer
     chunk_kind: str  # "object" of a streamed chunk
@@ -47,11 +47,11 @@ class Shape(Protocol):
     echo_size: int  # of all prompts that the answer repeats, in characters as `off_loop` counts them
 
     async def prepare(self) -> None:
-        """What must be known before the first token; runs where it is aborted if the client hangs up."""
+        """Compute what is needed before the first token; cancelled if the client disconnects."""
         ...
 
     async def opening(self, index: int) -> str | None:
-        """A streamed choice that goes before the first piece of choice `index`."""
+        """A streamed choice to send before the first piece of choice `index`."""
         ...
 
     def piece(self, piece: Piece) -> str:
@@ -64,54 +64,54 @@ class Shape(Protocol):
 
 
 class Answer(Response):
-    """Runs one request's jobs. Exceptions before anything is sent go to the application's handlers."""
+    """Runs one request's jobs. Exceptions before the first byte is sent go to the application's handlers."""
 
     def __init__(
-        self, model: Model, asked: SamplingRequest, jobs: Sequence[Job], shape: Shape, request_id: str
+        self, model: Model, request: SamplingRequest, jobs: Sequence[Job], shape: Shape, request_id: str
     ) -> None:
         super().__init__()
         self._model = model
         self._sequences = len(jobs)
         self._jobs = [job for job in jobs if job.options.max_tokens > 0]
-        self._mute_indices = [job.index for job in jobs if job.options.max_tokens == 0]
+        self._empty_indices = [job.index for job in jobs if job.options.max_tokens == 0]
         self._shape = shape
         self._id = request_id
         self._created = int(time.time())
-        self._stream = (asked.stream_options or StreamOptions()) if asked.stream else None
-        # Choices of one prompt are one reading of it.
-        self._prompt_tokens = sum(len(job.prompt) for job in jobs[:: asked.n])
+        self._stream = (request.stream_options or StreamOptions()) if request.stream else None
+        # A prompt with several choices counts once.
+        self._prompt_tokens = sum(len(job.prompt) for job in jobs[:: request.n])
         self._written = dict.fromkeys(range(len(jobs)), 0)
-        self._begun = False  # whether the client has been sent anything
+        self._begun = False  # whether anything has been sent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The ASGI side; a client that hangs up ends the jobs and gets no answer."""
-        with self._model.flights.admitted(self._sequences):
+        """The ASGI side; a client that disconnects ends the jobs."""
+        with self._model.in_flight.admitted(self._sequences):
             try:
                 if self._stream is None:
-                    body = await self._model.flights.fly(receive, self._whole())
+                    body = await self._model.in_flight.run(receive, self._whole())
                     await JsonResponse(body)(scope, receive, send)
                 else:
                     await self._streamed(receive, send, scope["state"]["write"])
-            except ClientGone:
-                await Response(status_code=499)(scope, receive, send)  # nginx's number; nobody reads it
+            except ClientDisconnected:
+                await Response(status_code=499)(scope, receive, send)  # nginx's number, for the access log
             finally:
                 scope["state"]["usage"].update(self._usage())  # for the access log
 
     async def _whole(self) -> list[bytes]:
         await self._shape.prepare()
-        gathering = Gathering()
-        for piece in self._mute():
-            gathering.add(piece)
+        collector = PieceCollector()
+        for piece in self._empty_pieces():
+            collector.add(piece)
         if self._jobs:
             async with aclosing(self._model.generator.pieces(self._jobs)) as pieces:
                 async for piece in pieces:
                     self._written[piece.index] = piece.tokens
-                    gathering.add(piece)
-        shape, gathered = self._shape, gathering.whole()
+                    collector.add(piece)
+        shape, collected = self._shape, collector.whole()
         size = shape.echo_size + sum(
-            len(piece.text) + LOGPROB_SIZE * shape.logprobs_per_token * piece.tokens for piece in gathered
+            len(piece.text) + LOGPROB_SIZE * shape.logprobs_per_token * piece.tokens for piece in collected
         )
-        return await off_loop(lambda: body_slices(self._body(gathered)), size)
+        return await off_loop(lambda: body_slices(self._body(collected)), size)
 
     def _body(self, pieces: list[Piece]) -> Iterator[str]:
         head = {"id": self._id, "object": self._shape.kind, "created": self._created, "model": self._model.name}
@@ -124,24 +124,26 @@ class Answer(Response):
 
     async def _streamed(self, receive: Receive, send: Send, write: Write) -> None:
         try:
-            await self._model.flights.fly(receive, self._events(send, write))
-        except ClientGone:
+            await self._model.in_flight.run(receive, self._events(send, write))
+        except ClientDisconnected:
             if not self._begun:
                 raise
             return
         except Exception as error:
             if not self._begun:
                 raise
-            told = as_api_error(error)
-            if told.status == 500:
+            api_error = as_api_error(error)
+            if api_error.status == 500:
                 logger.exception("a stream failed")
-            await send({"type": "http.response.body", "body": b"data: " + told.body() + b"\n\n", "more_body": True})
+            await send(
+                {"type": "http.response.body", "body": b"data: " + api_error.body() + b"\n\n", "more_body": True}
+            )
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _events(self, send: Send, write: Write) -> None:
         """Send one event a piece, by the connection's `write` once `send` has begun the answer.
 
-        As few layers as can be: every one of them is paid for at every token.
+        With few layers, since each of them costs time at every token.
         """
         options = self._stream or StreamOptions()
         shape, written, usage = self._shape, self._written, ""
@@ -151,7 +153,7 @@ class Answer(Response):
         )
         opened: set[int] = set()
 
-        async def tell(piece: Piece) -> None:
+        async def send_event(piece: Piece) -> None:
             nonlocal usage
             opening = ""
             if piece.index not in opened:
@@ -169,18 +171,18 @@ class Answer(Response):
                 await send({"type": "http.response.body", "body": event, "more_body": True})
 
         await shape.prepare()
-        for piece in self._mute():
-            await tell(piece)
+        for piece in self._empty_pieces():
+            await send_event(piece)
         if self._jobs:
             async with aclosing(self._model.generator.pieces(self._jobs)) as pieces:
                 async for piece in pieces:
-                    await tell(piece)
+                    await send_event(piece)
         last = f'{head}],"usage":{self._usage_text()}}}\n\n' if options.include_usage else ""
         await send({"type": "http.response.body", "body": f"{last}data: [DONE]\n\n".encode(), "more_body": True})
 
-    def _mute(self) -> list[Piece]:
-        """The choices that may write nothing; they are done without the engine."""
-        return [Piece(index, "", 0, finish_reason="length") for index in self._mute_indices]
+    def _empty_pieces(self) -> list[Piece]:
+        """Choices with max_tokens 0, which need no engine."""
+        return [Piece(index, "", 0, finish_reason="length") for index in self._empty_indices]
 
     def _usage_text(self) -> str:
         prompt, written = self._prompt_tokens, sum(self._written.values())
@@ -196,23 +198,23 @@ class Answer(Response):
         }
 
 
-# What `streamed_end` says of nearly every piece: there are no log-probabilities, and more is to come.
+# What `streamed_end` returns for nearly every piece: without log-probabilities, not the last.
 UNFINISHED = '"logprobs":null,"finish_reason":null'
 
 
-def streamed_end(piece: Piece, logprobs: dict[str, Any] | None, *, tell_times: bool) -> str:
+def streamed_end(piece: Piece, logprobs: dict[str, Any] | None, *, with_times: bool) -> str:
     """The members every streamed choice ends with."""
-    told = "null" if logprobs is None else json_text(logprobs)
+    written = "null" if logprobs is None else json_text(logprobs)
     if piece.finish_reason is None:
-        return f'"logprobs":{told},"finish_reason":null'
-    times = f',"engine_times":{json.dumps(_times(piece))}' if tell_times else ""
-    return f'"logprobs":{told},"finish_reason":"{piece.finish_reason}","stop_reason":{json.dumps(piece.stop_reason)}{times}'
+        return f'"logprobs":{written},"finish_reason":null'
+    times = f',"engine_times":{json.dumps(_times(piece))}' if with_times else ""
+    return f'"logprobs":{written},"finish_reason":"{piece.finish_reason}","stop_reason":{json.dumps(piece.stop_reason)}{times}'
 
 
-def whole_end(piece: Piece, logprobs: dict[str, Any] | None, *, tell_times: bool) -> dict[str, Any]:
+def whole_end(piece: Piece, logprobs: dict[str, Any] | None, *, with_times: bool) -> dict[str, Any]:
     """The same members of a choice that was not streamed."""
     end = {"logprobs": logprobs, "finish_reason": piece.finish_reason, "stop_reason": piece.stop_reason}
-    return {**end, "engine_times": _times(piece)} if tell_times else end
+    return {**end, "engine_times": _times(piece)} if with_times else end
 
 
 def _times(piece: Piece) -> dict[str, float] | None:
@@ -221,38 +223,38 @@ def _times(piece: Piece) -> dict[str, float] | None:
 
 
 def new_request_id(prefix: str) -> str:
-    """An id nobody else has: "cmpl-..." or "chatcmpl-..."."""
+    """A unique id: "cmpl-..." or "chatcmpl-..."."""
     return f"{prefix}-{uuid.uuid4().hex}"
 
 
 def make_jobs(
     model: Model,
-    asked: SamplingRequest,
+    request: SamplingRequest,
     prompts: Sequence[tuple[Sequence[int], int]],
     logprobs: int | None,
     request_id: str,
 ) -> list[Job]:
     """`n` jobs for each (prompt, most tokens to write), in OpenAI's order: all choices of the first prompt, then the next.
 
-    Raises ApiError 400 for stop tokens the model does not have, or times the engine does not tell.
+    Raises ApiError 400 for stop tokens the model does not have, or times the engine does not report.
     """
-    model.check_tokens(asked.stop_token_ids, "stop_token_ids")
-    if asked.include_engine_times and not model.engine.info.tells_times:
+    model.check_tokens(request.stop_token_ids, "stop_token_ids")
+    if request.include_engine_times and not model.engine.info.tells_times:
         raise ApiError(
             400,
-            "include_engine_times: the engine takes no times; serve with --engine-option disable_log_stats=false",
+            "include_engine_times: the engine reports no times; serve with --engine-option disable_log_stats=false",
             param="include_engine_times",
         )
     return [
         Job(
-            request_id=f"{request_id}-{at * asked.n + choice}",
-            index=at * asked.n + choice,
+            request_id=f"{request_id}-{at * request.n + choice}",
+            index=at * request.n + choice,
             prompt=prompt,
-            options=asked.sampling(most_tokens, logprobs, choice),
-            stop=asked.stop_strings,
-            keep_stop=asked.include_stop_str_in_output,
-            skip_special_tokens=asked.skip_special_tokens,
+            options=request.sampling(most_tokens, logprobs, choice),
+            stop=request.stop_strings,
+            keep_stop=request.include_stop_str_in_output,
+            skip_special_tokens=request.skip_special_tokens,
         )
         for at, (prompt, most_tokens) in enumerate(prompts)
-        for choice in range(asked.n)
+        for choice in range(request.n)
     ]

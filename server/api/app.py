@@ -1,4 +1,4 @@
-"""The HTTP side: which path does what, who may ask, and every error in OpenAI's shape.
+"""The application: the endpoints behind an API key, and every error in OpenAI's shape.
 
 POST /v1/completions   /v1/chat/completions   /tokenize   /detokenize
 GET  /v1/models   /health   /metrics   /energy   /energy/trace?since_ns=
@@ -27,12 +27,12 @@ _HEADERS = {401: {"www-authenticate": "Bearer"}, 408: {"connection": "close"}, 4
 
 
 def create_app(stage: Stage, settings: ServeSettings, *, api_key: str | None = None) -> ASGIApp:
-    """The application. Until `stage.model` is set every path answers 503; with a key, all but /health want it."""
+    """The application. Until `stage.model` is set every path answers 503; with a key, all but /health require it."""
     app = FastAPI(
         title="prunebench",
         description="An OpenAI-compatible server that meters the energy of what it serves.",
         version=metadata.version("prunebench"),
-        docs_url=None,  # its pages load scripts from elsewhere; /openapi.json stays
+        docs_url=None,  # its pages load scripts from other hosts; /openapi.json stays
         redoc_url=None,
         middleware=[Middleware(_Gate, stage=stage, api_key=api_key)],
         exception_handlers={
@@ -51,7 +51,7 @@ def create_app(stage: Stage, settings: ServeSettings, *, api_key: str | None = N
 
 
 class _Gate:
-    """Stops requests that need no closer look: without the key, or before there is a model."""
+    """Refuses requests without the key, and all of them before there is a model."""
 
     def __init__(self, app: ASGIApp, stage: Stage, api_key: str | None) -> None:
         self._app = app
@@ -62,7 +62,7 @@ class _Gate:
         app = self._app
         if scope["type"] == "http":
             if scope["path"] != "/health" and not self._has_key(scope):
-                message = 'this server wants its API key as "Authorization: Bearer ..."'
+                message = 'this server requires its API key as "Authorization: Bearer ..."'
                 app = _response(ApiError(401, message, code="invalid_api_key"))
             elif self._stage.model is None:
                 app = _response(ApiError(503, "the model is being loaded", code="loading"))
@@ -72,7 +72,7 @@ class _Gate:
         if self._authorization is None:
             return True
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-        return hmac.compare_digest(given, self._authorization)  # takes as long wherever the first difference is
+        return hmac.compare_digest(given, self._authorization)  # in constant time
 
 
 def _response(error: ApiError) -> Response:
@@ -93,4 +93,4 @@ async def _on_parameter_error(_: Request, error: Exception) -> Response:
 async def _on_http_error(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         return _response(ApiError(error.status_code, f"{request.method} {request.url.path}: {error.detail}"))
-    return Response(status_code=499)  # the client went away before its body was whole; nobody reads this
+    return Response(status_code=499)  # the client disconnected before its body was complete

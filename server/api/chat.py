@@ -19,25 +19,25 @@ from server.text.template_sandbox import OutOfTimeError
 _INLINE_S = 0.005  # of processor time on the event loop for a small request's template; most take a hundredth of it
 
 
-async def answer_chat(model: Model, asked: ChatRequest, size: int) -> Answer:
+async def answer_chat(model: Model, request: ChatRequest, size: int) -> Answer:
     """The answer to a checked request of `size` bytes. Raises ApiError 404 or 400 for what cannot be served.
 
-    The template writes its own special tokens, so none are added to what it renders.
+    The template writes its own special tokens, so that none are added to the rendered text.
     """
-    model.check_name(asked.model)
-    model.flights.check(asked.n)
-    text = await _rendered(model, asked, size)
+    model.check_name(request.model)
+    model.in_flight.check(request.n)
+    text = await _rendered(model, request, size)
     model.check_texts([text], "messages")
     (prompt,) = await model.encode([text], add_special_tokens=False, prompt_in="messages")
-    most_tokens = model.clipped(prompt, asked.most_tokens, "messages")
-    logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
+    most_tokens = model.clipped(prompt, request.most_tokens, "messages")
+    logprobs = (request.top_logprobs or 0) if request.logprobs else None
     request_id = new_request_id("chatcmpl")
-    jobs = make_jobs(model, asked, [(prompt, most_tokens)], logprobs, request_id)
-    return Answer(model, asked, jobs, _ChatShape(model, asked), request_id)
+    jobs = make_jobs(model, request, [(prompt, most_tokens)], logprobs, request_id)
+    return Answer(model, request, jobs, _ChatShape(model, request), request_id)
 
 
-async def _rendered(model: Model, asked: ChatRequest, size: int) -> str:
-    """The prompt; a template that takes long goes on, from its start, in a thread."""
+async def _rendered(model: Model, request: ChatRequest, size: int) -> str:
+    """The prompt; a template that takes long is rendered again in a thread."""
     template = model.template
     if template is None:
         raise ApiError(
@@ -46,13 +46,13 @@ async def _rendered(model: Model, asked: ChatRequest, size: int) -> str:
             "tokenizer_config.json); use /v1/completions",
             param="messages",
         )
-    model.check_texts([message.text for message in asked.messages], "messages")
+    model.check_texts([message.text for message in request.messages], "messages")
 
     def render(seconds: float) -> str:
         return template.render(
-            [message.for_template() for message in asked.messages],
-            add_generation_prompt=asked.add_generation_prompt,
-            extra=asked.template_variables,
+            [message.for_template() for message in request.messages],
+            add_generation_prompt=request.add_generation_prompt,
+            extra=request.template_variables,
             seconds=seconds,
             characters=4 * model.longest_text + INLINE,  # a text is counted again as it leaves a macro
         )
@@ -72,10 +72,10 @@ class _ChatShape:
 
     echo_size = 0
 
-    def __init__(self, model: Model, asked: ChatRequest) -> None:
+    def __init__(self, model: Model, request: ChatRequest) -> None:
         self._model = model
-        self._asked = asked
-        self.logprobs_per_token = (asked.top_logprobs or 0) + 1 if asked.logprobs else 0
+        self._request = request
+        self.logprobs_per_token = (request.top_logprobs or 0) + 1 if request.logprobs else 0
 
     async def prepare(self) -> None:
         """Nothing: there is no echo."""
@@ -86,15 +86,15 @@ class _ChatShape:
     def piece(self, piece: Piece) -> str:
         if piece.logprobs is None and piece.finish_reason is None:
             return f'{{"index":{piece.index},"delta":{{"content":{quoted(piece.text)}}},{UNFINISHED}}}'
-        end = streamed_end(piece, self._logprobs(piece), tell_times=self._asked.include_engine_times)
+        end = streamed_end(piece, self._logprobs(piece), with_times=self._request.include_engine_times)
         return f'{{"index":{piece.index},"delta":{{"content":{quoted(piece.text)}}},{end}}}'
 
     def whole(self, piece: Piece) -> dict[str, Any]:
         message = {"role": "assistant", "content": piece.text}
-        end = whole_end(piece, self._logprobs(piece), tell_times=self._asked.include_engine_times)
+        end = whole_end(piece, self._logprobs(piece), with_times=self._request.include_engine_times)
         return {"index": piece.index, "message": message, **end}
 
     def _logprobs(self, piece: Piece) -> dict[str, Any] | None:
-        if piece.logprobs is None or not self._asked.logprobs:
+        if piece.logprobs is None or not self._request.logprobs:
             return None
-        return chat_logprobs(self._model.tokenizer, piece.logprobs, self._asked.top_logprobs or 0)
+        return chat_logprobs(self._model.tokenizer, piece.logprobs, self._request.top_logprobs or 0)

@@ -1,4 +1,4 @@
-"""Every path: what it takes, what it answers, and which errors it may give."""
+"""Every path: its parameters, its answer and its errors."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def make_router(stage: Stage, settings: ServeSettings) -> APIRouter:
     @router.post(
         "/v1/completions", summary="Continue prompts", response_model=Completion, responses=responses_of_stream()
     )
-    async def completions(asked: CompletionRequest, _: Request) -> Response:
-        return await answer_completion(stage.loaded(), asked)
+    async def completions(body: CompletionRequest, _: Request) -> Response:
+        return await answer_completion(stage.loaded(), body)
 
     @router.post(
         "/v1/chat/completions",
@@ -64,8 +64,8 @@ def make_router(stage: Stage, settings: ServeSettings) -> APIRouter:
         response_model=ChatCompletion,
         responses=responses_of_stream(),
     )
-    async def chat(asked: ChatRequest, request: Request) -> Response:
-        return await answer_chat(stage.loaded(), asked, request.state.body_bytes)
+    async def chat(body: ChatRequest, request: Request) -> Response:
+        return await answer_chat(stage.loaded(), body, request.state.body_bytes)
 
     @router.get("/health", summary="Whether the server can serve", responses=responses(key=False))
     async def health() -> Health:
@@ -109,26 +109,26 @@ def make_router(stage: Stage, settings: ServeSettings) -> APIRouter:
         return Models(object="list", data=[card])
 
     @router.post("/tokenize", summary="Token ids of a text", response_model=Tokens, responses=responses_to_body())
-    async def tokenize(asked: TokenizeRequest, _: Request) -> Response:
+    async def tokenize(body: TokenizeRequest, _: Request) -> Response:
         model = stage.loaded()
-        model.check_name(asked.model)
-        model.check_texts([asked.prompt], "prompt")
-        (token_ids,) = await model.encode([asked.prompt], add_special_tokens=asked.add_special_tokens)
+        model.check_name(body.model)
+        model.check_texts([body.prompt], "prompt")
+        (token_ids,) = await model.encode([body.prompt], add_special_tokens=body.add_special_tokens)
         content = {"count": len(token_ids), "max_model_len": model.engine.info.max_model_len, "tokens": token_ids}
         return JsonResponse(await off_loop(lambda: body_slices(json_parts(content)), len(token_ids)))
 
     @router.post("/detokenize", summary="The text of token ids", response_model=Text, responses=responses_to_body())
-    async def detokenize(asked: DetokenizeRequest, _: Request) -> Response:
+    async def detokenize(body: DetokenizeRequest, _: Request) -> Response:
         model = stage.loaded()
-        model.check_name(asked.model)
-        model.check_length(asked.tokens, "tokens")
+        model.check_name(body.model)
+        model.check_length(body.tokens, "tokens")
 
         def content() -> list[bytes]:
-            model.check_tokens(asked.tokens, "tokens")
-            prompt = model.tokenizer.decode(asked.tokens, skip_special_tokens=False)
+            model.check_tokens(body.tokens, "tokens")
+            prompt = model.tokenizer.decode(body.tokens, skip_special_tokens=False)
             return body_slices(json_parts({"prompt": prompt}))
 
-        return JsonResponse(await off_loop(content, len(asked.tokens)))
+        return JsonResponse(await off_loop(content, len(body.tokens)))
 
     return router
 

@@ -10,9 +10,9 @@ from server.api.response_models import Error
 
 _ERRORS = {
     400: "something in the request is wrong or not supported; the message names it",
-    401: "the server has an API key, and the request has not",
+    401: "the request lacks the server's API key",
     404: "another model is served here",
-    408: "the request came too slowly",
+    408: "the request arrived too slowly",
     413: "the body is too long",
     429: "too many sequences are in flight; try again later",
     500: "the server failed",
@@ -31,13 +31,13 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 def responses(*statuses: int, key: bool = True) -> Responses:
-    """Errors of an endpoint, these besides; `key`: it needs the key, if there is one."""
+    """The errors of every endpoint and `statuses`; `key`: it requires the key, if there is one."""
     found = sorted({*_OF_ALL, *statuses, *([401] if key else [])})
     return {status: {"model": Error, "description": _ERRORS[status]} for status in found}
 
 
 def responses_to_body(*statuses: int) -> Responses:
-    """Errors of an endpoint that reads a body, and these besides."""
+    """The errors of an endpoint that reads a body, and `statuses`."""
     return responses(*_OF_BODY, *statuses)
 
 

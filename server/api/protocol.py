@@ -1,7 +1,7 @@
-"""What clients may ask for. Every field OpenAI or vLLM has and this server has not is refused by name, never ignored.
+"""The bodies of requests. A field of OpenAI or vLLM that this server does not support is refused by name, never ignored.
 
 `null` means "the default" for every field, as it does at OpenAI. Sampling defaults are OpenAI's (temperature 1, no top-k):
-a checkpoint's `generation_config.json` is never read, so that two checkpoints are asked the same thing. Fields below
+a checkpoint's `generation_config.json` is never read, so that two checkpoints get the same request. Fields below
 `# vLLM` are vLLM's extensions with vLLM's meaning.
 """
 
@@ -31,7 +31,7 @@ MOST_LOGPROBS = 20  # vLLM's own limit
 MOST_CHOICES = 128
 MOST_PROMPTS = 4096  # in one request
 MOST_MESSAGES = 4096  # in one request, and parts in one message
-_EXPECTED = {  # where pydantic would speak of the members of a union
+_EXPECTED = {  # where pydantic would name the members of a union
     "prompt": "must be a text, a list of token ids, or a list of at most 4096 of either, and not empty",
     "stop": "must be a text or a list of at most 64 texts, none of them empty",
 }
@@ -50,7 +50,7 @@ _StopList = Annotated[list[_StopString], Field(max_length=64, fail_fast=True)]
 _TokenIds = Annotated[list[int], Field(min_length=1, fail_fast=True), WrapValidator(_in_slices)]
 _Texts = Annotated[list[str], Field(min_length=1, max_length=MOST_PROMPTS, fail_fast=True)]
 _Prompts = Annotated[list[_TokenIds], Field(min_length=1, max_length=MOST_PROMPTS, fail_fast=True)]
-_MOST_TOLD = 10  # errors of one request
+_MOST_ERRORS = 10  # reported of one request
 
 
 class _Request(BaseModel):
@@ -62,14 +62,14 @@ class _Request(BaseModel):
         if not isinstance(data, dict):
             return data
         given = {key: value for key, value in data.items() if value is not None}
-        if len(given) > len(cls.model_fields) + _MOST_TOLD:  # pydantic makes an error of every one
-            unknown = islice((key for key in given if key not in cls.model_fields), _MOST_TOLD)
+        if len(given) > len(cls.model_fields) + _MOST_ERRORS:  # pydantic makes an error of every one
+            unknown = islice((key for key in given if key not in cls.model_fields), _MOST_ERRORS)
             return {key: given[key] for key in (*unknown, *(key for key in given if key in cls.model_fields))}
         return given
 
 
 class StreamOptions(_Request):
-    """When a stream says how many tokens there were."""
+    """When a stream reports token counts."""
 
     include_usage: bool = False  # a last chunk with usage and no choices
     continuous_usage_stats: bool = False  # usage in every chunk
@@ -89,7 +89,7 @@ class SamplingRequest(_Request):
     stop: _StopString | _StopList = []
     stream: bool = False
     stream_options: StreamOptions | None = None
-    user: str | None = None  # the caller's own label; taken and not used, as at OpenAI
+    user: str | None = None  # the caller's own label; accepted and not used, as at OpenAI
     # vLLM
     top_k: int = Field(default=0, ge=-1, lt=2**31)
     min_p: float = Field(default=0.0, ge=0, le=1)
@@ -100,7 +100,7 @@ class SamplingRequest(_Request):
     include_stop_str_in_output: bool = False
     skip_special_tokens: bool = True
     # ours
-    include_engine_times: bool = False  # with each choice's end: where its time went, by the engine's own clock
+    include_engine_times: bool = False  # with each choice's end: its phases' times by the engine's own clock
 
     @model_validator(mode="after")
     def _options_fit_together(self) -> SamplingRequest:
@@ -116,7 +116,7 @@ class SamplingRequest(_Request):
         return [self.stop] if isinstance(self.stop, str) else self.stop
 
     def sampling(self, max_tokens: int, logprobs: int | None, choice: int) -> SamplingOptions:
-        """The engine's options for choice number `choice`; each of `n` choices has a seed of its own."""
+        """The engine's options for choice number `choice`; each of `n` choices has its own seed."""
         return SamplingOptions(
             max_tokens=max_tokens,
             min_tokens=min(self.min_tokens, max_tokens),
@@ -150,7 +150,7 @@ class CompletionRequest(SamplingRequest):
     @model_validator(mode="after")
     def _zero_tokens_only_with_echo(self) -> CompletionRequest:
         if self.max_tokens == 0 and not self.echo:
-            raise ValueError("max_tokens 0 writes nothing; it is only for echo: true")
+            raise ValueError("max_tokens 0 generates nothing; it is only for echo: true")
         return self
 
     @property
@@ -164,7 +164,7 @@ class CompletionRequest(SamplingRequest):
 
 
 class TextPart(_Request):
-    """One part of a message given as parts. Only text is understood."""
+    """One part of a message given as parts. Only text is supported."""
 
     type: Literal["text"]
     text: str
@@ -180,7 +180,7 @@ _Objects = Annotated[list[dict[str, Any]], Field(max_length=MOST_MESSAGES, fail_
 
 
 class ChatMessage(_Request):
-    """One message. What is allowed where is the chat template's to say."""
+    """One message. The chat template decides which roles and fields it allows."""
 
     role: str
     content: str | Annotated[list[TextPart], Field(fail_fast=True, max_length=MOST_MESSAGES)] = ""
@@ -195,7 +195,7 @@ class ChatMessage(_Request):
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
 
     def for_template(self) -> dict[str, Any]:
-        """As templates expect it: content as one string, arguments of calls as objects, nothing that was not given.
+        """As templates expect it: content as one string, arguments of calls as objects, absent fields left out.
 
         Raises ApiError 400 for arguments that are no JSON.
         """
@@ -238,7 +238,7 @@ class ChatRequest(SamplingRequest):
 
     @property
     def template_variables(self) -> dict[str, Any]:
-        """What the template is given beside the messages."""
+        """Variables of the template beside the messages."""
         lists = {"tools": self.tools, "documents": self.documents}
         return {**self.chat_template_kwargs, **{key: value for key, value in lists.items() if value is not None}}
 
@@ -290,12 +290,12 @@ def parse(kind: type[R], body: bytes) -> R:
 
 
 def _bad_request(error: ValidationError) -> ApiError:
-    told: dict[str, str] = {}
+    messages: dict[str, str] = {}
     for detail in error.errors(include_url=False, include_input=False):
         path = _path(detail["loc"])
-        if path not in told or detail["type"] == "too_long":  # a union objects once for each member
-            told[path] = _told(path, detail)
-    return ApiError(400, "; ".join(islice(told.values(), _MOST_TOLD)), param=next(iter(told)) or None)
+        if path not in messages or detail["type"] == "too_long":  # a union has one error for each member
+            messages[path] = _message(path, detail)
+    return ApiError(400, "; ".join(islice(messages.values(), _MOST_ERRORS)), param=next(iter(messages)) or None)
 
 
 def _path(loc: tuple[int | str, ...]) -> str:
@@ -304,7 +304,7 @@ def _path(loc: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in loc[:depth])
 
 
-def _told(path: str, detail: ErrorDetails) -> str:
+def _message(path: str, detail: ErrorDetails) -> str:
     if detail["type"] == "extra_forbidden":
         return f"{path}: this server does not support this field"
     message = _EXPECTED.get(path) or detail["msg"].removeprefix("Value error, ")

@@ -78,7 +78,7 @@ class Completion(_Whole):
 
 
 class Likely(_Answer):
-    """A token that could have come."""
+    """One of the most likely tokens."""
 
     token: str
     logprob: float
@@ -86,7 +86,7 @@ class Likely(_Answer):
 
 
 class Chosen(Likely):
-    """The token that came."""
+    """The generated token."""
 
     top_logprobs: list[Likely]
 

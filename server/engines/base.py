@@ -19,7 +19,7 @@ FinishReason = Literal["stop", "length", "abort"]
 
 
 class EngineError(UserError):
-    """A checkpoint, option or machine the engine cannot work with; the message names what to mend."""
+    """A checkpoint, option or machine the engine cannot work with; the message names what to fix."""
 
 
 class EngineDeadError(Exception):
@@ -35,7 +35,7 @@ class SamplingOptions:
     """How to generate. Field names and neutral values are the OpenAI and vLLM ones."""
 
     max_tokens: int
-    min_tokens: int = 0  # no end-of-sequence before so many
+    min_tokens: int = 0  # no end-of-sequence before this many tokens
     ignore_eos: bool = False
     temperature: float = 1.0  # 0 is greedy
     top_p: float = 1.0
@@ -60,16 +60,16 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class RequestTimes:
-    """Where one request's time went, by the engine's own clock, seconds."""
+    """The phases of one request by the engine's own clock, seconds."""
 
     queue_s: float  # waiting for a place in the batch
     prefill_s: float  # from there to the first token
     decode_s: float  # from the first to the last token
 
 
-@dataclass(slots=True)  # not frozen: one is made for every token, and frozen ones take thrice as long to make
+@dataclass(slots=True)  # not frozen: one is made for every token, and a frozen one takes three times as long
 class Delta:
-    """What has come since the last delta. The last one of a request, and only that, has a finish reason.
+    """Tokens generated since the last delta. The last one of a request, and only that, has a finish reason.
 
     The end-of-sequence token that stopped a request is counted and included in `token_ids`.
     """
@@ -82,18 +82,18 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class EngineLoad:
-    """A moment's occupancy, for `/metrics` and for tests that look for leaks."""
+    """Current occupancy, for `/metrics` and for tests of leaks."""
 
     running: int
     waiting: int
     kv_usage: float  # 0 to 1
-    prefix_hit_tokens: int | None = None  # prompt tokens ever taken from a prefix cache; None: the engine does not say
-    preemptions: int | None = None  # requests ever thrown out of the batch, to be computed anew; None: not known
+    prefix_hit_tokens: int | None = None  # prompt tokens ever taken from a prefix cache; None: not reported
+    preemptions: int | None = None  # requests ever removed from the batch and computed again; None: not known
 
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What `/v1/models`, the run folder and error messages say of the engine."""
+    """The engine's facts, for `/v1/models`, the run folder and error messages."""
 
     name: str
     version: str
@@ -101,7 +101,7 @@ class EngineInfo:
     vocabulary: int
     max_model_len: int  # prompt and output together, tokens
     tells_times: bool = True  # whether last deltas carry RequestTimes
-    options: Mapping[str, str] = field(default_factory=dict)  # as resolved: what was given, defaulted or found
+    options: Mapping[str, str] = field(default_factory=dict)  # as resolved: given, default or detected
 
 
 class Engine(Protocol):

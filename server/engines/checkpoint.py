@@ -1,4 +1,4 @@
-"""What both real engines read from a checkpoint's JSON files themselves, so that they cannot differ in it."""
+"""What the engines read from a checkpoint's JSON files, in one place so that they cannot differ."""
 
 from __future__ import annotations
 

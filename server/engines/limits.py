@@ -1,4 +1,4 @@
-"""What either real engine refuses of one request, checked before it can disturb the others. No torch here."""
+"""Checks of one request that the real engines share, made before it can fail in a batch. No torch here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_LOGPROBS = 20  # vLLM's default limit, kept so that the engines refuse the s
 
 
 def check_prompt(prompt: Sequence[int], max_tokens: int, info: EngineInfo) -> None:
-    """Raise BadRequestError for an empty prompt, a token the model has not, or more tokens than the context holds."""
+    """Raise BadRequestError for an empty prompt, a token outside the vocabulary, or more tokens than the context holds."""
     if not prompt:
         raise BadRequestError("the prompt is empty")
     if len(prompt) + max_tokens > info.max_model_len:
@@ -23,13 +23,13 @@ def check_prompt(prompt: Sequence[int], max_tokens: int, info: EngineInfo) -> No
 
 
 def check_logprobs(count: int) -> None:
-    """Raise BadRequestError for more log-probabilities a token than are given."""
+    """Raise BadRequestError for more log-probabilities a token than the limit."""
     if not 0 <= count <= MAX_LOGPROBS:
         raise BadRequestError(f"logprobs must be between 0 and {MAX_LOGPROBS}")
 
 
 def check_options(options: SamplingOptions, info: EngineInfo) -> None:
-    """Raise BadRequestError for a value outside its meaning, so that nothing can fail in the middle of a batch."""
+    """Raise BadRequestError for a value out of range, so that nothing fails in the middle of a batch."""
     check_logprobs(options.logprobs or 0)
     rules = {
         "max_tokens must be at least 1": options.max_tokens >= 1,

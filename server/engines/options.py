@@ -1,4 +1,4 @@
-"""KEY=VALUE engine options, read by the type of the dataclass field they set."""
+"""KEY=VALUE engine options, parsed by the type of the dataclass field they set."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A check that a checkpoint's tensors have the shapes its config.json promises, made before any engine loads it.
 
-vLLM silently cuts MLP tensors that are wider than the config says, and so would serve a model that nobody pruned; a
+vLLM silently cuts MLP tensors that are wider than the config says, and so would serve a wrongly narrowed model; a
 folder whose config.json was copied from another width is an easy mistake to make here. Only headers are read.
 """
 
@@ -29,8 +29,8 @@ _Header = dict[str, tuple[str, tuple[int, ...]]]  # name → (dtype, shape)
 def check_tensor_shapes(checkpoint: Path) -> None:
     """Raise EngineError, naming the first tensor, where the weights and config.json disagree.
 
-    Checked are the layers' MLP and attention projections, the embedding, and that no layer lacks or exceeds what
-    `num_hidden_layers` says. Tensors with other names are the engine's to judge.
+    Checked are the layers' MLP and attention projections, the embedding, and that no layer is missing or exceeds
+    `num_hidden_layers`. Tensors with other names are left to the engine.
     """
     config = read_config(checkpoint)
     tensors = _read_headers(checkpoint)
@@ -58,7 +58,7 @@ def _compare(name: str, dtype: str, shape: tuple[int, ...], expected: tuple[int 
     if expected is None or None in expected or dtype not in _PLAIN_DTYPES or shape == expected:
         return
     raise EngineError(
-        f"tensor {name} has shape {list(shape)}, but config.json makes it {list(expected)}; mend config.json"
+        f"tensor {name} has shape {list(shape)}, but config.json makes it {list(expected)}; fix config.json"
     )
 
 

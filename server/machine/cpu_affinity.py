@@ -1,8 +1,8 @@
-"""Giving way to an engine in processes of its own; it matters where there are fewer cores than busy processes.
+"""Lower the HTTP side's priority below that of the engine's processes; it matters with fewer cores than busy processes.
 
-vLLM binds its workers on a CPU to cores and leaves at least one to everything else, but nothing keeps everything else off
-the workers' cores. Its scheduler polls the workers and gives up its time slice between two looks: beside an HTTP side of the same
-priority it waits for all answers of a step to be written before it begins the next.
+vLLM binds its workers on a CPU to cores and leaves at least one to other processes, but nothing keeps other processes off
+the workers' cores. Its scheduler polls the workers and yields its time slice between two polls: beside an HTTP side of the same
+priority it waits until all answers of a step are written before it begins the next step.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from contextlib import contextmanager, suppress
 _NICENESS = 10
 
 
-def give_way_to(process_ids: Iterable[int]) -> None:
-    """Be nicer than the processes, and leave cores to those that are bound to some.
+def yield_cores_to(process_ids: Iterable[int]) -> None:
+    """Raise our niceness above the engine's processes, and leave the cores to which they are pinned.
 
-    Linux keeps both for each thread: they hold for the caller and the threads it begins from now on.
+    Linux keeps both per thread: they hold for the caller and for threads that it starts afterwards.
     """
     os.sched_setaffinity(0, _cores_left_by(process_ids))
     os.setpriority(os.PRIO_PROCESS, 0, min(19, os.getpriority(os.PRIO_PROCESS, 0) + _NICENESS))
@@ -25,7 +25,7 @@ def give_way_to(process_ids: Iterable[int]) -> None:
 
 @contextmanager
 def off_cores_of(process_ids: Iterable[int]) -> Iterator[None]:
-    """Leave cores to those of the processes that are bound to some, for a while: this thread and what it begins meanwhile."""
+    """Keep this thread, and what it starts meanwhile, off the cores to which the processes are pinned."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, _cores_left_by(process_ids))
     try:
@@ -35,7 +35,7 @@ def off_cores_of(process_ids: Iterable[int]) -> Iterator[None]:
 
 
 def _cores_left_by(process_ids: Iterable[int]) -> set[int]:
-    """Those cores of the thread that no process is bound to; all of them where that leaves none."""
+    """The cores of this thread to which no process is pinned; all of them where that leaves none."""
     allowed = os.sched_getaffinity(0)
     bound: set[int] = set()
     for process_id in process_ids:

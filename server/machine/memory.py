@@ -1,4 +1,4 @@
-"""What loading a model cost: seconds, and memory of the machine and of its GPUs."""
+"""The cost of loading a model: seconds, and memory of the machine and of its GPUs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Footprint:
 
 
 class Loading:
-    """Made before the engine is; `done` once it has started."""
+    """Measures one loading: create it before the engine, call `done` once that has started."""
 
     def __init__(self) -> None:
         self._begun = time.monotonic()
@@ -37,14 +37,14 @@ class Loading:
         return time.monotonic() - self._begun
 
     def done(self, process_ids: Sequence[int]) -> Footprint:
-        """What it came to. GPU memory is that of whole devices: what others took meanwhile is in it."""
+        """The cost. GPU memory is that of whole devices, and includes what other processes allocated meanwhile."""
         gpu_now = _gpu_bytes()
         gpu = None if gpu_now is None or self._gpu_before is None else gpu_now - self._gpu_before
         return Footprint(self.seconds, sum(map(_resident_bytes, process_ids)), gpu)
 
 
 def _resident_bytes(process_id: int) -> int:
-    with suppress(psutil.NoSuchProcess):  # a helper that has ended holds none
+    with suppress(psutil.NoSuchProcess):  # a process that has ended holds none
         return int(psutil.Process(process_id).memory_info().rss)
     return 0
 

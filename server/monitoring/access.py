@@ -17,11 +17,11 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _USABLE_ID = re.compile(rb"[!-~]{1,128}")
-_LONGEST_PATH = 200  # characters told of one
+_LONGEST_PATH = 200  # characters logged
 
 
 class Access:
-    """The outermost layer, so that it sees every status, also that of a failure."""
+    """The outermost middleware, so that it sees every status, also that of a failure."""
 
     def __init__(self, app: ASGIApp, *, log: bool) -> None:
         self._app = app

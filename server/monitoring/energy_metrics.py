@@ -20,7 +20,7 @@ class EnergyCollector(Collector):
         self._counters = counters
 
     def describe(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
-        """Nothing: registering must not ask the meters."""
+        """Nothing: registering must not read the meters."""
         return []
 
     def collect(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:

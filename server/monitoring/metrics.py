@@ -1,6 +1,6 @@
 """`GET /metrics`: Prometheus text, under vLLM's names where the meaning is vLLM's.
 
-Token counters move with every piece of text; histograms are told once a request. Times are seconds from when the request
+Token counters grow with every piece of text; histograms get one observation a request. Times are seconds from when the request
 reaches the engine.
 """
 
@@ -66,7 +66,7 @@ _E2E_BUCKETS = (
 
 
 class Metrics:
-    """One server's figures, in a registry of their own."""
+    """One server's metrics, in a registry of their own."""
 
     content_type = CONTENT_TYPE_LATEST
 
@@ -81,14 +81,14 @@ class Metrics:
             return Histogram(name, text, _LABELS, registry=self._registry, buckets=buckets).labels(model_name)
 
         self.prompt_tokens = counter("vllm:prompt_tokens", "Prompt tokens of requests that reached the engine.")
-        self.generated_tokens = 0  # a plain number, told at the scrape: a counter's lock would be taken at every token
+        self.generated_tokens = 0  # a plain number, read at the scrape: a counter would take its lock at every token
         self.ttft = histogram("vllm:time_to_first_token_seconds", "Time to the first output token.", _TTFT_BUCKETS)
         self.tpot = histogram(
             "vllm:request_time_per_output_token_seconds", "(last - first token) / (output tokens - 1).", _TPOT_BUCKETS
         )
         self.e2e = histogram("vllm:e2e_request_latency_seconds", "Time to the last output token.", _E2E_BUCKETS)
         self.queue, self.prefill, self.decode = (
-            histogram(f"vllm:request_{phase}_time_seconds", f"Time {where}, where the engine tells it.", _E2E_BUCKETS)
+            histogram(f"vllm:request_{phase}_time_seconds", f"Time {where}, where the engine reports it.", _E2E_BUCKETS)
             for phase, where in (
                 ("queue", "before a place in the batch"),
                 ("prefill", "from there to the first token"),
@@ -114,7 +114,7 @@ class Metrics:
         self._finished.labels(self._model_name, reason).inc()
 
     def loaded(self, footprint: Footprint) -> None:
-        """From now on tell what loading cost; a figure that is not known is left out."""
+        """Add the cost of loading; a figure that is not known is left out."""
         for name, text, value in (
             ("seconds", "Time the engine took to start.", footprint.seconds),
             ("resident_bytes", "RSS of the engine's processes once loaded.", footprint.resident_bytes),
@@ -126,7 +126,7 @@ class Metrics:
                 )
 
     def metered(self, counters: Callable[[], EnergyCounters]) -> None:
-        """From now on tell energy too."""
+        """Add energy."""
         self._registry.register(EnergyCollector(self._model_name, counters))
 
     def text(self) -> bytes:
@@ -146,7 +146,7 @@ class Timing:
         self._tokens = 0
 
     def wrote(self, tokens: int) -> None:
-        """So many output tokens there are now."""
+        """The request has `tokens` output tokens now."""
         if tokens == self._tokens:
             return
         self._metrics.generated_tokens += tokens - self._tokens
@@ -156,7 +156,7 @@ class Timing:
             self._metrics.ttft.observe(self._first - self._begun)
 
     def finished(self, reason: FinishReason, times: RequestTimes | None) -> None:
-        """The last token was the last one told. Without the engine's times (a stop string ended it) none are counted."""
+        """The request is complete. Without the engine's times (a stop string ended it) no phase is observed."""
         now = time.perf_counter()
         if times is not None:
             self._metrics.queue.observe(times.queue_s)
@@ -176,20 +176,20 @@ class _Generated(Collector):
         self._metrics = metrics
 
     def collect(self) -> Iterable[_Family]:
-        family = CounterMetricFamily("vllm:generation_tokens", "Output tokens told to clients.", labels=_LABELS)
+        family = CounterMetricFamily("vllm:generation_tokens", "Output tokens sent to clients.", labels=_LABELS)
         family.add_metric([self._model_name], self._metrics.generated_tokens)
         yield family
 
 
 class _Occupancy(Collector):
-    """What the engine says of itself at the moment of the scrape."""
+    """The engine's load at the moment of the scrape."""
 
     def __init__(self, model_name: str, load: Callable[[], EngineLoad]) -> None:
         self._model_name = model_name
         self._load = load
 
     def describe(self) -> Iterable[_Family]:
-        return []  # without this, registering would ask an engine that may not have started
+        return []  # without this, registering would query an engine that may not have started
 
     def collect(self) -> Iterable[_Family]:
         load = self._load()
@@ -209,7 +209,7 @@ class _Occupancy(Collector):
             yield hits
         if load.preemptions is not None:
             preemptions = CounterMetricFamily(
-                "vllm:num_preemptions", "Requests thrown out of the batch, to be computed anew.", labels=_LABELS
+                "vllm:num_preemptions", "Requests preempted: removed from the batch and computed again.", labels=_LABELS
             )
             preemptions.add_metric([self._model_name], load.preemptions)
             yield preemptions

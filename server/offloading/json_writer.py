@@ -19,7 +19,7 @@ _BYTES = 65_536  # of a body that are sent in one call, or a little more
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """JSON that is written already, in parts."""
+    """JSON that is already serialised, in parts."""
 
     parts: Sequence[str]
 
@@ -77,7 +77,7 @@ def body_slices(parts: Iterable[str]) -> list[bytes]:
 
 
 class JsonResponse(Response):
-    """A body of JSON that lets others run, and its client read, between its slices."""
+    """A body of JSON that lets other requests run, and its client read, between its slices."""
 
     media_type = "application/json"
 

@@ -1,6 +1,6 @@
-"""Work that grows with a request runs in a few threads, so that the event loop goes on serving everybody else.
+"""Work that grows with a request runs in a few threads, so that the event loop keeps serving other requests.
 
-Small work stays inline: a thread costs more than it. Threads share Python's lock with the event loop, so what runs here must
+Small work stays inline, where it costs less than a thread. Threads share Python's lock with the event loop, so what runs here must
 release it often: by calls that release it (`encode_batch`, `decode_batch`), or by doing one slice of the work at a time (`slices`,
 `json_reader`, `json_writer`). Work in Python runs in one thread: two get no more done, and the loop waits for the lock behind both.
 """
@@ -29,5 +29,5 @@ async def off_loop(work: Callable[[], R], size: int, *, is_tokenizing: bool = Fa
 
 
 def slices(values: Sequence[T]) -> Iterator[Sequence[T]]:
-    """The values in lists so short that a single call goes through one in less than 1 ms."""
+    """The values in lists of at most SLICE, which one call processes in less than 1 ms."""
     return (values[at : at + SLICE] for at in range(0, len(values), SLICE))

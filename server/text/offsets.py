@@ -1,7 +1,7 @@
 r"""`text_offset` of log-probabilities: the character of the returned text at which each token begins.
 
 The lengths of `tokens` do not add up to it: special tokens may be left out of the text, and bytes that are only a part of a
-character are written as `bytes:\xe2`. A token that goes on with a character has the offset of that character.
+character are written as `bytes:\xe2`. A token that continues a character has the offset of that character.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class TextOffsets:
 
 
 def offsets_in_text(tokenizer: Tokenizer, text: str, *, add_special_tokens: bool) -> list[int]:
-    """The offset of each token of a text in that text; tokens that were added to it have the offset of what follows.
+    """The offset of each token of a text in that text; added special tokens have the offset of what follows.
 
-    Where the tokenizer normalizes (NFC, for one), the tokens are another text: then the tokenizer's own record of where each
-    token came from counts, which may leave out a leading space.
+    Where the tokenizer normalizes (for example to NFC), its tokens spell another text; then the offsets are the tokenizer's own,
+    which may leave out a leading space.
     """
     token_ids, added, starts = tokenizer.origins(text, add_special_tokens=add_special_tokens)
     decoder = tokenizer.decoder([], skip_special_tokens=False)

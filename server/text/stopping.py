@@ -1,4 +1,4 @@
-"""Stop strings in a stream: text that could be the beginning of one is held back until it is known."""
+"""Stop strings in a stream: text that could be the beginning of one is held back until that is decided."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 class StopStrings:
-    """Finds the stop string that is complete first, however the text is cut into pieces."""
+    """Finds the first complete stop string, independent of how the text is cut into pieces."""
 
     def __init__(self, stops: Sequence[str], *, keep_in_text: bool) -> None:
         self._stops = tuple(stops)
@@ -17,8 +17,8 @@ class StopStrings:
     def push(self, text: str, *, may_end: bool = True) -> str:
         """The text that may be sent now. Once `found` is set there is no more to come.
 
-        may_end: whether a stop string that this text completes counts. One that is complete before never does; one that only
-        begins there does.
+        may_end: whether a stop string that this text completes counts. One that was complete before never counts; one that
+        only begins there does.
         """
         if not self._stops:
             return text
@@ -29,8 +29,8 @@ class StopStrings:
             self._held = ""
             return text[: start + len(stop)] if self._keep else text[:start]
         held = max(self._begun(text, stop) for stop in self._stops)
-        told, self._held = text[: len(text) - held], text[len(text) - held :]
-        return told
+        ready, self._held = text[: len(text) - held], text[len(text) - held :]
+        return ready
 
     def finish(self) -> str:
         """The held text, now that nothing follows."""

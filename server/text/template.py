@@ -27,7 +27,7 @@ _LISTS = ("tools", "documents")  # None where they are not given, as transformer
 
 
 class ChatTemplateError(Exception):
-    """The template refused this request, in its own words, or cannot render it."""
+    """The template refused this request, with its own message, or cannot render it."""
 
 
 class ChatTemplate:
@@ -74,7 +74,7 @@ class ChatTemplate:
             raise ChatTemplateError(str(error)) from None
         except TemplateError as error:
             raise ChatTemplateError(error.message or type(error).__name__) from None
-        except Exception as error:  # noqa: BLE001 - a template runs the operations of any type it is handed
+        except Exception as error:  # noqa: BLE001 - a template runs the operations of any type that it is given
             raise ChatTemplateError(f"{type(error).__name__}: {error}") from None
 
     def _check_lists(self, name: str, extra: Mapping[str, Any]) -> None:
@@ -103,7 +103,7 @@ def find_template(folder: Path) -> ChatTemplate | None:
             sources[file.stem] = file.read_text()
     if not sources.get("default"):
         return None
-    # What older checkpoints have in a file of its own goes behind what is in the configuration.
+    # The configuration takes precedence over the separate file of older checkpoints.
     named = {**_read_config(folder / "special_tokens_map.json"), **config}
     special = {key: _token(value) for key, value in named.items() if key.endswith("_token") and _token(value)}
     try:
@@ -140,7 +140,7 @@ def _to_json(value: Any, **options: Any) -> str:
 
 
 class _GenerationMarks(Extension):
-    """`{% generation %}` marks what the assistant wrote, for training; for a prompt it means nothing."""
+    """`{% generation %}` marks the assistant's text for training; it has no effect on a prompt."""
 
     tags = {"generation"}
 

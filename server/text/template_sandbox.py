@@ -1,9 +1,9 @@
-"""A sandbox for chat templates, which come with checkpoints from anywhere: no access to Python's insides, and limits.
+"""A sandbox for chat templates, which come with checkpoints from anywhere: no access to Python's internals, and limits.
 
-Jinja's own sandbox forbids underscores, changes of what is passed in, and ranges of more than 100,000. Here besides: every
-turn of a loop and every call looks at the processor time spent; everything written, also into variables and out of macros, is
-counted; strings, lists and integers do not grow beyond a limit by operators, widths or formats. What remains: one operation of
-Python runs to its end, so joins and replacements of large strings many times over are bounded only by what is passed to them.
+Jinja's own sandbox forbids underscores, changes of what is passed in, and ranges of more than 100,000. This one adds: every
+iteration and every call checks the processor time spent; all output, also into variables and out of macros, is
+counted; strings, lists and integers do not grow beyond a limit by operators, widths or formats. Not limited: a single operation
+of Python runs to its end, so that repeated joins and replacements of large strings are bounded only by their arguments.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ _STEPS, _WRITTEN, _BOUNDED = "of the budget", "on the budget", "in the budget"  
 _LONGEST = 16_000_000  # characters or members of one value
 _LONGEST_INTEGER = 4096  # bits
 _WIDEST = 100_000  # characters to which a text is padded
-_STEPS_PER_LOOK = 32  # at the clock
+_STEPS_PER_CHECK = 32  # of the clock
 _PADDING = frozenset({"ljust", "rjust", "center", "zfill", "expandtabs"})
 _WIDE_FORMAT = re.compile(r"\d{6,}|\{[^{}]*\{|%[^a-zA-Z%]*\*")  # or of a width that is an argument
 
 
 class OutOfTimeError(Exception):
-    """The template has not come to its end within the time it has."""
+    """The template has exceeded its time limit."""
 
 
 class TooLargeError(Exception):
-    """The template writes or makes more than it may."""
+    """The template writes or creates more than it may."""
 
 
 class Budget:
-    """What one rendering may spend: seconds of the thread's processor time, and characters written."""
+    """The limits of one rendering: seconds of the thread's processor time, and characters written."""
 
     def __init__(self, seconds: float, characters: int) -> None:
         self._seconds = seconds
@@ -45,13 +45,13 @@ class Budget:
         self._steps = 0
 
     def step(self) -> None:
-        """A turn of a loop, or a call."""
+        """Count one iteration or call."""
         self._steps += 1
-        if self._steps % _STEPS_PER_LOOK == 0 and time.thread_time() > self._until:
+        if self._steps % _STEPS_PER_CHECK == 0 and time.thread_time() > self._until:
             raise OutOfTimeError(f"it takes more than {self._seconds:g} s")
 
     def write(self, characters: int) -> None:
-        """Text of that length goes to the output, or to a variable."""
+        """Count text of that length, written to the output or to a variable."""
         self._left -= characters
         if self._left < 0:
             raise TooLargeError(f"it writes more than {self._characters} characters")
@@ -122,7 +122,7 @@ def limited(variables: dict[str, Any], budget: Budget) -> dict[str, Any]:
 
 
 def _watch(node: nodes.Node) -> None:
-    """Wrap what loops go over, what is written, and what `~` makes."""
+    """Wrap the iterables of loops, everything written, and the results of `~`."""
     for child in node.iter_child_nodes():
         _watch(child)
     match node:

@@ -32,9 +32,9 @@ from server.offloading.off_loop import INLINE, SLICE
 from server.settings import ServeError
 
 TOKENIZER_NAME = "tokenizer.json"
-_CONTEXT = 6  # prompt tokens a decoder is shown first: enough for a split character and for a leading space
+_CONTEXT = 6  # prompt tokens that a decoder starts from: enough for a split character and for a leading space
 _LONGEST_CHARACTER = 4  # bytes, so tokens
-_PATIENCE = 8  # tokens that may wait for a character to be complete; four bytes make one, more is not text
+_MAX_PENDING = 8  # tokens held back for a character to become complete; one has four bytes, more is not text
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>\Z")  # SentencePiece's byte fallback
 
 
@@ -50,7 +50,7 @@ class TokenDecoder(Protocol):
         ...
 
     def finish(self) -> str:
-        """What was still incomplete, with U+FFFD for bytes that are no character."""
+        """The incomplete rest, with U+FFFD for bytes that are no character."""
         ...
 
 
@@ -74,7 +74,7 @@ class Tokenizer:
             decoder = json.loads(file.read_bytes()).get("decoder") or {}
         except Exception as error:  # noqa: BLE001 - the Rust library raises plain Exception
             raise ServeError(f"{file}: cannot be read as a tokenizer: {error}") from None
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # who calls decides how many threads there are
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the caller decides how many threads there are
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self.is_byte_level = decoder.get("type") == "ByteLevel"
@@ -97,9 +97,9 @@ class Tokenizer:
     def encode(self, text: str, *, add_special_tokens: bool, most: int | None = None) -> list[int]:
         """Token ids of `text`; special tokens are added as the tokenizer's post-processor does (usually BOS).
 
-        Raises TooManyTokensError for a long text of more than `most`, whose ids would take long to hand over.
+        Raises TooManyTokensError for a long text of more than `most`, whose ids would take long to return.
         """
-        if len(text) > INLINE:  # only the batch lets other threads run meanwhile
+        if len(text) > INLINE:  # only the batch call releases Python's lock
             encoding = self._tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)[0]
             if most is not None and len(encoding) > most:
                 raise TooManyTokensError(len(encoding))
@@ -118,12 +118,15 @@ class Tokenizer:
         return self._tokenizer.decode(list(token_ids), skip_special_tokens=skip_special_tokens)
 
     def _decoded_in_slices(self, token_ids: Sequence[int], skip_special_tokens: bool) -> Iterator[str]:
-        """Handing over a list holds Python's lock. Slices end between characters; each is decoded after the token before it."""
+        """Converting a list holds Python's lock. Slices end between characters; each is decoded after the token before it."""
         begin, context = 0, ""
         while begin < len(token_ids):
             ends = range(begin + SLICE, len(token_ids))
             end = next((at for at in ends if all(map(self._is_whole, token_ids[at - 1 : at + 1]))), len(token_ids))
-            lists = [list(token_ids[max(begin - 1, 0) : end]), [token_ids[end - 1]]]  # the batch lets other threads run
+            lists = [
+                list(token_ids[max(begin - 1, 0) : end]),
+                [token_ids[end - 1]],
+            ]  # the batch call releases Python's lock
             text, last = self._tokenizer.decode_batch(lists, skip_special_tokens=skip_special_tokens)
             yield text[len(context) :]
             begin, context = end, last
@@ -143,7 +146,7 @@ class Tokenizer:
         return token_id in self._special
 
     def token_bytes(self, token_id: int) -> bytes:
-        """What one token contributes by itself; empty for an id the vocabulary does not have."""
+        """The bytes of one token by itself; empty for an id outside the vocabulary."""
         found = self._bytes.get(token_id)
         if found is None:
             found = self._piece_bytes(self._tokenizer.id_to_token(token_id) or "")
@@ -166,7 +169,7 @@ class Tokenizer:
             return text
 
     def token_text(self, token_id: int) -> str:
-        r"""One token for people and for `logprobs`; bytes that are no text by themselves as OpenAI writes them, `bytes:\xe2`."""
+        r"""One token as `logprobs` shows it; bytes that are no text by themselves as OpenAI writes them, `bytes:\xe2`."""
         text = self.whole_text(token_id)
         return "bytes:" + "".join(f"\\x{byte:02x}" for byte in self.token_bytes(token_id)) if text is None else text
 
@@ -200,48 +203,48 @@ class _ByteLevelDecoder:
 
 
 class _WindowDecoder:
-    """Decodes the tokens since the last but one whole character, and hands on what is new at the end."""
+    """Decodes the tokens since the last but one whole character, and emits what is new at the end."""
 
     def __init__(self, tokenizer: Tokenizer, context: Sequence[int], skip_special: bool) -> None:
         self._tokenizer = tokenizer
         self._skip_special = skip_special
-        # `settled`: tokens of the window whose text has been handed on.
+        # `settled`: tokens of the window whose text has been emitted.
         self._window, self._settled = self._whole_characters(list(context))
-        self._told = self._text(self._window[: self._settled])  # that text
+        self._emitted = self._text(self._window[: self._settled])  # that text
 
     def push(self, token_id: int) -> str:
         if (self._skip_special and self._tokenizer.is_special(token_id)) or not self._tokenizer.token_bytes(token_id):
-            return ""  # and no context for what follows
+            return ""  # and not context for what follows
         self._window.append(token_id)
         text = self._text(self._window)
-        if text.endswith("\ufffd") and len(self._window) - self._settled < _PATIENCE:
+        if text.endswith("\ufffd") and len(self._window) - self._settled < _MAX_PENDING:
             return ""
-        return self._hand_on(text)
+        return self._emit(text)
 
     def broken(self, token_id: int) -> int:
         waiting = self._window[self._settled :]
         is_skipped = self._skip_special and self._tokenizer.is_special(token_id)
         begun = b"".join(map(self._tokenizer.token_bytes, waiting))
         continued = _continued(begun, b"" if is_skipped else self._tokenizer.token_bytes(token_id))
-        new = len(self._text(self._window)) - len(self._told) if waiting else 0
+        new = len(self._text(self._window)) - len(self._emitted) if waiting else 0
         # The library writes U+FFFD for each byte of a run that ends inside a character, also for those that are complete.
         return min(new, len(waiting)) - continued if continued else new
 
     def finish(self) -> str:
-        return self._hand_on(self._text(self._window))
+        return self._emit(self._text(self._window))
 
-    def _hand_on(self, text: str) -> str:
-        new = text[len(self._told) :]
+    def _emit(self, text: str) -> str:
+        new = text[len(self._emitted) :]
         if new:
             self._window = self._window[self._settled :]
             self._settled = len(self._window)
-            self._told = self._text(self._window)
+            self._emitted = self._text(self._window)
         return new
 
     def _whole_characters(self, context: list[int]) -> tuple[list[int], int]:
         """The context from its first whole character on, and the number of tokens up to the end of its last one.
 
-        One stray byte would spoil a whole run of byte tokens, so both ends are looked for together.
+        One stray byte would spoil a whole run of byte tokens, so that both ends are searched together.
         """
         for start, cut in product(range(_LONGEST_CHARACTER), repeat=2):
             text = self._text(context[start : len(context) - cut])

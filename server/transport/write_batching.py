@@ -1,9 +1,9 @@
-"""A transport that writes once a round of the event loop, however often it is written to.
+"""A transport that sends once an event-loop pass, regardless of the number of writes.
 
-uvloop hands every write to the kernel at once, and on a loopback or a busy machine the kernel then lets the reader run: with a
-hundred streams the server would be put aside after every single event. Here a step's events are all made first and then
-all written, and what belongs to one client (headers and first event; last event, usage and end) goes in one packet.
-Nothing waits longer than the tasks that were ready in the same round.
+uvloop passes every write to the kernel immediately, and on loopback or a busy machine the kernel then schedules the reader: with
+a hundred streams the server would be preempted after every event. Here all events of a step are formatted first and then
+sent, and what belongs to one client (headers and first event; last event, usage and end) goes in one packet.
+No write waits longer than the tasks that were ready in the same pass.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 
 
-class Round:
-    """The transports of one event loop that have been written to and have not sent it yet."""
+class WriteBatch:
+    """The transports of one event loop that hold unsent writes."""
 
     def __init__(self) -> None:
-        self._written: list[GatheredWrites] = []
+        self._written: list[BatchedWrites] = []
 
-    def add(self, transport: GatheredWrites) -> None:
+    def add(self, transport: BatchedWrites) -> None:
         """Flush it before the loop waits for anything again."""
         if not self._written:
             asyncio.get_running_loop().call_soon(self._flush)
@@ -29,23 +29,23 @@ class Round:
             transport.flush()
 
 
-class GatheredWrites(asyncio.Transport):
-    """Wraps the transport that the loop has made; what is not about writing is that one's own."""
+class BatchedWrites(asyncio.Transport):
+    """Wraps the loop's transport; everything but writing is that transport's own."""
 
-    def __init__(self, transport: asyncio.Transport, at_end: Round) -> None:
+    def __init__(self, transport: asyncio.Transport, at_end: WriteBatch) -> None:
         super().__init__()
         self._transport = transport
-        self._round = at_end
+        self._batch = at_end
         self._parts: list[bytes] = []
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send `data` before the loop waits for anything again."""
         if not self._parts:
-            self._round.add(self)
+            self._batch.add(self)
         self._parts.append(bytes(data))
 
     def flush(self) -> None:
-        """Hand on what was written."""
+        """Send what was written."""
         parts, self._parts = self._parts, []
         if parts and not self._transport.is_closing():  # the client may have gone since
             self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from server.engines.base import Delta, EngineDeadError, SamplingOptions
 from server.engines.synthetic.engine import SyntheticEngine
-from server.generation import Gathering, Generator, Job
+from server.generation import Generator, Job, PieceCollector
 from server.monitoring.metrics import Metrics
 from server.text.stopping import StopStrings
 from tests.server.text.test_stopping import expected
@@ -130,7 +130,7 @@ def test_jobs_run_at_the_same_time_and_come_out_in_order(tokenizer):
         generator = Generator(engine, tokenizer, Metrics("m", engine.load))
         jobs = [job(index, max_tokens=3 + index) for index in range(3)]
         async with aclosing(generator.pieces(jobs)) as pieces:
-            gathering = Gathering()
+            gathering = PieceCollector()
             async for piece in pieces:
                 gathering.add(piece)
             return gathering.whole()

@@ -42,7 +42,7 @@ from server.offloading.off_loop import LOGPROB_SIZE, off_loop
 
 
 class SyntheticEngine:
-    """See the module's text. The checkpoint is only asked for the size of its vocabulary."""
+    """See the module's docstring. Of the checkpoint only the size of the vocabulary is read."""
 
     def __init__(self, checkpoint: Path, options: Mapping[str, str]) -> None:
         self._options = SyntheticOptions.parse(options)
@@ -61,7 +61,7 @@ class SyntheticEngine:
         return self._info
 
     async def start(self) -> None:
-        """Settle the vocabulary. Raises EngineError if the checkpoint has no tokenizer to ask, or does not fit."""
+        """Find the vocabulary's size. Raises EngineError if the checkpoint has no tokenizer, or exceeds `memory_bytes`."""
         self._check_memory()
         await asyncio.sleep(self._options.start_s)
         vocabulary = self._options.vocab
@@ -82,7 +82,7 @@ class SyntheticEngine:
     async def generate(
         self, request_id: str, prompt: Sequence[int], options: SamplingOptions
     ) -> AsyncGenerator[Delta, None]:
-        """Stream one request on its schedule. Of the sampling options only those that say where to stop matter."""
+        """Stream one request on its schedule. Of the sampling options only those that decide the end matter."""
         run = _Run(time.perf_counter())
         self._running[request_id] = run
         self._meter.set_running(len(self._running))
@@ -97,8 +97,8 @@ class SyntheticEngine:
                 self._generated += len(delta.token_ids)
                 now = time.perf_counter()
                 first = first or now
-                if delta.finish_reason is not None:  # nothing ever waits
-                    delta = replace(delta, times=RequestTimes(0.0, first - run.begun, now - first))  # noqa: PLW2901 - the same, with times
+                if delta.finish_reason is not None:  # no request ever waits
+                    delta = replace(delta, times=RequestTimes(0.0, first - run.begun, now - first))  # noqa: PLW2901 - the same delta, with times
                 yield delta
                 if self._options.fail_after is not None and self._generated >= self._options.fail_after:
                     self._die()
@@ -108,7 +108,7 @@ class SyntheticEngine:
             self._meter.set_running(len(self._running))
 
     async def prompt_logprobs(self, prompt: Sequence[int], top: int) -> list[TokenLogprob | None]:
-        """The counting language's probabilities, once a prefill has passed."""
+        """The counting language's probabilities, after the time of a prefill."""
         await asyncio.sleep(self._prefill_ms(prompt) / 1e3)
         self._check_alive()
 
@@ -144,9 +144,9 @@ class SyntheticEngine:
             run.abort()
 
     def _schedule(self, prompt: Sequence[int], options: SamplingOptions, begun: float) -> Iterator[tuple[Delta, float]]:
-        """The whole answer in advance: each delta, and the moment it is due (seconds of `perf_counter`)."""
+        """The whole answer in advance: each delta, and when it is due (seconds of `perf_counter`)."""
         mine = self._options
-        # The same request, the same jitter; a long prompt is not read where none is asked for.
+        # The same request has the same jitter; without jitter a long prompt is not hashed.
         jitter = random.Random(f"{mine.seed} {options.seed} {hash(tuple(prompt))}" if mine.jitter_ms else 0)
         before, chunk, logprobs = prompt[-1], [], []
         due = begun
@@ -209,7 +209,7 @@ class SyntheticEngine:
 
 
 class _Run:
-    """One request that runs: it sleeps until its next token is due, or until something else wakes it."""
+    """A running request: it sleeps until its next token is due, or until it is woken."""
 
     def __init__(self, begun: float) -> None:
         self.begun = begun
@@ -220,7 +220,7 @@ class _Run:
         """Return at `due` (seconds of `perf_counter`; uvloop's timers are good to 1 ms; infinity: never), or when woken."""
         remaining = due - time.perf_counter()
         if remaining <= 0 or self.aborted:
-            await asyncio.sleep(0)  # others run too
+            await asyncio.sleep(0)  # let other tasks run
             return
         loop = asyncio.get_running_loop()
         self._sleeping = loop.create_future()

@@ -22,7 +22,7 @@ class SyntheticMeter:
 
     @property
     def info(self) -> MeterInfo:
-        """A counter that is right at every moment."""
+        """A counter without refresh interval."""
         return MeterInfo(
             source="synthetic",
             domain="synthetic",
@@ -33,7 +33,7 @@ class SyntheticMeter:
         )
 
     def set_running(self, requests: int) -> None:
-        """From now on so many requests run."""
+        """Note that `requests` run from now on."""
         with self._lock:
             self._settle()
             self._watts = self._idle_watts + self._active_watts * requests

@@ -14,20 +14,20 @@ class SyntheticOptions(Record):
     """`--engine-option KEY=VALUE` of this engine."""
 
     prefill_ms: float = Field(default=20.0, ge=0)  # arrival to first token, and
-    prefill_token_ms: float = Field(default=0.0, ge=0)  # so much more for each token of the prompt
+    prefill_token_ms: float = Field(default=0.0, ge=0)  # this much more for each token of the prompt
     token_ms: float = Field(default=5.0, ge=0)  # token to token
-    jitter_ms: float = Field(default=0.0, ge=0)  # each token up to so much later than scheduled
+    jitter_ms: float = Field(default=0.0, ge=0)  # each token up to this much later than scheduled
     seed: int = 0  # of the jitter
-    chunk_tokens: int = Field(default=1, ge=1)  # tokens handed on together, when the last of them is due
-    natural_length: int | None = Field(default=None, ge=1)  # end of sequence after so many tokens, unless ignore_eos
-    fail_after: int | None = Field(default=None, ge=1)  # the engine dies after so many tokens of all requests together
-    hang_after: int | None = Field(
+    chunk_tokens: int = Field(default=1, ge=1)  # tokens in one delta, sent when the last of them is due
+    natural_length: int | None = Field(default=None, ge=1)  # end of sequence after this many tokens, unless ignore_eos
+    fail_after: int | None = Field(
         default=None, ge=1
-    )  # after so many tokens no other ever comes, and health looks well
+    )  # the engine dies after this many tokens of all requests together
+    hang_after: int | None = Field(default=None, ge=1)  # no token after this many, while health stays good
     memory_bytes: int | None = Field(default=None, ge=1)  # a checkpoint with larger weights does not start
-    start_s: float = Field(default=0.0, ge=0)  # loading takes so long
+    start_s: float = Field(default=0.0, ge=0)  # loading time
     max_model_len: int = Field(default=4096, ge=2)
-    vocab: int | None = Field(default=None, ge=3)  # None: as many as the checkpoint's tokenizer has
+    vocab: int | None = Field(default=None, ge=3)  # None: that of the checkpoint's tokenizer
     idle_watts: float = Field(default=50.0, ge=0)
     active_watts: float = Field(default=10.0, ge=0)
 

@@ -1,4 +1,4 @@
-"""The embedded engine: a transformers model on a thread of its own, requests joining and leaving at any step."""
+"""The embedded engine: a transformers model on its own thread; requests join and leave at any step."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TransformersEngine:
     """Serves `checkpoint` with the options of `TransformersOptions`, given as text. EngineError names a wrong one.
 
     The event loop checks requests and owns one queue for each; the thread owns the model and takes commands between
-    steps. Each step's news crosses to the loop in one call.
+    steps. Each step's results cross to the loop in one call.
     """
 
     def __init__(self, checkpoint: Path, options: Mapping[str, str]) -> None:
@@ -84,13 +84,13 @@ class TransformersEngine:
         check_prompt(prompt, options.max_tokens, self.info)
         if request_id in self._keys:
             raise BadRequestError(f"request id {request_id} is in use")
-        key, news = self._open()
+        key, results = self._open()
         self._keys[request_id] = key
         self._commands.put(lambda scheduler: scheduler.add(Generation(key, tuple(prompt), options)))
         finished = False
         try:
             while not finished:
-                delta = await _next(news)
+                delta = await _next(results)
                 assert isinstance(delta, Delta)  # noqa: S101 - generations get nothing else
                 finished = delta.finish_reason is not None
                 yield delta
@@ -99,16 +99,16 @@ class TransformersEngine:
             self._close(key, running=not finished)
 
     async def prompt_logprobs(self, prompt: Sequence[int], top: int) -> list[TokenLogprob | None]:
-        """Log-probabilities of a prompt's tokens, computed chunk by chunk between the steps of what else runs."""
+        """Log-probabilities of a prompt's tokens, computed chunk by chunk between the steps of other requests."""
         from server.engines.transformers.slot_scheduler import Scoring
 
         check_logprobs(top)
         check_prompt(prompt, 0, self.info)
-        key, news = self._open()
+        key, results = self._open()
         self._commands.put(lambda scheduler: scheduler.add(Scoring(key, tuple(prompt), top)))
         finished = False
         try:
-            scores = await _next(news)
+            scores = await _next(results)
             assert isinstance(scores, list)  # noqa: S101 - scorings get nothing else
             finished = True
             return scores
@@ -119,7 +119,7 @@ class TransformersEngine:
         """End a request with finish reason "abort", if it still runs."""
         key = self._keys.get(request_id)
         if key is not None:
-            self._commands.put(lambda scheduler: scheduler.remove(key, tell=True))
+            self._commands.put(lambda scheduler: scheduler.remove(key, notify=True))
 
     async def check_health(self) -> None:
         """Raise EngineDeadError once the thread has died or has been shut down."""
@@ -147,8 +147,8 @@ class TransformersEngine:
         if self._stopped:
             return
         self._stopped = True
-        for news in self._streams.values():
-            news.put_nowait(Delta((), finish_reason="abort"))
+        for results in self._streams.values():
+            results.put_nowait(Delta((), finish_reason="abort"))
         self._commands.put(None)
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
@@ -165,29 +165,29 @@ class TransformersEngine:
     def _close(self, key: int, *, running: bool) -> None:
         del self._streams[key]
         if running:
-            self._commands.put(lambda scheduler: scheduler.remove(key, tell=False))
+            self._commands.put(lambda scheduler: scheduler.remove(key, notify=False))
 
     def _deliver(self, events: list[Event], load: EngineLoad) -> None:
         self._load = load
         for key, item in events:
-            news = self._streams.get(key)  # gone if its reader left while the step ran
-            if news is not None:
-                news.put_nowait(item)
+            results = self._streams.get(key)  # None if its reader left while the step ran
+            if results is not None:
+                results.put_nowait(item)
 
     def _die(self, death: BaseException) -> None:
         self._death = death
         self._load = _IDLE
-        for news in self._streams.values():
-            news.put_nowait(EngineDeadError(f"the transformers engine died: {death!r}"))
+        for results in self._streams.values():
+            results.put_nowait(EngineDeadError(f"the transformers engine died: {death!r}"))
 
     # On the engine's thread
 
     def _work(self, started: Future[EngineInfo]) -> None:
         try:
             self._serve(started)
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+        except Exception as error:  # noqa: BLE001 - any failure must reach the waiting requests
             if started.done():
-                self._tell(functools.partial(self._die, error))
+                self._post(functools.partial(self._die, error))
             else:
                 started.set_exception(error)
 
@@ -202,7 +202,7 @@ class TransformersEngine:
         with torch.inference_mode():
             model = SlotModel(self._checkpoint, self._options)
             model.prepare()
-            scheduler = SlotScheduler(model, end_of_sequence_ids(self._checkpoint), self._announce)
+            scheduler = SlotScheduler(model, end_of_sequence_ids(self._checkpoint), self._publish)
             started.set_result(
                 EngineInfo(
                     name="transformers",
@@ -217,11 +217,11 @@ class TransformersEngine:
                 scheduler.step()
             model.close()
 
-    def _announce(self, events: list[Event], load: EngineLoad) -> None:
-        self._tell(functools.partial(self._deliver, events, load))
+    def _publish(self, events: list[Event], load: EngineLoad) -> None:
+        self._post(functools.partial(self._deliver, events, load))
 
     def _take_commands(self, scheduler: SlotScheduler) -> bool:
-        """Carry out what the loop has asked for, waiting for it if there is nothing else to do; False to end."""
+        """Run the loop's commands, blocking for one if the scheduler is idle; False to end."""
         while True:
             try:
                 command = self._commands.get(block=scheduler.idle)
@@ -231,13 +231,13 @@ class TransformersEngine:
                 return False
             command(scheduler)
 
-    def _tell(self, news: Callable[[], None]) -> None:
+    def _post(self, callback: Callable[[], None]) -> None:
         assert self._loop is not None  # noqa: S101 - set before the thread starts
-        self._loop.call_soon_threadsafe(news)
+        self._loop.call_soon_threadsafe(callback)
 
 
-async def _next(news: asyncio.Queue[_Item]) -> Delta | list[TokenLogprob | None]:
-    item = await news.get()
+async def _next(results: asyncio.Queue[_Item]) -> Delta | list[TokenLogprob | None]:
+    item = await results.get()
     if isinstance(item, BaseException):
         raise item
     return item

@@ -1,4 +1,4 @@
-"""The transformers engine's options. Kept from its other modules so that a wrong one is refused before torch is imported."""
+"""The transformers engine's options. Separate from its other modules so that a wrong one is refused before torch is imported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class TransformersOptions:
     """Options of the transformers engine; on the command line `--engine-option KEY=VALUE`.
 
     dtype: of weights and cache. auto is the checkpoint's own on a GPU and float32 on a CPU, where half precision is
-        slower on most machines and where only float32 gives the same tokens whatever the batch.
+        slower on most machines and where only float32 gives the same tokens in every batch.
     device: auto, cpu, cuda or cuda:N. auto takes a GPU if there is one.
     threads: torch threads on the CPU; 0 is one fewer than this process may use, at least one. The event loop needs the
         other: two spinning threads on a busy two-core machine collapse to a third of their speed.
@@ -28,7 +28,7 @@ class TransformersOptions:
     max_model_len: int = 0
 
     def check(self) -> None:
-        """Raise EngineError for a number that cannot be meant."""
+        """Raise EngineError for a number out of range."""
         for key, least, allowed in (("threads", 0, 0), ("max_num_seqs", 1, 1), ("max_model_len", 2, 0)):
             value = getattr(self, key)
             if value < least and value != allowed:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_TYPICAL_ROWS = 16  # the layout is picked for so many; from 1 to 256 it was the best or close to it
+_TYPICAL_ROWS = 16  # the layout is chosen for this many; from 1 to 256 it was the best or close to it
 
 
 class PackedLinear(torch.nn.Module):

@@ -1,7 +1,7 @@
 """From logits to tokens: penalties, filters, seeded draws and log-probabilities, for a batch of different requests.
 
 Names, neutral values and the order of the steps follow the OpenAI and vLLM ones. Rows that are greedy and plain cost
-one argmax for the whole batch; everything else is done only for the rows that ask for it.
+one argmax for the whole batch; everything else is computed only for the rows that need it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SCORED_AT_ONCE = 64  # rows of fp32 log-probabilities held at a time: 40 MB at 
 
 
 class SamplingState:
-    """What one request's sampling remembers from token to token.
+    """The state of one request's sampling.
 
     `ends` are the tokens that stop it: its own stop tokens, and the model's unless it ignores those.
     """
@@ -126,7 +126,7 @@ def keep_likely(logits: Tensor, options: Sequence[SamplingOptions]) -> Tensor:
     ordered = ordered.masked_fill(torch.arange(vocabulary, device=logits.device) >= top_k, float("-inf"))
     likely = ordered.softmax(dim=-1)
     before = likely.cumsum(dim=-1) - likely
-    # A row that asks for no top_p must lose nothing to rounding in the sum.
+    # A row without top_p must lose nothing to rounding in the sum.
     beyond = before >= column([option.top_p if option.top_p < 1 else 2.0 for option in options])
     beyond |= likely < likely[:, :1] * column([option.min_p for option in options])
     beyond[:, 0] = False

@@ -2,8 +2,8 @@
 
 Each layer keeps keys and values in preallocated tensors `[slots, kv_heads, capacity, head_dim]`. The running requests
 occupy the first slots without gaps, so that a decoding step reads a plain slice of them: no gather, no padding rows,
-and no more positions than the longest request has. Each row has a position of its own, which transformers' caches
-have no word for; it travels to the mask as a tensor-valued query offset.
+and no more positions than the longest request has. Each row has its own position, which transformers' caches
+do not provide for; it reaches the mask as a tensor-valued query offset.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class SlotCache(Cache):  # type: ignore[misc]
 class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
     """One layer's store."""
 
-    is_sliding = False  # windows are the mask's work: every position is kept
+    is_sliding = False  # the mask handles windows: every position is kept
 
     def __init__(self, cache: SlotCache) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A transformers model behind a slot cache: prompts in by chunks, one token a step for all running requests out."""
+"""A transformers model behind a slot cache: prompts in by chunks, one token a step out for all running requests."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SlotModel:
         self._cache = SlotCache(self.slots, self.max_model_len)
 
     def resolved_options(self) -> dict[str, str]:
-        """What the options came to, by vLLM's names where the meaning is vLLM's."""
+        """The options as resolved, by vLLM's names where the meaning is vLLM's."""
         return {
             "dtype": str(self.dtype).removeprefix("torch."),
             "kv_cache_dtype": str(self.dtype).removeprefix("torch."),
@@ -54,11 +54,11 @@ class SlotModel:
             "enable_prefix_caching": "False",
         }
 
-    def _dtype_name(self, asked: str) -> str:
-        return "float32" if asked == "auto" and self.device.type == "cpu" else asked
+    def _dtype_name(self, requested: str) -> str:
+        return "float32" if requested == "auto" and self.device.type == "cpu" else requested
 
     def _check_memory(self) -> None:
-        """Raise EngineError if the cache cannot fit: on a CPU the kernel would end the process without a word."""
+        """Raise EngineError if the cache cannot fit: on a CPU the kernel would kill the process without a message."""
         config = self._model.config.get_text_config()
         query_heads = getattr(config, "num_attention_heads", 0)
         if not query_heads:
@@ -110,7 +110,7 @@ class SlotModel:
         return logits
 
     def prepare(self) -> None:
-        """Lay the weights out for speed. Raises EngineError unless all works as in a plain forward call before that.
+        """Pack the weights for speed. Raises EngineError unless the results equal those of a plain forward call.
 
         Architectures differ in how they use a cache, and one that ignores positions or masks would serve nonsense
         without an error; so prompts by chunks and staggered decoding must give the same logits. It also reserves the cache
@@ -170,15 +170,15 @@ def _pick_device(name: str) -> torch.device:
     return device
 
 
-def _pick_length(asked: int, config: dict[str, Any]) -> int:
+def _pick_length(requested: int, config: dict[str, Any]) -> int:
     limit = config.get("max_position_embeddings") or config.get("n_positions")
-    if asked and limit and asked > limit:
-        raise EngineError(f"--engine-option max_model_len={asked}: the model's own limit is {limit}")
-    return asked or min(limit or _DEFAULT_CONTEXT, _DEFAULT_CONTEXT)
+    if requested and limit and requested > limit:
+        raise EngineError(f"--engine-option max_model_len={requested}: the model's own limit is {limit}")
+    return requested or min(limit or _DEFAULT_CONTEXT, _DEFAULT_CONTEXT)
 
 
 def _load(checkpoint: Path, dtype: str, device: torch.device) -> Any:
-    """The model in evaluation mode. EngineError names what transformers could not use, or would have made up."""
+    """The model in evaluation mode. EngineError names what transformers could not load, or would initialise at random."""
     transformers.utils.logging.disable_progress_bar()
     try:
         model, loading = transformers.AutoModelForCausalLM.from_pretrained(
@@ -193,6 +193,6 @@ def _load(checkpoint: Path, dtype: str, device: torch.device) -> Any:
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise EngineError(f"{checkpoint}: transformers cannot load it: {reason}") from error
-    if loading["missing_keys"]:  # transformers fills these with random numbers and goes on
+    if loading["missing_keys"]:  # transformers fills these with random numbers and continues
         raise EngineError(f"{checkpoint}: tensor {min(loading['missing_keys'])} is missing")
     return model.eval()

@@ -1,4 +1,4 @@
-"""Which request gets which slot, and what runs next: prompts in chunks, then one token for everything that runs.
+"""Which request gets which slot, and what runs next: prompts in chunks, then one token for every running request.
 
 Slots `0 … n-1` belong to the n running requests, always without gaps; when one leaves, the last moves into its place.
 Prompts in progress have slots behind them: a long one alone, a few short ones together.
@@ -19,14 +19,14 @@ from server.engines.transformers.sampling import SamplingState, sample, token_lo
 from server.engines.transformers.slot_model import SlotModel
 
 CHUNK = 512  # prompt tokens at once: bounds memory, and how long running requests wait for a newcomer
-# Short prompts share a forward call up to so many tokens, padding included. Beyond, a CPU gains nothing more from it, and
-# the first would wait for the last.
+# Short prompts share a forward call up to this many tokens, padding included. More brings a CPU nothing, and the first
+# prompt would wait for the last.
 GROUP = 128
 
 
 @dataclass(slots=True, eq=False)
 class Generation:
-    """A request for tokens, on its way through the slots."""
+    """A request for tokens."""
 
     key: int
     prompt: Sequence[int]
@@ -36,10 +36,10 @@ class Generation:
     last: int = 0  # the newest token, not yet in the cache
     queued: float = field(default_factory=time.perf_counter)  # when this was made, seconds
     started: float = 0.0  # when its prompt began to be processed
-    first: float = 0.0  # when its first token had come
+    first: float = 0.0  # when its first token was generated
 
     def times(self) -> RequestTimes:
-        """Where the time of a request whose last token has just come went."""
+        """The phases of a request whose last token has just been generated."""
         return RequestTimes(self.started - self.queued, self.first - self.started, time.perf_counter() - self.first)
 
 
@@ -55,13 +55,13 @@ class Scoring:
 
 
 Job = Generation | Scoring
-Event = tuple[int, Delta | list[TokenLogprob | None]]  # a job's key, and what there is for it
+Event = tuple[int, Delta | list[TokenLogprob | None]]  # a job's key, and its result
 
 
 class SlotScheduler:
     """The requests of one model.
 
-    `emit` is called with what is new and the occupancy: after each finished prompt, each step and each removal.
+    `emit` is called with new results and the occupancy: after each finished prompt, each step and each removal.
     """
 
     def __init__(self, model: SlotModel, eos: frozenset[int], emit: Callable[[list[Event], EngineLoad], None]) -> None:
@@ -93,15 +93,15 @@ class SlotScheduler:
         """Queue a request that has been checked against the model's limits."""
         self._waiting.append(job)
 
-    def remove(self, key: int, *, tell: bool) -> None:
-        """End a request, if it is still here, and free its slot; `tell` it so by a last delta."""
+    def remove(self, key: int, *, notify: bool) -> None:
+        """End a request, if it is still here, and free its slot; `notify`: with a last delta."""
         waiting = [job for job in self._waiting if job.key == key]
         slots = [slot for slot, job in enumerate(self._running) if job.key == key]
         for job in waiting:
             self._waiting.remove(job)
         self._leave(slots)
         found = bool(waiting or slots)
-        self._emit([(key, Delta((), finish_reason="abort"))] if found and tell else [], self.load())
+        self._emit([(key, Delta((), finish_reason="abort"))] if found and notify else [], self.load())
 
     def step(self) -> None:
         """Process at least one chunk of prompts if a slot is free, then one token for every running request."""
@@ -148,18 +148,18 @@ class SlotScheduler:
         return sum(map(len, chunks))
 
     def _score(self, jobs: Sequence[Scoring], chunks: Sequence[Sequence[int]], logits: Tensor) -> None:
-        """Note what each chunk's logits `[jobs, positions, vocabulary]` say of the token that follows each position."""
+        """Add the log-probabilities of the token after each position from a chunk's logits `[jobs, positions, vocabulary]`."""
         for job, chunk, rows in zip(jobs, chunks, logits, strict=True):
             following = job.prompt[job.cached - len(chunk) + 1 : job.cached + 1]
             job.scores.extend(token_logprobs(rows[: len(following)], following, job.top))
         self._emit([(job.key, job.scores) for job in jobs if job.cached == len(job.prompt)], self.load())
 
     def _start(self, jobs: Sequence[Generation], logits: Tensor) -> None:
-        """Give requests with a finished prompt a place among the running ones, and their first token."""
+        """Move requests with a finished prompt to the running ones, and sample their first token."""
         for slot, job in enumerate(jobs, start=self._entry):
             job.state = SamplingState(job.prompt, job.options, self._eos, self._model.vocabulary, self._model.device)
             place = len(self._running)
-            if place != slot:  # someone left while a long prompt came in
+            if place != slot:  # a request left while a long prompt was processed
                 self._model.move(slot, place, job.cached)
             self._running.append(job)
         self._advance(jobs, logits)
@@ -172,7 +172,7 @@ class SlotScheduler:
         self._advance(running, logits)
 
     def _advance(self, jobs: Sequence[Generation], logits: Tensor) -> None:
-        """Sample a token for each job from its row of logits, hand the tokens out, and let finished jobs leave."""
+        """Sample a token for each job from its row of logits, emit the tokens, and free the slots of finished jobs."""
         states = [job.state for job in jobs if job.state is not None]
         scored = [row for row, job in enumerate(jobs) if job.options.logprobs is not None]
         raw = logits[scored].clone() if scored else logits  # sampling changes its logits
@@ -216,6 +216,6 @@ def _finish_reason(state: SamplingState, token: int) -> FinishReason | None:
 
 
 def _cut(entry: TokenLogprob, top: int) -> TokenLogprob:
-    """The entry with its `top` most likely tokens and the chosen one, where a neighbour in the batch asked for more."""
+    """The entry with its `top` most likely tokens and the chosen one, where another row of the batch needs more."""
     likely = dict(list(entry.top.items())[:top])
     return TokenLogprob(entry.token_id, entry.logprob, {**likely, entry.token_id: entry.logprob})

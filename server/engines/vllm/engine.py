@@ -55,7 +55,7 @@ class VllmEngine:
         self._info: EngineInfo | None = None
         self._eos: frozenset[int] = frozenset()
         self._capacity = 0  # tokens the cache holds
-        self._held: dict[str, int] = {}  # request id → tokens in the cache; 0: nothing has come back yet
+        self._held: dict[str, int] = {}  # request id → tokens in the cache; 0: no output yet
         self._prefix_hits = 0
         self._preemptions = Preemptions(counted=False, blocks=None, block_size=1)
         self._scorings = 0
@@ -164,7 +164,7 @@ class VllmEngine:
     async def _outputs(
         self, request_id: str, prompt: Sequence[int], parameters: Any, read: Callable[[Any], _T]
     ) -> AsyncGenerator[_T]:
-        """What `read` makes of all that vLLM gives for one request, counted, and with its exceptions turned into ours."""
+        """`read` of every output of one request, with its tokens counted and its exceptions turned into ours."""
         if self._engine is None:
             raise EngineDeadError("vLLM has been shut down")
         if request_id in self._held:
@@ -200,7 +200,7 @@ class VllmEngine:
             raise EngineDeadError("vLLM's engine core is not running")
 
     def load(self) -> EngineLoad:
-        """Occupancy as seen from here: waiting is what has had no token yet, and shared prefixes count each time."""
+        """Occupancy as seen from here: a request without a token is waiting, and shared prefixes count each time."""
         running = sum(held > 0 for held in self._held.values())
         usage = sum(self._held.values()) / self._capacity if self._capacity else 0.0
         return EngineLoad(

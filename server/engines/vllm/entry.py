@@ -72,7 +72,7 @@ def _draft_options(checkpoint: Path, tokens: int) -> dict[str, str]:
 
 VLLM = EngineEntry(
     name="vllm",
-    summary="vLLM in this process, its model in processes of its own",
+    summary="vLLM in this process, its model in child processes",
     factory="server.engines.vllm.engine:VllmEngine",
     options="vllm:AsyncEngineArgs",
     tunables=frozenset(_TUNABLES),

@@ -78,7 +78,7 @@ def failure(error: Exception) -> EngineDeadError | BadRequestError:
 
 
 def _request_errors() -> tuple[type[Exception], ...]:
-    """The classes of vLLM's complaints about a request: ValueError in older versions, also one of its own since 0.28."""
+    """The classes of vLLM's errors about a request: ValueError in older versions, also one of its own since 0.28."""
     import vllm.exceptions
 
     own = getattr(vllm.exceptions, "VLLMClientError", None)
@@ -93,7 +93,7 @@ def delta(answer: Any) -> Delta:
     if output.logprobs is not None:
         entries = zip(token_ids, output.logprobs, strict=True)
         logprobs = tuple(token_logprob(token, entry) for token, entry in entries)
-    # Any other reason that vLLM may give is an end nobody asked for.
+    # Any other reason is an end that the request did not ask for.
     reason = _FINISH_REASONS.get(output.finish_reason, "abort")
     return Delta(token_ids, logprobs, reason, None if reason is None else _times(answer.metrics))
 
@@ -122,7 +122,7 @@ def preemptions(metrics: Any) -> int | None:
 
 
 def attention_backend(config: Any) -> str:
-    """As the selector that the workers use names it; the configuration's own word where its signature is not that of 0.32."""
+    """As the selector that the workers use names it; the configuration's value where its signature is not that of 0.32."""
     try:
         from vllm.config import set_current_vllm_config
         from vllm.v1.attention.selector import get_attn_backend

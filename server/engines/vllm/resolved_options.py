@@ -1,4 +1,4 @@
-"""What vLLM made of its options, read off its configuration: names of AsyncEngineArgs, values as text.
+"""vLLM's options as resolved, read from its configuration: names of AsyncEngineArgs, values as text.
 
 Fields that a version does not have are left out. docs/reference/checks.md, *resolved-options-differ*, says which may differ.
 """
@@ -50,10 +50,10 @@ def resolved_options(config: Any) -> dict[str, str]:
 
 
 def uniform_blocks(config: Any) -> int | None:
-    """Blocks of the cache if every layer takes as many for a request, in one engine; else None.
+    """Blocks of the cache if every layer needs the same number for a request, in one engine; else None.
 
-    vLLM's own count of the tokens that fit is then that of its blocks; sliding windows, states and replicas make it another.
-    Its first block is never given out.
+    vLLM's own count of the tokens that fit then equals that of its blocks; with sliding windows, states or replicas it differs.
+    Its first block is never allocated.
     """
     cache, longest = config.cache_config, config.model_config.max_model_len
     blocks, tokens = cache.num_gpu_blocks, getattr(cache, "kv_cache_size_tokens", None)

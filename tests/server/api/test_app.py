@@ -178,7 +178,7 @@ def test_a_client_that_hangs_up_frees_its_place(checkpoint, stream):
             if stream:
                 assert leaving.recv(4096).startswith(b"HTTP/1.1 200")
         wait_until(lambda: server.running == 0)
-        server.model.flights.admitted(4096).__enter__()  # all places are free again
+        server.model.in_flight.admitted(4096).__enter__()  # all places are free again
 
 
 def test_a_dying_engine_fails_what_runs_and_turns_health_to_503(checkpoint):

@@ -239,7 +239,7 @@ def watched(server, capsys):
             logger.removeHandler(handler)
     wait_until(lambda: server.running == 0 and server.connections == 0)
     wait_until(lambda: server.tasks == before)
-    with server.model.flights.admitted(server.limit):
+    with server.model.in_flight.admitted(server.limit):
         pass  # every place is free
     assert not wrong, wrong[0]
     statuses = Counter(json.loads(line)["status"] for line in capsys.readouterr().err.splitlines())

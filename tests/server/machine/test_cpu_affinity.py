@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from server.machine.cpu_affinity import give_way_to, off_cores_of
+from server.machine.cpu_affinity import off_cores_of, yield_cores_to
 
 needs_two_cores = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 
@@ -30,7 +30,7 @@ def after_giving_way_to(*processes: int) -> tuple[set[int], int]:
     found: list[tuple[set[int], int]] = []
 
     def give_way():
-        give_way_to(processes)
+        yield_cores_to(processes)
         found.append((os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0)))
 
     thread = threading.Thread(target=give_way)

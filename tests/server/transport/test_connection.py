@@ -83,7 +83,7 @@ def test_a_body_that_trickles_is_refused_and_never_holds_a_place(impatient):
     with connected(impatient) as client:
         client.sendall(post(b'{"prompt":', length=500))
         wait_until(lambda: impatient.connections == 1)
-        with impatient.model.flights.admitted(4096):
+        with impatient.model.in_flight.admitted(4096):
             pass  # all places are free while it is waited for
         assert impatient.running == 0
         status, message = refusal(everything(client))

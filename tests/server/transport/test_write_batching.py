@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from server.transport.write_batching import GatheredWrites, Round
+from server.transport.write_batching import BatchedWrites, WriteBatch
 
 
 class Recorded(asyncio.Transport):
@@ -30,7 +30,7 @@ class Recorded(asyncio.Transport):
 
 async def test_what_is_written_in_one_round_is_one_write():
     inner = Recorded()
-    outer = GatheredWrites(inner, Round())
+    outer = BatchedWrites(inner, WriteBatch())
     outer.write(b"a")
     outer.write(b"b")
     assert inner.written == []
@@ -42,7 +42,7 @@ async def test_what_is_written_in_one_round_is_one_write():
 
 async def test_closing_sends_what_was_written_before_and_nothing_after():
     inner = Recorded()
-    outer = GatheredWrites(inner, Round())
+    outer = BatchedWrites(inner, WriteBatch())
     outer.write(b"last")
     outer.close()
     outer.write(b"late")
@@ -52,7 +52,7 @@ async def test_closing_sends_what_was_written_before_and_nothing_after():
 
 async def test_aborting_sends_nothing():
     inner = Recorded()
-    outer = GatheredWrites(inner, Round())
+    outer = BatchedWrites(inner, WriteBatch())
     outer.write(b"lost")
     outer.abort()
     await asyncio.sleep(0)
@@ -61,7 +61,7 @@ async def test_aborting_sends_nothing():
 
 async def test_a_client_that_left_meanwhile_is_not_written_to():
     inner = Recorded()
-    outer = GatheredWrites(inner, Round())
+    outer = BatchedWrites(inner, WriteBatch())
     outer.write(b"x")
     inner.closed = True
     await asyncio.sleep(0)
@@ -69,13 +69,13 @@ async def test_a_client_that_left_meanwhile_is_not_written_to():
 
 
 async def test_all_that_were_written_to_in_a_round_send_at_its_end_in_turn():
-    the_round, order = Round(), []
+    batch, order = WriteBatch(), []
 
     class Noting(Recorded):
         def write(self, data):
             order.append(data)
 
-    first, second = (GatheredWrites(Noting(), the_round) for _ in range(2))
+    first, second = (BatchedWrites(Noting(), batch) for _ in range(2))
     first.write(b"1")
     second.write(b"2")
     first.write(b"3")
