@@ -14,7 +14,8 @@ from loadgen.prompts.files import input_notes
 from loadgen.results.recorder import where_kept
 from prunebench.cluster.cluster_bench import ClusterBench
 from prunebench.cluster.ray_cluster import RayCluster
-from prunebench.experiment.file import Experiment, ExperimentError, load_experiment
+from prunebench.experiment.file import Experiment, ExperimentError
+from prunebench.experiment.resolve import load_experiment
 from prunebench.quality.run_tasks import check_tasks
 from prunebench.run.bench import Bench
 from prunebench.run.choose_folder import Resume, choose_run_folder

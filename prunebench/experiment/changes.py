@@ -80,3 +80,12 @@ def _words(key: str, old: Any, new: Any) -> str:
         return f"{key.removesuffix('.file_sha256')}: the content of its file"
     was, now = ("not set" if value is None else value for value in (old, new))
     return f"{key} was {was}, is {now}"
+
+
+def recorded_as(before: Experiment, now: Experiment) -> Experiment:
+    """`before` with the sha256 of `now`'s files where its run did not record one yet."""
+    files = {workload.name: workload.file_sha256 for workload in now.workloads}
+    workloads = [
+        w if w.file_sha256 else w.model_copy(update={"file_sha256": files.get(w.name)}) for w in before.workloads
+    ]
+    return before.model_copy(update={"workloads": workloads})

@@ -13,7 +13,8 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from loadgen.endpoint import Endpoint
-from prunebench.experiment.file import STDLIB_PREFIX, QualitySettings, read_text
+from prunebench.experiment.file import QualitySettings
+from prunebench.experiment.texts import STDLIB_PREFIX, read_text
 from reports.runs.records import Quality
 
 

@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from prunebench.experiment.changes import Changes, checkpoint_changes, experiment_changes, hash_checkpoint
-from prunebench.experiment.file import Experiment, ExperimentError, recorded_as
+from prunebench.experiment.changes import Changes, checkpoint_changes, experiment_changes, hash_checkpoint, recorded_as
+from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.run.run_writer import RECORDS_SUFFIX, RunWriter, rename_aside
 from pruner.output.manifest import SourceFile
 from reports.runs.run_folder import read_record

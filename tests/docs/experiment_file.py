@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from prunebench.experiment.file import experiment_schema
+from prunebench.commands.schema import experiment_schema
 
 PAGE = "docs/reference/experiment-file.md"
 COLUMNS = 100

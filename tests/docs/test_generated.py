@@ -21,7 +21,7 @@ from energy.records import (
     MissingMeter,
 )
 from loadgen.records import schema
-from prunebench.experiment.file import experiment_schema
+from prunebench.commands.schema import experiment_schema
 from reports.runs import records
 from server.engines.synthetic.options import SyntheticOptions
 from server.engines.transformers.options import TransformersOptions

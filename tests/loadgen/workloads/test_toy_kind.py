@@ -19,7 +19,9 @@ from loadgen.records.schema import Trial
 from loadgen.trial import run_trial
 from loadgen.workloads.base import Workload, register
 from loadgen.workloads.open_loop import OpenLoop
-from prunebench.experiment.file import ExperimentError, experiment_schema, load_experiment
+from prunebench.commands.schema import experiment_schema
+from prunebench.experiment.file import ExperimentError
+from prunebench.experiment.resolve import load_experiment
 from tests.loadgen.scripted import ScriptedServer, stream
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from prunebench.cluster.ray_cluster import gpus_of_session
 from prunebench.cluster.session import Job, run_job
-from prunebench.experiment.file import ExperimentError, load_experiment
+from prunebench.experiment.file import ExperimentError
+from prunebench.experiment.resolve import load_experiment
 from reports.analysis.analyse import analyse_folder
 from reports.runs.run_folder import RunFolder
 from tests.prunebench.conftest import SYNTHETIC

@@ -17,7 +17,7 @@ import pytest
 from base.files import write_record
 from loadgen.records.checksums import file_sha256
 from prunebench.cli import main
-from prunebench.experiment.file import load_experiment
+from prunebench.experiment.resolve import load_experiment
 from prunebench.run.run_writer import RunWriter, cell_name
 from reports.errors import ReportError
 from reports.runs.reading import read_measured

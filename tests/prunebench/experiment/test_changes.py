@@ -7,7 +7,8 @@ import pytest
 
 from prunebench.cli import main
 from prunebench.experiment.changes import checkpoint_changes, experiment_changes, hash_checkpoint
-from prunebench.experiment.file import ExperimentError, load_experiment
+from prunebench.experiment.file import ExperimentError
+from prunebench.experiment.resolve import load_experiment
 from prunebench.run.reopen import reopen
 from prunebench.run.resume import extended
 from prunebench.run.run_writer import RunWriter

@@ -6,14 +6,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from prunebench.experiment.file import (
-    Experiment,
-    ExperimentError,
-    experiment_schema,
-    load_experiment,
-    read_text,
-    recorded_as,
-)
+from prunebench.commands.schema import experiment_schema
+from prunebench.experiment.changes import recorded_as
+from prunebench.experiment.file import Experiment, ExperimentError
+from prunebench.experiment.resolve import load_experiment
+from prunebench.experiment.texts import read_text
 from prunebench.quality.suites import choose_suite
 from pruner.scoring.targets import Target
 

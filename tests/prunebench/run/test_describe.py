@@ -3,7 +3,7 @@
 import pytest
 
 from loadgen.energy.source import NoEnergy
-from prunebench.experiment.file import load_experiment
+from prunebench.experiment.resolve import load_experiment
 from prunebench.run.describe import Describer, visit_idle
 
 

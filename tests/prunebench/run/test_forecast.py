@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from prunebench.experiment.file import ExperimentError, load_experiment
+from prunebench.experiment.file import ExperimentError
+from prunebench.experiment.resolve import load_experiment
 from prunebench.run.dry_run import forecast_run, print_forecast
 from prunebench.run.forecast import Assumptions
 from reports.runs.records import RunInfo
