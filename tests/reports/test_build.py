@@ -230,7 +230,7 @@ def test_no_run_at_all_is_refused():
 
 
 @pytest.mark.parametrize("what_is_left", ["nothing", "configurations", "one trial"])
-def test_a_run_that_hardly_began_still_gives_a_page(run, what_is_left):
+def test_a_barely_started_run_has_a_page(run, what_is_left):
     for trial in sorted((run / "trials").iterdir())[1 if what_is_left == "one trial" else 0 :]:
         shutil.rmtree(trial)
     if what_is_left == "nothing":
@@ -250,7 +250,7 @@ def test_at_a_margin_wider_than_every_effect_all_are_equivalent_and_the_margin_i
     assert "more than 90 % from 1" in " ".join(said.split())
 
 
-def test_the_report_says_by_which_rule_its_trials_were_ordered_and_what_that_leaves_of_a_drift(run):
+def test_the_report_gives_the_order_of_trials_and_its_effect_on_a_drift(run):
     build_report([run])
     assert "Order shuffled: a linear drift of 1 % per block shifts a ratio" in (run / "report.md").read_text()
     info = json.loads((run / "run.json").read_text()) | {"order": "balanced", "block_counts": [3]}

@@ -1,6 +1,6 @@
 """`python -P -m tests.truth [NAME …]`: run the long simulations, write their result and the table that docs/reference/estimators.md shows.
 
-With names, only those are run anew; the other results stay. `--short` prints the short version and writes nothing.
+With names, only those are run; the other results stay. `--short` prints the short version and writes nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BEGIN, END = "<!-- truth: written by python -P -m tests.truth -->", "<!-- /truth
 
 
 def main() -> int:
-    """Exit status 1 if a result contradicts what is promised."""
+    """Exit with status 1 if a result contradicts its bounds."""
     parser = argparse.ArgumentParser(prog="python -P -m tests.truth", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="simulations to run; all without one")
     parser.add_argument("--short", action="store_true", help="the test suite's version; nothing is written")
@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def _run(name: str, *, short: bool) -> dict[str, Seen]:
-    """The runs shared among the cores."""
+    """Run one simulation on all cores."""
     simulation = simulations()[name]
     number, cores = simulation.short if short else simulation.long, os.cpu_count() or 1
     step = -(-number // (8 * cores))
@@ -59,7 +59,7 @@ def _run(name: str, *, short: bool) -> dict[str, Seen]:
 
 
 def _recorded(known: set[str]) -> dict[str, Any]:
-    """The committed result, without simulations that are gone."""
+    """The committed result, without removed simulations."""
     path = ROOT / RESULT
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return {"simulations": {name: rows for name, rows in found.get("simulations", {}).items() if name in known}}
@@ -75,7 +75,7 @@ def _write(recorded: dict[str, Any]) -> None:
 
 
 def table(recorded: dict[str, Any]) -> str:
-    """The table in Markdown, between the marks that the page has."""
+    """The table in Markdown, between the page's marks."""
     lines = ["| estimator | conditions | nominal | seen (n simulations) | command |", "| --- | --- | --- | --- | --- |"]
     known = simulations()
     for name, results in recorded["simulations"].items():

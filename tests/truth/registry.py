@@ -1,4 +1,4 @@
-"""The simulations by name: what each estimates, under which conditions, and within which bounds the outcome must lie."""
+"""The registry of simulations: estimator, conditions, and bounds of the outcome."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 Outcome = Mapping[str, "bool | float"]
-"""What one simulated run gave: row name -> whether it held, or a figure. A row without an entry does not count this run."""
+"""The outcome of one simulated run by row: whether it held, or a figure. A row without an entry does not count the run."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a share of the runs in which something held, or the mean of a figure, and its bounds."""
+    """One row of the table: a share of runs, or the mean of a figure, with its bounds."""
 
     estimator: str
     conditions: str
@@ -28,7 +28,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Simulation:
-    """`run` simulates one run from its own random generator; it must share no code with the estimator's truth."""
+    """`run` simulates one run from a random generator; its truth must share no code with the estimator."""
 
     name: str
     rows: Mapping[str, Row]
@@ -37,20 +37,20 @@ class Simulation:
     long: int  # runs in the committed result
 
     def outcomes(self, number: int, first_seed: int = 0) -> list[Outcome]:
-        """`number` runs, each seeded by its own place, so that a run can be repeated alone."""
+        """Run `number` runs, each seeded by its index, so that a single run can be repeated."""
         return [self.run(np.random.default_rng([first_seed + n, *self.name.encode()])) for n in range(number)]
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a row came to: `n` runs that counted, and the share or mean over them (None: no run counted)."""
+    """A row's result: `n` counted runs, and the share or mean over them (None: no run counted)."""
 
     n: int
     value: float | None
     is_share: bool
 
     def contradicts(self, row: Row) -> str | None:
-        """Why this cannot be chance, if it cannot: for a share by the binomial distribution at 1 in 10,000."""
+        """Why chance does not explain the result; None if it does. A share is tested by the binomial distribution at 1 in 10,000."""
         if self.value is None:
             return "no run counted"
         if not self.is_share:
@@ -92,7 +92,7 @@ def simulation(
 
 
 def simulations() -> dict[str, Simulation]:
-    """All of them; every module `sim_*.py` below tests/truth is imported."""
+    """Import every module `sim_*.py` below tests/truth, and return all simulations."""
     import tests.truth
 
     for module in pkgutil.walk_packages(tests.truth.__path__, "tests.truth."):
@@ -102,12 +102,12 @@ def simulations() -> dict[str, Simulation]:
 
 
 def outcomes_of(name: str, number: int, first_seed: int) -> list[Outcome]:
-    """As `Simulation.outcomes`, for a process that knows the name alone."""
+    """`Simulation.outcomes` for another process, by name."""
     return simulations()[name].outcomes(number, first_seed)
 
 
 def seen(rows: Mapping[str, Row], outcomes: list[Outcome]) -> dict[str, Seen]:
-    """Each row's share or mean. Raises KeyError for an outcome that no row describes."""
+    """Each row's share or mean. Raises KeyError for an outcome without a row."""
     found: dict[str, list[Any]] = {key: [] for key in rows}
     for outcome in outcomes:
         for key, value in outcome.items():

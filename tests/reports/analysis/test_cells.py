@@ -86,7 +86,7 @@ def test_without_a_meter_joules_are_null_with_the_reason(tmp_path):
     assert found.energy_remedies == [REMEDY]
 
 
-def test_modelled_joules_have_quantities_of_their_own(tmp_path):
+def test_modelled_joules_have_separate_quantities(tmp_path):
     found = analyse_folder(write_run(tmp_path / "run", Example(energy="modelled", workloads=SMALL, blocks=2)))
     cell = found.cell("width-512", "batch-8")
     assert cell.values["joules_per_output_token"].median is None
@@ -124,7 +124,7 @@ def test_a_run_without_its_baseline_gives_figures_and_no_ratios(tmp_path):
     assert value.comparison.reason == "no block has both this configuration and the baseline"
 
 
-def test_a_run_with_nothing_finished_still_has_an_analysis(tmp_path):
+def test_a_run_without_finished_trials_has_an_analysis(tmp_path):
     example = Example(
         workloads=SMALL, blocks=1, missing=frozenset((0, w, x.name) for w in EXAMPLE.widths for x in SMALL)
     )
@@ -146,7 +146,7 @@ def less_than_a_generation(run, pattern):
         file.write_text(json.dumps(json.loads(file.read_text()) | {"generations": 0}))
 
 
-def test_no_verdict_rests_on_trials_of_less_than_a_generation(tmp_path):
+def test_verdicts_exclude_trials_of_less_than_a_generation(tmp_path):
     run = write_run(tmp_path / "run", Example(widths=(1024, 512), workloads=SMALL[:1], blocks=3))
     less_than_a_generation(run, "0-width-512-*")
     value = analyse_folder(run).cell("width-512", SINGLE.name).values["output_tokens_per_s"]

@@ -51,11 +51,11 @@ def test_the_intervals_hold_the_truth_as_often_as_they_say():
     assert 0.92 <= predicted / 300 <= 0.98
 
 
-def test_a_line_is_not_found_wanting_where_it_holds():
+def test_the_lack_of_fit_test_accepts_a_true_line():
     assert sum(fit_energy_model("w", "l", simulated(s)).misfit_p < 0.01 for s in range(300)) <= 10
 
 
-def test_what_a_line_does_not_know_is_shown_by_the_lack_of_fit():
+def test_the_lack_of_fit_test_rejects_a_curve():
     assert fit_energy_model("w", "l", simulated(1, bend=0.001)).misfit_p < 0.001
 
 
@@ -78,9 +78,7 @@ def test_each_trial_has_its_residual():
         (((64, 32), (256, 128), (1024, 512)), "vary together", {"request"}),
     ],
 )
-def test_a_coefficient_that_the_shapes_cannot_tell_from_the_others_is_withheld_with_the_reason_and_the_rest_given(
-    shapes, words, identified
-):
+def test_a_coefficient_that_the_shapes_do_not_identify_is_withheld_with_the_reason(shapes, words, identified):
     model = fit_energy_model("w", "l", simulated(3, shapes=shapes))
     assert {name for name in ("prompt_token", "output_token", "request") if getattr(model, name)} == identified
     assert len(model.not_identified) == 3 - len(identified)
@@ -97,12 +95,12 @@ def test_one_shape_identifies_nothing():
         model.predict(100, 100)
 
 
-def test_what_is_identified_beside_the_others_is_right():
+def test_identified_coefficients_are_right_if_others_are_not_identified():
     model = fit_energy_model("w", "l", simulated(3, noise=0.0, shapes=((64, 32), (64, 128), (64, 512))))
     assert model.output_token.joules == pytest.approx(TRUTH[1])
 
 
-def test_counts_that_scatter_with_the_window_do_not_identify_what_one_length_cannot():
+def test_variation_of_a_windows_counts_does_not_identify_a_coefficient():
     """Three workloads of the same requests, whose windows held different numbers of prompts for as many ends."""
     trials = [
         Spent(f"phase-{n}", block, joules=500.0 + n, prompt_tokens=6400 * (0.7 + 0.3 * n), output_tokens=3200 + 300 * block,
@@ -122,7 +120,7 @@ def test_counts_that_scatter_with_the_window_do_not_identify_what_one_length_can
         (SHAPES[:3], 0.001, "not tested"),
     ],
 )
-def test_the_lack_of_fit_is_said_in_words(shapes, bend, words):
+def test_the_lack_of_fit_test_is_reported_in_words(shapes, bend, words):
     model = fit_energy_model("w", "l", simulated(1, shapes=shapes, bend=bend))
     assert model.fit.startswith(words)
     assert model.is_bent == (words == "a line does not fit")
@@ -133,7 +131,7 @@ def test_three_trials_are_too_few():
     assert "four are the least" in fit_energy_model("w", "l", simulated(3, shapes=shapes, blocks=1)).reason
 
 
-def test_a_prediction_says_when_it_leaves_what_was_measured():
+def test_a_prediction_outside_the_measured_lengths_is_marked_as_extrapolated():
     model = fit_energy_model("w", "l", simulated(4))
     inside, outside = model.predict(256, 128), model.predict(8000, 128)
     assert (inside.extrapolated, outside.extrapolated) == (False, True)

@@ -85,7 +85,7 @@ def test_scores_are_compared_with_the_baselines_item_by_item(analysis: Analysis)
     assert form.scores["width-512"].kept.verdict == "equivalent"  # the same answers, item by item
 
 
-def test_what_asking_cost_is_added_up_and_divided_by_right_answers(analysis: Analysis):
+def test_the_cost_of_tasks_is_summed_and_divided_by_right_answers(analysis: Analysis):
     assert analysis.quality
     cost = analysis.quality.costs["width-1024"]
     assert cost.joules == pytest.approx(3 * 3600)
@@ -100,7 +100,7 @@ def test_what_asking_cost_is_added_up_and_divided_by_right_answers(analysis: Ana
     assert cost.joules_per_token_uncertainty == pytest.approx(cost.joules_uncertainty / 3000)
 
 
-def test_modelled_joules_of_asking_stay_apart(tmp_path: Path):
+def test_modelled_joules_of_tasks_are_separate(tmp_path: Path):
     found = write(tmp_path / "run", Example(blocks=2, energy="modelled"), energy="modelled")
     assert found.quality
     cost = found.quality.costs["width-1024"]
@@ -145,7 +145,7 @@ def test_a_task_without_scores_leaves_its_reason_and_the_others_stand(tmp_path: 
     assert "its data set is out of reach" in text
 
 
-def test_the_front_holds_what_nothing_beats_in_both():
+def test_the_front_holds_undominated_configurations():
     points = [(1.0, 0.5), (2.0, 0.9), (3.0, 0.8), (4.0, 1.0), (2.0, 0.7)]
     assert pareto_front(points, lower_x_is_better=True) == [(1.0, 0.5), (2.0, 0.9), (4.0, 1.0)]
     assert pareto_front(points, lower_x_is_better=False) == [(4.0, 1.0)]

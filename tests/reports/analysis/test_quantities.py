@@ -49,7 +49,7 @@ def test_latencies_are_those_of_the_definitions(records):
     assert value("median_e2e_ms", trial, records).value == pytest.approx(statistics.median(e2e))
 
 
-def test_joules_are_divided_by_what_the_same_window_is_credited_with(records):
+def test_joules_are_divided_by_the_tokens_credited_in_the_same_window(records):
     trial = trial_of(records)
     joules, output, prompt = trial.energy.gross_joules, 7 * SINGLE.output_tokens, 7 * SINGLE.prompt_tokens
     assert value("joules_per_output_token", trial, records).value == pytest.approx(joules / output)
@@ -94,7 +94,7 @@ def test_a_percentile_among_the_failed_requests_has_no_number_but_says_so(record
     assert "among the failed requests" in value("p99_ttft_ms", trial_of(many), late).reason
 
 
-def test_itl_is_of_every_token_that_came_those_of_failed_requests_too(records):
+def test_itl_includes_the_tokens_of_failed_requests(records):
     slow = replace(request(7, 7, EPOCH_NS + 8 * 10**9, 20.0, 90.0, SINGLE), error="timeout")
     trial = trial_of([*records, slow])
     assert value("p99_itl_ms", trial, [*records, slow]).value == pytest.approx(90.0)
@@ -119,7 +119,7 @@ def test_the_tokens_of_the_first_chunk_took_no_time_per_token():
     assert value("median_tpot_ms", trial_of(records), records).value == pytest.approx(5.0)
 
 
-def test_chunks_that_one_read_brought_are_one_arrival():
+def test_chunks_of_one_read_are_one_arrival():
     records = [request(i, i, EPOCH_NS + i * 10**9, 20.0, 5.0, SINGLE) for i in range(3)]
     for record in records:  # a proxy that passes on three events at once: the first when the third came
         late = record.arrival_ns[2::3]
@@ -139,7 +139,7 @@ def test_time_per_token_is_unknown_where_the_tokens_of_the_first_chunk_are():
 
 
 @pytest.mark.parametrize("ends", [False, True])
-def test_without_a_running_usage_as_many_chunks_as_tokens_are_one_each_and_the_end_of_the_text_has_none(ends):
+def test_without_a_running_usage_equal_numbers_of_chunks_and_tokens_are_one_each(ends):
     records = [bundled(i, 1, running=False, ends=ends) for i in range(3)]
     trial = trial_of(records)
     assert value("median_tpot_ms", trial, records).value == pytest.approx(5.0)

@@ -16,7 +16,7 @@ def test_a_shape_is_read_from_config_json():
     assert (shape.layers, shape.kv_heads, shape.head_dim, shape.tied_embeddings) == (16, 8, 64, True)
 
 
-def test_what_a_config_leaves_out_has_the_usual_meaning():
+def test_missing_keys_of_a_config_have_their_defaults():
     plain = {k: v for k, v in LLAMA_1B.items() if k not in {"num_key_value_heads", "head_dim", "tie_word_embeddings"}}
     shape = shape_of({"text_config": plain})
     assert (shape.kv_heads, shape.head_dim, shape.tied_embeddings) == (32, 64, False)
@@ -27,7 +27,7 @@ def test_without_a_whole_shape_or_with_experts_there_is_none(config):
     assert shape_of(config) is None
 
 
-def test_bytes_and_operations_of_a_token_are_those_worked_out_by_hand():
+def test_bytes_and_operations_of_a_token_agree_with_a_hand_calculation():
     info = configure(Example(), 1024)
     cost = decode_cost(info, 8, 100)
     cached = 2 * 12 * 4 * 32 * 100  # keys and values x layers x heads x size x tokens
@@ -36,7 +36,7 @@ def test_bytes_and_operations_of_a_token_are_those_worked_out_by_hand():
     assert cost.flops == 2 * info.parameters + 2 * (2 * 12 * 8 * 32 * 100)
 
 
-def test_a_table_of_its_own_is_looked_up_and_not_read():
+def test_an_untied_embedding_table_is_not_read():
     info = configure(Example(), 1024)
     untied = info.model_copy(update={"shape": SHAPE.model_copy(update={"tied_embeddings": False})})
     assert decode_cost(info, 1, 0).flops - decode_cost(untied, 1, 0).flops == 2 * 1000 * 256

@@ -100,13 +100,13 @@ def test_a_good_meter_passes(rule):
     assert find_in_trial(trial, measure_records(trial, records))[rule].outcome == "pass"
 
 
-def test_energy_that_nobody_wanted_is_not_missing():
+def test_energy_that_was_not_requested_is_not_missing():
     records = requests()
     trial = trial_of(records, energy=WindowEnergy(start_ns=0, end_ns=1, reason="--energy none"))
     assert find_in_trial(trial, measure_records(trial, records))["energy-missing"].outcome == "no data"
 
 
-def test_a_machine_without_a_gpu_is_not_said_to_have_fallen_back():
+def test_a_machine_without_a_gpu_has_no_source_fallback():
     records = requests()
     trial = trial_of(records, energy=cut(absent("no NVIDIA driver", None)))
     found = find_in_trial(trial, measure_records(trial, records))

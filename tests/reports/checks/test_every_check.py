@@ -493,9 +493,9 @@ def test_every_check_has_a_case_for_each_outcome_that_its_limits_name(check):
     assert outcomes == {"pass", *named} | (set() if check in ALWAYS_DECIDED else {"no data"})
 
 
-def test_no_case_is_of_a_check_that_there_is_not():
+def test_every_case_is_of_a_registered_check():
     assert CASES.keys() <= RULES.keys()
 
 
-def test_a_figure_that_is_none_is_no_pass():
+def test_nan_is_no_data():
     assert graded(float("nan"), 0.1, 0.2) == "no data"

@@ -80,7 +80,7 @@ def test_idle_power_far_from_the_baselines_drifts(clean, joules, expected):
 
 
 @pytest.mark.parametrize(("joules", "expected"), [(125.0, "pass"), (150.0, "warn"), (0.0, "warn")])
-def test_idle_power_that_is_another_after_the_trials_drifts(clean, joules, expected):
+def test_idle_power_that_changes_over_the_trials_drifts(clean, joules, expected):
     file = clean / "configurations" / "width-512.json"
     configuration = json.loads(file.read_text())
     configuration["idle_again"] = {**configuration["idle"], "gross_joules": joules}  # 120 J before them
@@ -138,7 +138,7 @@ def placed(tmp_path: Path, *pairs: tuple[Placement | None, Placement | None]) ->
         ([(HOST, HOST), (None, None)], "pass", "1 pair,"),
     ],
 )
-def test_pairs_and_blocks_on_other_hosts_are_told_apart(tmp_path, pairs, outcome, says):
+def test_pairs_and_blocks_on_different_hosts_are_distinguished(tmp_path, pairs, outcome, says):
     [found] = check_run(read_run(placed(tmp_path, *pairs)))["hosts-differ"]
     assert (found.label, found.finding.outcome) == ("width-512", outcome)
     assert found.finding.reason.startswith(says)
@@ -151,7 +151,7 @@ def test_a_trial_that_shared_its_host_is_marked_and_one_that_was_alone_is_not(tm
     assert (found["width-512"].outcome, found["width-512"].reason) == ("warn", "block 2 ran on node-1 at the same time")
 
 
-def test_trials_of_one_machine_in_turn_say_nothing_of_hosts(clean):
+def test_a_run_on_one_machine_has_no_findings_about_hosts(clean):
     found = check_run(read_run(clean))
     assert (found["host-shared"], found["hosts-differ"]) == ([], [])
 

@@ -102,25 +102,25 @@ def test_a_request_of_another_length_fails_a_fixed_length_workload():
     assert finding.reason == "1 of 40 requests did not write 32 tokens (19 to 19)"
 
 
-def test_a_length_nobody_counted_is_not_taken_for_right():
+def test_an_uncounted_length_fails():
     records = requests()
     uncounted = [*records[:-1], replace(records[-1], output_tokens=None)]
     assert outcome("output-length-differs", trial_of(records), uncounted) == "fail"
 
 
-def test_lengths_may_differ_where_the_model_stops_by_itself():
+def test_lengths_may_differ_with_natural_stop():
     records = [replace(r, output_tokens=5 + r.index) for r in requests()]
     assert outcome("output-length-differs", trial_of(records, NATURAL), records) is None
 
 
 @pytest.mark.parametrize(("steady", "expected"), [(True, "pass"), (False, "warn"), (None, "no data")])
-def test_a_warm_up_that_never_settled_is_flagged(steady, expected):
+def test_an_unsteady_warm_up_is_flagged(steady, expected):
     records = requests(5)  # too few to say anything of the window
     warmup = WarmUp(requests=9, groups=9, seconds=60.0, steady=steady, change=0.21)
     assert outcome("warm-up-unsteady", trial_of(records, warmup=warmup), records) == expected
 
 
-def test_a_transient_in_the_window_is_flagged_whatever_the_warm_up_said():
+def test_a_transient_in_the_window_is_flagged_even_after_a_steady_warm_up():
     records = [request(n, n, EPOCH_NS + n * 10**9, 20.0, 10.0 + 2 * (n < 8), SINGLE) for n in range(40)]
     warmup = WarmUp(requests=9, groups=9, seconds=6.0, steady=True, change=0.01)
     [flag] = flags_of(trial_of(records, warmup=warmup), records)
@@ -152,7 +152,7 @@ def test_a_busy_or_late_client_is_saturated(busy, lag_ms, expected):
     ("read_ms", "pause_ms", "expected"),
     [(1.9, 0.0, "warn"), (1.9, 1.0, "pass"), (3.0, 1.0, "warn"), (13.0, 1.0, "fail")],
 )
-def test_a_pause_that_the_client_means_to_make_is_no_lag(read_ms, pause_ms, expected):
+def test_an_intended_pause_of_the_client_is_no_lag(read_ms, pause_ms, expected):
     records = requests()
     health = ClientHealth(
         cpu_fraction=0.5,
@@ -175,7 +175,7 @@ def test_a_closed_loop_has_no_schedule_to_lag_behind():
     assert outcome("schedule-lag", trial_of(records), records) is None
 
 
-def test_the_servers_counter_is_held_against_the_records():
+def test_the_servers_counter_is_compared_with_the_records():
     records = requests()
     written = 40 * 32
     assert outcome("tokens-disagree", trial_of(records), records) == "pass"
@@ -184,7 +184,7 @@ def test_the_servers_counter_is_held_against_the_records():
     assert outcome("tokens-disagree", trial_of(records, server_generated_tokens=None), records) == "pass"
 
 
-def test_the_stream_is_held_against_the_usage():
+def test_the_stream_is_compared_with_the_usage():
     records = requests()
     cut = [*records[:-1], replace(records[-1], arrival_ns=[EPOCH_NS], arrival_tokens=[1])]
     assert outcome("tokens-disagree", trial_of(records), cut) == "fail"
@@ -196,7 +196,7 @@ def test_without_a_stream_there_is_no_second_count():
     assert outcome("multi-token-chunks", trial_of(records), records) == "no data"
 
 
-def test_a_failed_trial_is_not_held_against_the_servers_counter():
+def test_a_trial_with_failures_is_not_compared_with_the_servers_counter():
     records = requests()
     broken = [replace(records[0], error="reset"), *records[1:]]
     assert outcome("tokens-disagree", trial_of(records, server_generated_tokens=9_999), broken) == "pass"
@@ -235,7 +235,7 @@ def test_an_energy_window_needs_30_seconds_and_200_refreshes():
     assert outcome("window-too-short", with_part(long, info=slow), long) == "warn"
 
 
-def test_a_short_window_whose_joules_are_hardly_known_fails():
+def test_a_short_window_with_uncertain_joules_fails():
     short = requests(3)
     assert outcome("window-too-short", with_energy(short, gross_joules_uncertainty=1e6), short) == "fail"
 

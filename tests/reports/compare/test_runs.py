@@ -43,7 +43,7 @@ def small(**changes) -> dict:
     return {"widths": PAIR, "workloads": (SHORT,), "noise": 0.01} | changes
 
 
-def test_95_of_100_intervals_between_runs_hold_the_true_ratio():
+def test_95_of_100_intervals_between_runs_cover_the_true_ratio():
     rng = np.random.default_rng(5)
     covered = 0
     for _ in range(2000):
@@ -102,7 +102,7 @@ def test_slower_tokens_are_found_in_every_cell_and_nothing_else_is(tmp_path):
         assert tpot.after / tpot.before == pytest.approx(tpot.comparison.ratio)
 
 
-def test_the_same_again_is_no_regression(tmp_path):
+def test_a_repeated_run_is_no_regression(tmp_path):
     found = compared(tmp_path, Example(**small()), Example(**small(seed=12)))
     assert not found.regressed
     assert found.decidable == 8

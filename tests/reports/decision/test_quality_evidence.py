@@ -27,11 +27,11 @@ def shown(*tasks):
     return evidence_of(quality, "narrow", "base")
 
 
-def test_a_task_whose_whole_interval_lies_above_what_is_bearable_is_kept():
+def test_a_task_whose_whole_interval_is_above_the_limit_is_kept():
     assert shown(task()).kept == ["t"]
 
 
-def test_a_task_whose_whole_interval_lies_below_it_is_lost_even_at_the_floor():
+def test_a_task_whose_whole_interval_is_below_the_limit_is_lost_even_at_chance():
     found = shown(task(kept=Comparison(ratio=0.35, low=0.3, high=0.4), own=0.26))
     assert list(found.lost) == ["t"]
     assert found.words() == ["keeps 0.35× (0.30–0.40) of its score on t"]  # noqa: RUF001
@@ -48,14 +48,14 @@ def test_a_task_whose_whole_interval_lies_below_it_is_lost_even_at_the_floor():
         ({"error": None}, "the baseline is not distinguishable from guessing, 25%"),
     ],
 )
-def test_a_task_at_the_floor_or_with_a_wide_interval_shows_nothing(changed, why):
+def test_a_task_at_chance_or_with_a_wide_interval_is_inconclusive(changed, why):
     found = shown(task(**changed))
     assert (found.lost, found.kept) == ({}, [])
     assert found.inconclusive["t"].startswith(why)
     assert not found.decides
 
 
-def test_a_perplexity_has_no_floor():
+def test_a_perplexity_has_no_chance_level():
     found = shown(task(chance=None, baseline=8.0, own=8.1, higher_is_better=False))
     assert found.kept == ["t"]
 
@@ -66,7 +66,7 @@ def test_no_right_answer_of_many_is_a_loss_and_of_few_is_not(items, lost):
     assert bool(shown(task(kept=nothing, own=0.0, items=items)).lost) == lost
 
 
-def test_many_silent_tasks_are_counted_and_not_all_named():
+def test_many_inconclusive_tasks_are_counted_and_not_all_named():
     wide = Comparison(ratio=1.0, low=0.4, high=1.6)
     [said] = shown(*(task(f"task-{n}", kept=wide) for n in range(6))).words()
     assert said.startswith("6 of 6 quality tasks show neither a loss nor its absence: task-0 (")

@@ -78,7 +78,7 @@ def test_a_loads_percentiles_have_an_interval_only_if_no_two_requests_overlapped
     assert said in text
 
 
-def test_a_result_of_vllms_is_read_as_it_measured_with_nothing_made_up(imported):
+def test_a_vllm_result_is_read_without_invented_figures(imported):
     found, rows, metrics = import_vllm(imported)
     assert metrics.ttft_ms[:2].tolist() == pytest.approx([100, 200])
     assert np.isnan(metrics.tpot_ms[:2]).all()
@@ -103,7 +103,7 @@ def test_a_result_of_vllms_is_read_as_it_measured_with_nothing_made_up(imported)
         ({"max_concurrency": None}, "batch"),
     ],
 )
-def test_what_was_offered_is_told_from_what_the_file_says(imported, said, kind):
+def test_the_offered_load_is_derived_from_the_file(imported, said, kind):
     imported.write_text(json.dumps(DETAILED | said | {"label": "../my label"}))
     load = import_vllm(imported)[0].workload
     assert (load.kind, load.name) == (kind, "my-label")
@@ -199,7 +199,7 @@ def test_a_load_without_its_sums_is_read_unverified_and_with_others_it_is_not(fo
     assert len(read_loads(folder).trials) == 1
 
 
-def test_a_path_that_is_nothing_of_the_kind_is_named(tmp_path, folder):
+def test_an_unsuitable_path_is_named(tmp_path, folder):
     with pytest.raises(ReportError, match="is no run, no load"):
         export([tmp_path], "csv", None)
     with pytest.raises(ReportError, match="--output"):

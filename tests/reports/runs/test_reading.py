@@ -28,7 +28,7 @@ def test_every_finished_trial_is_read(run):
     ]
 
 
-def test_a_trial_still_being_written_is_passed_over(run):
+def test_a_partial_trial_is_skipped(run):
     written = run / "trials" / "0-width-512-single-request"
     shutil.copytree(written, written.with_name("9-width-512-single-request.partial"))
     (written.with_name("9-width-512-single-request.partial") / "requests.parquet").unlink()
@@ -94,7 +94,7 @@ def idle_watts(run: Path, block: int, label: str = "width-512") -> float | None:
     return trial.trial.energy.idle_watts
 
 
-def test_net_joules_are_by_the_idle_power_of_the_trials_own_visit_and_of_its_latest_attempt(run):
+def test_net_joules_subtract_the_idle_power_of_the_latest_attempt_at_the_trials_visit(run):
     write_idle(run, 0, 70.0, ["batch", SINGLE.name], after=False)  # killed after the batch
     write_idle(run, 0, 80.0, [SINGLE.name])
     write_idle(run, 1, 90.0, [SINGLE.name], after=False)

@@ -19,7 +19,7 @@ def over(trials, wanted=50, **how):
     return percentiles_over(trials, [wanted], **how)[0]
 
 
-def test_the_figure_is_the_geometric_mean_of_the_blocks_percentiles_and_the_lower_end_is_students():
+def test_the_percentile_is_the_geometric_mean_over_blocks_with_students_lower_end():
     trials = [np.full(20, value) for value in (10.0, 12.0, 14.0)]
     found = over(trials)
     expected = mean_interval(np.log([10, 12, 14]).tolist())
@@ -29,7 +29,7 @@ def test_the_figure_is_the_geometric_mean_of_the_blocks_percentiles_and_the_lowe
     assert (found.basis, found.reason) == ("blocks", None)
 
 
-def test_blocks_that_differ_widen_the_interval_however_many_requests_they_have():
+def test_different_blocks_widen_the_interval_for_any_number_of_requests():
     alike = drawn(5, 400)
     unlike = [values * factor for values, factor in zip(alike, (1, 1.2, 0.8, 1.1, 0.9), strict=True)]
     widths = [math.log(found.high / found.low) for found in (over(unlike), over(alike))]
@@ -44,13 +44,13 @@ def test_fewer_than_three_blocks_have_the_percentile_of_all_requests_and_no_inte
     assert (found.low, found.high, found.reason) == (None, None, f"no interval: {why}")
 
 
-def test_only_a_trial_whose_requests_did_not_overlap_has_an_interval_of_its_own():
+def test_only_a_trial_without_overlapping_requests_has_its_own_interval():
     found = over(drawn(1, 50), overlapped=False)
     assert found.basis == "this trial"
     assert found.low < found.value < found.high
 
 
-def test_requests_that_follow_each_other_count_as_few_and_leave_a_high_percentile_without_an_interval():
+def test_correlated_requests_leave_a_high_percentile_without_an_interval():
     rng = np.random.default_rng(3)
     trials = [np.exp(np.cumsum(rng.normal(0, 0.1, 500))) for _ in range(4)]  # every request close to the last
     assert correlation_time(trials) > 50
@@ -69,7 +69,7 @@ def test_a_percentile_takes_independent_requests_beyond_it_in_every_block():
     assert [independent_needed(p) for p in (50, 90, 95, 99)] == [4, 20, 40, 200]
 
 
-def test_where_one_blocks_percentile_lies_among_its_failed_requests_there_is_no_interval():
+def test_a_block_percentile_among_failed_requests_leaves_no_interval():
     trials = drawn(3, 100)
     trials[0][:60] = math.inf
     found = over(trials)

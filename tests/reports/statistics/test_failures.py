@@ -35,13 +35,13 @@ def test_without_failures_a_comparison_stays_as_it_is():
     assert judge_failures(BETTER, Failures(1, 500), Failures(0, 500), among_failed=False) == BETTER
 
 
-def test_unlike_shares_leave_a_ratio_without_interval_and_verdict():
+def test_different_failure_shares_leave_a_ratio_without_interval_and_verdict():
     found = judge_failures(BETTER, Failures(10, 100), Failures(0, 100), among_failed=False)
     assert (found.ratio, found.low, found.verdict) == (0.8, None, None)
     assert found.reason == "the shares of failed requests differ (10 of 100 against 0 of 100)"
 
 
-def test_where_few_requests_cannot_show_it_the_one_that_failed_more_is_not_called_better():
+def test_with_few_requests_the_side_with_more_failures_is_not_called_better():
     more, none = Failures(3, 60), Failures(0, 60)
     assert not shares_differ(more, none)
     assert judge_failures(BETTER, more, none, among_failed=False).verdict is None

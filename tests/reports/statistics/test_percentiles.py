@@ -12,7 +12,7 @@ from reports.statistics.percentiles import mlperf_floor, percentile, percentile_
 
 @pytest.mark.parametrize("n", [6, 37, 72, 368, 1000])
 @pytest.mark.parametrize("wanted", [50, 90, 95, 99])
-def test_at_least_95_of_100_intervals_hold_the_true_percentile(n, wanted):
+def test_at_least_95_of_100_intervals_cover_the_true_percentile(n, wanted):
     """Of latencies with a long tail; the intervals take no notice of how they are distributed."""
     ranks = percentile_ranks(n, wanted)
     if ranks is None:
@@ -71,7 +71,7 @@ def test_failed_requests_are_above_any_other():
     assert "no upper end" in edge.reason
 
 
-def test_ties_leave_the_interval_at_what_was_seen():
+def test_interval_ends_are_observed_values_with_ties():
     found = percentile([10.0] * 500 + [11.0] * 500, 99)
     assert (found.value, found.low, found.high) == (11.0, 11.0, 11.0)
 

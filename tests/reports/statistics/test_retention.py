@@ -86,7 +86,7 @@ def test_the_same_items_make_the_interval_narrower_than_the_standard_errors_woul
     assert paired.variance < apart.variance / 4
 
 
-def test_what_was_asked_in_another_way_is_not_compared():
+def test_tasks_with_different_settings_are_not_compared():
     other = accuracy([1, 0], settings=SETTINGS.model_copy(update={"limit": 10}))
     assert kept(other, accuracy([1, 0])) == "it was not asked as the baseline was"
     assert kept(accuracy([1, 0], shots=5), accuracy([1, 0])) == "it was not asked as the baseline was"

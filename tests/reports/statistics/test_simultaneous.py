@@ -32,7 +32,7 @@ def test_more_configurations_and_more_groups_need_wider_intervals():
     assert half_width(10, 7, 4) < half_width(5, 7, 4)
 
 
-def test_the_critical_value_lies_between_dunnetts_and_that_of_spreads_of_their_own():
+def test_the_critical_value_is_between_dunnetts_and_that_of_separate_spreads():
     """Dunnett's table, two-sided 5 %, seven treatments, 28 degrees of freedom: 2.68. Bonferroni's t of 4: 4.85."""
     assert 2.68 < critical(np.ones((5, 7), bool), 0.95) < stats.t.ppf(1 - 0.025 / 7, 4)
 
@@ -59,7 +59,7 @@ def test_a_block_that_lacks_a_configuration_leaves_the_others_in_it():
     )
 
 
-def test_what_has_no_verdict_keeps_its_reason_and_is_not_counted():
+def test_a_comparison_without_a_verdict_keeps_its_reason_and_is_not_counted():
     logs = np.random.default_rng(4).normal(0, 0.02, (5, 3))
     without = {"x": Comparison(ratio=1.0, reason="a single block has no interval")}
     found = compare_together(family(logs) | without, "higher", margin=0.01)

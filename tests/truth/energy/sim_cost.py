@@ -1,4 +1,4 @@
-"""Costs of a configuration by itself: a mean over blocks, and the joules of several tasks added up."""
+"""Costs of one configuration: a mean over blocks, and the summed joules of several tasks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SETTINGS = EvaluationSettings(backend="endpoint", harness="simulated", chat_tem
     covered=Row("cost on the Pareto front, over blocks", "2 to 10 blocks, a factor a block and trial", "95 %", 0.93, 0.99),
 )  # fmt: skip
 def cost_over_blocks(rng: np.random.Generator) -> Outcome:
-    """The cost of a typical block: every block and every trial has a factor of its own."""
+    """The cost of a typical block: every block and every trial has a random factor."""
     blocks, truth = int(rng.integers(2, 11)), math.exp(rng.normal(0, 1))
     found = geometric_mean([truth * math.exp(rng.normal(0, 0.05) + rng.normal(0, 0.02)) for _ in range(blocks)])
     assert found is not None

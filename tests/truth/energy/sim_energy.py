@@ -1,7 +1,6 @@
-"""Joules: meters over power whose integral is known in closed form, and net joules beside idle power that drifts.
+"""Joules: meters of a power whose integral is known in closed form, and net joules with drifting idle power.
 
-Nothing here is computed by `energy/` but what is under test: how readings become joules over a window, and how idle power is
-subtracted.
+`energy/` computes only what is under test: joules over a window from readings, and the subtraction of idle power.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from tests.truth.registry import Outcome, Row, simulation
 
 @dataclass(frozen=True)
 class _Power:
-    """Levels that last from 0.1 s to seconds, and a ripple on top of them; `joules` is its exact integral from 0."""
+    """Power levels that last from 0.1 s to seconds, with a ripple; `joules` is the exact integral from 0."""
 
     edges: np.ndarray
     levels: np.ndarray
@@ -69,7 +68,7 @@ def _reads(rng: np.random.Generator) -> list[float]:
 
 
 def _holds(rng: np.random.Generator, power: _Power, info: MeterInfo, readings: list[Reading]) -> Outcome:
-    """Whether a random window's interval holds the integral."""
+    """Whether a random window's interval covers the integral."""
     track = Track(info, 10_000)
     for reading in readings:
         track.append(reading)
@@ -111,7 +110,7 @@ def gross_counter(rng: np.random.Generator) -> Outcome:
 
 @simulation(short=60, long=3000, **_gross("instant power, 0.1 s old at most, integrated"))
 def gross_instant_power(rng: np.random.Generator) -> Outcome:
-    """Power over the last tenth of a second, shown until the next."""
+    """Mean power over the last 0.1 s, reported until the next."""
     power, phase = _Power.drawn(rng, _SECONDS), float(rng.uniform(0, 0.1))
     readings = []
     for at in _reads(rng):
@@ -122,7 +121,7 @@ def gross_instant_power(rng: np.random.Generator) -> Outcome:
 
 @simulation(short=60, long=3000, **_gross("power averaged over one second, integrated"))
 def gross_average_power(rng: np.random.Generator) -> Outcome:
-    """Power over the last second, shown for a tenth."""
+    """Mean power over the last second, reported for 0.1 s."""
     power, phase = _Power.drawn(rng, _SECONDS), float(rng.uniform(0, 0.1))
     readings = []
     for at in _reads(rng):
@@ -133,7 +132,7 @@ def gross_average_power(rng: np.random.Generator) -> Outcome:
 
 @simulation(short=6, long=800, **_gross("RAPL counter that wraps about three times in the window"))
 def gross_rapl_wrap(rng: np.random.Generator) -> Outcome:
-    """Microjoules that begin again at 0, refreshed every millisecond."""
+    """Microjoules that wrap to 0, refreshed every millisecond."""
     power = _Power.drawn(rng, _SECONDS)
     span = round(power.joules(_SECONDS) * 1e6 / 3.7)
     begun = int(rng.integers(span))
@@ -162,7 +161,7 @@ _EDGE_J = 2.5  # standard deviation of the meter's error at an edge: 80 W and 0.
 
 
 class _Idle:
-    """A run's idle power in steps of 0.1 s, 80 W at first, and a meter that errs at every moment it is asked for."""
+    """A run's idle power in steps of 0.1 s, initially 80 W, and a meter with an error at every reading."""
 
     def __init__(
         self, rng: np.random.Generator, drift: Callable[[np.random.Generator, np.ndarray], np.ndarray]
@@ -195,7 +194,7 @@ class _Idle:
 
 
 def _net(rng: np.random.Generator, drift: Callable[[np.random.Generator, np.ndarray], np.ndarray]) -> Outcome:
-    """One run of two configurations, each first in every other block: one trial's net joules, and the ratio of nets."""
+    """One run of two configurations in alternating order: one trial's net joules, and the ratio of net joules."""
     idle, ratio = _Idle(rng, drift), math.exp(rng.normal(0, 0.2))
     loads: dict[tuple[int, int], float] = {}  # what each trial really took beyond idle, by configuration and block
     visits = {}
@@ -250,13 +249,13 @@ def net_linear(rng: np.random.Generator) -> Outcome:
 
 @simulation(short=150, long=5000, **_rows("idle power flickers: means of 6 s scatter by 1 W"))
 def net_flicker(rng: np.random.Generator) -> Outcome:
-    """White noise, as of a machine that is never quite alone."""
+    """White noise, as from other processes on the machine."""
     return _net(rng, lambda rng, at: rng.normal(0, math.sqrt(6 / _STEP_S), len(at)))
 
 
 @simulation(short=150, long=5000, **_rows("all three: a walk, a rise and flicker"))
 def net_all(rng: np.random.Generator) -> Outcome:
-    """Each at half its size."""
+    """All of them, each at half its size."""
     return _net(
         rng,
         lambda rng, at: (
@@ -273,7 +272,7 @@ def net_all(rng: np.random.Generator) -> Outcome:
     **_rows("idle power is 3 W more after each load, most of it within 20 s", "at least 95 %", None),
 )
 def net_heat(rng: np.random.Generator) -> Outcome:
-    """Every load heats what leaks: a bend that no straight line follows."""
+    """Each load heats the machine and raises its leakage: a curve that no straight line fits."""
 
     def heated(_: np.random.Generator, at: np.ndarray) -> np.ndarray:
         since = at % _VISIT_S - _LOAD[0]

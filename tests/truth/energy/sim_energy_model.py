@@ -1,4 +1,4 @@
-"""The line through joules of trials of unlike shapes: what a token costs is put in, in closed form or by a server's own steps."""
+"""The energy model, fitted to trials of different shapes. The true cost of a token is given in closed form or by a server's steps."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def _between(rng: np.random.Generator, low: float, high: float) -> float:
 
 
 def _joules(rng: np.random.Generator) -> np.ndarray:
-    """A prompt token, an output token, a request."""
+    """Joules of a prompt token, an output token and a request."""
     return np.array([_between(rng, 0.005, 0.1), _between(rng, 0.2, 2.0), _between(rng, 0.5, 20.0)])
 
 
 def _trials(
     rng: np.random.Generator, truth: np.ndarray, shapes: list[tuple[int, int]], noise: float, bend: float = 0.0
 ) -> list[Spent]:
-    """`bend`: joules an output token and token of the context before it, as attention has them."""
+    """`bend`: joules per output token and per token of its context, as attention costs them."""
     spent = []
     for block, (prompt, output) in itertools.product(range(int(rng.integers(3, 6))), shapes):
         requests = int(rng.integers(80, 120))
@@ -39,7 +39,7 @@ def _trials(
 
 
 def _crossed(rng: np.random.Generator) -> list[tuple[int, int]]:
-    """Two prompt lengths by two output lengths, as experiments/energy-model.toml has them, and up to two shapes between."""
+    """Two prompt lengths by two output lengths, as in experiments/energy-model.toml, and up to two shapes between."""
     prompt, output = _between(rng, 32, 256), _between(rng, 16, 128)
     wide = [(prompt, prompt * _between(rng, 3, 12)), (output, output * _between(rng, 3, 12))]
     more = [tuple(_between(rng, *side) for side in wide) for _ in range(int(rng.integers(0, 3)))]
@@ -61,7 +61,7 @@ _COEFFICIENT = "energy model: joules a prompt token, an output token, a request"
     misfit=Row("energy model: lack of fit, where a line holds", _NOISE, "at most 1 %", at_most=0.015),
 )
 def energy_line(rng: np.random.Generator) -> Outcome:
-    """A line holds."""
+    """A true line."""
     truth, shapes, noise = _joules(rng), _crossed(rng), rng.uniform(0.01, 0.03)
     model = fit_energy_model("w", "l", _trials(rng, truth, shapes, noise))
     found: dict[str, bool | float] = {}
@@ -97,7 +97,7 @@ def energy_line(rng: np.random.Generator) -> Outcome:
     ),
 )
 def energy_line_bent(rng: np.random.Generator) -> Outcome:
-    """Attention grows with the context."""
+    """Attention makes the cost grow with the context."""
     truth, shapes, noise = _joules(rng), _crossed(rng), rng.uniform(0.01, 0.03)
     longest = max(prompt + output for prompt, output in shapes)
     return {
@@ -112,7 +112,7 @@ def _about(rng: np.random.Generator, prompt: int, output: int, spread: int) -> t
 
 
 def _window(rng: np.random.Generator, log: Log, shape: str, block: int) -> Spent:
-    """What a window credits: prompts by their first token, output tokens by arrival, requests by their end."""
+    """The counts that a window credits: prompts by their first token, output tokens by arrival, requests by their end."""
     whole = log.step_end[-1]
     start, end = whole * rng.uniform(0.1, 0.3), whole * rng.uniform(0.6, 0.9)
     inside = [r for r in log.order if start < log.ended[r] <= end]
@@ -144,7 +144,7 @@ def _window(rng: np.random.Generator, log: Log, shape: str, block: int) -> Spent
     ),
 )
 def energy_line_not_identified(rng: np.random.Generator) -> Outcome:
-    """Loops whose prompts are all of about one length: what a prompt costs cannot be told from what a request costs."""
+    """Loops with prompts of about one length: the cost of a prompt cannot be separated from that of a request."""
     size = int(rng.choice([2, 4, 8]))
     engine = Engine(
         a=8e-3, b=1e-4, c=4e-5, budget=8192, slots=size, busy_watts=200, decode_joules=0.05, prefill_joules=0.004

@@ -1,4 +1,4 @@
-"""The fleet's capacity: planned from closed loops on a server that batches continuously, held against that server's stability limit."""
+"""The fleet's capacity, planned from closed loops on a server with continuous batching, against that server's stability limit."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def engine_at_random(rng: np.random.Generator) -> Engine:
 
 
 def _tokens(rng: np.random.Generator, mean: int, kind: str) -> tuple[int | str, Callable[[], int]]:
-    """Lengths as the plan reads them, and drawn here."""
+    """Lengths for the plan, and the same lengths drawn here."""
     if kind == "fixed":
         return mean, lambda: mean
     if kind == "uniform":
@@ -53,7 +53,7 @@ def _tokens(rng: np.random.Generator, mean: int, kind: str) -> tuple[int | str, 
 
 
 def _measured(engine: Engine, draw: Draw, in_flight: int) -> Level:
-    """One closed loop's figures without noise, as a run takes them."""
+    """One closed loop's figures without noise, as a run measures them."""
     log = serve(engine, draw, max(25 * in_flight, 300), in_flight=in_flight)
     start, end = generations(log, in_flight)
     inside = [r for r in log.order if start < log.ended[r] <= end]
@@ -79,7 +79,7 @@ def _noisy(rng: np.random.Generator, level: Level) -> Level:
 
 
 def _planned_over_true(rng: np.random.Generator, factor: float) -> tuple[float, float]:
-    """(capacity, joules a request at half of it) of the plan over the truth; the demand's mean lengths are off by up to `factor`."""
+    """The plan's capacity, and joules per request at half of it, over the truth; the demand's mean lengths are off by up to `factor`."""
     engine = engine_at_random(rng)
     prompt, output = int(_between(rng, 32, 4000)), int(_between(rng, 16, 512))
     kinds = rng.choice(["fixed", "uniform", "lognormal"], 2)
@@ -122,7 +122,7 @@ _UNLIKE = "the same; the demand's mean lengths are up to twice or half the measu
     joules=Row(_JOULES, "the same", "within 10 % in 95 %", 0.95),
 )
 def fleet_capacity(rng: np.random.Generator) -> Outcome:
-    """The demand's lengths are those measured."""
+    """The demand has the measured lengths."""
     capacity, joules = _planned_over_true(rng, 1.0)
     return {"within": 0.9 <= capacity <= 1.0, "above": capacity > 1.02, "joules": abs(joules - 1) <= 0.1}
 
@@ -135,6 +135,6 @@ def fleet_capacity(rng: np.random.Generator) -> Outcome:
     joules=Row(_JOULES, _UNLIKE, "within 10 % in 90 %", 0.90),
 )
 def fleet_capacity_scaled(rng: np.random.Generator) -> Outcome:
-    """The demand's lengths are not those measured."""
+    """The demand has other lengths."""
     capacity, joules = _planned_over_true(rng, 2.0)
     return {"within": 0.9 <= capacity <= 1.0, "above": capacity > 1.02, "joules": abs(joules - 1) <= 0.1}

@@ -12,7 +12,7 @@ _TEST = "stationary backlog"
 
 
 def _judged(server: Server, rate: float, number: int, rng: np.random.Generator) -> Backlog:
-    """From when the line is filled to the last sending."""
+    """From the time the server has filled to the last send."""
     arrivals = some_arrivals(rng, rate, number)
     records = records_of(arrivals, server.ends(arrivals, rng))
     start, end = filled_ns(records), records[-1].scheduled_ns
@@ -42,7 +42,7 @@ def backlog_stationary(rng: np.random.Generator) -> Outcome:
     growing=Row(f"{_TEST}: called growing", "unlimited server, uniform and lognormal lengths, 100 to 3,000 requests", "at most 5 %", None, 0.05),
 )  # fmt: skip
 def backlog_endless(rng: np.random.Generator) -> Outcome:
-    """A server that nothing saturates: 1 to 100 requests in flight."""
+    """A server that never saturates: 1 to 100 requests in flight."""
     number = int(np.exp(rng.uniform(np.log(100), np.log(3000))))
     server = endless([uniform, lognormal][rng.integers(2)], float(np.exp(rng.uniform(0, np.log(100)))))
     return {"growing": _judged(server, 1.0, number, rng).growing}

@@ -20,7 +20,7 @@ _CONDITIONS = "slots and batch steps, Poisson or regular arrivals, 2,000 request
 
 
 def _swept(server: Server, sweep: Workload, rng: np.random.Generator) -> Sweep:
-    """As `prunebench load --workload sweep` does, with the server simulated."""
+    """A sweep as in `prunebench load --workload sweep`, on a simulated server."""
     regular, tried = bool(rng.random() < 1 / 3), list[SweepPoint]()
     search = rates_to_try(sweep)
     rate = next(search)
@@ -51,7 +51,7 @@ def _point(server: Server, sweep: Workload, rate: float, regular: bool, rng: np.
     width=Row(f"{_BRACKET}, width", _CONDITIONS, "at most 0.15", None, 0.15),
 )
 def sweep_bracket(rng: np.random.Generator) -> Outcome:
-    """A sweep that looks for its rates, from 3 to 50 % of the saturation rate on."""
+    """A sweep that searches its rates, starting at 3 to 50 % of the saturation rate."""
     server = some_server(rng)
     lowest = server.capacity * math.exp(rng.uniform(math.log(0.03), math.log(0.5)))
     found = _swept(server, SweepLoad(name="sweep", rate=lowest, requests=2000), rng).bracket

@@ -22,7 +22,7 @@ _REQUESTS, _TOKENS = 40, 128
 
 
 def _record(n: int, at_ms: list[float], counts: list[int], *, running: bool) -> RequestRecord:
-    """What the client makes of an answer whose chunks came then; without a running usage the total comes at the end."""
+    """The client's record of an answer with these chunk times; without a running usage only the total is known, at the end."""
     times = [round(ms * MS) for ms in at_ms]
     chunks = [token(usage=count if running else None) for count in counts]
     end = token("", finish="length") + event(choices=[], usage={"prompt_tokens": 3, "completion_tokens": counts[-1]})
@@ -45,7 +45,7 @@ def _tpot_ms(metrics: TrialMetrics) -> float:
 
 
 def _speculative(rng: np.random.Generator, draft: int, accepted: float) -> tuple[list[float], list[int], float, int]:
-    """Steps of 20 ms ± 5 %, each yielding one token and the drafts accepted before the first that is not.
+    """Steps of 20 ms ± 5 %, each with one token and the accepted drafts before the first rejected one.
 
     Returns times and counts of its chunks, one a step, the milliseconds from the first to the last, and the tokens in those.
     """
@@ -73,7 +73,7 @@ def _speculative(rng: np.random.Generator, draft: int, accepted: float) -> tuple
     unknown=Row("TPOT without a running usage: withheld", "the same, the total at the end alone", "always", 1.0, 1.0),
 )
 def tpot_speculative(rng: np.random.Generator) -> Outcome:
-    """Mean TPOT over requests against the engine's own clock and count."""
+    """Mean TPOT over requests against the engine's clock and count."""
     draft, accepted = int(rng.integers(1, 8)), rng.uniform(0.3, 0.95)
     made = [_speculative(rng, draft, accepted) for _ in range(_REQUESTS)]
     true_ms = float(np.mean([spent / tokens for _, _, spent, tokens in made]))
@@ -94,7 +94,7 @@ def tpot_speculative(rng: np.random.Generator) -> Outcome:
     ),
 )
 def tpot_stream_interval(rng: np.random.Generator) -> Outcome:
-    """A token each 5 ms, sent by so many; the last chunk has what is left."""
+    """One token every 5 ms, sent in chunks of `interval`; the last chunk has the rest."""
     interval, alone = int(rng.integers(2, 17)), bool(rng.integers(2))
     firsts = 1 if alone else interval
     counts = [*range(firsts, _TOKENS, interval), _TOKENS]
@@ -110,7 +110,7 @@ def tpot_stream_interval(rng: np.random.Generator) -> Outcome:
     right=Row("TPOT, several chunks a read", "a proxy that passes on 2 to 8 chunks at once", "within 0.01 %", 1.0, 1.0),
 )
 def tpot_bundling_proxy(rng: np.random.Generator) -> Outcome:
-    """A token each 5 ms in a chunk of its own; a proxy holds them until it has so many."""
+    """One token every 5 ms and chunk; a proxy buffers them until it has a bundle."""
     held = int(rng.integers(2, 9))
     at_ms = [100 + 5.0 * min(_TOKENS - 1, k // held * held + held - 1) for k in range(_TOKENS)]
     counts = list(range(1, _TOKENS + 1))
@@ -130,7 +130,7 @@ def tpot_bundling_proxy(rng: np.random.Generator) -> Outcome:
     ),
 )
 def itl_speculative(rng: np.random.Generator) -> Outcome:
-    """The mean gap a token, over all tokens after first chunks."""
+    """The mean gap per token, over all tokens after first chunks."""
     draft, accepted = int(rng.integers(1, 8)), rng.uniform(0.3, 0.95)
     made = [_speculative(rng, draft, accepted) for _ in range(_REQUESTS)]
     true_ms = sum(spent for _, _, spent, _ in made) / sum(tokens for *_, tokens in made)

@@ -1,4 +1,4 @@
-"""The check for a transient at the beginning of a window, against closed loops whose speed is known at every moment."""
+"""The check for a transient at the start of a window, against closed loops of known speed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _measured(rng: np.random.Generator, slower: FloatArray, noise: float) -> Tri
 
 
 def _record(index: int, at: list[int]) -> RequestRecord:
-    """Sent, then a token at each later time."""
+    """A request: the send time, then one token at each later time."""
     return RequestRecord(
         str(index),
         index,
@@ -98,7 +98,7 @@ _MOVES = "transients that move the window's mean by 1 %, found"
     none=Row(f"{_CHECK}: false alarm", _CONDITIONS, "at most 5 %", None, 0.05),
 )
 def warmup_transients(rng: np.random.Generator) -> Outcome:
-    """Transients of exactly the size that is promised to be found, and none."""
+    """Transients of exactly the detectable size, and none."""
     generations = int(rng.integers(20, 61))
     found = {kind: _found(rng, kind, 0.01, generations, 0.01) for kind in ("exponential", "step", "ramp")}
     return {**found, "none": _found(rng, "step", 0.0, generations, 0.01)}
@@ -113,7 +113,7 @@ def warmup_transients(rng: np.random.Generator) -> Outcome:
     none=Row(f"{_CHECK}: false alarm", "8 to 100 generations, noise of 0.2 to 5 %", "at most 5 %", None, 0.05),
 )  # fmt: skip
 def warmup_visible(rng: np.random.Generator) -> Outcome:
-    """What a quiet window says it could have seen is then there in another one."""
+    """A transient of the size that a quiet window reports as detectable, in another window."""
     generations, noise = int(rng.integers(8, 101)), float(np.exp(rng.uniform(np.log(0.002), np.log(0.05))))
     quiet = settling(_measured(rng, np.zeros(generations), noise).generation_ms)
     assert quiet is not None

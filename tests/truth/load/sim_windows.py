@@ -47,7 +47,7 @@ _KEYS = {
 
 
 def _measured(served: Served, workload: Workload, lanes: int = 1, chunk: int = 1) -> dict[str, Any]:
-    """The product's summary of what was served, its joules cut at the window's own edges."""
+    """The product's summary of the served load, with joules cut at the window's edges."""
     records = served.records(chunk)
     start, end, rule, generations = cut_window(workload, records, lanes)
     trial = Trial(
@@ -60,12 +60,12 @@ def _measured(served: Served, workload: Workload, lanes: int = 1, chunk: int = 1
 
 
 def _off(summary: dict[str, Any], truth: Figures) -> Figures:
-    """Logarithm of each figure over its truth."""
+    """The logarithm of each figure over its truth."""
     return {key: math.log(summary[_KEYS[key]] / true) for key, true in truth.items()}
 
 
 def _loop_of_slots(server: Slots, streams: int, mean: float) -> Figures:
-    """In the long run each stream ends a request every prefill, mean - 1 tokens and gap."""
+    """In the long run each stream completes a request every prefill + (mean - 1) tokens + gap."""
     busy = server.prefill_s + (mean - 1) * server.token_s
     rate = streams / (busy + GAP_S)
     joules = server.idle / rate + server.active * busy
@@ -82,7 +82,7 @@ def _loop_of_slots(server: Slots, streams: int, mean: float) -> Figures:
 
 @lru_cache
 def _loop_of_steps(kind: str, streams: int) -> tuple[float, float, float]:
-    """(tokens/s, J/token, mean TPOT in ms) of a loop of 150 generations, its first and last ten left out."""
+    """Tokens/s, J/token and mean TPOT in ms of a loop of 150 generations, without its first and last ten."""
     lengths = _lengths(kind, np.random.default_rng(7), streams, 150 * streams)
     served = Steps().serve(Client.closed(lengths, streams))
     ends = np.array([each[-1] for each in served.tokens])
@@ -120,7 +120,7 @@ def _lengths(kind: str, rng: np.random.Generator, streams: int, number: int) -> 
 
 
 def _closed(rng: np.random.Generator, kind: str, streams: int, generations: int) -> tuple[dict[str, Any], Figures]:
-    """(summary, truth for a loop that goes on with lengths of this load's mean)."""
+    """The summary, and the truth of an endless loop with this load's mean lengths."""
     number, lanes = (generations + 2) * streams, int(rng.choice([1, 2, 4]))
     lengths = _lengths(kind, rng, streams, number)
     mean = float(lengths[streams:].mean() if kind.startswith("staggered") else lengths.mean())
@@ -169,7 +169,7 @@ def _ratio(estimator: str, low: float = 0.98, high: float = 1.02) -> Row:
     e2e_ms=_ratio("mean E2E", low=0.96),
 )
 def closed_loop_unlike_lengths(rng: np.random.Generator) -> Outcome:
-    """Lengths are drawn, so that a single window is off by chance: the mean over loads is what a window can get wrong."""
+    """Drawn lengths: a single window is off by chance, so the mean over loads shows the bias."""
     kind = str(rng.choice(["uniform", "lognormal"]))
     summary, truth = _closed(rng, kind, int(rng.choice([16, 32])), int(rng.choice([4, 8, 16])))
     truth.pop("ttft_ms", None)
@@ -180,7 +180,7 @@ _OPEN = "open loop of 3,000 requests, 8 to 800 tokens (uniform)"
 
 
 def _open_loop(rng: np.random.Generator, kind: str, slots: float) -> Outcome:
-    """20 requests/s that take 4.23 s on average: 85 slots' worth. Fewer slots complete what they can, and are saturated."""
+    """20 requests/s of 4.23 s on average need 85 slots. A server with fewer slots is saturated."""
     server, offered, mean = Slots(0.2, 0.01, slots), 20.0, 404.0
     gaps = rng.exponential(1 / offered, 3000) if kind == "poisson" else np.full(3000, 1 / offered)
     load = (PoissonLoad if kind == "poisson" else ConstantLoad)(name="open", rate=offered, requests=3000)
@@ -211,25 +211,25 @@ def _rows(server: str) -> dict[str, Row]:
 
 @simulation(short=6, long=200, **_rows("Poisson, no limit"))
 def open_loop_poisson_endless(rng: np.random.Generator) -> Outcome:
-    """Nothing saturates such a server."""
+    """A server that never saturates."""
     return _open_loop(rng, "poisson", math.inf)
 
 
 @simulation(short=6, long=200, **_rows("Poisson, 110 slots of which 85 are busy"))
 def open_loop_poisson_slots(rng: np.random.Generator) -> Outcome:
-    """A server that keeps up, with a queue at times."""
+    """A server that keeps up, with an occasional queue."""
     return _open_loop(rng, "poisson", 110)
 
 
 @simulation(short=6, long=200, **_rows("evenly spaced, no limit"))
 def open_loop_constant_endless(rng: np.random.Generator) -> Outcome:
-    """Nothing saturates such a server."""
+    """A server that never saturates."""
     return _open_loop(rng, "constant", math.inf)
 
 
 @simulation(short=6, long=200, **_rows("evenly spaced, 110 slots of which 85 are busy"))
 def open_loop_constant_slots(rng: np.random.Generator) -> Outcome:
-    """A server that keeps up, with a queue at times."""
+    """A server that keeps up, with an occasional queue."""
     return _open_loop(rng, "constant", 110)
 
 
@@ -245,5 +245,5 @@ _SATURATED = f"{_OPEN}, Poisson, 60 slots for 85"
     saturated=Row("called saturated", _SATURATED, "at least 95 %", 0.95),
 )
 def open_loop_saturated(rng: np.random.Generator) -> Outcome:
-    """Every slot is busy from when the server has filled."""
+    """A saturated server: every slot is busy after it has filled."""
     return _open_loop(rng, "poisson", 60)

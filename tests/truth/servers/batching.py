@@ -13,7 +13,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Engine:
-    """A step takes a + b x decodes + c x prefill tokens seconds; decodes go first, prompts share what is left of the budget.
+    """A step takes a + b x decodes + c x prefill tokens seconds; decodes go first, prompts share the rest of the budget.
 
     Power is `idle_watts`, and while a step runs `busy_watts` and `decode_joules` a decode and `prefill_joules` a token more.
     """
@@ -31,7 +31,7 @@ class Engine:
 
 @dataclass
 class Log:
-    """What the load saw, by request in the order sent, and the joules of the server up to the end of each step."""
+    """Request times in send order, and the server's cumulative joules at the end of each step."""
 
     sent: list[float]
     first: list[float]
@@ -44,7 +44,7 @@ class Log:
     decodes: list[int] = field(default_factory=list)  # in the step that ended then; 0 of a pause
 
     def joules_between(self, start: float, end: float) -> float:
-        """Linear between step ends."""
+        """Cumulative joules, linear between step ends."""
         low, high = np.interp([start, end], self.step_end, self.joules)
         return float(high - low)
 
@@ -132,13 +132,13 @@ def serve(engine: Engine, draw: Draw, requests: int, *, in_flight: int | None = 
 
 
 def saturated_rate(engine: Engine, draw: Draw, requests: int) -> float:
-    """Requests/s of a server that always has requests waiting: above it every backlog grows, below it none does."""
+    """The saturation rate: requests/s of a server with a permanent queue. Backlogs grow above it and not below."""
     log = serve(engine, draw, requests, in_flight=engine.slots)
     start, end = generations(log, engine.slots)
     return sum(start < log.ended[r] <= end for r in log.order) / (end - start)
 
 
 def generations(log: Log, in_flight: int) -> tuple[float, float]:
-    """From the first generation's end to the last's for which the loop was full throughout; it counts what ends in (start, end]."""
+    """The window from the first generation's end to the last during which the loop was full; it counts ends in (start, end]."""
     whole = (len(log.order) - in_flight) // in_flight
     return log.ended[log.order[in_flight - 1]], log.ended[log.order[whole * in_flight - 1]]

@@ -21,7 +21,7 @@ Times = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Server:
-    """`ends(arrivals, rng)`: when requests end, s. `capacity`: requests per second that it can complete in the long run."""
+    """`ends(arrivals, rng)` returns the end times of requests, s; `capacity` is the long-run limit in requests per second."""
 
     name: str
     capacity: float
@@ -29,7 +29,7 @@ class Server:
 
 
 def slots(number: int, draw: Callable[[np.random.Generator, int], Any], mean_s: float, name: str) -> Server:
-    """`number` requests at a time, each as long as drawn: capacity number / mean. `draw` gives times of mean 1."""
+    """`number` slots with random service times: capacity number / mean. `draw` returns times of mean 1."""
 
     def ends(arrivals: Times, rng: np.random.Generator) -> Times:
         free = [0.0] * number
@@ -44,7 +44,7 @@ def slots(number: int, draw: Callable[[np.random.Generator, int], Any], mean_s: 
 
 
 def endless(draw: Callable[[np.random.Generator, int], Any], mean_s: float) -> Server:
-    """Every request is served at once: no rate saturates it."""
+    """An unlimited server, which no rate saturates."""
     return Server("no limit", math.inf, lambda at, rng: at + mean_s * draw(rng, len(at)))
 
 
@@ -111,7 +111,7 @@ def lognormal(rng: np.random.Generator, number: int) -> Any:
 
 
 def some_server(rng: np.random.Generator) -> Server:
-    """One of many kinds, at a random speed."""
+    """A random kind of server, at a random speed."""
     mean_s = float(np.exp(rng.uniform(math.log(0.05), math.log(5))))
     shape = [exponential, constant, uniform, lognormal][rng.integers(4)]
     if rng.random() < 0.3:
@@ -122,7 +122,7 @@ def some_server(rng: np.random.Generator) -> Server:
 
 
 def some_arrivals(rng: np.random.Generator, rate: float, number: int, *, regular: bool | None = None) -> Times:
-    """Regular or Poisson; None: regular in one load of three."""
+    """Regular or Poisson arrivals; None: regular in one load of three."""
     if regular is None:
         regular = bool(rng.random() < 1 / 3)
     gaps = np.full(number, 1 / rate) if regular else rng.exponential(1 / rate, number)
@@ -130,7 +130,7 @@ def some_arrivals(rng: np.random.Generator, rate: float, number: int, *, regular
 
 
 def records_of(arrivals: Times, ends: Times) -> list[RequestRecord]:
-    """What a client would have noted, ns. Tokens come half way."""
+    """The client's records, ns, with all tokens at half the service time."""
     found = []
     for index, (at, end) in enumerate(zip(arrivals.tolist(), ends.tolist(), strict=True)):
         at_ns, end_ns = round(at * 1e9), round(end * 1e9)

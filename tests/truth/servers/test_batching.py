@@ -1,4 +1,4 @@
-"""The simulated server itself: held against closed forms, since other simulations rest on it."""
+"""The simulated server itself against closed forms, since other simulations depend on it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_one_request_takes_its_own_steps():
 
 @pytest.mark.parametrize("lengths", [(512, 128), (64, 400), (128, 16)])
 def test_a_full_server_completes_a_request_per_its_work(lengths):
-    """A request is in `output` steps, of which 64 share each, decodes in all but one, and takes its prompt once."""
+    """A request takes part in `output` steps shared by 64, decodes in all but one, and prefills once."""
     prompt, output = lengths
     work = output * ENGINE.a / 64 + (output - 1) * ENGINE.b + prompt * ENGINE.c
     assert saturated_rate(ENGINE, lambda: lengths, 4000) == pytest.approx(1 / work, rel=0.02)

@@ -33,17 +33,17 @@ class Client:
 
     @classmethod
     def closed(cls, lengths: npt.NDArray[np.int64], streams: int, lanes: int = 1) -> Client:
-        """A loop of `streams`, which all send at once at first."""
+        """A closed loop of `streams`, which all send at the same time at first."""
         left = [iter(range(lane, len(lengths), lanes)) for lane in range(lanes)]
         return cls(lengths, [(1.0, next(left[stream % lanes])) for stream in range(streams)], lanes, left)
 
     @classmethod
     def open(cls, lengths: npt.NDArray[np.int64], arrivals: Floats) -> Client:
-        """Requests that leave by a schedule."""
+        """Requests sent by a schedule."""
         return cls(lengths, list(zip(arrivals.tolist(), range(len(arrivals)), strict=True)))
 
     def ended(self, index: int, at: float) -> None:
-        """Send the next of that request's lane."""
+        """Send the next request of the same lane."""
         following = next(self.left[index % self.lanes], None) if self.left else None
         if following is not None:
             heapq.heappush(self.due, (at + GAP_S, following))
@@ -51,7 +51,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Served:
-    """What happened: when each request was sent and its tokens came, s; and the joules spent up to any of `times`."""
+    """The history: send and token times of each request, s, and the cumulative joules at each of `times`."""
 
     sent: Floats
     tokens: list[Floats]
@@ -59,12 +59,12 @@ class Served:
     joules: Floats
 
     def joules_between(self, start: float, end: float) -> float:
-        """Energy of a stretch of time."""
+        """Joules of an interval of time."""
         spent: float = np.diff(np.interp([start, end], self.times, self.joules))[0]
         return spent
 
     def records(self, chunk: int = 1) -> list[RequestRecord]:
-        """What a client would have noted, ns, of chunks of so many tokens: the first token alone, the last chunk what is left."""
+        """The client's records, ns, for chunks of that number of tokens: the first token alone, the rest in the last chunk."""
         found = []
         for index, (sent, tokens) in enumerate(zip(self.sent.tolist(), self.tokens, strict=True)):
             count, sent_ns = len(tokens), round(sent * 1e9)
@@ -81,7 +81,7 @@ class Served:
 
 @dataclass(frozen=True)
 class Slots:
-    """`number` requests at a time, first come, first served (inf: all at once), each at its own pace whatever the others do.
+    """`number` slots (inf: unlimited), first come, first served; each request's speed is independent of the others.
 
     Power is `idle` W and `active` W for each request from its start to its end.
     """
@@ -93,7 +93,7 @@ class Slots:
     active: float = 10.0
 
     def serve(self, client: Client) -> Served:
-        """Each request's times follow from when it comes and when a slot is free."""
+        """Derive each request's times from its arrival and the first free slot."""
         count = len(client.lengths)
         sent, begun, tokens = np.empty(count), np.empty(count), [np.empty(0)] * count
         free = [0.0] * int(self.number) if math.isfinite(self.number) else None
@@ -140,7 +140,7 @@ class Steps:
     watts: float = 150.0
 
     def serve(self, client: Client) -> Served:
-        """Step by step; requests that come during a step wait for the next."""
+        """Simulate step by step; requests that arrive during a step wait for the next."""
         count = len(client.lengths)
         sent, tokens = np.empty(count), [list[float]() for _ in range(count)]
         prompts, lengths = [PROMPT] * count, client.lengths.tolist()
@@ -190,6 +190,6 @@ def lognormal_lengths(rng: np.random.Generator, number: int) -> Any:
 
 
 def graded_lengths(length: int, streams: int, number: int) -> Any:
-    """All alike but for the first of each stream, which are graded: the loop is then staggered for good."""
+    """Equal lengths except the first of each stream, which are graded, so that the loop stays staggered."""
     first = [math.ceil(length * (stream + 1) / streams) for stream in range(streams)]
     return np.array(list(itertools.islice(itertools.chain(first, itertools.repeat(length)), number)))

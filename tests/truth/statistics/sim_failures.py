@@ -1,4 +1,4 @@
-"""Failed requests: a server that drops its slowest, and a configuration that times out, against what its clients saw."""
+"""Failed requests: a server that drops its slowest, and a configuration that times out, against the true latencies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LATENCIES = ("median_ttft_ms", "median_tpot_ms", "median_e2e_ms", "median_itl_m
 
 
 def _measured(ttft_ms: np.ndarray, timeout_ms: float, step_ms: float = 5.0, tokens: int = 4) -> TrialMetrics:
-    """A trial of requests whose first token takes so long; those that it takes longer than the timeout fail."""
+    """A trial with these times to first token; requests above the timeout fail."""
     return measure_records(SOME, [_request(n, ms, timeout_ms, step_ms, tokens) for n, ms in enumerate(ttft_ms)])
 
 
@@ -51,7 +51,7 @@ def _request(n: int, ttft_ms: float, timeout_ms: float, step_ms: float, tokens: 
     ),
 )
 def percentile_with_failures(rng: np.random.Generator) -> Outcome:
-    """The p-th of n answers is the same whether those beyond the timeout were waited for or not, as long as it was not one."""
+    """A percentile below the timeout does not depend on whether slower answers were awaited."""
     ttft_ms = rng.gamma(2, 50, 400).round(3) + 1
     timeout_ms = float(np.quantile(ttft_ms, rng.uniform(0.8, 1.0)))
     metrics = _measured(ttft_ms, timeout_ms)
@@ -69,7 +69,7 @@ def percentile_with_failures(rng: np.random.Generator) -> Outcome:
 
 
 def _verdicts(rng: np.random.Generator, speed: float, share: float) -> set[str | None]:
-    """Of every latency, of a configuration `speed` times as fast of whose requests a share runs into its timeout."""
+    """The comparison of every latency for a configuration `speed` times as fast, of which a share of requests times out."""
     sides: list[dict[int, TrialMetrics]] = []
     for factor, lost in ((1 / speed, share), (1.0, 0.0)):
         side = {}
@@ -105,7 +105,7 @@ def _verdicts(rng: np.random.Generator, speed: float, share: float) -> set[str |
     ),
 )
 def timeouts_never_better(rng: np.random.Generator) -> Outcome:
-    """One configuration times out in a tenth of its requests, whatever the speed of the others."""
+    """One configuration times out in a tenth of its requests, at any speed of the others."""
     return {"better": "better" in _verdicts(rng, rng.uniform(1, 2), 0.1)}
 
 
@@ -121,7 +121,7 @@ def timeouts_never_better(rng: np.random.Generator) -> Outcome:
     ),
 )
 def without_timeouts_better(rng: np.random.Generator) -> Outcome:
-    """What the rule may not cost: a configuration that is faster and completes everything."""
+    """The rule's cost: a configuration that is faster and completes everything."""
     return {"kept": _verdicts(rng, 1.2, 0.0) == {"better"}}
 
 

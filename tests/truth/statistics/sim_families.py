@@ -36,7 +36,7 @@ def _noise(rng: np.random.Generator, blocks: int) -> Floats:
 
 
 def _family(rng: np.random.Generator, noise: Floats, truth: Floats) -> list[list[Comparison]]:
-    """What the product says of each group; `truth` are the widths' logarithms of the ratio, (purposes, quantities, widths)."""
+    """The product's comparisons of each group; `truth` has the true logarithms of the ratios, (purposes, quantities, widths)."""
     groups = []
     for purpose in range(PURPOSES):
         for quantity in range(QUANTITIES):
@@ -112,7 +112,7 @@ def family_of_28(rng: np.random.Generator) -> Outcome:
     width=Row(_WIDTH, "28 comparisons, 3 blocks", "at most 1.3", at_most=1.3),
 )
 def family_of_28_in_3_blocks(rng: np.random.Generator) -> Outcome:
-    """As few as a hurried run has."""
+    """Three blocks, as in a short run."""
     groups = _equal(rng, 3)
     return {
         "better": any(f.verdict == "better" for group in groups for f in group),
@@ -129,7 +129,7 @@ def family_of_28_in_3_blocks(rng: np.random.Generator) -> Outcome:
     graded=Row(_ANYWHERE, "28 of equal configurations, 5 blocks, noise growing to threefold", "at most 5 %", at_most=0.05),
 )  # fmt: skip
 def family_of_unlike_noise(rng: np.random.Generator) -> Outcome:
-    """Spreads that differ between configurations, which pooling does not assume away."""
+    """Configurations with different spreads."""
     spreads = {
         "better": np.array([1.0] * WIDTHS + [2.0]),
         "baseline": np.array([2.0] + [1.0] * WIDTHS),
@@ -151,7 +151,7 @@ def family_of_unlike_noise(rng: np.random.Generator) -> Outcome:
     alone=Row("for comparison: its uncorrected interval", "the fastest of 7 equal ones, 5 blocks", "below 95 %", at_most=0.93),
 )  # fmt: skip
 def chosen_configuration(rng: np.random.Generator) -> Outcome:
-    """The one with the largest measured ratio: chosen for having been lucky too."""
+    """The configuration with the largest measured ratio, which selection biases upwards."""
     result: dict[str, bool | float] = {}
     for name, scale in (("speed", 0.0), ("unequal", 0.03)):
         truth = np.broadcast_to(np.linspace(0, scale, WIDTHS), (PURPOSES, QUANTITIES, WIDTHS))
@@ -176,7 +176,7 @@ def chosen_configuration(rng: np.random.Generator) -> Outcome:
     shown=Row("share called better at the smallest effect", "the effect that an equal run states, 8 blocks", "about half", 0.4, 0.6),
 )  # fmt: skip
 def verdict_at_the_margin(rng: np.random.Generator) -> Outcome:
-    """At the margin both statements are false half-truths, and each may be made in 2.5 % at most."""
+    """At exactly the margin both verdicts are wrong; each may occur in 2.5 % at most."""
     logs = rng.normal(0, 0.02, (8, 2)) + rng.normal(0, 0.2, (8, 1))
     baseline = dict(enumerate(np.exp(logs[:, 0])))
     found = compare(dict(enumerate(1.05 * np.exp(logs[:, 1]))), baseline, "higher", margin=0.05)
@@ -201,7 +201,7 @@ def verdict_at_the_margin(rng: np.random.Generator) -> Outcome:
     reversed=Row("ratio between two runs (Welch)", "3 trials of 1 % and 10 of 4 %", "95 %", 0.93, 0.99),
 )
 def between_runs(rng: np.random.Generator) -> Outcome:
-    """Trials that share no block, with variances and numbers that differ."""
+    """Trials without common blocks, with different variances and numbers."""
     cases = {"alike": (5, 0.02, 5, 0.02), "unlike": (5, 0.01, 3, 0.04), "reversed": (3, 0.01, 10, 0.04)}
     result = {}
     for name, (n, spread, m, other) in cases.items():

@@ -1,4 +1,4 @@
-"""The order of a run: a machine that drifts steadily while blocks are measured, and what that does to the ratios."""
+"""The order of a run: the effect of a linear drift of the machine on the ratios."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RATIO = "ratio to the baseline under a drift of 2 % a block"
 
 
 def _positions(rng: np.random.Generator, blocks: int, configurations: int) -> dict[str, np.ndarray]:
-    """When each configuration is measured in each block, in blocks since the run began."""
+    """The time of each configuration in each block, in blocks since the start of the run."""
     labels = [f"c{n}" for n in range(configurations)]
     seed = int(rng.integers(2**31))
     visits = schedule_visits(labels, ["load"], Order((blocks,)), seed=seed, baseline="c0")
@@ -49,7 +49,7 @@ def _ratio(values: np.ndarray, baseline: np.ndarray) -> tuple[float, float, floa
     ),
 )
 def order_drift(rng: np.random.Generator) -> Outcome:
-    """Without noise: what is left of the drift."""
+    """Without noise: the remaining effect of the drift."""
 
     def largest(blocks: int, configurations: int, *, compound: bool) -> float:
         truth = math.exp(rng.normal(0, 0.3))

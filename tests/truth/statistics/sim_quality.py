@@ -1,4 +1,4 @@
-"""Shares of a score that are kept, standard errors of perplexities, and correlations, of drawn items with known truths."""
+"""Kept shares of a score, standard errors of perplexities, and correlations, from drawn items with known truths."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _covers(found: Kept, truth: float) -> bool:
 
 
 def _answers(rng: np.random.Generator, n: int, keeps: float) -> tuple[np.ndarray, np.ndarray]:
-    """Answers of a configuration and of the baseline to items of unlike difficulty; the same items are hard for both.
+    """Answers of a configuration and the baseline to items of different difficulty, which is the same for both.
 
     Either is right where its own draw, half shared with the other's, lies below its chance; items have a mean chance of 0.6.
     """
@@ -72,7 +72,7 @@ def _answers(rng: np.random.Generator, n: int, keeps: float) -> tuple[np.ndarray
     overall=Row("mean share kept over tasks", "2 to 8 tasks of 100 to 1,000 items", "95 %", 0.93, 0.99),
 )
 def kept_of_accuracy(rng: np.random.Generator) -> Outcome:
-    """Right answers: the truth is what each answer's chance is multiplied by."""
+    """Right answers: the truth is the factor on each answer's probability."""
     n, keeps = int(rng.integers(100, 1000)), rng.uniform(0.5, 1.05)
     own, other = _answers(rng, n, keeps)
     apart = _share(
@@ -105,7 +105,7 @@ def kept_of_accuracy(rng: np.random.Generator) -> Outcome:
     error=Row("standard error of a perplexity", "the same; value ± 1.96 standard errors", "95 %", 0.93, 0.99),
 )  # fmt: skip
 def kept_of_perplexity(rng: np.random.Generator) -> Outcome:
-    """Documents differ in loss a word and in length; words of a document go together."""
+    """Documents differ in loss per word and in length; words of one document are correlated."""
     n, loses, mean = int(rng.integers(30, 300)), rng.uniform(0, 1), rng.uniform(1, 4)
     words = rng.integers(20, 500, n).astype(float)
     logs = -words * (mean + rng.normal(0, 0.3, n))
@@ -156,7 +156,7 @@ def correlations(rng: np.random.Generator) -> Outcome:
     covered=Row("published score against the unpruned one", "two proportions of 500 to 2,000 questions", "95 %", 0.93, 0.99),
 )  # fmt: skip
 def published_change(rng: np.random.Generator) -> Outcome:
-    """Each question a draw of its own, as the interval of `prunebench published` takes it."""
+    """Independent draws per question, as the interval of `prunebench published` assumes."""
     n, baseline, ratio = int(rng.integers(500, 2000)), rng.uniform(0.2, 0.7), rng.uniform(0.5, 1.3)
     scores = [float(rng.binomial(n, chance) / n) for chance in (baseline, baseline * ratio)]
     study = Study(

@@ -1,4 +1,4 @@
-"""Intervals on percentiles, against servers at which requests wait for each other.
+"""Intervals on percentiles, against servers with queues.
 
 Queues are simulated event by event. The truth is the percentile of the long-run distribution: in closed form for M/M/1
 (sojourn times are exponential), otherwise from a simulation a thousand times as long as a block. Whatever a block shares is a
@@ -24,7 +24,7 @@ SHORT_BURN_IN = 200  # the same of servers that forget faster
 
 Times = np.ndarray
 Server = Callable[[np.random.Generator, int], Times]
-"""A generator and a number of requests -> how long each took, in the order of arrival."""
+"""Sojourn times in order of arrival, from a generator and a number of requests."""
 
 
 def one_queue(rng: np.random.Generator, services: Times, load: float) -> Times:
@@ -46,7 +46,7 @@ def unlike(load: float) -> Server:
 
 
 def batches(load: float) -> Server:
-    """A server that takes up to 8 of those that wait at once: a batch of k takes 1 + k/8 seconds, 5 % more or less."""
+    """A batching server: it takes up to 8 waiting requests; a batch of k takes 1 + k/8 seconds ± 5 %."""
 
     def serve(rng: np.random.Generator, n: int) -> Times:
         arrivals = np.cumsum(rng.exponential(1 / (4 * load), n + SHORT_BURN_IN)).tolist()
@@ -66,7 +66,7 @@ def batches(load: float) -> Server:
 
 
 def closed_loop(streams: int) -> Server:
-    """As many requests in flight, four served at once; each answer is followed by the next request of its stream."""
+    """A closed loop with four servers; each answer is followed by the next request of its stream."""
 
     def serve(rng: np.random.Generator, n: int) -> Times:
         slots = [0.0] * 4
@@ -116,7 +116,7 @@ def _outcome(rng: np.random.Generator, server: Server, truths: Times) -> Outcome
 
 
 def _other_width(trials: list[Times], wanted: float) -> float:
-    """Of t on logarithms of percentiles that are corrected by halving the block."""
+    """Coverage of t on logarithms of percentiles, corrected by halving the block."""
     logs = np.log([np.percentile(t, wanted, method="weibull") for t in trials])
     halves = np.log([[np.percentile(h, wanted, method="weibull") for h in np.array_split(t, 2)] for t in trials])
     low, high = stats.t.interval(0.95, len(trials) - 1, scale=stats.sem(2 * logs - halves.mean(axis=1)))
@@ -150,7 +150,7 @@ _simulated("tails_closed_loop", lambda s: closed_loop(int(s)), (6, 16), "closed 
     covered=Row("percentile of a latency, of this trial", "one trial, none overlapped; p50 to p99", "95 %", 0.93, 0.99),
 )
 def tails_this_trial(rng: np.random.Generator) -> Outcome:
-    """Independent requests, and a percentile that their number just allows or amply."""
+    """Independent requests, and a percentile for which their number is just or amply sufficient."""
     wanted = float(rng.choice(WANTED))
     n = int(rng.integers(370, 2000)) if wanted == 99 else int(rng.integers(80, 400))
     values = rng.gamma(2, size=n)
