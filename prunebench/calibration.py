@@ -25,7 +25,7 @@ from tokenizers import Tokenizer
 from pruner.checkpoint.anatomy import Anatomy, Mlp, find_mlps
 from pruner.checkpoint.folder import open_checkpoint
 from pruner.errors import PruneError
-from pruner.output.manifest import CalibrationText
+from pruner.scoring.calibration import CalibrationText
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

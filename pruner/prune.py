@@ -10,31 +10,23 @@ from pathlib import Path
 from typing import get_args
 
 from pruner.checkpoint.anatomy import Anatomy, find_mlps
-from pruner.checkpoint.folder import Checkpoint, open_checkpoint
+from pruner.checkpoint.folder import MANIFEST_NAME, Checkpoint, open_checkpoint
 from pruner.errors import PruneError, disk_errors
 from pruner.output.card import model_card
 from pruner.output.layout import Layout, lay_out
-from pruner.output.manifest import MANIFEST_NAME, Manifest, SourceFile
+from pruner.output.manifest import Manifest, PrunedCheckpoint, SourceFile
 from pruner.output.provenance import Recipe, hash_sources, make_manifest, matching_manifest
 from pruner.output.staging import finish, locked, partial_folder, refuse_inside, require_space, sync_folders
 from pruner.output.verifying import verified_bytes, verify
 from pruner.output.writing import Choose, HashedFile, chooser, write_outputs
+from pruner.scoring.calibration import Calibration
 from pruner.scoring.criteria import Floats, find_criterion, refuse_calibration
-from pruner.scoring.scoring import Advance, Calibration, score_neurons, scoring_bytes
+from pruner.scoring.scoring import Advance, score_neurons, scoring_bytes
 from pruner.scoring.selection import TieBreak
 from pruner.scoring.targets import Target, require_targets
 
 Announce = Callable[[int, int], None]  # bytes to write, bytes free on that disk
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
-
-
-@dataclass(frozen=True)
-class PrunedCheckpoint:
-    """A finished checkpoint on disk."""
-
-    folder: Path
-    width: int
-    manifest: Manifest
 
 
 def prune(

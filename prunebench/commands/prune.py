@@ -14,12 +14,12 @@ from prunebench.terminal.console import err, out, print_line
 from prunebench.terminal.progress import Steps
 from pruner.checkpoint.hub import find_source, source_headers
 from pruner.inspection import inspect_checkpoint
+from pruner.output.manifest import PrunedCheckpoint
 from pruner.output.publishing import check_push
 from pruner.output.publishing import push as push_checkpoints
-from pruner.prune import PrunedCheckpoint
 from pruner.prune import prune as prune_checkpoint
+from pruner.scoring.calibration import Calibration
 from pruner.scoring.criteria import criterion_choices, find_criterion, refuse_calibration
-from pruner.scoring.scoring import Calibration
 from pruner.scoring.selection import TieBreak
 from pruner.scoring.targets import require_targets
 

@@ -9,8 +9,8 @@ from prunebench.experiment.file import Experiment
 from prunebench.run.run_writer import RunWriter
 from prunebench.terminal.progress import Steps
 from pruner.inspection import Inspection, inspect_checkpoint
-from pruner.output.manifest import Manifest
-from pruner.prune import PrunedCheckpoint, prune
+from pruner.output.manifest import Manifest, PrunedCheckpoint
+from pruner.prune import prune
 from reports.analysis.roofline import shape_of
 from reports.document.console import Console
 from reports.runs.records import ConfigurationInfo

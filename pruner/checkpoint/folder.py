@@ -13,12 +13,12 @@ from typing import Any
 
 from pruner.checkpoint.tensors import Shard, Tensor, read_shard
 from pruner.errors import PruneError
-from pruner.output.manifest import MANIFEST_NAME
 
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 CARD = "README.md"
+MANIFEST_NAME = "pruning.json"  # of a pruned checkpoint: `pruner.output.manifest`
 # Weights of the unpruned model in other formats, and their indexes: beside narrower safetensors they would be wrong.
 OTHER_FORMATS = [
     "bin",

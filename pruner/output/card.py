@@ -11,9 +11,8 @@ from typing import Any
 
 import yaml
 
-from pruner.checkpoint.folder import Checkpoint
+from pruner.checkpoint.folder import MANIFEST_NAME, Checkpoint
 from pruner.output.layout import Layout
-from pruner.output.manifest import MANIFEST_NAME
 from pruner.output.provenance import Recipe
 
 # Keys that also hold for a narrower model, its source's licence among them.

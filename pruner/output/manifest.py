@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from base.records import Record
+from pruner.scoring.calibration import CalibrationText
 from pruner.scoring.selection import TieBreak
-
-MANIFEST_NAME = "pruning.json"
 
 
 class SourceFile(Record):
@@ -24,17 +25,6 @@ class LayerCut(Record):
     prefix: str  # e.g. "model.layers.0.mlp"
     kept_sha256: str
     ties_at_cut: int  # neurons that share the score of the last one kept
-
-
-class CalibrationText(Record):
-    """The text whose activations weight the neurons, and how it was run through the model."""
-
-    name: str  # of the file
-    sha256: str
-    tokens: int  # run through the model, start tokens included
-    sequence_tokens: int  # longest sequence, start token included
-    dtype: str  # of weights and computation, e.g. "bfloat16"
-    measured_with: dict[str, str]  # versions of torch and transformers, and the device
 
 
 class WidthChange(Record):
@@ -67,3 +57,12 @@ class Manifest(Record):
     layers: list[LayerCut]
     output_files: list[SourceFile]
     tool_versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class PrunedCheckpoint:
+    """A finished checkpoint on disk."""
+
+    folder: Path
+    width: int
+    manifest: Manifest

@@ -13,18 +13,17 @@ import numpy as np
 from pydantic import ValidationError
 
 from pruner.checkpoint.anatomy import Mlp
-from pruner.checkpoint.folder import CARD, CONFIG, INDEX, Checkpoint
+from pruner.checkpoint.folder import CARD, CONFIG, INDEX, MANIFEST_NAME, Checkpoint
 from pruner.checkpoint.tensors import BLOCK_BYTES
 from pruner.errors import PruneError
 from pruner.output.layout import Layout
 from pruner.output.manifest import (
-    MANIFEST_NAME,
-    CalibrationText,
     LayerCut,
     Manifest,
     SourceFile,
     WidthChange,
 )
+from pruner.scoring.calibration import CalibrationText
 from pruner.scoring.criteria import Criterion, Floats
 from pruner.scoring.selection import TieBreak, kept_neurons, ties_at_cut
 

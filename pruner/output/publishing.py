@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from pruner.checkpoint.hub import hub_errors
 from pruner.errors import PruneError
-from pruner.prune import PrunedCheckpoint
+from pruner.output.manifest import PrunedCheckpoint
 
 
 def check_push(repository: str) -> None:

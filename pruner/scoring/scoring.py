@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pruner.checkpoint.anatomy import Anatomy, Mlp, RowSpan
 from pruner.checkpoint.folder import Checkpoint
 from pruner.checkpoint.tensors import opened, row_blocks, to_float32
 from pruner.errors import PruneError
-from pruner.output.manifest import CalibrationText
+from pruner.scoring.calibration import Norms
 from pruner.scoring.criteria import Criterion, Floats, random_scores
 
 Advance = Callable[[int], None]  # called with the number of bytes just done
-Norms = Mapping[str, NDArray[np.floating[Any]]]  # MLP prefix -> L2 norm of what each neuron feeds its down projection
-
-
-class Calibration(Protocol):
-    """Runs a text through the model, for calibrated criteria. The pruner itself never does, and so needs no torch."""
-
-    @property
-    def record(self) -> CalibrationText:
-        """Its entry in the manifest; known before the model runs."""
-
-    def norms(self, anatomy: Anatomy) -> Norms:
-        """Run it. Raises PruneError if the model cannot be run."""
 
 
 def scoring_bytes(checkpoint: Checkpoint, anatomy: Anatomy, criterion: Criterion) -> int:

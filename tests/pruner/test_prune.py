@@ -15,10 +15,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pruner.checkpoint.folder import MANIFEST_NAME
 from pruner.checkpoint.tensors import read_shard
 from pruner.errors import PruneError
 from pruner.inspection import inspect_checkpoint
-from pruner.output.manifest import MANIFEST_NAME, Manifest
+from pruner.output.manifest import Manifest
 from pruner.prune import prune
 from pruner.scoring.targets import Target
 from tests.pruner import tiny

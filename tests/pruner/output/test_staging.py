@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from pruner.checkpoint.folder import MANIFEST_NAME
 from pruner.errors import PruneError
-from pruner.output.manifest import MANIFEST_NAME, Manifest
+from pruner.output.manifest import Manifest
 from pruner.output.staging import locked
 from pruner.prune import prune
 from pruner.scoring.targets import Target

@@ -10,8 +10,9 @@ import pytest
 
 from pruner.checkpoint.anatomy import Anatomy
 from pruner.errors import PruneError
-from pruner.output.manifest import CalibrationText, Manifest
+from pruner.output.manifest import Manifest
 from pruner.prune import prune
+from pruner.scoring.calibration import CalibrationText
 from pruner.scoring.targets import Target
 from tests.pruner import tiny
 
