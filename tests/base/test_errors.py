@@ -7,7 +7,7 @@ from base.errors import UserError
 from base.key_file import read_key
 
 
-def test_a_message_stays_one_line_whatever_a_name_in_it_holds():
+def test_a_message_stays_one_line_for_any_name_in_it():
     assert str(UserError("--output a\nb\x1b[2J: is no folder")) == "--output a?b?[2J: is no folder"
 
 

@@ -78,7 +78,7 @@ class Simulation:
 
     library: ctypes.CDLL
     now_ns: int = 0
-    our_wall_clock_s: float = 1.7e9  # of moment 0; the library's own stamps differ from it only if a test wants that
+    our_wall_clock_s: float = 1.7e9  # of moment 0; the library's own stamps differ from it only if a test sets them
 
     def go_to(self, seconds: float) -> None:
         self.now_ns = round(seconds * 1e9)
@@ -105,7 +105,7 @@ class Simulation:
 
 @pytest.fixture
 def simulated(fake_library: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulation]:
-    """Give the stand-in, and the modules that read it, a clock that only moves when told to."""
+    """Give the stand-in, and the modules that read it, a clock that moves only by hand."""
     library = ctypes.CDLL(str(fake_library))
     library.stand_in_joules.restype = ctypes.c_double
     simulation = Simulation(library)

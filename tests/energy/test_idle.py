@@ -66,7 +66,7 @@ def test_without_idle_power_after_the_load_net_is_less_sure():
         assert found.net_joules_uncertainty > 1.5 * whole.net_joules_uncertainty
 
 
-def test_drift_is_learnt_from_changes_and_flicker_from_halves():
+def test_drift_is_estimated_from_changes_and_flicker_from_halves():
     pairs = [(idle(0, 10, 80.0), idle(90, 100, 80.0 + change)) for change in (3.0, -3.0, 3.0)]
     found = idle_spread(pairs)
     assert (found.flicker, found.pairs) == (0.0, 3)
@@ -81,7 +81,7 @@ def test_what_the_meter_explains_is_neither_drift_nor_flicker():
     assert idle_spread([pair]) == IdleSpread(flicker=0.0, drift=0.0, pairs=1)
 
 
-def test_a_load_without_idle_power_after_it_tells_no_drift():
+def test_a_load_without_idle_power_after_it_gives_no_drift():
     assert idle_spread([(idle(0, 10, 80.0), None), (idle(0, 10, 80.0), idle(90, 100, None))]) is None
 
 
@@ -93,7 +93,7 @@ def test_a_load_without_idle_power_after_it_tells_no_drift():
         (IdleWindow(whole=window(0, 10, 80.0, device="GPU-1"), first_half_joules=400.0), SPREAD, "other meters"),
     ],
 )
-def test_net_that_cannot_be_had_says_why(before, spread, words):
+def test_missing_net_joules_have_a_reason(before, spread, words):
     found = subtract_idle(LOAD, before, idle(90, 100, 80.0), spread)
     assert (found.net_joules, found.gross_joules) == (None, LOAD.gross_joules)
     assert words in found.net_reason

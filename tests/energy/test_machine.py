@@ -31,7 +31,7 @@ def test_a_gpu_that_counts_is_where_gross_joules_come_from(fake_gpus):
     assert any("passed through" in note for note in described.notes)
 
 
-def test_one_unreadable_gpu_leaves_no_headline_and_says_what_would_mend_it(fake_gpus):
+def test_one_unreadable_gpu_leaves_no_headline_and_has_a_remedy(fake_gpus):
     fake_gpus({}, {"mig": 1})
     described = describe_machine()
     assert described.headline is None
@@ -53,7 +53,7 @@ def test_without_gpu_the_package_counter_is_the_headline(fake_gpus, powercap):
     assert any("the driver sees no GPU" in line for line in described.lines())
 
 
-def test_a_machine_with_nothing_tells_every_reason(fake_gpus):
+def test_a_machine_without_meters_lists_every_reason(fake_gpus):
     fake_gpus()
     described = describe_machine()
     assert described.headline is None

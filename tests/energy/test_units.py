@@ -19,7 +19,7 @@ from tests.energy.known_power.simulate import Board, moment, steady, trace_of
 from tests.loadgen.made import summary_of
 from tests.reports.checks.test_trial import requests, trial_of
 
-# The unit that each name must end in, before what it says of the uncertainty; and the few amounts that have none.
+# The unit that each name must end in, before a word on uncertainty; and the few quantities without a unit.
 UNITS = re.compile(r"(joules|watts|_s|_ns|_c|_mhz)(_uncertainty)?$|_range_watts$")
 WITHOUT_UNIT = {
     "disagreement",

@@ -14,7 +14,7 @@ NO_RAPL = MissingMeter(source="rapl", reason="no package counter")
 
 
 def zone(watts: float, device: str, domain: str) -> MeterTrace:
-    trace = Board(source="synthetic", refresh_s=0.0, tells_power=False).watch(steady(watts))
+    trace = Board(source="synthetic", refresh_s=0.0, reports_power=False).watch(steady(watts))
     info = MeterInfo.model_validate(
         {"source": "rapl", "domain": domain, "device": device, "name": device, "refresh_s": 0.001}
     )
@@ -22,7 +22,7 @@ def zone(watts: float, device: str, domain: str) -> MeterTrace:
 
 
 def modelled(watts: float) -> MeterTrace:
-    trace = Board(source="synthetic", refresh_s=0.0, interval_s=0.2, tells_power=False).watch(steady(watts))
+    trace = Board(source="synthetic", refresh_s=0.0, interval_s=0.2, reports_power=False).watch(steady(watts))
     info = MeterInfo(
         source="modelled-cpu",
         domain="cpu-modelled",
@@ -204,7 +204,7 @@ def test_net_may_be_negative_and_is_not_clamped():
         (over(trace_of(Board(source="nvml-instant").watch(steady(80))), 10, 40), "with other meters"),
     ],
 )
-def test_net_that_cannot_be_had_says_why(idle, words):
+def test_missing_net_joules_have_a_reason(idle, words):
     energy = over(trace_of(Board().watch(steady(300))), 10, 40, idle)
     assert energy.gross_joules is not None
     assert energy.net_joules is None
@@ -226,7 +226,7 @@ def test_a_counter_that_disagrees_with_reported_power_is_suspect(scale, suspect)
 
 def test_nothing_is_compared_in_a_short_window_or_without_reported_power():
     assert over(trace_of(Board(counter_scale=2).watch(steady(300))), 10, 15).parts[0].disagreement is None
-    assert over(trace_of(Board(tells_power=False).watch(steady(300))), 10, 40).parts[0].disagreement is None
+    assert over(trace_of(Board(reports_power=False).watch(steady(300))), 10, 40).parts[0].disagreement is None
 
 
 def test_conditions_are_those_within_the_window():
@@ -236,7 +236,7 @@ def test_conditions_are_those_within_the_window():
     assert [c.temperature_c for c in energy.conditions] == [61, 69]
 
 
-def test_edges_that_another_clock_told_are_as_uncertain_as_that_clock():
+def test_edges_read_from_another_clock_are_as_uncertain_as_that_clock():
     trace = trace_of(Board(source="synthetic", refresh_s=0.0).watch(steady(300)))
     sure = window_energy(trace, moment(10), moment(40))
     unsure = window_energy(trace, moment(10), moment(40), clock_error_s=0.02)
@@ -253,7 +253,7 @@ def test_net_is_as_uncertain_as_gross_and_idle_together():
     assert energy.mean_watts == pytest.approx(300, rel=0.002)
 
 
-def test_gaps_are_counted_and_the_longest_is_told():
+def test_gaps_are_counted_and_the_longest_is_reported():
     trace = Board(silences=((12.0, 15.0),)).watch(steady(300))
     failed = [FailedRead(at_ns=moment(s), reason="Timeout") for s in (9.0, 12.5, 14.0)]
     part = over(trace_of(trace.model_copy(update={"failed_reads": failed})), 10, 40).parts[0]

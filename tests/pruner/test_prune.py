@@ -1,4 +1,4 @@
-"""The whole command on real little checkpoints: what is written, what is kept, what is refused."""
+"""The whole command on real little checkpoints: written, kept and refused."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_an_odd_width_misaligns_no_wider_element_that_follows(tmp_path: Path) ->
     assert torch.equal(tiny.tensors_of(one.folder)[norm], tiny.tensors_of(source)[norm])
 
 
-def test_the_manifest_tells_where_every_byte_comes_from(llama: Path, tmp_path: Path) -> None:
+def test_the_manifest_has_the_origin_of_every_byte(llama: Path, tmp_path: Path) -> None:
     (llama / "tokenizer.json").write_text("{}")
     (one,) = prune(llama, tmp_path / "out", [Target("percentage", 50)])
     manifest = Manifest.model_validate_json((one.folder / MANIFEST_NAME).read_bytes())
@@ -266,7 +266,7 @@ def test_arguments_that_make_no_sense_are_refused_by_their_flag(arguments, messa
     assert not (tmp_path / "out").exists()
 
 
-def test_a_checkpoint_of_several_widths_wants_a_percentage(tmp_path: Path) -> None:
+def test_a_checkpoint_of_several_widths_requires_a_percentage(tmp_path: Path) -> None:
     source = tiny.make_checkpoint("qwen2-moe", tmp_path / "source")
     with pytest.raises(
         PruneError, match=r"--expansion-ratio 1: this checkpoint has several widths .*use --pruning-perc"

@@ -122,7 +122,7 @@ def load(folder: Path, dtype: torch.dtype | None = None) -> Any:
     config = tf.AutoConfig.from_pretrained(folder)
     auto = tf.AutoModelForImageTextToText if hasattr(config, "vision_config") else tf.AutoModelForCausalLM
     model = auto.from_pretrained(folder, dtype=dtype or "auto").eval()
-    model.set_experts_implementation("eager")  # torch's grouped product wants expert widths in multiples of 16 bytes
+    model.set_experts_implementation("eager")  # torch's grouped product requires expert widths in multiples of 16 bytes
     return model
 
 

@@ -64,7 +64,7 @@ class Board:
     silences: tuple[tuple[float, float], ...] = ()  # from, to: no reading
     counter_scale: float = 1.0
     device: str = "GPU-0000"
-    tells_power: bool = True
+    reports_power: bool = True
     seed: int = 0
 
     def watch(self, truth: Truth, seconds: float | None = None) -> MeterTrace:
@@ -84,7 +84,7 @@ class Board:
         track = Track(MeterInfo(source=self.source, domain=domain, device=self.device, refresh_s=exact), 100_000)
         for t, j, w in zip(at, joules, watts, strict=True):
             ns = moment(t)
-            power = float(w) if self.tells_power else None
+            power = float(w) if self.reports_power else None
             counts = self.source in {"nvml-counter", "synthetic"}
             track.append(Reading(ns - 50_000, ns + 50_000, float(j) if counts else None, power))
         return track.since(0)

@@ -52,7 +52,7 @@ def measured(fake_gpus, simulated: Simulation, folder: Path, board: dict, seed: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("board", BOARDS)
-def test_the_truth_lies_in_the_interval_for_93_of_100_and_the_interval_says_something(
+def test_the_truth_lies_in_the_interval_for_93_of_100_and_the_interval_is_narrow(
     fake_gpus, simulated: Simulation, tmp_path, board
 ):
     found = np.array([measured(fake_gpus, simulated, tmp_path, BOARDS[board], seed) for seed in range(SEEDS)])

@@ -21,7 +21,7 @@ def finish(process: subprocess.Popen[str]) -> None:
     process.communicate("\n", timeout=20)
 
 
-def test_it_says_of_itself_that_it_is_assumed(tmp_path):
+def test_it_states_its_assumption(tmp_path):
     info = ModelledCpuMeter(7.5, list).info
     assert info.measured is False
     assert (info.source, info.domain, info.name) == ("modelled-cpu", "cpu-modelled", "7.5 W per core, assumed")

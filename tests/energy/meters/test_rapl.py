@@ -76,7 +76,7 @@ def test_a_zone_that_disappears_is_lost(tmp_path):
         meter.read()
 
 
-def test_a_machine_without_the_tree_says_so(tmp_path):
+def test_a_machine_without_the_tree_has_a_reason(tmp_path):
     meters, (missing,) = find_rapl(tmp_path / "powercap")
     assert meters == []
     assert missing.device is None
@@ -84,7 +84,7 @@ def test_a_machine_without_the_tree_says_so(tmp_path):
     assert "virtual ones seldom" in (missing.remedy or "")
 
 
-def test_a_zone_for_root_only_comes_with_the_command_that_mends_it(tmp_path, monkeypatch):
+def test_a_zone_for_root_only_comes_with_the_command_that_opens_it(tmp_path, monkeypatch):
     """Tests may run as root, whom no mode keeps out: the refusal itself is simulated, where the file is read."""
     package = zone(tmp_path, "0", "package-0")
     read_text = Path.read_text

@@ -110,7 +110,7 @@ def test_a_missing_device_of_the_new_kind_leaves_no_headline(monkeypatch):
     assert found("energy-missing", trace, start, end).outcome == "fail"
 
 
-def test_a_finder_learns_what_is_metered(monkeypatch):
+def test_a_finder_gets_the_metered_processes_and_stated_watts(monkeypatch):
     monkeypatch.setattr(registry, "_FINDERS", [])
     asked: list[Metered] = []
     register_meter(lambda metered: asked.append(metered) or ([], []))

@@ -19,7 +19,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class Hub:
-    """What it offers, and what it has been sent."""
+    """Its repositories, and the uploads that it has received."""
 
     url: str = ""
     models: dict[str, Path] = field(default_factory=dict)  # id -> folder, at the one revision COMMIT, also called main

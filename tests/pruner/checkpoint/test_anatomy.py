@@ -1,4 +1,4 @@
-"""What is recognised, and what is refused in one line before anything is written."""
+"""Layouts that are recognised, and errors that are one line before anything is written."""
 
 from __future__ import annotations
 

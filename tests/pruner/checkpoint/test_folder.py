@@ -1,4 +1,4 @@
-"""Reading a folder: what is taken for a checkpoint, what goes along, and what is refused before anything is written."""
+"""Reading a folder: checkpoints, the files copied with them, and folders refused before anything is written."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_link_to_nothing_is_named(llama: Path) -> None:
         open_checkpoint(llama)
 
 
-def test_a_hub_snapshot_tells_its_id_and_commit(llama: Path) -> None:
+def test_a_hub_snapshot_has_its_id_and_commit(llama: Path) -> None:
     commit = "0123456789abcdef0123456789abcdef01234567"
     snapshot = llama.parent / "models--meta-llama--Llama-3.2-1B" / "snapshots" / commit
     snapshot.parent.mkdir(parents=True)
@@ -125,7 +125,7 @@ def test_a_hub_snapshot_tells_its_id_and_commit(llama: Path) -> None:
     assert open_checkpoint(snapshot).identity == ("meta-llama/Llama-3.2-1B", commit)
 
 
-def test_a_download_to_a_folder_tells_its_commit(llama: Path) -> None:
+def test_a_download_to_a_folder_has_its_commit(llama: Path) -> None:
     notes = llama / ".cache/huggingface/download/config.json.metadata"
     notes.parent.mkdir(parents=True)
     notes.write_text("0123456789abcdef0123456789abcdef01234567\netag\n1700000000.0\n")
@@ -137,7 +137,7 @@ def test_any_other_folder_has_its_name_and_no_commit(llama: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "README.md", "config.json", "model.safetensors", "notes/one.txt"])
-def test_a_link_out_of_the_checkpoint_is_refused_whatever_it_stands_for(name: str, llama: Path, tmp_path: Path) -> None:
+def test_a_link_out_of_the_checkpoint_is_refused_for_any_file(name: str, llama: Path, tmp_path: Path) -> None:
     (llama / "notes").mkdir()
     outside, link = tmp_path / "secret", llama / name
     if link.exists():

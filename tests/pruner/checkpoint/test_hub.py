@@ -126,7 +126,7 @@ def test_inspection_fetches_headers_only(sharded: bool, hub: Hub, ask, tmp_path:
     assert hub.sent_bytes < 700_000 < json.loads(found)["bytes"] / 5
 
 
-def test_a_local_folder_wins_and_is_not_looked_for_elsewhere(llama: Path, monkeypatch) -> None:
+def test_a_local_folder_comes_before_the_hub(llama: Path, monkeypatch) -> None:
     monkeypatch.chdir(llama.parent.parent)
     name = f"{llama.parent.name}/source"
     assert find_source(name) == Path(name)

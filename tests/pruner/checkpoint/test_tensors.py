@@ -1,4 +1,4 @@
-"""The safetensors format, held against the safetensors library."""
+"""The safetensors format, compared with the safetensors library."""
 
 from __future__ import annotations
 
@@ -111,9 +111,7 @@ def test_a_damaged_file_is_refused_in_one_line_that_names_it(what: str, tmp_path
 
 @settings(max_examples=300, deadline=None)
 @given(st.data())
-def test_whatever_happens_to_a_header_it_is_read_in_full_or_refused(
-    tmp_path_factory: pytest.TempPathFactory, data
-) -> None:
+def test_a_damaged_header_is_read_in_full_or_refused(tmp_path_factory: pytest.TempPathFactory, data) -> None:
     content = bytearray(save_bytes({"a": torch.zeros(2, 3), "b": torch.zeros(4)}))
     header_end = 8 + int.from_bytes(content[:8], "little")
     for _ in range(data.draw(st.integers(1, 4))):

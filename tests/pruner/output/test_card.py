@@ -68,7 +68,7 @@ def test_the_hub_reads_base_model_licence_and_tags_from_it(snapshot: Path, tmp_p
     }
 
 
-def test_it_says_what_was_done_and_links_what_it_was_done_to(snapshot: Path, tmp_path: Path) -> None:
+def test_it_describes_the_prune_and_links_the_source(snapshot: Path, tmp_path: Path) -> None:
     text = card_of(snapshot, tmp_path / "out", criterion="vow").text
     assert "# Tiny-1B, pruned to width-17" in text
     assert f"[some-org/Tiny-1B](https://huggingface.co/some-org/Tiny-1B) at revision {COMMIT}" in text
@@ -165,7 +165,7 @@ def test_norwegian_stays_a_language(llama: Path, tmp_path: Path) -> None:
         st.sampled_from(["license", "language", "license_name", "widget", "x"]), st.text() | st.lists(st.text())
     )
 )
-def test_whatever_yaml_a_card_has_its_licence_is_kept(values) -> None:
+def test_the_licence_of_a_card_survives_any_yaml(values) -> None:
     text = "---\n" + yaml.safe_dump(values, width=20) + "---\n# Title\n"
     match = FRONT_MATTER.match(text)
     assert match is not None

@@ -110,7 +110,7 @@ def test_the_very_same_prune_is_kept_and_only_what_is_missing_is_written(llama: 
 
 
 @pytest.mark.parametrize("how", [{"criterion": "vow"}, {"tie_break": "torch"}, {"criterion": "random", "seed": 5}])
-def test_a_folder_that_was_pruned_otherwise_is_not_overwritten(how, llama: Path, tmp_path: Path) -> None:
+def test_a_folder_pruned_with_other_settings_is_not_overwritten(how, llama: Path, tmp_path: Path) -> None:
     (first,) = prune(llama, tmp_path / "out", [Target("width", 17)])
     before = stamps(first.folder)
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""From what is asked for to a width: the study's widths, rounding, and what is out of range."""
+"""From a target to a width: the study's widths, rounding, and targets out of range."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_the_best_source_that_answers_is_used(fake_gpus, failing, source):
     assert bool(meter.facts.unanswered) is (source != "nvml-counter" or "error.energy" in failing)
 
 
-def test_what_a_gpu_tells_of_itself_is_recorded_with_every_figure_of_it(fake_gpus):
+def test_facts_that_a_gpu_reports_are_recorded_with_its_figures(fake_gpus):
     fake_gpus({"module_watts": 900})
     (meter,), _ = find_gpus()
     facts = meter.info.gpu
@@ -67,11 +67,11 @@ def test_what_a_gpu_tells_of_itself_is_recorded_with_every_figure_of_it(fake_gpu
     assert meter.info.source == "nvml-counter"
 
 
-def test_a_gpu_that_tells_little_is_recorded_with_what_it_tells(fake_gpus):
+def test_facts_that_a_gpu_does_not_report_are_none(fake_gpus):
     fake_gpus({"error.vbios": 3, "error.limit": 3, "error.mig": 3, "error.persistence": 3, "error.virtualization": 3})
     (meter,), _ = find_gpus()
-    told = meter.facts.model_dump(exclude={"index", "uuid", "name", "driver", "unanswered"})
-    assert set(told.values()) == {None}
+    facts = meter.facts.model_dump(exclude={"index", "uuid", "name", "driver", "unanswered"})
+    assert set(facts.values()) == {None}
 
 
 def test_a_gpu_that_reports_nothing_is_missing_with_every_reason(fake_gpus):
@@ -142,7 +142,7 @@ def test_a_mig_slice_chosen_by_name_stops_the_gpu_total(fake_gpus, monkeypatch):
         (999, "Unknown", True),
     ],
 )
-def test_a_driver_that_does_not_start_says_what_would_mend_it(fake_gpus, code, words, there):
+def test_a_driver_that_does_not_start_has_a_reason_and_a_remedy(fake_gpus, code, words, there):
     fake_gpus({}, init=code)
     meters, (missing,) = find_gpus()
     assert meters == []

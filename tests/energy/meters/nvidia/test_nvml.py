@@ -157,7 +157,7 @@ def test_processes_that_may_not_be_asked_for_are_not_known(fake_gpus):
     assert others([42]) is None
 
 
-def test_a_process_that_comes_is_seen_and_nobody_is_looked_up_while_none_does(fake_gpus, monkeypatch):
+def test_a_new_process_is_seen_and_own_processes_are_listed_only_then(fake_gpus, monkeypatch):
     looked_up = []
 
     def own():
@@ -176,7 +176,7 @@ def test_a_process_that_comes_is_seen_and_nobody_is_looked_up_while_none_does(fa
     assert len(looked_up) == 2
 
 
-def test_conditions_that_a_gpu_does_not_tell_are_none(fake_gpus):
+def test_conditions_that_a_gpu_does_not_report_are_none(fake_gpus):
     fake_gpus({"error.clocks": 3, "error.temperature": 3, "error.temperaturev": 3, "error.reasons": 3})
     conditions = only_meter().conditions()
     assert (conditions.sm_clock_mhz, conditions.memory_clock_mhz, conditions.temperature_c) == (None, None, None)

@@ -19,7 +19,7 @@ def only_meter() -> NvmlMeter:
 
 
 def test_every_sample_counts_however_seldom_the_buffer_is_emptied(fake_gpus, simulated: Simulation):
-    """At 1 s an integral of what is read at each read would miss all of a 50 ms period; the driver's samples do not."""
+    """Reads 1 s apart would miss all of a 50 ms period; the driver's samples do not."""
     fake_gpus({**NO_COUNTER, "watts": 400, "amplitude": 300, "period": 0.31})
     simulated.go_to(100.005)
     meter = only_meter()

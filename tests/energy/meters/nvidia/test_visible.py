@@ -51,10 +51,10 @@ def test_choosing_every_gpu_or_naming_them_needs_no_order():
     assert visible_gpus(UUIDS, different, "GPU-aa22", None) == [1]
 
 
-def test_a_mig_slice_cannot_be_told_from_its_board():
+def test_a_mig_slice_is_refused_since_the_counter_reads_its_board():
     with pytest.raises(UnknownGpus, match="whole board"):
         visible_gpus(UUIDS, ALIKE, "MIG-1234", None)
 
 
-def test_a_gpu_that_does_not_tell_its_uuid_is_still_counted():
+def test_a_gpu_that_does_not_report_its_uuid_is_still_counted():
     assert visible_gpus([None, "GPU-aa22"], [None, "H100"], "1,0", None) == [1, 0]
