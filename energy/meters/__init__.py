@@ -1,1 +1,1 @@
-"""What can be read: NVIDIA's NVML, RAPL, the synthetic engine's curve, and energy modelled from CPU time."""
+"""The meters: NVIDIA's NVML, RAPL and energy modelled from CPU time, and the registry that finds them."""

@@ -3,25 +3,25 @@
    The file named by $FAKE_NVML is read at nvmlInit; each line is "GPU KEY VALUE", GPU -1 for the whole machine:
 
      -1 init CODE                      what nvmlInit returns          -1 gpus N        how many GPUs there are
-     -1 busy_us N                      every call keeps a processor busy for so long, as a driver does
+     -1 busy_us N                      every call keeps a processor busy for N microseconds, as a driver does
      uuid, name                        text
      watts W, amplitude A, period S    P(t) = W + A sin(2 pi t / S), t in seconds of CLOCK_MONOTONIC
      curve FILE                        or P(t) by straight lines: a line "SECONDS WATTS" a knot, in time order
-     refresh S, phase S                the counter moves at multiples of S, so much later; 0: at every read
+     refresh S, phase S                the counter moves at multiples of S, shifted by the phase; 0: at every read
      scale F                           the counter counts F times the true energy
-     sensor S, sensor_window S         power is looked at every S seconds, and is then the mean over the window before:
-                                       a window shorter than S sees only part of what is drawn, as on A100 and H100
+     sensor S, sensor_window S         power is sampled every S seconds, as the mean over the window before:
+                                       a window shorter than S sees only part of the power, as on A100 and H100
      filter S                          GetPowerUsage is the mean over the last S seconds (1 on Ampere and later)
      sample_period S                   GetSamples has a sample each S seconds of the last two, stamped in epoch time
-     module_watts W                    the module's power where scope 1 is asked for (Grace Hopper)
-     reset_at, freeze_at, lost_at NS   from then on: counted anew, stands still, return code 15
+     module_watts W                    the module's power, for queries of scope 1 (Grace Hopper)
+     reset_at, freeze_at, lost_at NS   from then on: counts from 0, is constant, return code 15
      glitch_from, glitch_to NS         in between every call returns glitch_code; glitch_calls N: only the first N
      mig 1, virtualization N, throttle MASK, temperature C, persistence 0, power_limit W
      processes PID PID ...             that compute on it
      error.CALL CODE                   handle, energy, field83, field186, samples, power, clocks, temperature, ...
 
-   Beside NVML's own there are calls for tests: stand_in_watts sets a GPU's power from now on, stand_in_joules tells the truth,
-   stand_in_clock takes the place of CLOCK_MONOTONIC (-1: gives it back), whose 0 is at stand_in_epoch. Built with -DOLD_DRIVER it lacks the calls of later drivers. */
+   Beside NVML's own there are calls for tests: stand_in_watts sets a GPU's power from now on, stand_in_joules returns the true energy,
+   stand_in_clock replaces CLOCK_MONOTONIC (-1: restores it), whose 0 is at stand_in_epoch. Built with -DOLD_DRIVER it lacks the calls of later drivers. */
 #include <math.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -83,7 +83,7 @@ static void add_knot(Gpu *gpu, double t, double watts) {
   gpu->knots[gpu->knot_count++] = (Knot){t, watts, joules};
 }
 
-/* Power and energy at t, by the knots; beyond them the last (or first) power goes on. */
+/* Power and energy at t, by the knots; beyond them the last (or first) power holds. */
 static Knot by_knots(const Gpu *gpu, double t) {
   pthread_mutex_lock(&knots_lock);
   int low = 0, high = gpu->knot_count - 1;
