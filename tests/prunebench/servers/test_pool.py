@@ -129,6 +129,8 @@ def test_values_that_cannot_be_meant_are_refused(field):
 
 @pytest.mark.slow
 def test_a_start_that_hangs_blocks_nothing_and_delete_cancels_it(tmp_path):
+    others = psutil.Process().children()  # what other tests' commands are forked from
+
     async def scenario() -> None:
         hosted = servers(tmp_path)
         hanging = [asyncio.create_task(hosted.put("slow", wanted(options=SLOW_START))) for _ in range(45)]
@@ -146,7 +148,7 @@ def test_a_start_that_hangs_blocks_nothing_and_delete_cancels_it(tmp_path):
         assert refused.value.status_code == 503
 
     asyncio.run(scenario())
-    assert not psutil.Process().children()
+    assert set(psutil.Process().children()) <= set(others)
 
 
 @pytest.mark.slow
