@@ -31,7 +31,7 @@ def test_a_backlog_that_grows_by_a_tenth_of_the_arrivals_has_that_slope():
     assert (found.stationary, found.growing) == (False, True)
     assert found.slope == pytest.approx(100 / 11, rel=0.03)  # requests end every 11 ms
     assert found.slope_low <= found.slope <= found.slope_high
-    assert found.largest_growth == pytest.approx(1 / 11, rel=0.2)
+    assert found.slope_high / found.arrival_rate == pytest.approx(1 / 11, rel=0.2)
 
 
 def test_a_backlog_that_falls_has_a_trend_and_does_not_grow():
