@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from base.network import free_port
 from loadgen.endpoint import Endpoint, LoadError
-from loadgen.locust.plan import KEY_VARIABLE, PLAN_VARIABLE, Plan
+from loadgen.locust.shared_load import KEY_VARIABLE, LOAD_VARIABLE, SharedLoad
 
 _CONNECT_S, _STOP_S = 60, 2.0
 # Locust, ended by the kernel when this process ends, however that happens: prctl(2), PR_SET_PDEATHSIG.
@@ -67,11 +67,11 @@ def check_installed() -> None:
 
 @contextlib.contextmanager
 def running(
-    folder: Path, endpoint: Endpoint, plan: Plan, settings: LocustSettings
+    folder: Path, endpoint: Endpoint, shared: SharedLoad, settings: LocustSettings
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start the master and the workers here, yield the master; all are ended on leaving, however that happens."""
     port = settings.master_port or free_port()
-    environment = {**os.environ, PLAN_VARIABLE: str(folder / "plan.json")}
+    environment = {**os.environ, LOAD_VARIABLE: str(folder / "load.json")}
     if endpoint.api_key:
         environment[KEY_VARIABLE] = endpoint.api_key
     file = str(_LOCUSTFILE)
@@ -79,9 +79,9 @@ def running(
     web = ["--headless"] if settings.web_port is None else ["--autostart"]
     web += [] if settings.web_port is None else ["--web-host", settings.web_host, "--web-port", str(settings.web_port)]
     host = "*" if settings.remote_workers else "127.0.0.1"
-    users = str(plan.users)
+    users = str(shared.users)
     master = [*base, *web, "--master", "--master-bind-host", host, "--master-bind-port", str(port)]
-    master += ["--users", users, "--spawn-rate", users, "--expect-workers", str(plan.workers)]
+    master += ["--users", users, "--spawn-rate", users, "--expect-workers", str(shared.workers)]
     master += ["--expect-workers-max-wait", str(_CONNECT_S), "--exit-code-on-error", "0"]
     if settings.remote_workers:
         print(  # noqa: T201 - for the user to copy while this process waits for the workers
@@ -89,7 +89,7 @@ def running(
             file=sys.stderr,
         )
     worker = [*base, "--worker", "--master-host", "127.0.0.1", "--master-port", str(port)]
-    local = plan.workers - settings.remote_workers
+    local = shared.workers - settings.remote_workers
     started: list[subprocess.Popen[bytes]] = []
     try:
         for number, command in enumerate([master, *[worker] * local]):

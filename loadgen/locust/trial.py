@@ -18,8 +18,8 @@ from loadgen.endpoint import Endpoint, LoadError
 from loadgen.energy.source import EnergySource, NoEnergy
 from loadgen.link.client_watch import ClientWatch
 from loadgen.link.interrupt import Interrupt
-from loadgen.locust.plan import Plan
 from loadgen.locust.processes import LocustSettings, check_installed, last_line, running
+from loadgen.locust.shared_load import SharedLoad
 from loadgen.metrics.read_lag import LagHistogram
 from loadgen.prompts.synthetic import Prompt, Prompts
 from loadgen.records.table import Records
@@ -33,53 +33,55 @@ _POLL_S = 0.05
 
 def run_locust(
     endpoint: Endpoint,
-    plan: Plan,
+    shared: SharedLoad,
     prompts: Prompts,
     settings: LocustSettings,
     *,
     energy: EnergySource,
     interrupt: Interrupt | None = None,
 ) -> TrialResult:
-    """Measure one trial through Locust; blocks until it is over. `plan.records` and `plan.result` are set here.
+    """Measure one trial through Locust; blocks until it is over. `shared.records` and `shared.result` are set here.
 
     The native driver warms up. Raises LoadError if Locust is not installed, or if it ends without a result, with the last
     line of its log. With `interrupt`, Ctrl-C ends the load as it ends the native driver's (`loadgen.trial.run_trial`);
     without, KeyboardInterrupt ends the processes and is raised again.
     """
     check_installed()
-    plan.check()
+    shared.check()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        plan = plan.model_copy(update={"records": folder / "records.arrow", "result": folder / "result.json"})
-        (folder / "plan.json").write_text(plan.model_dump_json())
-        _warm_up(endpoint, plan, prompts)
+        shared = shared.model_copy(update={"records": folder / "records.arrow", "result": folder / "result.json"})
+        (folder / "load.json").write_text(shared.model_dump_json())
+        _warm_up(endpoint, shared, prompts)
         started_at, before = utc_now(), server_counters(endpoint)
         if interrupt is not None:
             interrupt.note()
         interrupt = interrupt or Interrupt()
-        with running(folder, endpoint, plan, settings) as master:
+        with running(folder, endpoint, shared, settings) as master:
             while (status := master.poll()) is None and not interrupt.came:
                 time.sleep(_POLL_S)
         if interrupt.came:
-            load = FinishedLoad(_interrupted(plan), [], LagHistogram(), started_at, before, lanes=plan.workers)
+            load = FinishedLoad(_interrupted(shared), [], LagHistogram(), started_at, before, lanes=shared.workers)
         else:
-            load = _finished(plan, folder, status, started_at, before)
-        return as_trial(endpoint, plan.workload, plan.seed, load, energy=energy, idle=None, interrupt=interrupt)
+            load = _finished(shared, folder, status, started_at, before)
+        return as_trial(endpoint, shared.workload, shared.seed, load, energy=energy, idle=None, interrupt=interrupt)
 
 
-def _finished(plan: Plan, folder: Path, status: int | None, started_at: str, before: dict[str, float]) -> FinishedLoad:
+def _finished(
+    shared: SharedLoad, folder: Path, status: int | None, started_at: str, before: dict[str, float]
+) -> FinishedLoad:
     """Read the result and the records. Raises LoadError if Locust left no result."""
-    if not plan.result.is_file():
+    if not shared.result.is_file():
         raise LoadError(f"--driver locust: ended with status {status}: {last_line(folder / 'master.log')}")
-    found = json.loads(plan.result.read_bytes())
-    records = read_stream(plan.records)
+    found = json.loads(shared.result.read_bytes())
+    records = read_stream(shared.records)
     _reconcile(found["statistics"], len(records))
-    return FinishedLoad(records, *_health(found["health"]), started_at, before, lanes=plan.workers)
+    return FinishedLoad(records, *_health(found["health"]), started_at, before, lanes=shared.workers)
 
 
-def _interrupted(plan: Plan) -> Records:
+def _interrupted(shared: SharedLoad) -> Records:
     """The records written before Ctrl-C. Raises KeyboardInterrupt if there are none."""
-    if plan.records.is_file() and (records := read_stream(plan.records)):
+    if shared.records.is_file() and (records := read_stream(shared.records)):
         return records
     raise KeyboardInterrupt
 
@@ -94,9 +96,9 @@ class _WarmUpPrompts:
         return self.prompts[-1 - index]
 
 
-def _warm_up(endpoint: Endpoint, plan: Plan, prompts: Prompts) -> None:
+def _warm_up(endpoint: Endpoint, shared: SharedLoad, prompts: Prompts) -> None:
     """Warm up with the native driver: the same number of requests, of the same shapes. No record is kept."""
-    workload = plan.workload
+    workload = shared.workload
     together = workload.in_flight or 1
     groups = math.ceil(workload.warmup_requests / together)
     if not groups:
@@ -105,7 +107,7 @@ def _warm_up(endpoint: Endpoint, plan: Plan, prompts: Prompts) -> None:
     load = ConcurrencyLoad(name="warm-up", concurrency=together, requests=groups * together, **tokens)
     load = load.model_copy(update={"warmup_requests": 0, "natural_stop": workload.natural_stop})
     nothing = NoEnergy("only the warm-up")
-    done = run_trial(endpoint, load, _WarmUpPrompts(prompts), seed=plan.seed, energy=nothing)
+    done = run_trial(endpoint, load, _WarmUpPrompts(prompts), seed=shared.seed, energy=nothing)
     errors = [record.error for record in done.records]
     if all(errors):
         raise LoadError(f"{endpoint.url}: every warm-up request failed, the first with: {errors[0]}")

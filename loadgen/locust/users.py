@@ -4,7 +4,7 @@
 
     prunebench load-worker HOST:PORT
 
-The master reads the plan (`loadgen.locust.plan`) and sends it to the workers when all users are there; every worker sends
+The master reads the load (`loadgen.locust.shared_load`) and sends it to the workers when all users are there; every worker sends
 its request records back once a second; the master writes them as they come, and ends when all are done.
 
 In Locust's own statistics a request is `POST /v1/completions` with its whole duration; `TTFT`, `TPOT` (milliseconds) and
@@ -34,7 +34,7 @@ from loadgen.client.kernel_stamps import ArrivalClock
 from loadgen.link.client_watch import PROBE_NS, ClientWatch
 from loadgen.link.messages import Ended, Part
 from loadgen.locust.blocking_wire import BlockingClient
-from loadgen.locust.plan import KEY_VARIABLE, PLAN_VARIABLE, ClockReading, Plan, Share, packed, unpacked
+from loadgen.locust.shared_load import KEY_VARIABLE, LOAD_VARIABLE, ClockReading, Share, SharedLoad, packed, unpacked
 from loadgen.metrics.latencies import record_tpot_ms, record_ttft_ms
 from loadgen.records.schema import REQUEST_SCHEMA, RequestRecord
 from loadgen.records.table import record_batch
@@ -47,7 +47,7 @@ _SETTLE_S = 10.0  # for the workers' last statistics
 
 
 class Worker:
-    """A process's share of the load. Its users wait for the plan, then each takes requests until there are none."""
+    """A process's share of the load. Its users wait for the load, then each takes requests until there are none."""
 
     def __init__(self, environment: Any) -> None:
         self._environment = environment
@@ -57,15 +57,15 @@ class Worker:
         self._watch, self._clock = ClientWatch(), ArrivalClock()
 
     def begin(self, environment: Any, msg: Any) -> None:  # noqa: ARG002 - Locust calls by these names
-        """Take the plan that the master has sent."""
-        plan = Plan.model_validate_json(msg.data["plan"])
-        self._share = Share(plan, self._environment.runner.worker_index)
-        self._prompts, self._endpoint = plan.prompts(), plan.endpoint(os.environ.get(KEY_VARIABLE))
+        """Take the load that the master has sent."""
+        shared = SharedLoad.model_validate_json(msg.data["load"])
+        self._share = Share(shared, self._environment.runner.worker_index)
+        self._prompts, self._endpoint = shared.prompts(), shared.endpoint(os.environ.get(KEY_VARIABLE))
         master = ClockReading.model_validate(msg.data["clock"])
         self._began_ns = msg.data["begins_ns"] + ClockReading.now().offset_to(master)
         self._indices = self._share.indices(self._began_ns)
         self._starts = iter(self._share.starts())
-        self._recorder = Recorder(plan.workload, plan.seed, on_finished=self._finished)
+        self._recorder = Recorder(shared.workload, shared.seed, on_finished=self._finished)
         gevent.spawn(self._keep_noting)
         self._ready.set()
 
@@ -73,7 +73,7 @@ class Worker:
         """One user's life."""
         self._ready.wait()
         starts_s = next(self._starts)
-        workload = self._share.plan.workload
+        workload = self._share.shared.workload
         _sleep_until(self._began_ns + round(starts_s * 1e9))
         if workload.open_loop:
             self._on_schedule()
@@ -98,7 +98,7 @@ class Worker:
             self._ask(client, index, index, scheduled_ns)
             idle.append(client)
 
-        for index, at_s in enumerate(self._share.plan.workload.arrivals(self._share.plan.seed)):
+        for index, at_s in enumerate(self._share.shared.workload.arrivals(self._share.shared.seed)):
             if self._share.is_mine(index):
                 scheduled_ns = self._began_ns + round(at_s * 1e9)
                 _sleep_until(scheduled_ns)
@@ -119,9 +119,9 @@ class Worker:
 
     def _ask(self, client: BlockingClient, index: int, group: int, scheduled_ns: int) -> bool:
         """Send one request and record it. Whether it went well."""
-        plan = self._share.plan
-        asked = plan.workload.answer_length(plan.seed, index)
-        exchange = client.send(request_body(plan.model, plan.workload, self._prompts[index], asked))
+        shared = self._share.shared
+        asked = shared.workload.answer_length(shared.seed, index)
+        exchange = client.send(request_body(shared.model, shared.workload, self._prompts[index], asked))
         times = scheduled_ns, exchange.sent_ns, exchange.headers_ns, exchange.end_ns
         error, rest = wire_error(exchange), Part((index,), *exchange.take())
         self._recorder.ended(Ended((index,), group, *times, exchange.status, error, rest))
@@ -192,22 +192,22 @@ def _report_to_locust(environment: Any, record: RequestRecord) -> None:
 
 
 class Master:
-    """Sends the plan, and writes the records that come back."""
+    """Sends the load, and writes the records that come back."""
 
     def __init__(self, environment: Any) -> None:
         self._environment = environment
-        self._plan = Plan.model_validate_json(Path(os.environ[PLAN_VARIABLE]).read_bytes())
+        self._load = SharedLoad.model_validate_json(Path(os.environ[LOAD_VARIABLE]).read_bytes())
         self._clock = ClockReading.now()
         self._health: dict[int, dict[str, Any]] = {}
         self._gathered = 0
-        self._file = self._plan.records.open("wb", buffering=0)
+        self._file = self._load.records.open("wb", buffering=0)
         self._stream = pa.ipc.new_stream(self._file, REQUEST_SCHEMA)
 
     def begin(self, **_: Any) -> None:
-        """All users are spawned: send the workers the plan and the moment to start."""
+        """All users are spawned: send the workers the load and the moment to start."""
         begins_ns = time.monotonic_ns() + round(_LEAD_S * 1e9)
-        data = {"plan": self._plan.model_dump_json(), "begins_ns": begins_ns, "clock": self._clock.model_dump()}
-        self._environment.runner.send_message("prunebench-plan", data)
+        data = {"load": self._load.model_dump_json(), "begins_ns": begins_ns, "clock": self._clock.model_dump()}
+        self._environment.runner.send_message("prunebench-load", data)
 
     def gather(self, environment: Any, msg: Any) -> None:  # noqa: ARG002 - Locust calls by these names
         """Take what a worker reports; end when it was the last of them."""
@@ -220,7 +220,7 @@ class Master:
             health["at_ns"] = [at + offset_ns for at in health["at_ns"]]
             health["seconds"] = {int(at) + offset_ns // 10**9: counts for at, counts in health["seconds"].items()}
             self._health[msg.data["worker"]] = health
-            if len(self._health) == self._plan.workers:
+            if len(self._health) == self._load.workers:
                 gevent.spawn(self._finish)
 
     def _counted(self) -> int:
@@ -247,14 +247,14 @@ class Master:
                 for e in entries
             },
         }
-        write_text(self._plan.result, json.dumps(found))
+        write_text(self._load.result, json.dumps(found))
         runner.quit()
         if self._environment.web_ui is not None:
             self._environment.web_ui.stop()  # what the process waits for when it has a page
 
 
 class PrunebenchUser(User):  # type: ignore[misc]  # Locust ships no types
-    """One user of the plan; what all users of a process do is in its `Worker`."""
+    """One user of the load; what all users of a process do is in its `Worker`."""
 
     worker: ClassVar[Worker]
 
@@ -269,7 +269,7 @@ def _on_init(environment: Any, **_: Any) -> None:
     runner = environment.runner
     if isinstance(runner, WorkerRunner):
         PrunebenchUser.worker = Worker(environment)
-        runner.register_message("prunebench-plan", PrunebenchUser.worker.begin)
+        runner.register_message("prunebench-load", PrunebenchUser.worker.begin)
     elif isinstance(runner, MasterRunner):
         master = Master(environment)
         runner.register_message("prunebench-records", master.gather)

@@ -10,8 +10,8 @@ from pathlib import Path
 from loadgen.endpoint import Endpoint
 from loadgen.energy.source import EnergySource
 from loadgen.link.interrupt import Interrupt
-from loadgen.locust.plan import Plan
 from loadgen.locust.processes import LocustSettings
+from loadgen.locust.shared_load import SharedLoad
 from loadgen.locust.trial import run_locust
 from loadgen.prompts.files import read_prompts
 from loadgen.prompts.synthetic import (
@@ -50,8 +50,8 @@ class TrialRunner:
         """Measure one trial and write it; with `interrupt`, after Ctrl-C too. Returns it with what its checks found."""
         prompts = self._prompts(workload, seed)
         if self.locust is not None:
-            plan = self._plan(workload, seed, self.locust.workers)
-            result = run_locust(self.endpoint, plan, prompts, self.locust, energy=self.energy, interrupt=interrupt)
+            shared = self._shared_load(workload, seed, self.locust.workers)
+            result = run_locust(self.endpoint, shared, prompts, self.locust, energy=self.energy, interrupt=interrupt)
             return result, _write(result, folder)
         kept = _records_file(self.output)
         with LiveView(err, workload, self.energy) as view, _naming(kept):
@@ -81,13 +81,13 @@ class TrialRunner:
         check_served_tokenizer(self.endpoint, tokenizer)
         return make_prompts(workload, tokenizer, seed)
 
-    def _plan(self, workload: Workload, seed: int, workers: int) -> Plan:
+    def _shared_load(self, workload: Workload, seed: int, workers: int) -> SharedLoad:
         """The trial for Locust's workers, which may be on other machines: the source of the prompts is part of it."""
         texts = list(read_prompts(workload.prompts, seed).texts) if workload.prompts is not None else None
         tokens: str | list[int] | None = None
         if texts is None:
             tokens = read_tokenizer(self.tokenizer).to_str() if self.tokenizer else served_tokens(self.endpoint)
-        return Plan(
+        return SharedLoad(
             url=self.endpoint.url,
             model=self.endpoint.model,
             timeout_s=self.endpoint.timeout_s,

@@ -6,18 +6,18 @@ import time
 import pytest
 
 from loadgen.endpoint import LoadError
-from loadgen.locust.plan import ClockReading, Plan, Share, packed, unpacked
+from loadgen.locust.shared_load import ClockReading, Share, SharedLoad, packed, unpacked
 from tests.loadgen.made import failed, record, workload
 
 
-def plan(load, workers=2, **more):
-    return Plan(
+def shared(load, workers=2, **more):
+    return SharedLoad(
         url="http://h:1", model="m", timeout_s=9, workload=load, seed=3, workers=workers, tokens=[5, 6, 7], **more
     )
 
 
 def shares(load, workers):
-    return [Share(plan(load, workers), worker) for worker in range(workers)]
+    return [Share(shared(load, workers), worker) for worker in range(workers)]
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
@@ -43,9 +43,9 @@ def test_the_users_of_a_ramp_are_dealt_out_by_turns():
 
 
 def test_an_open_loop_has_a_user_on_every_worker_and_a_closed_one_its_own():
-    assert plan(workload("poisson"), workers=3).users == 3
-    assert plan(workload("concurrency", concurrency=6), workers=3).users == 6
-    assert plan(workload("batch", batch_size=6), workers=1).users == 1
+    assert shared(workload("poisson"), workers=3).users == 3
+    assert shared(workload("concurrency", concurrency=6), workers=3).users == 6
+    assert shared(workload("batch", batch_size=6), workers=1).users == 1
 
 
 @pytest.mark.parametrize(
@@ -59,19 +59,19 @@ def test_an_open_loop_has_a_user_on_every_worker_and_a_closed_one_its_own():
 )
 def test_what_cannot_be_shared_names_its_option(load, reason):
     with pytest.raises(LoadError, match=reason):
-        plan(load).check()
+        shared(load).check()
 
 
 def test_a_list_is_for_the_native_driver():
     with pytest.raises(LoadError, match="--batch-as list"):
-        plan(workload("batch", batch_as="list"), workers=1).check()
+        shared(workload("batch", batch_as="list"), workers=1).check()
 
 
 def test_all_workers_have_the_same_prompts_after_the_plan_has_travelled():
-    sent = plan(workload(prompt_tokens="uniform:2-9", shared_prefix=1))
-    there = Plan.model_validate_json(sent.model_dump_json()).prompts()
+    sent = shared(workload(prompt_tokens="uniform:2-9", shared_prefix=1))
+    there = SharedLoad.model_validate_json(sent.model_dump_json()).prompts()
     assert [there[n] for n in range(20)] == [sent.prompts()[n] for n in range(20)]
-    assert Plan.model_validate_json(plan(workload(), texts=["a", "b"]).model_dump_json()).prompts()[1] == "b"
+    assert SharedLoad.model_validate_json(shared(workload(), texts=["a", "b"]).model_dump_json()).prompts()[1] == "b"
 
 
 def test_records_travel_whole_and_onto_the_masters_clock():

@@ -1,4 +1,4 @@
-"""The messages of a Locust load's processes: the plan, each worker's share of it, and the records."""
+"""The messages of a Locust load's processes: the load, each worker's share of it, and the records."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from loadgen.records.schema import REQUEST_SCHEMA, RequestRecord
 from loadgen.records.table import Records, record_batch
 from loadgen.workloads.base import Workload
 
-PLAN_VARIABLE, KEY_VARIABLE = "PRUNEBENCH_LOCUST_PLAN", "PRUNEBENCH_API_KEY"
+LOAD_VARIABLE, KEY_VARIABLE = "PRUNEBENCH_LOCUST_LOAD", "PRUNEBENCH_API_KEY"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
-class Plan(Record):
+class SharedLoad(Record):
     """Everything a worker needs. The API key is not in it: it is in the environment of every worker."""
 
     url: str
@@ -57,7 +57,7 @@ class Plan(Record):
         return closed or self.workers
 
     def check(self) -> None:
-        """Raise LoadError if the plan's number of workers cannot share the workload."""
+        """Raise LoadError if the load's number of workers cannot share the workload."""
         if self.workload.sequential and self.workers > 1:
             raise LoadError(
                 f"--workers {self.workers}: a {self.workload.kind} workload is one user's, so it takes --workers 1"
@@ -73,26 +73,26 @@ class Plan(Record):
 class Share:
     """The part of one worker: of N workers, every N-th request and user."""
 
-    plan: Plan
+    shared: SharedLoad
     worker: int
 
     def is_mine(self, index: int) -> bool:
         """Whether a request is this worker's."""
-        return index % self.plan.workers == self.worker
+        return index % self.shared.workers == self.worker
 
     def indices(self, began_ns: int) -> Iterator[int]:
         """The requests of a closed loop, until there are no more or the time is up."""
-        mine = itertools.count(self.worker, self.plan.workers)
-        if self.plan.workload.requests is not None:
-            return itertools.takewhile(lambda index: index < (self.plan.workload.requests or 0), mine)
-        end_ns = began_ns + round((self.plan.workload.duration_s or 0) * 1e9)
+        mine = itertools.count(self.worker, self.shared.workers)
+        if self.shared.workload.requests is not None:
+            return itertools.takewhile(lambda index: index < (self.shared.workload.requests or 0), mine)
+        end_ns = began_ns + round((self.shared.workload.duration_s or 0) * 1e9)
         return itertools.takewhile(lambda _: time.monotonic_ns() < end_ns, mine)
 
     def starts(self) -> list[float]:
         """When this worker's users begin, in seconds."""
-        if self.plan.workload.open_loop or self.plan.workload.group_size is not None:
+        if self.shared.workload.open_loop or self.shared.workload.group_size is not None:
             return [0.0]
-        return self.plan.workload.user_starts()[self.worker :: self.plan.workers]
+        return self.shared.workload.user_starts()[self.worker :: self.shared.workers]
 
 
 class ClockReading(Record):
