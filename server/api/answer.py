@@ -4,7 +4,7 @@
     Answer      runs the jobs of one request and writes them in its shape
 
 Events are built with plain string formatting, past FastAPI and pydantic: 0.2 µs an event, where a chunk's model takes 8 to 12 µs
-and FastAPI's encoder 80 to 87 µs, more than all other work on a token (47 µs, docs/explanation/serving.md). There is one
+and FastAPI's encoder 80 to 87 µs, more than all other work on a token (47 µs, benchmarks/README.md). There is one
 event for each delta of the engine, also when its text is empty (half a character, or the possible beginning of a stop
 string), so that clients see when tokens come. `data: [DONE]` ends whole answers only; an answer that fails once it has
 begun ends with `data: {"error": ...}` instead. Nothing is sent before the first token, so that failures before it still

@@ -104,6 +104,19 @@ class EngineInfo:
     options: Mapping[str, str] = field(default_factory=dict)  # as resolved: given, default or detected
 
 
+class StartedInfo:
+    """The `info` of an engine that sets `_info` when it has started."""
+
+    _info: EngineInfo | None = None
+
+    @property
+    def info(self) -> EngineInfo:
+        """Valid after `start`."""
+        if self._info is None:
+            raise RuntimeError("the engine has not been started")
+        return self._info
+
+
 class Engine(Protocol):
     """One loaded model. Construction only stores; `start` loads, and must be awaited first."""
 

@@ -63,8 +63,12 @@ class EngineEntry:
         """Names of the options that a request to `prunebench host` may set."""
         if self.tunables is not None:
             return self.tunables
-        options = _imported(self.options)
+        options = self.options_class()
         return frozenset(getattr(options, "model_fields", None) or (field.name for field in fields(options)))
+
+    def options_class(self) -> Any:
+        """The class that `options` names."""
+        return _imported(self.options)
 
     def make(self, checkpoint: Path, options: Mapping[str, str]) -> Engine:
         """The engine, not yet started. Raises EngineError for options it does not have."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from reports.checks.page import render_page
-from tests.docs import command_line, criteria_table, experiment_file, house_map
+from tests.docs import command_line, criteria_table, engine_options, experiment_file, house_map
 
 ROOT = Path(__file__).parents[2]
 CHECKS = "docs/reference/checks.md"
@@ -19,6 +19,7 @@ def generated() -> dict[str, str]:
         experiment_file.PAGE: experiment_file.render(),
         house_map.PAGE: before + house_map.render() + rest.partition(house_map.END)[2],
         criteria_table.PAGE: criteria_table.render(),
+        engine_options.PAGE: engine_options.render(),
         CHECKS: render_page(),
     }
 

@@ -34,6 +34,7 @@ from server.engines.base import (
     FinishReason,
     RequestTimes,
     SamplingOptions,
+    StartedInfo,
     TokenLogprob,
 )
 from server.engines.synthetic.meter import SyntheticMeter
@@ -41,24 +42,16 @@ from server.engines.synthetic.options import SyntheticOptions
 from server.offloading.off_loop import LOGPROB_SIZE, off_loop
 
 
-class SyntheticEngine:
+class SyntheticEngine(StartedInfo):
     """See the module's docstring. Of the checkpoint only the size of the vocabulary is read."""
 
     def __init__(self, checkpoint: Path, options: Mapping[str, str]) -> None:
         self._options = SyntheticOptions.parse(options)
         self._checkpoint = checkpoint
-        self._info: EngineInfo | None = None
         self._running: dict[str, _Run] = {}
         self._generated = 0
         self._dead = False
         self._meter = SyntheticMeter(self._options.idle_watts, self._options.active_watts)
-
-    @property
-    def info(self) -> EngineInfo:
-        """Valid after `start`."""
-        if self._info is None:
-            raise EngineError("the synthetic engine has not been started")
-        return self._info
 
     async def start(self) -> None:
         """Find the vocabulary's size. Raises EngineError if the checkpoint has no tokenizer, or exceeds `memory_bytes`."""

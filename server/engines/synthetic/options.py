@@ -13,23 +13,29 @@ from server.engines.base import EngineError
 class SyntheticOptions(Record):
     """`--engine-option KEY=VALUE` of this engine."""
 
-    prefill_ms: float = Field(default=20.0, ge=0)  # arrival to first token, and
-    prefill_token_ms: float = Field(default=0.0, ge=0)  # this much more for each token of the prompt
-    token_ms: float = Field(default=5.0, ge=0)  # token to token
-    jitter_ms: float = Field(default=0.0, ge=0)  # each token up to this much later than scheduled
-    seed: int = 0  # of the jitter
-    chunk_tokens: int = Field(default=1, ge=1)  # tokens in one delta, sent when the last of them is due
-    natural_length: int | None = Field(default=None, ge=1)  # end of sequence after this many tokens, unless ignore_eos
+    prefill_ms: float = Field(default=20.0, ge=0, description="arrival to first token")
+    prefill_token_ms: float = Field(default=0.0, ge=0, description="added to `prefill_ms` for each token of the prompt")
+    token_ms: float = Field(default=5.0, ge=0, description="token to token")
+    jitter_ms: float = Field(default=0.0, ge=0, description="delays each token by up to this much")
+    seed: int = Field(default=0, description="of the jitter, which is the same for the same request")
+    chunk_tokens: int = Field(default=1, ge=1, description="tokens sent together, when the last of them is due")
+    natural_length: int | None = Field(
+        default=None, ge=1, description="end of sequence after this many tokens, unless `ignore_eos`"
+    )
     fail_after: int | None = Field(
-        default=None, ge=1
-    )  # the engine dies after this many tokens of all requests together
-    hang_after: int | None = Field(default=None, ge=1)  # no token after this many, while health stays good
-    memory_bytes: int | None = Field(default=None, ge=1)  # a checkpoint with larger weights does not start
-    start_s: float = Field(default=0.0, ge=0)  # loading time
-    max_model_len: int = Field(default=4096, ge=2)
-    vocab: int | None = Field(default=None, ge=3)  # None: that of the checkpoint's tokenizer
-    idle_watts: float = Field(default=50.0, ge=0)
-    active_watts: float = Field(default=10.0, ge=0)
+        default=None, ge=1, description="the engine dies after this many tokens of all requests together"
+    )
+    hang_after: int | None = Field(
+        default=None, ge=1, description="after this many tokens it sends no more, and health stays good"
+    )
+    memory_bytes: int | None = Field(default=None, ge=1, description="a checkpoint with larger weights does not start")
+    start_s: float = Field(default=0.0, ge=0, description="how long loading takes")
+    max_model_len: int = Field(default=4096, ge=2, description="longest prompt and output together, tokens")
+    vocab: int | None = Field(default=None, ge=3, description="size of the vocabulary; none: the tokenizer's")
+    idle_watts: float = Field(default=50.0, ge=0, description="power without requests")
+    active_watts: float = Field(
+        default=10.0, ge=0, description="added for each running request; `/energy` has the exact integral"
+    )
 
     @classmethod
     def parse(cls, options: Mapping[str, str]) -> SyntheticOptions:

@@ -22,6 +22,7 @@ from server.engines.base import (
     EngineInfo,
     EngineLoad,
     SamplingOptions,
+    StartedInfo,
     TokenLogprob,
 )
 from server.engines.limits import check_logprobs, check_options, check_prompt
@@ -36,7 +37,7 @@ _Command = Callable[["SlotScheduler"], object]
 _IDLE = EngineLoad(running=0, waiting=0, kv_usage=0.0, prefix_hit_tokens=0, preemptions=0)
 
 
-class TransformersEngine:
+class TransformersEngine(StartedInfo):
     """Serves `checkpoint` with the options of `TransformersOptions`, given as text. EngineError names a wrong one.
 
     The event loop checks requests and owns one queue for each; the thread owns the model and takes commands between
@@ -55,15 +56,7 @@ class TransformersEngine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._death: BaseException | None = None
         self._stopped = False
-        self._info: EngineInfo | None = None
         self._load = _IDLE
-
-    @property
-    def info(self) -> EngineInfo:
-        """Valid after `start`."""
-        if self._info is None:
-            raise RuntimeError("the engine has not been started")
-        return self._info
 
     async def start(self) -> None:
         """Load the checkpoint on the engine's thread. Raises EngineError."""

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from server.engines.base import EngineError
 
 
+def _option(default: Any, description: str) -> Any:
+    return field(default=default, metadata={"description": description})
+
+
 @dataclass(frozen=True, slots=True)
 class TransformersOptions:
-    """Options of the transformers engine; on the command line `--engine-option KEY=VALUE`.
+    """`--engine-option KEY=VALUE` of this engine."""
 
-    dtype: of weights and cache. auto is the checkpoint's own on a GPU and float32 on a CPU, where half precision is
-        slower on most machines and where only float32 gives the same tokens in every batch.
-    device: auto, cpu, cuda or cuda:N. auto takes a GPU if there is one.
-    threads: torch threads on the CPU; 0 is one fewer than this process may use, at least one. The event loop needs the
-        other: two spinning threads on a busy two-core machine collapse to a third of their speed.
-    max_num_seqs: how many requests run at once; more wait. The cache for all of them is reserved at start.
-    max_model_len: longest prompt and output together, tokens; 0 is the model's own limit, but at most 4096.
-    """
-
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    device: str = "auto"
-    threads: int = 0
-    max_num_seqs: int = 16
-    max_model_len: int = 0
+    # float32 on a CPU, where half precision is slower on most machines and where only float32 gives the same tokens in every
+    # batch.
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = _option(
+        "auto",
+        "`float32`, `bfloat16` or `float16`, of weights and cache; auto is the checkpoint's own on a GPU, float32 on a CPU",
+    )
+    device: str = _option("auto", "`cpu`, `cuda` or `cuda:N`; auto takes a GPU if there is one")
+    # The event loop needs the other core: two spinning threads on a busy two-core machine collapse to a third of their speed.
+    threads: int = _option(0, "torch threads on the CPU; 0 is one fewer than the usable cores, at least one")
+    max_num_seqs: int = _option(16, "requests that run at once; more wait. The cache for all is reserved at start")
+    max_model_len: int = _option(
+        0, "longest prompt and output together, tokens; 0 is the model's own limit, but at most 4096"
+    )
 
     def check(self) -> None:
         """Raise EngineError for a number out of range."""

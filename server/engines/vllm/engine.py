@@ -22,6 +22,7 @@ from server.engines.base import (
     EngineInfo,
     EngineLoad,
     SamplingOptions,
+    StartedInfo,
     TokenLogprob,
 )
 from server.engines.checkpoint import end_of_sequence_ids, read_config
@@ -37,7 +38,7 @@ _T = TypeVar("_T")
 _CPU_CACHE_BYTES = 2**30  # vLLM would take half of the machine's memory
 
 
-class VllmEngine:
+class VllmEngine(StartedInfo):
     """Serves `checkpoint` with any field of vLLM's AsyncEngineArgs as an option, given as text.
 
     What differs from vLLM's own defaults: no tokenizer is loaded (the app has one), end-of-sequence ids are ours,
@@ -52,7 +53,6 @@ class VllmEngine:
         self._options = dict(options)
         self._engine: Any = None
         self._sockets: tempfile.TemporaryDirectory[str] | None = None  # vLLM would leave them behind
-        self._info: EngineInfo | None = None
         self._eos: frozenset[int] = frozenset()
         self._capacity = 0  # tokens the cache holds
         self._held: dict[str, int] = {}  # request id → tokens in the cache; 0: no output yet
@@ -60,13 +60,6 @@ class VllmEngine:
         self._preemptions = Preemptions(counted=False, blocks=None, block_size=1)
         self._scorings = 0
         self._tells_times = False
-
-    @property
-    def info(self) -> EngineInfo:
-        """Valid after `start`."""
-        if self._info is None:
-            raise RuntimeError("the engine has not been started")
-        return self._info
 
     async def start(self) -> None:
         """Check the checkpoint, then start vLLM: about 20 s on a CPU. Raises EngineError."""
