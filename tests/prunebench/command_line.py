@@ -36,7 +36,7 @@ _FORKED_IN = _environment()
 def run_command(words: Sequence[str], folder: Path, timeout: float) -> subprocess.CompletedProcess[str]:
     """Run it in `folder` with its output captured, as subprocess.run does.
 
-    With other environment variables it imports anew, and under coverage, which does not see into what is forked.
+    With other environment variables it imports again, and under coverage, which does not follow forks.
     """
     command = [sys.executable, "-m", "prunebench", *words]
     if _environment() != _FORKED_IN or "COVERAGE_PROCESS_CONFIG" in os.environ:

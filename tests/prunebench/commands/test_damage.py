@@ -114,8 +114,8 @@ def command(monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["prunebench", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
             main()
-        told = capsys.readouterr()
-        return int(ended.value.code or 0), told.out, told.err
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
 
     return call
 

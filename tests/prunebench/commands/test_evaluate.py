@@ -40,8 +40,8 @@ def test_tasks_are_asked_of_what_is_served_and_modelled_joules_stay_apart(pruneb
         "--modelled-watts-per-core", 5, *SERVED,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert [r["task"] for r in told["results"]] == ["tinyglu_form", "tinyglu_signature"]
+    printed = json.loads(done.stdout)
+    assert [r["task"] for r in printed["results"]] == ["tinyglu_form", "tinyglu_signature"]
     own = result(tmp_path / "out", "tinyglu_signature")
     assert (own.items, len(own.values), own.version, own.shots) == (8, 8, "1.0", 0)
     assert own.scores[0].standard_error is not None
@@ -53,8 +53,8 @@ def test_tasks_are_asked_of_what_is_served_and_modelled_joules_stay_apart(pruneb
     assert own.settings.harness.startswith("lm-eval 0.4.")
     assert own.tokens is not None
     assert own.tokens > 8 * 4 * 5
-    cost = told["cost"]
-    assert cost["tokens"] == sum(r["tokens"] for r in told["results"])
+    cost = printed["cost"]
+    assert cost["tokens"] == sum(r["tokens"] for r in printed["results"])
     assert cost["modelled_joules"] > 0
     if cost["joules"] is None:  # no meter here
         assert cost["reason"]

@@ -16,7 +16,7 @@ SOON_S = 20.0  # 5 are promised, on a machine that does nothing else; one call o
 
 
 def once_recorded(process, tmp_path, count):
-    """Wait until so many records are on disk."""
+    """Wait until `count` records are on disk."""
     kept, deadline = tmp_path / "out.records.arrows", time.monotonic() + 30
     while not kept.exists() or len(read_stream(kept)) < count:
         assert time.monotonic() < deadline

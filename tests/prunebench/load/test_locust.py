@@ -133,17 +133,17 @@ def test_a_worker_started_by_hand_has_its_share_beside_a_local_one(started, url,
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "printed"),
     [
         (["--remote-workers", "no.such.host"], "--remote-workers no.such.host: neither a number nor a host's name"),
         (["--remote-workers", "0"], "--remote-workers 0: leave it out"),
         (["--workers", 1, "--remote-workers", 2], "--remote-workers 2: more than --workers 1"),
     ],
 )
-def test_remote_workers_that_cannot_be_are_named(prunebench, url, words, told):
+def test_remote_workers_that_cannot_be_are_named(prunebench, url, words, printed):
     done = prunebench("load", url, "--model", "tiny", "--output", "out", "--driver", "locust", *words)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert printed in done.stderr
 
 
 def test_a_masters_address_without_a_port_is_named(prunebench):

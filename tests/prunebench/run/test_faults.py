@@ -1,4 +1,4 @@
-"""What goes wrong in a run leaves what is finished, names its cause, and lets the rest go on."""
+"""A fault in a run leaves the finished trials, names its cause, and the rest continues."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(folder: Path, leave: int) -> Path:
-    """All of a disk but so many bytes."""
+    """Fill a disk up to this many free bytes."""
     free = os.statvfs(folder)
     filler = folder / "filler"
     filler.write_bytes(bytes(max(0, free.f_bavail * free.f_bsize - leave)))

@@ -64,14 +64,14 @@ def test_nothing_is_written_and_the_schedule_is_printed(experiment, tmp_path, mo
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     print_forecast(loaded, None, "no", None, as_json=False)
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert list(Path().iterdir()) == []
-    assert "8 trials in this order:" in told
-    assert told.index("block 1") < told.index("block 2")
-    assert "order balanced: a linear drift of the machine shifts no ratio to the baseline" in told
-    assert "assumed: a server starts in 2 s" in told
-    assert "the advice will rest on up to 4 comparisons (speed, and joules where they are metered)" in told
-    assert "If that deviation is 1 %, a ratio below 0." in told
+    assert "8 trials in this order:" in printed
+    assert printed.index("block 1") < printed.index("block 2")
+    assert "order balanced: a linear drift of the machine shifts no ratio to the baseline" in printed
+    assert "assumed: a server starts in 2 s" in printed
+    assert "the advice will rest on up to 4 comparisons (speed, and joules where they are metered)" in printed
+    assert "If that deviation is 1 %, a ratio below 0." in printed
 
 
 def test_the_smallest_effect_is_of_the_family_and_shrinks_with_blocks(experiment, tmp_path):
@@ -124,5 +124,5 @@ def test_an_assumption_that_cannot_be_read_is_named(text):
 
 def test_json_reads_back(experiment, tmp_path, capsys):
     print_forecast(load_experiment(experiment()), tmp_path / "out", "no", "start=9s", as_json=True)
-    told = json.loads(capsys.readouterr().out)
-    assert told["parts"]["starting servers"] == 18
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["parts"]["starting servers"] == 18

@@ -92,10 +92,10 @@ def test_the_run_folder_holds_what_a_reader_needs_to_repeat_it(finished):
 
 def test_a_dry_run_tells_the_cells_in_the_order_in_which_they_are_measured(finished, prunebench, tmp_path):
     folder, _ = finished
-    told = prunebench("run", folder.parent / "tiny.toml", "--dry-run", "--json")
-    assert told.returncode == 0, told.stderr
+    printed = prunebench("run", folder.parent / "tiny.toml", "--dry-run", "--json")
+    assert printed.returncode == 0, printed.stderr
     cells = sorted((stored.cell for stored in RunFolder(folder).trials()), key=lambda cell: cell.order)
-    assert json.loads(told.stdout)["cells"] == [[c.block + 1, c.label, c.workload] for c in cells]
+    assert json.loads(printed.stdout)["cells"] == [[c.block + 1, c.label, c.workload] for c in cells]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -296,7 +296,7 @@ def wait_for_records(folder: Path, process: "subprocess.Popen[str]") -> Path:
         time.sleep(0.02)
 
 
-def test_records_of_a_trial_cut_short_stay_until_it_is_measured_anew(started, experiment, tmp_path):
+def test_records_of_a_trial_cut_short_stay_until_it_is_measured_again(started, experiment, tmp_path):
     file, folder = experiment(requests="2000"), tmp_path / "out"
     killed = started("run", file, "--output", folder)
     kept = wait_for_records(folder, killed)
@@ -354,7 +354,7 @@ def test_resume_without_a_folder_goes_on_with_the_newest_run_of_that_name(pruneb
     assert len(list(RunFolder(run).trials())) == 4
 
 
-def test_records_that_were_left_beside_a_whole_trial_are_cleared_and_it_is_not_measured_anew(
+def test_records_that_were_left_beside_a_whole_trial_are_cleared_and_it_is_not_measured_again(
     finished, prunebench, tmp_path
 ):
     folder = tmp_path / "out"

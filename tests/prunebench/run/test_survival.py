@@ -31,10 +31,10 @@ PROCESSES.set_forkserver_preload(["prunebench.cli", "prunebench.commands.run"]) 
 
 
 def run(file: Path, folder: Path, log: Path) -> None:
-    """In a process of its own: `prunebench run`, begun or gone on with."""
-    with log.open("ab") as told:
-        os.dup2(told.fileno(), 1)
-        os.dup2(told.fileno(), 2)
+    """In a process of its own: `prunebench run`, started or resumed."""
+    with log.open("ab") as printed:
+        os.dup2(printed.fileno(), 1)
+        os.dup2(printed.fileno(), 2)
     goes_on = ["--resume"] if (folder / "trials").exists() else []
     sys.argv = ["prunebench", "run", str(file), "--output", str(folder), *goes_on]
     main()
