@@ -14,7 +14,7 @@ class EventReader:
     Lines may end in LF, CRLF or CR, comments and other fields are passed over, and data over several lines is joined, as
     the HTML standard has it for server-sent events; so is a byte order mark at the start. `error:` lines, which llama.cpp's
     server writes, are events too. The data of an event called `error`, and of such a line, is returned as `{"error": data}`.
-    An event of more than `MOST_BYTES` becomes such an error, and what came of it is dropped.
+    An event of more than `MOST_BYTES` becomes such an error, and the part received is dropped.
     """
 
     def __init__(self) -> None:

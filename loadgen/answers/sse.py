@@ -104,7 +104,7 @@ class Answer:
         elif not self.complete and self.error is None:
             self._take_events(self._last_ns, self._events.end())
         if self.continuous and len(self._at_ns) == 1 and self.counted > len(self._silent_ns) > 0:
-            # A "running" count that was the total from the first chunk on: the chunks are what came.
+            # A "running" count that was the total from the first chunk on: count the chunks instead.
             self.continuous = False
             self._at_ns += self._silent_ns
             self._tokens = array("q", range(1, len(self._at_ns) + 1))
@@ -175,7 +175,7 @@ class Answer:
             self._at_ns, self._tokens, self.output_tokens, self.continuous = at_ns, tokens, tokens[-1], exact
 
     def _take_object(self, body: bytes) -> None:
-        """A completion that was not streamed: all its tokens came at once, at the end."""
+        """A completion that was not streamed: all its tokens arrived together, at the end."""
         if len(body) > MOST_BYTES:
             self.error = f"the answer is longer than {MOST_BYTES} bytes, and no stream"
             return
@@ -193,7 +193,7 @@ class Answer:
 
 
 def read_answer(reads: Sequence[tuple[int, bytes]], count_tokens: Callable[[str], int] | None = None) -> Answer:
-    """Read a whole answer at once."""
+    """Read a whole answer."""
     answer = Answer(keep_text=count_tokens is not None)
     for at_ns, chunk in reads:
         answer.feed(at_ns, chunk)

@@ -42,7 +42,7 @@ def is_done(data: bytes) -> bool:
 
 
 def event_error(chunk: dict[str, Any]) -> str | None:
-    """What a server says went wrong, in an event of its own.
+    """The error that an event reports; None if it reports none.
 
     `error` (OpenAI, and nearly all others); `object: error` (vLLM before 0.6); `error_code` above 0 (FastChat); an error
     without a wrapper, which has no choices but a `detail`, or a `message` and a `code`.
@@ -60,7 +60,7 @@ def not_a_chunk(data: bytes) -> str:
 
 
 def named_error(data: bytes) -> bytes:
-    """An event that its field or its name calls an error; what is no JSON becomes its message."""
+    """An event that its field or its name calls an error; data that is not JSON becomes its message."""
     try:
         parse(data)
     except ValueError:

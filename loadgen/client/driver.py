@@ -127,7 +127,7 @@ class Driver:
         await asyncio.gather(*(user(starts_s) for starts_s in starts))
 
     async def _batches(self, requests: RequestsAhead, size: int) -> None:
-        """Groups sent at once, the next when all of the last have ended."""
+        """Send groups together, the next when all of the last have ended."""
         numbers = self._numbers()
         for group in itertools.count():
             members = tuple(itertools.islice(numbers, size))

@@ -1,4 +1,4 @@
-"""One request and what came back, as bytes with their times; the same whichever driver sends it."""
+"""One request and its answer, as bytes with their times; the same for both drivers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOT_HTTP = (httptools.HttpParserError, httptools.HttpParserUpgrade)  # the secon
 
 @dataclass(slots=True)
 class Exchange:
-    """One request and what came back. Times are monotonic nanoseconds, the kernel's where it stamps; `lag_ns` is how much
+    """One request and its answer. Times are monotonic nanoseconds, the kernel's where it stamps; `lag_ns` is how much
     later than that the client read, -1 where there is no stamp. Body bytes are kept read by read: `ends` counts them.
     """
 
@@ -42,7 +42,7 @@ class Exchange:
 
     @property
     def said_done(self) -> bool:
-        """Whether a stream's last word has come: a body that breaks off behind it lacks nothing."""
+        """Whether a stream's end marker has arrived: a body that breaks off behind it is complete."""
         end = self.tail + bytes(self.body[-_TAIL_BYTES:])
         return self.status == http.HTTPStatus.OK and end.rstrip().endswith(b"[DONE]")
 

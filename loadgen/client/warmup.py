@@ -3,8 +3,8 @@
 Caches, clocks, thread pools and compiled kernels settle within seconds, or minutes on a cold GPU; a fixed number of requests is
 too few for one machine and too many for another. After every group a straight line is laid through the last half of the
 groups, at least three. Where it rises or falls by no more than the tolerance from its first to its last group, the server is
-steady. Noise makes that later, not never: the more groups, the flatter the line. What is not steady when the limit is reached
-is measured all the same, and flagged.
+steady. Noise makes that later, not never: the more groups, the flatter the line. A server that is not steady when the limit
+is reached is measured all the same, and flagged.
 """
 
 from __future__ import annotations

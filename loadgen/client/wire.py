@@ -1,4 +1,4 @@
-"""The measured streams' client: HTTP/1.1 over sockets of its own on uvloop's loop.
+"""The measured streams' client: HTTP/1.1 over plain sockets on uvloop's loop.
 
 httpx and aiohttp spend tens of microseconds on every event, and a client that is busy parsing stamps the next event late.
 asyncio's transports hide `recvmsg` and with it the kernel's own stamps, so there are none (`benchmarks/reading.py` has what either
@@ -22,7 +22,7 @@ from loadgen.client.tls import TlsSession
 from loadgen.endpoint import Endpoint
 
 _CONNECT_S = 30.0
-_CONNECT_TOGETHER = 64  # at once, when connecting ahead: one after another takes a round trip each
+_CONNECT_TOGETHER = 64  # connections opened together, when connecting ahead: in sequence, each takes a round trip
 _READ_BYTES = 65536
 
 
@@ -60,7 +60,7 @@ class WireClient:
     async def send(self, request: bytes, begun: Callable[[Exchange], None] | None = None) -> Exchange:
         """Send a request and wait for the end of its answer. Failures are in the exchange, never raised.
 
-        `begun` gets the exchange as soon as it is sent, to `take` what has come before it is whole.
+        `begun` gets the exchange as soon as it is sent, to `take` parts of the answer before its end.
         """
         while True:
             fresh, connection = False, self._take_idle()

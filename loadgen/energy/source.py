@@ -150,7 +150,7 @@ def pick_energy(choice: str, endpoint: Endpoint) -> EnergySource:
 
 
 def measure_idle(source: EnergySource, seconds: float, *, at_once: bool = False) -> WindowEnergy:
-    """Wait, and meter the waiting. Without a meter there is nothing to wait for, and the answer is the reason at once.
+    """Wait, and meter the waiting. Without a meter, return the reason immediately.
 
     A sampler that has just started has not seen a slow counter move yet, so the window begins a second later, or as long as it
     will last if that is less; `at_once` is for meters that have been read for a while.

@@ -24,7 +24,7 @@ _END_S = 5.0
 class Clients:
     """Use as a context manager: leaving it ends the processes that still run.
 
-    They are programs of their own rather than forks, since whoever starts them may have threads and sockets of its own; and
+    They are separate programs rather than forks, since the process that starts them may have threads and sockets; and
     in process groups of their own, so that Ctrl-C reaches this process alone, which then ends them. Not in sessions: the
     kernel shares processors between sessions first, and a client would be kept waiting.
     """
@@ -110,7 +110,7 @@ def _check_end(process: subprocess.Popen[bytes]) -> None:
     """Handle a closed link. Raises LoadError unless its process ended with status 0."""
     with contextlib.suppress(
         subprocess.TimeoutExpired
-    ):  # a killed one is gone at once; one that takes its time ends well
+    ):  # a killed one has ended by now; one that is still ending does so with status 0
         process.wait(_END_S)
     if status := process.returncode:
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"

@@ -1,7 +1,7 @@
-"""The same exchange over a plain socket, for drivers that give every user a thread or a greenlet of its own.
+"""The same exchange over a plain socket, for drivers that give every user a thread or a greenlet.
 
 Bytes get the kernel's stamps, as in `loadgen.client.wire`, so that a read that waits for its greenlet's turn is not stamped late; but
-there is no stamp on what is encrypted, and a request leaves when its greenlet's turn comes.
+encrypted bytes have no stamp, and a request leaves when its greenlet's turn comes.
 """
 
 from __future__ import annotations

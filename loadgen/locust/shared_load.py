@@ -32,7 +32,7 @@ class SharedLoad(Record):
     seed: int
     workers: int
     idle_timeout_s: float | None = None
-    records: Path = Path()  # where the master writes records as they come, an Arrow stream
+    records: Path = Path()  # where the master writes records as they arrive, an Arrow stream
     result: Path = Path()  # where it writes the rest when all workers are done
     tokens: str | list[int] | None = None  # a tokenizer.json, or ids that stand for words
     texts: list[str] | None = None  # the user's own prompts

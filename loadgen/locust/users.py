@@ -89,7 +89,7 @@ class Worker:
             self._report(last=True)
 
     def _on_schedule(self) -> None:
-        """Requests leave when they are due, each in a greenlet of its own; connections are kept for the next."""
+        """Requests leave when they are due, each in its own greenlet; connections are kept for the next."""
         idle: list[BlockingClient] = []
         under_way = []
 

@@ -95,7 +95,7 @@ class TrialMetrics:
 
     @property
     def saturated(self) -> bool:
-        """Whether requests piled up, beyond chance: what is completed then says more than what arrives."""
+        """Whether requests piled up, beyond chance; throughput then counts completions, not arrivals."""
         return self.backlog is not None and self.backlog.growing
 
     @property
@@ -107,7 +107,7 @@ class TrialMetrics:
 
     @property
     def overlapped(self) -> bool:
-        """Whether any two requests were under way at once; one without an end is under way for good."""
+        """Whether any two requests were in flight together; one without an end stays in flight."""
         was_sent = ~np.isnan(self.sent_ms)
         sent, end = self.sent_ms[was_sent], np.nan_to_num(self.end_ms[was_sent], nan=np.inf)
         order = np.argsort(sent, kind="stable")
@@ -115,7 +115,7 @@ class TrialMetrics:
 
     @property
     def most_in_flight(self) -> int | None:
-        """How many requests were under way at once, at most; at one and the same moment an end goes before a start."""
+        """The largest number of requests in flight; at the same moment an end goes before a start."""
         known = ~np.isnan(self.sent_ms) & ~np.isnan(self.end_ms)
         sent, end = np.sort(self.sent_ms[known]), np.sort(self.end_ms[known])
         started = np.arange(1, sent.size + 1)

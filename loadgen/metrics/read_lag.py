@@ -1,4 +1,4 @@
-"""How much later than the kernel the client saw what came: its own lag, which nobody else reports."""
+"""The client's read lag: from the kernel's receive stamp of bytes to the moment at which the client reads them."""
 
 from __future__ import annotations
 

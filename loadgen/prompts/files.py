@@ -87,7 +87,7 @@ def with_identity(workload: Workload) -> Workload:
 
 
 def input_notes(workload: Workload) -> tuple[str, ...]:
-    """Read a workload's file and say what of it is left out. Raises LoadError for one that cannot be used."""
+    """Read a workload's file and report the entries that are skipped. Raises LoadError for a file that cannot be used."""
     if (trace := workload.recorded()) is not None:
         return tuple(f"--trace {workload.trace_file}: {note}" for note in trace.notes)
     if workload.prompts is None:

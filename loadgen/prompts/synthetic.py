@@ -67,7 +67,7 @@ class SyntheticPrompts:
 class TracePrompts:
     """Prompts as long as a trace's, which begin alike where the trace says that its prompts did.
 
-    Every hash id stands for a block of tokens of its own, so that a prefix cache gives what it gave in the recorded traffic.
+    Every hash id stands for its own block of tokens, so that a prefix cache hits as in the recorded traffic.
     """
 
     pool: Sequence[int]
@@ -113,7 +113,7 @@ class FilePrompts:
     """The user's texts in order, and again when they run out: then with a number in front, which no prefix cache holds."""
 
     texts: Sequence[str]
-    notes: tuple[str, ...] = ()  # what of the file was left out
+    notes: tuple[str, ...] = ()  # entries of the file that are skipped
 
     def __getitem__(self, index: int) -> Prompt:
         lap, place = divmod(index, len(self.texts))

@@ -80,7 +80,7 @@ def record_batch(records: Sequence[RequestRecord]) -> Any:
 def in_order(batches: list[Any]) -> pa.Table:
     """One table in the order of `index`, made of batches in the order in which requests ended; the list is used up.
 
-    Only what is still out of order is held twice: a row goes out as soon as no later batch has a lower index.
+    Only rows that are out of order are held twice: a row is passed on as soon as no later batch has a lower index.
     """
     lowest_later = np.full(len(batches) + 1, np.iinfo(np.int64).max)
     for n in range(len(batches) - 1, -1, -1):

@@ -39,7 +39,7 @@ class _Reading:
 
 
 class Recorder:
-    """Takes messages of clients; use as a context manager, which writes what is left on leaving."""
+    """Turn the clients' messages into records; a context manager that writes the remaining records on leaving."""
 
     def __init__(
         self,

@@ -166,7 +166,7 @@ class Workload(Record):
     @property
     @abstractmethod
     def words(self) -> str:
-        """What is sent when."""
+        """The load in words, without shapes and length."""
 
     @property
     def level_words(self) -> str:
@@ -179,7 +179,7 @@ class Workload(Record):
         return f"{self.kind} arrivals"
 
     def describe(self) -> str:
-        """What is sent, and for how long."""
+        """The whole workload in words, for reports."""
         stop = f"up to {self.output_tokens}" if self.natural_stop else f"exactly {self.output_tokens}"
         length = f"{self.requests} requests" if self.requests else f"{self.duration_s or math.inf:g} s"
         return f"{self.words}; {self.prompt_tokens} prompt tokens, {stop} output tokens; {length} a trial"

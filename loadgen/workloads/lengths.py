@@ -25,7 +25,7 @@ _READS = "must be a number, or read like uniform:64-256, normal:128,32 or lognor
 
 
 def check_tokens(tokens: int | str) -> int | str:
-    """A plain number as an int. Raises ValueError for what is no length."""
+    """A plain number as an int. Raises ValueError unless it is a length."""
     if isinstance(tokens, str) and tokens.isdecimal():
         tokens = int(tokens)
     if isinstance(tokens, int):

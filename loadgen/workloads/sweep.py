@@ -1,4 +1,4 @@
-"""A sweep: the same load at several rates, each a workload of its own. `loadgen.sweeps` picks and judges them."""
+"""A sweep: the same load at several rates, one workload for each. `loadgen.sweeps` picks and judges them."""
 
 from __future__ import annotations
 
