@@ -1,4 +1,4 @@
 from tests.prunebench.conftest import prunebench
-from tests.server.conftest import checkpoint
+from tests.server.conftest import checkpoint, tokenizer
 
-__all__ = ["checkpoint", "prunebench"]
+__all__ = ["checkpoint", "prunebench", "tokenizer"]
