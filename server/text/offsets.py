@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from server.text.tokenizer import TokenDecoder, Tokenizer
+from server.text.decoders import TokenDecoder
+from server.text.tokenizer import Tokenizer
 
 
 class TextOffsets:

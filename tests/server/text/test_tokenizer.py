@@ -114,7 +114,7 @@ def test_endless_bytes_that_are_no_text_come_out_all_the_same(sentencepiece):
 
 
 def test_the_librarys_own_stream_still_raises_on_bytes_that_are_no_text(sentencepiece):
-    """Once it does not, it can replace our decoder (see the module's docstring)."""
+    """Once it does not, it can replace our decoder (see server.text.decoders)."""
     stream = DecodeStream(skip_special_tokens=True)
     token_ids = random.Random(0).choices(range(sentencepiece.vocabulary), k=2000)
     with pytest.raises(Exception, match="Invalid prefix encountered"):
