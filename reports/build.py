@@ -22,8 +22,6 @@ from reports.sections.contents import run_article
 from reports.sections.load import load_article
 from reports.statistics.ratios import MARGIN
 
-__all__ = ["ReportError", "build_report", "write_articles"]
-
 
 def build_report(
     runs: Sequence[Path],

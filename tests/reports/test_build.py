@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from reports.analysis.analyse import analyse_folder
-from reports.build import ReportError, build_report
+from reports.build import build_report
 from reports.document.markdown import plain
+from reports.errors import ReportError
 from reports.sections.contents import run_article
 from tests.reports.example_run import BATCH, NO_METER, REMEDY, SINGLE, Example, write_run
 
