@@ -14,7 +14,7 @@ import pytest
 
 from server.serve import EXIT_ENGINE_DIED
 from tests.server.conftest import wait_until
-from tests.server.test_end_to_end import PROMPT, assert_serves_the_checkpoint, model_folder, serving
+from tests.server.engines.test_end_to_end import PROMPT, assert_serves_the_checkpoint, model_folder, serving
 
 __all__ = ["model_folder"]
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
