@@ -1,7 +1,7 @@
 """The kinds of load, a class each, and the files that the user gives. `register` adds a kind, here or elsewhere."""
 
-from loadgen.workloads.base import register
 from loadgen.workloads.closed_loop import BatchLoad, ConcurrencyLoad, SingleLoad
+from loadgen.workloads.kinds import register
 from loadgen.workloads.open_loop import BurstLoad, ConstantLoad, PoissonLoad
 from loadgen.workloads.ramp import RampLoad
 from loadgen.workloads.sweep import SweepLoad

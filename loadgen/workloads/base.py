@@ -6,13 +6,11 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, model_validator
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, InitErrorDetails, core_schema
+from pydantic import Field, model_validator
 
-from base.records import Record
+from loadgen.workloads.kinds import KindRecord
 from loadgen.workloads.lengths import Tokens, draw_tokens
 from loadgen.workloads.trace_file import Trace
 
@@ -21,16 +19,12 @@ PromptForm = Literal["ids", "text"]
 WindowCut = Literal["whole", "generations", "steady"]
 
 
-class Workload(Record):
+class Workload(KindRecord):
     """What load is offered. The same object goes into the experiment file, the trial and the report.
 
     Read as `Workload`, a record becomes an object of its kind: one class each, registered by `register`.
     """
 
-    kinds: ClassVar[dict[str, type[Workload]]] = {}
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Names the workload in tables and folders.")
-    kind: str = Field(description="What load is offered.")
     requests: int | None = Field(
         default=None, ge=1, description="Measured requests after which the load ends, instead of `duration_s`."
     )
@@ -59,11 +53,6 @@ class Workload(Record):
     slo_tpot_ms: float | None = Field(
         default=None, gt=0, description="Objective of the goodput: time per output token."
     )
-
-    @classmethod
-    def known_keys(cls) -> list[str]:
-        """The keys of all kinds."""
-        return list(dict.fromkeys(name for kind in cls.kinds.values() for name in kind.model_fields))
 
     # When requests leave.
 
@@ -194,27 +183,7 @@ class Workload(Record):
             return {"type_": "constant", "rate": self.level or 1.0}
         return {"type_": "concurrent", "streams": self.in_flight or 1}
 
-    # How it is read.
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fields_of_its_kind(cls, given: Any) -> Any:
-        """Require the kind's own fields; drop fields of other kinds that have no value, as old records write them."""
-        if not isinstance(given, Mapping):
-            return given
-        kind = name_of(cls)
-        for name, field in cls.model_fields.items():
-            if field.is_required() and name != "name" and given.get(name) is None:
-                raise ValueError(f"a {kind} workload needs `{name}`")
-        others = [each for each in Workload.kinds.values() if each is not cls]
-        kept = {}
-        for name, value in given.items():
-            fields = [each.model_fields[name] for each in others if name in each.model_fields]
-            if name in cls.model_fields or not fields:
-                kept[name] = value
-            elif value is not None and all(value != field.default for field in fields):
-                raise ValueError(f"`{name}` means nothing to a {kind} workload")
-        return kept
+    # How it is checked.
 
     @model_validator(mode="after")
     def _fits(self) -> Workload:
@@ -233,49 +202,3 @@ class Workload(Record):
         """Raise ValueError unless the load ends by exactly one rule."""
         if (self.requests is None) == (self.duration_s is None):
             raise ValueError("a workload needs exactly one of `requests` and `duration_s`")
-
-    @classmethod
-    def _of_its_kind(cls, given: Any) -> Workload:
-        """The record as an object of the class that its `kind` names. Raises ValidationError."""
-        if isinstance(given, Workload):
-            return given
-        fields = given if isinstance(given, Mapping) else {}
-        kind = fields.get("kind")
-        if isinstance(kind, str) and kind in cls.kinds:
-            return cls.kinds[kind].model_validate(given)
-        problem = InitErrorDetails(type="missing", loc=("kind",), input=given)
-        if "kind" in fields:
-            *most, last = (f"'{name}'" for name in cls.kinds)
-            known = {"expected": f"{', '.join(most)} or {last}"}
-            problem = InitErrorDetails(type="literal_error", loc=("kind",), input=kind, ctx=known)
-        raise ValidationError.from_exception_data("Workload", [problem])
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Of a class without a kind, such as `Workload`: an object of the registered class that `kind` names."""
-        if cls.__pydantic_fields__["kind"].is_required():
-            return core_schema.no_info_plain_validator_function(cls._of_its_kind)
-        return handler(source)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Of a class without a kind: one of the registered kinds, distinguished by `kind`."""
-        if not cls.model_fields["kind"].is_required():
-            found = handler(schema)
-            own = handler.resolve_ref_schema(found)
-            own["required"].append("kind")  # a file must name it
-            own["properties"]["kind"]["description"] = Workload.model_fields["kind"].description
-            return found
-        choices = {name: kind.__pydantic_core_schema__ for name, kind in cls.kinds.items()}
-        return handler(core_schema.tagged_union_schema(choices, "kind"))
-
-
-def register(kind: type[Workload]) -> type[Workload]:
-    """Add a kind: experiment files, recorded trials, the schema and the command line know it from now on."""
-    Workload.kinds[name_of(kind)] = kind
-    return kind
-
-
-def name_of(kind: type[Workload]) -> str:
-    """What `kind` says in a record of this class."""
-    return str(kind.model_fields["kind"].default)

@@ -17,7 +17,8 @@ from loadgen.metrics.summary import summarize
 from loadgen.prompts.synthetic import SyntheticPrompts
 from loadgen.records.schema import Trial
 from loadgen.trial import run_trial
-from loadgen.workloads.base import Workload, register
+from loadgen.workloads.base import Workload
+from loadgen.workloads.kinds import register
 from loadgen.workloads.open_loop import OpenLoop
 from prunebench.commands.schema import experiment_schema
 from prunebench.experiment.file import ExperimentError
