@@ -67,11 +67,11 @@ def test_text_and_tokens_end_at_the_first_stop_string_however_tokens_come(tokeni
     assert "".join(piece.text for piece in pieces) == text
     assert pieces[-1].stop_reason == stop
     assert pieces[-1].finish_reason == ("length" if stop is None else "stop")
-    told = [token_id for piece in pieces for token_id in piece.token_ids]
-    assert told == token_ids[: pieces[-1].tokens]
+    sent = [token_id for piece in pieces for token_id in piece.token_ids]
+    assert sent == token_ids[: pieces[-1].tokens]
     if stop is not None:  # and not one token more than it took
         watch = StopStrings(stops, keep_in_text=False)
-        watch.push(tokenizer.decode(told[:-1], skip_special_tokens=True).rstrip("\ufffd"))
+        watch.push(tokenizer.decode(sent[:-1], skip_special_tokens=True).rstrip("\ufffd"))
         assert watch.found is None
 
 

@@ -31,17 +31,17 @@ def test_a_signal_ends_an_idle_server_with_status_0(checkpoint, number):
     with httpx.Client(base_url=url) as client:  # its connection stays open
         assert client.get("/health").status_code == 200
         process.send_signal(number)
-        _, told = process.communicate(timeout=20)
+        _, log = process.communicate(timeout=20)
     assert process.returncode == 0
-    assert "Traceback" not in told
+    assert "Traceback" not in log
 
 
-def test_the_ready_line_and_the_metrics_tell_what_loading_cost(checkpoint):
+def test_the_ready_line_and_the_metrics_report_what_loading_cost(checkpoint):
     process = serve_process(checkpoint=checkpoint)
-    told = [process.stderr.readline() for _ in range(2)]
-    assert told[0] == f"prunebench serve: loading {checkpoint} with the synthetic engine\n"
+    log = [process.stderr.readline() for _ in range(2)]
+    assert log[0] == f"prunebench serve: loading {checkpoint} with the synthetic engine\n"
     ready = re.fullmatch(
-        r"prunebench serve: ready at (\S+) as 'tiny', loaded in [\d.]+ s; ([\d.]+) GB resident.*\n", told[1]
+        r"prunebench serve: ready at (\S+) as 'tiny', loaded in [\d.]+ s; ([\d.]+) GB resident.*\n", log[1]
     )
     metrics = httpx.get(f"{ready[1]}/metrics").text
     process.terminate()
@@ -69,27 +69,27 @@ def test_a_signal_lets_running_requests_finish(checkpoint):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_requests_that_outlast_the_grace_are_told_so(checkpoint, stream):
+def test_requests_that_outlast_the_grace_get_an_error(checkpoint, stream):
     options = {"prefill_ms": "1", "token_ms": "100"}
     process = serve_process(checkpoint=checkpoint, engine_options=options, shutdown_grace_s=0.5)
     response = answer_to_one_in_flight_when_stopped(process, max_tokens=2000, stream=stream)
-    _, told = process.communicate(timeout=20)
+    _, log = process.communicate(timeout=20)
     error = json.loads(response.text.strip().split("\n\n")[-1].removeprefix("data: "))["error"]
     assert error["code"] == "stopping"
     assert response.status_code == (200 if stream else 503)
     assert process.returncode == 0
-    assert "Traceback" not in told
+    assert "Traceback" not in log
 
 
 def test_a_dead_engine_ends_the_server_with_its_own_status(checkpoint):
     process = serve_process(checkpoint=checkpoint, engine_options={"fail_after": "5", "token_ms": "1"})
     url = url_once_ready(process)
     response = httpx.post(f"{url}/v1/completions", json={"prompt": "x", "max_tokens": 50}, timeout=20)
-    _, told = process.communicate(timeout=20)
+    _, log = process.communicate(timeout=20)
     assert response.status_code == 503
     assert process.returncode == EXIT_ENGINE_DIED == 3
-    assert "the engine has died: fail_after=5" in told
-    assert "Traceback" not in told
+    assert "the engine has died: fail_after=5" in log
+    assert "Traceback" not in log
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -100,24 +100,24 @@ def test_a_signal_while_the_model_loads_ends_it_with_status_0(checkpoint, number
     assert process.stderr.readline().startswith("prunebench serve: loading")
     assert httpx.get(f"http://127.0.0.1:{port}/health", timeout=20).json()["error"]["code"] == "loading"
     process.send_signal(number)
-    _, told = process.communicate(timeout=20)
+    _, log = process.communicate(timeout=20)
     assert process.returncode == 0
-    assert "Traceback" not in told
+    assert "Traceback" not in log
 
 
-def test_a_taken_port_is_told_before_the_engine_is_loaded(checkpoint):
+def test_a_taken_port_is_reported_before_the_engine_is_loaded(checkpoint):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         process = serve_process(checkpoint=checkpoint, port=port)
-        _, told = process.communicate(timeout=20)
-    assert told.splitlines() == [f"--port {port}: cannot listen on 127.0.0.1: Address already in use"]
+        _, log = process.communicate(timeout=20)
+    assert log.splitlines() == [f"--port {port}: cannot listen on 127.0.0.1: Address already in use"]
 
 
 def test_a_server_that_cannot_load_names_what_to_mend(checkpoint):
     process = serve_process(checkpoint=checkpoint, engine_options={"speed": "9"})
-    _, told = process.communicate(timeout=20)
-    assert told.splitlines()[-1].startswith("--engine-option speed: ")
-    assert "Traceback" not in told
+    _, log = process.communicate(timeout=20)
+    assert log.splitlines()[-1].startswith("--engine-option speed: ")
+    assert "Traceback" not in log
 
 
 def test_a_port_is_free_again_at_once(checkpoint):
@@ -153,7 +153,7 @@ def test_a_key_file_without_a_usable_key_is_refused(tmp_path, checkpoint, conten
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::"])
-def test_a_host_others_can_reach_wants_a_key(checkpoint, tmp_path, host):
+def test_a_host_others_can_reach_requires_a_key(checkpoint, tmp_path, host):
     with pytest.raises(ServeError, match=r"^--host .*--api-key-file"):
         check_settings(settings(checkpoint, host=host))
     assert check_settings(settings(checkpoint, host=host, allow_open=True)).name == "synthetic"

@@ -24,7 +24,7 @@ def error_of(response):
     return error
 
 
-def test_models_tells_the_name_the_context_and_the_engine(client, tokenizer):
+def test_models_lists_the_name_the_context_and_the_engine(client, tokenizer):
     (card,) = client.get("/v1/models").json()["data"]
     assert (card["id"], card["object"], card["max_model_len"]) == ("tiny", "model", 4096)
     assert card["engine"]["name"] == "synthetic"
@@ -149,7 +149,7 @@ def test_a_trace_holds_columns_of_one_length(client):
         assert len({len(meter.before_ns), len(meter.after_ns), len(meter.joules), len(meter.watts)}) == 1
 
 
-def test_requests_beyond_the_limit_are_told_to_come_back(checkpoint):
+def test_requests_beyond_the_limit_get_a_429_with_retry_after(checkpoint):
     options = {"prefill_ms": "60000"}
     with running_server(checkpoint, max_concurrent_requests=3, engine_options=options) as server:
         too_many = httpx.post(f"{server.url}/v1/completions", json={"prompt": ["a", "b"], "n": 2})

@@ -65,7 +65,7 @@ def test_a_checkpoint_without_a_template_says_so(tmp_path):
     assert "model 'bare' has no chat template" in response.json()["error"]["message"]
 
 
-def test_what_the_template_refuses_is_told_in_its_words(client):
+def test_what_the_template_refuses_is_reported_in_its_words(client):
     response = client.post("/v1/chat/completions", json={"messages": [{"role": "tool", "content": "x"}]})
     assert response.status_code == 400
     assert response.json()["error"]["message"].endswith("the chat template refused them: no tools here")

@@ -226,9 +226,9 @@ def test_text_that_json_must_escape_survives_the_stream(tmp_path):
 def test_the_engines_times_are_in_the_answer_when_asked_for(client, stream):
     asked = {"prompt": [5, 6], "max_tokens": 5, "stream": stream}
     plain = client.post("/v1/completions", json=asked)
-    told = client.post("/v1/completions", json={**asked, "include_engine_times": True})
+    timed = client.post("/v1/completions", json={**asked, "include_engine_times": True})
     assert "engine_times" not in plain.text
-    answer = events(told.text)[-1] if stream else told.json()
+    answer = events(timed.text)[-1] if stream else timed.json()
     times = answer["choices"][0]["engine_times"]
     assert times["queue_s"] == 0
     assert min(times["prefill_s"], times["decode_s"]) > 0

@@ -9,9 +9,9 @@ from server.engines.base import TokenLogprob
 
 def test_impossible_tokens_are_written_as_json_can(tokenizer):
     entry = TokenLogprob(5, -math.inf, {5: -math.inf, 6: math.nan, 7: -0.1})
-    told = completion_logprobs(tokenizer, [5], [entry], [0])
-    assert told["token_logprobs"] == [-9999.0]
-    assert json.loads(json.dumps(told, allow_nan=False))["top_logprobs"][0][tokenizer.token_text(6)] == -9999.0
+    written = completion_logprobs(tokenizer, [5], [entry], [0])
+    assert written["token_logprobs"] == [-9999.0]
+    assert json.loads(json.dumps(written, allow_nan=False))["top_logprobs"][0][tokenizer.token_text(6)] == -9999.0
 
 
 def test_tokens_with_one_text_keep_the_larger_value(tokenizer):
@@ -22,6 +22,6 @@ def test_tokens_with_one_text_keep_the_larger_value(tokenizer):
 
 def test_chat_alternatives_are_the_likeliest_first(tokenizer):
     entry = TokenLogprob(9, -3.0, {9: -3.0, 5: -1.0, 6: -0.5})
-    (told,) = chat_logprobs(tokenizer, [entry], 2)["content"]
-    assert told["logprob"] == -3.0
-    assert [alternative["logprob"] for alternative in told["top_logprobs"]] == [-0.5, -1.0]
+    (written,) = chat_logprobs(tokenizer, [entry], 2)["content"]
+    assert written["logprob"] == -3.0
+    assert [alternative["logprob"] for alternative in written["top_logprobs"]] == [-0.5, -1.0]

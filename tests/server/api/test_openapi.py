@@ -57,10 +57,10 @@ def test_definitions_stand_once_under_components(document):
 def test_every_path_has_its_errors_in_openais_shape(document):
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            refused = {status: told for status, told in operation["responses"].items() if status != "200"}
+            refused = {status: response for status, response in operation["responses"].items() if status != "200"}
             assert {"500", "503"} <= refused.keys(), path
-            for told in refused.values():
-                assert told["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Error"}
+            for response in refused.values():
+                assert response["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Error"}
     statuses = document["paths"]["/v1/completions"]["post"]["responses"].keys()
     assert statuses == {"200", "400", "401", "404", "408", "413", "429", "500", "503"}
 

@@ -30,7 +30,7 @@ def test_guidellm_measures_the_server(tmp_path, path):
             f"--tokenizer=kind=huggingface_auto,model={TINYGLU}",
             f"--output=kind=json,path={tmp_path / 'report.json'}",
         ]
-        told = subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "guidellm", "run", *words, "--disable-console"],
             env={**os.environ, "HF_HUB_OFFLINE": "1"},
             capture_output=True,
@@ -38,7 +38,7 @@ def test_guidellm_measures_the_server(tmp_path, path):
             timeout=120,
             check=False,
         )
-        assert told.returncode == 0, told.stderr[-2000:]
+        assert done.returncode == 0, done.stderr[-2000:]
     (found,) = json.loads((tmp_path / "report.json").read_text())["benchmarks"]
     done = found["requests"]["successful"]
     assert len(done) == REQUESTS

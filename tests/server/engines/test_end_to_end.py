@@ -67,9 +67,9 @@ def test_the_transformers_engine_serves_what_the_checkpoint_says(model_folder):
         assert client.get("/v1/models").json()["data"][0]["engine"]["name"] == "transformers"
         wait_until(lambda: modelled_joules(client) > before["modelled-cpu"]["joules"])
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=30)
+        _, log = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert told == "prunebench serve: stopping; running requests have 5 s to finish\n"
+    assert log == "prunebench serve: stopping; running requests have 5 s to finish\n"
 
 
 def modelled_joules(client):

@@ -40,7 +40,7 @@ def test_an_id_that_could_spoil_a_log_is_replaced(client, bad):
     assert len(given) == 32
 
 
-def test_a_line_tells_what_was_done_and_what_it_came_to(client, capsys):
+def test_a_line_reports_what_was_done_and_what_it_came_to(client, capsys):
     client.post("/v1/completions", json={"prompt": [5, 6], "max_tokens": 3}, headers={"x-request-id": "a"})
     client.post("/v1/completions", json={"prompt": [5], "max_tokens": 2, "n": 2, "stream": True})
     client.get("/v1/models?token=s3cret")
@@ -80,7 +80,7 @@ def test_a_failure_of_ours_has_its_line_too(logging_server, client, capsys):
     assert [(line["request_id"], line["status"]) for line in lines(capsys)] == [("bad-luck", 500)]
 
 
-def test_a_client_that_leaves_is_told_from_one_that_stays(checkpoint, capsys):
+def test_a_client_that_leaves_is_logged_as_incomplete(checkpoint, capsys):
     with running_server(checkpoint, access_log=True, engine_options={"token_ms": "20"}) as server:
         body = b'{"prompt":"x","max_tokens":4000,"stream":true}'
         with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1]))) as leaving:
@@ -99,5 +99,5 @@ def test_lines_are_written_only_when_asked_for(checkpoint, wanted):
     process = serve_process(checkpoint=checkpoint, access_log=wanted)
     httpx.get(f"{url_once_ready(process)}/v1/models")
     process.terminate()
-    _, told = process.communicate(timeout=20)
-    assert [json.loads(line)["path"] for line in told.splitlines() if line[0] == "{"] == ["/v1/models"] * wanted
+    _, log = process.communicate(timeout=20)
+    assert [json.loads(line)["path"] for line in log.splitlines() if line[0] == "{"] == ["/v1/models"] * wanted

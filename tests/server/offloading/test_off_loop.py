@@ -100,7 +100,7 @@ def off_loop(names):
     return bool(names) and all(name.startswith("off-loop") for name in names)
 
 
-def test_work_in_python_takes_turns_and_tokenizing_goes_on_beside_it():
+def test_work_in_python_takes_turns_and_tokenizing_continues_beside_it():
     may_end, done = threading.Event(), []
 
     async def main():

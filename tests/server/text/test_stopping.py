@@ -9,7 +9,7 @@ from server.text.stopping import StopStrings
 STOPS = st.lists(st.text("ab", min_size=1, max_size=4), max_size=4)
 
 
-def told(pieces, stops, *, keep=False, banned=0):
+def released(pieces, stops, *, keep=False, banned=0):
     watch = StopStrings(stops, keep_in_text=keep)
     text = ""
     for at, piece in enumerate(pieces):
@@ -31,14 +31,14 @@ def expected(text, stops, banned=0):
 @settings(deadline=None)  # the machine may be busy
 @given(pieces=st.lists(st.text("abc", max_size=4), max_size=12), stops=STOPS)
 def test_streamed_text_ends_where_the_whole_text_would(pieces, stops):
-    assert told(pieces, stops) == expected("".join(pieces), stops)
+    assert released(pieces, stops) == expected("".join(pieces), stops)
 
 
 @settings(deadline=None)  # the machine may be busy
 @given(pieces=st.lists(st.text("abc", max_size=4), max_size=12), stops=STOPS)
 def test_a_kept_stop_string_is_the_end_of_the_text(pieces, stops):
     text, stop = expected("".join(pieces), stops)
-    assert told(pieces, stops, keep=True) == (text + (stop or ""), stop)
+    assert released(pieces, stops, keep=True) == (text + (stop or ""), stop)
 
 
 PIECES = st.lists(st.text("abc", max_size=4), max_size=12)
@@ -47,7 +47,7 @@ PIECES = st.lists(st.text("abc", max_size=4), max_size=12)
 @settings(deadline=None)  # the machine may be busy
 @given(pieces=PIECES, stops=STOPS, banned=st.integers(0, 5))
 def test_a_stop_string_may_begin_but_not_end_where_none_counts(pieces, stops, banned):
-    assert told(pieces, stops, banned=banned) == expected("".join(pieces), stops, len("".join(pieces[:banned])))
+    assert released(pieces, stops, banned=banned) == expected("".join(pieces), stops, len("".join(pieces[:banned])))
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +66,9 @@ def test_the_text_ends_where_vllm_ends_it(vllm_detokenizer, pieces, stops, least
         new = 0 if at < least else len(piece)
         if found := vllm_detokenizer.check_stop_strings(text, new, stops, keep):
             stop, cut = found
-            assert told(pieces, stops, keep=keep, banned=least) == (text if cut == -1 else text[:cut], stop)
+            assert released(pieces, stops, keep=keep, banned=least) == (text if cut == -1 else text[:cut], stop)
             return
-    assert told(pieces, stops, keep=keep, banned=least) == (text, None)
+    assert released(pieces, stops, keep=keep, banned=least) == (text, None)
 
 
 def test_only_what_may_become_a_stop_string_is_held_back():

@@ -271,7 +271,7 @@ def test_a_template_that_grows_without_end_is_refused(source):
 
 
 @pytest.mark.parametrize("source", [FOREVER["nested loops"], TOO_LARGE["100 MB"]], ids=["endless", "100 MB"])
-def test_the_client_is_told_and_the_event_loop_goes_on(tmp_path, source, monkeypatch):
+def test_the_client_gets_an_error_and_the_event_loop_continues(tmp_path, source, monkeypatch):
     """What does not end at once is rendered in a thread: the loop answers others meanwhile."""
     threads, answered = set(), []
     whole = ChatTemplate.render

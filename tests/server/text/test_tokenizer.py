@@ -82,7 +82,7 @@ def test_output_continues_a_prompt_of_nothing_but_byte_tokens(sentencepiece, tex
 
 
 def assert_continued(tokenizer, text, cut):
-    assume("\ufffd" not in text)  # at the prompt's end it looks like half a character, and is told again
+    assume("\ufffd" not in text)  # at the prompt's end it looks like half a character, and is sent again
     token_ids = tokenizer.encode(text, add_special_tokens=False)
     whole = tokenizer.decode(token_ids, skip_special_tokens=True)
     prompts = [tokenizer.decode(token_ids[:end], skip_special_tokens=True).rstrip("\ufffd") for end in range(cut + 1)]
@@ -98,7 +98,7 @@ def test_no_piece_ever_holds_half_a_character(kind, request):
     assert not any("\ufffd" in piece for piece in pieces)
 
 
-def test_a_character_cut_off_at_the_end_is_told_as_unknown(byte_level):
+def test_a_character_cut_off_at_the_end_is_shown_as_unknown(byte_level):
     half = byte_level.encode("日", add_special_tokens=False)[:1]
     if byte_level.token_bytes(half[0]) == "日".encode():
         pytest.skip("the trained vocabulary has the whole character")

@@ -91,7 +91,7 @@ def test_a_body_that_trickles_is_refused_and_never_holds_a_place(impatient):
     assert "body" in message
 
 
-def test_a_body_nobody_wants_has_an_end_too(impatient):
+def test_a_body_that_is_not_read_has_an_end_too(impatient):
     """A 413 leaves the client time to send the rest, so that it comes to read its answer; not for ever."""
     with connected(impatient) as client:
         client.sendall(post(b"x" * 20_000, length=10**9))
@@ -149,7 +149,7 @@ def test_headers_within_the_limit_are_taken(impatient):
     assert httpx.get(f"{impatient.url}/health", headers={"x-long": long}).status_code == 200
 
 
-def test_what_is_no_http_is_told_so_in_openais_shape(impatient):
+def test_what_is_no_http_gets_an_error_in_openais_shape(impatient):
     with connected(impatient) as client:
         client.sendall(b"\x16\x03\x01 this is TLS\r\n\r\n")
         assert refusal(everything(client)) == (400, "this is not an HTTP/1.1 request")

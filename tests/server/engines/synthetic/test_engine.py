@@ -66,7 +66,7 @@ def test_only_the_last_delta_has_a_finish_reason():
     assert reasons == [None, None, None, "length"]
 
 
-def test_it_ends_by_itself_at_its_natural_length_unless_told_to_ignore_that():
+def test_it_ends_by_itself_at_its_natural_length_unless_it_ignores_that():
     engine = started(prefill_ms=0, token_ms=0, natural_length=3)
     stopped = run(engine, max_tokens=10)
     assert tokens(stopped) == [8, 9, 99]
@@ -114,7 +114,7 @@ def test_a_cancelled_consumer_frees_its_place():
     asyncio.run(cancel_soon())
 
 
-def test_it_dies_for_good_after_so_many_tokens():
+def test_it_dies_for_good_after_that_many_tokens():
     engine = started(prefill_ms=0, token_ms=0, fail_after=3)
     with pytest.raises(EngineDeadError):
         run(engine, max_tokens=10)

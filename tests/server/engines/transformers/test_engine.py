@@ -296,7 +296,7 @@ def test_shutting_down_aborts_what_runs_and_ends_the_thread(llama):
     assert "transformers-engine" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_info_and_processes_are_told(llama):
+def test_info_and_processes_are_reported(llama):
     async def look(engine):
         await engine.check_health()
         return engine.info, engine.process_ids()
