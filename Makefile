@@ -56,11 +56,11 @@ lint: .venv/.full
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# What a commit has to pass: lint, and the quick tests of what changed since BASE (tests/changed.py says which).
+# What a commit has to pass: lint, and the quick tests of what changed since BASE (tests/project/changed.py says which).
 check: lint check-changed
 
 check-changed: .venv/.full
-	@set -e; tests=$$($(BIN)/python -m tests.changed $(BASE)); if [ -n "$$tests" ]; then \
+	@set -e; tests=$$($(BIN)/python -m tests.project.changed $(BASE)); if [ -n "$$tests" ]; then \
 	  $(QUICK) $$tests || [ $$? = 5 ]; fi  # 5: all of them are slow
 
 # The same with every quick test.

@@ -8,7 +8,7 @@ from pathlib import Path
 import grimp
 import pytest
 
-from tests.changed import changed_files, selected
+from tests.project.changed import changed_files, selected
 
 IMPORTS = {
     "loadgen.client.wire": (),

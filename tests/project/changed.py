@@ -5,7 +5,7 @@
    the command line start it and import nothing;
 3. for a file of another kind, the test files that name it or read all of its folder (`docs/**`).
 
-    python -m tests.changed [BASE]     # prints them, a line each; BASE is main
+    python -m tests.project.changed [BASE]     # prints them, a line each; BASE is main
 
 A test further away, which only reaches a changed module through other modules, is left to `make check-all`.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import grimp
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PACKAGES = ("prunebench", "reports", "pruner", "server", "loadgen", "energy", "base", "tests")
 
 

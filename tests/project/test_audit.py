@@ -13,7 +13,7 @@ from threading import Thread
 import httpx
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "requirements" / "audit.py"
 _SPEC = importlib.util.spec_from_file_location("audit", SCRIPT)
 audit = importlib.util.module_from_spec(_SPEC)
