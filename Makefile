@@ -15,11 +15,10 @@ ROOMS := prunebench reports pruner server loadgen energy base
 DEMO_EXTRAS := transformers,quality
 IMAGE_EXTRAS := transformers,quality,locust
 BASE ?= main
-# Whole files, since the tests of one share its servers. One thread for each, since torch's own would spin against each other.
-# Of all tests twice as many files at a time as there are cores: half of the time of a slow one is waiting.
+# As many files at a time as cores, slow ones first, and whole files, since the tests of one share its servers. One thread for each, since torch's own would spin against each other.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
-AT_ONCE = -n $$(($1 * $$(nproc))) --dist loadfile --no-loadscope-reorder
-QUICK := $(TESTS) $(call AT_ONCE,1) -q -m "not slow and not docker and not alone"
+AT_ONCE := -n $$(nproc) --dist loadfile --no-loadscope-reorder
+QUICK := $(TESTS) $(AT_ONCE) -q -m "not slow and not docker and not alone"
 CODE := $(ROOMS) tests examples benchmarks requirements
 
 # The full environment serves the demo too; without it the demo installs only what it needs.
@@ -39,7 +38,7 @@ demo: $(DEMO_ENVIRONMENT)
 venv: .venv/.full
 
 test: .venv/.full system-packages
-	$(TESTS) $(call AT_ONCE,2) -m "not docker and not alone"
+	$(TESTS) $(AT_ONCE) -m "not docker and not alone"
 	$(TESTS) -m alone
 
 # docker-compose.yml for real, on an engine of its own; skipped, with the reason, where none can be started.

@@ -115,6 +115,7 @@ def test_joules_per_token_are_those_of_the_exact_integral(driven: Driven, load, 
     assert IDLE_WATTS < summary["energy"]["gross_joules"] / seconds < IDLE_WATTS + 60 * ACTIVE_WATTS
 
 
+@pytest.mark.alone
 def test_a_foreign_server_on_this_host_is_metered_by_this_hosts_gpu(fake_library, tmp_path):
     """As vLLM's own server: it has no /energy, and the client reads the GPU beside it."""
     (tmp_path / "gpus.txt").write_text(settings_text({"watts": 220, "refresh": 0.05}))
