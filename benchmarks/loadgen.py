@@ -3,7 +3,7 @@
     python -P benchmarks/loadgen.py --clients ours,vllm,guidellm,aiperf --aiperf DIR --output loadgen.json
 
 The truth is the server's own notes (`benchmarks/known_server.c`, compiled by gcc): a request counts from its arrival by the kernel's stamp, a
-token from the moment it was written. How late the server was against its schedule is given too. Each client is told to keep
+token from the moment it was written. How late the server was against its schedule is given too. Each client is asked to keep
 `--streams` requests in flight until `--requests` are done, and is confined to one core; its figures are read from the file it
 writes. CPU seconds are those of its whole process tree, start-up included. Ours reports a window without the ramps: its
 truth is that of the requests in its window; the others' is that of all their requests. aiperf lives in an environment of its
@@ -73,7 +73,7 @@ def read_ours(folder: Path) -> tuple[Figures, tuple[int, int] | None]:
 
 
 def vllm(arguments: argparse.Namespace, url: str, folder: Path) -> list[str]:
-    # What `vllm bench serve` calls; the command itself wants a distribution of that name, and the one for CPUs has another.
+    # What `vllm bench serve` calls; the command itself requires a distribution of that name, and the one for CPUs has another.
     words = [sys.executable, "-P", "-c", VLLM_BENCH, "--backend", "openai", "--base-url", url]
     words += ["--endpoint", "/v1/completions", "--model", "known", "--tokenizer", str(TOKENIZER)]
     words += ["--dataset-name", "random", "--random-input-len", "64"]
@@ -143,7 +143,7 @@ CLIENTS = {
 
 
 def measure(name: str, arguments: argparse.Namespace, program: Path) -> dict[str, Any]:
-    """Run one client against a server of its own, the compiled `program`. What fails is told, and the others go on."""
+    """Run one client against a server of its own, the compiled `program`. A failure is reported, and the others still run."""
     cores = sorted(os.sched_getaffinity(0))
     times = [f"{round(ms * 1e6)}" for ms in (arguments.first_ms, arguments.token_ms)]
     server = subprocess.Popen(

@@ -3,7 +3,7 @@
     python -P benchmarks/server_health.py --repeats 3 --output server-health.json
 
 The server is a process of its own with the synthetic engine (a token every 10 ms) and the tokenizer of examples/tinyglu, with a
-context so long that 8 MB of text fit it. A second process asks for /health every 20 ms and reads one stream; a third sends the
+context into which 8 MB of text fit. A second process asks for /health every 20 ms and reads one stream; a third sends the
 costly requests. `idle` is a second of nothing beside them. The goals are 250 ms for /health and twice the idle gap for the p99
 of the gaps; client, server and prober share the machine, so that few cores make all of them larger.
 """

@@ -17,7 +17,7 @@ import yaml
 from tests.deployment.conftest import ROOT
 from tests.prunebench.conftest import TINYGLU
 
-pytestmark = pytest.mark.docker  # wants Debian's prometheus, which `make test-containers` installs
+pytestmark = pytest.mark.docker  # requires Debian's prometheus, which `make test-containers` installs
 KEY = "s3cret"
 SERVERS = {"wide": "synthetic", "narrow": "synthetic", "embedded": "transformers"}
 

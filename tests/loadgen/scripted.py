@@ -1,4 +1,4 @@
-"""A server that says, byte for byte and when, what a test tells it to; it runs in a thread of its own."""
+"""A server that sends, byte for byte and when, what a test scripts; it runs in a thread of its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Self
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
 CLOSE, RESET = object(), object()  # instead of bytes to send: end the connection, or have it break
-Step = bytes | float | object  # send these, wait so many seconds, or CLOSE or RESET
+Step = bytes | float | object  # send these, wait this number of seconds, or CLOSE or RESET
 
 
 def event(**data: object) -> bytes:

@@ -27,7 +27,7 @@ def test_our_own_lock_has_one_pin_a_line_and_none_twice():
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "printed"),
     [
         ("numpy==2.4.0", "line 3: numpy is pinned twice, to 2.3.5 and 2.4.0"),
         ("NumPy==2.3.5", "line 3: numpy is pinned twice, to 2.3.5 and 2.3.5"),
@@ -37,12 +37,12 @@ def test_our_own_lock_has_one_pin_a_line_and_none_twice():
         ("<<<<<<< HEAD", "line 3: '<<<<<<< HEAD' is not NAME==VERSION"),
     ],
 )
-def test_a_bad_line_fails_the_audit_before_anyone_is_asked(tmp_path, line, told):
+def test_a_bad_line_fails_the_audit_before_anyone_is_asked(tmp_path, line, printed):
     lock = tmp_path / "lock.txt"
     lock.write_text(f"# comment\nnumpy==2.3.5\n{line}\n")
     done = subprocess.run([sys.executable, SCRIPT, lock], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert done.stdout.splitlines()[-1].strip() == told
+    assert done.stdout.splitlines()[-1].strip() == printed
     assert "pip-audit" not in done.stdout
 
 

@@ -29,10 +29,10 @@ def test_vllm_serves_what_the_checkpoint_says_and_its_death_ends_the_server(mode
         assert_tells_where_the_time_went(client)
         assert any(file.is_socket() for file in files.rglob("*"))
         assert_death_is_told_to_everyone(process, client)
-        _, told = process.communicate(timeout=60)
+        _, logged = process.communicate(timeout=60)
         assert not any(file.is_socket() for file in files.rglob("*"))
     assert process.returncode == EXIT_ENGINE_DIED
-    assert "Exception ignored" not in told
+    assert "Exception ignored" not in logged
 
 
 def test_a_signal_ends_vllm_without_leaving_anything_behind(model_folder, monkeypatch):
@@ -41,13 +41,13 @@ def test_a_signal_ends_vllm_without_leaving_anything_behind(model_folder, monkey
         process, _ = served
         begun = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
+        _, logged = process.communicate(timeout=60)
         assert begun
         wait_until(lambda: all(is_over(child) for child in begun))
         assert not any(file.is_socket() for file in files.rglob("*"))
     assert process.returncode == 0
-    assert "Exception ignored" not in told
-    assert "Traceback" not in told
+    assert "Exception ignored" not in logged
+    assert "Traceback" not in logged
 
 
 def is_over(process):
@@ -79,9 +79,9 @@ def assert_death_is_told_to_everyone(process, client):
     asked = {"prompt": PROMPT, "max_tokens": 200, "ignore_eos": True, "n": 16}
     with (
         ThreadPoolExecutor(1) as pool,
-        client.stream("POST", "/v1/completions", json={**asked, "stream": True}) as told,
+        client.stream("POST", "/v1/completions", json={**asked, "stream": True}) as response,
     ):
-        lines = told.iter_lines()
+        lines = response.iter_lines()
         assert next(lines).startswith("data: ")
         whole = pool.submit(client.post, "/v1/completions", json=asked)
         wait_until(lambda: load_of(client) > 16)

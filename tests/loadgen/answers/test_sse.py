@@ -128,7 +128,7 @@ def test_an_openai_error_is_told_in_one_line_and_anything_else_by_its_beginning(
     cut=st.integers(0, 8),
 )
 def test_json_is_read_as_the_standard_library_reads_it(value, ascii_only, cut):
-    """Whole or broken off; repr tells NaN from NaN and 1 from 1.0."""
+    """Whole or cut short; repr distinguishes NaN from NaN and 1 from 1.0."""
     text = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
     data = text[: len(text) - cut] if cut < len(text) else text
     try:

@@ -1,4 +1,4 @@
-"""Sockets that can be read are told of, seldom or often, and none is forgotten, told of twice, or told of once it is removed."""
+"""Readable sockets are reported at any polling rate: none is lost, reported twice, or reported after its removal."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def pairs(count: int) -> Iterator[tuple[ReadySockets, list[Heard]]]:
 
 async def until(true):
     async with asyncio.timeout(10):
-        while not true():  # noqa: ASYNC110 - nothing tells of it
+        while not true():  # noqa: ASYNC110 - nothing signals it
             await asyncio.sleep(0.001)
 
 

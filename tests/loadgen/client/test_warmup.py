@@ -16,7 +16,7 @@ def exchange(seconds: float, error: str | None = None) -> Exchange:
 
 
 def groups_of(times):
-    """A server whose groups take so long, one after another, the last for ever."""
+    """A server whose groups take these times in order, and the last of them from then on."""
     endless = itertools.chain(times, itertools.repeat(times[-1]))
 
     async def send(_group: int) -> list[Exchange]:

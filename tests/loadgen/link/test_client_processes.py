@@ -152,7 +152,7 @@ def test_the_file_kept_stays_until_its_trial_is_written_and_has_every_record(tmp
 def test_a_long_answer_is_told_of_while_it_comes():
     from loadgen.trial import Watcher
 
-    class Told(Watcher):
+    class Noting(Watcher):
         def __init__(self):
             self.counts, self.ended = [], False
 
@@ -166,12 +166,12 @@ def test_a_long_answer_is_told_of_while_it_comes():
     def script(*_):
         return [HEAD, *[s for n in range(1, 30) for s in (chunked(token(usage=n)), 0.05)], *stream(0)[1:]]
 
-    told = Told()
+    noted = Noting()
     with ScriptedServer(script) as server:
         prompts, load = SyntheticPrompts(range(9), 4, 0), workload("single", requests=1, warmup_requests=0)
-        run_trial(Endpoint(server.url, "m"), load, prompts, seed=0, energy=NoEnergy(""), watcher=told)
-    assert sum(told.counts) == 29
-    assert len([count for count in told.counts if count]) >= 2
+        run_trial(Endpoint(server.url, "m"), load, prompts, seed=0, energy=NoEnergy(""), watcher=noted)
+    assert sum(noted.counts) == 29
+    assert len([count for count in noted.counts if count]) >= 2
 
 
 async def test_between_many_requests_that_end_together_what_has_come_is_read():

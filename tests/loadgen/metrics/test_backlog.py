@@ -10,7 +10,7 @@ from tests.loadgen.made import MS, failed, record
 
 
 def load(ends, every=10):
-    """Requests at a constant pace of one in `every` ms, that end so many ms after their sending."""
+    """Requests at a constant pace of one in `every` ms, that end these numbers of ms after their sending."""
     return [record(n, n * every, n * every + after, n * every + after, tokens=1) for n, after in enumerate(ends)]
 
 

@@ -25,12 +25,12 @@ def ended(indices, rest=None, *, status=200, error=None):
 
 
 def recorded(*messages, **settings):
-    told = []
-    with Recorder(workload(output_tokens=7), 3, on_finished=told.append, **settings) as recorder:
+    finished = []
+    with Recorder(workload(output_tokens=7), 3, on_finished=finished.append, **settings) as recorder:
         for message in messages:
             (recorder.part if isinstance(message, Part) else recorder.ended)(message)
     records = recorder.records()
-    assert sorted(told, key=lambda r: r.index) == list(records)
+    assert sorted(finished, key=lambda r: r.index) == list(records)
     return records
 
 

@@ -14,7 +14,7 @@ from tests.loadgen.made import MS, record, trial, workload
 
 
 def shown(rate, growth=0.0, *, half=0.02, good=True, **other):
-    """A trial at which the backlog grew by so much of the arrivals, known to `half`."""
+    """A trial at which the backlog grew by this share of the arrivals, known to `half`."""
     grew = {"slope": growth * rate, "slope_low": (growth - half) * rate, "slope_high": (growth + half) * rate}
     levels = {"first_level": 1.0, "last_level": 1.0 + growth * 1000}
     backlog = Backlog(stationary=growth < half, arrivals=1000, arrival_rate=rate, **levels, **grew)
@@ -168,7 +168,7 @@ def point(sweep, rate, records, p99_takes=1):
 
 
 def at_load(rho, n=3000, seed=1, **objectives):
-    """A queue of 100 requests/s, offered so much of it."""
+    """A queue of 100 requests/s, offered this rate."""
     sweep = workload("sweep", requests=n, **objectives)
     return point(sweep, 100 * rho, queue(sweep.at_rate(100 * rho), service_ms=10, seed=seed))
 
@@ -176,15 +176,15 @@ def at_load(rho, n=3000, seed=1, **objectives):
 def test_a_p99_of_too_few_requests_is_withheld_and_says_how_many_it_takes():
     sweep = workload("sweep", requests=50)
     answered = queue(sweep.at_rate(50), service_ms=10, seed=1)
-    told = point(sweep, 50, answered)
-    n = told.latency_requests
+    found = point(sweep, 50, answered)
+    n = found.latency_requests
     assert 40 < n <= 50
-    assert told.p99_ttft_ms > told.median_ttft_ms
-    assert told.p99_reason is None
+    assert found.p99_ttft_ms > found.median_ttft_ms
+    assert found.p99_reason is None
     withheld = point(sweep, 50, answered, p99_takes=n + 1)
     assert (withheld.p99_ttft_ms, withheld.p99_tpot_ms) == (None, None)
     assert withheld.p99_reason == f"p99 takes {n + 1} requests; {n} count"
-    assert withheld.median_ttft_ms == told.median_ttft_ms
+    assert withheld.median_ttft_ms == found.median_ttft_ms
 
 
 @pytest.mark.parametrize("seed", range(5))

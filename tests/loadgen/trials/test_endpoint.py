@@ -55,9 +55,9 @@ def test_a_missing_or_wrong_key_names_its_flag(checkpoint):
 
 @pytest.mark.parametrize("key", ["schlüssel", "two\nlines"])
 def test_a_key_that_cannot_travel_in_a_header_is_not_tried_and_not_shown(key):
-    with pytest.raises(LoadError, match="--api-key-file") as told:
+    with pytest.raises(LoadError, match="--api-key-file") as raised:
         check_endpoint(Endpoint("http://127.0.0.1:9", "m", api_key=key))
-    assert key not in str(told.value)
+    assert key not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -85,10 +85,10 @@ def test_addresses_as_people_type_them_are_the_servers(typed, address):
     ],
 )  # fmt: skip
 def test_other_addresses_are_one_line_without_the_password(typed):
-    with pytest.raises(LoadError) as told:
+    with pytest.raises(LoadError) as raised:
         server_address(typed)
-    assert "\n" not in str(told.value)
-    assert "secret" not in str(told.value)
+    assert "\n" not in str(raised.value)
+    assert "secret" not in str(raised.value)
 
 
 @given(st.text() | st.text(alphabet="http://[]:@?#%unix.v1 \n").map("http://".__add__))
@@ -148,9 +148,9 @@ def test_another_kind_of_server_is_told_as_such(page):
 
 
 def test_every_error_is_one_line():
-    with serving(b"{}") as server, pytest.raises(LoadError) as told:
+    with serving(b"{}") as server, pytest.raises(LoadError) as raised:
         check_endpoint(Endpoint(server.url, "m"))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])

@@ -197,22 +197,22 @@ def test_a_duration_stops_new_requests_and_lets_the_last_ones_end(kind):
     assert all(r.error is None for r in result.records)
 
 
-class Told(Watcher):
-    def __init__(self, told):
-        self._told = told
+class Noting(Watcher):
+    def __init__(self, noted):
+        self._noted = noted
 
     def finished(self, record):
-        self._told.append(record.index)
+        self._noted.append(record.index)
 
 
 def test_everybody_who_ends_is_told_of():
-    told = []
+    noted = []
     with ScriptedServer(quick) as server:
         endpoint = Endpoint(server.url, "m")
         load = workload("concurrency", requests=6, warmup_requests=2)
         prompts = SyntheticPrompts(POOL, 4, 0)
-        run_trial(endpoint, load, prompts, seed=0, energy=NoEnergy(""), watcher=Told(told))
-    assert sorted(told) == [0, 1, 2, 3, 4, 5]
+        run_trial(endpoint, load, prompts, seed=0, energy=NoEnergy(""), watcher=Noting(noted))
+    assert sorted(noted) == [0, 1, 2, 3, 4, 5]
 
 
 def test_failed_requests_are_records_with_their_reasons():
@@ -280,9 +280,9 @@ def test_nobody_there_is_an_error_of_one_line():
         url = server.url
     for warmup in (0, 2):
         load = workload("single", requests=2, warmup_requests=warmup)
-        with pytest.raises(LoadError, match="no connection") as told:
+        with pytest.raises(LoadError, match="no connection") as noted:
             run_trial(Endpoint(url, "m"), load, SyntheticPrompts(POOL, 4, 0), seed=0, energy=NoEnergy(""))
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(noted.value)
 
 
 def test_a_server_that_fails_at_once_is_not_asked_without_end():

@@ -51,7 +51,7 @@ def load(records: list[RequestRecord] | None = None, workload=SINGLE, **changes:
 
 
 def paced(count: int = 40, later_s: float = 0.0) -> Make:
-    """An open loop of one request a second, each answered so much later than the one before."""
+    """An open loop of one request a second, each answered later than the one before by this."""
     records = [
         replace(r, end_ns=r.end_ns + round(n * later_s * 1e9)) for n, r in enumerate(requests(count, workload=OPEN))
     ]

@@ -22,7 +22,7 @@ from tests.server.conftest import running_server, wait_until
 
 LIMIT = 256 * 1024  # bytes of body
 AT_ONCE = 48
-SILENCE_S = 0.05  # after so long without an answer a client hangs up
+SILENCE_S = 0.05  # without an answer for this long, a client hangs up
 
 pytestmark = pytest.mark.slow
 
@@ -198,7 +198,7 @@ def test_all_kinds_together_are_ten_thousand_inputs():
 
 
 async def abuse(host: str, port: int, data: bytes, rng: random.Random) -> bytes:
-    """Send, in one piece or in some; read until silence, or only so many bytes; hang up, rudely or not."""
+    """Send, in one piece or in some; read until silence, or only some bytes; hang up, rudely or not."""
     reader, writer = await asyncio.open_connection(host, port)
     answer = b""
     with suppress(ConnectionError):
