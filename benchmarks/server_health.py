@@ -14,9 +14,6 @@ import argparse
 import json
 import multiprocessing
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -27,7 +24,8 @@ from pathlib import Path
 
 import httpx
 
-ROOT = Path(__file__).parent.parent
+from benchmarks.server_process import ROOT, server, wait_until_healthy
+
 HEALTH_EVERY_S = 0.02
 TOKEN_MS = 10
 CONTEXT = 4_000_000
@@ -130,37 +128,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "tiny"
         shutil.copytree(ROOT / "examples" / "tinyglu", checkpoint)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
         options = (f"max_model_len={CONTEXT}", f"token_ms={TOKEN_MS}", "prefill_ms=2")
-        command = [sys.executable, "-m", "prunebench", "serve", str(checkpoint), "--engine", "synthetic"]
-        command += ["--port", str(port), *(f"--engine-option={option}" for option in options)]
-        server = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-        url, rows = f"http://127.0.0.1:{port}", []
-        try:
-            _wait_until_ready(url)
+        words = ["-m", "prunebench", "serve", str(checkpoint), "--engine", "synthetic"]
+        words += [f"--engine-option={option}" for option in options]
+        log, rows = Path(folder) / "server.log", []
+        with server(words, log) as (url, _):
+            wait_until_healthy(url, log)
             for repeat in range(arguments.repeats):
                 for costly in (None, *costly_requests()):
                     row = {"request": costly.name if costly else "idle", "repeat": repeat, **measure(url, costly)}
                     rows.append(row)
                     print("  ".join(f"{key} {v:.0f}" if isinstance(v, float) else f"{v}" for key, v in row.items()))
-        finally:
-            server.terminate()
-            server.wait()
     if arguments.output:
         arguments.output.write_text(json.dumps(rows, indent=1) + "\n")
-
-
-def _wait_until_ready(url: str) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{url}/health").status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.1)
-    raise SystemExit("the server did not start")
 
 
 if __name__ == "__main__":
