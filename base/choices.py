@@ -25,6 +25,11 @@ class OneOf:
 
     def _check(self, name: str) -> str:
         if name not in self.names():
-            *most, last = (f"'{choice}'" for choice in self.names())
-            raise PydanticKnownError("literal_error", {"expected": f"{', '.join(most)} or {last}"})
+            raise PydanticKnownError("literal_error", {"expected": in_words(self.names())})
         return name
+
+
+def in_words(names: Sequence[str]) -> str:
+    """Names as pydantic lists those of a `Literal`: 'a', 'b' or 'c'."""
+    *most, last = (f"'{name}'" for name in names)
+    return f"{', '.join(most)} or {last}" if most else last

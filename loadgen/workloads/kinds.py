@@ -9,6 +9,7 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Validati
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails, core_schema
 
+from base.choices import in_words
 from base.records import Record
 
 
@@ -57,8 +58,7 @@ class KindRecord(Record):
             return found
         problem = InitErrorDetails(type="missing", loc=("kind",), input=given)
         if "kind" in fields:
-            *most, last = (f"'{name}'" for name in cls.kinds)
-            known = {"expected": f"{', '.join(most)} or {last}"}
+            known = {"expected": in_words(list(cls.kinds))}
             problem = InitErrorDetails(type="literal_error", loc=("kind",), input=kind, ctx=known)
         raise ValidationError.from_exception_data("Workload", [problem])
 
