@@ -167,7 +167,7 @@ def test_prefill_and_decode_joules_of_a_known_engine_are_found_and_predict_anoth
     assert [row["joules_per_request"] for row in rows] == pytest.approx([truth, truth], rel=0.1)
     assert "J/output token" in ended(energy(*command))
     page = (tmp_path / "out" / "report.md").read_text()
-    assert "Joules by what they were spent on" in page
+    assert "Joules by prompt token, output token and request" in page
     assert "Every trial against its line" in page
     assert "Power at rest" in page
 
