@@ -83,12 +83,13 @@ def _vllm(load: Load) -> dict[str, Any]:
 
 
 def as_csv(loads: Sequence[Load]) -> str:
-    """A row for every request: its record without the arrivals, and its latencies in milliseconds."""
-    rows = [row for load in loads for row in _flat_rows(load)]
+    """A row for every request of every trial."""
+    rows = [row for load in loads for row in request_rows(load)]
     return csv_text(list(rows[0]), rows) if rows else ""
 
 
-def _flat_rows(load: Load) -> Iterator[dict[str, Any]]:
+def request_rows(load: Load) -> Iterator[dict[str, Any]]:
+    """The requests of a trial, also outside its window: records without the arrivals, and latencies in milliseconds."""
     for row, tpot in zip(load.rows, _tpot_ms(load), strict=True):
         flat: dict[str, Any] = {"trial": load.name, "workload": load.trial.workload.name}
         flat |= {key: value for key, value in row.items() if not isinstance(value, list | dict)}
