@@ -19,6 +19,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from base.distributions import t_quantile
 from energy.records import IdleWindow, WindowEnergy
 from energy.window import same_meters
 
@@ -36,9 +37,7 @@ class IdleSpread:
     @property
     def quantile(self) -> float:
         """Half-width of a 95 % interval in standard deviations that were estimated from `pairs` differences."""
-        import scipy
-
-        return float(scipy.stats.t.ppf(0.975, self.pairs))
+        return t_quantile(0.975, self.pairs)
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
-from reports.analysis.energy_model import Coefficient, EnergyModel, Residual, t_quantile
+from base.distributions import f_above, t_quantile
+from reports.analysis.energy_model import Coefficient, EnergyModel, Residual
 from reports.runs.reading import MeasuredRun
+from reports.statistics.confidence import CONFIDENCE
 
 Floats = NDArray[np.float64]
 NAMES = ("prompt token", "output token", "request")
@@ -113,7 +114,7 @@ def _figures(
     degrees = len(spent) - rank
     variance = float(shares @ shares) / degrees
     covariance = variance * np.linalg.pinv(weighted.T @ weighted)
-    ends = t_quantile(degrees) * np.sqrt(np.diag(covariance))
+    ends = t_quantile((1 + CONFIDENCE) / 2, degrees) * np.sqrt(np.diag(covariance))
     found = {
         name.replace(" ", "_"): Coefficient(joules=c, low=c - e, high=c + e)
         for name, c, e in zip(NAMES, coefficients, ends, strict=True)
@@ -172,4 +173,4 @@ def _misfit(shares: Floats, shapes: Sequence[str], rank: int) -> float | None:
     if of_shapes < 1 or of_repeats < 1 or within <= 0:
         return None
     between = float(shares @ shares) - within
-    return float(scipy.stats.f.sf(between / of_shapes / (within / of_repeats), of_shapes, of_repeats))
+    return f_above(between / of_shapes / (within / of_repeats), of_shapes, of_repeats)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import scipy
 
+from base.distributions import t_quantile
 from base.records import Record
 from reports.statistics.confidence import CONFIDENCE
 
@@ -97,7 +97,7 @@ class EnergyModel(Record):
         row = np.array([prompt_tokens, output_tokens, 1.0])
         joules = float(row @ [c.joules for c in found if c is not None])
         own = (self.relative_deviation or 0.0) * joules
-        half = t_quantile(self.degrees_of_freedom) * math.sqrt(
+        half = t_quantile((1 + CONFIDENCE) / 2, self.degrees_of_freedom) * math.sqrt(
             max(0.0, float(row @ np.array(self.covariance) @ row)) + own**2
         )
         (least, most), (shortest, longest) = self.prompt_range, self.output_range
@@ -108,8 +108,3 @@ class EnergyModel(Record):
             joules_per_output_token=joules / output_tokens,
             extrapolated=not (least <= prompt_tokens <= most and shortest <= output_tokens <= longest),
         )
-
-
-def t_quantile(degrees: int) -> float:
-    """Half-width of the interval in standard errors."""
-    return float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, degrees))

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import scipy
-
+from base.distributions import normal_quantile
 from reports.analysis.quality import QualityFigures, TaskFigures, TaskScore
 from reports.document.wording import listed, with_interval
 from reports.statistics.confidence import CONFIDENCE
@@ -98,7 +97,7 @@ def _is_guessing(score: TaskScore, chance: float) -> bool:
 
 
 def _z() -> float:
-    return float(scipy.stats.norm.ppf((1 + CONFIDENCE) / 2))
+    return normal_quantile((1 + CONFIDENCE) / 2)
 
 
 def _some(names: list[str]) -> str:

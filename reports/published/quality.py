@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-import scipy
-
+from base.distributions import normal_quantile, normal_two_sided
 from base.records import Record
 from reports.published.study import Study, StudyModel
 from reports.statistics.confidence import CONFIDENCE
@@ -103,7 +102,7 @@ def at_chance(study: Study, metric: str) -> dict[str, list[int]]:
     chance, questions = study.chance.get(metric), study.items[metric]
     if chance is None:
         return {}
-    far = float(scipy.stats.norm.ppf((1 + CONFIDENCE) / 2)) * math.sqrt(chance * (1 - chance) / questions)
+    far = normal_quantile((1 + CONFIDENCE) / 2) * math.sqrt(chance * (1 - chance) / questions)
     return {
         model.model: [
             c.intermediate_size
@@ -128,9 +127,9 @@ def _change(
     if value > 0:
         error = math.sqrt((1 - value) / (n * value) + (1 - baseline) / (n * baseline))
         middle = math.log(value / baseline)
-        half = float(scipy.stats.norm.ppf((1 + CONFIDENCE) / 2)) * error
+        half = normal_quantile((1 + CONFIDENCE) / 2) * error
         comparison = judged(middle, middle - half, middle + half, "higher", margin)
-        p = float(2 * scipy.stats.norm.sf(abs(middle) / error)) if error > 0 else None
+        p = normal_two_sided(middle / error) if error > 0 else None
     return Change(
         model=model,
         width=width,

@@ -13,11 +13,12 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import scipy
 
+from base.distributions import t_quantile
 from loadgen.metrics.latencies import FloatArray
 from reports.statistics.confidence import CONFIDENCE, share_of
 from reports.statistics.percentiles import Percentile, percentile
+from reports.statistics.ranks import mean_ranks
 
 ENOUGH_BLOCKS = 3
 BEYOND = 2  # independent requests that each block needs beyond a percentile: with 1, high percentiles cover 92 % at 80 % load
@@ -93,7 +94,7 @@ def _interval(trials: Sequence[FloatArray], share: float) -> tuple[float, float,
 def _half_width(logs: FloatArray) -> float:
     """Half-width of Student's t interval."""
     n = len(logs)
-    return float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * logs.std(ddof=1)) / math.sqrt(n)
+    return t_quantile((1 + CONFIDENCE) / 2, n - 1) * float(logs.std(ddof=1)) / math.sqrt(n)
 
 
 def _quantile(values: FloatArray, share: float) -> float:
@@ -115,7 +116,7 @@ def correlation_time(trials: Sequence[FloatArray]) -> float:
     size = 1 << (2 * longest - 1).bit_length()
     power = np.zeros(size // 2 + 1)
     for values in trials:
-        ranks = scipy.stats.rankdata(values)
+        ranks = mean_ranks(values)
         power += np.abs(np.fft.rfft(ranks - ranks.mean(), size)) ** 2
     covariance = np.fft.irfft(power, size)[:longest]
     if covariance[0] < 1e-9:  # all equal

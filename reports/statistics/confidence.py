@@ -1,4 +1,4 @@
-"""The confidence level, and the sample sizes that it requires; separate because it needs no scipy, which takes a second to import."""
+"""The confidence level, and the sample sizes that it requires."""
 
 from __future__ import annotations
 

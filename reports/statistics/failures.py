@@ -14,6 +14,7 @@ from reports.statistics.confidence import CONFIDENCE
 from reports.statistics.ratios import Comparison
 
 AMONG_FAILED = "it lands among the failed requests, above any latency that was measured"
+_EQUAL = 1e-7  # relative, of probabilities
 TOLERATED = 0.01  # of requests; the check failed-requests fails above it
 
 
@@ -39,10 +40,21 @@ def shares_differ(own: Failures, other: Failures) -> bool:
     """
     if own.failed == other.failed == 0:
         return False
-    import scipy
+    return fisher_p(own, other) < 1 - CONFIDENCE
 
-    table = np.array([[side.failed, side.requests - side.failed] for side in (own, other)])
-    return float(scipy.stats.fisher_exact(table).pvalue) < 1 - CONFIDENCE
+
+def fisher_p(own: Failures, other: Failures) -> float:
+    """The two-sided p-value: how probable the tables with the same margins are that are no more probable than this one.
+
+    Of the tables equally probable but for rounding, all count, as in R's fisher.test.
+    """
+    failed = own.failed + other.failed
+    fewest, most = max(0, failed - other.requests), min(failed, own.requests)
+    k = np.arange(fewest, most, dtype=float)  # of the failed requests, those that are `own`
+    steps = np.log((own.requests - k) * (failed - k) / ((k + 1) * (other.requests - failed + k + 1)))
+    logs = np.concatenate([[0.0], np.cumsum(steps)])
+    chances = np.exp(logs - logs.max())
+    return float(chances[logs <= logs[own.failed - fewest] + _EQUAL].sum() / chances.sum())
 
 
 def judge_failures(found: Comparison, own: Failures, other: Failures, *, among_failed: bool) -> Comparison:

@@ -8,6 +8,7 @@ requests from which a percentile is shown, and `reports.statistics.block_percent
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,8 +16,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import scipy
 
+from base.distributions import binomial_at_most
 from base.records import Record
 from loadgen.metrics.latencies import percentiles
 from reports.statistics.confidence import CONFIDENCE, needed_for, share_of
@@ -87,12 +88,9 @@ def percentile_ranks(n: int, wanted: float, confidence: float = CONFIDENCE) -> R
     if n < needed_for(wanted, confidence):
         return None
     # B of the values lie below the quantile: it is missed below if B <= low (from 0), above if B > high.
-    below = scipy.stats.binom(n, share)
-    low = int(below.ppf(tail)) - 1
-    while below.cdf(low + 1) <= tail:  # ppf may stop a step early where the distribution function meets the tail
-        low += 1
-    high = int(below.isf(tail))
-    return Ranks(low, high, float(below.cdf(high) - below.cdf(low)))
+    low = bisect.bisect(range(n), tail, key=lambda k: binomial_at_most(k, n, share)) - 1
+    high = bisect.bisect_left(range(n), -tail, key=lambda k: -binomial_at_most(n - 1 - k, n, 1 - share))
+    return Ranks(low, high, binomial_at_most(high, n, share) - binomial_at_most(low, n, share))
 
 
 @lru_cache(maxsize=64)
@@ -105,9 +103,9 @@ def mlperf_floor(wanted: float) -> int:
     """
     share = share_of(wanted)
     n = 2
-    while scipy.stats.binom.cdf(1, n, 1 - share) > 1 - MLPERF_CONFIDENCE:
+    while binomial_at_most(1, n, 1 - share) > 1 - MLPERF_CONFIDENCE:
         n += max(1, n // 64)
-    while scipy.stats.binom.cdf(1, n - 1, 1 - share) <= 1 - MLPERF_CONFIDENCE:
+    while binomial_at_most(1, n - 1, 1 - share) <= 1 - MLPERF_CONFIDENCE:
         n -= 1
     return n
 

@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
-import scipy  # `scipy.stats` takes most of a second to import and is loaded where it is first used
 
+from base.distributions import t_quantile
 from base.records import Record
 from reports.statistics.confidence import CONFIDENCE
 
@@ -65,7 +65,7 @@ def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> In
     mean, n = math.fsum(values) / len(values), len(values)
     if n == 1:
         return Interval(mean=mean, low=None, high=None, n=1)
-    half = float(scipy.stats.t.ppf((1 + confidence) / 2, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    half = t_quantile((1 + confidence) / 2, n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
     return Interval(mean=mean, low=mean - half, high=mean + half, n=n)
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy
 
+from base.distributions import t_quantile
 from reports.runs.records import Score, TaskResult
 from reports.statistics.confidence import CONFIDENCE
 from reports.statistics.ratios import Comparison, verdict_of
@@ -40,7 +40,7 @@ class Kept:
         if self.variance is None:
             return None
         freedom = len(self.influences) - 1 if self.influences is not None else math.inf
-        half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(self.variance)
+        half = t_quantile((1 + CONFIDENCE) / 2, freedom) * math.sqrt(self.variance)
         return self.share - half, self.share + half
 
     def comparison(self, margin: float) -> Comparison:

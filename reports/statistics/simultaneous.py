@@ -23,8 +23,8 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-import scipy
 
+from base.distributions import t_quantile
 from reports.statistics.confidence import CONFIDENCE
 from reports.statistics.ratios import Comparison, Direction, judged
 
@@ -76,7 +76,7 @@ def critical(present: Mask, confidence: float) -> float:
 @lru_cache(maxsize=64)
 def _critical(shape: tuple[int, int], present: bytes, confidence: float) -> float:
     if shape[1] == 1:
-        return float(scipy.stats.t.ppf((1 + confidence) / 2, shape[0] - 1))
+        return t_quantile((1 + confidence) / 2, shape[0] - 1)
     mask = np.frombuffer(present, bool).reshape(shape)
     rng = np.random.default_rng(19)
     largest: list[Floats] = []

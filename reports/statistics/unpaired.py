@@ -8,12 +8,11 @@ that differ between two sessions but not within one (another boot, another neigh
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
-import scipy
 
+from base.distributions import t_quantile
 from loadgen.metrics.latencies import FloatArray
 from reports.statistics.confidence import CONFIDENCE
 from reports.statistics.ratios import Comparison, Direction, judged
@@ -44,9 +43,11 @@ def compare_unpaired(
 
 def _interval(own: FloatArray, other: FloatArray, confidence: float) -> tuple[float, float]:
     """Welch's interval of the difference of two means."""
-    if not own.var() + other.var():
-        return (float(own.mean() - other.mean()),) * 2
-    # scipy warns if all trials of one side are equal.
-    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
-        ends = scipy.stats.ttest_ind(own, other, equal_var=False).confidence_interval(confidence)
-    return float(ends.low), float(ends.high)
+    middle = float(own.mean() - other.mean())
+    squares = [float(side.var(ddof=1)) / len(side) for side in (own, other)]
+    total = sum(squares)
+    if not total:
+        return middle, middle
+    degrees = total**2 / sum(s**2 / (len(side) - 1) for s, side in zip(squares, (own, other), strict=True))
+    half = t_quantile((1 + confidence) / 2, degrees) * math.sqrt(total)
+    return middle - half, middle + half

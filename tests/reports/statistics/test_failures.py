@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
 
 from reports.analysis.analyse import analyse_folder
 from reports.build import build_report
 from reports.compare.runs import compare_runs
-from reports.statistics.failures import AMONG_FAILED, Failures, judge_failures, shares_differ
+from reports.statistics.failures import AMONG_FAILED, Failures, fisher_p, judge_failures, shares_differ
 from reports.statistics.ratios import Comparison
 from tests.reports.example_run import EPOCH_NS as START
 from tests.reports.example_run import SINGLE, Example, TrialCell, measure, offer, write_run, write_trial
@@ -28,6 +31,15 @@ BETTER = Comparison(ratio=0.8, low=0.78, high=0.82, verdict="better", margin=0.0
 )
 def test_shares_differ_beyond_chance_by_fishers_exact_test(own, other, differ):
     assert shares_differ(Failures(*own), Failures(*other)) is differ
+
+
+SIDES = st.tuples(st.integers(1, 3000), st.floats(0, 1)).map(lambda side: Failures(int(side[0] * side[1]), side[0]))
+
+
+@given(SIDES, SIDES)
+def test_fishers_p_value_is_scipys(own, other):
+    table = [[side.failed, side.requests - side.failed] for side in (own, other)]
+    assert fisher_p(own, other) == pytest.approx(stats.fisher_exact(table).pvalue, rel=1e-9, abs=1e-14)
 
 
 def test_without_failures_a_comparison_stays_as_it_is():
