@@ -20,7 +20,6 @@ _FORKS.set_forkserver_preload(
         "prunebench.cli",
         "prunebench.run.runner",
         "reports.build",
-        "scipy.stats",
         "matplotlib.backends.backend_svg",
     ]
 )
