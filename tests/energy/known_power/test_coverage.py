@@ -1,4 +1,4 @@
-"""How often the truth lies in the reported interval: 200 random loads, boards, windows and phases, read by the real NvmlMeter
+"""How often the truth lies in the reported interval over random loads, boards, windows and phases, read by the real NvmlMeter
 through the real nvidia-ml-py from the stand-in, on a simulated clock.
 """
 
@@ -14,8 +14,9 @@ from energy.track import Track
 from energy.window import meter_energy
 from tests.energy.conftest import Simulation
 from tests.energy.known_power.simulate import load_like
+from tests.long import short_or_long
 
-SEEDS = 200
+SEEDS = short_or_long(80, 200)
 NO_COUNTER = {"error.energy": 3, "error.field83": 3}
 NO_SAMPLES = {**NO_COUNTER, "error.samples": 3}
 DUTY = {"sensor": 0.1, "sensor_window": 0.025}  # as published for A100 and H100 (arXiv 2312.02741)

@@ -1,12 +1,8 @@
-"""No answer of a server ends a load: a thousand answers in each of these tests, or ten thousand of them:
-
-PRUNEBENCH_LONG=1 python -m pytest tests/loadgen/answers/test_any_answer.py
-"""
+"""No answer of a server ends a load: hundreds of answers in each of these tests, or ten thousand (`tests/long.py`)."""
 
 from __future__ import annotations
 
 import json
-import os
 import random
 from array import array
 
@@ -25,8 +21,9 @@ from reports.checks.findings import check_trial
 from tests.loadgen.answers.made_answers import body, http_answer, pieces
 from tests.loadgen.made import MS, flags_of, trial, workload
 from tests.loadgen.scripted import CLOSE, END, HEAD, RESET, ScriptedServer, chunked, sized, stream, token
+from tests.long import long_only
 
-MANY = 10_000 if os.environ.get("PRUNEBENCH_LONG") else 1000
+MANY = pytest.param(10_000, marks=[pytest.mark.slow, long_only])
 LOST = "the connection was lost: closed by the server"
 DONE = b"data: [DONE]\n\n"
 
@@ -57,7 +54,7 @@ def check_records(records, count):
         assert record.error is None or len(record.error) < 700
 
 
-@pytest.mark.parametrize("answers", [300, pytest.param(MANY, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("answers", [300, MANY])
 @pytest.mark.parametrize("count_tokens", [None, counted])
 def test_every_answer_becomes_a_record_that_is_complete_or_has_a_reason(tmp_path, answers, count_tokens):
     draw, index, at_ms, live = random.Random(20 + answers), 0, 10, []
@@ -89,7 +86,7 @@ def run(script, load, timeout_s=30):
         return result, len(server.asked)
 
 
-@pytest.mark.parametrize("answers", [60, pytest.param(MANY, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("answers", [60, MANY])
 def test_a_load_outlives_every_answer_that_a_socket_can_bring(capfd, answers):
     draw = random.Random(answers)
     load = workload("concurrency", concurrency=16, requests=answers, warmup_requests=0)

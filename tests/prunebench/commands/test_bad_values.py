@@ -1,6 +1,6 @@
 """Every option of every command, given what no user should give it: one line and exit 2, or an honest end; never a traceback.
 
-`PRUNEBENCH_LONG=1 pytest tests/prunebench/commands/test_bad_values.py` tries every pair of option and value; otherwise a fixed twelfth of them.
+With `PRUNEBENCH_LONG=1` every pair of option and value is tried, otherwise a fixed twelfth of them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import pytest
 import typer.main
 
 from prunebench.cli import app, main
+from tests.long import short_or_long
 from tests.prunebench.conftest import TINYGLU
 
 BAD = ["", " ", "nan", "NaN", "-1", "0", "1e308", "inf", "-inf", "99999999999999999999", "FOLDER", "BINARY", "MISSING",
@@ -70,7 +71,7 @@ def test_no_value_of_any_option_ends_in_a_traceback(command, tmp_path, monkeypat
     places = {"FOLDER": tmp_path / "folder", "BINARY": tmp_path / "binary", "MISSING": tmp_path / "missing"}
     monkeypatch.chdir(tmp_path)
     mine = [case for case in cases() if case[0] == command]
-    step = 1 if os.environ.get("PRUNEBENCH_LONG") else 12
+    step = short_or_long(12, 1)
     for number, (_, option, value) in enumerate(mine):
         if (number + len(command)) % step:
             continue

@@ -1,11 +1,10 @@
 """Run folders that were damaged on disk: every command reports or refuses in one line, and none ends in a traceback.
 
-`PRUNEBENCH_LONG=1 pytest tests/prunebench/commands/test_damage.py` damages everything in five more ways, otherwise in one more.
+With `PRUNEBENCH_LONG=1` everything is damaged in five more ways.
 """
 
 import dataclasses
 import json
-import os
 import random
 import shutil
 import sys
@@ -24,6 +23,7 @@ from reports.runs.reading import read_measured
 from reports.runs.records import CellRecord, EvaluationSettings, FailedCell, Placement, TaskResult, TrialCell
 from reports.runs.run_folder import open_trial
 from tests.loadgen.results.test_store import result
+from tests.long import long_only
 from tests.prunebench.conftest import SYNTHETIC
 from tests.reports.example_run import BATCH, SINGLE, Example, write_run
 from tests.reports.runs.test_reading import write_idle
@@ -171,7 +171,8 @@ def test_whatever_is_damaged_is_one_line_that_names_the_file(command, whole_run,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(5 if os.environ.get("PRUNEBENCH_LONG") else 1))
+@long_only
+@pytest.mark.parametrize("seed", range(5))
 def test_whatever_is_damaged_and_however_it_is_one_line(command, whole_run, tmp_path, seed):
     for name in (*OF_A_TRIAL, *OF_THE_RUN):
         for kind in KINDS:
@@ -220,6 +221,7 @@ def test_thirty_single_bits_that_flip_in_the_requests_are_all_seen(whole_run, tm
 
 
 @pytest.mark.slow
+@long_only
 def test_300_single_bits_that_flip_in_the_requests_are_all_seen(whole_run, tmp_path):
     assert flip_bits(whole_run, tmp_path, 300) == []
 

@@ -20,11 +20,12 @@ from reports.analysis.analyse import analyse_folder
 from reports.analysis.quantities import NET_JOULES
 from reports.analysis.records import Analysis
 from reports.runs.run_folder import RunFolder
+from tests.long import short_or_long
 from tests.prunebench.conftest import SYNTHETIC
 
 pytestmark = pytest.mark.slow
-KILLS = 20
-CELLS = 12 * 2  # blocks x widths
+KILLS, BLOCKS = short_or_long((8, 8), (20, 12))
+CELLS = BLOCKS * 2  # x widths
 TIMED = {"itl", "tpot"}
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["prunebench.cli", "prunebench.commands.run"])  # a runner then starts in a moment
@@ -140,27 +141,27 @@ def skeleton(analysis: Analysis) -> dict:
 def file(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("survival")
     one_workload = SYNTHETIC[: SYNTHETIC.rindex("[[workloads]]")]
-    text = one_workload.replace("blocks = 2", "blocks = 12").replace("idle_s = 0.2", "idle_s = 0.02")
+    text = one_workload.replace("blocks = 2", f"blocks = {BLOCKS}").replace("idle_s = 0.2", "idle_s = 0.02")
     file = folder / "tiny.toml"
     file.write_text(text)
     return file
 
 
-def test_killed_at_20_random_moments_it_ends_as_if_it_had_not_been(file):
+def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(file):
     undisturbed, folder = file.with_name("undisturbed"), file.with_name("killed")
     whole = start(file, undisturbed)
     dice = random.Random(20)
     finished: dict[str, str] = {}
     figures: dict[tuple[int, str, str], dict[str, float]] = {}
     runner, victims = None, []
-    for _ in range(2 * KILLS):
+    kinds = ["runner", "serve ", "loadgen.client.process"]  # each at least once
+    kinds += dice.choices([*kinds, "runner"], k=2 * KILLS)
+    for kind in kinds:
         if len(victims) == KILLS:
             break
         if runner is None or not runner.is_alive():
             runner = start(file, folder)
-        victim = choose_victim(
-            dice, dice.choice(["runner", "runner", "serve ", "loadgen.client.process"]), folder, runner
-        )
+        victim = choose_victim(dice, kind, folder, runner)
         if victim is None:
             continue
         children = children_of(runner)

@@ -15,10 +15,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from tests.long import short_or_long
 from tests.server.conftest import running_server, wait_until
 
 TRUTHS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-EXAMPLES = {"GET": 20, "POST": 200}  # of each kind for each operation
+EXAMPLES = {"GET": short_or_long(10, 20), "POST": short_or_long(50, 200)}  # of each kind for each operation
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
