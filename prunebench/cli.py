@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from base.errors import UserError, describe_os_error
+from base.python_process import keep_safe_path
 from loadgen.link.interrupt import raise_lost_interrupts
 
 COMMANDS = {
@@ -105,6 +106,7 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 def main() -> None:
     """Entry point of `prunebench` and `python -m prunebench`."""
     raise_lost_interrupts()
+    keep_safe_path()
     status = 0
     try:
         # Not `app()`: typer would turn Ctrl-C into a status without a word, and print errors in several lines.

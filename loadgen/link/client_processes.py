@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
+from base.python_process import python_command
 from loadgen.endpoint import LoadError
 from loadgen.link.frames import Inbox, frame
 from loadgen.link.interrupt import Interrupt
@@ -40,7 +41,7 @@ class Clients:
             for job in self._jobs:
                 ours, theirs = socket.socketpair()
                 with theirs:
-                    command = [sys.executable, "-P", "-m", "loadgen.client.process", str(theirs.fileno())]
+                    command = python_command("-m", "loadgen.client.process", str(theirs.fileno()))
                     self._processes.append(
                         subprocess.Popen(
                             command,

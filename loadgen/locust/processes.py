@@ -16,6 +16,7 @@ from typing import NoReturn
 from urllib.parse import urlsplit
 
 from base.network import free_port
+from base.python_process import python_command
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.locust.shared_load import KEY_VARIABLE, LOAD_VARIABLE, SharedLoad
 
@@ -27,6 +28,7 @@ ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 from locust.main import main
 main()
 """
+# Also its working folder: Locust puts that first on its path, whatever -P says, and reads a `locust.conf` there.
 _LOCUSTFILE = Path(__file__).with_name("users.py")
 
 
@@ -54,8 +56,9 @@ def become_worker(master: str, key: str | None) -> NoReturn:
     if not host or not port or parts.netloc != master or parts.username is not None or not master.isprintable():
         raise LoadError(f"MASTER {master}: must be like loadgen:5557")
     check_installed()
-    words = [sys.executable, "-m", "locust", "-f", str(_LOCUSTFILE), "--worker", "--exit-code-on-error", "0"]
+    words = python_command("-m", "locust", "-f", str(_LOCUSTFILE), "--worker", "--exit-code-on-error", "0")
     words += ["--master-host", host, "--master-port", str(port)]
+    os.chdir(_LOCUSTFILE.parent)
     os.execve(words[0], words, {**os.environ, **({KEY_VARIABLE: key} if key else {})})  # noqa: S606 - no shell is wanted
 
 
@@ -75,7 +78,7 @@ def running(
     if endpoint.api_key:
         environment[KEY_VARIABLE] = endpoint.api_key
     file = str(_LOCUSTFILE)
-    base = [sys.executable, "-c", _LOCUST, "-f", file]
+    base = python_command("-c", _LOCUST, "-f", file)
     web = ["--headless"] if settings.web_port is None else ["--autostart"]
     web += [] if settings.web_port is None else ["--web-host", settings.web_host, "--web-port", str(settings.web_port)]
     host = "*" if settings.remote_workers else "127.0.0.1"
@@ -97,7 +100,13 @@ def running(
             with log.open("wb") as out:
                 started.append(
                     subprocess.Popen(
-                        command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment, process_group=0
+                        command,
+                        stdin=subprocess.DEVNULL,
+                        stdout=out,
+                        stderr=out,
+                        env=environment,
+                        process_group=0,
+                        cwd=_LOCUSTFILE.parent,
                     )
                 )
         yield started[0]

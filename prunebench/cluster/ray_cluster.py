@@ -60,7 +60,10 @@ class RayCluster:
             raise ExperimentError('--executor ray needs Ray: pip install "prunebench[ray]"') from None
         self._check_address()
         try:
-            ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+            with contextlib.chdir("/"):  # Ray puts the driver's working folder first on the path of its workers
+                ray.init(
+                    address=self.address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False
+                )
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             where = f"--address {self.address}" if self.address else "--executor ray"
             raise ExperimentError(f"{where}: {_first_sentence(error)}") from None

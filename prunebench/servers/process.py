@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import psutil
 
 from base.errors import UserError
 from base.network import free_port
+from base.python_process import python_command
 from loadgen.control import control_client
 from loadgen.endpoint import Endpoint
 from prunebench.servers.parent_watch import PARENT_VARIABLE
@@ -47,7 +47,7 @@ class ServerCommand:
 
     def arguments(self, port: int) -> list[str]:
         """The command line, with this interpreter."""
-        words = [sys.executable, "-m", "prunebench", "serve", str(self.checkpoint), "--engine", self.engine]
+        words = python_command("-m", "prunebench", "serve", str(self.checkpoint), "--engine", self.engine)
         words += ["--host", self.host, "--port", str(port), "--served-model-name", self.model]
         if self.api_key_file is not None:
             words += ["--api-key-file", str(self.api_key_file)]
