@@ -14,11 +14,12 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from base.errors import UserError, describe_os_error
 from base.python_process import keep_safe_path
 from loadgen.link.interrupt import raise_lost_interrupts
+from prunebench.terminal.command_help import CommandWithExamples, write_examples
 
 COMMANDS = {
     "run": "Prune, serve, load, measure and report: one experiment, one folder.",
@@ -37,6 +38,16 @@ COMMANDS = {
     "doctor": "Report what this machine can serve and measure, what is missing, and how to get it.",
     "energy": "Watch power, measure it at rest, predict joules.",
 }
+
+
+FIRST = (
+    ("What this machine can serve and measure", "prunebench doctor"),
+    ("Load a server that runs already: latencies, throughput, joules", "prunebench load http://127.0.0.1:8000"),
+    ("How wide a model is, and which narrower widths suit it", "prunebench inspect ./model"),
+)
+
+
+_COMPLETION = "_PRUNEBENCH_COMPLETE"  # typer's name for it
 
 
 class Commands(UserDict[str, Any]):
@@ -70,37 +81,54 @@ class CommandGroup(TyperGroup):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def format_help_text(self, ctx: Any, formatter: Any) -> None:
+        """Print what it is for, and what to do first."""
+        super().format_help_text(ctx, formatter)
+        write_examples(FIRST, formatter)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Names that begin so, and what they do; nothing is imported for that."""
+        self.commands = {name: TyperCommand(name, help=words) for name, words in COMMANDS.items()}
+        return super().shell_complete(ctx, incomplete)
+
 
 def _import_command(name: str) -> Any:
     if name not in COMMANDS:
         raise KeyError(name)
     word = name.replace("-", "_")
     command = getattr(import_module(f"prunebench.commands.{word}"), word)
-    app = typer.Typer(**_STYLE)
+    app = typer.Typer(add_completion=False, **_STYLE)
     if isinstance(command, typer.Typer):  # a group of commands
+        for one in command.registered_commands:
+            one.cls = CommandWithExamples
         app.add_typer(command, name=name, help=COMMANDS[name])
         return typer.main.get_group(app).commands[name]
-    app.command(name, help=COMMANDS[name])(command)
+    app.command(name, help=COMMANDS[name], cls=CommandWithExamples)(command)
     return typer.main.get_command(app)
 
 
-_STYLE: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False}
+_STYLE: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
+_SUMMARY = "What a width-pruned language model really costs to serve."
 app = typer.Typer(
     name="prunebench",
-    help="What a width-pruned language model really costs to serve.",
-    no_args_is_help=True,
+    help=_SUMMARY,
     cls=CommandGroup,
     **_STYLE,
 )
 
 
 @app.callback(invoke_without_command=True)
-def version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
-    if show:
+def begin(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    if version:
         from prunebench import __version__
 
         sys.stdout.write(f"{__version__}\n")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        steps = (f"  # {meaning}\n  {words}\n" for meaning, words in FIRST)
+        sys.stdout.write(f"{_SUMMARY} Three things to do first:\n\n{''.join(steps)}\nAll commands: prunebench --help\n")
 
 
 def main() -> None:
@@ -111,6 +139,8 @@ def main() -> None:
     try:
         # Not `app()`: typer would turn Ctrl-C into a status without a word, and print errors in several lines.
         group = typer.main.get_command(app)
+        if _COMPLETION in os.environ:  # the shell asks what a line could go on with
+            group.main(prog_name="prunebench")
         with group.make_context("prunebench", sys.argv[1:]) as context:
             group.invoke(context)
     except typer.Exit as ended:
@@ -140,7 +170,9 @@ def _user_message(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.filename is not None:  # no such folder, no room, a name too long
         return describe_os_error(error)
     if hasattr(error, "format_message"):  # typer carries its own copy of click, whose errors have no public name
-        return str(error.format_message()).replace("Value error, ", "")  # pydantic's prefix, which typer keeps
+        message = str(error.format_message()).replace("Value error, ", "")  # pydantic's prefix, which typer keeps
+        context = getattr(error, "ctx", None)
+        return f"{message.rstrip('.')}; see `{context.command_path} --help`" if context else message
     return None
 
 

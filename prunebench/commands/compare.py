@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from prunebench.commands.options import share
+from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import out, print_line
 from prunebench.terminal.damaged import analyse_run
 from reports.analysis.quantities import QUANTITIES
@@ -17,6 +18,14 @@ from reports.compare.text import ComparisonFormat, outcome, render_comparison
 from reports.errors import ReportError
 
 
+@examples(
+    ("Last week and today", "prunebench compare runs/before runs/after"),
+    (
+        "In CI: fail when anything is worse by more than 5 %",
+        "prunebench compare runs/before runs/after --fail-over 5% --format junit --output compare.xml",
+    ),
+    ("For a pull request", "prunebench compare runs/before runs/after --format markdown"),
+)
 def compare(
     before: Annotated[Path, typer.Argument(help="A run folder, the one to compare with.")],
     after: Annotated[Path, typer.Argument(help="Another run folder.")],

@@ -10,11 +10,16 @@ from typing import Any
 from energy.machine import MachineEnergy, describe_machine
 from prunebench.commands.options import Json
 from prunebench.run.environment import describe_environment
+from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import out, print_line
 from server.engines.entry import EngineEntry
 from server.engines.registry import engines
 
 
+@examples(
+    ("For people", "prunebench doctor"),
+    ("For scripts", "prunebench doctor --json"),
+)
 def doctor(as_json: Json = False) -> None:
     """Print the findings. The exit status is 0 whatever they are."""
     environment, metering = describe_environment(), describe_machine()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from energy.sampler import start_sampler
 from energy.window import window_energy
 from loadgen.endpoint import Endpoint, server_address
 from prunebench.commands.options import Json
+from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import out, print_line
 from prunebench.terminal.damaged import analyse_run
 from prunebench.terminal.power_view import PowerView
@@ -28,12 +30,26 @@ _ANSWER_S = 10.0  # timeout of one answer of a server's meters
 _FIRST_S = 1.0  # for the first refreshes of the counters
 Read = Callable[[int], EnergyTrace]  # from a time of the metered machine's clock on
 
-energy = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+energy = typer.Typer(rich_markup_mode=None)
 
 Url = Annotated[str | None, typer.Option(help="A server with /energy, whose meters are read; default: this machine's.")]
 
 
+@energy.callback(invoke_without_command=True)
+def choose(context: typer.Context) -> None:
+    """Print the help if none of the commands below is named."""
+    if context.invoked_subcommand is None:
+        sys.stdout.write(f"{context.get_help()}\n")
+
+
 @energy.command()
+@examples(
+    ("This machine's meters, until Ctrl-C", "prunebench energy watch"),
+    (
+        "A server's meters for a minute, one JSON object a second",
+        "prunebench energy watch --url http://127.0.0.1:8000 --duration 60 --json",
+    ),
+)
 def watch(
     url: Url = None,
     interval: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds between two figures.")] = 1.0,
@@ -65,6 +81,9 @@ def watch(
 
 
 @energy.command()
+@examples(
+    ("Half a minute at rest", "prunebench energy idle"),
+)
 def idle(
     url: Url = None,
     duration: Annotated[float, typer.Option(min=1, help="Seconds to measure.")] = 30.0,
@@ -102,6 +121,12 @@ def idle(
 
 
 @energy.command()
+@examples(
+    (
+        "Requests of 2000 tokens in and 100 out, by a run of other lengths",
+        "prunebench energy predict runs/a --prompt-tokens 2000 --output-tokens 100",
+    ),
+)
 def predict(
     run: Annotated[Path, typer.Argument(help="A run folder whose workloads vary prompt and output length.")],
     prompt_tokens: Annotated[int, typer.Option(min=1, help="Of the requests to predict.")],

@@ -30,6 +30,7 @@ from prunebench.quality.harness import Harness
 from prunebench.quality.suites import QualityError, choose_suite
 from prunebench.quality.task_pass import Pass, Subject, result_line, settings_of
 from prunebench.servers.process import ServerCommand, start_server
+from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import out, print_line
 from prunebench.terminal.progress import Steps
 from reports.analysis.cost import SuiteCost, suite_cost
@@ -49,6 +50,14 @@ class EvaluatedSubject(Record):
     engine_options: dict[str, str]
 
 
+@examples(
+    ("Offline, without a download", "prunebench evaluate ./model --tasks fragile-knowledge"),
+    ("A hundred items of two tasks", "prunebench evaluate ./model --tasks hellaswag --tasks gsm8k:8 --limit 100"),
+    (
+        "What a running server serves",
+        "prunebench evaluate http://127.0.0.1:8000 --model m --tokenizer ./model --tasks hellaswag",
+    ),
+)
 def evaluate(
     target: Annotated[str, typer.Argument(help="A checkpoint folder, which is served, or the URL of a server.")],
     tasks: Annotated[
@@ -57,17 +66,23 @@ def evaluate(
     ],
     output: Annotated[Path | None, typer.Option(help="Folder; default evaluations/NAME-TIME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue: answered tasks are kept.")] = False,
-    include_path: Annotated[list[Path] | None, typer.Option(help="A folder of task YAML; repeatable.")] = None,
+    include_path: Annotated[
+        list[Path] | None, typer.Option(help="A folder of task YAML; repeatable.", rich_help_panel="Tasks")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many items a task.")] = None,
     chat_template: Annotated[
-        bool, typer.Option("--chat-template", help="Ask through the model's chat template.")
+        bool, typer.Option("--chat-template", help="Ask through the model's chat template.", rich_help_panel="Tasks")
     ] = False,
-    in_process: Annotated[bool, typer.Option("--in-process", help="lm-eval's own HF backend instead of HTTP.")] = False,
+    in_process: Annotated[
+        bool, typer.Option("--in-process", help="lm-eval's own HF backend instead of HTTP.", rich_help_panel="Server")
+    ] = False,
     engine: Engine = AUTO,
     engine_option: EngineOptions = None,
-    model: Annotated[str | None, typer.Option(help="The model's name at the URL.")] = None,
-    tokenizer: Annotated[Path | None, typer.Option(help="Folder of the checkpoint behind the URL.")] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Prompts in flight.")] = 32,
+    model: Annotated[str | None, typer.Option(help="The model's name at the URL.", rich_help_panel="Server")] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Folder of the checkpoint behind the URL.", rich_help_panel="Server")
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Prompts in flight.", rich_help_panel="Server")] = 32,
     energy: EnergySourceName = "auto",
     modelled_watts_per_core: ModelledWattsPerCore = None,
     api_key_file: ServerKeyFile = None,

@@ -8,6 +8,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from prunebench.commands.options import Json, MultipleOf, Percentages, Ratios, Revision, Source, Widths, targets
+from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import out
 from pruner.checkpoint.hub import source_headers
 from pruner.inspection import ALIGNMENTS, Inspection, TargetRow, inspect_checkpoint
@@ -16,6 +17,14 @@ from pruner.scoring.targets import Target
 PAPER_PERCENTAGES = (10, 20, 30, 40, 50, 60)  # arXiv 2512.22671
 
 
+@examples(
+    ("The paper's percentages", "prunebench inspect ./model"),
+    (
+        "A model of the hub; only its headers are fetched",
+        "prunebench inspect meta-llama/Llama-3.2-1B --multiple-of 128",
+    ),
+    ("Two widths, for a script", "prunebench inspect ./model --intermediate-size 4096 --intermediate-size 6144 --json"),
+)
 def inspect(
     source: Source,
     revision: Revision = None,

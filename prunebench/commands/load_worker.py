@@ -9,8 +9,12 @@ import typer
 from base.key_file import read_key
 from loadgen.locust.processes import become_worker
 from prunebench.commands.options import ServerKeyFile
+from prunebench.terminal.command_help import examples
 
 
+@examples(
+    ("One of two workers of a load that a third machine started", "prunebench load-worker 10.0.0.2:5557"),
+)
 def load_worker(
     master: Annotated[str, typer.Argument(metavar="HOST:PORT", help="What `load --remote-workers` printed.")],
     api_key_file: ServerKeyFile = None,

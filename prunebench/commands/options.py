@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 else:
     EngineChoice = Literal[engine_choices()]  # the engines registered by now
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.", rich_help_panel="Output")]
 
 # Of a checkpoint and the widths to cut it to: prune, inspect.
 Source = Annotated[str, typer.Argument(help="A checkpoint folder, or a model on the Hugging Face hub, OWNER/NAME.")]
-Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a model on the hub; default main.")]
+Revision = Annotated[
+    str | None,
+    typer.Option(help="Branch, tag or commit of a model on the hub; default main.", rich_help_panel="Source"),
+]
 Ratios = Annotated[
     list[float] | None, typer.Option("--expansion-ratio", help="Target width / hidden size; repeatable.")
 ]
@@ -28,7 +31,9 @@ Percentages = Annotated[
     list[float] | None, typer.Option("--pruning-percentage", help="Share of the width to remove; repeatable.")
 ]
 Widths = Annotated[list[int] | None, typer.Option("--intermediate-size", help="Target width itself; repeatable.")]
-MultipleOf = Annotated[int, typer.Option(min=1, help="Round widths to the nearest multiple of this.")]
+MultipleOf = Annotated[
+    int, typer.Option(min=1, help="Round widths to the nearest multiple of this.", rich_help_panel="Widths")
+]
 
 # Of a server that is started: serve, evaluate, host.
 Engine = Annotated[
@@ -36,18 +41,28 @@ Engine = Annotated[
     typer.Option(help="What serves the checkpoint; auto: vLLM where it is installed with a GPU, else transformers."),
 ]
 EngineOptions = Annotated[
-    list[str] | None, typer.Option("--engine-option", help="KEY=VALUE for the engine; repeatable.")
+    list[str] | None,
+    typer.Option("--engine-option", help="KEY=VALUE for the engine; repeatable.", rich_help_panel="Engine"),
 ]
 ModelledWattsPerCore = Annotated[
-    float | None, typer.Option(min=0.001, help="State an assumption; offers modelled CPU energy beside measured.")
+    float | None,
+    typer.Option(
+        min=0.001, help="State an assumption; offers modelled CPU energy beside measured.", rich_help_panel="Energy"
+    ),
 ]
-RequiredKeyFile = Annotated[Path | None, typer.Option("--api-key-file", help="Clients must send the key in this file.")]
+RequiredKeyFile = Annotated[
+    Path | None,
+    typer.Option("--api-key-file", help="Clients must send the key in this file.", rich_help_panel="Access"),
+]
 
 # Of a server that is asked: load, load-worker, evaluate.
 ServerKeyFile = Annotated[
-    Path | None, typer.Option("--api-key-file", help="File with the key that the server requires.")
+    Path | None,
+    typer.Option("--api-key-file", help="File with the key that the server requires.", rich_help_panel="Server"),
 ]
-EnergySourceName = Annotated[str, typer.Option(help="auto, none, local, or the URL of a server with /energy.")]
+EnergySourceName = Annotated[
+    str, typer.Option(help="auto, none, local, or the URL of a server with /energy.", rich_help_panel="Energy")
+]
 
 # Of requests: load, plan.
 PromptTokens = Annotated[str, typer.Option(help="128, uniform:64-256, normal:128,32 or lognormal:128,64,16-1024.")]

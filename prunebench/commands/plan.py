@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from base.files import write_record
 from prunebench.commands.options import Json, OutputTokens, PromptTokens, Slo
 from prunebench.load.workload_options import objectives
+from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import err, out, print_line
 from prunebench.terminal.damaged import analyse_run
 from reports.build import build_report
@@ -21,6 +22,16 @@ from reports.runs.fleet_plan import PLAN_NAME, Demand
 from reports.sections.fleet import describe_demand, fleet_table
 
 
+@examples(
+    (
+        "A hundred million requests a day",
+        "prunebench plan runs/a --requests-per-day 1e8 --prompt-tokens 512 --output-tokens 128",
+    ),
+    (
+        "A million, nine of ten with a first token within 200 ms",
+        "prunebench plan runs/a --requests-per-day 1e6 --prompt-tokens 512 --output-tokens 128 --slo ttft=200ms",
+    ),
+)
 def plan(
     run: Annotated[Path, typer.Argument(help="A run folder with single, batch or concurrency workloads.")],
     requests_per_day: Annotated[float, typer.Option(min=1, help="E.g. 1e9.")],
@@ -28,13 +39,23 @@ def plan(
     output_tokens: OutputTokens,
     slo: Slo = None,
     slo_share: Annotated[float, typer.Option(min=0.01, max=0.99, help="Of the requests, that meet it.")] = 0.9,
-    peak: Annotated[float, typer.Option(min=1, help="Rate of the busiest hour over the day's mean.")] = 2.0,
-    pue: Annotated[float, typer.Option(min=1, help="Energy of the site over that of what is metered.")] = 1.2,
-    price_kwh: Annotated[float | None, typer.Option(min=0, help="Price of a kWh, in your currency.")] = None,
-    gpu_hour: Annotated[float | None, typer.Option(min=0, help="Price of a GPU for an hour.")] = None,
-    carbon: Annotated[float | None, typer.Option(min=0, help="Grams of CO2 for a kWh.")] = None,
-    gpus_per_replica: Annotated[int, typer.Option(min=1, help="GPUs that one server of the model takes.")] = 1,
-    seed: Annotated[int, typer.Option(help="Of the simulated queue.")] = 0,
+    peak: Annotated[
+        float, typer.Option(min=1, help="Rate of the busiest hour over the day's mean.", rich_help_panel="Demand")
+    ] = 2.0,
+    pue: Annotated[
+        float, typer.Option(min=1, help="Energy of the site over that of what is metered.", rich_help_panel="Cost")
+    ] = 1.2,
+    price_kwh: Annotated[
+        float | None, typer.Option(min=0, help="Price of a kWh, in your currency.", rich_help_panel="Cost")
+    ] = None,
+    gpu_hour: Annotated[
+        float | None, typer.Option(min=0, help="Price of a GPU for an hour.", rich_help_panel="Cost")
+    ] = None,
+    carbon: Annotated[float | None, typer.Option(min=0, help="Grams of CO2 for a kWh.", rich_help_panel="Cost")] = None,
+    gpus_per_replica: Annotated[
+        int, typer.Option(min=1, help="GPUs that one server of the model takes.", rich_help_panel="Demand")
+    ] = 1,
+    seed: Annotated[int, typer.Option(help="Of the simulated queue.", rich_help_panel="Demand")] = 0,
     as_json: Json = False,
 ) -> None:
     """Plan the fleet, save the plan in the run folder, write the report again with it, and print it."""

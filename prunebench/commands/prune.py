@@ -10,6 +10,7 @@ import typer
 from rich.filesize import decimal
 
 from prunebench.commands.options import Json, MultipleOf, Percentages, Ratios, Revision, Source, Widths, targets
+from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import err, out, print_line
 from prunebench.terminal.progress import Steps
 from pruner.checkpoint.hub import find_source, source_headers
@@ -29,6 +30,17 @@ else:
     CriterionChoice = Literal[criterion_choices()]  # the criteria registered by now
 
 
+@examples(
+    ("One width, as width / hidden size", "prunebench prune ./model --output pruned --expansion-ratio 2.5"),
+    (
+        "Two in one pass: 10 and 20 % of the width removed",
+        "prunebench prune ./model --output pruned --pruning-percentage 10 --pruning-percentage 20",
+    ),
+    (
+        "A model of the hub, to widths that tensor cores like",
+        "prunebench prune meta-llama/Llama-3.2-1B --output pruned --expansion-ratio 2 --multiple-of 128",
+    ),
+)
 def prune(
     source: Source,
     output: Annotated[Path, typer.Option(help="Where the folders width-N go.")],
@@ -37,17 +49,22 @@ def prune(
     pruning_percentage: Percentages = None,
     intermediate_size: Widths = None,
     criterion: Annotated[CriterionChoice, typer.Option(help="What makes a neuron worth keeping.")] = "maw",
-    seed: Annotated[int, typer.Option(help="Of the random criterion.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the random criterion.", rich_help_panel="Neurons")] = 0,
     calibration: Annotated[
-        Path | None, typer.Option(help="A text for the act criterion, which runs the model.")
+        Path | None, typer.Option(help="A text for the act criterion, which runs the model.", rich_help_panel="Neurons")
     ] = None,
     multiple_of: MultipleOf = 1,
     tie_break: Annotated[
-        TieBreak, typer.Option(help="Among equal scores: lower index, or torch.topk's set.")
+        TieBreak, typer.Option(help="Among equal scores: lower index, or torch.topk's set.", rich_help_panel="Neurons")
     ] = "stable",
-    tensor_parallel: Annotated[int, typer.Option(min=1, help="Refuse widths that this does not divide.")] = 1,
+    tensor_parallel: Annotated[
+        int, typer.Option(min=1, help="Refuse widths that this does not divide.", rich_help_panel="Widths")
+    ] = 1,
     push: Annotated[
-        str | None, typer.Option(metavar="OWNER/NAME", help="Upload each to OWNER/NAME-width-N, private.")
+        str | None,
+        typer.Option(
+            metavar="OWNER/NAME", help="Upload each to OWNER/NAME-width-N, private.", rich_help_panel="Output"
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from prunebench import __version__
 from prunebench.commands.options import Json, Margin, share
+from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import out, print_line
 from reports.build import write_articles
 from reports.errors import ReportError, require_name
@@ -23,6 +24,10 @@ _STYLES = {"survives": "green", "survives in part": "yellow", "does not survive"
 _OUTCOMES = {"pass": "green", "warn": "yellow", "fail": "red", "no data": "dim"}
 
 
+@examples(
+    ("From the published means", "prunebench published"),
+    ("With the raw runs, which give intervals", "prunebench published --data ./study --output study.html"),
+)
 def published(
     data: Annotated[
         Path | None, typer.Option(help="A folder with the study's raw runs, llama-3.2-efficiency-runs.csv.")

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from prunebench.commands.options import Margin, share
+from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import err, print_line
 from reports.build import build_report
 from reports.errors import ReportError
@@ -20,6 +21,11 @@ _POLL_S = 0.5
 _START_S = 120.0  # --wait gives up on a prepared run that no runner takes up within this time
 
 
+@examples(
+    ("The newest run under runs/", "prunebench report runs"),
+    ("Three runs in one page", "prunebench report runs/a runs/b runs/c --output three.html"),
+    ("Wait for a run that another process does, then report it", "prunebench report runs/a --wait"),
+)
 def report(
     runs: Annotated[
         list[Path],
@@ -43,7 +49,10 @@ def report(
     margin: Margin = "1%",
     png: Annotated[bool, typer.Option("--png", help="The plots as PNG too, for slides.")] = False,
     sink: Annotated[
-        list[str] | None, typer.Option(help="Send the figures to mlflow:URI or prometheus:FILE too; repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="Send the figures to mlflow:URI or prometheus:FILE too; repeatable.", rich_help_panel="Other tools"
+        ),
     ] = None,
 ) -> None:
     """Write the report and print its path. With --wait it may be another process or container than the run."""

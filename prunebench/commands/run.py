@@ -27,6 +27,7 @@ from prunebench.run.resume import extended
 from prunebench.run.run_writer import RunWriter
 from prunebench.run.runner import Runner
 from prunebench.servers.remote import RemoteHost
+from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import out, print_line
 from reports.build import build_report
 from reports.compare.differences import between_environments
@@ -34,39 +35,72 @@ from reports.errors import ReportError
 from reports.sections.workloads import terminal_tables
 
 
+@examples(
+    ("What it would do, how long it takes, how much disk", "prunebench run experiment.toml --dry-run"),
+    ("Do it: prune, serve, load, measure, report", "prunebench run experiment.toml"),
+    ("Go on with the newest run of that name after a stop", "prunebench run experiment.toml --resume"),
+    ("Five more blocks for a run that has five", "prunebench run experiment.toml --resume --blocks 10"),
+)
 def run(
     experiment: Annotated[Path, typer.Argument(help="The experiment's TOML file.")],
     output: Annotated[Path | None, typer.Option(help="The run folder; default runs/NAME-TIME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run: finished trials are kept.")] = False,
     resume_or_start: Annotated[
-        bool, typer.Option("--resume-or-start", help="Resume the newest run if it is unfinished, else start one.")
+        bool,
+        typer.Option(
+            "--resume-or-start",
+            help="Resume the newest run if it is unfinished, else start one.",
+            rich_help_panel="Resume",
+        ),
     ] = False,
     blocks: Annotated[
         int | None, typer.Option(min=1, help="With --resume: extend the run to this number of blocks.")
     ] = None,
     accept_changes: Annotated[
-        bool, typer.Option("--accept-changes", help="With --resume: continue though experiment or checkpoint changed.")
+        bool,
+        typer.Option(
+            "--accept-changes",
+            help="With --resume: continue though experiment or checkpoint changed.",
+            rich_help_panel="Resume",
+        ),
     ] = False,
-    checkpoints: Annotated[Path | None, typer.Option(help="Where pruned ones go; default the run folder.")] = None,
-    prune_only: Annotated[bool, typer.Option("--prune-only", help="Leave serving to a later --resume.")] = False,
-    serve_on: Annotated[
-        str | None, typer.Option(metavar="URL", help="A `prunebench host` that starts the servers.")
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="Where pruned ones go; default the run folder.", rich_help_panel="Where")
     ] = None,
-    serve_key_file: Annotated[Path | None, typer.Option(help="File with the key that the host requires.")] = None,
+    prune_only: Annotated[
+        bool, typer.Option("--prune-only", help="Leave serving to a later --resume.", rich_help_panel="Where")
+    ] = False,
+    serve_on: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="A `prunebench host` that starts the servers.", rich_help_panel="Where"),
+    ] = None,
+    serve_key_file: Annotated[
+        Path | None, typer.Option(help="File with the key that the host requires.", rich_help_panel="Where")
+    ] = None,
     executor: Annotated[
         Literal["local", "ray"],
-        typer.Option(help="ray: blocks are measured side by side on the nodes of a Ray cluster."),
+        typer.Option(
+            help="ray: blocks are measured side by side on the nodes of a Ray cluster.", rich_help_panel="Where"
+        ),
     ] = "local",
     address: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Of the Ray cluster; default the one of this machine.")
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Of the Ray cluster; default the one of this machine.", rich_help_panel="Where"
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the schedule, its duration and disk use; write nothing.")
     ] = False,
     assume: Annotated[
-        str | None, typer.Option(help="For --dry-run, e.g. ttft=200ms,tpot=20ms,start=60s (of a server).")
+        str | None,
+        typer.Option(
+            help="For --dry-run, e.g. ttft=200ms,tpot=20ms,start=60s (of a server).", rich_help_panel="Forecast"
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the forecast of --dry-run as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the forecast of --dry-run as JSON.", rich_help_panel="Forecast")
+    ] = False,
     model: Annotated[
         str | None, typer.Option(metavar="SOURCE", help="A folder, or OWNER/NAME on the hub, for model.source.")
     ] = None,

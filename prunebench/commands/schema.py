@@ -6,8 +6,15 @@ import json
 import sys
 
 from prunebench.experiment.file import Experiment
+from prunebench.terminal.command_help import examples
 
 
+@examples(
+    (
+        "Beside an experiment file, whose first line is then #:schema experiment.schema.json",
+        "prunebench schema > experiment.schema.json",
+    ),
+)
 def schema() -> None:
     sys.stdout.write(experiment_schema())
 

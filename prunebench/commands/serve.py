@@ -9,11 +9,20 @@ import typer
 
 from prunebench.commands.options import Engine, EngineOptions, ModelledWattsPerCore, RequiredKeyFile, engine_options
 from prunebench.servers.parent_watch import end_with_parent
+from prunebench.terminal.command_help import examples
 from server.engines.registry import AUTO
 from server.serve import serve as serve_until_stopped
 from server.settings import ServeSettings
 
 
+@examples(
+    ("At http://127.0.0.1:8000, with the engine that fits this machine", "prunebench serve ./model"),
+    (
+        "With vLLM and its own options, on another port",
+        "prunebench serve ./model --engine vllm --engine-option max_model_len=4096 --port 8001",
+    ),
+    ("To other machines, which must send a key", "prunebench serve ./model --host 0.0.0.0 --api-key-file key.txt"),
+)
 def serve(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint folder.")],
     engine: Engine = AUTO,
@@ -21,22 +30,39 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8000,
     served_model_name: Annotated[str | None, typer.Option(help="Default: the folder's name.")] = None,
     api_key_file: RequiredKeyFile = None,
-    allow_open: Annotated[bool, typer.Option("--allow-open", help="Other machines may connect without a key.")] = False,
+    allow_open: Annotated[
+        bool, typer.Option("--allow-open", help="Other machines may connect without a key.", rich_help_panel="Access")
+    ] = False,
     engine_option: EngineOptions = None,
     modelled_watts_per_core: ModelledWattsPerCore = None,
-    access_log: Annotated[bool, typer.Option("--access-log", help="One line of JSON a request on stderr.")] = False,
-    max_body_bytes: Annotated[int, typer.Option(min=1024, help="Longer bodies get a 413.")] = 8 * 1024 * 1024,
+    access_log: Annotated[
+        bool, typer.Option("--access-log", help="One line of JSON a request on stderr.", rich_help_panel="Access")
+    ] = False,
+    max_body_bytes: Annotated[
+        int, typer.Option(min=1024, help="Longer bodies get a 413.", rich_help_panel="Limits")
+    ] = 8 * 1024 * 1024,
     max_concurrent_requests: Annotated[
-        int, typer.Option(min=1, help="Sequences in the engine, running or waiting; more get a 429.")
+        int,
+        typer.Option(
+            min=1, help="Sequences in the engine, running or waiting; more get a 429.", rich_help_panel="Limits"
+        ),
     ] = 4096,
     receive_timeout_s: Annotated[
-        float, typer.Option(min=0.001, help="Deadline for a request's headers, and again for its body; then a 408.")
+        float,
+        typer.Option(
+            min=0.001,
+            help="Deadline for a request's headers, and again for its body; then a 408.",
+            rich_help_panel="Limits",
+        ),
     ] = 30.0,
     send_timeout_s: Annotated[
-        float, typer.Option(min=0.001, help="A response that stays unread this long ends the connection.")
+        float,
+        typer.Option(
+            min=0.001, help="A response that stays unread this long ends the connection.", rich_help_panel="Limits"
+        ),
     ] = 30.0,
     shutdown_grace_s: Annotated[
-        float, typer.Option(min=0, help="How long a signal lets running requests finish.")
+        float, typer.Option(min=0, help="How long a signal lets running requests finish.", rich_help_panel="Limits")
     ] = 5.0,
 ) -> None:
     end_with_parent()

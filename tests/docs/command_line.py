@@ -10,6 +10,7 @@ import typer
 from typer.main import get_command
 
 from prunebench.cli import app
+from prunebench.terminal.command_help import examples_of, panels_of
 
 PAGE = "docs/reference/command-line.md"
 COLUMNS = 100
@@ -18,8 +19,9 @@ TYPES = {"str": "text", "int": "integer", "float": "number", "Path": "path", "bo
 HEAD = """# Command line
 
 Every command and option of `prunebench`, with its type and default. `prunebench COMMAND --help`
-prints the same. Where another package on the path has the name of one of ours, run
-`python -m prunebench` from this folder.
+prints the same. Nothing is imported from the working folder; where another package on the path has
+the name of one of ours, put this folder first, in `PYTHONPATH`. `prunebench --install-completion` has the
+shell complete commands and options.
 
 Exit status: 0 done; 1 the run, load or comparison failed; 2 a mistake in an option or file, which
 one line names; 130 after Ctrl-C. Commands with `--json` print JSON on stdout, for scripts.
@@ -44,12 +46,15 @@ def _group(prefix: str, group: Any) -> Iterator[str]:
 
 def _command(words: str, command: Any) -> Iterator[str]:
     arguments = [p for p in command.params if p.param_type_name == "argument"]
-    options = [p for p in command.params if p.param_type_name == "option"]
+    options = [option for panel in panels_of(command).values() for option in panel]
     context = typer.Context(command, info_name=words)
     usage = " ".join([words, *map(_argument, arguments), *([_options(options)] if options else [])])
     yield f"## `{words}`\n"
     yield textwrap.fill(" ".join(command.help.split()), COLUMNS, break_on_hyphens=False) + "\n"
     yield f"    {usage}\n"
+    if given := examples_of(command):
+        yield from (f"    # {meaning}\n    {line}" for meaning, line in given)
+        yield ""
     if command.params:
         yield "| argument or option | type | default | meaning |"
         yield "| --- | --- | --- | --- |"

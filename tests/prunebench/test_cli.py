@@ -31,7 +31,7 @@ MISTAKES = {
     "an unknown criterion": (["prune", TINYGLU, "--output", "out", "--criterion", "best"], "--criterion"),
     "an unknown command": (["prnue"], "prnue"),
     "an unknown option": (["doctor", "--jsn"], "--jsn"),
-    "a missing argument": (["prune", "--output", "out"], "'source'"),
+    "a missing argument": (["prune", "--output", "out"], "'SOURCE'"),
     "a missing experiment": (["run", "nothing.toml"], "nothing.toml"),
     "a checkpoint that is none": (["serve", "."], "config.json"),
     "an engine option that is none": (["serve", TINYGLU, "--engine-option", "dtype"], "KEY=VALUE"),
