@@ -1,4 +1,4 @@
-"""Python processes that we start. None of them imports from the working folder, whose `server.py` or `json.py` is not ours."""
+"""Python processes that we start. None of them imports from the working folder, whose files are not ours."""
 
 from __future__ import annotations
 

@@ -33,6 +33,7 @@ from prunebench.servers.process import ServerCommand, start_server
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import out, print_line
 from prunebench.terminal.progress import Steps
+from pruner.checkpoint.hub import find_downloaded, find_source
 from reports.analysis.cost import SuiteCost, suite_cost
 from reports.runs.run_folder import read_record
 from server.engines.registry import AUTO
@@ -59,7 +60,10 @@ class EvaluatedSubject(Record):
     ),
 )
 def evaluate(
-    target: Annotated[str, typer.Argument(help="A checkpoint folder, which is served, or the URL of a server.")],
+    target: Annotated[
+        str,
+        typer.Argument(help="A checkpoint, which is served: a folder or a downloaded OWNER/NAME. Or a server's URL."),
+    ],
     tasks: Annotated[
         list[str],
         typer.Option(help="Tasks of lm-eval, TASK:SHOTS, YAML files, or fragile-knowledge[-instruct], offline."),
@@ -80,7 +84,8 @@ def evaluate(
     engine_option: EngineOptions = None,
     model: Annotated[str | None, typer.Option(help="The model's name at the URL.", rich_help_panel="Server")] = None,
     tokenizer: Annotated[
-        Path | None, typer.Option(help="Folder of the checkpoint behind the URL.", rich_help_panel="Server")
+        str | None,
+        typer.Option(help="The checkpoint behind the URL: a folder or OWNER/NAME.", rich_help_panel="Server"),
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Prompts in flight.", rich_help_panel="Server")] = 32,
     energy: EnergySourceName = "auto",
@@ -90,11 +95,16 @@ def evaluate(
 ) -> None:
     """Ask every task, save and print each result. Exits with 1 if a task gave no score."""
     options = engine_options(engine_option)
+    served_as = f"{model}"
+    if not _is_url(target):
+        found, served_as = find_downloaded(target)
+        target = f"{found}"
     subject = _subject(target, model, tokenizer, engine, options, in_process=in_process)
     suite = choose_suite(tasks, chat_template=chat_template)
-    folder = output or _default_folder(target, model, resume=resume)
+    folder = output or _default_folder(model or served_as, resume=resume)
     harness = Harness(suite, include_path or [], limit)
     asking = Pass(harness, suite, settings_of(suite, "in-process" if in_process else "endpoint", limit))
+    folder_of_tokens = Path(target) if in_process else _with_tokenizer(tokenizer or target)
     _claim(folder, subject, resume=resume)
 
     @contextlib.contextmanager
@@ -103,13 +113,12 @@ def evaluate(
         if in_process:
             yield Subject.in_process(Path(target), options.get("dtype", "auto"), energy)
             return
-        folder_of_tokens = _with_tokenizer(tokenizer or Path(target))
         if _is_url(target):
             key = None if api_key_file is None else read_key(api_key_file)
             endpoint = Endpoint(server_address(target), f"{model}", api_key=key, timeout_s=_REQUEST_S)
             yield Subject.served(endpoint, folder_of_tokens, pick_energy(energy, endpoint), concurrency)
             return
-        command = ServerCommand(Path(target), Path(target).resolve().name, engine, options, modelled_watts_per_core)
+        command = ServerCommand(Path(target), served_as, engine, options, modelled_watts_per_core)
         server = start_server(command, folder / "server.log", start_timeout_s=_START_S, request_timeout_s=_REQUEST_S)
         try:
             source = pick_energy(energy, server.endpoint)
@@ -144,7 +153,7 @@ def _is_url(target: str) -> bool:
 
 
 def _subject(
-    target: str, model: str | None, tokenizer: Path | None, engine: str, options: dict[str, str], *, in_process: bool
+    target: str, model: str | None, tokenizer: str | None, engine: str, options: dict[str, str], *, in_process: bool
 ) -> EvaluatedSubject:
     """What the results are of. Raises QualityError for options that do not go together, or a target that is none."""
     if _is_url(target):
@@ -163,16 +172,17 @@ def _subject(
     return EvaluatedSubject(target=str(Path(target).resolve()), model=None, engine=engine, engine_options=options)
 
 
-def _with_tokenizer(folder: Path) -> Path:
-    """The folder. Raises QualityError if it holds no tokenizer."""
+def _with_tokenizer(checkpoint: str) -> Path:
+    """The checkpoint's folder. Raises QualityError if it holds no tokenizer."""
+    folder = find_source(checkpoint, fetch=False)
     if not (folder / "tokenizer_config.json").is_file():
         raise QualityError(f"--tokenizer {folder}: no tokenizer_config.json there")
     return folder
 
 
-def _default_folder(target: str, model: str | None, *, resume: bool) -> Path:
+def _default_folder(name: str, *, resume: bool) -> Path:
     """evaluations/NAME-TIME; with --resume the newest of that name."""
-    name = model.replace("/", "_") if model else Path(target).resolve().name
+    name = name.replace("/", "_")
     if resume:
         mine = sorted(p.parent for p in Path("evaluations").glob(f"{name}-*/{_SUBJECT}"))
         if not mine:

@@ -124,7 +124,7 @@ def run(
         if given:
             raise typer.BadParameter(f"{name} {against}")
     key = None if serve_key_file is None else read_key(serve_key_file, "--serve-key-file")
-    loaded = load_experiment(experiment, model)
+    loaded = load_experiment(experiment, model, fetch=not dry_run)
     if dry_run:
         print_forecast(loaded, output, resuming, assume, as_json=as_json, blocks=blocks, accept_changes=accept_changes)
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from prunebench.commands.options import Engine, EngineOptions, ModelledWattsPerCore, RequiredKeyFile, engine_options
 from prunebench.servers.parent_watch import end_with_parent
 from prunebench.terminal.command_help import examples
+from pruner.checkpoint.hub import find_downloaded
 from server.engines.registry import AUTO
 from server.serve import serve as serve_until_stopped
 from server.settings import ServeSettings
@@ -24,11 +24,13 @@ from server.settings import ServeSettings
     ("To other machines, which must send a key", "prunebench serve ./model --host 0.0.0.0 --api-key-file key.txt"),
 )
 def serve(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint folder.")],
+    checkpoint: Annotated[
+        str, typer.Argument(help="A checkpoint folder, or OWNER/NAME of one that was downloaded from the hub.")
+    ],
     engine: Engine = AUTO,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8000,
-    served_model_name: Annotated[str | None, typer.Option(help="Default: the folder's name.")] = None,
+    served_model_name: Annotated[str | None, typer.Option(help="Default: the folder's name, or OWNER/NAME.")] = None,
     api_key_file: RequiredKeyFile = None,
     allow_open: Annotated[
         bool, typer.Option("--allow-open", help="Other machines may connect without a key.", rich_help_panel="Access")
@@ -66,12 +68,13 @@ def serve(
     ] = 5.0,
 ) -> None:
     end_with_parent()
+    folder, name = find_downloaded(checkpoint)
     settings = ServeSettings(
-        checkpoint=checkpoint,
+        checkpoint=folder,
         engine=engine,
         host=host,
         port=port,
-        served_model_name=served_model_name,
+        served_model_name=served_model_name or name,
         api_key_file=api_key_file,
         allow_open=allow_open,
         engine_options=engine_options(engine_option),

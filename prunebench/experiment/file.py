@@ -26,7 +26,9 @@ class ExperimentError(UserError):
 class Model(Record):
     """Where the unpruned checkpoint is. A relative path is relative to the experiment file."""
 
-    source: Path = Field(description="Folder of the unpruned checkpoint; `run --model` takes its place.")
+    source: Path = Field(
+        description="The unpruned checkpoint: a folder, or `OWNER/NAME` on the hub; `run --model` takes its place."
+    )
 
 
 class Prune(Record):

@@ -14,6 +14,7 @@ from typing import get_args
 
 from pydantic import ValidationError
 
+from base.paths import expand
 from base.records import Record
 from loadgen.prompts.files import is_source, with_identity
 from loadgen.workloads.base import Workload
@@ -22,11 +23,12 @@ from prunebench.experiment.texts import STDLIB_PREFIX, text_path
 from pruner.checkpoint.hub import find_source
 
 
-def load_experiment(path: Path, model: str | None = None) -> Experiment:
+def load_experiment(path: Path, model: str | None = None, *, fetch: bool = True) -> Experiment:
     """Read and check an experiment file; paths in it become absolute.
 
-    `model`, a folder or a model on the Hugging Face hub, takes the place of `model.source`. Raises ExperimentError for a
-    missing file, bad TOML, unknown or impossible values, and PruneError for a model that cannot be fetched.
+    `model`, a folder or a model on the Hugging Face hub, takes the place of `model.source`; without `fetch` nothing is
+    downloaded. Raises ExperimentError for a missing file, bad TOML, unknown or impossible values, and PruneError for a model that
+    cannot be fetched.
     """
     try:
         data = tomllib.loads(path.read_text("utf-8"))
@@ -38,7 +40,9 @@ def load_experiment(path: Path, model: str | None = None) -> Experiment:
         experiment = Experiment.model_validate(data)
     except ValidationError as error:
         raise ExperimentError(f"{path}: {_first_problem(error)}") from None
-    source = (find_source(model) if model else path.parent / experiment.model.source).resolve()
+    source = find_source(
+        model or f"{experiment.model.source}", beside=Path() if model else path.parent, fetch=fetch
+    ).resolve()
     if not (source / "config.json").is_file():
         named = f"--model {model}" if model else f"{path}: model.source"
         raise ExperimentError(f"{named}: no checkpoint at {source} (it has no config.json)")
@@ -52,8 +56,13 @@ def load_experiment(path: Path, model: str | None = None) -> Experiment:
     return experiment.model_copy(update={"model": Model(source=source), "quality": quality, "workloads": workloads})
 
 
+def _beside(experiment_file: Path, name: str | Path) -> Path:
+    """The absolute path of a file or folder that an experiment file names."""
+    return experiment_file.parent.resolve() / expand(name)
+
+
 def _resolve_text(name: str, experiment_file: Path) -> str:
-    resolved = name if name.startswith(STDLIB_PREFIX) else str((experiment_file.parent / name).resolve())
+    resolved = name if name.startswith(STDLIB_PREFIX) else str(_beside(experiment_file, name).resolve())
     if not text_path(resolved).is_file():
         raise ExperimentError(f"{experiment_file}: quality.perplexity_files: no file {name}")
     return resolved
@@ -63,9 +72,9 @@ def _resolve_files(workload: Workload, experiment_file: Path) -> Workload:
     """A trace or a file of prompts beside the experiment, by its absolute path."""
     found: dict[str, object] = {}
     if workload.trace_file is not None:
-        found["trace"] = experiment_file.parent.resolve() / workload.trace_file
+        found["trace"] = _beside(experiment_file, workload.trace_file)
     if workload.prompts is not None and not is_source(workload.prompts):
-        found["prompts"] = str(experiment_file.parent.resolve() / workload.prompts)
+        found["prompts"] = str(_beside(experiment_file, workload.prompts))
     for key, file in found.items():
         if not Path(str(file)).is_file():
             raise ExperimentError(f"{experiment_file}: workload {workload.name}: {key}: no file {file}")
@@ -73,7 +82,7 @@ def _resolve_files(workload: Workload, experiment_file: Path) -> Workload:
 
 
 def _resolve_folder(name: str, experiment_file: Path) -> str:
-    resolved = (experiment_file.parent / name).resolve()
+    resolved = _beside(experiment_file, name).resolve()
     if not resolved.is_dir():
         raise ExperimentError(f"{experiment_file}: quality.include_paths: no folder {name}")
     return str(resolved)

@@ -9,9 +9,12 @@ Plain sections rather than rich's boxes, which leave half a line for the words a
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from typer.core import TyperCommand
+
+from base.paths import expand, matching
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _FIRST = "Options"
@@ -57,6 +60,11 @@ class CommandWithExamples(TyperCommand):
         for argument in (parameter for parameter in self.params if parameter.param_type_name == "argument"):
             argument.metavar = argument.metavar or str(argument.name).upper()
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run it, with `~` in paths expanded, and patterns where it takes several."""
+        ctx.params = {name: _expanded(value) for name, value in ctx.params.items()}
+        return super().invoke(ctx)
+
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
         """What the command does, and its examples."""
         super().format_help_text(ctx, formatter)
@@ -71,3 +79,11 @@ class CommandWithExamples(TyperCommand):
             if rows := [row for one in parameters if one is not None and (row := one.get_help_record(ctx))]:
                 with formatter.section(name):
                     formatter.write_dl(rows)
+
+
+def _expanded(value: Any) -> Any:
+    if isinstance(value, Path):
+        return expand(value)
+    if isinstance(value, list) and all(isinstance(one, Path) for one in value):
+        return [path for one in value for path in matching(one)]
+    return value

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from base.paths import expand, matching
 from pruner.checkpoint.folder import CONFIG, INDEX, OTHER_FOLDERS, OTHER_FORMATS
 from pruner.checkpoint.tensors import LONGEST_HEADER
 from pruner.errors import PruneError
@@ -21,22 +22,36 @@ _UNWANTED = [*(f"*.{suffix}" for suffix in OTHER_FORMATS), *(f"{name}/*" for nam
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
 
-def find_source(source: str, revision: str | None = None) -> Path:
+def find_source(source: str, revision: str | None = None, *, beside: Path = Path(), fetch: bool = True) -> Path:
     """The folder of a checkpoint: a local one if there is one of that name, else the hub's, downloaded to its cache.
 
-    Weights in other formats are not downloaded. `revision` is a branch, tag or commit; its commit is part of the folder's
-    path, and so enters the manifest. Without a network, an earlier download in the cache is used.
+    The name may begin with `~`, be a pattern that matches one folder, and is relative to `beside`. Weights in other formats are not
+    downloaded, and without `fetch` nothing is. `revision` is a branch, tag or commit; its commit is part of the folder's path, and so
+    enters the manifest. Without a network, an earlier download in the cache is used.
 
     Raises:
-        PruneError: it is neither, or cannot be downloaded.
+        PruneError: it is neither, or cannot be downloaded, or is not in the cache though nothing shall be fetched.
 
     """
-    if not _is_on_hub(source, revision):
-        return Path(source)
+    local = _local(source, beside)
+    if not _is_on_hub(source, local, revision):
+        return local
+    if not fetch:
+        if (cached := _cached(source, revision)) is not None:
+            return cached
+        raise PruneError(
+            f"{source}: no such folder here, and not in the hub's cache: get it with `hf download {source}`, or give a folder"
+        )
     from huggingface_hub import snapshot_download
 
     with hub_errors(f"SOURCE {source}: no such folder here", source, revision):
         return Path(snapshot_download(source, revision=revision, ignore_patterns=_UNWANTED))
+
+
+def find_downloaded(source: str) -> tuple[Path, str]:
+    """As `find_source` without a download, and the name by which people know it: the folder's, or OWNER/NAME."""
+    folder = find_source(source, fetch=False)
+    return folder, source if _is_on_hub(source, _local(source), None) else folder.resolve().name
 
 
 @contextmanager
@@ -47,8 +62,9 @@ def source_headers(source: str, revision: str | None = None) -> Iterator[Path]:
         PruneError: as `find_source`.
 
     """
-    if not _is_on_hub(source, revision):
-        yield Path(source)
+    local = _local(source)
+    if not _is_on_hub(source, local, revision):
+        yield local
         return
     with TemporaryDirectory() as place:
         folder = Path(place)
@@ -72,11 +88,20 @@ def _cached(repository: str, revision: str | None) -> Path | None:
         return None
 
 
-def _is_on_hub(source: str, revision: str | None) -> bool:
-    local = Path(source).exists() or not _HUB_ID.fullmatch(source)
-    if local and revision is not None:
+def _local(source: str, beside: Path = Path()) -> Path:
+    """Where a local checkpoint of that name would be."""
+    found = matching(beside / expand(source))
+    if len(found) > 1:
+        names = ", ".join(map(str, found[:3])) + (" …" if len(found) > 3 else "")
+        raise PruneError(f"{source}: matches {len(found)} paths, {names}; name one")
+    return found[0]
+
+
+def _is_on_hub(source: str, local: Path, revision: str | None) -> bool:
+    is_local = local.exists() or not _HUB_ID.fullmatch(source)
+    if is_local and revision is not None:
         raise PruneError(f"--revision {revision}: {source} is not a model on the hub; only those have revisions")
-    return not local
+    return not is_local
 
 
 def _fetch_headers(repository: str, revision: str | None, folder: Path) -> None:

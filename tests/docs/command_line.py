@@ -20,8 +20,8 @@ HEAD = """# Command line
 
 Every command and option of `prunebench`, with its type and default. `prunebench COMMAND --help`
 prints the same. Nothing is imported from the working folder; where another package on the path has
-the name of one of ours, put this folder first, in `PYTHONPATH`. `prunebench --install-completion` has the
-shell complete commands and options.
+the name of one of ours, put this folder first, in `PYTHONPATH`. `prunebench --install-completion`
+has the shell complete commands and options.
 
 Exit status: 0 done; 1 the run, load or comparison failed; 2 a mistake in an option or file, which
 one line names; 130 after Ctrl-C. Commands with `--json` print JSON on stdout, for scripts.
