@@ -2,13 +2,13 @@
 
     experiment = load_experiment(Path("experiments/demo.toml"))
 
-Unknown keys are refused with the nearest known one; every message names the key to fix.
+Unknown keys are refused with the nearest known one; every message names the line and the key to fix.
 """
 
 from __future__ import annotations
 
 import difflib
-import tomllib
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -20,6 +20,7 @@ from loadgen.prompts.files import is_source, with_identity
 from loadgen.workloads.base import Workload
 from prunebench.experiment.file import Experiment, ExperimentError, Model
 from prunebench.experiment.texts import STDLIB_PREFIX, text_path
+from prunebench.experiment.toml_text import Location, TomlText
 from pruner.checkpoint.hub import find_source
 
 
@@ -30,27 +31,22 @@ def load_experiment(path: Path, model: str | None = None, *, fetch: bool = True)
     downloaded. Raises ExperimentError for a missing file, bad TOML, unknown or impossible values, and PruneError for a model that
     cannot be fetched.
     """
+    file = TomlText.read(path)
     try:
-        data = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ExperimentError(f"experiment file {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ExperimentError(f"experiment file {path} is not TOML: {error}") from None
-    try:
-        experiment = Experiment.model_validate(data)
+        experiment = Experiment.model_validate(file.data)
     except ValidationError as error:
-        raise ExperimentError(f"{path}: {_first_problem(error)}") from None
+        raise _first_problem(file, error) from None
     source = find_source(
         model or f"{experiment.model.source}", beside=Path() if model else path.parent, fetch=fetch
     ).resolve()
     if not (source / "config.json").is_file():
-        named = f"--model {model}" if model else f"{path}: model.source"
-        raise ExperimentError(f"{named}: no checkpoint at {source} (it has no config.json)")
-    workloads = [_resolve_files(workload, path) for workload in experiment.workloads]
+        problem = f"no checkpoint at {source} (it has no config.json)"
+        raise ExperimentError(f"--model {model}: {problem}") if model else file.error(("model", "source"), problem)
+    workloads = [_resolve_files(workload, file) for workload in experiment.workloads]
     quality = experiment.quality and experiment.quality.model_copy(
         update={
-            "perplexity_files": [_resolve_text(name, path) for name in experiment.quality.perplexity_files],
-            "include_paths": [_resolve_folder(name, path) for name in experiment.quality.include_paths],
+            "perplexity_files": [_resolve_text(name, file) for name in experiment.quality.perplexity_files],
+            "include_paths": [_resolve_folder(name, file) for name in experiment.quality.include_paths],
         }
     )
     return experiment.model_copy(update={"model": Model(source=source), "quality": quality, "workloads": workloads})
@@ -61,46 +57,55 @@ def _beside(experiment_file: Path, name: str | Path) -> Path:
     return experiment_file.parent.resolve() / expand(name)
 
 
-def _resolve_text(name: str, experiment_file: Path) -> str:
-    resolved = name if name.startswith(STDLIB_PREFIX) else str(_beside(experiment_file, name).resolve())
+def _resolve_text(name: str, file: TomlText) -> str:
+    resolved = name if name.startswith(STDLIB_PREFIX) else str(_beside(file.path, name).resolve())
     if not text_path(resolved).is_file():
-        raise ExperimentError(f"{experiment_file}: quality.perplexity_files: no file {name}")
+        raise file.error(("quality", "perplexity_files"), f"no file {name}")
     return resolved
 
 
-def _resolve_files(workload: Workload, experiment_file: Path) -> Workload:
+def _resolve_files(workload: Workload, file: TomlText) -> Workload:
     """A trace or a file of prompts beside the experiment, by its absolute path."""
     found: dict[str, object] = {}
     if workload.trace_file is not None:
-        found["trace"] = _beside(experiment_file, workload.trace_file)
+        found["trace"] = _beside(file.path, workload.trace_file)
     if workload.prompts is not None and not is_source(workload.prompts):
-        found["prompts"] = str(_beside(experiment_file, workload.prompts))
-    for key, file in found.items():
-        if not Path(str(file)).is_file():
-            raise ExperimentError(f"{experiment_file}: workload {workload.name}: {key}: no file {file}")
+        found["prompts"] = str(_beside(file.path, workload.prompts))
+    for key, named in found.items():
+        if not Path(str(named)).is_file():
+            raise file.error(("workloads", _place_of(workload, file), key), f"no file {named}")
     return with_identity(workload.model_copy(update=found))
 
 
-def _resolve_folder(name: str, experiment_file: Path) -> str:
-    resolved = _beside(experiment_file, name).resolve()
+def _resolve_folder(name: str, file: TomlText) -> str:
+    resolved = _beside(file.path, name).resolve()
     if not resolved.is_dir():
-        raise ExperimentError(f"{experiment_file}: quality.include_paths: no folder {name}")
+        raise file.error(("quality", "include_paths"), f"no folder {name}")
     return str(resolved)
 
 
-def _first_problem(error: ValidationError) -> str:
+def _place_of(workload: Workload, file: TomlText) -> int:
+    """Its place in the file's list; a point of a sweep has its sweep's."""
+    names = [given["name"] for given in file.data["workloads"]]
+    return names.index(getattr(workload, "sweep", None) or workload.name)
+
+
+def _first_problem(file: TomlText, error: ValidationError) -> ExperimentError:
     """One line for the first thing pydantic found, with the nearest known key for an unknown one."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "experiment"
+    location: Location = first["loc"]
     if first["type"] == "extra_forbidden":
         known = _known_keys(first["loc"][:-1])
-        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
-        return f"unknown key {where}{hint}"
+        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+        return file.error(location, f"unknown key; {hint}")
     if first["type"] == "missing":
-        return f"missing key {where}"
-    message = first["msg"].removeprefix("Value error, ").replace("`", "")
-    return f"{where}: {message}"
+        return file.error(location, "missing key")
+    location = file.present(location)
+    message = first["msg"].removeprefix("Value error, ")
+    if isinstance(first["input"], dict) and (key := re.search(r"`(\w+)`", message)) and key[1] in first["input"]:
+        location = [*location, key[1]]
+    return file.error(location, message.replace("`", ""))
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:

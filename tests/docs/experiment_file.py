@@ -19,10 +19,11 @@ LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiv
 HEAD = """# Experiment file
 
 One TOML file says what to prune, serve, load and measure; `prunebench run FILE` does it. Relative
-paths are relative to the file. An unknown key is an error that names the nearest known one. A
-default of `—` means that the key may be left out and has no value then. `experiments/` has
-examples, and `prunebench schema` prints the JSON Schema for editors (`#:schema FILE` in the first
-line of a TOML file). [workloads.md](workloads.md) says which keys each kind of workload takes.
+paths are relative to the file. An error names the line and the key, an unknown key also the nearest
+known one. A default of `—` means that the key may be left out and has no value then. `experiments/`
+has examples, and `prunebench schema` prints the JSON Schema for editors (`#:schema FILE` in the
+first line of a TOML file). [workloads.md](workloads.md) says which keys each kind of workload
+takes.
 
 This page is generated: `python -P -m tests.docs`.
 """

@@ -16,6 +16,8 @@ from pruner.scoring.targets import Target
 
 SHIPPED = sorted(Path("experiments").glob("*.toml"))
 
+KEY = re.compile(r"[\w.]+ *= ")
+
 MINIMAL = """
 name = "tiny"
 [model]
@@ -61,20 +63,20 @@ def test_a_resolved_experiment_reads_back_equal(folder: Path):
 
 
 def test_an_unknown_key_is_refused_with_the_nearest_known_one(folder: Path):
-    assert "unknown key protocl; did you mean protocol?" in complaint(folder, "protocl = 1\n" + MINIMAL)
-    assert "unknown key prune.expansion_ratio; did you mean expansion_ratios?" in complaint(
+    assert ":1: protocl: unknown key; did you mean protocol?" in complaint(folder, "protocl = 1\n" + MINIMAL)
+    assert ":6: [prune] expansion_ratio: unknown key; did you mean expansion_ratios?" in complaint(
         folder, MINIMAL.replace("expansion_ratios", "expansion_ratio")
     )
 
 
 def test_an_unknown_key_like_no_other_lists_what_there_is(folder: Path):
-    assert "unknown key model.zzz; known are source" in complaint(
+    assert ":5: [model] zzz: unknown key; known are source" in complaint(
         folder, MINIMAL.replace('source = "checkpoint"', 'source = "checkpoint"\nzzz = 1')
     )
 
 
 def test_an_unknown_key_of_a_workload_is_named_with_its_place(folder: Path):
-    assert "unknown key workloads.0.request; did you mean requests?" in complaint(
+    assert ":10: [workloads.0] request: unknown key; did you mean requests?" in complaint(
         folder, MINIMAL.replace("requests = 1", "request = 1")
     )
 
@@ -82,17 +84,45 @@ def test_an_unknown_key_of_a_workload_is_named_with_its_place(folder: Path):
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ('name = "tiny"\n', "", "missing key name"),
+        ('name = "tiny"\n', "", "name: missing key"),
         ('name = "tiny"', 'name = "../elsewhere"', "name: "),
         ("expansion_ratios = [2.0]", "", "prune: give expansion_ratios"),
         ("requests = 1", "", "requests and duration_s"),
         ('kind = "single"', 'kind = "batch"', "needs batch_size"),
-        ('source = "checkpoint"', 'source = "nowhere"', "model.source: no checkpoint at "),
-        ("[prune]", "[prune", "is not TOML"),
+        ('source = "checkpoint"', 'source = "nowhere"', ":4: [model] source: no checkpoint at "),
+        ("[prune]", "[prune", ":5: is not TOML: "),
     ],
 )
 def test_what_is_wrong_is_named(folder: Path, before: str, after: str, said: str):
     assert said in complaint(folder, MINIMAL.replace(before, after))
+
+
+def test_a_key_of_another_kind_is_named_by_its_line(folder: Path):
+    assert ":10: [workloads.0] rate: rate means nothing" in complaint(
+        folder, MINIMAL.replace("requests = 1", "rate = 2")
+    )
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_a_wrong_value_of_any_key_is_named_by_its_line(file: Path, folder: Path):
+    lines = file.read_text("utf-8").splitlines()
+    keys = [(number, line.partition("=")[0].strip()) for number, line in enumerate(lines) if KEY.match(line)]
+    assert len(keys) > 10
+    for number, key in keys:
+        wrong = [*lines[:number], f"{key} = {{ wrong = [", "  # nothing here", "] }", *_after_value(lines, number)]
+        assert f"experiment.toml:{number + 1}: " in complaint(folder, "\n".join(wrong)), key
+        assert complaint(folder, "\n".join(wrong)).split(": ")[1].split("] ")[-1].startswith(key.split(".")[0])
+
+
+def _after_value(lines: list[str], number: int) -> list[str]:
+    """The lines behind a value, which may be a list of several."""
+    for end in range(number + 1, len(lines) + 1):
+        try:
+            tomllib.loads("\n".join(lines[number:end]))
+        except tomllib.TOMLDecodeError:
+            continue
+        return lines[end:]
+    raise AssertionError
 
 
 def test_two_workloads_may_not_share_a_name(folder: Path):
@@ -107,7 +137,7 @@ def test_a_missing_experiment_file_is_named(tmp_path: Path):
 
 def test_a_missing_text_file_is_named(folder: Path):
     quality = '[quality]\nperplexity_files = ["stdlib:no_such_module.py"]\n'
-    assert "quality.perplexity_files: no file stdlib:no_such_module.py" in complaint(folder, MINIMAL + quality)
+    assert "[quality] perplexity_files: no file stdlib:no_such_module.py" in complaint(folder, MINIMAL + quality)
 
 
 def test_the_standard_library_can_be_read_by_name():
@@ -119,7 +149,7 @@ def test_every_shipped_experiment_is_valid_or_lacks_only_its_weights(file: Path)
     try:
         assert load_experiment(file).workloads
     except ExperimentError as error:
-        assert re.search(r"model\.source: no checkpoint at \S+Llama", str(error)), error  # noqa: PT017
+        assert re.search(r"\[model\] source: no checkpoint at \S+Llama", str(error)), error  # noqa: PT017
 
 
 def test_there_are_shipped_experiments():
@@ -212,10 +242,10 @@ def test_a_trace_and_a_file_of_prompts_lie_beside_the_experiment_and_must_be_the
     own = '[[workloads]]\nname = "own"\nkind = "single"\nrequests = 2\nprompts = "p.txt"\n'
     study = own.replace("own", "study").replace("p.txt", "hellaswag")
     file.write_text(file.read_text() + replay + own + study)
-    with pytest.raises(ExperimentError, match=r"workload replay: trace: no file .*t\.jsonl"):
+    with pytest.raises(ExperimentError, match=r"\[workloads.2\] trace: no file .*t\.jsonl"):
         load_experiment(file)
     (tmp_path / "t.jsonl").write_text("")
-    with pytest.raises(ExperimentError, match=r"workload own: prompts: no file .*p\.txt"):
+    with pytest.raises(ExperimentError, match=r"\[workloads.3\] prompts: no file .*p\.txt"):
         load_experiment(file)
     (tmp_path / "p.txt").write_text("hello")
     *_, trace, own, study = load_experiment(file).workloads
