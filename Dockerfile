@@ -13,7 +13,7 @@ RUN python -m venv /opt/prunebench
 COPY wheelhouse/ /wheelhouse/
 COPY requirements/lock.txt requirements/
 COPY pyproject.toml README.md LICENSE ./
-ARG EXTRAS=transformers,quality,locust
+ARG EXTRAS=report,transformers,quality,locust
 RUN set -eu; \
     python -c "import sys, tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
 extras = [one for extra in sys.argv[1].split(',') for one in project['optional-dependencies'][extra]]; \
@@ -66,7 +66,7 @@ COPY loadgen/ loadgen/
 COPY energy/ energy/
 COPY base/ base/
 # vLLM, torch and transformers stay as they are in the image: what does not go with them is an error of the build.
-RUN pip list --format=freeze | grep -iE '^(vllm|torch|transformers)==' > kept.txt && pip install --no-cache-dir --constraint kept.txt ".[quality,locust]"
+RUN pip list --format=freeze | grep -iE '^(vllm|torch|transformers)==' > kept.txt && pip install --no-cache-dir --constraint kept.txt ".[report,quality,locust]"
 WORKDIR /app
 COPY experiments/ experiments/
 COPY examples/tinyglu/ examples/tinyglu/

@@ -12,8 +12,8 @@ UV ?= $(or $(shell command -v uv),.uv/bin/uv)
 UV_RUN := $(if $(filter .uv/%,$(UV)),.uv/bin/python,$(PYTHON)) requirements/uv.py $(UV) --quiet
 ADD := $(if $(UV),$(UV_RUN) pip install --python $(BIN)/python,$(PIP) install --quiet)
 ROOMS := prunebench reports pruner server loadgen energy base
-DEMO_EXTRAS := transformers,quality
-IMAGE_EXTRAS := transformers,quality,locust
+DEMO_EXTRAS := report,transformers,quality
+IMAGE_EXTRAS := report,transformers,quality,locust
 BASE ?= main
 # As many files at a time as cores, slow ones first, and whole files, since the tests of one share its servers. One thread for each, since torch's own would spin against each other.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
@@ -123,7 +123,7 @@ INSTALL = if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/d
 
 # One set of versions for the engines, the tests and a load-only installation, from pyproject.toml; `make lock UPGRADE=--upgrade`
 # takes the newest that fit. Without the build of torch that this machine has: whoever installs has their own.
-LOCKED_EXTRAS := transformers datasets locust mlflow quality ray
+LOCKED_EXTRAS := report transformers datasets locust mlflow quality ray
 lock: | $(filter .uv/bin/uv,$(UV))
 	$(UV_RUN) pip compile pyproject.toml $(addprefix --extra ,$(LOCKED_EXTRAS)) --group dev --python $(PYTHON) \
 	  --upgrade-package torch $(UPGRADE) --no-annotate --custom-compile-command "make lock" --output-file requirements/lock.txt >/dev/null

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,6 @@ from base.files import write_bytes
 from reports.analysis.analyse import analyse_folder
 from reports.analysis.records import Analysis
 from reports.document.blocks import Article
-from reports.document.html import render_page
 from reports.document.markdown import render_markdown
 from reports.document.pictures import draw_picture
 from reports.errors import ReportError, require_name
@@ -22,6 +22,8 @@ from reports.sections.contents import run_article
 from reports.sections.load import load_article
 from reports.statistics.ratios import MARGIN
 
+_NO_CHARTS = "charts need matplotlib: pip install 'prunebench[report]'"
+
 
 def build_report(
     runs: Sequence[Path],
@@ -31,7 +33,7 @@ def build_report(
     png: bool = False,
     notice: Callable[[str], None] = lambda _: None,
 ) -> Path:
-    """Write the report of one or more runs and return the HTML file.
+    """Write the report of one or more runs and return the file to open: the page, or what `write_readable` writes instead.
 
     Its path is `output`, by default report.html in the first run's folder. The other files lie beside it; their names begin with
     the stem of `output` if that is not "report". Each file is replaced as a whole. Verdicts are judged at `margin`, a share.
@@ -46,21 +48,37 @@ def build_report(
         if not all(is_load(run) for run in runs):
             raise ReportError("a report cannot combine runs and single loads")
         articles = [load_article(read_loads(run), f"load-{number}") for number, run in enumerate(runs, 1)]
-        write_articles(articles, page, png=png)
-        return page
+        return write_readable(articles, page, png=png, notice=notice)
     analyses = [analyse_folder(run, margin=margin) for run in runs]
     for damaged in [one for analysis in analyses for one in analysis.damaged]:
         notice(damaged_line(damaged))
     stem = page.stem
     cells = "cells" if stem == "report" else f"{stem}-cells"
-    write_articles(
-        [run_article(analysis, f"run-{number}") for number, analysis in enumerate(analyses, 1)], page, png=png
-    )
+    articles = [run_article(analysis, f"run-{number}") for number, analysis in enumerate(analyses, 1)]
+    readable = write_readable(articles, page, png=png, notice=notice)
     rows = cell_rows(analyses)
     for ending, render in (("csv", as_csv), ("parquet", as_parquet), ("json", as_json), ("md", as_markdown)):
         _write(page.with_name(f"{cells}.{ending}"), render(rows))
     _write(page.with_name(f"{stem}.json"), _render_json(analyses).encode())
-    return page
+    return readable
+
+
+def write_readable(
+    articles: Sequence[Article], page: Path, *, png: bool = False, notice: Callable[[str], None] = lambda _: None
+) -> Path:
+    """Write articles with `write_articles`; where nothing is installed that draws, as Markdown alone, after a `notice` of it.
+
+    Returns the file to open. Raises ReportError if `png` asks for what cannot be drawn, and naming a path that cannot be written.
+    """
+    if importlib.util.find_spec("matplotlib") is not None:
+        write_articles(articles, page, png=png)
+        return page
+    if png:
+        raise ReportError(f"--png: {_NO_CHARTS}")
+    text = page.with_suffix(".md")
+    notice(f"{page.name}: not written: {_NO_CHARTS}; {text.name} has all tables")
+    _write(text, render_markdown(articles, None).encode("utf-8", "replace"))
+    return text
 
 
 def write_articles(articles: Sequence[Article], page: Path, *, png: bool = False) -> None:
@@ -73,6 +91,8 @@ def write_articles(articles: Sequence[Article], page: Path, *, png: bool = False
     files = {f"{plot_id}.svg": picture for plot_id, picture in pictures.items()}
     if png:
         files |= {f"{plot_id}.png": draw_picture(chart, "png") for plot_id, chart in charts.items()}
+    from reports.document.html import render_page
+
     folder = page.with_name(f"{page.stem}-plots")
     _write(page, render_page(articles, pictures).encode("utf-8", "replace"))
     _write_folder(folder, files)

@@ -75,7 +75,7 @@ def plan(
     )
     found = plan_fleet(analyse_run(run), demand, lambda label: print_line(f"planning: {label}", err))
     write_record(run / PLAN_NAME, found)
-    page = build_report([run])
+    page = build_report([run], notice=lambda line: print_line(line, err))
     if as_json:
         out.print_json(found.model_dump_json())
         return

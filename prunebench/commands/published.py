@@ -13,8 +13,8 @@ from rich.text import Text
 from prunebench import __version__
 from prunebench.commands.options import Json, Margin, share
 from prunebench.terminal.command_help import examples
-from prunebench.terminal.console import out, print_line
-from reports.build import write_articles
+from prunebench.terminal.console import err, out, print_line
+from reports.build import write_readable
 from reports.errors import ReportError, require_name
 from reports.published.analysis import StudyAnalysis, analyse_study
 from reports.published.article import study_article
@@ -49,7 +49,8 @@ def published(
     if page is not None:
         if not page.parent.is_dir():
             raise ReportError(f"--output {page}: there is no folder {page.parent}")
-        write_articles([study_article(study, analysis, __version__)], page)
+        article = study_article(study, analysis, __version__)
+        page = write_readable([article], page, notice=lambda line: print_line(f"prunebench: {line}", err))
     if as_json:
         sys.stdout.write(analysis.model_dump_json(indent=1) + "\n")
         return

@@ -27,24 +27,27 @@ from reports.document.wording import sentence
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
-def render_markdown(articles: Sequence[Article], pictures: str) -> str:
-    """One or more articles in sequence. `pictures` is the folder of their plots as SVG, relative to the Markdown file."""
+def render_markdown(articles: Sequence[Article], pictures: str | None) -> str:
+    """One or more articles in sequence.
+
+    `pictures` is the folder of their plots as SVG, relative to the Markdown file. None: the plots' descriptions stand in their place.
+    """
     return "\n\n".join(_article(article, pictures) for article in articles) + "\n"
 
 
-def _article(article: Article, pictures: str) -> str:
-    files = {id(plot): f"{pictures}/{plot_id}.svg" for plot_id, plot in article.plots()}
+def _article(article: Article, pictures: str | None) -> str:
+    files = {id(plot): pictures and f"{pictures}/{plot_id}.svg" for plot_id, plot in article.plots()}
     parts = [f"# {plain(article.title)}", plain(article.subtitle)]
     for section in article.sections:
         parts += [f"## {plain(section.title)}", *_blocks(section.blocks, files)]
     return "\n\n".join(parts)
 
 
-def _blocks(blocks: Iterable[Block], files: Mapping[int, str]) -> list[str]:
+def _blocks(blocks: Iterable[Block], files: Mapping[int, str | None]) -> list[str]:
     return [text for block in blocks if (text := _block(block, files))]
 
 
-def _block(block: Block, files: Mapping[int, str]) -> str:
+def _block(block: Block, files: Mapping[int, str | None]) -> str:
     match block:
         case Prose(text, kind):
             found = f"**{plain(text)}**" if kind == "alert" else plain(text)
@@ -72,11 +75,12 @@ def _answer(answer: Answer) -> str:
     return " ".join([f"**{plain(answer.topic)}:**", *(plain(text) for text in texts if text)])
 
 
-def _plot(plot: Plot, file: str) -> str:
+def _plot(plot: Plot, file: str | None) -> str:
     """A picture with its title, its lede and its text alternative."""
     if plot.chart is None:
         return f"**{plain(plot.title)}** — no plot: {plain(sentence(plot.absent or ''))}"
-    return f"**{plain(plot.title)}** — {plain(plot.lede)}\n\n![{plain(plot.alt)}](<{file}>)"
+    words = f"**{plain(plot.title)}** — {plain(plot.lede)}"
+    return f"{words}\n\n![{plain(plot.alt)}](<{file}>)" if file else f"{words}\n\n{plain(plot.alt)}"
 
 
 def _list(items: Iterable[str]) -> str:
