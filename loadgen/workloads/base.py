@@ -18,6 +18,8 @@ PromptForm = Literal["ids", "text"]
 # whole: from the first sending to the last end; generations: of a full closed loop; steady: of a filled open loop.
 WindowCut = Literal["whole", "generations", "steady"]
 
+COMMAND_LENGTHS = {"prompt_tokens": 128, "output_tokens": 128}  # on the command line, where it does not say
+
 
 class Workload(KindRecord):
     """What load is offered. The same object goes into the experiment file, the trial and the report.
@@ -31,14 +33,20 @@ class Workload(KindRecord):
     duration_s: float | None = Field(
         default=None, gt=0, description="Time after which no request starts, instead of `requests`."
     )
-    prompt_tokens: Tokens = Field(default=64, description="Length of synthetic prompts: a number or a distribution.")
-    output_tokens: Tokens = Field(default=64, description="Length of the answers: a number or a distribution.")
+    prompt_tokens: Tokens = Field(
+        default=64,
+        description="Length of synthetic prompts: 128, uniform:64-256, normal:128,32 or lognormal:128,64,16-1024.",
+    )
+    output_tokens: Tokens = Field(default=64, description="Length of the answers, written as `prompt_tokens`.")
     prompts: str | None = Field(
         default=None,
-        description="A file of prompts, or `hellaswag`, `mmlu`, `ifeval`; without it prompts are synthetic.",
+        description="A file of prompts (.txt, .jsonl, .csv, or ShareGPT's .json), or hellaswag, mmlu, ifeval, each with "
+        ":FOLDER where there is no hub; without it prompts are synthetic.",
     )
     file_sha256: str | None = Field(
-        default=None, description="Content of the trace or file of prompts; set by the program."
+        default=None,
+        description="Content of the trace or file of prompts; set by the program.",
+        json_schema_extra={"readOnly": True},
     )
     prompt_as: PromptForm = Field(default="ids", description="Send synthetic prompts as token ids or as text.")
     shared_prefix: int = Field(default=0, ge=0, description="First tokens that all synthetic prompts share.")
@@ -127,9 +135,9 @@ class Workload(KindRecord):
 
     @classmethod
     def completed(cls, given: Mapping[str, object]) -> dict[str, object]:
-        """The fields given on the command line, with how much load where they do not say."""
+        """The fields given on the command line, with how much load and how long requests where they do not say."""
         ends = "requests" in given or "duration_s" in given
-        return {**given} if ends else {**given, "requests": 100}
+        return {**({} if ends else {"requests": 100}), **COMMAND_LENGTHS, **given}
 
     # What its requests are.
 

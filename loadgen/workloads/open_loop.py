@@ -37,9 +37,11 @@ class OpenLoop(Workload):
 class RatedLoad(OpenLoop):
     """What the three share: a rate."""
 
-    rate: float = Field(gt=0, description="Arrivals.")
+    rate: float = Field(gt=0, description="Requests per second.")
     sweep: str | None = Field(
-        default=None, description="Name of the sweep that this rate is a point of; set by the program."
+        default=None,
+        description="Name of the sweep that this rate is a point of; set by the program.",
+        json_schema_extra={"readOnly": True},
     )
 
     @property

@@ -18,8 +18,10 @@ class RampLoad(Workload):
 
     kind: Literal["ramp"] = "ramp"
     duration_s: float = Field(gt=0, description="Length of the ramp; no request starts after it.")
-    rate: float | None = Field(default=None, gt=0, description="Arrivals at the start of a ramp of arrivals.")
-    end_rate: float | None = Field(default=None, gt=0, description="Arrivals at its end.")
+    rate: float | None = Field(
+        default=None, gt=0, description="Requests per second at the start of a ramp of arrivals."
+    )
+    end_rate: float | None = Field(default=None, gt=0, description="Requests per second at its end.")
     concurrency: int | None = Field(
         default=None, ge=1, description="Requests in flight at the start of a ramp of users."
     )

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from loadgen.workloads.base import COMMAND_LENGTHS
 from loadgen.workloads.open_loop import OpenLoop
 from loadgen.workloads.trace_file import Trace, TraceRow, open_trace
 
@@ -16,7 +17,7 @@ class TraceLoad(OpenLoop):
     """Requests as recorded, `speed` times as fast; their lengths are the trace's, not those of the fields."""
 
     kind: Literal["trace"] = "trace"
-    trace: Path = Field(description="The recorded traffic to replay.")
+    trace: Path = Field(description="The recorded traffic to replay, Azure's CSV or Mooncake's JSONL.")
     speed: float = Field(default=1.0, gt=0, description="Replay the trace this many times as fast.")
 
     def moments(self, seed: int) -> Iterator[float]:
@@ -42,7 +43,7 @@ class TraceLoad(OpenLoop):
     @classmethod
     def completed(cls, given: Mapping[str, object]) -> dict[str, object]:
         """A trace ends where it ends."""
-        return {**given}
+        return {**COMMAND_LENGTHS, **given}
 
     @property
     def words(self) -> str:

@@ -15,10 +15,10 @@ from loadgen.energy.source import pick_energy
 from loadgen.link.interrupt import Interrupt
 from loadgen.metrics.summary import summarize
 from loadgen.prompts.files import input_notes
-from loadgen.workloads.base import PromptForm, Workload
-from loadgen.workloads.closed_loop import BatchForm
+from loadgen.workloads.base import Workload
 from loadgen.workloads.sweep import SweepLoad
-from prunebench.commands.options import EnergySourceName, Json, OutputTokens, PromptTokens, ServerKeyFile, Slo
+from prunebench.commands.options import EnergySourceName, Json, ServerKeyFile, Slo
+from prunebench.load.kind_options import takes_workload_fields
 from prunebench.load.locust_options import locust_settings
 from prunebench.load.self_test import self_test as run_self_test
 from prunebench.load.summary_text import summary_lines
@@ -33,6 +33,7 @@ else:
     WorkloadKind = Literal[tuple(Workload.kinds)]  # the registered ones
 
 
+@takes_workload_fields(after="workload")
 def load(
     url: Annotated[
         str | None,
@@ -44,51 +45,9 @@ def load(
     output: Annotated[
         Path | None, typer.Option(help="Folder for requests.parquet, trial.json and summary.json.")
     ] = None,
-    workload: Annotated[WorkloadKind, typer.Option(help="What load to offer.")] = "single",
-    concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Requests in flight, for concurrency; at first, for ramp.")
-    ] = None,
-    end_concurrency: Annotated[int | None, typer.Option(min=1, help="Requests in flight at the end of a ramp.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Requests sent at once, for batch.")] = None,
-    batch_as: Annotated[
-        BatchForm | None, typer.Option(help="For batch: separate requests (default), or one with a list of prompts.")
-    ] = None,
-    rate: Annotated[
-        float | None, typer.Option(min=0.001, help="Requests per second, for open loops; at first, for ramp and sweep.")
-    ] = None,
-    end_rate: Annotated[
-        float | None, typer.Option(min=0.001, help="Requests per second at the end of a ramp; the most of a sweep.")
-    ] = None,
-    rates: Annotated[str | None, typer.Option(help="For sweep: these and no others, e.g. 1,2,4.")] = None,
-    ramp_steps: Annotated[
-        int | None, typer.Option(min=2, help="For ramp: the number of steps, instead of a straight line.")
-    ] = None,
-    burstiness: Annotated[
-        float | None, typer.Option(min=0.001, help="For burst, ramp and sweep: 1 is Poisson, less comes in bursts.")
-    ] = None,
-    trace: Annotated[Path | None, typer.Option(help="For trace: Azure's CSV or Mooncake's JSONL.")] = None,
-    speed: Annotated[float | None, typer.Option(min=0.001, help="For trace: how many times as fast.")] = None,
-    requests: Annotated[int | None, typer.Option(min=1, help="How many requests to measure; default 100.")] = None,
-    duration: Annotated[
-        float | None, typer.Option(min=0.1, help="Or: for how many seconds to start requests; default of sweep 60.")
-    ] = None,
-    warmup_requests: Annotated[int, typer.Option(min=0, help="Sent first, not measured.")] = 2,
-    prompt_tokens: PromptTokens = "128",
-    output_tokens: OutputTokens = "128",
-    natural_stop: Annotated[bool, typer.Option("--natural-stop", help="Let the model stop by itself.")] = False,
-    prompts: Annotated[
-        str | None,
-        typer.Option(help="FILE.txt, .jsonl, .csv or .json (ShareGPT); or hellaswag, mmlu, ifeval, each with :FOLDER."),
-    ] = None,
-    prompt_as: Annotated[PromptForm | None, typer.Option(help="How made-up prompts are sent; default ids.")] = None,
-    shared_prefix: Annotated[
-        int | None, typer.Option(min=1, help="First tokens that all prompts share; default none.")
-    ] = None,
+    workload: Annotated[WorkloadKind, typer.Option(help="What load to offer.", rich_help_panel="Main")] = "single",
     energy: EnergySourceName = "auto",
     slo: Slo = None,
-    slo_share: Annotated[
-        float | None, typer.Option(min=0.01, max=1, help="For sweep: share of requests that must meet it; default 0.9.")
-    ] = None,
     seed: Annotated[int, typer.Option(help="Of prompts, lengths and arrivals.")] = 0,
     tokenizer: Annotated[
         Path | None, typer.Option(help="tokenizer.json or its folder; default: ask the server.")
@@ -126,6 +85,7 @@ def load(
         typer.Option("--self-test", help="Load a server of known times on this machine: how far to trust this client."),
     ] = False,
     as_json: Json = False,
+    **fields: object,
 ) -> None:
     """Exit with 1 if every request failed; with 130 after a Ctrl-C, which leaves the folder and summary of what had ended."""
     if self_test:
@@ -137,33 +97,7 @@ def load(
     locust = locust_settings(driver, workers, remote_workers, master_port, web_port, web_host)
     if locust is not None and processes > 1:
         raise LoadError("--processes: is of the native driver; --driver locust has --workers")
-    offered = describe_workload(
-        workload,
-        {
-            "requests": requests,
-            "duration_s": duration,
-            "batch_size": batch_size,
-            "batch_as": batch_as,
-            "concurrency": concurrency,
-            "end_concurrency": end_concurrency,
-            "rate": rate,
-            "end_rate": end_rate,
-            "rates": rates and [part.strip() for part in rates.split(",")],
-            "ramp_steps": ramp_steps,
-            "burstiness": burstiness,
-            "trace": trace,
-            "speed": speed,
-            "prompt_tokens": prompt_tokens,
-            "output_tokens": output_tokens,
-            "natural_stop": natural_stop,
-            "prompts": prompts,
-            "prompt_as": prompt_as,
-            "shared_prefix": shared_prefix,
-            "warmup_requests": warmup_requests,
-            "slo_share": slo_share,
-        },
-        slo,
-    )
+    offered = describe_workload(workload, fields, slo)
     endpoint = Endpoint(
         server_address(url),
         model,

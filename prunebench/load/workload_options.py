@@ -11,9 +11,9 @@ from loadgen.endpoint import LoadError, ServedModel
 from loadgen.prompts.files import with_identity
 from loadgen.workloads.base import Workload
 from loadgen.workloads.lengths import most_tokens
+from prunebench.load.kind_options import flag_of, in_flags
 
 _SLO = re.compile(r"(ttft|tpot)=(\d+(?:\.\d+)?)ms")
-_FLAGS = {"duration_s": "--duration", "slo_ttft_ms": "--slo", "slo_tpot_ms": "--slo"}
 
 
 def describe_workload(kind: str, options: Mapping[str, object], slo: str | None) -> Workload:
@@ -23,7 +23,7 @@ def describe_workload(kind: str, options: Mapping[str, object], slo: str | None)
     try:
         return with_identity(Workload.model_validate({"name": kind, "kind": kind, **given, **objectives(slo)}))
     except ValidationError as error:
-        raise LoadError(_in_flags(kind, error)) from None
+        raise LoadError(_complaint(kind, error)) from None
 
 
 def objectives(text: str | None) -> dict[str, float]:
@@ -45,12 +45,8 @@ def check_fits(served: ServedModel, workload: Workload) -> None:
         )
 
 
-def _in_flags(kind: str, error: ValidationError) -> str:
+def _complaint(kind: str, error: ValidationError) -> str:
     """Pydantic's first complaint, in the words of the command line."""
     first = error.errors()[0]
-    message = re.sub(r"`(\w+)`", lambda match: _flag(match[1]), first["msg"].removeprefix("Value error, "))
-    return f"{_flag(str(first['loc'][0])) if first['loc'] else f'--workload {kind}'}: {message}"
-
-
-def _flag(field: str) -> str:
-    return _FLAGS.get(field, f"--{field.replace('_', '-')}")
+    what = flag_of(str(first["loc"][0])) if first["loc"] else f"--workload {kind}"
+    return f"{what}: {in_flags(first['msg'].removeprefix('Value error, '))}"

@@ -1,15 +1,14 @@
-"""A kind of workload that the product does not have: one class and one call of `register`, here."""
+"""One class and one call of `register` make a kind of workload: the product's tree knows nothing of this one."""
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterator
-from typing import Literal
+import subprocess
+import sys
+from pathlib import Path
 
 import jsonschema
 import pytest
-from pydantic import Field
 
 from loadgen.endpoint import Endpoint
 from loadgen.energy.source import NoEnergy
@@ -19,26 +18,14 @@ from loadgen.records.schema import Trial
 from loadgen.trial import run_trial
 from loadgen.workloads.base import Workload
 from loadgen.workloads.kinds import register
-from loadgen.workloads.open_loop import OpenLoop
 from prunebench.commands.schema import experiment_schema
 from prunebench.experiment.file import ExperimentError
 from prunebench.experiment.resolve import load_experiment
 from tests.loadgen.scripted import ScriptedServer, stream
+from tests.loadgen.workloads.toy_kind import PulseLoad
 
-
-class PulseLoad(OpenLoop):
-    """A number of requests together, again and again."""
-
-    kind: Literal["pulse"] = "pulse"
-    pulse: int = Field(ge=1)  # requests in a pulse
-    every_s: float = Field(default=1.0, gt=0)  # seconds between pulses
-
-    def moments(self, seed: int) -> Iterator[float]:
-        return (n // self.pulse * self.every_s for n in itertools.count())
-
-    @property
-    def words(self) -> str:
-        return f"{self.pulse} requests every {self.every_s:g} s"
+SOURCE = Path(__file__).parents[3]
+MODELS = b'{"data": [{"id": "m"}]}'
 
 
 @pytest.fixture(autouse=True)
@@ -97,3 +84,33 @@ def test_the_schema_of_experiment_files_knows_it():
     jsonschema.validate(data | {"workloads": [beat]}, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(data | {"workloads": [beat | {"pulse": 0}]}, schema)
+
+
+def prunebench_with_pulses(*words: object) -> subprocess.CompletedProcess[str]:
+    code = """
+from loadgen.workloads.kinds import register
+from tests.loadgen.workloads.toy_kind import PulseLoad
+register(PulseLoad)
+from prunebench.cli import main
+main()
+"""
+    command = [sys.executable, "-c", code, *map(str, words)]
+    return subprocess.run(command, cwd=SOURCE, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_its_fields_are_options_of_the_command_line(tmp_path):
+    (tmp_path / "p.txt").write_text("hello there\n")
+    load = ["--workload", "pulse", "--pulse", 2, "--every", 0.1, "--requests", 4, "--output-tokens", 2]
+    where = ["--model", "m", "--output", tmp_path / "out", "--prompts", tmp_path / "p.txt"]
+    with ScriptedServer(lambda *_: stream(2), pages={"/v1/models": lambda: MODELS}) as server:
+        done = prunebench_with_pulses("load", server.url, *where, *load)
+    assert done.returncode == 0, done.stderr
+    offered = Trial.model_validate_json((tmp_path / "out" / "trial.json").read_text()).workload
+    assert (offered.pulse, offered.every_s, offered.requests) == (2, 0.1, 4)
+
+
+def test_help_and_errors_name_its_options():
+    said = " ".join(prunebench_with_pulses("load", "--help").stdout.split())
+    assert "--every <float> For pulse: seconds between pulses. Default 1.0." in said
+    wrong = prunebench_with_pulses("load", "http://127.0.0.1:9", "--workload", "pulse", "--pulse", 1, "--every", 0)
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
