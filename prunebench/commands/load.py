@@ -18,6 +18,7 @@ from loadgen.prompts.files import input_notes
 from loadgen.workloads.base import Workload
 from loadgen.workloads.sweep import SweepLoad
 from prunebench.commands.options import EnergySourceName, Json, ServerKeyFile, Slo
+from prunebench.load.fail_on import DEFAULT, chosen_checks, failed_checks
 from prunebench.load.kind_options import takes_workload_fields
 from prunebench.load.locust_options import locust_settings
 from prunebench.load.self_test import self_test as run_self_test
@@ -84,10 +85,21 @@ def load(
         bool,
         typer.Option("--self-test", help="Load a server of known times on this machine: how far to trust this client."),
     ] = False,
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CHECK,…",
+            help="Checks of which a failure is exit status 1, with CHECK:warn a warning too; none: no check. "
+            f"Repeatable. Default {DEFAULT}.",
+        ),
+    ] = None,
     as_json: Json = False,
     **fields: object,
 ) -> None:
-    """Exit with 1 if every request failed; with 130 after a Ctrl-C, which leaves the folder and summary of what had ended."""
+    """Exit with 1 if a check of --fail-on failed, by default more than 1 % of the requests; with 130 after a Ctrl-C.
+
+    Records and summary are written all the same, after a Ctrl-C of what had ended.
+    """
     if self_test:
         run_self_test(seed=seed, processes=processes, as_json=as_json)
         return
@@ -98,6 +110,9 @@ def load(
     if locust is not None and processes > 1:
         raise LoadError("--processes: is of the native driver; --driver locust has --workers")
     offered = describe_workload(workload, fields, slo)
+    if fail_on and isinstance(offered, SweepLoad):
+        raise LoadError("--fail-on: does not go with a sweep, which looks for the rate at which checks fail")
+    failing = chosen_checks(fail_on or [DEFAULT])
     endpoint = Endpoint(
         server_address(url),
         model,
@@ -123,7 +138,10 @@ def load(
             print_line(line)
     if result.trial.interrupted:
         raise typer.Exit(130)
-    raise typer.Exit(0 if summary["completed"] else 1)
+    failed = failed_checks(flags, failing)
+    if failed:
+        print_line(f"exit status 1, by --fail-on: {', '.join(failed)}", err)
+    raise typer.Exit(1 if failed else 0)
 
 
 def _proxy_notes(endpoint: Endpoint) -> list[str]:

@@ -10,6 +10,8 @@ from reports.statistics.confidence import needed_for
 
 _LATENCIES = (("TTFT, ms", "ttft"), ("TPOT, ms", "tpot"), ("ITL, ms", "itl"), ("E2E, ms", "e2el"))
 
+_AT_LEAST = {"median": "half of the requests", "p99": "1 % or more of the requests"}  # what makes it a failed one
+
 
 def summary_lines(summary: dict[str, Any], flags: list[Flag], output: Path) -> list[str]:
     """Throughput, latencies, energy, the checks that failed, and the folder."""
@@ -42,5 +44,7 @@ def _figure(summary: dict[str, Any], which: str, name: str) -> str:
     """Median and p99 with failed requests above any; a mean has no such thing, and is of completed ones."""
     key = f"{which}_{name}_ms"
     value = summary.get(f"{key}_with_failures", summary[key])
+    if value is not None:
+        return f"{value:.2f}"
     among = "failed requests" in (summary.get(f"{key}_with_failures_reason") or "")
-    return f"{value:.2f}" if value is not None else "> timeout" if among else "none"
+    return f"not known: {_AT_LEAST[which]} failed" if among else "none"

@@ -70,10 +70,10 @@ def _entries(title: str, percentiles: Sequence[Percentile]) -> list[Entry]:
 
 def _entry(found: Percentile) -> Entry:
     if found.value is None:
-        return Entry("> timeout" if found.reason == AMONG_FAILED else ABSENT)
+        return Entry("failed" if found.reason == AMONG_FAILED else ABSENT)
     if found.low is None:
         return Entry(figure(found.value))
-    high = "timeout" if found.high is None else figure(found.high)
+    high = "failed" if found.high is None else figure(found.high)
     return Entry(figure(found.value), f"{figure(found.low)}{TO}{high}")
 
 
@@ -92,7 +92,7 @@ def _remarks(shown: Sequence[Percentile], blocks: int) -> list[str]:
         f"p{t:g} is shown from {needed_for(t):,} requests on; MLPerf asks for {mlperf_floor(t):,}." for t in withheld
     ]
     if any(p.reason and AMONG_FAILED in p.reason for p in shown):
-        remarks.append("Failed requests rank above all others: “timeout” marks a percentile among them.")
+        remarks.append("Failed requests rank above all others: “failed” marks a percentile among them.")
     without = sorted({p.percentile for p in shown if p.value is not None and p.basis is None})
     if without and blocks < ENOUGH_BLOCKS:
         counted = "one trial" if blocks == 1 else f"{blocks} blocks"

@@ -106,14 +106,14 @@ def test_a_configuration_that_times_out_is_never_called_better_in_latency(tmp_pa
     assert values["median_ttft_ms"].median == pytest.approx(10.0)
 
 
-def test_where_more_than_half_failed_there_is_no_median_and_the_page_says_timeout(tmp_path):
+def test_where_more_than_half_failed_there_is_no_median_and_the_page_says_failed(tmp_path):
     folder = written(tmp_path / "run", Dropping(dropped=11))
     cell = analyse_folder(folder).cell("width-512", "single-request")
     assert cell.values["median_e2e_ms"].median is None
     assert AMONG_FAILED in cell.values["median_e2e_ms"].reason
     assert AMONG_FAILED in cell.values["median_e2e_ms"].comparison.reason
     assert len(cell.distributions["e2e_ms"]) == 47  # 0, 0.1, 0.5, and 1 to 44 %
-    assert "> timeout" in build_report([folder]).with_suffix(".md").read_text()
+    assert "| failed |" in build_report([folder]).with_suffix(".md").read_text()
 
 
 def test_between_two_runs_unlike_shares_have_no_verdict(tmp_path):
