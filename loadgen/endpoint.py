@@ -97,6 +97,23 @@ class ServedModel:
 
 def check_endpoint(endpoint: Endpoint) -> ServedModel:
     """Look the model up before any load. Raises LoadError if the server does not offer it."""
+    cards = _model_cards(endpoint)
+    card = cards.get(endpoint.model)
+    if card is None:
+        raise LoadError(f"--model {endpoint.model}: {endpoint.url} serves {', '.join(cards) or 'nothing'}")
+    return _served(card)
+
+
+def only_model(endpoint: Endpoint) -> str:
+    """The name of the model, of a server that has one. Raises LoadError that lists them otherwise."""
+    names = list(_model_cards(endpoint))
+    if len(names) == 1:
+        return names[0]
+    raise LoadError(f"--model: name one; {endpoint.url} serves {', '.join(names) or 'nothing'}")
+
+
+def _model_cards(endpoint: Endpoint) -> dict[str, dict[str, Any]]:
+    """What `/v1/models` lists, by name. Raises LoadError for a server that does not answer so."""
     _check_url(endpoint)
     if endpoint.api_key is not None and not (endpoint.api_key.isascii() and endpoint.api_key.isprintable()):
         raise LoadError("--api-key-file: the key must be one line of ASCII, to travel in a header")
@@ -104,7 +121,7 @@ def check_endpoint(endpoint: Endpoint) -> ServedModel:
         with endpoint.client() as client:
             answer = client.get("/v1/models")
             answer.raise_for_status()
-            cards = {str(card["id"]): card for card in answer.json()["data"]}
+            return {str(card["id"]): card for card in answer.json()["data"]}
     except httpx.HTTPStatusError as error:
         if error.response.status_code == httpx.codes.UNAUTHORIZED:
             raise LoadError(f"{endpoint.url} requires an API key: --api-key-file") from None
@@ -115,10 +132,6 @@ def check_endpoint(endpoint: Endpoint) -> ServedModel:
         raise LoadError(f"{endpoint.url} does not answer: {error or type(error).__name__}") from None
     except UNREADABLE:
         raise LoadError(f"{endpoint.url}/v1/models is not an OpenAI list of models") from None
-    card = cards.get(endpoint.model)
-    if card is None:
-        raise LoadError(f"--model {endpoint.model}: {endpoint.url} serves {', '.join(cards) or 'nothing'}")
-    return _served(card)
 
 
 def server_address(text: str, what: str = "URL") -> str:

@@ -30,6 +30,7 @@ def summarize(trial: Trial, metrics: TrialMetrics, flags: Sequence[Flag]) -> dic
         "model_id": trial.model,
         "tokenizer_id": None,
         "num_prompts": metrics.requests,
+        "prompt_as": None if workload.prompts is not None else workload.prompt_as,
         **workload.vllm_terms(),
         "duration": metrics.window_s,
         "completed": int(metrics.completed.sum()),

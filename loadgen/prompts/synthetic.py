@@ -109,6 +109,17 @@ class TextPrompts:
 
 
 @dataclass(frozen=True)
+class WordPrompts:
+    """The same as text of as many words, for servers whose tokens nobody here can count."""
+
+    made: SyntheticPrompts | TracePrompts  # over the places in `words`
+    words: Sequence[str]
+
+    def __getitem__(self, index: int) -> Prompt:
+        return " ".join(self.words[place] for place in self.made.ids(index))
+
+
+@dataclass(frozen=True)
 class FilePrompts:
     """The user's texts in order, and again when they run out: then with a number in front, which no prefix cache holds."""
 
@@ -121,8 +132,14 @@ class FilePrompts:
 
 
 def make_prompts(workload: Workload, tokens: Tokenizer | Sequence[int], seed: int) -> Prompts:
-    """Synthetic prompts of a workload, from a tokenizer or from ids that stand for words. Raises LoadError."""
-    if isinstance(tokens, Tokenizer):
+    """Synthetic prompts of a workload, from a tokenizer or from ids that stand for words. Raises LoadError.
+
+    Prompts that are counted in words take nothing of `tokens`.
+    """
+    words = _WORDS.split()
+    if workload.prompt_as == "words":
+        pool = list(range(len(words)))
+    elif isinstance(tokens, Tokenizer):
         pool = word_tokens(tokens) if workload.prompt_as == "text" else plain_tokens(tokens)
     else:
         pool = list(tokens)
@@ -133,6 +150,8 @@ def make_prompts(workload: Workload, tokens: Tokenizer | Sequence[int], seed: in
         made = TracePrompts(pool, trace.rows, seed)
     else:
         made = SyntheticPrompts(pool, workload.prompt_tokens, seed, workload.shared_prefix)
+    if workload.prompt_as == "words":
+        return WordPrompts(made, words)
     if workload.prompt_as == "ids":
         return made
     if not isinstance(tokens, Tokenizer):

@@ -14,7 +14,7 @@ from loadgen.workloads.kinds import KindRecord
 from loadgen.workloads.lengths import Tokens, draw_tokens
 from loadgen.workloads.trace_file import Trace
 
-PromptForm = Literal["ids", "text"]
+PromptForm = Literal["ids", "text", "words"]  # words: text whose length is counted in words
 # whole: from the first sending to the last end; generations: of a full closed loop; steady: of a filled open loop.
 WindowCut = Literal["whole", "generations", "steady"]
 
@@ -48,7 +48,11 @@ class Workload(KindRecord):
         description="Content of the trace or file of prompts; set by the program.",
         json_schema_extra={"readOnly": True},
     )
-    prompt_as: PromptForm = Field(default="ids", description="Send synthetic prompts as token ids or as text.")
+    prompt_as: PromptForm = Field(
+        default="ids",
+        description="Send synthetic prompts as token ids, as text of exactly `prompt_tokens`, or as text of that number of "
+        "words, which requires no tokenizer.",
+    )
     shared_prefix: int = Field(default=0, ge=0, description="First tokens that all synthetic prompts share.")
     natural_stop: bool = Field(
         default=False,
@@ -179,7 +183,8 @@ class Workload(KindRecord):
         """The whole workload in words, for reports."""
         stop = f"up to {self.output_tokens}" if self.natural_stop else f"exactly {self.output_tokens}"
         length = f"{self.requests} requests" if self.requests else f"{self.duration_s or math.inf:g} s"
-        return f"{self.words}; {self.prompt_tokens} prompt tokens, {stop} output tokens; {length} a trial"
+        counted = "words" if self.prompt_as == "words" else "tokens"
+        return f"{self.words}; {self.prompt_tokens} prompt {counted}, {stop} output tokens; {length} a trial"
 
     def vllm_terms(self) -> dict[str, Any]:
         """The same load in the keys of `vllm bench serve --save-result`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,23 +10,23 @@ import typer
 
 from base.key_file import read_key
 from loadgen import REQUEST_TIMEOUT_S
-from loadgen.endpoint import Endpoint, LoadError, check_endpoint, server_address
+from loadgen.endpoint import Endpoint, LoadError, check_endpoint, only_model, server_address
 from loadgen.energy.source import pick_energy
 from loadgen.link.interrupt import Interrupt
-from loadgen.metrics.summary import summarize
 from loadgen.prompts.files import input_notes
 from loadgen.workloads.base import Workload
 from loadgen.workloads.sweep import SweepLoad
 from prunebench.commands.options import EnergySourceName, Json, ServerKeyFile, Slo
-from prunebench.load.fail_on import DEFAULT, chosen_checks, failed_checks
+from prunebench.load.defaults import default_loads, output_folder, with_countable_prompts
+from prunebench.load.fail_on import DEFAULT, chosen_checks
+from prunebench.load.finished import Finished, exit_status, print_finished
 from prunebench.load.kind_options import takes_workload_fields
 from prunebench.load.locust_options import locust_settings
 from prunebench.load.self_test import self_test as run_self_test
-from prunebench.load.summary_text import summary_lines
 from prunebench.load.sweep import run_sweep
 from prunebench.load.trial import TrialRunner
 from prunebench.load.workload_options import check_fits, describe_workload
-from prunebench.terminal.console import err, out, print_line
+from prunebench.terminal.console import err, print_line
 
 if TYPE_CHECKING:
     WorkloadKind = str
@@ -42,16 +42,24 @@ def load(
             help="Base URL of an OpenAI-compatible server: http://127.0.0.1:8000, or unix:/run/server.sock."
         ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="The model's name there.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model's name there; default the only one.")] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Folder for requests.parquet, trial.json and summary.json.")
+        Path | None,
+        typer.Option(help="Folder for requests.parquet, trial.json and summary.json; default runs/load-DATE."),
     ] = None,
-    workload: Annotated[WorkloadKind, typer.Option(help="What load to offer.", rich_help_panel="Main")] = "single",
+    workload: Annotated[
+        WorkloadKind | None,
+        typer.Option(
+            help="What load to offer; default single. Without any option of a workload: 30 s at concurrency 1, then at 8.",
+            rich_help_panel="Main",
+        ),
+    ] = None,
     energy: EnergySourceName = "auto",
     slo: Slo = None,
     seed: Annotated[int, typer.Option(help="Of prompts, lengths and arrivals.")] = 0,
     tokenizer: Annotated[
-        Path | None, typer.Option(help="tokenizer.json or its folder; default: ask the server.")
+        Path | None,
+        typer.Option(help="tokenizer.json or its folder; default the server's, and without one lengths are in words."),
     ] = None,
     api_key_file: ServerKeyFile = None,
     driver: Annotated[
@@ -103,45 +111,51 @@ def load(
     if self_test:
         run_self_test(seed=seed, processes=processes, as_json=as_json)
         return
-    if url is None or model is None or output is None:
-        missing = [name for name, given in (("URL", url), ("--model", model), ("--output", output)) if given is None]
-        raise typer.BadParameter(f"missing {', '.join(missing)} (or --self-test)")
+    if url is None:
+        raise typer.BadParameter("missing URL (or --self-test)")
     locust = locust_settings(driver, workers, remote_workers, master_port, web_port, web_host)
     if locust is not None and processes > 1:
         raise LoadError("--processes: is of the native driver; --driver locust has --workers")
-    offered = describe_workload(workload, fields, slo)
-    if fail_on and isinstance(offered, SweepLoad):
+    asked = workload is not None or any(value is not None for value in fields.values())
+    loads = [describe_workload(workload or "single", fields, slo)] if asked else default_loads(slo)
+    if fail_on and workload == "sweep":
         raise LoadError("--fail-on: does not go with a sweep, which looks for the rate at which checks fail")
     failing = chosen_checks(fail_on or [DEFAULT])
     endpoint = Endpoint(
         server_address(url),
-        model,
+        model or "",
         api_key=None if api_key_file is None else read_key(api_key_file),
         timeout_s=request_timeout,
         idle_timeout_s=idle_timeout,
     )
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise LoadError(f"--output {output}: is not an empty folder")
-    check_fits(check_endpoint(endpoint), offered)
-    for note in (*_proxy_notes(endpoint), *input_notes(offered)):
-        print_line(f"note: {note}", err)
-    runner = TrialRunner(endpoint, pick_energy(energy, endpoint), output, tokenizer, locust, processes)
-    if isinstance(offered, SweepLoad):
-        raise typer.Exit(run_sweep(runner, offered, seed, as_json=as_json))
-    with Interrupt() as interrupt:
-        result, flags = runner.run(offered, seed, output, interrupt)
-    summary = summarize(result.trial, result.metrics, flags)
-    if as_json:
-        out.print_json(json.dumps(summary))
-    else:
-        for line in summary_lines(summary, flags, output):
-            print_line(line)
-    if result.trial.interrupted:
-        raise typer.Exit(130)
-    failed = failed_checks(flags, failing)
-    if failed:
-        print_line(f"exit status 1, by --fail-on: {', '.join(failed)}", err)
-    raise typer.Exit(1 if failed else 0)
+    with output_folder(output) as folder:
+        if model is None:
+            endpoint = replace(endpoint, model=only_model(endpoint))
+        served = check_endpoint(endpoint)
+        notes = _proxy_notes(endpoint)
+        if tokenizer is None and fields["prompt_as"] is None:
+            loads, uncounted = with_countable_prompts(loads, endpoint)
+            notes += uncounted
+        for offered in loads:
+            check_fits(served, offered)
+            notes += input_notes(offered)
+        for note in notes:
+            print_line(f"note: {note}", err)
+        runner = TrialRunner(endpoint, pick_energy(energy, endpoint), folder, tokenizer, locust, processes)
+        if isinstance(loads[0], SweepLoad):
+            raise typer.Exit(run_sweep(runner, loads[0], seed, as_json=as_json))
+        finished: list[Finished] = []
+        try:
+            for number, offered in enumerate(loads):
+                place = folder / offered.name if len(loads) > 1 else folder
+                with Interrupt() as interrupt:
+                    result, flags = runner.run(offered, seed + number, place, interrupt)
+                finished.append(Finished(result, flags, place))
+                if result.trial.interrupted:
+                    break
+        finally:
+            print_finished(finished, as_json=as_json)
+        raise typer.Exit(exit_status(finished, failing))
 
 
 def _proxy_notes(endpoint: Endpoint) -> list[str]:

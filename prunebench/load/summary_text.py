@@ -28,6 +28,10 @@ def summary_lines(summary: dict[str, Any], flags: list[Flag], output: Path) -> l
         lines.insert(-1, f"p99 of latencies takes {needed_for(99)} requests; {summary['completed']} completed")
     if summary["request_goodput"] is not None:
         lines.insert(2, f"goodput          {summary['request_goodput']:.2f} requests/s met every objective")
+    if summary["prompt_as"] == "words":
+        lines.append(
+            "prompt lengths in words: the server does not tokenize; output lengths are tokens, as it reports them"
+        )
     lines += [f"{flag.outcome}: {flag.check}: {flag.reason}" for flag in flags]
     return [*lines, str(output)]
 

@@ -72,9 +72,11 @@ class TrialRunner:
         return result, flags
 
     def _prompts(self, workload: Workload, seed: int) -> Prompts:
-        """The user's texts, or made up by --tokenizer or the server's own /tokenize."""
+        """The user's texts, or made up of words, by --tokenizer or by the server's own /tokenize."""
         if workload.prompts is not None:
             return read_prompts(workload.prompts, seed)
+        if workload.prompt_as == "words":
+            return make_prompts(workload, (), seed)
         if self.tokenizer is None:
             return make_prompts(workload, served_tokens(self.endpoint), seed)
         tokenizer = read_tokenizer(self.tokenizer)
@@ -85,7 +87,7 @@ class TrialRunner:
         """The trial for Locust's workers, which may be on other machines: the source of the prompts is part of it."""
         texts = list(read_prompts(workload.prompts, seed).texts) if workload.prompts is not None else None
         tokens: str | list[int] | None = None
-        if texts is None:
+        if texts is None and workload.prompt_as != "words":
             tokens = read_tokenizer(self.tokenizer).to_str() if self.tokenizer else served_tokens(self.endpoint)
         return SharedLoad(
             url=self.endpoint.url,

@@ -39,11 +39,18 @@ class Loads:
 
 def is_load(path: Path) -> bool:
     """Whether this module, and not `reports.runs.reading`, reads the path."""
-    return path.is_file() or any((path / name).is_file() for name in ("trial.json", "sweep.json"))
+    return (
+        path.is_file() or any((path / name).is_file() for name in ("trial.json", "sweep.json")) or bool(_beside(path))
+    )
+
+
+def _beside(path: Path) -> list[Path]:
+    """The folders of several loads in one, such as those of `prunebench load URL` alone."""
+    return [] if (path / "run.json").is_file() else sorted(file.parent for file in path.glob("*/trial.json"))
 
 
 def read_loads(path: Path) -> Loads:
-    """Read a trial, a sweep, a run's trials, or a result of `vllm bench serve`. Raises ReportError naming an unreadable file."""
+    """Read a trial, several, a sweep, a run's trials, or a result of `vllm bench serve`. Raises ReportError naming an unreadable file."""
     try:
         if path.is_file():
             trial, rows, metrics = import_vllm(path)
@@ -55,6 +62,8 @@ def read_loads(path: Path) -> Loads:
             return Loads(path, [_read(point.folder, path / point.folder) for point in sweep.points], sweep)
         if (path / "run.json").is_file():
             return Loads(path, [_read(stored.folder.name, stored.folder) for stored in RunFolder(path).trials()])
+        if folders := _beside(path):
+            return Loads(path, [_read(folder.name, folder) for folder in folders])
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise ReportError(f"{path}: cannot be read: {describe_error(error)}") from None
     raise ReportError(

@@ -22,6 +22,7 @@ def summary(completed: int) -> dict:
         "joules_per_output_token": None,
         "energy": energy,
         "request_goodput": None,
+        "prompt_as": "ids",
     }
 
 
