@@ -15,6 +15,7 @@ from loadgen.results.result import TrialResult
 from prunebench.load.fail_on import failed_checks
 from prunebench.load.summary_text import summary_lines
 from prunebench.terminal.console import err, out, print_line
+from reports.checks.findings import find_in_trial
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,12 @@ class Finished:
         """As in `summary.json`."""
         return summarize(self.result.trial, self.result.metrics, self.flags)
 
+    def lines(self) -> list[str]:
+        """The same for people."""
+        trial, metrics = self.result.trial, self.result.metrics
+        title = f"{trial.workload.name}: {trial.workload.describe()}"
+        return summary_lines(self.summary, metrics, find_in_trial(trial, metrics), self.folder, title)
+
 
 def print_finished(loads: Sequence[Finished], *, as_json: bool) -> None:
     """The summary of each; as JSON an object, of several loads a list of them."""
@@ -41,7 +48,7 @@ def print_finished(loads: Sequence[Finished], *, as_json: bool) -> None:
     for number, load in enumerate(loads):
         if number:
             print_line("")
-        for line in summary_lines(load.summary, load.flags, load.folder):
+        for line in load.lines():
             print_line(line)
 
 

@@ -1,54 +1,141 @@
-"""What `prunebench load` prints of a trial."""
+"""What `prunebench load` prints of a load: at most 80 columns, without colours, the same on a terminal and in a log."""
 
 from __future__ import annotations
 
+import itertools
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from loadgen.records.schema import Flag
+import numpy as np
+
+from loadgen.metrics.latencies import FloatArray, percentiles
+from loadgen.metrics.metrics import TrialMetrics
+from reports.checks.rules import SEVERITY, Finding
+from reports.document.wording import figure
 from reports.statistics.confidence import needed_for
 
-_LATENCIES = (("TTFT, ms", "ttft"), ("TPOT, ms", "tpot"), ("ITL, ms", "itl"), ("E2E, ms", "e2el"))
+COLUMNS = 80
+_INDENT, _LABEL, _FIGURE = 2, 14, 10  # columns
+_PERCENTILES = (50, 75, 95, 99)
+_BINS, _BAR, _WIDEST = 10, "#", 40
+_FEWEST = 5  # requests: a histogram of fewer shows less than they do
 
-_AT_LEAST = {"median": "half of the requests", "p99": "1 % or more of the requests"}  # what makes it a failed one
 
-
-def summary_lines(summary: dict[str, Any], flags: list[Flag], output: Path) -> list[str]:
-    """Throughput, latencies, energy, the checks that failed, and the folder."""
-    energy = summary["energy"]
-    joules = summary["joules_per_output_token"]
-    measured = f"{joules} ({energy['source']})"
-    lines = [
-        f"requests         {summary['completed']} completed, {summary['failed']} failed, window {summary['duration']:.1f} s",
-        f"output tokens/s  {summary['output_throughput']:.1f}",
-        *(f"{title:<16} {_latency(summary, name)}" for title, name in _LATENCIES),
-        f"J/output token   {energy['reason'] if joules is None else measured}",
+def summary_lines(
+    summary: Mapping[str, Any], metrics: TrialMetrics, findings: Mapping[str, Finding], folder: Path, title: str
+) -> list[str]:
+    """The load in words, throughput, joules, latencies, their histogram, what the checks found, and the folder."""
+    return [
+        *textwrap.wrap(title, COLUMNS),
+        "",
+        *_totals(summary),
+        "",
+        *_latencies(summary, metrics),
+        "",
+        *_histogram(metrics.e2e_ms),
+        *_checks(findings),
+        "",
+        str(folder),
     ]
-    if 0 < summary["completed"] < needed_for(99):
-        lines.insert(-1, f"p99 of latencies takes {needed_for(99)} requests; {summary['completed']} completed")
-    if summary["request_goodput"] is not None:
-        lines.insert(2, f"goodput          {summary['request_goodput']:.2f} requests/s met every objective")
-    if summary["prompt_as"] == "words":
-        lines.append(
-            "prompt lengths in words: the server does not tokenize; output lengths are tokens, as it reports them"
-        )
-    lines += [f"{flag.outcome}: {flag.check}: {flag.reason}" for flag in flags]
-    return [*lines, str(output)]
 
 
-def _latency(summary: dict[str, Any], name: str) -> str:
-    """Without the p99 of a few requests, which summary.json has all the same: it holds what vLLM's own does."""
-    few = summary["completed"] < needed_for(99)
-    return ", ".join(
-        f"{which} {_figure(summary, which, name)}" for which in ("median", "mean", *(() if few else ("p99",)))
+def _totals(summary: Mapping[str, Any]) -> Iterator[str]:
+    failed = f"{summary['failed']:,} failed"
+    yield from _entry(
+        "requests", f"{summary['completed']:,} completed, {failed}, in a window of {figure(summary['duration'])} s"
     )
+    rates = (
+        f"{figure(summary['request_throughput'])} requests/s, {figure(summary['output_throughput'])} output tokens/s"
+    )
+    yield from _entry("throughput", rates)
+    if summary["request_goodput"] is not None:
+        yield from _entry("goodput", f"{figure(summary['request_goodput'])} requests/s met every objective")
+    yield from _entry("energy", _energy(summary))
+    if summary["modelled_joules_per_output_token"] is not None:
+        modelled = figure(summary["modelled_joules_per_output_token"])
+        yield from _entry("", f"modelled, not measured: {modelled} J/output token")
+    if summary["prompt_as"] == "words":
+        yield from _entry("prompts", "prompt lengths in words; output lengths are tokens, as the server reports them")
 
 
-def _figure(summary: dict[str, Any], which: str, name: str) -> str:
-    """Median and p99 with failed requests above any; a mean has no such thing, and is of completed ones."""
-    key = f"{which}_{name}_ms"
-    value = summary.get(f"{key}_with_failures", summary[key])
-    if value is not None:
-        return f"{value:.2f}"
-    among = "failed requests" in (summary.get(f"{key}_with_failures_reason") or "")
-    return f"not known: {_AT_LEAST[which]} failed" if among else "none"
+def _energy(summary: Mapping[str, Any]) -> str:
+    energy, joules = summary["energy"], summary["joules_per_output_token"]
+    if joules is None:
+        return f"not measured: {energy['reason']}"
+    request = summary["joules_per_request"]
+    each = "" if request is None else f", {figure(request)} J/request"
+    return f"{figure(joules)} J/output token{each}, {figure(energy['gross_joules'])} J in all ({energy['source']})"
+
+
+def _latencies(summary: Mapping[str, Any], metrics: TrialMetrics) -> Iterator[str]:
+    """A row a latency. Percentiles count failed requests as slower than any; a mean has no such thing, and is of completed ones."""
+    enough = {p: p == 50 or summary["completed"] >= needed_for(p) for p in _PERCENTILES}
+    rows: dict[str, tuple[str, Mapping[Any, float]]] = {
+        "TTFT": ("ttft", percentiles(metrics.ttft_ms, _PERCENTILES)),
+        "TPOT": ("tpot", percentiles(metrics.tpot_ms, _PERCENTILES)),
+        "ITL": ("itl", {p: value for p, value in metrics.completed_itl_ms.items() if p in _PERCENTILES}),
+        "E2E": ("e2el", percentiles(metrics.e2e_ms, _PERCENTILES)),
+    }
+    yield _row("latency, ms", ["mean", *(f"p{p}" for p in _PERCENTILES)])
+    for title, (name, found) in rows.items():
+        shown = [_figure(found.get(p)) if enough[p] else "-" for p in _PERCENTILES]
+        yield _row(title, [_figure(summary[f"mean_{name}_ms"]), *shown])
+    values = [value for _, found in rows.values() for p, value in found.items() if enough[p]]
+    if any(np.isinf(value) for value in values):
+        yield from _entry("failed", "the percentile is a failed request's, which count as slower than any other")
+    withheld = [f"p{p} takes {needed_for(p)} requests" for p in _PERCENTILES if not enough[p]]
+    if withheld and summary["completed"]:
+        yield from _entry("-", f"{', '.join(withheld)}; {summary['completed']:,} completed")
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return "none"
+    return "failed" if np.isinf(value) else figure(value)
+
+
+def _histogram(latencies: FloatArray) -> Iterator[str]:
+    """Requests by E2E, in ten bins of one width up to p99, and those above; completed requests only."""
+    completed = latencies[np.isfinite(latencies)]
+    if completed.size < _FEWEST:
+        return
+    low, high = float(completed.min()), float(np.percentile(completed, 99))
+    edges = np.linspace(low, high, _BINS + 1) if high > low else np.array([low, low])
+    counts = np.histogram(completed[completed <= edges[-1]], edges)[0]
+    labels = [f"{figure(float(a))}-{figure(float(b))}" for a, b in itertools.pairwise(edges)]
+    above = int((completed > edges[-1]).sum())
+    rows = [*zip(labels, counts.tolist(), strict=True), *([(f"above {figure(high)}", above)] if above else [])]
+    most = max(count for _, count in rows)
+    yield f"{'':{_INDENT}}{'E2E, ms':<{_LABEL}}{'requests':>{_FIGURE}}"
+    for label, count in rows:
+        bar = _BAR * max(round(count / most * _WIDEST), count > 0)
+        yield f"{'':{_INDENT}}{label:<{_LABEL}}{count:>{_FIGURE},}  {bar}".rstrip()
+    yield ""
+
+
+def _checks(findings: Mapping[str, Finding]) -> Iterator[str]:
+    """How many checks passed, then each that did not, the most severe first."""
+    counts = Counter(finding.outcome for finding in findings.values())
+    without = f", {counts['no data']} without the data they need" if counts["no data"] else ""
+    yield from _entry("checks", f"{counts['pass']} passed{without}, {counts['warn']} warned, {counts['fail']} failed")
+    for name, finding in sorted(findings.items(), key=lambda item: -SEVERITY[item[1].outcome]):
+        if finding.outcome in {"warn", "fail"}:
+            yield from _entry(finding.outcome, f"{name}: {finding.reason}")
+
+
+def _row(title: str, cells: list[str]) -> str:
+    return f"{'':{_INDENT}}{title:<{_LABEL}}{''.join(f'{cell:>{_FIGURE}}' for cell in cells)}"
+
+
+def _entry(label: str, text: str) -> list[str]:
+    """A label and its text, wrapped beside it."""
+    return textwrap.wrap(
+        text,
+        COLUMNS,
+        initial_indent=f"{'':{_INDENT}}{label:<{_LABEL}}",
+        subsequent_indent=" " * (_INDENT + _LABEL),
+        break_on_hyphens=False,
+    )
