@@ -6,10 +6,11 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from base.quantities import MILLISECONDS, SECONDS
 from loadgen.workloads.kinds import KindRecord
 from loadgen.workloads.lengths import Tokens, draw_tokens
 from loadgen.workloads.trace_file import Trace
@@ -30,7 +31,7 @@ class Workload(KindRecord):
     requests: int | None = Field(
         default=None, ge=1, description="Measured requests after which the load ends, instead of `duration_s`."
     )
-    duration_s: float | None = Field(
+    duration_s: Annotated[float | None, SECONDS] = Field(
         default=None, gt=0, description="Time after which no request starts, instead of `requests`."
     )
     prompt_tokens: Tokens = Field(
@@ -61,8 +62,10 @@ class Workload(KindRecord):
     warmup_requests: int = Field(
         default=2, ge=0, description="Requests of the same shapes that are sent first and not measured."
     )
-    slo_ttft_ms: float | None = Field(default=None, gt=0, description="Objective of the goodput: time to first token.")
-    slo_tpot_ms: float | None = Field(
+    slo_ttft_ms: Annotated[float | None, MILLISECONDS] = Field(
+        default=None, gt=0, description="Objective of the goodput: time to first token."
+    )
+    slo_tpot_ms: Annotated[float | None, MILLISECONDS] = Field(
         default=None, gt=0, description="Objective of the goodput: time per output token."
     )
 

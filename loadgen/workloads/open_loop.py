@@ -7,10 +7,11 @@ import math
 import random
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from base.quantities import PER_SECOND
 from loadgen.workloads.base import WindowCut, Workload
 
 
@@ -37,7 +38,7 @@ class OpenLoop(Workload):
 class RatedLoad(OpenLoop):
     """What the three share: a rate."""
 
-    rate: float = Field(gt=0, description="Requests per second.")
+    rate: Annotated[float, PER_SECOND] = Field(gt=0, description="Requests per second.")
     sweep: str | None = Field(
         default=None,
         description="Name of the sweep that this rate is a point of; set by the program.",

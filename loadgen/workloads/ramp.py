@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from base.quantities import PER_SECOND, SECONDS
 from loadgen.workloads.base import Workload
 from loadgen.workloads.open_loop import unit_arrivals
 
@@ -17,11 +18,13 @@ class RampLoad(Workload):
     """From `rate` to `end_rate`, or from `concurrency` to `end_concurrency`, over `duration_s`. No part of it is steady."""
 
     kind: Literal["ramp"] = "ramp"
-    duration_s: float = Field(gt=0, description="Length of the ramp; no request starts after it.")
-    rate: float | None = Field(
+    duration_s: Annotated[float, SECONDS] = Field(gt=0, description="Length of the ramp; no request starts after it.")
+    rate: Annotated[float | None, PER_SECOND] = Field(
         default=None, gt=0, description="Requests per second at the start of a ramp of arrivals."
     )
-    end_rate: float | None = Field(default=None, gt=0, description="Requests per second at its end.")
+    end_rate: Annotated[float | None, PER_SECOND] = Field(
+        default=None, gt=0, description="Requests per second at its end."
+    )
     concurrency: int | None = Field(
         default=None, ge=1, description="Requests in flight at the start of a ramp of users."
     )

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from base.quantities import PER_SECOND
 from loadgen.workloads.base import COMMAND_LENGTHS, Workload
 from loadgen.workloads.open_loop import BurstLoad, PoissonLoad, RatedLoad
 
@@ -18,9 +19,13 @@ class SweepLoad(Workload):
     """Rates from `rate` up to `end_rate`, as the search needs them, or the stated `rates`."""
 
     kind: Literal["sweep"] = "sweep"
-    rate: float | None = Field(default=None, gt=0, description="The rate at which a search starts.")
-    end_rate: float | None = Field(default=None, gt=0, description="The highest rate that a search tries.")
-    rates: list[Annotated[float, Field(gt=0)]] | None = Field(
+    rate: Annotated[float | None, PER_SECOND] = Field(
+        default=None, gt=0, description="The rate at which a search starts."
+    )
+    end_rate: Annotated[float | None, PER_SECOND] = Field(
+        default=None, gt=0, description="The highest rate that a search tries."
+    )
+    rates: list[Annotated[float, Field(gt=0), PER_SECOND]] | None = Field(
         default=None, min_length=1, description="The rates to try, instead of a search."
     )
     burstiness: float | None = Field(

@@ -14,12 +14,13 @@ import httpx
 import typer
 from pydantic import ValidationError
 
+from base.quantities import SECONDS
 from energy.meters.base import EnergyError
 from energy.records import EnergyTrace, MeterEnergy
 from energy.sampler import start_sampler
 from energy.window import window_energy
 from loadgen.endpoint import Endpoint, server_address
-from prunebench.commands.options import Json
+from prunebench.commands.options import Json, quantity
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import out, print_line
 from prunebench.terminal.damaged import analyse_run
@@ -52,10 +53,8 @@ def choose(context: typer.Context) -> None:
 )
 def watch(
     url: Url = None,
-    interval: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds between two figures.")] = 1.0,
-    duration: Annotated[
-        float | None, typer.Option(min=0.1, help="Stop after this many seconds; default: Ctrl-C.")
-    ] = None,
+    interval: Annotated[float, quantity(SECONDS, "Time between two figures.", least=0.1, most=60)] = 1.0,
+    duration: Annotated[float | None, quantity(SECONDS, "Stop after this time; default: Ctrl-C.", least=0.1)] = None,
     as_json: Json = False,
 ) -> None:
     """Power and joules of every meter, live; the whole at the end. With --json one object a line."""
@@ -86,7 +85,7 @@ def watch(
 )
 def idle(
     url: Url = None,
-    duration: Annotated[float, typer.Option(min=1, help="Seconds to measure.")] = 30.0,
+    duration: Annotated[float, quantity(SECONDS, "How long to measure.", least=1)] = 30.0,
     as_json: Json = False,
 ) -> None:
     """Mean power while nothing is asked, and whether it was steady."""

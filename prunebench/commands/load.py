@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from base.key_file import read_key
+from base.quantities import SECONDS
 from loadgen import REQUEST_TIMEOUT_S
 from loadgen.endpoint import Endpoint, LoadError, check_endpoint, only_model, server_address
 from loadgen.energy.source import pick_energy
@@ -16,7 +17,7 @@ from loadgen.link.interrupt import Interrupt
 from loadgen.prompts.files import input_notes
 from loadgen.workloads.base import Workload
 from loadgen.workloads.sweep import SweepLoad
-from prunebench.commands.options import EnergySourceName, Json, ServerKeyFile, Slo
+from prunebench.commands.options import EnergySourceName, Json, ServerKeyFile, Slo, quantity
 from prunebench.load.defaults import default_loads, output_folder, with_countable_prompts
 from prunebench.load.fail_on import DEFAULT, chosen_checks
 from prunebench.load.finished import Finished, exit_status, print_finished
@@ -82,11 +83,11 @@ def load(
     web_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Locust's web page.")] = None,
     web_host: Annotated[str | None, typer.Option(help="Where that listens; default 127.0.0.1.")] = None,
     request_timeout: Annotated[
-        float, typer.Option(min=0.001, max=86_400, help="Seconds from sending a request to its end; longer ones fail.")
+        float, quantity(SECONDS, "From sending a request to its end; longer ones fail.", least=0.001, most=86_400)
     ] = REQUEST_TIMEOUT_S,
     idle_timeout: Annotated[
         float | None,
-        typer.Option(min=0.001, max=86_400, help="Seconds without a read after the first token; default no limit."),
+        quantity(SECONDS, "Time without a read after the first token; default no limit.", least=0.001, most=86_400),
     ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Client processes that share the load.")] = 1,
     self_test: Annotated[

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from base.errors import UserError
+from base.quantities import Quantity
 from pruner.scoring.targets import Target
 from server.engines.registry import engine_choices
 
@@ -73,6 +75,22 @@ Slo = Annotated[str | None, typer.Option(help="Latency objectives, e.g. ttft=200
 Margin = Annotated[
     str, typer.Option(help="Differences up to this count as equivalent, e.g. 1% or 0.01; 0: any that is not chance.")
 ]
+
+
+def quantity(kind: Quantity, words: str, *, least: float, most: float | None = None, panel: str | None = None) -> Any:
+    """An option for a duration, rate or size, within bounds; a plain number has the unit of `kind`."""
+
+    def read(given: float | str) -> float:
+        try:
+            value = float(kind.read(given))
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+        if not least <= value <= (math.inf if most is None else most):
+            bounds = f"at least {least:g}" if most is None else f"from {least:g} to {most:g}"
+            raise typer.BadParameter(f"{given} must be {bounds} {kind.plain}")
+        return int(value) if value.is_integer() else value
+
+    return typer.Option(help=words, metavar=kind.metavar, parser=read, min=least, max=most, rich_help_panel=panel)
 
 
 def targets(ratios: list[float] | None, percentages: list[float] | None, widths: list[int] | None) -> list[Target]:

@@ -9,7 +9,8 @@ import typer
 from pydantic import ValidationError
 
 from base.files import write_record
-from prunebench.commands.options import Json, OutputTokens, PromptTokens, Slo
+from base.quantities import PER_DAY
+from prunebench.commands.options import Json, OutputTokens, PromptTokens, Slo, quantity
 from prunebench.load.workload_options import objectives
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import err, out, print_line
@@ -34,7 +35,7 @@ from reports.sections.fleet import describe_demand, fleet_table
 )
 def plan(
     run: Annotated[Path, typer.Argument(help="A run folder with single, batch or concurrency workloads.")],
-    requests_per_day: Annotated[float, typer.Option(min=1, help="E.g. 1e9.")],
+    requests_per_day: Annotated[float, quantity(PER_DAY, "E.g. 1e9, or 100/s.", least=1)],
     prompt_tokens: PromptTokens,
     output_tokens: OutputTokens,
     slo: Slo = None,

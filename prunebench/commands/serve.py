@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from prunebench.commands.options import Engine, EngineOptions, ModelledWattsPerCore, RequiredKeyFile, engine_options
+from base.quantities import BYTES, SECONDS
+from prunebench.commands.options import (
+    Engine,
+    EngineOptions,
+    ModelledWattsPerCore,
+    RequiredKeyFile,
+    engine_options,
+    quantity,
+)
 from prunebench.servers.parent_watch import end_with_parent
 from prunebench.terminal.command_help import examples
 from pruner.checkpoint.hub import find_downloaded
@@ -40,9 +48,9 @@ def serve(
     access_log: Annotated[
         bool, typer.Option("--access-log", help="One line of JSON a request on stderr.", rich_help_panel="Access")
     ] = False,
-    max_body_bytes: Annotated[
-        int, typer.Option(min=1024, help="Longer bodies get a 413.", rich_help_panel="Limits")
-    ] = 8 * 1024 * 1024,
+    max_body_bytes: Annotated[int, quantity(BYTES, "Longer bodies get a 413.", least=1024, panel="Limits")] = 8
+    * 1024
+    * 1024,
     max_concurrent_requests: Annotated[
         int,
         typer.Option(
@@ -51,20 +59,19 @@ def serve(
     ] = 4096,
     receive_timeout_s: Annotated[
         float,
-        typer.Option(
-            min=0.001,
-            help="Deadline for a request's headers, and again for its body; then a 408.",
-            rich_help_panel="Limits",
+        quantity(
+            SECONDS,
+            "Deadline for a request's headers, and again for its body; then a 408.",
+            least=0.001,
+            panel="Limits",
         ),
     ] = 30.0,
     send_timeout_s: Annotated[
         float,
-        typer.Option(
-            min=0.001, help="A response that stays unread this long ends the connection.", rich_help_panel="Limits"
-        ),
+        quantity(SECONDS, "A response that stays unread this long ends the connection.", least=0.001, panel="Limits"),
     ] = 30.0,
     shutdown_grace_s: Annotated[
-        float, typer.Option(min=0, help="How long a signal lets running requests finish.", rich_help_panel="Limits")
+        float, quantity(SECONDS, "How long a signal lets running requests finish.", least=0, panel="Limits")
     ] = 5.0,
 ) -> None:
     end_with_parent()

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from base.choices import OneOf
 from base.errors import UserError
+from base.quantities import SECONDS
 from base.records import Record
 from loadgen import REQUEST_TIMEOUT_S
 from loadgen.workloads.base import Workload
@@ -75,7 +76,7 @@ class Serve(Record):
     keep_servers: bool = Field(
         default=False, description="Keep all configurations loaded side by side, if memory holds them."
     )
-    start_timeout_s: float = Field(
+    start_timeout_s: Annotated[float, SECONDS] = Field(
         default=600,
         gt=0,
         description="Time from starting a server to its first healthy answer; a slower start fails the cell.",
@@ -86,14 +87,16 @@ class Protocol(Record):
     """Repeats: every block visits every configuration once, in a balanced order."""
 
     blocks: int = Field(default=5, ge=1, description="Repeats; every block visits every configuration once.")
-    cooldown_s: float = Field(default=0, ge=0, description="Rest before each trial, with its server idle.")
+    cooldown_s: Annotated[float, SECONDS] = Field(
+        default=0, ge=0, description="Rest before each trial, with its server idle."
+    )
     steady_within: float = Field(
         default=0.05, gt=0, description="Warm up until the time per token changes by no more than this share;"
     )
-    warmup_limit_s: float = Field(
+    warmup_limit_s: Annotated[float, SECONDS] = Field(
         default=60, ge=0, description="or for this long. 0 sends the workload's `warmup_requests` and no more."
     )
-    request_timeout_s: float = Field(
+    request_timeout_s: Annotated[float, SECONDS] = Field(
         default=REQUEST_TIMEOUT_S, gt=0, description="Time from sending a request to its end; a slower request fails."
     )
 
@@ -105,7 +108,7 @@ class EnergySettings(Record):
     modelled_watts_per_core: float | None = Field(
         default=None, gt=0, description="The assumption that modelled energy rests on; without it there is none."
     )
-    idle_s: float = Field(
+    idle_s: Annotated[float, SECONDS] = Field(
         default=30,
         ge=0,
         description="Idle power is measured for this long before a configuration's loads, and after them, over all blocks.",

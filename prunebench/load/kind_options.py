@@ -16,6 +16,7 @@ import annotated_types
 import typer
 from pydantic.fields import FieldInfo
 
+from base.quantities import Quantity
 from loadgen.workloads.base import Workload
 
 _OBJECTIVES = {"slo_ttft_ms", "slo_tpot_ms"}
@@ -78,20 +79,22 @@ def _annotation(name: str, fields: dict[str, FieldInfo]) -> Any:
             limits["min"] = limit.ge
         elif isinstance(limit, annotated_types.Le):
             limits["max"] = limit.le
-    kind, settings = _option_type(first.annotation)
+    kind, settings = _option_type(first.annotation, [each for each in first.metadata if isinstance(each, Quantity)])
     option = typer.Option(
         flag_of(name), help=_help(name, fields), rich_help_panel=_panel(name), show_default=False, **limits, **settings
     )
     return Annotated[kind | None, option]
 
 
-def _option_type(annotation: Any) -> tuple[Any, dict[str, Any]]:
-    """The type for typer, and what else it must know. A list is read from one option, separated by commas."""
+def _option_type(annotation: Any, quantities: list[Quantity]) -> tuple[Any, dict[str, Any]]:
+    """The type for typer, and what else it must know. The workload reads units and numbers of a list itself."""
+    if quantities:
+        return str, {"metavar": quantities[0].metavar}
     if get_origin(annotation) in {Union, types.UnionType}:
         kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
         annotation = kinds[0] if len(kinds) == 1 else str
     if get_origin(annotation) is list:
-        return str, {"parser": lambda text: [part.strip() for part in text.split(",")], "metavar": "NUMBER,…"}
+        return str, {"parser": lambda text: [part.strip() for part in text.split(",")], "metavar": "VALUE,…"}
     if annotation in {int, float, bool, Path} or get_origin(annotation) is Literal:
         return annotation, {}
     return str, {}

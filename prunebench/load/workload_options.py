@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from pydantic import ValidationError
 
+from base.quantities import MILLISECONDS
 from loadgen.endpoint import LoadError, ServedModel
 from loadgen.prompts.files import with_identity
 from loadgen.workloads.base import Workload
 from loadgen.workloads.lengths import most_tokens
 from prunebench.load.kind_options import flag_of, in_flags
-
-_SLO = re.compile(r"(ttft|tpot)=(\d+(?:\.\d+)?)ms")
 
 
 def describe_workload(kind: str, options: Mapping[str, object], slo: str | None) -> Workload:
@@ -28,10 +26,17 @@ def describe_workload(kind: str, options: Mapping[str, object], slo: str | None)
 
 def objectives(text: str | None) -> dict[str, float]:
     """ttft=200ms,tpot=50ms as {"slo_ttft_ms": 200.0, "slo_tpot_ms": 50.0}."""
-    found = [_SLO.fullmatch(part.strip()) for part in text.split(",")] if text else []
-    if not all(found):
+    found: dict[str, float] = {}
+    for part in text.split(",") if text else []:
+        name, _, value = part.strip().partition("=")
+        try:
+            if name in {"ttft", "tpot"}:
+                found[f"slo_{name}_ms"] = float(MILLISECONDS.read(value))
+                continue
+        except ValueError:
+            pass
         raise LoadError(f"--slo {text}: must read like ttft=200ms,tpot=50ms")
-    return {f"slo_{match[1]}_ms": float(match[2]) for match in found if match}
+    return found
 
 
 def check_fits(served: ServedModel, workload: Workload) -> None:

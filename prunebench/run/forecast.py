@@ -15,6 +15,7 @@ from statistics import mean
 
 from rich.filesize import decimal
 
+from base.quantities import SECONDS
 from base.records import Record
 from loadgen.client.warmup import FEWEST_GROUPS
 from loadgen.workloads.base import Workload
@@ -47,9 +48,8 @@ class Assumptions:
         given: dict[str, float] = {}
         for part in (text or "").split(",") if text else []:
             name, _, value = part.strip().partition("=")
-            number, scale = (value[:-2], 1e-3) if value.endswith("ms") else (value.removesuffix("s"), 1.0)
             try:
-                seconds = float(number) * scale
+                seconds = float(SECONDS.read(value))
             except ValueError:
                 seconds = -1.0
             if name not in {"ttft", "tpot", "start"} or not 0 <= seconds < math.inf:

@@ -23,6 +23,9 @@ prints the same. Nothing is imported from the working folder; where another pack
 the name of one of ours, put this folder first, in `PYTHONPATH`. `prunebench --install-completion`
 has the shell complete commands and options.
 
+Durations, rates and sizes take units: `500ms`, `30s`, `5m`, `2h`, `10/s`, `600/min`, `64MiB`. A
+plain number counts seconds, requests per second (of `plan`: per day) or bytes.
+
 Exit status: 0 done; 1 the run, load or comparison failed; 2 a mistake in an option or file, which
 one line names; 130 after Ctrl-C. Commands with `--json` print JSON on stdout, for scripts.
 

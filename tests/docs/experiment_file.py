@@ -25,6 +25,9 @@ has examples, and `prunebench schema` prints the JSON Schema for editors (`#:sch
 first line of a TOML file). [workloads.md](workloads.md) says which keys each kind of workload
 takes.
 
+Durations and rates are numbers of the unit in the table, or text with a unit of its own: `"500ms"`,
+`"30s"`, `"5m"`, `"10/s"`, `"600/min"`. The resolved file in the run folder has plain numbers.
+
 This page is generated: `python -P -m tests.docs`.
 """
 
@@ -89,6 +92,8 @@ def _type(value: dict[str, Any]) -> str:
         return " or ".join(dict.fromkeys(_type(one) for one in value["anyOf"] if one.get("type") != "null"))
     if value.get("type") == "array":
         return f"list of {_type(value['items'])}"
+    if "pattern" in value and "examples" in value:  # a number with a unit
+        return f"text such as `{value['examples'][0]}`"
     named = "path" if value.get("format") == "path" else TYPES[value["type"]]
     return " ".join([named, *(f"{sign} {value[key]:g}" for key, sign in LIMITS.items() if key in value)])
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 from pydantic import Field, ValidationError
 
+from base.quantities import BYTES, MILLISECONDS, SECONDS
 from base.records import Record
 from server.engines.base import EngineError
 
@@ -13,10 +15,14 @@ from server.engines.base import EngineError
 class SyntheticOptions(Record):
     """`--engine-option KEY=VALUE` of this engine."""
 
-    prefill_ms: float = Field(default=20.0, ge=0, description="arrival to first token")
-    prefill_token_ms: float = Field(default=0.0, ge=0, description="added to `prefill_ms` for each token of the prompt")
-    token_ms: float = Field(default=5.0, ge=0, description="token to token")
-    jitter_ms: float = Field(default=0.0, ge=0, description="delays each token by up to this much")
+    prefill_ms: Annotated[float, MILLISECONDS] = Field(default=20.0, ge=0, description="arrival to first token")
+    prefill_token_ms: Annotated[float, MILLISECONDS] = Field(
+        default=0.0, ge=0, description="added to `prefill_ms` for each token of the prompt"
+    )
+    token_ms: Annotated[float, MILLISECONDS] = Field(default=5.0, ge=0, description="token to token")
+    jitter_ms: Annotated[float, MILLISECONDS] = Field(
+        default=0.0, ge=0, description="delays each token by up to this much"
+    )
     seed: int = Field(default=0, description="of the jitter, which is the same for the same request")
     chunk_tokens: int = Field(default=1, ge=1, description="tokens sent together, when the last of them is due")
     natural_length: int | None = Field(
@@ -28,8 +34,10 @@ class SyntheticOptions(Record):
     hang_after: int | None = Field(
         default=None, ge=1, description="after this many tokens it sends no more, and health stays good"
     )
-    memory_bytes: int | None = Field(default=None, ge=1, description="a checkpoint with larger weights does not start")
-    start_s: float = Field(default=0.0, ge=0, description="how long loading takes")
+    memory_bytes: Annotated[int | None, BYTES] = Field(
+        default=None, ge=1, description="a checkpoint with larger weights does not start"
+    )
+    start_s: Annotated[float, SECONDS] = Field(default=0.0, ge=0, description="how long loading takes")
     max_model_len: int = Field(default=4096, ge=2, description="longest prompt and output together, tokens")
     vocab: int | None = Field(default=None, ge=3, description="size of the vocabulary; none: the tokenizer's")
     idle_watts: float = Field(default=50.0, ge=0, description="power without requests")
