@@ -21,6 +21,7 @@ from reports.analysis.quantities import NET_JOULES
 from reports.analysis.records import Analysis
 from reports.runs.run_folder import RunFolder
 from tests.long import short_or_long
+from tests.prunebench.command_line import draw_one_picture
 from tests.prunebench.conftest import SYNTHETIC
 
 pytestmark = pytest.mark.slow
@@ -38,6 +39,7 @@ def run(file: Path, folder: Path, log: Path) -> None:
         os.dup2(printed.fileno(), 2)
     goes_on = ["--resume"] if (folder / "trials").exists() else []
     sys.argv = ["prunebench", "run", str(file), "--output", str(folder), *goes_on]
+    draw_one_picture()
     main()
 
 
