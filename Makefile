@@ -42,7 +42,7 @@ venv: .venv/.full
 
 test: .venv/.full system-packages
 	$(TESTS) $(AT_ONCE) -m "not docker and not alone"
-	$(TESTS) -m alone
+	$(TESTS) -m alone $$(grep -rl 'mark\.alone' tests --include='test_*.py')
 
 # docker-compose.yml for real, on an engine of its own; skipped, with the reason, where none can be started.
 test-containers: .venv/.full wheelhouse container-packages

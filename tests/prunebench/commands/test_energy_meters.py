@@ -144,15 +144,12 @@ def test_a_server_is_watched_by_its_url_and_one_that_is_not_there_is_named(energ
 
 
 @pytest.mark.alone
-def test_prefill_and_decode_joules_of_a_known_engine_are_found_and_predict_another_shape(energy, tmp_path):
+def test_prefill_and_decode_joules_of_a_known_engine_are_found_and_predict_another_shape(prunebench, tmp_path):
     """A request draws 150 W for 4 ms, 0.5 ms a prompt token and 2 ms an output token after the first."""
     shapes = [(p, o) for p in (8, 128) for o in (8, 64)]
     text = "".join(WORKLOAD.format(prompt=p, output=o) for p, o in shapes)
     (tmp_path / "shapes.toml").write_text(SHAPES.format(source=TINYGLU, workloads=text))
-    run = subprocess.run(
-        [sys.executable, "-m", "prunebench", "run", "shapes.toml", "--output", "out"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=400, check=False,
-    )  # fmt: skip
+    run = prunebench("run", "shapes.toml", "--output", "out", timeout=400)
     assert run.returncode == 0, run.stderr
     models = analyse_folder(tmp_path / "out").energy_models
     assert [(m.load, m.reason, m.trials) for m in models] == [("single", None, 8)] * 2
@@ -161,11 +158,11 @@ def test_prefill_and_decode_joules_of_a_known_engine_are_found_and_predict_anoth
         assert model.prompt_token.joules == pytest.approx(watts * 0.5e-3, rel=0.1)
         assert model.output_token.joules == pytest.approx(watts * 2e-3, rel=0.1)
         assert model.prompt_token.low < model.prompt_token.joules < model.prompt_token.high
-    command = ("predict", tmp_path / "out", "--prompt-tokens", 64, "--output-tokens", 32)
-    rows = json.loads(ended(energy(*command, "--json")))["rows"]
+    command = ("energy", "predict", "out", "--prompt-tokens", 64, "--output-tokens", 32)
+    rows = json.loads(prunebench(*command, "--json").stdout)["rows"]
     truth = watts * (4 + 0.5 * 64 + 2 * 31) / 1e3
     assert [row["joules_per_request"] for row in rows] == pytest.approx([truth, truth], rel=0.1)
-    assert "J/output token" in ended(energy(*command))
+    assert "J/output token" in prunebench(*command).stdout
     page = (tmp_path / "out" / "report.md").read_text()
     assert "Joules by prompt token, output token and request" in page
     assert "Every trial against its line" in page
