@@ -58,8 +58,9 @@ lint: .venv/.full
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# What a commit has to pass: lint, and the quick tests of what changed since BASE (tests/project/changed.py says which).
-check: lint check-changed
+# What a commit has to pass: lint, and the quick tests of what changed since BASE (tests/project/changed.py says which), side by side.
+check: .venv/.full
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync lint check-changed
 
 check-changed: .venv/.full
 	@set -e; tests=$$($(BIN)/python -m tests.project.changed $(BASE)); if [ -n "$$tests" ]; then \

@@ -82,4 +82,4 @@ def test_what_make_check_checks_is_what_is_in_the_repository():
         assert folder in made
     assert {"make test", "make test-containers"} <= set((ROOT / ".ci" / "run").read_text().splitlines())
     hooks = re.findall(r"entry: make (.+)", (ROOT / ".pre-commit-config.yaml").read_text())
-    assert f"\ncheck: {' '.join(hooks)}\n" in made
+    assert f"--output-sync {' '.join(hooks)}\n" in made
