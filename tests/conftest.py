@@ -2,7 +2,11 @@
 
 import signal
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("no test asserts a time", deadline=None)
+hypothesis.settings.load_profile("no test asserts a time")
 
 # A test run in the background of a script inherits an ignored SIGINT, and hands it on to the programs whose Ctrl-C it tests.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
