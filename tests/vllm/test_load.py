@@ -37,6 +37,7 @@ OPTIONS = [
 ]
 OPTIONS += ["--kv-cache-memory-bytes=67108864", "--disable-uvicorn-access-log", "--chat-template={{ messages }}"]
 QUIET = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1", "VLLM_NO_USAGE_STATS": "1"}
+QUIET["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # the model in the core's process: one less that imports vLLM
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,7 @@
-"""`serve` with a real vLLM on the CPU: what it serves, and what is left of it after a signal and after its death."""
+"""`serve` with a real vLLM on the CPU: what it serves, and what is left of it after a signal and after its death.
+
+Two starts, since there are two ends; every other question is asked of one of these servers first.
+"""
 
 from __future__ import annotations
 
@@ -12,39 +15,90 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pruner.prune import prune
+from pruner.scoring.targets import Target
 from server.serve import EXIT_ENGINE_DIED
+from tests.prunebench.conftest import TINYGLU
+from tests.prunebench.quality.test_agreement import assert_agree, evaluated
 from tests.server.conftest import wait_until
 from tests.server.engines.test_end_to_end import PROMPT, assert_serves_the_checkpoint, model_folder, serving
 
 __all__ = ["model_folder"]
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
+PROMPTS = ["def read(", "class Parser:\n    ", '"""Return the', "import os\n\nfor name in "]
+BLOCKS = 4  # of 128 tokens, vLLM's size on a CPU; the context is 256 tokens long
 
 
 def test_vllm_serves_what_the_checkpoint_says_and_its_death_ends_the_server(model_folder, monkeypatch):
-    options = {"dtype": "float32", "disable_log_stats": "false"}
+    options = {"dtype": "float32", "disable_log_stats": "false", "num_gpu_blocks_override": str(1 + BLOCKS)}
     with temporary_files(monkeypatch) as files, serving(model_folder, "vllm", engine_options=options) as served:
         process, client = served
         assert_serves_the_checkpoint(client, model_folder)
         assert "vllm:prefix_cache_hits_total" in client.get("/metrics").text
         assert_tells_where_the_time_went(client)
+        assert_preemptions_are_counted_once_the_cache_is_too_small(client)
         assert any(file.is_socket() for file in files.rglob("*"))
         assert_death_is_told_to_everyone(process, client)
-        _, logged = process.communicate(timeout=60)
+        _, logged = process.communicate(timeout=180)
         assert not any(file.is_socket() for file in files.rglob("*"))
     assert process.returncode == EXIT_ENGINE_DIED
     assert "Exception ignored" not in logged
 
 
-def test_a_signal_ends_vllm_without_leaving_anything_behind(model_folder, monkeypatch):
-    options = {"dtype": "float32"}
-    with temporary_files(monkeypatch) as files, serving(model_folder, "vllm", engine_options=options) as served:
-        process, _ = served
-        begun = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(signal.SIGINT)
-        _, logged = process.communicate(timeout=60)
-        assert begun
-        wait_until(lambda: all(is_over(child) for child in begun))
-        assert not any(file.is_socket() for file in files.rglob("*"))
+@pytest.fixture(scope="module")
+def pruned(tmp_path_factory):
+    """TinyGLU at half its width."""
+    (one,) = prune(TINYGLU, tmp_path_factory.mktemp("pruned"), [Target("width", 512)])
+    return one.folder
+
+
+@pytest.fixture(scope="module")
+def by_vllm(pruned):
+    """(process, client, folder of its temporary files) of a server that the last test ends."""
+    options = {"dtype": "float32", "max_model_len": "1024"}
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        temporary_files(patch) as files,
+        serving(pruned, "vllm", engine_options=options) as served,
+    ):
+        patch.undo()  # only the server has its temporary files there
+        yield *served, files
+
+
+@pytest.fixture(scope="module")
+def by_transformers(pruned):
+    with serving(pruned, "transformers", engine_options={"dtype": "float32"}) as served:
+        yield served
+
+
+def test_both_engines_write_the_same_greedy_tokens_of_a_pruned_checkpoint(by_vllm, by_transformers):
+    asked = {"prompt": PROMPTS, "max_tokens": 24, "temperature": 0, "logprobs": 0, "ignore_eos": True}
+    one, other = (
+        served[1].post("/v1/completions", json=asked).raise_for_status() for served in (by_vllm, by_transformers)
+    )
+    tokens = [[choice["logprobs"]["tokens"] for choice in answer.json()["choices"]] for answer in (one, other)]
+    assert len(tokens[0]) == len(PROMPTS)
+    assert tokens[0] == tokens[1]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # lm-eval's imports
+def test_both_engines_answer_the_same_questions_alike(by_vllm, by_transformers, pruned, prunebench, tmp_path):
+    def answers(client, name):
+        model = client.get("/v1/models").json()["data"][0]["id"]
+        return evaluated(prunebench, tmp_path / name, client.base_url, "--model", model, "--tokenizer", pruned)
+
+    assert_agree(answers(by_transformers[1], "transformers"), answers(by_vllm[1], "vllm"))
+
+
+def test_a_signal_ends_vllm_without_leaving_anything_behind(by_vllm):
+    """The last test of the file: it ends the server that the others ask."""
+    process, _, files = by_vllm
+    begun = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    _, logged = process.communicate(timeout=180)
+    assert begun
+    wait_until(lambda: all(is_over(child) for child in begun))
+    assert not any(file.is_socket() for file in files.rglob("*"))
     assert process.returncode == 0
     assert "Exception ignored" not in logged
     assert "Traceback" not in logged
@@ -72,6 +126,20 @@ def assert_tells_where_the_time_went(client):
     assert min(choice["engine_times"]["prefill_s"], choice["engine_times"]["decode_s"]) > 0
     metrics = client.get("/metrics").text
     assert 'vllm:request_decode_time_seconds_count{model_name="tiny-llama"} 0.0' not in metrics
+
+
+def assert_preemptions_are_counted_once_the_cache_is_too_small(client):
+    """Two requests at their longest fill the cache."""
+    assert preemptions_of(client) == 0
+    asked = {"prompt": PROMPT, "max_tokens": 200, "min_tokens": 200, "n": 4, "temperature": 1}
+    answer = client.post("/v1/completions", json=asked).raise_for_status().json()
+    assert answer["usage"]["completion_tokens"] == 4 * 200
+    assert preemptions_of(client) > 0
+
+
+def preemptions_of(client):
+    lines = client.get("/metrics").text.splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("vllm:num_preemptions_total{"))
 
 
 def assert_death_is_told_to_everyone(process, client):

@@ -1,4 +1,4 @@
-"""The same questions through three backends: our transformers engine, vLLM on the CPU, and lm-eval's own HF backend.
+"""The same questions through our transformers engine and lm-eval's own HF backend; tests/vllm asks vLLM on the CPU too.
 
 Tolerances, all in single precision: every answer the same; log-likelihoods of a text of some 300 tokens within 0.02 of each
 other; of a single token within 0.001.
@@ -46,11 +46,10 @@ def with_bos(tmp_path_factory) -> Path:
     return folder
 
 
-def evaluated(prunebench: Any, folder: Path, checkpoint: Path, *words: str) -> dict[str, TaskResult]:
+def evaluated(prunebench: Any, folder: Path, target: object, *words: object) -> dict[str, TaskResult]:
     done = prunebench(
-        "evaluate", checkpoint, "--tasks", ",".join(TASKS), "--limit", LIMIT, "--output", folder,
-        "--engine-option", "dtype=float32", *words, timeout=300,
-    )  # fmt: skip
+        "evaluate", target, "--tasks", ",".join(TASKS), "--limit", LIMIT, "--output", folder, *words, timeout=300
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return {task: TaskResult.model_validate_json((folder / f"{task}.json").read_bytes()) for task in TASKS}
 
@@ -66,9 +65,10 @@ def assert_agree(one: dict[str, TaskResult], other: dict[str, TaskResult]) -> No
 def test_our_engine_and_lm_evals_own_backend_agree(prunebench, tmp_path, with_bos):
     """With a tokenizer that adds a token of its own, which lm-eval's OpenAI client leaves out and its HF backend does not."""
     pytest.importorskip("accelerate")
-    served = evaluated(prunebench, tmp_path / "served", with_bos, "--engine", "transformers")
-    assert_agree(served, evaluated(prunebench, tmp_path / "in-process", with_bos, "--in-process"))
-    without = evaluated(prunebench, tmp_path / "without", TINYGLU, "--engine", "transformers")
+    single, served_by = ("--engine-option", "dtype=float32"), ("--engine", "transformers")
+    served = evaluated(prunebench, tmp_path / "served", with_bos, *served_by, *single)
+    assert_agree(served, evaluated(prunebench, tmp_path / "in-process", with_bos, "--in-process", *single))
+    without = evaluated(prunebench, tmp_path / "without", TINYGLU, *served_by, *single)
     assert served["tinyglu_text"].values != pytest.approx(without["tinyglu_text"].values, abs=TEXT)
 
 

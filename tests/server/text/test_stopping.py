@@ -56,6 +56,7 @@ def vllm_detokenizer():
 
 
 @pytest.mark.vllm
+@pytest.mark.slow  # importing vLLM
 @settings(deadline=None)  # the machine may be busy
 @given(pieces=PIECES, stops=STOPS, least=st.integers(0, 5), keep=st.booleans())
 def test_the_text_ends_where_vllm_ends_it(vllm_detokenizer, pieces, stops, least, keep):
