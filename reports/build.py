@@ -12,8 +12,9 @@ from base.files import write_bytes
 from reports.analysis.analyse import analyse_folder
 from reports.analysis.records import Analysis
 from reports.document.blocks import Article
+from reports.document.html import render_page
 from reports.document.markdown import render_markdown
-from reports.document.pictures import draw_picture
+from reports.document.pictures import WIDTHS, draw_picture, draw_png
 from reports.errors import ReportError, require_name
 from reports.exports.cells import as_csv, as_json, as_markdown, as_parquet, cell_rows
 from reports.runs.loads import is_load, read_loads
@@ -86,13 +87,16 @@ def write_articles(articles: Sequence[Article], page: Path, *, png: bool = False
 
     png: write each plot also as PNG, for slides. Raises ReportError naming a path that cannot be written.
     """
-    charts = {plot_id: plot.chart for article in articles for plot_id, plot in article.plots() if plot.chart}
-    pictures = {plot_id: draw_picture(chart) for plot_id, chart in charts.items()}
-    files = {f"{plot_id}.svg": picture for plot_id, picture in pictures.items()}
+    charts = {
+        placed.id: (placed.plot.chart, WIDTHS[placed.abreast])
+        for article in articles
+        for placed in article.plots()
+        if placed.plot.chart
+    }
+    pictures = {plot_id: draw_picture(chart, width) for plot_id, (chart, width) in charts.items()}
+    files = {f"{plot_id}.svg": picture.svg for plot_id, picture in pictures.items()}
     if png:
-        files |= {f"{plot_id}.png": draw_picture(chart, "png") for plot_id, chart in charts.items()}
-    from reports.document.html import render_page
-
+        files |= {f"{plot_id}.png": draw_png(chart, width) for plot_id, (chart, width) in charts.items()}
     folder = page.with_name(f"{page.stem}-plots")
     _write(page, render_page(articles, pictures).encode("utf-8", "replace"))
     _write_folder(folder, files)

@@ -12,8 +12,7 @@ A function builds a section from an `Analysis`. It returns None where the run ha
         ])
 
 Add the function to `reports.sections.contents.SECTIONS`, at its place in the report; no other file changes. Two modules render blocks,
-`reports.document.html` and `reports.document.markdown`. Plotly draws a `Chart` in the page; matplotlib draws it as the picture for print,
-for Markdown and beside the report. Text in a block is never markup: the renderers escape it, so a builder passes external names
+`reports.document.html` and `reports.document.markdown`; `reports.document.pictures` draws a `Chart`. Text in a block is never markup: the renderers escape it, so a builder passes external names
 unchanged. `render_page` accepts any `Article`, not only a run's.
 """
 
@@ -21,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from reports.checks.rules import Outcome
 from reports.document.chart import Chart
@@ -201,6 +200,14 @@ class Section:
     blocks: Sequence[Block]
 
 
+class PlacedPlot(NamedTuple):
+    """A plot with its id, and the number of plots beside each other where it is."""
+
+    id: str
+    plot: Plot
+    abreast: Literal[1, 2, 3]
+
+
 @dataclass(frozen=True)
 class Article:
     """The report of one run or study. `id` is unique in the page; `kicker` is the small line above the title, `subtitle` the one below."""
@@ -211,20 +218,20 @@ class Article:
     subtitle: str
     sections: Sequence[Section]
 
-    def plots(self) -> list[tuple[str, Plot]]:
-        """Every plot with its id, in the order of the page."""
+    def plots(self) -> list[PlacedPlot]:
+        """Every plot, in the order of the page."""
         return [
-            (f"{self.id}-{section.id}-{number}", plot)
+            PlacedPlot(f"{self.id}-{section.id}-{number}", plot, group.abreast)
             for section in self.sections
-            for number, plot in enumerate(_plots(section.blocks), 1)
+            for number, (group, plot) in enumerate(_plots(section.blocks), 1)
         ]
 
 
-def _plots(blocks: Sequence[Block]) -> list[Plot]:
-    found: list[Plot] = []
+def _plots(blocks: Sequence[Block]) -> list[tuple[Plots, Plot]]:
+    found: list[tuple[Plots, Plot]] = []
     for block in blocks:
         if isinstance(block, Plots):
-            found += block.plots
+            found += [(block, plot) for plot in block.plots]
         elif isinstance(block, Fold):
             found += _plots(block.blocks)
     return found

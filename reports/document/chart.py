@@ -1,4 +1,4 @@
-"""A chart as data: axes, marks, rules and bands, drawn by `reports.document.plotly_chart` (plotly) and `reports.document.pictures` (matplotlib).
+"""A chart as data: axes, marks, rules and bands, drawn by `reports.document.pictures`.
 
 Colours are names of the style sheet's variables without their dashes ("accent", "better", "ramp-3"), because the page has two
 themes. All text is plain; external names are passed unchanged.
@@ -74,10 +74,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Chart:
-    """`height` is in pixels on the page.
-
-    `key` is where the legend is drawn: plots of a dense page show the names of series as tooltips instead.
-    """
+    """`height` is in pixels of a picture as wide as `reports.document.pictures.WIDTHS`."""
 
     x: Axis
     y: Axis
@@ -85,7 +82,6 @@ class Chart:
     rules: Sequence[Rule] = ()
     bands: Sequence[Band] = ()
     height: int = 300
-    key: Literal["everywhere", "in pictures"] = "everywhere"
 
     @property
     def has_legend(self) -> bool:

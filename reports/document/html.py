@@ -1,6 +1,6 @@
-"""Articles as one self-contained HTML page: template, style, script and plotly are inlined; the page fetches nothing.
+"""Articles as one self-contained HTML page: style, script and pictures are inlined; the page fetches nothing.
 
-The template escapes all external text, and the page's content security policy allows only our own scripts, by their hashes.
+The template escapes all external text, and the page's content security policy allows only our own script, by its hash.
 """
 
 from __future__ import annotations
@@ -14,23 +14,22 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from reports.document.blocks import SIGNS, Article
-from reports.document.plotly_chart import plotly_figure
+from reports.document.chart_table import chart_table
+from reports.document.inline_svg import inline_svg
+from reports.document.pictures import Picture
 from reports.document.wording import TO, sentence
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render_page(articles: Sequence[Article], pictures: Mapping[str, bytes]) -> str:
+def render_page(articles: Sequence[Article], pictures: Mapping[str, Picture]) -> str:
     """The HTML of one or more articles in sequence.
 
-    pictures: the SVG of every plot that has a chart, by its id; shown in print, and where scripts do not run.
+    pictures: of every plot that has a chart, by its id.
     """
-    scripts = [get_plotlyjs(), (_TEMPLATES / "report.js").read_text("utf-8")]
-    plots = {plot_id: plot for article in articles for plot_id, plot in article.plots()}
-    figures = {plot_id: plotly_figure(plot.chart) for plot_id, plot in plots.items() if plot.chart}
+    script = (_TEMPLATES / "report.js").read_text("utf-8")
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -38,18 +37,23 @@ def render_page(articles: Sequence[Article], pictures: Mapping[str, bytes]) -> s
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # An image element never runs the scripts of an SVG.
-    stills = {plot_id: f"data:image/svg+xml;base64,{_base64(picture)}" for plot_id, picture in pictures.items()}
-    environment.globals.update(signs=SIGNS, stills=stills, ids={id(plot): plot_id for plot_id, plot in plots.items()})
-    environment.filters.update(sentence=sentence, unbroken=_unbroken, kind=lambda block: type(block).__name__, key=id)
+    drawings = {plot_id: Markup(inline_svg(picture.svg, plot_id)) for plot_id, picture in pictures.items()}  # noqa: S704
+    environment.globals.update(
+        signs=SIGNS,
+        drawings=drawings,
+        ids={id(placed.plot): placed.id for article in articles for placed in article.plots()},
+    )
+    environment.filters.update(
+        sentence=sentence, unbroken=_unbroken, kind=lambda block: type(block).__name__, key=id, chart_table=chart_table
+    )
     return environment.get_template("report.html").render(
         articles=articles,
         title=", ".join(article.title for article in articles),
-        # Our own files are inserted unescaped; figures contain external text, so `_json` keeps them from ending their script element.
+        # Our own files are inserted unescaped; tooltips contain external text, so `_json` keeps them from ending their script element.
         style=Markup((_TEMPLATES / "report.css").read_text("utf-8")),  # noqa: S704
-        scripts=[Markup(script) for script in scripts],  # noqa: S704
-        hashes=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
-        figures=Markup(_json(figures)),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        points=Markup(_json({plot_id: picture.points for plot_id, picture in pictures.items()})),  # noqa: S704
     )  # fmt: skip
 
 
@@ -61,11 +65,3 @@ def _unbroken(text: str) -> str:
 def _json(value: Any) -> str:
     """JSON that is safe inside a script element: it contains no "<"."""
     return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def _digest(script: str) -> str:
-    return _base64(hashlib.sha256(script.encode()).digest())
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()

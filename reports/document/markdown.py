@@ -36,7 +36,7 @@ def render_markdown(articles: Sequence[Article], pictures: str | None) -> str:
 
 
 def _article(article: Article, pictures: str | None) -> str:
-    files = {id(plot): pictures and f"{pictures}/{plot_id}.svg" for plot_id, plot in article.plots()}
+    files = {id(plot): pictures and f"{pictures}/{plot_id}.svg" for plot_id, plot, _ in article.plots()}
     parts = [f"# {plain(article.title)}", plain(article.subtitle)]
     for section in article.sections:
         parts += [f"## {plain(section.title)}", *_blocks(section.blocks, files)]

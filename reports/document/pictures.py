@@ -1,22 +1,25 @@
-"""A chart as a still picture, for paper, Markdown and slides: SVG or PNG, in the page's light colours.
+"""A chart as a picture: SVG for the page, paper and Markdown, PNG for slides, in the page's light colours.
 
 Matplotlib draws it without its global state. External text is never parsed as mathematics, and characters that XML cannot represent
-are removed. Equal charts give equal bytes.
+are removed. Equal charts give equal bytes. `reports.document.inline_svg` puts the SVG into the page.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from reports.document.chart import Axis, Band, Chart, Dash, Marks, Rule, Symbol, round_ticks
 
-WIDTH = 440  # CSS pixels of a picture: two side by side are legible in print
+WIDTHS = {1: 720, 2: 480, 3: 330}  # CSS pixels of a picture, by the number side by side
+BACKGROUND = "background"  # the id of the rectangles behind a picture and its axes
 _DPI = 96
 _CONTROL = re.compile(r"[^\t\n\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SYMBOLS: dict[Symbol, str] = {
@@ -37,8 +40,38 @@ _SETTINGS: dict[Any, Any] = {
 }
 
 
-def draw_picture(chart: Chart, form: Literal["svg", "png"] = "svg", *, width: int = WIDTH) -> bytes:
-    """The chart as the bytes of a file; PNG has twice the pixels."""
+class Point(NamedTuple):
+    """A point that has a tooltip: its place from the picture's left and top edge, as shares of width and height."""
+
+    x: float
+    y: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart as an SVG file, with the points that have a tooltip."""
+
+    svg: bytes
+    points: list[Point]
+
+
+def draw_picture(chart: Chart, width: int = WIDTHS[2]) -> Picture:
+    """The chart as SVG; `width` is in CSS pixels."""
+    with _drawn(chart, width) as (figure, axes):
+        svg = _saved(figure, format="svg", metadata={"Date": None, "Creator": "prunebench"})
+        return Picture(svg, _points(chart, figure, axes))
+
+
+def draw_png(chart: Chart, width: int = WIDTHS[2]) -> bytes:
+    """The chart as PNG with two pixels for each of CSS."""
+    with _drawn(chart, width) as (figure, _):
+        return _saved(figure, format="png", dpi=2 * _DPI, metadata={"Software": "prunebench"})
+
+
+@contextlib.contextmanager
+def _drawn(chart: Chart, width: int) -> Iterator[tuple[Any, Any]]:
+    """The figure and its axes, under our settings."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -47,6 +80,9 @@ def draw_picture(chart: Chart, form: Literal["svg", "png"] = "svg", *, width: in
         warnings.simplefilter("ignore", UserWarning)  # a name may contain characters that the font lacks
         figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, layout="constrained")
         axes = figure.add_subplot()
+        figure.patch.set_gid(BACKGROUND)
+        axes.patch.set_gid(BACKGROUND)
+        axes.spines[:].set_color(palette()["muted"])
         for band in chart.bands:
             _draw_band(axes, band)
         for rule in chart.rules:
@@ -56,13 +92,35 @@ def draw_picture(chart: Chart, form: Literal["svg", "png"] = "svg", *, width: in
         _format_axis(axes, "x", chart.x, [x for m in chart.marks for x in m.x])
         _format_axis(axes, "y", chart.y, [y for m in chart.marks for y in m.y])
         if chart.has_legend:
+            columns = max(1, width // 150)
             figure.legend(
-                loc="outside upper left", ncols=3, frameon=False, fontsize=7.5, handlelength=1.6, columnspacing=1.2
+                loc="outside upper left",
+                ncols=columns,
+                frameon=False,
+                fontsize=7.5,
+                handlelength=1.6,
+                columnspacing=1.2,
             )
-        file = io.BytesIO()
-        metadata = {"Date": None, "Creator": "prunebench"} if form == "svg" else {"Software": "prunebench"}
-        figure.savefig(file, format=form, dpi=_DPI if form == "svg" else 2 * _DPI, metadata=metadata)
+        yield figure, axes
+
+
+def _saved(figure: Any, **how: Any) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, **how)
     return file.getvalue()
+
+
+def _points(chart: Chart, figure: Any, axes: Any) -> list[Point]:
+    """The places of all points with a tooltip; the figure was laid out by saving it."""
+    place = axes.transData + figure.transFigure.inverted()
+    return [
+        Point(round(float(across), 4), round(1 - float(up), 4), text)
+        for marks in chart.marks
+        if marks.hover is not None
+        for (across, up), text in zip(
+            place.transform(list(zip(marks.x, marks.y, strict=True))), marks.hover, strict=True
+        )
+    ]
 
 
 def _draw_marks(axes: Any, marks: Marks) -> None:
@@ -114,7 +172,7 @@ def _draw_band(axes: Any, band: Band) -> None:
 
 
 def _format_axis(axes: Any, which: Literal["x", "y"], axis: Axis, drawn: Sequence[float]) -> None:
-    from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, StrMethodFormatter
+    from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter, StrMethodFormatter
 
     colours = palette()
     own = getattr(axes, f"{which}axis")
@@ -134,6 +192,7 @@ def _format_axis(axes: Any, which: Literal["x", "y"], axis: Axis, drawn: Sequenc
     if axis.limits:
         getattr(axes, f"set_{which}lim")(*axis.limits)
     if axis.form == "ratio":
+        own.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
         own.set_major_formatter(StrMethodFormatter("{x:.2f}"))
     elif axis.form == "percent":
         own.set_major_formatter(PercentFormatter(1.0, decimals=0))

@@ -16,6 +16,7 @@ from loadgen.records.schema import REQUEST_SCHEMA, ClientHealth, RequestRecord, 
 from loadgen.workloads.base import Workload
 from loadgen.workloads.closed_loop import BatchLoad, SingleLoad
 from pruner.output.manifest import Manifest
+from reports.document.pictures import Picture
 from reports.runs.records import ConfigurationInfo, FailedCell, ModelShape, Placement, Quality, RunInfo, TrialCell
 
 SINGLE = SingleLoad(name="single-request", requests=12, prompt_tokens=64, output_tokens=32)
@@ -26,6 +27,7 @@ SHAPE = ModelShape(
 )
 NO_METER = "no NVIDIA driver answers, and RAPL may not be read"
 REMEDY = "ask an administrator for read access to energy_uj"
+BLANK = Picture(b'<svg viewBox="0 0 1 1"/>', [])  # where other tests look at the pictures
 EPOCH_NS = 7_000_000_000_000_003  # an uptime of 81 days: floats of nanoseconds would lose digits
 
 

@@ -1,51 +1,41 @@
-// Draws the plots in the colours of the page's theme, those in sight first, and again when the theme changes. Paper has pictures.
+// Shows the value of the point of a chart that is nearest to the pointer, and opens what is folded for paper.
 "use strict";
 (() => {
-  const figures = JSON.parse(document.getElementById("figures").textContent);
-  const config = { displayModeBar: false, responsive: true };
+  const points = JSON.parse(document.getElementById("points").textContent);
+  const reach = 30; // pixels
+  const tip = document.createElement("div");
+  tip.className = "tip";
+  tip.hidden = true;
+  document.body.append(tip);
 
-  // Colours and fonts in the figures are written "var(--name)": the style sheet alone defines them.
-  const resolve = (node, style) => {
-    if (typeof node === "string") {
-      const name = /^var\((--[\w-]+)\)$/.exec(node);
-      return name ? style.getPropertyValue(name[1]).trim() : node;
+  const nearest = (own, box, event) => {
+    let best = null;
+    let least = reach;
+    for (const point of own) {
+      const distance = Math.hypot(box.left + point[0] * box.width - event.clientX, box.top + point[1] * box.height - event.clientY);
+      if (distance < least) [best, least] = [point, distance];
     }
-    if (Array.isArray(node)) return node.map((item) => resolve(item, style));
-    if (node && typeof node === "object") {
-      return Object.fromEntries(Object.entries(node).map(([key, value]) => [key, resolve(value, style)]));
-    }
-    return node;
+    return best;
   };
 
-  const draw = (id) => {
-    const { data, layout } = resolve(figures[id], getComputedStyle(document.documentElement));
-    Plotly.react(id, data, { ...layout, autosize: true, dragmode: false }, config);
-  };
+  for (const [id, own] of Object.entries(points)) {
+    const chart = document.getElementById(id);
+    const show = (event) => {
+      const box = chart.firstElementChild.getBoundingClientRect();
+      const point = nearest(own, box, event);
+      tip.hidden = !point;
+      if (!point) return;
+      tip.textContent = point[2];
+      const left = box.left + point[0] * box.width;
+      const below = box.top + point[1] * box.height < tip.offsetHeight + 12;
+      tip.style.left = `${scrollX + Math.max(0, Math.min(left - tip.offsetWidth / 2, document.documentElement.clientWidth - tip.offsetWidth))}px`;
+      tip.style.top = `${scrollY + box.top + point[1] * box.height + (below ? 12 : -12 - tip.offsetHeight)}px`;
+    };
+    chart.addEventListener("pointermove", show);
+    chart.addEventListener("pointerdown", show);
+    chart.addEventListener("pointerleave", () => { tip.hidden = true; });
+  }
 
-  const drawn = new Set();
-  const once = (id) => {
-    if (!drawn.has(id)) {
-      drawn.add(id);
-      draw(id);
-    }
-  };
-  const seen = new IntersectionObserver(
-    (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => once(entry.target.id)),
-    { rootMargin: "600px" },
-  );
-  const idle = window.requestIdleCallback ?? ((next) => setTimeout(next, 50));
-  const waiting = Object.keys(figures);
-  const drawNext = () => {
-    const id = waiting.find((one) => !drawn.has(one));
-    if (id) {
-      once(id);
-      idle(drawNext);
-    }
-  };
-  for (const id of waiting) seen.observe(document.getElementById(id));
-  idle(drawNext);
-
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn.forEach(draw));
   addEventListener("beforeprint", () => {
     for (const details of document.querySelectorAll("details.noted")) details.open = true;
   });

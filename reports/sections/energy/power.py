@@ -84,7 +84,7 @@ def _overlay(analysis: Analysis, workload: str, trials: Sequence[TrialFigures]) 
         for t, p in found
     ]
     axis = Axis("W", (0.0, 1.06 * max(max(m.y) for m in marks)))
-    chart = Chart(Axis("s"), axis, marks, bands=[Band(0.0, longest)], key="in pictures")
+    chart = Chart(Axis("s"), axis, marks, bands=[Band(0.0, longest)])
     return Plot(title, "", f"{title}. {'; '.join(means)}.", chart)
 
 

@@ -40,7 +40,7 @@ def distribution_plot(analysis: Analysis, workload: str, key: str) -> Plot:
     ends = [end for _, values in found for end in (values[0], values[-1])]
     is_wide = needs_log(ends)
     axis = Axis("ms", None if is_wide else at_least(0.95 * min(ends), 1.05 * max(ends), []), log=is_wide)
-    chart = Chart(axis, Axis("share of requests", (-0.02, 1.02), form="percent"), marks, height=260, key="in pictures")
+    chart = Chart(axis, Axis("share of requests", (-0.02, 1.02), form="percent"), marks, height=260)
     return Plot(title, "", f"{title}. {'; '.join(summary)}.", chart)
 
 

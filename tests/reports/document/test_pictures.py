@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from reports import document
+from reports.document.blocks import Plot
 from reports.document.chart import Axis, Band, Chart, Marks, Rule
-from reports.document.pictures import draw_picture, palette
+from reports.document.chart_table import chart_table
+from reports.document.inline_svg import inline_svg
+from reports.document.pictures import draw_picture, draw_png, palette
+from reports.document.wording import TO
 
+STYLE = (Path(document.__file__).parent / "templates" / "report.css").read_text()
 EVIL = "<script>alert(1)</script> & $\\frac{1}{2}$ \x00\x08\ufffe _x 🚀"
 
 
@@ -29,13 +37,13 @@ def texts(picture: bytes) -> list[str]:
 
 
 def test_words_from_outside_are_words_in_the_picture():
-    picture = draw_picture(a_chart(EVIL))
+    picture = draw_picture(a_chart(EVIL)).svg
     assert [e.tag for e in ET.fromstring(picture).iter() if "script" in str(e.tag)] == []  # noqa: S314
     assert any(text == "<script>alert(1)</script> & $\\frac{1}{2}$  _x 🚀" for text in texts(picture))
 
 
 def test_a_name_that_begins_with_an_underscore_stays_in_the_legend():
-    assert sum("_x" in text for text in texts(draw_picture(a_chart("_x")))) == 4
+    assert sum("_x" in text for text in texts(draw_picture(a_chart("_x")).svg)) == 4
 
 
 def test_the_same_chart_gives_the_same_bytes():
@@ -43,13 +51,13 @@ def test_the_same_chart_gives_the_same_bytes():
 
 
 def test_png_has_twice_the_pixels():
-    width = int.from_bytes(draw_picture(a_chart(), "png", width=300)[16:20], "big")
+    width = int.from_bytes(draw_png(a_chart(), width=300)[16:20], "big")
     assert width == 600
 
 
 @pytest.mark.parametrize("log", [False, True])
 def test_ticks_stand_on_both_axes(log):
-    words = texts(draw_picture(a_chart(log=log)))
+    words = texts(draw_picture(a_chart(log=log)).svg)
     assert {"0%", "20%", "120%"} <= set(words)
     assert ("5" in words) == log or "10" in words
 
@@ -58,3 +66,55 @@ def test_every_colour_of_the_light_theme_is_known():
     assert {"ink", "accent", "better", "worse", "same", "muted", "grid", "ramp-1", "ramp-8", "series-4"} <= set(
         palette()
     )
+
+
+def test_the_page_has_the_picture_with_its_own_ids_and_the_colours_of_the_theme():
+    inlined = inline_svg(draw_picture(a_chart(EVIL)).svg, "run-1")
+    root = ET.fromstring(inlined)  # noqa: S314
+    ids = [element.attrib["id"] for element in root.iter() if "id" in element.attrib]
+    assert ids
+    assert len(set(ids)) == len(ids)
+    assert all(name.startswith("run-1-") for name in ids)
+    assert set(re.findall(r"(?:url\(|href=\")#([\w-]+)", inlined)) <= set(ids)
+    assert "var(--ramp-2)" in inlined
+    assert not re.search("#[0-9a-f]{6}", inlined)
+    assert "<script" not in inlined
+    assert any(element.text == "<script>alert(1)</script> & $\\frac{1}{2}$  _x 🚀" for element in root.iter("text"))
+
+
+def test_colours_that_are_equal_in_one_theme_are_equal_in_the_other():
+    light, dark = (
+        dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", part)) for part in STYLE.split("prefers-color-scheme")
+    )
+    same = [(a, b) for a in dark for b in dark if light[a] == light[b]]
+    assert [(a, b) for a, b in same if dark[a] != dark[b]] == []
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_a_tooltip_is_where_the_picture_has_its_point(log):
+    picture = draw_picture(a_chart(log=log))
+    root = ET.fromstring(inline_svg(picture.svg, "p"))  # noqa: S314
+    _, _, width, height = map(float, root.attrib["viewBox"].split())
+    drawn = [
+        tuple(map(float, re.findall(r"[\d.]+", e.attrib["d"])[:2]))
+        for e in root.iter("path")
+        if "ramp-2" in e.get("style", "")
+    ]
+    first = picture.points[0]
+    assert (first.x * width, first.y * height) == pytest.approx(drawn[0], abs=0.5)
+    assert [point.text for point in picture.points] == ["width 512"] * 3
+
+
+def test_the_values_of_a_chart_are_a_table_that_is_thinned_out_if_it_is_long():
+    [x, name] = [Axis("x"), "width 512"]
+    marks = Marks([1, 2], [0.9, 0.5], hover=[f"{name}\nkeeps 0.9", name], low=[0.8, None], high=[1.0, None])
+    table = chart_table(Plot("Score", chart=Chart(x, Axis("share", form="percent"), [marks])))
+    assert [[entry.text for entry in row.entries] for row in table.rows] == [
+        [name, "1.00", "90.0 %", f"80.0 %{TO}100 %"],
+        [name, "2.00", "50.0 %", "—"],
+    ]
+    many = Marks(range(1000), range(1000), hover=[name] * 1000)
+    long = chart_table(Plot("Score", chart=Chart(x, Axis("y"), [many])))
+    assert len(long.rows) <= 41
+    assert long.caption == f"Score: values. {len(long.rows)} of 1000 points."
+    assert chart_table(Plot("Score", chart=Chart(x, x, [Marks([1], [1])]))) is None

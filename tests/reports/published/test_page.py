@@ -27,7 +27,7 @@ def test_every_plot_is_drawn_and_nothing_goes_wrong(tmp_path, theme, width):
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         visit = Visit(browser, page, theme=theme, width=width)
-        assert visit.ask("document.querySelectorAll('.canvas').length") == 14
+        assert visit.ask("document.querySelectorAll('.chart svg').length") == 14
         assert visit.ask("document.documentElement.scrollWidth <= innerWidth")
         assert visit.problems == []
         browser.close()

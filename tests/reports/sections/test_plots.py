@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import json
 import re
-import warnings
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,7 +9,6 @@ from reports.analysis.analyse import analyse_folder
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, TPOT
 from reports.analysis.records import Analysis
 from reports.document.blocks import Plot
-from reports.document.plotly_chart import plotly_figure
 from reports.sections.plots.distributions import DISTRIBUTIONS, distribution_plot
 from reports.sections.plots.order import order_plot
 from reports.sections.plots.pareto import perplexity_plot
@@ -38,17 +34,6 @@ def all_plots(analysis: Analysis) -> list[Plot]:
             order_plot(analysis, workload),
         )
     ]
-
-
-def test_plotly_knows_every_property_we_set(exact):
-    """plotly.js ignores a misspelt property in silence; plotly.py refuses it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # importing graph_objects is not ours
-        from plotly import graph_objects
-    for plot in all_plots(exact):
-        coloured = re.sub(r"var\(--sans\)", "serif", json.dumps(plotly_figure(plot.chart)))
-        figure = json.loads(re.sub(r"var\(--[\w-]+\)", "#123456", coloured))
-        assert len(graph_objects.Figure(figure).data) == len(figure["data"])
 
 
 def test_every_plot_describes_its_content_in_words(exact):
@@ -125,8 +110,6 @@ def test_a_cost_that_stands_against_perplexity_has_its_interval_over_blocks(tmp_
     noisy = analysed(tmp_path, Example(workloads=SMALL, blocks=3, noise=0.02))
     _, filled, _ = perplexity_plot(noisy, "batch-8").chart.marks
     assert all(low < x < high for low, x, high in zip(filled.x_low, filled.x, filled.x_high, strict=True))
-    bars = plotly_figure(perplexity_plot(noisy, "batch-8").chart)["data"][1]["error_x"]
-    assert all(length > 0 for length in bars["array"])
 
 
 def test_one_block_has_a_cost_without_an_interval(tmp_path):
@@ -143,13 +126,3 @@ def test_trials_stand_in_the_order_of_the_run_with_lines_between_blocks(exact):
     chart = order_plot(exact, "batch-8").chart
     assert all(list(marks.x) == sorted(marks.x) for marks in chart.marks)
     assert [rule.at for rule in chart.rules if rule.axis == "x"] == [10.5, 20.5, 30.5, 40.5]
-
-
-def test_markup_in_a_label_is_escaped_for_plotly(tmp_path):
-    example = Example(workloads=SMALL, widths=(1024, 512), blocks=2, labels={512: "<a href='javascript:x'>"})
-    for plot in all_plots(analysed(tmp_path, example)):
-        assert "<a" not in json.dumps(_without_breaks(plotly_figure(plot.chart)))
-
-
-def _without_breaks(figure: Any) -> Any:
-    return json.loads(json.dumps(figure).replace("<br>", "").replace("<extra></extra>", ""))

@@ -8,7 +8,7 @@ import pytest
 
 from reports.build import build_report
 from reports.sections.contents import SECTIONS
-from tests.reports.example_run import SINGLE, Example, write_run
+from tests.reports.example_run import BLANK, SINGLE, Example, write_run
 
 SMALL = SINGLE.model_copy(update={"requests": 3})
 
@@ -23,7 +23,7 @@ def _registered():
 
 @pytest.fixture(autouse=True)
 def _blank_pictures(monkeypatch):
-    monkeypatch.setattr("reports.build.draw_picture", lambda *_: b"<svg/>")
+    monkeypatch.setattr("reports.build.draw_picture", lambda *_: BLANK)
 
 
 def report_of(folder, blocks):
