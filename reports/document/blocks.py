@@ -18,7 +18,7 @@ unchanged. `render_page` accepts any `Article`, not only a run's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -61,12 +61,16 @@ class Code:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to one question: `topic` names the question, `choice` is the answer in a few words, `sentences` have the figures."""
+    """The answer to one question: `topic` names the question, `choice` is the answer in a few words, `sentences` have the figures.
+
+    `plot` shows it.
+    """
 
     topic: str
     sentences: list[str]
     choice: str | None = None
     checks: str | None = None  # the evidence behind the answer
+    plot: Plot | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,13 @@ class Findings:
 
     findings: Sequence[Finding]
     folded: bool = False
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The checks by their outcome, from the worst to the best, each with the names of its checks."""
+
+    outcomes: Mapping[Outcome, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -188,16 +199,20 @@ class Fold:
     blocks: Sequence[Block]
 
 
-Block = Prose | Heading | Items | Code | Answers | Findings | Table | Plots | Fold
+Block = Prose | Heading | Items | Code | Answers | Findings | Tally | Table | Plots | Fold
 
 
 @dataclass(frozen=True)
 class Section:
-    """One part of a report. `id` is unique in its article and consists of letters, digits and dashes; other sections may link to it."""
+    """One part of a report. `id` is unique in its article and consists of letters, digits and dashes; other sections may link to it.
+
+    `fold` says where the page shows the title alone until a reader opens it: nowhere, on a screen, or on paper too.
+    """
 
     id: str
     title: str
     blocks: Sequence[Block]
+    fold: Literal["nowhere", "on screen", "everywhere"] = "nowhere"
 
 
 class PlacedPlot(NamedTuple):
@@ -221,17 +236,20 @@ class Article:
     def plots(self) -> list[PlacedPlot]:
         """Every plot, in the order of the page."""
         return [
-            PlacedPlot(f"{self.id}-{section.id}-{number}", plot, group.abreast)
+            PlacedPlot(f"{self.id}-{section.id}-{number}", plot, abreast)
             for section in self.sections
-            for number, (group, plot) in enumerate(_plots(section.blocks), 1)
+            for number, (plot, abreast) in enumerate(_plots(section.blocks), 1)
         ]
 
 
-def _plots(blocks: Sequence[Block]) -> list[tuple[Plots, Plot]]:
-    found: list[tuple[Plots, Plot]] = []
+def _plots(blocks: Sequence[Block]) -> list[tuple[Plot, Literal[1, 2, 3]]]:
+    """The plots with the number beside each other."""
+    found: list[tuple[Plot, Literal[1, 2, 3]]] = []
     for block in blocks:
         if isinstance(block, Plots):
-            found += [(block, plot) for plot in block.plots]
+            found += [(plot, block.abreast) for plot in block.plots]
+        elif isinstance(block, Answers):
+            found += [(answer.plot, 2) for answer in block.answers if answer.plot]
         elif isinstance(block, Fold):
             found += _plots(block.blocks)
     return found

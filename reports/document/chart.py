@@ -20,13 +20,17 @@ SERIES = 4  # --series-1 … --series-4
 
 @dataclass(frozen=True)
 class Axis:
-    """`limits` are in the units of the data, also on a log axis; None derives them from the data."""
+    """`limits` are in the units of the data, also on a log axis; None derives them from the data.
+
+    `names` are those of the values 0, 1, 2 …, which then are no quantity.
+    """
 
     title: str
     limits: tuple[float, float] | None = None
     log: bool = False
     form: Literal["plain", "ratio", "percent"] = "plain"  # of the ticks
     grid: bool = True
+    names: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from reports.document.blocks import Plot, Row, Table, columns, text_row
 from reports.document.chart import Axis, Chart, Marks
@@ -11,33 +12,63 @@ from reports.document.wording import ABSENT, TO, figure, times
 _ROWS = 40  # about as many as one screen shows; a distribution has hundreds of points
 
 
+@dataclass(frozen=True)
+class _Side:
+    """What a point has along one axis."""
+
+    axis: Axis
+    has_intervals: bool
+    value: str  # the fields of `Marks`
+    low: str
+    high: str
+
+    @property
+    def headings(self) -> list[str]:
+        return [self.axis.title, *["95 % interval"] * self.has_intervals]
+
+    def texts(self, marks: Marks, number: int) -> Iterator[str]:
+        """The value of a point, and its interval if any has one."""
+        yield _value(getattr(marks, self.value)[number], self.axis)
+        if self.has_intervals:
+            ends = [getattr(marks, end) for end in (self.low, self.high)]
+            low, high = (end[number] if end else None for end in ends)
+            yield ABSENT if low is None or high is None else f"{_value(low, self.axis)}{TO}{_value(high, self.axis)}"
+
+
 def chart_table(plot: Plot) -> Table | None:
     """A row for each point that has a tooltip, thinned out evenly if there are many; None without such points."""
     if plot.chart is None:
         return None
-    series = [list(_rows(marks, plot.chart)) for marks in plot.chart.marks if marks.hover is not None]
-    total = sum(map(len, series))
+    sides = _sides(plot.chart)
+    series = [marks for marks in plot.chart.marks if marks.hover is not None]
+    total = sum(len(marks.x) for marks in series)
     if not total:
         return None
     step = -(-total // _ROWS)
-    rows = [row for own in series for row in _thinned(own, step)]
+    rows = [row for marks in series for row in _thinned(list(_rows(marks, sides)), step)]
     shown = "" if step == 1 else f" {len(rows)} of {total} points."
-    heads = columns("Point", plot.chart.x.title, plot.chart.y.title, "95 % interval")
-    return Table(f"{plot.title}: values.{shown}", heads, rows)
+    heads = ["Point", *(heading for side in sides for heading in side.headings)]
+    return Table(f"{plot.title}: values.{shown}", columns(*heads), rows)
+
+
+def _sides(chart: Chart) -> list[_Side]:
+    """The axes that have a quantity."""
+    sides = ((chart.x, "x", "x_low", "x_high"), (chart.y, "y", "low", "high"))
+    return [
+        _Side(axis, any(getattr(marks, low) for marks in chart.marks), value, low, high)
+        for axis, value, low, high in sides
+        if not axis.names
+    ]
+
+
+def _rows(marks: Marks, sides: Sequence[_Side]) -> Iterator[Row]:
+    for number, tooltip in enumerate(marks.hover or ()):
+        yield text_row(tooltip.partition("\n")[0], *(text for side in sides for text in side.texts(marks, number)))
 
 
 def _thinned(rows: Sequence[Row], step: int) -> list[Row]:
     """Every `step`-th row, and the last."""
     return [row for number, row in enumerate(rows) if number % step == 0 or number == len(rows) - 1]
-
-
-def _rows(marks: Marks, chart: Chart) -> Iterator[Row]:
-    for number, (x, y) in enumerate(zip(marks.x, marks.y, strict=True)):
-        low = marks.low[number] if marks.low else None
-        high = marks.high[number] if marks.high else None
-        interval = ABSENT if low is None or high is None else f"{_value(low, chart.y)}{TO}{_value(high, chart.y)}"
-        name = (marks.hover or [""])[number].partition("\n")[0]
-        yield text_row(name, _value(x, chart.x), _value(y, chart.y), interval)
 
 
 def _value(value: float, axis: Axis) -> str:

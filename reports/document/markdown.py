@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from reports.checks.rules import Outcome
 from reports.document.blocks import (
     SIGNS,
     Answer,
@@ -21,6 +22,7 @@ from reports.document.blocks import (
     Plots,
     Prose,
     Table,
+    Tally,
 )
 from reports.document.wording import sentence
 
@@ -58,9 +60,11 @@ def _block(block: Block, files: Mapping[int, str | None]) -> str:
         case Code():
             found = _code(block)
         case Answers(answers):
-            found = "\n\n".join(_answer(answer) for answer in answers)
+            found = "\n\n".join(_answer(answer, files) for answer in answers)
         case Findings():
             found = _findings(block)
+        case Tally(outcomes):
+            found = _tally(outcomes)
         case Table():
             found = _table(block)
         case Plots(plots):
@@ -70,9 +74,19 @@ def _block(block: Block, files: Mapping[int, str | None]) -> str:
     return found
 
 
-def _answer(answer: Answer) -> str:
+def _answer(answer: Answer, files: Mapping[int, str]) -> str:
     texts = [answer.choice and sentence(answer.choice), *answer.sentences, answer.checks]
-    return " ".join([f"**{plain(answer.topic)}:**", *(plain(text) for text in texts if text)])
+    words = " ".join([f"**{plain(answer.topic)}:**", *(plain(text) for text in texts if text)])
+    return f"{words}\n\n{_plot(answer.plot, files[id(answer.plot)])}" if answer.plot else words
+
+
+def _tally(outcomes: Mapping[Outcome, Sequence[str]]) -> str:
+    named = {"warn", "fail"}
+    parts = [
+        f"{len(names)} {outcome}" + (f" ({plain(', '.join(names))})" if names and outcome in named else "")
+        for outcome, names in outcomes.items()
+    ]
+    return f"**Checks:** {', '.join(parts)}"
 
 
 def _plot(plot: Plot, file: str | None) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 from reports.document.chart import Axis, Band, Chart, Dash, Marks, Rule, Symbol, round_ticks
 
-WIDTHS = {1: 720, 2: 480, 3: 330}  # CSS pixels of a picture, by the number side by side
+WIDTHS = {1: 600, 2: 480, 3: 330}  # CSS pixels of a picture, by the number side by side
 BACKGROUND = "background"  # the id of the rectangles behind a picture and its axes
 _DPI = 96
 _CONTROL = re.compile(r"[^\t\n\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -32,7 +32,7 @@ _SETTINGS: dict[Any, Any] = {
     "svg.hashsalt": "prunebench",
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Liberation Sans", "Arial"],
-    "font.size": 8.5,
+    "font.size": 9,
     "text.parse_math": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -92,12 +92,13 @@ def _drawn(chart: Chart, width: int) -> Iterator[tuple[Any, Any]]:
         _format_axis(axes, "x", chart.x, [x for m in chart.marks for x in m.x])
         _format_axis(axes, "y", chart.y, [y for m in chart.marks for y in m.y])
         if chart.has_legend:
-            columns = max(1, width // 150)
+            columns = max(1, width // 160)
             figure.legend(
                 loc="outside upper left",
                 ncols=columns,
                 frameon=False,
-                fontsize=7.5,
+                fontsize=8.5,
+                labelcolor=palette()["ink"],
                 handlelength=1.6,
                 columnspacing=1.2,
             )
@@ -189,6 +190,9 @@ def _format_axis(axes: Any, which: Literal["x", "y"], axis: Axis, drawn: Sequenc
         own.set_major_formatter(StrMethodFormatter("{x:g}"))
         low, high = min(positive), max(positive)
         getattr(axes, f"set_{which}lim")(low * (low / high) ** 0.06 * 0.98, high * (high / low) ** 0.06 * 1.02)
+    if axis.names:
+        own.set_major_locator(FixedLocator(range(len(axis.names))))
+        own.set_ticklabels([_text(name) for name in axis.names])
     if axis.limits:
         getattr(axes, f"set_{which}lim")(*axis.limits)
     if axis.form == "ratio":

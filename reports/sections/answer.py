@@ -1,23 +1,49 @@
-"""The head of a report: what to do, and the checks that limit the answer."""
+"""The head of a report: what to do, the evidence for it, and the checks that limit it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from reports.analysis.family import PURPOSES
 from reports.analysis.records import Analysis
-from reports.checks.rules import SEVERITY
+from reports.checks.rules import SEVERITY, Outcome
 from reports.decision.advice import advice
 from reports.decision.answers import answers, progress
 from reports.decision.quality_evidence import BEARABLE
-from reports.document.blocks import Answers, Block, Finding, Findings, Prose, Section
+from reports.decision.quality_price import quality_price
+from reports.document.blocks import Answer, Answers, Block, Finding, Findings, Prose, Section, Tally
 from reports.document.wording import sentence, times
+from reports.sections.plots.advised import advised_plot
 
 
 def answer_section(analysis: Analysis) -> Section:
-    """The advice for each purpose, and the rule behind it."""
+    """The first screen: the question, an answer in one sentence for each purpose with its picture, the price, and the checks."""
     unfinished = progress(analysis)
     blocks: list[Block] = [Prose(unfinished, "alert")] if unfinished else []
+    plots = {f"For {purpose}": advised_plot(analysis, purpose) for purpose in PURPOSES}
+    first = [
+        replace(answer, sentences=answer.sentences[:1], checks=None, plot=plots.get(answer.topic))
+        for answer in _advice(analysis)
+    ]
+    price = quality_price(analysis)
+    blocks.append(Answers([*first, price] if price else first))
+    blocks.append(Tally({outcome: _checks(analysis, outcome) for outcome in ("fail", "warn", "pass", "no data")}))
+    return Section("answer", "Which configuration to serve?", blocks)
+
+
+def evidence_section(analysis: Analysis) -> Section:
+    """The whole advice for each purpose, and the rule behind it."""
+    return Section("evidence", "Why", [Answers(_advice(analysis)), Prose(_rule(analysis), "fine")])
+
+
+def _advice(analysis: Analysis) -> list[Answer]:
+    """The advice and what concerns all of it; without advice, each workload's verdicts."""
     general = [answer for answer in answers(analysis) if answer.topic not in analysis.info.workloads]
-    blocks.append(Answers([*advice(analysis), *general] or answers(analysis)))
-    return Section("answer", "The answer", [*blocks, Prose(_rule(analysis), "fine")])
+    return [*advice(analysis), *general] or answers(analysis)
+
+
+def _checks(analysis: Analysis, outcome: Outcome) -> list[str]:
+    return [check.check for check in analysis.checks if check.outcome == outcome]
 
 
 def _rule(analysis: Analysis) -> str:

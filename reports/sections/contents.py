@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from reports.analysis.records import Analysis
 from reports.document.blocks import Article, Section
 from reports.document.wording import engine
 from reports.sections.alignment import alignment_section
-from reports.sections.answer import answer_section, limits_section
+from reports.sections.answer import answer_section, evidence_section, limits_section
 from reports.sections.curves import curves_section
 from reports.sections.energy.idle import idle_section
 from reports.sections.energy.joules import energy_section
@@ -25,6 +26,7 @@ Builder = Callable[[Analysis], Section | None]  # None: the run has no data for 
 
 SECTIONS: list[Builder] = [
     answer_section,
+    evidence_section,
     limits_section,
     workloads_section,
     energy_section,
@@ -43,18 +45,26 @@ SECTIONS: list[Builder] = [
     failures_section,
     again_section,
 ]
+_OPEN = {"answer"}
+_ON_PAPER = {"evidence", "limits", "workloads"}
 
 
 def run_article(analysis: Analysis, article_id: str) -> Article:
-    """A run's report."""
+    """A run's report: on a screen all but the answer is folded, on paper what backs it is shown too."""
     built = (build(analysis) for build in SECTIONS)
     return Article(
         id=article_id,
         title=analysis.info.name,
         kicker=f"prunebench {analysis.info.prunebench_version}",
         subtitle=_subtitle(analysis),
-        sections=[section for section in built if section is not None],
+        sections=[_folded(section) for section in built if section is not None],
     )
+
+
+def _folded(section: Section) -> Section:
+    if section.id in _OPEN:
+        return section
+    return replace(section, fold="on screen" if section.id in _ON_PAPER else "everywhere")
 
 
 def _subtitle(analysis: Analysis) -> str:

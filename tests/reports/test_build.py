@@ -120,13 +120,15 @@ def test_the_page_is_self_contained(run):
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
 
 
-def test_the_page_opens_with_the_answer_then_its_limits_then_the_tables(run):
+def test_the_page_opens_with_the_answer_then_its_evidence_and_limits_then_the_tables(run):
     text = build_report([run]).read_text()
     places = [
         text.index(mark)
         for mark in (
             'id="run-1-answer"',
             "For interactive use",
+            "Price in quality",
+            'id="run-1-evidence"',
             'id="run-1-limits"',
             "<caption>Medians over",
             'id="run-1-checks"',

@@ -1,4 +1,4 @@
-// Shows the value of the point of a chart that is nearest to the pointer, and opens what is folded for paper.
+// Shows the value of the point of a chart that is nearest to the pointer; opens what is folded for links and paper.
 "use strict";
 (() => {
   const points = JSON.parse(document.getElementById("points").textContent);
@@ -36,7 +36,21 @@
     chart.addEventListener("pointerleave", () => { tip.hidden = true; });
   }
 
+  const reveal = () => {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!target) return;
+    for (let fold = target.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+    target.closest("section")?.scrollIntoView();
+  };
+  addEventListener("hashchange", reveal);
+  reveal();
+
+  let opened = [];
   addEventListener("beforeprint", () => {
-    for (const details of document.querySelectorAll("details.noted")) details.open = true;
+    opened = [...document.querySelectorAll("details.on-paper:not([open]), details.noted:not([open])")];
+    for (const fold of opened) fold.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const fold of opened) fold.open = false;
   });
 })();

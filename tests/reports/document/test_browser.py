@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import shutil
 from collections.abc import Iterator
@@ -46,6 +47,10 @@ def plots(report: Path) -> int:
     return sum(plot.chart is not None for _, plot, _ in run_article(analyse_folder(report.parent), "run-1").plots())
 
 
+AXE = Path(__file__).parent / "axe" / "axe.min.js"
+AXE_SHA256 = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
+
+
 class Visit:
     """A page opened in the browser, with its errors and requests."""
 
@@ -57,6 +62,9 @@ class Visit:
         self.page.on("dialog", lambda dialog: self.problems.append(dialog.message))
         self.page.on("request", lambda request: self._went_out(request.url))
         self.page.goto(report.as_uri())
+
+    def open_all(self) -> None:
+        self.ask("for (const fold of document.querySelectorAll('details')) fold.open = true")
 
     def _went_out(self, url: str) -> None:
         if not url.startswith(("file:", "data:", "blob:")):
@@ -85,13 +93,59 @@ def visit(request: pytest.FixtureRequest, browser: Any, report: Path) -> Iterato
     visit.close()
 
 
+def test_the_first_screen_has_question_answers_pictures_price_and_checks_and_nothing_else_is_open(browser, report):
+    visit = Visit(browser, report, theme="light", width=1280)
+    assert (
+        visit.ask("[...document.querySelectorAll('section')].filter(s => !s.querySelector(':scope > details')).length")
+        == 1
+    )
+    assert visit.ask("document.querySelectorAll('details[open]').length") == 0
+    bottom = "document.querySelector('%s').getBoundingClientRect().bottom"
+    assert visit.ask("document.querySelectorAll('.answers .chart svg').length") == 2
+    assert max(visit.ask(bottom % part) for part in (".answers", ".tally")) < 900
+    visit.close()
+
+
+def test_a_permalink_opens_its_fold(browser, report):
+    visit = Visit(browser, report, theme="light", width=1280)
+    is_open = "document.getElementById('run-1-checks').closest('details').open"
+    assert not visit.ask(is_open)
+    visit.page.locator("a.permalink[href='#run-1-checks']").focus()
+    visit.page.keyboard.press("Enter")
+    visit.wait(is_open)
+    assert visit.ask(
+        "Math.abs(document.getElementById('run-1-checks').closest('section').getBoundingClientRect().top) < 900"
+    )
+    again = browser.new_page()
+    again.goto(f"{report.as_uri()}#run-1-power")
+    assert again.evaluate("document.getElementById('run-1-power').closest('details').open")
+    again.close()
+    visit.close()
+
+
+def test_axe_finds_nothing_folded_or_open(browser, report):
+    script = AXE.read_bytes()
+    assert hashlib.sha256(script).hexdigest() == AXE_SHA256
+    for theme, width in (("light", 1280), ("dark", 390)):
+        visit = Visit(browser, report, theme=theme, width=width)
+        visit.ask(script.decode())
+        for is_open in (False, True):
+            if is_open:
+                visit.open_all()
+            found = visit.ask("axe.run()")["violations"]
+            assert [(one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in found] == []
+        visit.close()
+
+
 def test_every_chart_is_drawn_without_a_complaint_and_nothing_is_fetched(visit, plots):
+    visit.open_all()
     assert visit.ask("document.querySelectorAll('.chart svg').length") == plots
     assert visit.ask("[...document.querySelectorAll('.chart svg')].every(c => c.getBoundingClientRect().height > 100)")
     assert visit.problems == []
 
 
 def test_the_value_of_a_point_is_shown_beside_the_pointer(visit):
+    visit.open_all()
     chart = visit.page.locator(".chart").first
     chart.scroll_into_view_if_needed()
     x, y, text = visit.ask(
@@ -130,14 +184,16 @@ def test_charts_take_the_colours_of_the_theme(browser, report):
 
 def test_paper_is_light_and_has_the_charts(browser, report, plots):
     visit = Visit(browser, report, theme="dark", width=1280)
+    pages = visit.page.pdf(format="A4", tagged=True)
+    assert pages.startswith(b"%PDF")
+    assert 2 <= pages.count(b"/Type /Page\n") <= 3
+    assert visit.ask("document.querySelectorAll('details[open]').length") == 0
+    visit.open_all()
     visit.page.emulate_media(media="print", color_scheme="dark")
     shown = "[...document.querySelectorAll('%s')].filter(e => e.checkVisibility()).length"
     assert visit.ask(shown % ".chart svg") == plots
     assert visit.ask(shown % ".values") == 0
     assert visit.ask("getComputedStyle(document.querySelector('h1')).color") == "rgb(28, 28, 26)"
-    pages = visit.page.pdf(format="A4", tagged=True)
-    assert pages.startswith(b"%PDF")
-    assert pages.count(b"/Type /Page\n") > 3
     assert visit.problems == []
     visit.close()
 
@@ -145,6 +201,7 @@ def test_paper_is_light_and_has_the_charts(browser, report, plots):
 def test_charts_need_no_script(browser, report, plots):
     page = browser.new_page(java_script_enabled=False)
     page.goto(report.as_uri())
+    page.evaluate("for (const fold of document.querySelectorAll('details')) fold.open = true")
     assert page.locator(".chart svg:visible").count() == plots
     page.close()
 
@@ -183,6 +240,7 @@ CONTRAST = """() => {
 
 
 def test_all_text_has_enough_contrast(visit):
+    visit.open_all()
     assert visit.ask(CONTRAST) == []
 
 
@@ -191,7 +249,7 @@ def test_headings_go_down_one_level_at_a_time_and_every_landmark_has_a_name(visi
     assert levels[0] == 1
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
     assert visit.ask("document.querySelectorAll('main').length") == 1
-    nameless = "[...document.querySelectorAll('section, nav, [role=region], [role=img]')].filter(e => !(%s)).length"
+    nameless = "[...document.querySelectorAll('section, nav, [role=group], [role=img]')].filter(e => !(%s)).length"
     named = (
         "e.getAttribute('aria-label') || document.getElementById(e.getAttribute('aria-labelledby'))?.textContent.trim()"
     )
@@ -210,16 +268,18 @@ def test_every_picture_has_words_and_every_table_cell_a_heading(visit):
 def test_the_keyboard_reaches_the_contents_every_wide_table_and_every_check(browser, report):
     visit = Visit(browser, report, theme="light", width=390)
     visit.page.keyboard.press("Tab")
-    assert visit.ask("document.activeElement.closest('nav') !== null")
+    assert visit.ask("document.activeElement.closest('.answers summary') !== null")
+    visit.open_all()
     reached = "[...document.querySelectorAll('%s')].every(e => e.tabIndex === 0)"
     assert visit.ask(reached % "a[href], summary, pre, .scroll")
     check = "document.querySelector('.checks details')"
+    visit.ask(f"{check}.open = false")
     visit.ask(f"{check}.querySelector('summary').focus()")
     opened = visit.ask(f"{check}.open")
     visit.page.keyboard.press("Enter")
     assert visit.ask(f"{check}.open") is not opened
     assert visit.ask("getComputedStyle(document.activeElement).outlineStyle") != "none"
-    targets = "[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.getAttribute('href')))"
+    targets = "[...document.querySelectorAll('main a')].every(a => document.querySelector(a.getAttribute('href')))"
     assert visit.ask(targets)
     visit.close()
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 
 from reports import document
@@ -15,6 +17,18 @@ from reports.document.pictures import draw_picture, draw_png, palette
 from reports.document.wording import TO
 
 STYLE = (Path(document.__file__).parent / "templates" / "report.css").read_text()
+# Machado, Oliveira and Fernandes 2009, severity 1.
+EYES = {
+    "normal": np.eye(3),
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+}
+RGB_TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+WHITE = np.array([0.9505, 1.0, 1.089])
 EVIL = "<script>alert(1)</script> & $\\frac{1}{2}$ \x00\x08\ufffe _x 🚀"
 
 
@@ -118,3 +132,25 @@ def test_the_values_of_a_chart_are_a_table_that_is_thinned_out_if_it_is_long():
     assert len(long.rows) <= 41
     assert long.caption == f"Score: values. {len(long.rows)} of 1000 points."
     assert chart_table(Plot("Score", chart=Chart(x, x, [Marks([1], [1])]))) is None
+
+
+def _lab(colour: str, seen: np.ndarray) -> np.ndarray:
+    """CIELAB of a colour through a dichromat's eyes; `seen` maps linear RGB."""
+    rgb = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    xyz = RGB_TO_XYZ @ np.clip(seen @ linear, 0, 1) / WHITE
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("eyes", ["normal", "protanopia", "deuteranopia"])
+@pytest.mark.parametrize("theme", [0, 1])
+def test_verdicts_and_series_differ_to_every_eye(eyes, theme):
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", STYLE.split("prefers-color-scheme")[theme]))
+    for group in (
+        ("better", "worse", "same"),
+        ("series-1", "series-2", "series-3", "series-4"),
+        ("ramp-1", "ramp-4", "ramp-8"),
+    ):
+        seen = [_lab(colours[name], EYES[eyes]) for name in group]
+        assert min(float(np.linalg.norm(a - b)) for a, b in itertools.combinations(seen, 2)) > 12
