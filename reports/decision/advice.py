@@ -23,7 +23,7 @@ from reports.decision.answers import ONLY_BASELINE
 from reports.decision.quality_evidence import BEARABLE, Evidence, evidence_of
 from reports.decision.withheld import concerns, left_out, usable, why_withheld
 from reports.document.blocks import Answer
-from reports.document.wording import from_to, listed, name, sentence, smallest_effect, times
+from reports.document.wording import from_to, listed, name, percent, sentence, smallest_effect, times
 from reports.statistics.ratios import Comparison, Verdict
 
 _VERBS = {
@@ -145,7 +145,7 @@ def _too_much_loss(analysis: Analysis, gaining: list[_Candidate], key: str) -> t
     mildest = min(gaining, key=lambda c: c.loss or 0.0)
     sentences = [
         sentence(f"the mildest cut with a gain, {_named(mildest)}, {_gain(mildest, key)}, but {_price(mildest)}"),
-        f"That exceeds the limits of this report: {times(BEARABLE)} the perplexity, or {1 / BEARABLE:.0%} of a score kept.",
+        f"That exceeds the limits of this report: {times(BEARABLE)} the perplexity, or {percent(1 / BEARABLE)} of a score kept.",
     ]
     return f"Keep the baseline, {_baseline(analysis)}: the gain costs too much quality", sentences
 

@@ -8,7 +8,7 @@ from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_P
 from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.checks.rules import RULES
 from reports.document.blocks import Answer
-from reports.document.wording import listed, name, sentence, smallest_effect, times, with_interval
+from reports.document.wording import listed, name, percent, sentence, smallest_effect, times, with_interval
 from reports.statistics.ratios import Comparison, Verdict
 
 ONLY_BASELINE = "only the baseline was measured"
@@ -105,7 +105,7 @@ def _verdicts(analysis: Analysis, workload: str, key: str) -> str:
     if worse:
         parts.append(f"{_names(worse)} {_is(worse)} {phrases.worse}")
     if equivalent:
-        parts.append(f"{_names(equivalent)} {_is(equivalent)} equivalent to it within {100 * analysis.margin:.3g} %")
+        parts.append(f"{_names(equivalent)} {_is(equivalent)} equivalent to it within {percent(analysis.margin)}")
     if undecided:
         effect = max(c.comparison.smallest_effect or 1.0 for c in undecided)
         parts.append(f"{_names(undecided)} {_is(undecided)} undecided ({smallest_effect(effect)})")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from base.distributions import normal_quantile
 from reports.analysis.quality import QualityFigures, TaskFigures, TaskScore
-from reports.document.wording import listed, with_interval
+from reports.document.wording import listed, percent, with_interval
 from reports.statistics.confidence import CONFIDENCE
 from reports.statistics.ratios import Comparison
 
@@ -40,7 +40,7 @@ class Evidence:
             worst = min(self.lost, key=lambda task: self.lost[task].ratio or 0.0)
             parts.append(f"keeps {with_interval(self.lost[worst])} of its score on {worst}")
         if self.kept:
-            parts.append(f"keeps at least {1 / BEARABLE:.0%} of its score on {_some(self.kept)}")
+            parts.append(f"keeps at least {percent(1 / BEARABLE)} of its score on {_some(self.kept)}")
         if self.inconclusive and not self.lost:
             reasons = _some([f"{task} ({why})" for task, why in self.inconclusive.items()])
             total = len(self.kept) + len(self.inconclusive)
@@ -83,12 +83,31 @@ def _why_inconclusive(task: TaskFigures, own: TaskScore, reference: TaskScore) -
     if task.higher_is_better:
         if task.chance is None:
             return "the score of guessing is not recorded"
-        for whose, score in (("the baseline", reference), ("it", own)):
-            if _is_guessing(score, task.chance):
-                return f"{whose} is not distinguishable from guessing, {task.chance:.0%}"
+        if guessing := why_guessing(task, own, reference):
+            return guessing
     if kept.low < 1 / BEARABLE:
         return f"it keeps {with_interval(kept)}"
     return None
+
+
+def why_guessing(task: TaskFigures, own: TaskScore, reference: TaskScore) -> str | None:
+    """Why a share of the baseline's score is a ratio of noise; None if both scores lie above guessing, or it is not known."""
+    if task.chance is None:
+        return None
+    for whose, score in (("the baseline", reference), ("it", own)):
+        if _is_guessing(score, task.chance):
+            return f"{whose} is not distinguishable from guessing, {percent(task.chance)}"
+    return None
+
+
+def guessed_tasks(quality: QualityFigures, baseline: str) -> list[str]:
+    """The tasks on which the baseline itself is not distinguishable from guessing, so that every share of its score is noise."""
+    found = []
+    for task in quality.tasks:
+        reference = task.scores.get(baseline)
+        if reference and reference.value is not None and why_guessing(task, reference, reference):
+            found.append(task.task)
+    return found
 
 
 def _is_guessing(score: TaskScore, chance: float) -> bool:

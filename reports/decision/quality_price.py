@@ -5,7 +5,7 @@ from __future__ import annotations
 from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.decision.quality_evidence import BEARABLE, evidence_of
 from reports.document.blocks import Answer
-from reports.document.wording import listed, name, sentence, times
+from reports.document.wording import listed, name, percent, sentence, times
 
 
 def quality_price(analysis: Analysis) -> Answer | None:
@@ -41,7 +41,7 @@ def _tasks(analysis: Analysis, others: list[ConfigurationFigures]) -> list[str]:
     kept = [
         named for named, evidence in judged.items() if evidence.kept and not evidence.lost and not evidence.inconclusive
     ]
-    limit = f"{1 / BEARABLE:.0%}"
+    limit = f"{percent(1 / BEARABLE)}"
     parts = []
     if lost:
         parts.append(

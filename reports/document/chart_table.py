@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from reports.document.blocks import Plot, Row, Table, columns, text_row
 from reports.document.chart import Axis, Chart, Marks
-from reports.document.wording import ABSENT, TO, figure, times
+from reports.document.wording import ABSENT, TO, figure, percent, times
 
 _ROWS = 40  # about as many as one screen shows; a distribution has hundreds of points
 
@@ -73,5 +73,5 @@ def _thinned(rows: Sequence[Row], step: int) -> list[Row]:
 
 def _value(value: float, axis: Axis) -> str:
     if axis.form == "percent":
-        return f"{figure(100 * value)} %"
+        return percent(value)
     return times(value) if axis.form == "ratio" else figure(value)

@@ -1,4 +1,4 @@
-"""Numbers, ratios and names as text, the same in tables, sentences and plots."""
+"""Numbers, ratios and names as text, the same in tables, sentences and plots. No figure has more than three significant digits."""
 
 from __future__ import annotations
 
@@ -15,11 +15,19 @@ ABSENT = "\N{EM DASH}"  # stands for a missing figure
 
 
 def figure(value: float) -> str:
-    """Three significant digits, thousands separated: 1234.5 -> "1,234", 83.14 -> "83.1", 0.01234 -> "0.0123"."""
+    """Three significant digits, thousands separated: 1234.5 -> "1,230", 83.14 -> "83.1", 0.01234 -> "0.0123"."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
-    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{decimals}f}"
+    rounded = float(f"{value:.2e}")
+    decimals = max(0, 2 - math.floor(math.log10(abs(rounded)) + 1e-9))
+    return f"{rounded:,.{decimals}f}"
+
+
+def percent(share: float, *, signed: bool = False) -> str:
+    """A share in percent, with up to three significant digits: 0.05 -> "5 %", 0.1234 -> "12.3 %"."""
+    value = 100 * share
+    text = f"{value:+.3g}" if signed else f"{value:.3g}"
+    return f"{figure(value) if 'e' in text else text} %"
 
 
 def or_absent(value: float | None, form: str | None = None) -> str:
@@ -35,15 +43,18 @@ def times(ratio: float) -> str:
 
 
 def _ratio(ratio: float, decimals: int = 2) -> str:
-    return f"{ratio:.{decimals}f}" if 0.1 <= ratio < 10 else figure(ratio)
+    """Three decimals are shown below 1 alone, where they are significant digits."""
+    if not 0.1 <= ratio < 9.995:
+        return figure(ratio)
+    return f"{ratio:.{min(decimals, 2 if ratio >= 0.9995 else 3)}f}"
 
 
 def _decimals(low: float, high: float, margin: float | None) -> int:
-    """Two to four decimals: enough to show on which side of the margin each end lies, and so the verdict."""
+    """Two or three decimals: as many as show on which side of the margin each end lies, where three digits can."""
     if margin is None:
         return 2
     apart = min(abs(end - limit) for end in (low, high) for limit in (1 / (1 + margin), 1 + margin))
-    return next((decimals for decimals in (2, 3) if apart >= 0.6 * 10**-decimals), 4)
+    return 2 if apart >= 0.006 else 3
 
 
 def with_interval(comparison: Comparison) -> str | None:

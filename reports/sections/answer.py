@@ -12,7 +12,7 @@ from reports.decision.answers import answers, progress
 from reports.decision.quality_evidence import BEARABLE
 from reports.decision.quality_price import quality_price
 from reports.document.blocks import Answer, Answers, Block, Finding, Findings, Prose, Section, Tally
-from reports.document.wording import sentence, times
+from reports.document.wording import percent, sentence, times
 from reports.sections.plots.advised import advised_plot
 
 
@@ -49,9 +49,9 @@ def _checks(analysis: Analysis, outcome: Outcome) -> list[str]:
 def _rule(analysis: Analysis) -> str:
     text = (
         "Ratios are to the baseline within the same block, averaged as logarithms. Better or worse: the whole interval lies more than "
-        f"{100 * analysis.margin:.3g} % from 1; equivalent: the whole interval lies within that margin; otherwise undecided. A width is "
+        f"{percent(analysis.margin)} from 1; equivalent: the whole interval lies within that margin; otherwise undecided. A width is "
         "recommended if it is better in time or joules and worse in neither, its perplexity is at most "
-        f"{times(BEARABLE)} the baseline's, and no quality task is shown to keep less than {1 / BEARABLE:.0%} of its score."
+        f"{times(BEARABLE)} the baseline's, and no quality task is shown to keep less than {percent(1 / BEARABLE)} of its score."
     )
     compared = sum(one.comparison.verdict is not None for one in analysis.family)
     if compared:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from reports.analysis.records import Analysis
 from reports.document.blocks import Block, Column, Entry, Items, Prose, Row, Section, Table, note_letter
-from reports.document.wording import ABSENT, TO, figure
+from reports.document.wording import ABSENT, TO, figure, percent
 from reports.runs.fleet_plan import Demand, Estimate, FleetPlan, FleetRow
 
 _LEDE = (
@@ -38,7 +38,7 @@ def describe_demand(demand: Demand) -> str:
         if limit is not None
     ]
     objective = (
-        f"{demand.slo_share:.0%} of them with {' and '.join(objectives)}" if objectives else "no objective stated"
+        f"{percent(demand.slo_share)} of them with {' and '.join(objectives)}" if objectives else "no objective stated"
     )
     return (
         f"{figure(demand.requests_per_day)} requests a day ({figure(demand.mean_rate)} a second, {demand.peak:g}x at the peak) of "

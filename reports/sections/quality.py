@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from reports.analysis.quality import ROBUST, Group, QualityFigures, TaskFigures
 from reports.analysis.records import Analysis
+from reports.decision.quality_evidence import guessed_tasks, why_guessing
 from reports.document.blocks import Block, Entry, Fold, Heading, Plots, Prose, Row, Section, Table, columns, note_letter
-from reports.document.wording import ABSENT, PER_CELL, figure, listed, name, or_absent, sentence, with_interval
+from reports.document.wording import ABSENT, PER_CELL, figure, listed, name, or_absent, percent, sentence, with_interval
 from reports.sections.plots.pareto import perplexity_plot, score_plots
 from reports.sections.plots.retention import retention_plot
+from reports.statistics.ratios import Comparison
 
 _GROUPS: tuple[tuple[Group, str], ...] = (
     ("fragile", "Fragile: the score falls with the width"),
@@ -16,7 +18,7 @@ _GROUPS: tuple[tuple[Group, str], ...] = (
 )
 _LOSS = (
     "Loss: the share of the baseline's score lost for each tenth of the width cut, from a straight line through all widths, with its "
-    f"95 % interval over items. Robust: the interval lies below {ROBUST:.0%}. Fragile: the interval lies above 0. A straight line does "
+    f"95 % interval over items. Robust: the interval lies below {percent(ROBUST)}. Fragile: the interval lies above 0. A straight line does "
     "not show a cliff; the plots do."
 )
 
@@ -84,10 +86,12 @@ def _scores(analysis: Analysis, quality: QualityFigures) -> Table:
         if overall is None or overall.ratio is None:
             entries.append(Entry(ABSENT))
         else:
-            entries.append(Entry(f"{overall.ratio:.3f}", with_interval(overall), overall.verdict))
+            entries.append(Entry(_share_kept(overall), with_interval(overall), overall.verdict))
         for task in quality.tasks:
             score = task.scores[info.label]
-            note = note_letter(score.reason, notes)
+            reference = task.scores.get(analysis.info.baseline)
+            noise = why_guessing(task, score, reference) if score.kept and reference else None
+            note = note_letter(score.reason or noise, notes)
             if score.value is None:
                 entries.append(Entry(ABSENT, note=note))
                 continue
@@ -97,12 +101,28 @@ def _scores(analysis: Analysis, quality: QualityFigures) -> Table:
                 Entry(
                     f"{figure(score.value)}{error}",
                     with_interval(kept) if kept else None,
-                    kept.verdict if kept else None,
+                    kept.verdict if kept and not noise else None,
                     note,
                 )
             )
         rows.append(Row(entries, info.is_baseline))
-    return Table("Scores with their standard errors.", headings, rows, notes, [PER_CELL])
+    return Table("Scores with their standard errors.", headings, rows, notes, [PER_CELL, *_noise(analysis, quality)])
+
+
+def _share_kept(overall: Comparison) -> str:
+    """The mean share kept, unless its interval holds the baseline's own: the mean is then no finding."""
+    if overall.low is not None and overall.high is not None and overall.low <= 1 <= overall.high:
+        return "no difference shown"
+    return percent(overall.ratio or 0.0)
+
+
+def _noise(analysis: Analysis, quality: QualityFigures) -> list[str]:
+    """A remark on tasks at which the baseline guesses."""
+    tasks = guessed_tasks(quality, analysis.info.baseline)
+    if not tasks:
+        return []
+    text = f"The baseline is not distinguishable from guessing on {listed(tasks)}: a share of that score is noise"
+    return [f"{text}, and so is a mean of shares that includes it."]
 
 
 def _groups(quality: QualityFigures) -> str:
@@ -121,8 +141,12 @@ def _slopes(quality: QualityFigures) -> Table:
     notes: dict[str, str] = {}
     rows = []
     for t in sorted(quality.tasks, key=lambda t: (order.index(t.group), -(t.loss or 0))):
-        loss = ABSENT if t.loss is None else f"{t.loss:+.1%}"
-        ends = ABSENT if t.loss_low is None or t.loss_high is None else f"{t.loss_low:+.1%} to {t.loss_high:+.1%}"
+        loss = ABSENT if t.loss is None else f"{percent(t.loss, signed=True)}"
+        ends = (
+            ABSENT
+            if t.loss_low is None or t.loss_high is None
+            else f"{percent(t.loss_low, signed=True)} to {percent(t.loss_high, signed=True)}"
+        )
         rows.append(
             Row(
                 [
@@ -162,7 +186,7 @@ def _costs(analysis: Analysis, quality: QualityFigures) -> Table:
             continue
         entries = [
             Entry(name(info)),
-            Entry(f"{cost.hours:.3g}"),
+            Entry(figure(cost.hours)),
             Entry(ABSENT if cost.tokens is None else f"{cost.tokens:,}"),
             Entry(_uncertain(cost.joules, cost.joules_uncertainty), note=note_letter(cost.reason, notes)),
             Entry(_uncertain(cost.joules_per_token, cost.joules_per_token_uncertainty)),

@@ -8,7 +8,7 @@ from reports.analysis.order import describe_order, imbalance
 from reports.analysis.records import Analysis
 from reports.checks.results import CheckResult
 from reports.document.blocks import Block, Code, Finding, Findings, Plots, Prose, Section, Table, columns, text_row
-from reports.document.wording import ABSENT, engine
+from reports.document.wording import ABSENT, engine, figure
 from reports.sections.plots.order import order_plot
 
 
@@ -75,7 +75,7 @@ def _served(analysis: Analysis) -> Table:
                 info.dtype or ABSENT,
                 " ".join(f"{key}={value}" for key, value in info.engine_options.items()) or ABSENT,
                 f"{m.criterion}, {m.target}, multiple of {m.multiple_of}, ties {m.tie_break}" if m else ABSENT,
-                ABSENT if info.load_s is None else f"{info.load_s:.1f} s",
+                ABSENT if info.load_s is None else f"{figure(info.load_s)} s",
             )
         )
     headings = columns("Configuration", "Model", "Engine", "Data type", "Options", "Pruned by", "Loaded in")

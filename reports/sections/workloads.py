@@ -22,6 +22,7 @@ from reports.document.wording import (
     is_named_by_width,
     listed,
     parameters,
+    percent,
     sentence,
     smallest_effect,
     times,
@@ -159,12 +160,12 @@ def _remarks(cells: list[Cell]) -> list[str]:
     uncertainties = [c.energy_uncertainty for c in cells if c.energy_uncertainty is not None]
     if uncertainties:
         remarks.append(
-            f"Joules of a trial are known to ±{max(uncertainties):.1%} or better (95 %), sensor error not included."
+            f"Joules of a trial are known to ±{percent(max(uncertainties))} or better (95 %), sensor error not included."
         )
     of_net = [c.net_uncertainty for c in cells if c.net_uncertainty is not None]
     if of_net:
         remarks.append(
-            f"Net joules of a trial are known to ±{max(of_net):.1%} or better (95 %), idle power and its drift included."
+            f"Net joules of a trial are known to ±{percent(max(of_net))} or better (95 %), idle power and its drift included."
         )
     bases = sorted({basis for c in cells for basis in c.modelled_basis})
     if bases:

@@ -7,7 +7,7 @@ from reports.analysis.energy_model import Coefficient, EnergyModel
 from reports.analysis.records import Analysis
 from reports.document.blocks import Block, Column, Entry, Items, Plot, Plots, Prose, Row, Section, Table, note_letter
 from reports.document.chart import Axis, Chart, Marks, Rule, at_least, series_style
-from reports.document.wording import ABSENT, figure
+from reports.document.wording import ABSENT, figure, percent, times
 
 SHAPES = ((128, 128), (1024, 128), (128, 1024), (2048, 512))  # prompt and output tokens of the requests predicted
 _LEDE = (
@@ -61,7 +61,7 @@ def _coefficients(models: list[EnergyModel]) -> Table:
                 _coefficient(m, "prompt token", m.prompt_token, 1e3, notes),
                 _coefficient(m, "output token", m.output_token, 1e3, notes),
                 _coefficient(m, "request", m.request, 1.0, notes),
-                Entry(f"{m.relative_deviation or 0:.1%}"),
+                Entry(f"{percent(m.relative_deviation or 0)}"),
                 Entry(m.fit),
                 Entry(str(m.trials)),
             ]
@@ -118,7 +118,7 @@ def _residuals(models: list[EnergyModel]) -> Plot:
                 name=f"{model.label}, {model.load}",
                 colour=series_style(number)[0],
                 symbol="circle",
-                hover=[f"{r.shape}, block {r.block + 1}: {r.share:+.2%}" for r in model.residuals],
+                hover=[f"{r.shape}, block {r.block + 1}: {percent(r.share, signed=True)}" for r in model.residuals],
             )
         )
     values = [y for m in marks for y in m.y]
@@ -128,5 +128,5 @@ def _residuals(models: list[EnergyModel]) -> Plot:
         marks=marks,
         rules=[Rule(1.0)],
     )
-    alt = f"{title}: {len(values)} trials between {min(values):.3f} and {max(values):.3f} of the line."
+    alt = f"{title}: {len(values)} trials between {times(min(values))} and {times(max(values))} the line."
     return Plot(title, "A pattern, rather than scatter, shows that the line does not fit.", alt, chart)

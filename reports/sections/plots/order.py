@@ -32,7 +32,7 @@ def order_plot(analysis: Analysis, workload: str) -> Plot:
                 colour="ink" if is_baseline else "accent",
                 symbol="diamond" if is_baseline else "circle",
                 size=8,
-                hover=[f"{labels[t.label]}, block {t.block + 1}\n{r:.3f} of its median" for t, r in own],
+                hover=[f"{labels[t.label]}, block {t.block + 1}\n{times(r)} its median" for t, r in own],
             )
         )
     starts = {t.block: t.order for t in reversed(analysis.trials)}

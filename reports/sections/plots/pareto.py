@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from reports.analysis.quality import QualityFigures
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
 from reports.analysis.records import Analysis, ConfigurationFigures
+from reports.decision.quality_evidence import guessed_tasks
 from reports.document.blocks import Plot
 from reports.document.chart import Axis, Chart, Marks
-from reports.document.wording import listed, mean_with_interval, name
+from reports.document.wording import figure, listed, mean_with_interval, name, percent, with_interval
 from reports.statistics.ratios import Comparison, Interval
 
 
@@ -41,7 +42,7 @@ def perplexity_plot(analysis: Analysis, workload: str) -> Plot:
     if not points:
         return Plot(title, absent="no configuration has both a perplexity and this cost")
     front = pareto_front([p.place for p in points], lower_x_is_better=True, lower_y_is_better=True)
-    marks = _marks(points, front, lambda p: f"{mean_with_interval(p.cost, cost.unit)}\nperplexity {p.quality:.4g}")
+    marks = _marks(points, front, lambda p: f"{mean_with_interval(p.cost, cost.unit)}\nperplexity {figure(p.quality)}")
     best = listed([name(p.configuration.info) for p in points if p.place in front])
     lede = "Lower left is better. Filled: no other configuration is better in both. Labels are widths. Bars: 95 % intervals over blocks."
     is_wide = max(p.quality for p in points) > 5 * min(p.quality for p in points)
@@ -77,12 +78,20 @@ def _score_plot(analysis: Analysis, quality: QualityFigures, workload: str, key:
     if len(points) < 2:
         return Plot(title, absent="no two configurations have both all tasks and this cost")
     front = pareto_front([p.place for p in points], lower_x_is_better=cost.better == "lower")
-    marks = _marks(points, front, lambda p: f"{mean_with_interval(p.cost, cost.unit)}\nkeeps {p.quality:.3f}")
+    marks = _marks(
+        points,
+        front,
+        lambda p: (
+            f"{mean_with_interval(p.cost, cost.unit)}\nkeeps {with_interval(p.interval) if p.interval else percent(p.quality)}"
+        ),
+    )
     best = listed(
         [f"{name(p.configuration.info)}: {mean_with_interval(p.cost, cost.unit)}" for p in points if p.place in front]
     )
     side = "left" if cost.better == "lower" else "right"
-    lede = f"Upper {side} is better. Filled: the Pareto front, no other configuration is better in both. Labels are widths. Bars: 95 % intervals, of the cost over blocks."
+    guessed = guessed_tasks(quality, analysis.info.baseline)
+    noise = f" Noise: the baseline is not distinguishable from guessing on {listed(guessed)}." if guessed else ""
+    lede = f"Upper {side} is better. Filled: the Pareto front, no other configuration is better in both. Labels are widths. Bars: 95 % intervals, of the cost over blocks.{noise}"
     axis = Axis(f"mean share kept, {count} {kind}tasks", form="ratio")
     return Plot(
         title, lede, f"{title}. Not beaten in both: {best}.", Chart(Axis(f"{cost.title}, {cost.unit}"), axis, marks)

@@ -6,7 +6,7 @@ from reports.analysis.quality import Group, QualityFigures
 from reports.analysis.records import Analysis
 from reports.document.blocks import Plot
 from reports.document.chart import Axis, Chart, Marks, Rule, at_least, series_style
-from reports.document.wording import listed, name, with_interval
+from reports.document.wording import listed, name, percent, with_interval
 from reports.sections.plots.ratios import RATIO_AXIS
 
 
@@ -39,6 +39,6 @@ def retention_plot(analysis: Analysis, quality: QualityFigures, group: Group, ti
     if not marks:
         return None
     axis = Axis("share of the baseline's score", at_least(0.9, 1.1, drawn), form="ratio")
-    losses = [f"{t.task} loses {t.loss:.1%} per tenth" for t in tasks if t.loss is not None]
+    losses = [f"{t.task} loses {percent(t.loss)} per tenth" for t in tasks if t.loss is not None]
     alt = f"{title}: {'; '.join(losses) or listed([t.task for t in tasks])}."
     return Plot(title, "Bars: 95 % intervals over items.", alt, Chart(RATIO_AXIS, axis, marks, [Rule(1.0)]))

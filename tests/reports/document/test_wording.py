@@ -1,15 +1,35 @@
 from __future__ import annotations
 
-import pytest
+import re
 
-from reports.document.wording import TIMES, TO, figure, in_words, listed, parameters, sentence, times, with_interval
-from reports.statistics.ratios import Comparison
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reports.document.wording import (
+    TIMES,
+    TO,
+    figure,
+    from_to,
+    in_words,
+    listed,
+    mean_with_interval,
+    parameters,
+    percent,
+    sentence,
+    smallest_effect,
+    times,
+    with_interval,
+)
+from reports.statistics.ratios import Comparison, Interval
 
 
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (1234.5, "1,234"),
+        (1234.5, "1,230"),
+        (9.996, "10.0"),
+        (-123456.0, "-123,000"),
         (83.14, "83.1"),
         (0.01234, "0.0123"),
         (9.0, "9.00"),
@@ -37,12 +57,12 @@ def test_an_interval_stands_in_brackets():
     ("low", "high", "words"),
     [
         (0.9712, 1.0, "0.97-1.00"),
-        (0.9921, 1.0, "0.992-1.000"),
-        (1.0102, 1.05, "1.0102-1.0500"),
+        (0.9921, 1.0, "0.992-1.00"),
+        (1.0102, 1.05, "1.01-1.05"),
         (1.2, 1.3, "1.20-1.30"),
     ],
 )
-def test_an_interval_has_the_decimals_from_which_its_verdict_can_be_read(low, high, words):
+def test_an_interval_has_a_third_decimal_where_that_shows_its_verdict(low, high, words):
     found = with_interval(Comparison(ratio=(low + high) / 2, low=low, high=high, margin=0.01))
     assert found.split(" ")[1].strip("()") == words.replace("-", TO)
 
@@ -67,3 +87,28 @@ def test_names_are_listed_as_in_speech():
 
 def test_a_sentence_keeps_the_capitals_it_has():
     assert sentence("no NVIDIA driver.") == "No NVIDIA driver."
+
+
+@pytest.mark.parametrize(
+    ("share", "words"), [(0.05, "5 %"), (0.1234, "12.3 %"), (1.471, "147 %"), (12.345, "1,230 %"), (0.0, "0 %")]
+)
+def test_a_share_is_in_percent(share, words):
+    assert percent(share) == words
+    assert percent(share, signed=True).lstrip("+") == words
+
+
+def significant_digits(number: str) -> int:
+    digits = number.replace(",", "").lstrip("-+0.").replace(".", "")
+    return len(digits if "." in number else digits.rstrip("0"))
+
+
+@given(st.lists(st.floats(1e-9, 1e9), min_size=3, max_size=3).map(sorted), st.sampled_from([None, 0.01, 0.05]))
+def test_no_figure_has_more_than_three_significant_digits(values, margin):
+    low, middle, high = values
+    found = Comparison(ratio=middle, low=low, high=high, margin=margin)
+    texts = [
+        figure(middle), figure(-middle), times(middle), percent(middle), percent(-middle, signed=True), with_interval(found),
+        from_to(found), mean_with_interval(Interval(mean=middle, low=low, high=high, n=3), "J"), smallest_effect(1 + middle),
+    ]  # fmt: skip
+    numbers = [number for text in texts for number in re.findall(r"\d[\d,]*(?:\.\d+)?", text.replace("95 %", ""))]
+    assert max(map(significant_digits, numbers)) <= 3
