@@ -15,6 +15,7 @@ from reports.statistics.confidence import CONFIDENCE
 from reports.statistics.ratios import Comparison
 
 BEARABLE = 1.05  # highest accepted ratio to the baseline's perplexity; its inverse: lowest accepted share of a score
+LEAST_KEPT = percent(round(1 / BEARABLE, 2))  # in words
 _MOST = 3  # tasks named in a sentence
 
 
@@ -40,7 +41,7 @@ class Evidence:
             worst = min(self.lost, key=lambda task: self.lost[task].ratio or 0.0)
             parts.append(f"keeps {with_interval(self.lost[worst])} of its score on {worst}")
         if self.kept:
-            parts.append(f"keeps at least {percent(1 / BEARABLE)} of its score on {_some(self.kept)}")
+            parts.append(f"keeps at least {LEAST_KEPT} of its score on {_some(self.kept)}")
         if self.inconclusive and not self.lost:
             reasons = _some([f"{task} ({why})" for task, why in self.inconclusive.items()])
             total = len(self.kept) + len(self.inconclusive)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from reports.analysis.records import Analysis, ConfigurationFigures
-from reports.decision.quality_evidence import BEARABLE, evidence_of
+from reports.decision.quality_evidence import LEAST_KEPT, evidence_of
 from reports.document.blocks import Answer
-from reports.document.wording import listed, name, percent, sentence, times
+from reports.document.wording import listed, name, sentence, times
 
 
 def quality_price(analysis: Analysis) -> Answer | None:
@@ -41,18 +41,19 @@ def _tasks(analysis: Analysis, others: list[ConfigurationFigures]) -> list[str]:
     kept = [
         named for named, evidence in judged.items() if evidence.kept and not evidence.lost and not evidence.inconclusive
     ]
-    limit = f"{percent(1 / BEARABLE)}"
     parts = []
     if lost:
         parts.append(
-            f"{listed(lost)} {'is' if len(lost) == 1 else 'are'} shown to keep less than {limit} of a task's score"
+            f"{listed(lost)} {'is' if len(lost) == 1 else 'are'} shown to keep less than {LEAST_KEPT} of a task's score"
         )
     if kept:
-        parts.append(f"{listed(kept)} {'is' if len(kept) == 1 else 'are'} shown to keep at least {limit} on every task")
+        parts.append(
+            f"{listed(kept)} {'is' if len(kept) == 1 else 'are'} shown to keep at least {LEAST_KEPT} on every task"
+        )
     open_ = len(judged) - len(lost) - len(kept)
     if open_:
         whose = "any configuration" if open_ == len(judged) else f"{open_} of {len(judged)} configurations"
         parts.append(
-            f"the quality tasks do not decide whether {whose} {'keep' if open_ > 1 and open_ != len(judged) else 'keeps'} {limit}"
+            f"the quality tasks do not decide whether {whose} {'keep' if open_ > 1 and open_ != len(judged) else 'keeps'} {LEAST_KEPT}"
         )
     return [sentence("; ".join(parts))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from reports.analysis.family import FamilyComparison, Purpose
 from reports.analysis.quantities import JOULES, QUANTITIES
 from reports.analysis.records import Analysis, ConfigurationFigures
-from reports.decision.withheld import usable
+from reports.decision.withheld import Withheld, usable
 from reports.document.blocks import SIGNS, Plot
 from reports.document.chart import Axis, Chart, Marks, Rule, Symbol, at_least
 from reports.document.wording import in_words, is_named_by_width, name, times, with_interval
@@ -14,12 +14,12 @@ from reports.statistics.ratios import Verdict
 _COLOURS: dict[Verdict | None, str] = {
     "better": "better", "worse": "worse", "equivalent": "same", "undecided": "same", None: "same",
 }  # fmt: skip
-_LEDE = "Blue: better; orange: worse; grey: neither is shown. Bars: simultaneous 95 % intervals."
+_LEDE = "Blue: better; orange: worse; grey: neither. Simultaneous 95\u00a0% intervals."
 
 
 def advised_plot(analysis: Analysis, purpose: Purpose) -> Plot | None:
     """A row for each configuration, the baseline at the top; None if no ratio is usable."""
-    found, _ = usable(analysis, purpose)
+    found, withheld = usable(analysis, purpose)
     if not found:
         return None
     rows = {c.info.label: row for row, c in enumerate(reversed(analysis.configurations))}
@@ -30,13 +30,16 @@ def advised_plot(analysis: Analysis, purpose: Purpose) -> Plot | None:
             own = [one for one in found if one.quantity == key and _COLOURS[one.comparison.verdict] == colour]
             if own:
                 marks.append(_marks(analysis, own, rows, colour, shift=0.14 if len(keys) > 1 else 0.0))
+    marks.append(
+        _without(withheld, {label: row for label, row in rows.items() if label != analysis.info.baseline}, found)
+    )
     ends = [end for m in marks for side in (m.x, m.x_low or (), m.x_high or ()) for end in side if end is not None]
     chart = Chart(
         Axis("ratio to the baseline", at_least(0.9, 1.1, ends), form="ratio"),
         Axis("", (-0.6, len(rows) - 0.4), names=[_row(c) for c in reversed(analysis.configurations)], grid=False),
         marks,
         [Rule(1.0, "x")],
-        height=70 + 34 * len(rows),
+        height=66 + 30 * len(rows),
     )
     said = [f"{_named(analysis, one)}: {_found(one)}" for one in found]
     return Plot(f"{found[0].workload}: ratio to the baseline", _LEDE, f"{'; '.join(said)}.", chart)
@@ -57,6 +60,14 @@ def _marks(
         x_high=[one.comparison.high for one in own],
         hover=[f"{_named(analysis, one)}\n{_found(one)}" for one in own],
     )
+
+
+def _without(withheld: Withheld, rows: dict[str, int], found: list[FamilyComparison]) -> Marks:
+    """Words in the rows that have no ratio."""
+    shown = {one.label for one in found}
+    why = {one.label: f"left out: {check} fails" for check, left in withheld.items() for one in left}
+    empty = {row: why.get(label, "not compared") for label, row in rows.items() if label not in shown}
+    return Marks([1.0] * len(empty), list(empty), texts=list(empty.values()))
 
 
 def _row(configuration: ConfigurationFigures) -> str:
