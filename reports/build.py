@@ -15,6 +15,7 @@ from reports.document.blocks import Article
 from reports.document.html import render_page
 from reports.document.markdown import render_markdown
 from reports.document.pictures import WIDTHS, draw_picture, draw_png
+from reports.document.wording import SIMULATED
 from reports.errors import ReportError, require_name
 from reports.exports.cells import as_csv, as_json, as_markdown, as_parquet, cell_rows
 from reports.runs.loads import is_load, read_loads
@@ -37,7 +38,8 @@ def build_report(
     """Write the report of one or more runs and return the file to open: the page, or what `write_readable` writes instead.
 
     Its path is `output`, by default report.html in the first run's folder. The other files lie beside it; their names begin with
-    the stem of `output` if that is not "report". Each file is replaced as a whole. Verdicts are judged at `margin`, a share.
+    the stem of `output` if that is not "report". If figures are simulated, the page by default is report-simulated.html and
+    report.html a link to it. Each file is replaced as a whole. Verdicts are judged at `margin`, a share.
     `notice` receives a line for each damaged trial, which is left out. Raises ReportError naming a path that cannot be read or
     written.
     """
@@ -49,7 +51,8 @@ def build_report(
         if not all(is_load(run) for run in runs):
             raise ReportError("a report cannot combine runs and single loads")
         articles = [load_article(read_loads(run), f"load-{number}") for number, run in enumerate(runs, 1)]
-        return write_readable(articles, page, png=png, notice=notice)
+        readable = write_readable(articles, page, png=png, notice=notice)
+        return readable if output else _say_simulated(articles, readable)
     analyses = [analyse_folder(run, margin=margin) for run in runs]
     for damaged in [one for analysis in analyses for one in analysis.damaged]:
         notice(damaged_line(damaged))
@@ -61,7 +64,7 @@ def build_report(
     for ending, render in (("csv", as_csv), ("parquet", as_parquet), ("json", as_json), ("md", as_markdown)):
         _write(page.with_name(f"{cells}.{ending}"), render(rows))
     _write(page.with_name(f"{stem}.json"), _render_json(analyses).encode())
-    return readable
+    return readable if output else _say_simulated(articles, readable)
 
 
 def write_readable(
@@ -82,21 +85,33 @@ def write_readable(
     return text
 
 
+def _say_simulated(articles: Sequence[Article], page: Path) -> Path:
+    """Have the name of simulated figures' page say so, and make the usual name a link to it; returns the usual name."""
+    if page.suffix == ".html" and any(article.watermark for article in articles):
+        named = page.with_stem(f"{page.stem}-{SIMULATED}")
+        try:
+            page.replace(named)
+            page.symlink_to(named.name)
+        except OSError as error:
+            raise ReportError(f"{named} cannot be written: {error.strerror}") from None
+    return page
+
+
 def write_articles(articles: Sequence[Article], page: Path, *, png: bool = False) -> None:
     """Write articles as a page, as Markdown beside it, and their plots as SVG in a folder named after the page.
 
     png: write each plot also as PNG, for slides. Raises ReportError naming a path that cannot be written.
     """
     charts = {
-        placed.id: (placed.plot.chart, WIDTHS[placed.abreast])
+        placed.id: (placed.plot.chart, WIDTHS[placed.abreast], article.watermark)
         for article in articles
         for placed in article.plots()
         if placed.plot.chart
     }
-    pictures = {plot_id: draw_picture(chart, width) for plot_id, (chart, width) in charts.items()}
+    pictures = {plot_id: draw_picture(*chart) for plot_id, chart in charts.items()}
     files = {f"{plot_id}.svg": picture.svg for plot_id, picture in pictures.items()}
     if png:
-        files |= {f"{plot_id}.png": draw_png(chart, width) for plot_id, (chart, width) in charts.items()}
+        files |= {f"{plot_id}.png": draw_png(*chart) for plot_id, chart in charts.items()}
     folder = page.with_name(f"{page.stem}-plots")
     _write(page, render_page(articles, pictures).encode("utf-8", "replace"))
     _write_folder(folder, files)

@@ -112,6 +112,7 @@ class Analysis(Record):
     quality: QualityFigures | None = None  # None: no quality task was run
     idles: list[VisitIdle] = []  # idle power around each visit, if measured there
     plan: FleetPlan | None = None  # None: `prunebench plan` was not run
+    simulated: bool = False  # any configuration was served by the synthetic engine, whose times and joules are settings
 
     @property
     def baseline(self) -> ConfigurationFigures | None:

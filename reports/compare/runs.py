@@ -68,6 +68,7 @@ class RunComparison(Record):
     failed_checks: list[str]
     failures: list[str]
     damaged: list[str] = []  # damaged trials, which are left out
+    simulated: list[str] = []  # the runs that the synthetic engine served: their figures decide nothing
 
     @property
     def regressed(self) -> bool:
@@ -116,6 +117,7 @@ def compare_runs(
             for f in analysis.failures
         ],
         damaged=[one.reason for analysis in (before, after) for one in analysis.damaged],
+        simulated=[analysis.folder for analysis in (before, after) if analysis.simulated],
     )
 
 

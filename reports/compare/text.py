@@ -75,6 +75,7 @@ def _notes(comparison: RunComparison) -> list[tuple[str, list[str]]]:
     apart += [f"{w}: only in {comparison.after}" for w in comparison.only_after]
     differences = [f"{d.what}: {d.before or 'none'} → {d.after or 'none'}" for d in comparison.differences]
     notes = [
+        ("Simulated, which decides nothing", comparison.simulated),
         ("Intervals", [PER_CELL]),
         ("Differences between the runs", differences or ["none recorded"]),
         ("Not in both", apart),

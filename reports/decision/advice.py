@@ -20,10 +20,10 @@ from reports.analysis.family import PURPOSES, FamilyComparison, Purpose, speed_o
 from reports.analysis.quantities import E2E, JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
 from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.decision.answers import ONLY_BASELINE
-from reports.decision.quality_evidence import BEARABLE, Evidence, evidence_of
+from reports.decision.quality_evidence import BEARABLE, LEAST_KEPT, Evidence, evidence_of
 from reports.decision.withheld import concerns, left_out, usable, why_withheld
 from reports.document.blocks import Answer
-from reports.document.wording import from_to, listed, name, percent, sentence, smallest_effect, times
+from reports.document.wording import from_to, listed, name, sentence, smallest_effect, times
 from reports.statistics.ratios import Comparison, Verdict
 
 _VERBS = {
@@ -75,7 +75,15 @@ class _Candidate:
 
 
 def advice(analysis: Analysis) -> list[Answer]:
-    """An answer for each purpose that a workload represents."""
+    """An answer for each purpose that a workload represents; none from simulated figures."""
+    if analysis.simulated:
+        return [
+            Answer(
+                "For any use",
+                ["Serve the checkpoints with a real engine."],
+                "No advice: simulated figures decide nothing",
+            )
+        ]
     workloads = [(purpose, workload_of(analysis.workloads, purpose)) for purpose in PURPOSES]
     return [_answer(analysis, purpose, workload) for purpose, workload in workloads if workload is not None]
 
@@ -145,7 +153,7 @@ def _too_much_loss(analysis: Analysis, gaining: list[_Candidate], key: str) -> t
     mildest = min(gaining, key=lambda c: c.loss or 0.0)
     sentences = [
         sentence(f"the mildest cut with a gain, {_named(mildest)}, {_gain(mildest, key)}, but {_price(mildest)}"),
-        f"That exceeds the limits of this report: {times(BEARABLE)} the perplexity, or {percent(1 / BEARABLE)} of a score kept.",
+        f"That exceeds the limits of this report: {times(BEARABLE)} the perplexity, or {LEAST_KEPT} of a score kept.",
     ]
     return f"Keep the baseline, {_baseline(analysis)}: the gain costs too much quality", sentences
 

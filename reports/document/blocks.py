@@ -225,13 +225,17 @@ class PlacedPlot(NamedTuple):
 
 @dataclass(frozen=True)
 class Article:
-    """The report of one run or study. `id` is unique in the page; `kicker` is the small line above the title, `subtitle` the one below."""
+    """The report of one run or study. `id` is unique in the page; `kicker` is the small line above the title, `subtitle` the one below.
+
+    `watermark` is drawn across every picture.
+    """
 
     id: str
     title: str
     kicker: str
     subtitle: str
     sections: Sequence[Section]
+    watermark: str = ""
 
     def plots(self) -> list[PlacedPlot]:
         """Every plot, in the order of the page."""

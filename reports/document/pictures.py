@@ -56,21 +56,21 @@ class Picture:
     points: list[Point]
 
 
-def draw_picture(chart: Chart, width: int = WIDTHS[2]) -> Picture:
+def draw_picture(chart: Chart, width: int = WIDTHS[2], watermark: str = "") -> Picture:
     """The chart as SVG; `width` is in CSS pixels."""
-    with _drawn(chart, width) as (figure, axes):
+    with _drawn(chart, width, watermark) as (figure, axes):
         svg = _saved(figure, format="svg", metadata={"Date": None, "Creator": "prunebench"})
         return Picture(svg, _points(chart, figure, axes))
 
 
-def draw_png(chart: Chart, width: int = WIDTHS[2]) -> bytes:
+def draw_png(chart: Chart, width: int = WIDTHS[2], watermark: str = "") -> bytes:
     """The chart as PNG with two pixels for each of CSS."""
-    with _drawn(chart, width) as (figure, _):
+    with _drawn(chart, width, watermark) as (figure, _):
         return _saved(figure, format="png", dpi=2 * _DPI, metadata={"Software": "prunebench"})
 
 
 @contextlib.contextmanager
-def _drawn(chart: Chart, width: int) -> Iterator[tuple[Any, Any]]:
+def _drawn(chart: Chart, width: int, watermark: str) -> Iterator[tuple[Any, Any]]:
     """The figure and its axes, under our settings."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -102,6 +102,11 @@ def _drawn(chart: Chart, width: int) -> Iterator[tuple[Any, Any]]:
                 handlelength=1.6,
                 columnspacing=1.2,
             )
+        if watermark:
+            axes.text(
+                0.5, 0.5, watermark, transform=axes.transAxes, ha="center", va="center", rotation=20, fontsize=width / 14,
+                color=palette()["muted"], alpha=0.25, zorder=0.6,
+            )  # fmt: skip
         yield figure, axes
 
 

@@ -12,6 +12,10 @@ PER_CELL = "Intervals are 95 % per cell, not corrected for their number."
 
 TIMES, TO = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
 ABSENT = "\N{EM DASH}"  # stands for a missing figure
+SIMULATED = "simulated"  # in the titles, names and watermarks of what the synthetic engine served
+SIMULATED_ALERT = (
+    "Simulated: the synthetic engine's times and joules are settings, not measurements. They decide nothing."
+)
 
 
 def figure(value: float) -> str:

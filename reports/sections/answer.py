@@ -9,21 +9,22 @@ from reports.analysis.records import Analysis
 from reports.checks.rules import SEVERITY, Outcome
 from reports.decision.advice import advice
 from reports.decision.answers import answers, progress
-from reports.decision.quality_evidence import BEARABLE
+from reports.decision.quality_evidence import BEARABLE, LEAST_KEPT
 from reports.decision.quality_price import quality_price
 from reports.document.blocks import Answer, Answers, Block, Finding, Findings, Prose, Section, Tally
-from reports.document.wording import percent, sentence, times
+from reports.document.wording import SIMULATED_ALERT, percent, sentence, times
 from reports.sections.plots.advised import advised_plot
 
 
 def answer_section(analysis: Analysis) -> Section:
     """The first screen: the question, an answer in one sentence for each purpose with its picture, the price, and the checks."""
     unfinished = progress(analysis)
-    blocks: list[Block] = [Prose(unfinished, "alert")] if unfinished else []
+    alerts = [*[SIMULATED_ALERT] * analysis.simulated, *[unfinished] * bool(unfinished)]
+    blocks: list[Block] = [Prose(text, "alert") for text in alerts if text]
     plots = {f"For {purpose}": advised_plot(analysis, purpose) for purpose in PURPOSES}
     first = [
         replace(answer, sentences=answer.sentences[:1], checks=None, plot=plots.get(answer.topic))
-        for answer in _advice(analysis)
+        for answer in advice(analysis) or answers(analysis)
     ]
     price = quality_price(analysis)
     blocks.append(Answers([*first, price] if price else first))
@@ -51,7 +52,7 @@ def _rule(analysis: Analysis) -> str:
         "Ratios are to the baseline within the same block, averaged as logarithms. Better or worse: the whole interval lies more than "
         f"{percent(analysis.margin)} from 1; equivalent: the whole interval lies within that margin; otherwise undecided. A width is "
         "recommended if it is better in time or joules and worse in neither, its perplexity is at most "
-        f"{times(BEARABLE)} the baseline's, and no quality task is shown to keep less than {percent(1 / BEARABLE)} of its score."
+        f"{times(BEARABLE)} the baseline's, and no quality task is shown to keep less than {LEAST_KEPT} of its score."
     )
     compared = sum(one.comparison.verdict is not None for one in analysis.family)
     if compared:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from reports.analysis.records import Analysis
 from reports.document.blocks import Article, Section
-from reports.document.wording import engine
+from reports.document.wording import SIMULATED, engine
 from reports.sections.alignment import alignment_section
 from reports.sections.answer import answer_section, evidence_section, limits_section
 from reports.sections.curves import curves_section
@@ -46,7 +46,7 @@ SECTIONS: list[Builder] = [
     again_section,
 ]
 _OPEN = {"answer"}
-_ON_PAPER = {"evidence", "limits", "workloads"}
+_ON_PAPER = {"limits", "workloads"}
 
 
 def run_article(analysis: Analysis, article_id: str) -> Article:
@@ -54,11 +54,17 @@ def run_article(analysis: Analysis, article_id: str) -> Article:
     built = (build(analysis) for build in SECTIONS)
     return Article(
         id=article_id,
-        title=analysis.info.name,
+        title=run_title(analysis),
         kicker=f"prunebench {analysis.info.prunebench_version}",
         subtitle=_subtitle(analysis),
         sections=[_folded(section) for section in built if section is not None],
+        watermark=SIMULATED if analysis.simulated else "",
     )
+
+
+def run_title(analysis: Analysis) -> str:
+    """The run's name; that of a simulated run says so."""
+    return f"{analysis.info.name} ({SIMULATED})" if analysis.simulated else analysis.info.name
 
 
 def _folded(section: Section) -> Section:

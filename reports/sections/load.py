@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from reports.analysis.quantities import QUANTITIES
 from reports.analysis.windows import window_words
 from reports.checks.findings import find_in_trial
@@ -19,7 +21,7 @@ from reports.document.blocks import (
     columns,
     note_letter,
 )
-from reports.document.wording import figure, or_absent, sentence
+from reports.document.wording import SIMULATED, SIMULATED_ALERT, figure, or_absent, sentence
 from reports.runs.loads import Load, Loads
 from reports.sections.latency import trial_percentile_table
 from reports.sections.sweep import sweep_section
@@ -28,15 +30,20 @@ from reports.sections.sweep import sweep_section
 def load_article(loads: Loads, article_id: str) -> Article:
     """The trials of one path, after the sweep that they belong to, if any."""
     first = loads.trials[0].trial
+    simulated = any(part.info.simulated for load in loads.trials for part in load.trial.energy.parts)
     sections = [sweep_section(loads.sweep)] if loads.sweep else []
     for number, load in enumerate(loads.trials, 1):
         sections.append(_trial_section(load, f"trial-{number}"))
+    if simulated:
+        sections[0] = replace(sections[0], blocks=[Prose(SIMULATED_ALERT, "alert"), *sections[0].blocks])
+    name = loads.path.resolve().name
     return Article(
         id=article_id,
-        title=loads.path.resolve().name,
+        title=f"{name} ({SIMULATED})" if simulated else name,
         kicker="prunebench load",
         subtitle=f"{first.model} at {first.url}, {first.started_at or 'at a time not recorded'}",
         sections=sections,
+        watermark=SIMULATED if simulated else "",
     )
 
 

@@ -18,6 +18,7 @@ from reports.document.terminal import terminal_table
 from reports.document.wording import (
     ABSENT,
     PER_CELL,
+    SIMULATED,
     figure,
     is_named_by_width,
     listed,
@@ -65,7 +66,10 @@ def terminal_tables(run: Path) -> list[TerminalTable]:
     """The tables of a run folder for the terminal. Raises ReportError naming the path that cannot be read."""
     analysis = analyse_folder(run)
     return [
-        terminal_table(table, f"{analysis.info.name} · {workload}: {_description(analysis, workload)}")
+        terminal_table(
+            table,
+            f"{analysis.info.name}{f' ({SIMULATED})' * analysis.simulated} · {workload}: {_description(analysis, workload)}",
+        )
         for workload, table in workload_tables(analysis).items()
     ]
 

@@ -57,6 +57,7 @@ class Example:
     name: str = "example"
     labels: dict[int, str] = field(default_factory=dict)
     model: str = "tinyglu"
+    engine: str = "transformers"
     engine_options: dict[int, dict[str, str]] = field(default_factory=dict)
     placements: dict[tuple[int, int], Placement] = field(default_factory=dict)  # by block and width
 
@@ -150,7 +151,7 @@ def configure(example: Example, width: int) -> ConfigurationInfo:
         parameters=parameters,
         checkpoint_bytes=4 * parameters,
         shape=SHAPE,
-        engine="transformers",
+        engine=example.engine,
         engine_version="5.19.0",
         engine_options={"dtype": "float32"} | example.engine_options.get(width, {}),
         dtype="float32",

@@ -111,6 +111,33 @@ def test_the_csv_has_a_row_a_cell_and_modelled_energy_apart(tmp_path):
     assert all(float(row["modelled_joules_per_output_token"]) > 0 for row in rows)
 
 
+def test_a_simulated_run_says_so_everywhere_and_advises_nothing(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("reports.build.draw_picture", lambda *how: drawn.append(how[2]) or BLANK)
+    run = write_run(tmp_path / "run", Example(workloads=SMALL, widths=(1024, 512), blocks=3, engine="synthetic"))
+    page = build_report([run])
+    assert (page, page.readlink()) == (run / "report.html", Path("report-simulated.html"))
+    words = " ".join(Page(page.read_text()).text.split())
+    assert words.startswith("example (simulated) · prunebench")
+    assert "They decide nothing." in words
+    assert "No advice: simulated figures decide nothing" in words
+    assert "Choose" not in words
+    assert set(drawn) == {"simulated"}
+    text = (run / "report.md").read_text()
+    assert text.startswith("# example (simulated)\n")
+    assert "**Simulated: the synthetic engine's times" in text
+    assert json.loads((run / "report.json").read_text())["runs"][0]["simulated"] is True
+    assert build_report([run]).read_text() == page.read_text()  # over the link
+    build_report([run], tmp_path / "mine.html")
+    assert not (tmp_path / "mine.html").is_symlink()
+
+
+def test_a_measured_run_is_not_called_simulated(run):
+    build_report([run])
+    assert not (run / "report.html").is_symlink()
+    assert "simulated" not in (run / "report.md").read_text().partition("simultaneous")[0]
+
+
 def test_the_page_is_self_contained(run):
     page = Page(build_report([run]).read_text())
     addresses = [value for _, attributes in page.tags for key, value in attributes.items() if key in {"src", "href"}]

@@ -43,6 +43,12 @@ def small(**changes) -> dict:
     return {"widths": PAIR, "workloads": (SHORT,), "noise": 0.01} | changes
 
 
+def test_a_simulated_run_is_named_as_such(tmp_path):
+    found = compared(tmp_path, Example(**small()), Example(**small(engine="synthetic")))
+    assert found.simulated == ["after"]
+    assert "Simulated, which decides nothing" in render_comparison(found, "text")
+
+
 def test_95_of_100_intervals_between_runs_cover_the_true_ratio():
     rng = np.random.default_rng(5)
     covered = 0

@@ -64,6 +64,11 @@ def test_the_same_chart_gives_the_same_bytes():
     assert draw_picture(a_chart()) == draw_picture(a_chart())
 
 
+def test_a_watermark_is_in_the_picture():
+    assert "simulated" in texts(draw_picture(a_chart(), watermark="simulated").svg)
+    assert draw_png(a_chart(), watermark="simulated") != draw_png(a_chart())
+
+
 def test_png_has_twice_the_pixels():
     width = int.from_bytes(draw_png(a_chart(), width=300)[16:20], "big")
     assert width == 600
