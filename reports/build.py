@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from base.files import write_bytes
@@ -50,7 +52,11 @@ def build_report(
     if any(is_load(run) for run in runs):
         if not all(is_load(run) for run in runs):
             raise ReportError("a report cannot combine runs and single loads")
-        articles = [load_article(read_loads(run), f"load-{number}") for number, run in enumerate(runs, 1)]
+        made = (_command(runs, margin=margin, png=png),)
+        articles = [
+            replace(load_article(read_loads(run), f"load-{number}"), commands=made)
+            for number, run in enumerate(runs, 1)
+        ]
         readable = write_readable(articles, page, png=png, notice=notice)
         return readable if output else _say_simulated(articles, readable)
     analyses = [analyse_folder(run, margin=margin) for run in runs]
@@ -58,7 +64,15 @@ def build_report(
         notice(damaged_line(damaged))
     stem = page.stem
     cells = "cells" if stem == "report" else f"{stem}-cells"
-    articles = [run_article(analysis, f"run-{number}") for number, analysis in enumerate(analyses, 1)]
+    report = _command(runs, margin=margin, png=png)
+    articles = []
+    for number, (run, analysis) in enumerate(zip(runs, analyses, strict=True), 1):
+        again = (
+            [("The run", shlex.join(["prunebench", "run", str(run / "experiment.toml")]))]
+            if analysis.experiment
+            else []
+        )
+        articles.append(replace(run_article(analysis, f"run-{number}"), commands=[*again, report]))
     readable = write_readable(articles, page, png=png, notice=notice)
     rows = cell_rows(analyses)
     for ending, render in (("csv", as_csv), ("parquet", as_parquet), ("json", as_json), ("md", as_markdown)):
@@ -95,6 +109,12 @@ def _say_simulated(articles: Sequence[Article], page: Path) -> Path:
         except OSError as error:
             raise ReportError(f"{named} cannot be written: {error.strerror}") from None
     return page
+
+
+def _command(runs: Sequence[Path], *, margin: float, png: bool) -> tuple[str, str]:
+    """What made a report, as its foot says it."""
+    options = [] if margin == MARGIN else ["--margin", f"{100 * margin:g}%"]
+    return "This report", shlex.join(["prunebench", "report", *map(str, runs), *options, *["--png"] * png])
 
 
 def write_articles(articles: Sequence[Article], page: Path, *, png: bool = False) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,8 +13,9 @@ from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import out, print_line
 from prunebench.terminal.damaged import analyse_run
 from reports.analysis.quantities import QUANTITIES
+from reports.compare.page import comparison_page
 from reports.compare.runs import DEFAULT_QUANTITIES, compare_runs
-from reports.compare.text import ComparisonFormat, outcome, render_comparison
+from reports.compare.text import TextFormat, outcome, render_comparison
 from reports.errors import ReportError
 
 
@@ -36,7 +37,7 @@ def compare(
     quantity: Annotated[
         list[str] | None, typer.Option(help="A key of report.json to compare; repeatable; default: the table's.")
     ] = None,
-    form: Annotated[ComparisonFormat, typer.Option("--format", help="How to write it.")] = "text",
+    form: Annotated[Literal["html", TextFormat], typer.Option("--format", help="How to write it.")] = "text",
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of printing.")] = None,
 ) -> None:
     """Print the comparison, or write it. Exits with 1 on a regression past --fail-over.
@@ -55,7 +56,7 @@ def compare(
         fail_over=None if fail_over is None else share(fail_over, "--fail-over"),
         keys=quantities or DEFAULT_QUANTITIES,
     )
-    text = render_comparison(comparison, form, out.width)
+    text = comparison_page(comparison) if form == "html" else render_comparison(comparison, form, out.width)
     if output is None:
         sys.stdout.write(text)
     else:

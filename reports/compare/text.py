@@ -16,15 +16,15 @@ from reports.document.blocks import SIGNS
 from reports.document.console import Console
 from reports.document.wording import ABSENT, PER_CELL, figure, in_words, with_interval
 
-ComparisonFormat = Literal["text", "markdown", "junit", "json"]
+TextFormat = Literal["text", "markdown", "junit", "json"]
 _HEADINGS = ("Workload", "Width", "Quantity", "Before", "After", "After / before", "Verdict")
 _STYLES = {"better": "green", "worse": "red"}
 _SHOWN = 20
 
 
-def render_comparison(comparison: RunComparison, form: ComparisonFormat, width: int = 150) -> str:
+def render_comparison(comparison: RunComparison, form: TextFormat, width: int = 150) -> str:
     """The comparison in one of the formats; ends in a newline."""
-    renderers: dict[ComparisonFormat, Callable[[], str]] = {
+    renderers: dict[TextFormat, Callable[[], str]] = {
         "text": lambda: _text(comparison, width),
         "markdown": lambda: _markdown(comparison),
         "junit": lambda: _junit(comparison),
@@ -52,29 +52,30 @@ def _rows(comparison: RunComparison) -> list[tuple[ComparedCell, ComparedQuantit
         place = (cell.workload, str(cell.width))
         if cell.reason:
             rows.append((cell, None, (*place, "", "", "", "", cell.reason)))
-        rows += [(cell, q, (*place, *_words(q))) for q in cell.quantities]
+        rows += [(cell, q, (*place, *words(q))) for q in cell.quantities]
     return rows
 
 
-def _words(quantity: ComparedQuantity) -> tuple[str, ...]:
+def words(quantity: ComparedQuantity) -> tuple[str, str, str, str, str]:
+    """Title, before, after, ratio and verdict."""
     found = quantity.comparison
     text = f"{SIGNS[found.verdict]} {in_words(found)}" if found.verdict else found.reason
     verdict = f"{text}{', regression' if quantity.regression else ''}"
-    sides = (_side(quantity.before, quantity.trials_before), _side(quantity.after, quantity.trials_after))
+    before, after = _side(quantity.before, quantity.trials_before), _side(quantity.after, quantity.trials_after)
     title = f"{quantity.title} ({quantity.unit})" if quantity.unit not in quantity.title else quantity.title
-    return title, *sides, with_interval(found) or ABSENT, verdict
+    return title, before, after, with_interval(found) or ABSENT, verdict
 
 
 def _side(value: float | None, trials: int) -> str:
     return ABSENT if value is None else f"{figure(value)} (n = {trials})"
 
 
-def _notes(comparison: RunComparison) -> list[tuple[str, list[str]]]:
+def notes(comparison: RunComparison) -> list[tuple[str, list[str]]]:
     """Notes beside the figures: headings with their lines, without empty ones."""
     apart = [f"{w}: only in {comparison.before}" for w in comparison.only_before]
     apart += [f"{w}: only in {comparison.after}" for w in comparison.only_after]
     differences = [f"{d.what}: {d.before or 'none'} → {d.after or 'none'}" for d in comparison.differences]
-    notes = [
+    found = [
         ("Simulated, which decides nothing", comparison.simulated),
         ("Intervals", [PER_CELL]),
         ("Differences between the runs", differences or ["none recorded"]),
@@ -83,7 +84,7 @@ def _notes(comparison: RunComparison) -> list[tuple[str, list[str]]]:
         ("Cells that failed", comparison.failures),
         ("Trials that are damaged on disk and left out", comparison.damaged),
     ]
-    return [(heading, _cut(lines)) for heading, lines in notes if lines]
+    return [(heading, _cut(lines)) for heading, lines in found if lines]
 
 
 def _cut(lines: list[str]) -> list[str]:
@@ -105,7 +106,7 @@ def _text(comparison: RunComparison, width: int) -> str:
         table.add_row(*(Text(word) for word in words), style=_STYLES.get(verdict or ""))
     page = Console(file=io.StringIO(), width=width)
     page.print(table)
-    for heading, lines in _notes(comparison):
+    for heading, lines in notes(comparison):
         page.print(Text(f"{heading}:"))
         for line in lines:
             page.print(Text(f"  {line}"), soft_wrap=True)
@@ -118,8 +119,8 @@ def _markdown(comparison: RunComparison) -> str:
     lines = [f"### {_escaped(comparison.before)} → {_escaped(comparison.after)}", "", outcome(comparison), ""]
     lines += ["| " + " | ".join(_HEADINGS) + " |", "|---|--:|---|--:|--:|--:|---|"]
     lines += ["| " + " | ".join(_escaped(word) for word in words) + " |" for _, _, words in _rows(comparison)]
-    for heading, notes in _notes(comparison):
-        lines += ["", f"**{heading}**", "", *(f"- {_escaped(note)}" for note in notes)]
+    for heading, said in notes(comparison):
+        lines += ["", f"**{heading}**", "", *(f"- {_escaped(line)}" for line in said)]
     return "\n".join(lines)
 
 

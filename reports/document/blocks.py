@@ -227,7 +227,7 @@ class PlacedPlot(NamedTuple):
 class Article:
     """The report of one run or study. `id` is unique in the page; `kicker` is the small line above the title, `subtitle` the one below.
 
-    `watermark` is drawn across every picture.
+    `watermark` is drawn across every picture. `commands` made the report, each with the name of what it makes.
     """
 
     id: str
@@ -236,6 +236,7 @@ class Article:
     subtitle: str
     sections: Sequence[Section]
     watermark: str = ""
+    commands: Sequence[tuple[str, str]] = ()
 
     def plots(self) -> list[PlacedPlot]:
         """Every plot, in the order of the page."""

@@ -42,7 +42,14 @@ def _article(article: Article, pictures: str | None) -> str:
     parts = [f"# {plain(article.title)}", plain(article.subtitle)]
     for section in article.sections:
         parts += [f"## {plain(section.title)}", *_blocks(section.blocks, files)]
+    if article.commands:
+        parts.append(_list(f"{plain(made)}: {_inline_code(command)}" for made, command in article.commands))
     return "\n\n".join(parts)
+
+
+def _inline_code(text: str) -> str:
+    ticks = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{ticks}{' '.join(text.split())}{ticks}"
 
 
 def _blocks(blocks: Iterable[Block], files: Mapping[int, str | None]) -> list[str]:
@@ -74,7 +81,7 @@ def _block(block: Block, files: Mapping[int, str | None]) -> str:
     return found
 
 
-def _answer(answer: Answer, files: Mapping[int, str]) -> str:
+def _answer(answer: Answer, files: Mapping[int, str | None]) -> str:
     texts = [answer.choice and sentence(answer.choice), *answer.sentences, answer.checks]
     words = " ".join([f"**{plain(answer.topic)}:**", *(plain(text) for text in texts if text)])
     return f"{words}\n\n{_plot(answer.plot, files[id(answer.plot)])}" if answer.plot else words

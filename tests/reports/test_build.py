@@ -138,6 +138,13 @@ def test_a_measured_run_is_not_called_simulated(run):
     assert "simulated" not in (run / "report.md").read_text().partition("simultaneous")[0]
 
 
+def test_the_foot_has_the_commands_that_made_the_run_and_the_report(run):
+    page = " ".join(Page(build_report([run], margin=0.05).read_text()).text.split())
+    commands = [f"prunebench run {run}/experiment.toml", f"prunebench report {run} --margin 5%"]
+    assert all(command in page for command in commands)
+    assert all(f"`{command}`" in (run / "report.md").read_text() for command in commands)
+
+
 def test_the_page_is_self_contained(run):
     page = Page(build_report([run]).read_text())
     addresses = [value for _, attributes in page.tags for key, value in attributes.items() if key in {"src", "href"}]

@@ -36,6 +36,33 @@
     chart.addEventListener("pointerleave", () => { tip.hidden = true; });
   }
 
+  const cells = (table) => [...table.rows].map((row) => [...row.cells].map((cell) => cell.textContent.replace(/\u2060/g, "").replace(/\s+/g, " ").trim()));
+  const forms = {
+    Markdown: (rows) => {
+      const lines = rows.map((row) => `| ${row.map((text) => text.replace(/[\\|<`*_[\]]/g, "\\$&")).join(" | ")} |`);
+      return [lines[0], `|${" --- |".repeat(rows[0].length)}`, ...lines.slice(1), ""].join("\n");
+    },
+    // A spreadsheet would take a leading sign for a formula.
+    CSV: (rows) => rows.map((row) => row.map((text) => `"${text.replace(/^[=+@-](?![\d.])/, "'$&").replace(/"/g, '""')}"`).join(",")).join("\r\n") + "\r\n",
+  };
+  for (const scroll of document.querySelectorAll(".scroll")) {
+    const table = scroll.querySelector("table");
+    const bar = document.createElement("p");
+    bar.className = "copy";
+    for (const [form, write] of Object.entries(forms)) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = `Copy as ${form}`;
+      button.addEventListener("click", async () => {
+        const copied = await navigator.clipboard.writeText(write(cells(table))).then(() => true, () => false);
+        button.textContent = copied ? "Copied" : "The browser does not allow it";
+        setTimeout(() => { button.textContent = `Copy as ${form}`; }, 2000);
+      });
+      bar.append(button);
+    }
+    scroll.after(bar);
+  }
+
   const reveal = () => {
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
     if (!target) return;

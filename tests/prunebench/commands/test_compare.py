@@ -37,6 +37,16 @@ def test_json_goes_to_the_file_that_is_named(prunebench, runs, tmp_path):
     assert "No limit was set" in done.stdout
 
 
+def test_html_is_a_page_with_every_ratio_in_a_table_and_a_picture(runs, tmp_path):
+    page = tmp_path / "found.html"
+    compare(runs / "before", runs / "slower", form="html", output=page)
+    text = page.read_text()
+    assert "before → slower" in text
+    assert text.count("<svg") == 1
+    assert "▼" in text
+    assert "src=" not in text
+
+
 def test_a_wrong_folder_exits_2(prunebench, runs):
     done = prunebench("compare", runs / "before", runs / "nowhere")
     assert done.returncode == 2

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import itertools
 import shutil
 from collections.abc import Iterator
@@ -120,6 +122,25 @@ def test_a_permalink_opens_its_fold(browser, report):
     again.goto(f"{report.as_uri()}#run-1-power")
     assert again.evaluate("document.getElementById('run-1-power').closest('details').open")
     again.close()
+    visit.close()
+
+
+def test_a_table_is_copied_by_the_keyboard_as_markdown_and_csv(browser, report):
+    visit = Visit(browser, report, theme="light", width=1280)
+    visit.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    visit.open_all()
+    table = visit.page.locator(".section-workloads .copy").first
+    copied = {}
+    for form in ("Markdown", "CSV"):
+        table.get_by_role("button", name=f"Copy as {form}").focus()
+        visit.page.keyboard.press("Enter")
+        table.get_by_role("button", name="Copied").wait_for()
+        copied[form] = visit.ask("navigator.clipboard.readText()")
+        table.get_by_role("button", name=f"Copy as {form}").wait_for()
+    assert copied["Markdown"].splitlines()[1].startswith("| --- | --- |")
+    rows = list(csv.reader(io.StringIO(copied["CSV"])))
+    assert {len(row) for row in rows} == {len(rows[0])}
+    assert "TTFT ms" in rows[0][5] or "TTFT" in " ".join(rows[0])
     visit.close()
 
 
