@@ -214,13 +214,19 @@ def check_served_tokenizer(endpoint: Endpoint, tokenizer: Tokenizer) -> None:
 def served_tokens(endpoint: Endpoint) -> list[int]:
     """Ids that the server's own /tokenize gives for ordinary words. Raises LoadError where there is no such path."""
     try:
+        return sorted(set(served_encoding(endpoint, _WORDS)))
+    except LoadError as error:
+        raise LoadError(f"{error}: give --tokenizer PATH or --prompts FILE") from None
+
+
+def served_encoding(endpoint: Endpoint, text: str) -> list[int]:
+    """A text's token ids by the server's own /tokenize, without special ones. Raises LoadError where there is no such path."""
+    try:
         with endpoint.client() as client:
             answer = client.post(
-                "/tokenize", json={"model": endpoint.model, "prompt": _WORDS, "add_special_tokens": False}
+                "/tokenize", json={"model": endpoint.model, "prompt": text, "add_special_tokens": False}
             )
             answer.raise_for_status()
-            return sorted(set(answer.json()["tokens"]))
+            return list(answer.json()["tokens"])
     except (httpx.HTTPError, *UNREADABLE) as error:
-        raise LoadError(
-            f"{endpoint.url} does not tokenize ({error}): give --tokenizer PATH or --prompts FILE"
-        ) from None
+        raise LoadError(f"{endpoint.url} does not tokenize ({error})") from None

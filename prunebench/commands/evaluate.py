@@ -15,7 +15,7 @@ import typer
 from base.files import write_record
 from base.key_file import read_key
 from base.records import Record
-from loadgen.endpoint import Endpoint, server_address
+from loadgen.endpoint import Endpoint, only_model, server_address
 from loadgen.energy.source import pick_energy
 from prunebench.commands.options import (
     EnergySourceName,
@@ -27,14 +27,16 @@ from prunebench.commands.options import (
     engine_options,
 )
 from prunebench.quality.harness import Harness
+from prunebench.quality.quick import WORDS, quality_line, quick_perplexity
 from prunebench.quality.suites import QualityError, choose_suite
 from prunebench.quality.task_pass import Pass, Subject, result_line, settings_of
 from prunebench.servers.process import ServerCommand, start_server
 from prunebench.terminal.command_help import examples
-from prunebench.terminal.console import out, print_line
+from prunebench.terminal.console import err, out, print_line
 from prunebench.terminal.progress import Steps
 from pruner.checkpoint.hub import find_downloaded, find_source
 from reports.analysis.cost import SuiteCost, suite_cost
+from reports.runs.records import Quality
 from reports.runs.run_folder import read_record
 from server.engines.registry import AUTO
 
@@ -52,6 +54,7 @@ class EvaluatedSubject(Record):
 
 
 @examples(
+    ("The perplexity of a text that comes with Python", "prunebench evaluate ./model"),
     ("Offline, without a download", "prunebench evaluate ./model --tasks fragile-knowledge"),
     ("A hundred items of two tasks", "prunebench evaluate ./model --tasks hellaswag --tasks gsm8k:8 --limit 100"),
     (
@@ -65,9 +68,11 @@ def evaluate(
         typer.Argument(help="A checkpoint, which is served: a folder or a downloaded OWNER/NAME. Or a server's URL."),
     ],
     tasks: Annotated[
-        list[str],
-        typer.Option(help="Tasks of lm-eval, TASK:SHOTS, YAML files, or fragile-knowledge[-instruct], offline."),
-    ],
+        list[str] | None,
+        typer.Option(
+            help="Tasks of lm-eval, TASK:SHOTS, YAML files, or fragile-knowledge[-instruct], offline; default: perplexity of a text."
+        ),
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder; default evaluations/NAME-TIME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue: answered tasks are kept.")] = False,
     include_path: Annotated[
@@ -82,10 +87,14 @@ def evaluate(
     ] = False,
     engine: Engine = AUTO,
     engine_option: EngineOptions = None,
-    model: Annotated[str | None, typer.Option(help="The model's name at the URL.", rich_help_panel="Server")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model's name at the URL; default the only one.", rich_help_panel="Server")
+    ] = None,
     tokenizer: Annotated[
         str | None,
-        typer.Option(help="The checkpoint behind the URL: a folder or OWNER/NAME.", rich_help_panel="Server"),
+        typer.Option(
+            help="The checkpoint behind the URL, a folder or OWNER/NAME; tasks require it.", rich_help_panel="Server"
+        ),
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Prompts in flight.", rich_help_panel="Server")] = 32,
     energy: EnergySourceName = "auto",
@@ -93,42 +102,59 @@ def evaluate(
     api_key_file: ServerKeyFile = None,
     as_json: Json = False,
 ) -> None:
-    """Ask every task, save and print each result. Exits with 1 if a task gave no score."""
+    """Ask every task, save and print each result. Exits with 1 if a task gave no score.
+
+    Without --tasks: perplexity of a text that comes with Python.
+    """
     options = engine_options(engine_option)
-    served_as = f"{model}"
-    if not _is_url(target):
+    key = None if api_key_file is None else read_key(api_key_file)
+    url = server_address(target) if _is_url(target) else None
+    served_as = model or ""
+    if url is None:
         found, served_as = find_downloaded(target)
         target = f"{found}"
-    subject = _subject(target, model, tokenizer, engine, options, in_process=in_process)
-    suite = choose_suite(tasks, chat_template=chat_template)
+    elif model is None and not in_process:
+        served_as = model = only_model(Endpoint(url, "", api_key=key))
+    subject = _subject(target, model, engine, options, in_process=in_process)
+    suite = choose_suite(tasks, chat_template=chat_template) if tasks else None
+    if suite is not None and url is not None and tokenizer is None:
+        raise QualityError(
+            "--tokenizer: name the checkpoint that is served, a folder or OWNER/NAME: its tokens are sent"
+        )
     folder = output or _default_folder(model or served_as, resume=resume)
+
+    def served() -> contextlib.AbstractContextManager[Endpoint]:
+        """The server at the URL, or one that is started for the checkpoint and stopped."""
+        if url is not None:
+            return contextlib.nullcontext(Endpoint(url, served_as, api_key=key, timeout_s=_REQUEST_S))
+        return _started(ServerCommand(Path(target), served_as, engine, options, modelled_watts_per_core), folder)
+
+    if suite is None:
+        for option, value in {"--resume": resume, "--include-path": include_path, "--limit": limit,
+                              "--chat-template": chat_template, "--in-process": in_process}.items():  # fmt: skip
+            if value:
+                raise QualityError(f"{option}: belongs to --tasks")
+        with_tokens = None if url is not None and tokenizer is None else _with_tokenizer(tokenizer or target)
+        _claim(folder, subject, resume=False)
+        perplexity = _perplexity(subject, served(), with_tokens, folder, as_json=as_json)
+        raise typer.Exit(0 if perplexity.perplexity is not None else 1)
     harness = Harness(suite, include_path or [], limit)
     asking = Pass(harness, suite, settings_of(suite, "in-process" if in_process else "endpoint", limit))
     folder_of_tokens = Path(target) if in_process else _with_tokenizer(tokenizer or target)
     _claim(folder, subject, resume=resume)
 
     @contextlib.contextmanager
-    def asked() -> Iterator[Subject]:
-        """The model that is asked; a server that was started for it is stopped with it."""
+    def opened() -> Iterator[Subject]:
+        """The model that is asked."""
         if in_process:
             yield Subject.in_process(Path(target), options.get("dtype", "auto"), energy)
             return
-        if _is_url(target):
-            key = None if api_key_file is None else read_key(api_key_file)
-            endpoint = Endpoint(server_address(target), f"{model}", api_key=key, timeout_s=_REQUEST_S)
+        with served() as endpoint:
             yield Subject.served(endpoint, folder_of_tokens, pick_energy(energy, endpoint), concurrency)
-            return
-        command = ServerCommand(Path(target), served_as, engine, options, modelled_watts_per_core)
-        server = start_server(command, folder / "server.log", start_timeout_s=_START_S, request_timeout_s=_REQUEST_S)
-        try:
-            source = pick_energy(energy, server.endpoint)
-            yield Subject.served(server.endpoint, folder_of_tokens, source, concurrency)
-        finally:
-            server.stop()
 
     # With --json only the JSON goes to stdout; tasks are code of others and may print.
     quiet = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
-    with quiet, asked() as made, Steps(out, "evaluating", len(suite.tasks)) as steps:
+    with quiet, opened() as made, Steps(out, "evaluating", len(suite.tasks)) as steps:
         for result in asking.results(made, folder, folder / "lm-eval.log"):
             steps.print(result_line(result))
             steps.advance(1, result.task)
@@ -152,17 +178,44 @@ def _is_url(target: str) -> bool:
     return target.startswith(("http://", "https://"))
 
 
+@contextlib.contextmanager
+def _started(command: ServerCommand, folder: Path) -> Iterator[Endpoint]:
+    server = start_server(command, folder / "server.log", start_timeout_s=_START_S, request_timeout_s=_REQUEST_S)
+    try:
+        yield server.endpoint
+    finally:
+        server.stop()
+
+
+def _perplexity(
+    subject: EvaluatedSubject,
+    served: contextlib.AbstractContextManager[Endpoint],
+    checkpoint: Path | None,
+    folder: Path,
+    *,
+    as_json: bool,
+) -> Quality:
+    """Measure it, save it and print it."""
+    print_line(f"note: no --tasks: {WORDS}; --tasks offline asks tasks that come with prunebench", err)
+    with served as endpoint:
+        found = quick_perplexity(endpoint, checkpoint)
+    write_record(folder / "perplexity.json", found)
+    if as_json:
+        records = {"subject": subject.model_dump(mode="json"), "perplexity": found.model_dump(mode="json")}
+        out.print_json(json.dumps(records | {"folder": str(folder)}))
+    else:
+        print_line(quality_line(found))
+        print_line(str(folder))
+    return found
+
+
 def _subject(
-    target: str, model: str | None, tokenizer: str | None, engine: str, options: dict[str, str], *, in_process: bool
+    target: str, model: str | None, engine: str, options: dict[str, str], *, in_process: bool
 ) -> EvaluatedSubject:
     """What the results are of. Raises QualityError for options that do not go together, or a target that is none."""
     if _is_url(target):
         if in_process:
             raise QualityError("--in-process evaluates a checkpoint, not a URL")
-        if model is None:
-            raise QualityError("--model: name the model of the server to ask")
-        if tokenizer is None:
-            raise QualityError("--tokenizer: name the folder of the served checkpoint, whose tokens are sent")
         return EvaluatedSubject(target=target.rstrip("/"), model=model, engine="", engine_options=options)
     if not (Path(target) / "config.json").is_file():
         raise QualityError(f"{target}: no checkpoint there (it has no config.json), and not a URL")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,14 @@ from prunebench.experiment.file import QualitySettings
 from prunebench.experiment.texts import STDLIB_PREFIX, read_text
 from reports.runs.records import Quality
 
+Encode = Callable[[Sequence[str]], Sequence[Sequence[int]]]  # texts to token ids, without special tokens
+
+
+def checkpoint_tokens(checkpoint: Path) -> Encode:
+    """Tokenizes by the `tokenizer.json` of a checkpoint."""
+    tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+    return lambda texts: [found.ids for found in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
 
 class PerplexityProbe:
     """The same windows of held-out token ids, asked of every configuration.
@@ -25,24 +33,25 @@ class PerplexityProbe:
     files. Each starts cold: its first token is context only and is not scored.
     """
 
-    def __init__(self, settings: QualitySettings, checkpoint: Path) -> None:
+    def __init__(self, settings: QualitySettings, encode: Encode) -> None:
         texts = [read_text(name) for name in settings.perplexity_files]
-        tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
         size, budget = settings.context_tokens, settings.max_tokens // len(texts)
-        files = [e.ids[:budget] for e in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        files = [ids[:budget] for ids in encode(texts)]
         self._windows = [w for ids in files for i in range(0, len(ids), size) if len(w := ids[i : i + size]) > 1]
         names = ", ".join(Path(name.removeprefix(STDLIB_PREFIX)).name for name in settings.perplexity_files)
         self._text = f"the first {budget:,} tokens each of {names}, in windows of {size}"
         self._sha256 = hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
-    def measure(self, endpoint: Endpoint) -> Quality:
+    def measure(self, endpoint: Endpoint, *, written: int = 0) -> Quality:
         """exp(mean negative log-likelihood per scored token) of what the endpoint serves.
+
+        `written`: tokens that a request must generate; vLLM's own server requires 1, ours none.
 
         The standard error takes windows as independent, by the delta method: perplexity x sd(window means) / sqrt(windows).
         An endpoint without prompt log-likelihoods gives None with the reason.
         """
         try:
-            losses = _window_losses(endpoint, self._windows)
+            losses = _window_losses(endpoint, self._windows, written)
         except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
             reason = f"the endpoint gave no prompt log-likelihoods: {type(error).__name__}: {error}"
             return self._quality(None, None, 0, reason)
@@ -63,7 +72,9 @@ class PerplexityProbe:
         )
 
 
-def _window_losses(endpoint: Endpoint, windows: Sequence[Sequence[int]]) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
+def _window_losses(
+    endpoint: Endpoint, windows: Sequence[Sequence[int]], written: int
+) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
     """Negative log-likelihoods of every scored token, an array a window."""
     losses = []
     with endpoint.client(endpoint.timeout_s) as client:
@@ -73,7 +84,7 @@ def _window_losses(endpoint: Endpoint, windows: Sequence[Sequence[int]]) -> list
                 json={
                     "model": endpoint.model,
                     "prompt": list(window),
-                    "max_tokens": 0,
+                    "max_tokens": written,
                     "temperature": 0,
                     "echo": True,
                     "logprobs": 1,

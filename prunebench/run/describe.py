@@ -9,7 +9,7 @@ from energy.records import IdleWindow, WindowEnergy
 from loadgen.endpoint import LoadError, check_endpoint
 from loadgen.energy.source import EnergySource, measure_idle, measure_idle_in_halves, measure_idle_without_server
 from prunebench.experiment.file import Experiment
-from prunebench.quality.perplexity import PerplexityProbe
+from prunebench.quality.perplexity import PerplexityProbe, checkpoint_tokens
 from prunebench.servers.process import Server, ServerPool
 
 AFTER_LOAD_S = 10.0  # length of the power measurement right after a load: power falls to the idle level within seconds
@@ -36,7 +36,9 @@ class Describer:
         self._serves_here = serves_here  # and not on another host
         quality = experiment.quality
         self._probe = (
-            PerplexityProbe(quality, experiment.model.source) if quality and quality.perplexity_files else None
+            PerplexityProbe(quality, checkpoint_tokens(experiment.model.source))
+            if quality and quality.perplexity_files
+            else None
         )
 
     def idle_without_model(self, pool: ServerPool) -> WindowEnergy | None:

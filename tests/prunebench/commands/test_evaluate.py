@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from base.errors import UserError
 from prunebench.commands.evaluate import evaluate
-from prunebench.quality.suites import QualityError
 from prunebench.servers.process import ServerCommand, start_server
 from reports.runs.records import TaskResult
 from tests.prunebench.conftest import TINYGLU
@@ -59,6 +59,21 @@ def test_tasks_are_asked_of_what_is_served_and_modelled_joules_stay_apart(pruneb
     if cost["joules"] is None:  # no meter here
         assert cost["reason"]
         assert cost["joules_per_token"] is None
+
+
+def test_a_url_alone_gives_the_perplexity_that_the_checkpoint_gives(prunebench, at_a_url, tmp_path):
+    url, *_, checkpoint = at_a_url
+    found = []
+    for words in ([url], [url, "--tokenizer", checkpoint]):
+        done = prunebench("evaluate", *words, "--json", "--output", f"out-{len(words)}")
+        assert done.returncode == 0, done.stderr
+        assert "note: no --tasks: perplexity of Python's own documentation" in done.stderr
+        found.append(json.loads(done.stdout)["perplexity"])
+    by_server, by_checkpoint = found
+    assert by_server["text_sha256"] == by_checkpoint["text_sha256"]
+    assert by_server["tokens"] == by_checkpoint["tokens"] > 10_000
+    assert by_server["perplexity"] == pytest.approx(by_checkpoint["perplexity"], rel=0.02)  # cut into pieces first
+    assert (tmp_path / "out-1" / "perplexity.json").is_file()
 
 
 def test_a_killed_evaluation_goes_on_where_it_was(prunebench, started, tmp_path):
@@ -130,7 +145,8 @@ def test_tasks_of_ones_own_are_found_in_a_folder(prunebench, at_a_url, tmp_path)
     [
         ("nowhere", {}, "nowhere: no checkpoint there"),
         (TINYGLU, {"tasks": [" "]}, "name a task of lm-eval"),
-        ("http://127.0.0.1:9", {}, "--model: name the model"),
+        ("http://127.0.0.1:9", {}, "http://127.0.0.1:9 does not answer"),
+        (TINYGLU, {"tasks": None, "limit": 8}, "--limit: belongs to --tasks"),
         ("http://127.0.0.1:9", {"model": "m"}, "--tokenizer: name the folder"),
         ("http://127.0.0.1:9", {"in_process": True}, "--in-process evaluates a checkpoint"),
         (TINYGLU, {"include_path": [Path("nowhere")]}, "--include-path nowhere: no such folder"),
@@ -140,6 +156,6 @@ def test_tasks_of_ones_own_are_found_in_a_folder(prunebench, at_a_url, tmp_path)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # lm-eval's imports
 def test_what_cannot_be_asked_is_one_line(target, options, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(QualityError, match=f"^{re.escape(said)}"):
+    with pytest.raises(UserError, match=f"^{re.escape(said)}"):
         evaluate(str(target), **{"tasks": ["offline"], **options})
     assert not list(tmp_path.iterdir())  # nothing was begun

@@ -1,0 +1,62 @@
+"""Perplexity of a text that every machine has: what `prunebench evaluate` does where no task is named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from loadgen.endpoint import Endpoint, check_endpoint
+from loadgen.prompts.synthetic import served_encoding
+from prunebench.experiment.file import QualitySettings
+from prunebench.quality.perplexity import Encode, PerplexityProbe, checkpoint_tokens
+from reports.runs.records import Quality
+
+TEXT = "stdlib:pydoc_data/topics.py"  # Python's documentation of its language: English with code, 0.7 MB
+WORDS = f"perplexity of Python's own documentation ({TEXT})"
+_CHARACTERS = 100_000  # of the text: more tokens than are scored
+_PIECE = 1000  # characters that a server tokenizes at a time: no more than a short context holds
+
+
+def quick_perplexity(endpoint: Endpoint, checkpoint: Path | None) -> Quality:
+    """Perplexity through the endpoint, tokenized by the checkpoint or by the server itself.
+
+    Raises LoadError for a server that does not answer, or does not tokenize.
+    """
+    served = check_endpoint(endpoint)
+    written = 0 if served.engine else 1  # our server scores a prompt alone
+    settings = QualitySettings(perplexity_files=[TEXT])
+    if served.max_model_len is not None:
+        longest = min(settings.context_tokens, served.max_model_len - written)
+        settings = settings.model_copy(update={"context_tokens": longest})
+    encode = checkpoint_tokens(checkpoint) if checkpoint is not None else _served_tokens(endpoint)
+    return PerplexityProbe(settings, encode).measure(endpoint, written=written)
+
+
+def quality_line(found: Quality) -> str:
+    """The perplexity with its standard error, or why there is none."""
+    if found.perplexity is None:
+        return f"no perplexity: {found.reason}"
+    error = "" if found.standard_error is None else f" ± {found.standard_error:.3g}"
+    return f"perplexity {found.perplexity:.4g}{error} a token, over {found.tokens:,} tokens: {found.text}"
+
+
+def _served_tokens(endpoint: Endpoint) -> Encode:
+    """Tokenizes by the server's own /tokenize, piece by piece."""
+
+    def encode(texts: Sequence[str]) -> list[list[int]]:
+        return [
+            [i for piece in _pieces(text[:_CHARACTERS]) for i in served_encoding(endpoint, piece)] for text in texts
+        ]
+
+    return encode
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """The text in parts of whole lines."""
+    piece = ""
+    for line in text.splitlines(keepends=True):
+        if piece and len(piece) + len(line) > _PIECE:
+            yield piece
+            piece = ""
+        piece += line
+    yield piece
