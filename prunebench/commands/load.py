@@ -43,11 +43,6 @@ def load(
             help="Base URL of an OpenAI-compatible server: http://127.0.0.1:8000, or unix:/run/server.sock."
         ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="The model's name there; default the only one.")] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Folder for requests.parquet, trial.json and summary.json; default runs/load-DATE."),
-    ] = None,
     workload: Annotated[
         WorkloadKind | None,
         typer.Option(
@@ -55,54 +50,99 @@ def load(
             rich_help_panel="Main",
         ),
     ] = None,
-    energy: EnergySourceName = "auto",
-    slo: Slo = None,
-    seed: Annotated[int, typer.Option(help="Of prompts, lengths and arrivals.")] = 0,
     tokenizer: Annotated[
         Path | None,
-        typer.Option(help="tokenizer.json or its folder; default the server's, and without one lengths are in words."),
-    ] = None,
-    api_key_file: ServerKeyFile = None,
-    driver: Annotated[
-        Literal["native", "locust"],
-        typer.Option(help="native measures most exactly; locust has a web page and runs on several machines."),
-    ] = "native",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes of --driver locust; default the remote ones, or 1.")
-    ] = None,
-    remote_workers: Annotated[
-        str | None,
         typer.Option(
-            metavar="NUMBER|NAME",
-            help="How many of them are `prunebench load-worker` elsewhere; by NAME: one at each of that host's addresses.",
+            help="tokenizer.json or its folder; default the server's, and without one lengths are in words.",
+            rich_help_panel="Prompts and lengths",
         ),
     ] = None,
-    master_port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Where remote workers connect; default any free one.")
-    ] = None,
-    web_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Locust's web page.")] = None,
-    web_host: Annotated[str | None, typer.Option(help="Where that listens; default 127.0.0.1.")] = None,
-    request_timeout: Annotated[
-        float, quantity(SECONDS, "From sending a request to its end; longer ones fail.", least=0.001, most=86_400)
-    ] = REQUEST_TIMEOUT_S,
-    idle_timeout: Annotated[
-        float | None,
-        quantity(SECONDS, "Time without a read after the first token; default no limit.", least=0.001, most=86_400),
-    ] = None,
-    processes: Annotated[int, typer.Option(min=1, help="Client processes that share the load.")] = 1,
-    self_test: Annotated[
-        bool,
-        typer.Option("--self-test", help="Load a server of known times on this machine: how far to trust this client."),
-    ] = False,
+    seed: Annotated[
+        int, typer.Option(help="Of prompts, lengths and arrivals.", rich_help_panel="Prompts and lengths")
+    ] = 0,
+    slo: Slo = None,
+    energy: EnergySourceName = "auto",
     fail_on: Annotated[
         list[str] | None,
         typer.Option(
             metavar="CHECK,…",
             help="Checks of which a failure is exit status 1, with CHECK:warn a warning too; none: no check. "
             f"Repeatable. Default {DEFAULT}.",
+            rich_help_panel="Objectives",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for requests.parquet, trial.json and summary.json; default runs/load-DATE.",
+            rich_help_panel="Output",
         ),
     ] = None,
     as_json: Json = False,
+    model: Annotated[
+        str | None, typer.Option(help="The model's name there; default the only one.", rich_help_panel="Server")
+    ] = None,
+    api_key_file: ServerKeyFile = None,
+    request_timeout: Annotated[
+        float,
+        quantity(
+            SECONDS, "From sending a request to its end; longer ones fail.", least=0.001, most=86_400, panel="Client"
+        ),
+    ] = REQUEST_TIMEOUT_S,
+    idle_timeout: Annotated[
+        float | None,
+        quantity(
+            SECONDS,
+            "Time without a read after the first token; default no limit.",
+            least=0.001,
+            most=86_400,
+            panel="Client",
+        ),
+    ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Client processes that share the load.", rich_help_panel="Client")
+    ] = 1,
+    self_test: Annotated[
+        bool,
+        typer.Option(
+            "--self-test",
+            help="Load a server of known times on this machine: how far to trust this client.",
+            rich_help_panel="Client",
+        ),
+    ] = False,
+    driver: Annotated[
+        Literal["native", "locust"],
+        typer.Option(
+            help="native measures most exactly; locust has a web page and runs on several machines.",
+            rich_help_panel="Locust",
+        ),
+    ] = "native",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processes of --driver locust; default the remote ones, or 1.", rich_help_panel="Locust"
+        ),
+    ] = None,
+    remote_workers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBER|NAME",
+            help="How many of them are `prunebench load-worker` elsewhere; by NAME: one at each of that host's addresses.",
+            rich_help_panel="Locust",
+        ),
+    ] = None,
+    master_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=65535, help="Where remote workers connect; default any free one.", rich_help_panel="Locust"
+        ),
+    ] = None,
+    web_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Locust's web page.", rich_help_panel="Locust")
+    ] = None,
+    web_host: Annotated[
+        str | None, typer.Option(help="Where that listens; default 127.0.0.1.", rich_help_panel="Locust")
+    ] = None,
     **fields: object,
 ) -> None:
     """Exit with 1 if a check of --fail-on failed, by default more than 1 % of the requests; with 130 after a Ctrl-C.

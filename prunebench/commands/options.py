@@ -69,7 +69,10 @@ EnergySourceName = Annotated[
 # Of requests: load, plan.
 PromptTokens = Annotated[str, typer.Option(help="128, uniform:64-256, normal:128,32 or lognormal:128,64,16-1024.")]
 OutputTokens = Annotated[str, typer.Option(help="As --prompt-tokens.")]
-Slo = Annotated[str | None, typer.Option(help="Latency objectives, e.g. ttft=200ms,tpot=50ms.")]
+Slo = Annotated[
+    str | None,
+    typer.Option(help="Latency objectives, e.g. ttft=200ms,tpot=50ms.", rich_help_panel="Objectives"),
+]
 
 # Of a report: report, published.
 Margin = Annotated[

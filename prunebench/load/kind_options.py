@@ -21,8 +21,13 @@ from loadgen.workloads.base import Workload
 
 _OBJECTIVES = {"slo_ttft_ms", "slo_tpot_ms"}
 _NOT_OPTIONS = {"name", "kind"} | _OBJECTIVES
-_MAIN = {"requests", "duration_s", "concurrency", "rate"}
-_LOAD = {"warmup_requests"}  # of the shared fields, those that say nothing of a request
+# Of the command's help, in order, with the fields that are not where others of their class are.
+_PANELS = {
+    "Main": ("requests", "duration_s", "concurrency", "rate"),
+    "Workload": ("warmup_requests",),
+    "Prompts and lengths": (),
+    "Objectives": ("slo_share",),
+}
 
 
 def takes_workload_fields(after: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -60,7 +65,7 @@ def _parameters() -> list[inspect.Parameter]:
         for name, field in record.model_fields.items():
             if name not in _NOT_OPTIONS and not _set_by_program(field):
                 kinds.setdefault(name, {})[kind] = field
-    order = [name for name in kinds if name in _MAIN] + [name for name in kinds if name not in _MAIN]
+    order = sorted(kinds, key=lambda name: list(_PANELS).index(_panel(name)))
     kind_of = inspect.Parameter.POSITIONAL_OR_KEYWORD
     return [inspect.Parameter(name, kind_of, default=None, annotation=_annotation(name, kinds[name])) for name in order]
 
@@ -116,6 +121,5 @@ def _help(name: str, fields: dict[str, FieldInfo]) -> str:
 
 
 def _panel(name: str) -> str:
-    if name in _MAIN:
-        return "Main"
-    return "Prompts and lengths" if name in Workload.model_fields and name not in _LOAD else "Workload"
+    named = [panel for panel, names in _PANELS.items() if name in names]
+    return named[0] if named else "Prompts and lengths" if name in Workload.model_fields else "Workload"
