@@ -119,7 +119,7 @@ def evaluate(
     suite = choose_suite(tasks, chat_template=chat_template) if tasks else None
     if suite is not None and url is not None and tokenizer is None:
         raise QualityError(
-            "--tokenizer: name the checkpoint that is served, a folder or OWNER/NAME: its tokens are sent"
+            "--tokenizer: name the folder of the served checkpoint, or its OWNER/NAME: its tokens are sent"
         )
     folder = output or _default_folder(model or served_as, resume=resume)
 

@@ -27,6 +27,7 @@ from prunebench.load.self_test import self_test as run_self_test
 from prunebench.load.sweep import run_sweep
 from prunebench.load.trial import TrialRunner
 from prunebench.load.workload_options import check_fits, describe_workload
+from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import err, print_line
 
 if TYPE_CHECKING:
@@ -35,6 +36,21 @@ else:
     WorkloadKind = Literal[tuple(Workload.kinds)]  # the registered ones
 
 
+@examples(
+    ("30 s at concurrency 1, then at 8", "prunebench load http://127.0.0.1:8000"),
+    (
+        "Eight requests a second for two minutes; exit status 1 if the server cannot keep up",
+        "prunebench load http://127.0.0.1:8000 --workload poisson --rate 8/s --duration 2m --fail-on saturated:warn",
+    ),
+    (
+        "The highest rate that keeps your objectives",
+        "prunebench load http://127.0.0.1:8000 --workload sweep --slo ttft=300ms,tpot=50ms",
+    ),
+    (
+        "Your own prompts, 32 at a time",
+        "prunebench load http://127.0.0.1:8000 --workload concurrency --concurrency 32 --prompts prompts.jsonl",
+    ),
+)
 @takes_workload_fields(after="workload")
 def load(
     url: Annotated[
@@ -46,8 +62,7 @@ def load(
     workload: Annotated[
         WorkloadKind | None,
         typer.Option(
-            help="What load to offer; default single. Without any option of a workload: 30 s at concurrency 1, then at 8.",
-            rich_help_panel="Main",
+            help="What load to offer; default single. Without any option of a workload: 30 s at concurrency 1, then at 8."
         ),
     ] = None,
     tokenizer: Annotated[

@@ -21,9 +21,9 @@ from loadgen.workloads.base import Workload
 
 _OBJECTIVES = {"slo_ttft_ms", "slo_tpot_ms"}
 _NOT_OPTIONS = {"name", "kind"} | _OBJECTIVES
-# Of the command's help, in order, with the fields that are not where others of their class are.
-_PANELS = {
-    "Main": ("requests", "duration_s", "concurrency", "rate"),
+# Of the command's help, in order, with the fields that are not where others of their class are; without one come the main ones.
+_PANELS: dict[str | None, tuple[str, ...]] = {
+    None: ("requests", "duration_s", "concurrency", "rate"),
     "Workload": ("warmup_requests",),
     "Prompts and lengths": (),
     "Objectives": ("slo_share",),
@@ -120,6 +120,6 @@ def _help(name: str, fields: dict[str, FieldInfo]) -> str:
     return in_flags(" ".join(said)) + (f" Default {default}." if default else "")
 
 
-def _panel(name: str) -> str:
+def _panel(name: str) -> str | None:
     named = [panel for panel, names in _PANELS.items() if name in names]
     return named[0] if named else "Prompts and lengths" if name in Workload.model_fields else "Workload"

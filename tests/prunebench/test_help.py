@@ -23,7 +23,6 @@ def commands(group: Any = GROUP, above: str = "prunebench") -> Iterator[tuple[st
 
 
 COMMANDS = dict(commands())
-TOLD = [words for words in COMMANDS if words != "prunebench load"]
 
 
 def shown_examples(text: str) -> list[str]:
@@ -40,7 +39,7 @@ def parse(line: str) -> None:
     command.make_context(line, words)
 
 
-@pytest.mark.parametrize("words", TOLD)
+@pytest.mark.parametrize("words", COMMANDS)
 def test_the_help_of_a_command_begins_with_examples_that_parse(words: str):
     command = COMMANDS[words]
     text = command.get_help(typer.Context(command, info_name=words))
@@ -52,7 +51,7 @@ def test_the_help_of_a_command_begins_with_examples_that_parse(words: str):
         assert len(line) <= 110
 
 
-@pytest.mark.parametrize("words", TOLD)
+@pytest.mark.parametrize("words", COMMANDS)
 def test_five_options_at_most_come_before_the_panels_and_none_is_lost(words: str):
     panels = panels_of(COMMANDS[words])
     assert len(panels.get("Options", [])) <= 5
