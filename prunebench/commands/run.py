@@ -23,7 +23,7 @@ from prunebench.run.configurations import check_configurations
 from prunebench.run.dry_run import print_forecast
 from prunebench.run.environment import describe_environment
 from prunebench.run.reopen import reopen
-from prunebench.run.resume import extended
+from prunebench.run.resume import extended, extension_note
 from prunebench.run.run_writer import RunWriter
 from prunebench.run.runner import Runner
 from prunebench.servers.remote import RemoteHost
@@ -135,7 +135,10 @@ def run(
     writer = RunWriter(folder, checkpoints)
     with writer.locked():
         _open(writer, loaded, experiment, resumed=resumed, accept_changes=accept_changes)
-        loaded = extended(loaded, writer.begun(), blocks)
+        begun = writer.begun()
+        loaded = extended(loaded, begun, blocks)
+        if note := extension_note(loaded, begun):
+            print_line(f"note: {note}")
         make_executor = (
             partial(Bench, last_block=loaded.protocol.blocks - 1, host=host)
             if cluster is None

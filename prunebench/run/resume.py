@@ -7,6 +7,7 @@ from typing import Literal
 from base.records import Record
 from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.run.run_writer import RunWriter
+from reports.document.wording import EXTENDED
 from reports.runs.records import RunInfo, TrialCell
 
 
@@ -36,6 +37,13 @@ def cell_state(cell: TrialCell, writer: RunWriter) -> CellState:
         state="set aside" if damage else "reused" if there else "run",
         reason=damage,
     )
+
+
+def extension_note(experiment: Experiment, begun: RunInfo | None) -> str | None:
+    """What an addition of blocks does to the report; None if none are added."""
+    if begun is None or experiment.protocol.blocks <= begun.blocks:
+        return None
+    return f"extended from {begun.blocks} to {experiment.protocol.blocks} blocks; the report's verdicts will say: {EXTENDED}"
 
 
 def extended(experiment: Experiment, begun: RunInfo | None, blocks: int | None) -> Experiment:

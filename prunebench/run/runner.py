@@ -19,7 +19,7 @@ from prunebench.run.schedule import Order, Visit, schedule_visits
 from prunebench.terminal.progress import Steps
 from pruner.output.manifest import SourceFile
 from reports.document.console import Console
-from reports.runs.records import ConfigurationInfo, IdleRule, RunInfo
+from reports.runs.records import ConfigurationInfo, Extension, IdleRule, RunInfo
 
 
 class Executor(Protocol):
@@ -56,6 +56,7 @@ class Runner:
         self._checkpoint = begun.checkpoint if begun else ()
         self._created_at = begun.created_at if begun else utc_now()
         self._order = Order.of_run(begun, experiment.protocol.blocks)
+        self._extensions = _extensions(begun, self._order, len(writer.folder.trial_folders()))
         self._window_rules: WindowRules = begun.window_rules if begun else 2
         self._idle_rule: IdleRule = begun.idle_rule if begun else "visit"
 
@@ -129,6 +130,7 @@ class Runner:
                 checkpoint=self._checkpoint,
                 accepted_changes=self._accepted_changes,
                 idle_rule=self._idle_rule,
+                extensions=self._extensions,
             ),
         )
         return status
@@ -140,3 +142,12 @@ class Runner:
 
     def _baseline(self) -> str:
         return next(info.label for info in self._configurations.values() if info.is_baseline)
+
+
+def _extensions(begun: RunInfo | None, order: Order, trials: int) -> tuple[Extension, ...]:
+    """The additions of blocks so far, and the one that this attempt begins with."""
+    if begun is None:
+        return ()
+    before, after = begun.blocks, order.counts[-1]
+    added = (Extension(at=utc_now(), before=before, after=after, trials=trials),) if after > before else ()
+    return (*begun.extensions, *added)

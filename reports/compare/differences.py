@@ -8,6 +8,7 @@ from typing import Any
 from base.records import Record
 from loadgen.workloads.base import Workload
 from reports.analysis.records import Analysis
+from reports.document.wording import EXTENDED
 from reports.runs.records import ConfigurationInfo
 
 
@@ -71,7 +72,8 @@ def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 def _run_facts(analysis: Analysis) -> dict[str, str]:
     info = analysis.info
-    return {"blocks": str(info.blocks), "seed": str(info.seed), "status": info.status}
+    facts = {"blocks": str(info.blocks), "seed": str(info.seed), "status": info.status}
+    return facts | ({"verdicts": EXTENDED} if info.extended() else {})
 
 
 def _served(info: ConfigurationInfo) -> dict[str, str]:

@@ -10,6 +10,9 @@ from reports.statistics.ratios import Comparison, Interval
 # For every table and plot whose intervals are not the simultaneous ones of `reports.analysis.family`.
 PER_CELL = "Intervals are 95 % per cell, not corrected for their number."
 
+# Of every verdict of a run that was extended once results could be seen, until there are sequential intervals.
+EXTENDED = "extended after looking, not corrected"
+
 TIMES, TO = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
 ABSENT = "\N{EM DASH}"  # stands for a missing figure
 SIMULATED = "simulated"  # in the titles, names and watermarks of what the synthetic engine served

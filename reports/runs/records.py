@@ -203,6 +203,15 @@ class FailedCell(Record):
     error: str
 
 
+class Extension(Record):
+    """Blocks added to a run that had begun."""
+
+    at: str | None = None  # ISO 8601 UTC; None: recorded before this was
+    before: int  # blocks
+    after: int
+    trials: int | None = None  # finished by then, whose results could be looked at; None: recorded before this was
+
+
 class RunInfo(Record):
     """run.json: what the run measures, and its status."""
 
@@ -226,6 +235,15 @@ class RunInfo(Record):
     accepted_changes: tuple[str, ...] = ()
     # When idle power is measured for net joules: once per configuration, or around every visit.
     idle_rule: IdleRule = "configuration"
+    # Every addition of blocks, the first one first; older records have `block_counts` alone.
+    extensions: tuple[Extension, ...] = ()
+
+    def extended(self) -> list[Extension]:
+        """Additions of blocks after results could be seen: no interval of this report allows for them."""
+        known = {one.after: one for one in self.extensions}
+        added = zip(self.block_counts, self.block_counts[1:], strict=False)
+        every = [known.get(after, Extension(before=before, after=after)) for before, after in added]
+        return [one for one in every if one.trials != 0]
 
 
 class DamagedTrial(Record):

@@ -17,6 +17,7 @@ from reports.document.blocks import Block, Column, Entry, Heading, Plots, Prose,
 from reports.document.terminal import terminal_table
 from reports.document.wording import (
     ABSENT,
+    EXTENDED,
     PER_CELL,
     SIMULATED,
     figure,
@@ -93,12 +94,18 @@ def _table(analysis: Analysis, workload: str) -> Table:
         rows.append(Row(entries, configuration.info.is_baseline))
     has_verdicts = any(entry.verdict for row in rows for entry in row.entries)
     return Table(
-        caption=f"{_CAPTION} {PER_CELL}" if has_verdicts else _CAPTION,
+        caption=_caption(analysis) if has_verdicts else _CAPTION,
         columns=[field.column for field in fields],
         rows=rows,
         notes=notes,
         remarks=[*_undecided(list(cells.values()), fields), *_remarks(list(cells.values()))],
     )
+
+
+def _caption(analysis: Analysis) -> str:
+    """How to read verdicts of this run."""
+    extended = f" {sentence(f'verdicts are {EXTENDED}')}" if analysis.info.extended() else ""
+    return f"{_CAPTION} {PER_CELL}{extended}"
 
 
 def _fields(analysis: Analysis, cells: list[Cell]) -> list[_Field]:

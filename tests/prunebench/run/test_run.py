@@ -257,6 +257,13 @@ def test_a_run_is_extended_by_blocks_and_what_was_measured_is_reused(finished, p
     assert (said.count("reused"), said.count("run")) == (CELLS, CELLS // 2)
     info = RunFolder(copy).info()
     assert (info.blocks, info.block_counts, info.accepted_changes) == (3, (2, 3), ())
+    (extension,) = info.extensions
+    assert (extension.before, extension.after, extension.trials) == (2, 3, CELLS)
+    assert "note: extended from 2 to 3 blocks; " in resumed.stdout
+    report = (copy / "report.md").read_text("utf-8")
+    assert f"extended 1 time: from 2 to 3 blocks at {extension.at}" in report
+    assert report.count("erdicts are extended after looking, not corrected.") >= 2
+    assert "extended after looking" not in (folder / "report.md").read_text("utf-8")
     assert {file.name for file in info.checkpoint} >= {"config.json", "model.safetensors"}
     assert len(read_run(copy).trials) == CELLS + CELLS // 2
 

@@ -17,7 +17,7 @@ from loadgen.workloads.closed_loop import ConcurrencyLoad
 from reports.checks.findings import check_run, find_in_trial
 from reports.checks.rules import RULES, SEVERITY, Finding, graded
 from reports.runs.reading import MeasuredRun, MeasuredTrial
-from reports.runs.records import Placement, RunInfo, TrialCell, VisitIdle
+from reports.runs.records import Extension, Placement, RunInfo, TrialCell, VisitIdle
 from tests.reports.checks.test_trial import OPEN, requests, trial_of, with_conditions, with_energy, with_part
 from tests.reports.example_run import (
     BATCH,
@@ -112,6 +112,7 @@ def run(
     width: int = 512,
     idles: Sequence[tuple[float, float | None]] = (),
     both_idles: Sequence[tuple[int, int]] = (),
+    about_run: dict[str, Any] | None = None,
 ) -> Make:
     """A run of two configurations in memory; `configuration` and `trial` change those of the narrower one.
 
@@ -150,7 +151,7 @@ def run(
             blocks=blocks,
             seed=7,
             status="complete",
-        )
+        ).model_copy(update=about_run or {})
         around = [
             VisitIdle(block=block, label=OWN, workloads=[SHORT.name], before=steady(before), after=steady(after))
             for block, (before, after) in enumerate(idles)
@@ -259,6 +260,12 @@ CASES: dict[str, list[Case]] = {
         ("warn", run(blocks=4)),
         ("warn", run(blocks=2)),
         ("fail", run(blocks=1)),
+    ],
+    "extended-after-looking": [
+        ("pass", run(about_run={"block_counts": (2,)})),
+        ("pass", run(about_run={"block_counts": (1, 2), "extensions": (Extension(before=1, after=2, trials=0),)})),
+        ("warn", run(about_run={"block_counts": (1, 2), "extensions": (Extension(before=1, after=2, trials=4),)})),
+        ("warn", run(about_run={"block_counts": (1, 2)})),  # recorded before extensions were
     ],
     "width-unaligned": [
         ("pass", run(width=512)),
@@ -454,6 +461,7 @@ CASES: dict[str, list[Case]] = {
 # What these are about is always known, or they are not asked.
 ALWAYS_DECIDED = {
     "baseline-missing",
+    "extended-after-looking",
     "failed-requests",
     "host-shared",
     "load-interrupted",
@@ -465,7 +473,7 @@ ALWAYS_DECIDED = {
 def worst(check: str, made: Loaded | MeasuredRun) -> str | None:
     found: list[Finding]
     if isinstance(made, MeasuredRun):
-        found = [f.finding for f in check_run(made)[check] if f.label == OWN]
+        found = [f.finding for f in check_run(made)[check] if f.label in {OWN, None}]
     else:
         trial, records = made
         all_found = find_in_trial(trial, measure_records(trial, records))
