@@ -22,6 +22,7 @@ from loadgen.link.interrupt import raise_lost_interrupts
 from prunebench.terminal.command_help import CommandWithExamples, write_examples
 
 COMMANDS = {
+    "init": "Write a commented experiment file for a checkpoint, by what this machine has.",
     "run": "Prune, serve, load, measure and report: one experiment, one folder.",
     "host": "Start and stop servers here for runners elsewhere (`prunebench run --serve-on`).",
     "prune": "Write narrower checkpoints, all widths in one pass over the source.",
@@ -43,7 +44,7 @@ COMMANDS = {
 FIRST = (
     ("What this machine can serve and measure", "prunebench doctor"),
     ("Load a server that runs already: latencies, throughput, joules", "prunebench load http://127.0.0.1:8000"),
-    ("How wide a model is, and which narrower widths suit it", "prunebench inspect ./model"),
+    ("Compare a model with narrower ones: write an experiment, then run it", "prunebench init ./model"),
 )
 
 
