@@ -42,6 +42,16 @@ def test_a_width_that_gains_and_keeps_its_quality_is_chosen(tmp_path):
     assert said(found).startswith("It gives 1.25x to 1.25x the tokens/s and takes 0.80x to 0.80x the J/output token")
 
 
+def test_advice_from_an_extended_run_says_that_it_is_not_corrected(tmp_path):
+    example = Mild(widths=(1024, 512), workloads=(SMALL_BATCH,))
+    analysis = analyse_folder(write_run(tmp_path / "run", example))
+    extended = analysis.info.model_copy(update={"block_counts": (1, analysis.info.blocks)})
+    for info, ends in ((analysis.info, False), (extended, True)):
+        (found,) = advice(analysis.model_copy(update={"info": info}))
+        assert found.choice == "Choose width 512"
+        assert ("These verdicts are extended after looking, not corrected." in said(found)) is ends
+
+
 def test_a_larger_gain_at_a_loss_of_quality_is_mentioned(tmp_path):
     class Steep(Example):
         def perplexity(self, width):
