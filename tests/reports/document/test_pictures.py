@@ -129,8 +129,8 @@ def test_the_values_of_a_chart_are_a_table_that_is_thinned_out_if_it_is_long():
     marks = Marks([1, 2], [0.9, 0.5], hover=[f"{name}\nkeeps 0.9", name], low=[0.8, None], high=[1.0, None])
     table = chart_table(Plot("Score", chart=Chart(x, Axis("share", form="percent"), [marks])))
     assert [[entry.text for entry in row.entries] for row in table.rows] == [
-        [name, "1.00", "90.0 %", f"80.0 %{TO}100 %"],
-        [name, "2.00", "50.0 %", "—"],
+        [name, "1.00", "90 %", f"80 %{TO}100 %"],
+        [name, "2.00", "50 %", "—"],
     ]
     many = Marks(range(1000), range(1000), hover=[name] * 1000)
     long = chart_table(Plot("Score", chart=Chart(x, Axis("y"), [many])))

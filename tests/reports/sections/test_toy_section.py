@@ -35,7 +35,7 @@ def test_it_is_the_last_section_of_page_and_markdown(tmp_path):
     html, markdown = page.read_text(), page.with_suffix(".md").read_text()
     assert html.index('id="run-1-again"') < html.index('id="run-1-blocks"')
     assert "More blocks &lt;narrow&gt; the intervals." in html
-    assert markdown.partition("## Blocks, counted")[2].strip().splitlines() == [
+    assert markdown.partition("## Blocks, counted")[2].partition("\n\n- The run:")[0].strip().splitlines() == [
         r"More blocks \<narrow\> the intervals.",
         "",
         "Blocks of each configuration",
