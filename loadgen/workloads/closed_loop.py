@@ -105,7 +105,7 @@ class ConcurrencyLoad(ClosedLoop):
 
     @property
     def words(self) -> str:
-        return f"{self.concurrency} requests in flight"
+        return f"{self.concurrency} request{'s' * (self.concurrency != 1)} in flight"
 
     @property
     def level_words(self) -> str:

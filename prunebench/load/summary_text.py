@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -72,7 +73,8 @@ def _energy(summary: Mapping[str, Any]) -> str:
 
 def _latencies(summary: Mapping[str, Any], metrics: TrialMetrics) -> Iterator[str]:
     """A row a latency. Percentiles count failed requests as slower than any; a mean has no such thing, and is of completed ones."""
-    enough = {p: p == 50 or summary["completed"] >= needed_for(p) for p in _PERCENTILES}
+    ended = int((~np.isnan(metrics.e2e_ms)).sum())  # in the window
+    enough = {p: p == 50 or ended >= needed_for(p) for p in _PERCENTILES}
     rows: dict[str, tuple[str, Mapping[Any, float]]] = {
         "TTFT": ("ttft", percentiles(metrics.ttft_ms, _PERCENTILES)),
         "TPOT": ("tpot", percentiles(metrics.tpot_ms, _PERCENTILES)),
@@ -87,8 +89,8 @@ def _latencies(summary: Mapping[str, Any], metrics: TrialMetrics) -> Iterator[st
     if any(np.isinf(value) for value in values):
         yield from _entry("failed", "the percentile is a failed request's, which count as slower than any other")
     withheld = [f"p{p} takes {needed_for(p)} requests" for p in _PERCENTILES if not enough[p]]
-    if withheld and summary["completed"]:
-        yield from _entry("-", f"{', '.join(withheld)}; {summary['completed']:,} completed")
+    if withheld and ended:
+        yield from _entry("-", f"{', '.join(withheld)}; {ended:,} ended in the window")
 
 
 def _figure(value: float | None) -> str:
@@ -98,18 +100,20 @@ def _figure(value: float | None) -> str:
 
 
 def _histogram(latencies: FloatArray) -> Iterator[str]:
-    """Requests by E2E, in ten bins of one width up to p99, and those above; completed requests only."""
+    """Completed requests of the window by E2E, in ten bins of one width up to p99, and those above."""
     completed = latencies[np.isfinite(latencies)]
     if completed.size < _FEWEST:
         return
     low, high = float(completed.min()), float(np.percentile(completed, 99))
     edges = np.linspace(low, high, _BINS + 1) if high > low else np.array([low, low])
     counts = np.histogram(completed[completed <= edges[-1]], edges)[0]
-    labels = [f"{figure(float(a))}-{figure(float(b))}" for a, b in itertools.pairwise(edges)]
+    width = (high - low) / _BINS
+    decimals = max(0, 1 - math.floor(math.log10(width))) if width else 1
+    labels = [f"{a:,.{decimals}f}-{b:,.{decimals}f}" for a, b in itertools.pairwise(edges.tolist())]
     above = int((completed > edges[-1]).sum())
-    rows = [*zip(labels, counts.tolist(), strict=True), *([(f"above {figure(high)}", above)] if above else [])]
+    rows = [*zip(labels, counts.tolist(), strict=True), *([(f"above {high:,.{decimals}f}", above)] if above else [])]
     most = max(count for _, count in rows)
-    yield f"{'':{_INDENT}}{'E2E, ms':<{_LABEL}}{'requests':>{_FIGURE}}"
+    yield f"{'':{_INDENT}}{'E2E, ms':<{_LABEL}}{'requests':>{_FIGURE}} of the window"
     for label, count in rows:
         bar = _BAR * max(round(count / most * _WIDEST), count > 0)
         yield f"{'':{_INDENT}}{label:<{_LABEL}}{count:>{_FIGURE},}  {bar}".rstrip()
