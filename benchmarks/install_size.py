@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -26,13 +27,13 @@ from uv import uv_variables  # noqa: E402 - a script beside the lock
 
 LOCK, RESULTS = ROOT / "requirements" / "lock.txt", ROOT / "benchmarks" / "results" / "install_size.json"
 UV = shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
-URL = "http://127.0.0.1:18472"
 _UV_DEFAULTS = {"UV_INDEX_STRATEGY": "unsafe-best-match"}
+_NOT_OURS = {"PYTHONPATH", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE"}
 
 
 def run(*words: str | Path, cwd: Path, **variables: str | Path) -> str:
     """Run a command that must succeed, with these variables; returns its output."""
-    environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
+    environment = {name: value for name, value in os.environ.items() if name not in _NOT_OURS}
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
     )
@@ -115,14 +116,17 @@ def check(prunebench: list[str | Path], folder: Path) -> str:
     bare.mkdir()
     checkpoint = shutil.copytree(ROOT / "examples" / "tinyglu", bare / "tinyglu")
     run(*prunebench, "prune", checkpoint, "--output", "narrow", "--pruning-percentage", "50", cwd=bare)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    url = f"http://127.0.0.1:{port}"
     server = subprocess.Popen(
-        [*prunebench, "serve", checkpoint, "--engine", "synthetic", "--port", URL.rpartition(":")[2]],
+        [*prunebench, "serve", checkpoint, "--engine", "synthetic", "--port", port],
         cwd=bare,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        _wait_for(server)
+        _wait_for(server, url)
         words = [
             "--workload",
             "batch",
@@ -135,17 +139,17 @@ def check(prunebench: list[str | Path], folder: Path) -> str:
             "--output",
             "load",
         ]
-        run(*prunebench, "load", URL, "--model", "tinyglu", *words, cwd=bare)
+        run(*prunebench, "load", url, "--model", "tinyglu", *words, cwd=bare)
     finally:
         server.terminate()
         server.wait()
     return Path(run(*prunebench, "report", "load", cwd=bare).split()[-1]).name
 
 
-def _wait_for(server: subprocess.Popen[bytes]) -> None:
-    for _ in range(600):
+def _wait_for(server: subprocess.Popen[bytes], url: str) -> None:
+    for _ in range(3000):
         try:
-            with urllib.request.urlopen(f"{URL}/health", timeout=5):  # noqa: S310 - loopback
+            with urllib.request.urlopen(f"{url}/health", timeout=5):  # noqa: S310 - loopback
                 return
         except OSError:
             if server.poll() is not None:
@@ -154,19 +158,24 @@ def _wait_for(server: subprocess.Popen[bytes]) -> None:
     sys.exit("the server did not start")
 
 
+def save(name: str, found: dict[str, object]) -> None:
+    """Put one result beside those of other ways."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    RESULTS.write_text(json.dumps(results | {name: found}, indent=1) + "\n")
+
+
 def main() -> None:
-    found = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     with tempfile.TemporaryDirectory() as made:
         run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", made, ROOT, cwd=Path(made))
         (wheel,) = Path(made).glob("*.whl")
-        found["wheel"] = {"megabytes": round(wheel.stat().st_size / 1e6, 2)}
+        save("wheel", {"megabytes": round(wheel.stat().st_size / 1e6, 2)})
         for name in sys.argv[1:] or WAYS:
             with tempfile.TemporaryDirectory() as place:
                 environment, prunebench = WAYS[name](wheel, Path(place))
                 size = {"megabytes": megabytes(environment), "largest": largest(environment)}
-                found[name] = size | {"report": check(prunebench, Path(place))}
-                print(f"{name:30} {found[name]['megabytes']:7} MB  {found[name]['report']}", flush=True)
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+                report = check(prunebench, Path(place))
+                save(name, size | {"report": report})
+                print(f"{name:30} {size['megabytes']:7} MB  {report}", flush=True)
 
 
 if __name__ == "__main__":
