@@ -14,8 +14,6 @@ from typing import Self
 import httpx
 
 DEADLINE_S = 30.0
-# What reading JSON of an unknown shape can raise: values of other types, keys that lack, numbers without bounds, deep nesting.
-UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 _MOST_BYTES = 2**28  # of one answer: an hour's power samples of eight GPUs are a tenth of it
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import ssl
 import urllib.request
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-import httpx
-
 from base.errors import UserError
-from loadgen import REQUEST_TIMEOUT_S
-from loadgen.control import DEADLINE_S, UNREADABLE, control_client
+from loadgen import REQUEST_TIMEOUT_S, UNREADABLE
+
+if TYPE_CHECKING:  # the processes that send requests start sooner without httpx
+    import httpx
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -73,10 +73,16 @@ class Endpoint:
             return None
         return proxy
 
-    def client(self, deadline_s: float = DEADLINE_S) -> httpx.Client:
-        """A client for everything that is not the measured stream."""
+    def client(self, deadline_s: float | None = None) -> httpx.Client:
+        """A client for everything that is not the measured stream; without a deadline it has that of `control`."""
+        from loadgen.control import DEADLINE_S, control_client
+
         return control_client(
-            self.url, api_key=self.api_key, deadline_s=deadline_s, socket_path=self.socket_path, tls=self.tls()
+            self.url,
+            api_key=self.api_key,
+            deadline_s=deadline_s or DEADLINE_S,
+            socket_path=self.socket_path,
+            tls=self.tls(),
         )
 
     def tls(self) -> ssl.SSLContext | None:
@@ -114,6 +120,8 @@ def only_model(endpoint: Endpoint) -> str:
 
 def _model_cards(endpoint: Endpoint) -> dict[str, dict[str, Any]]:
     """What `/v1/models` lists, by name. Raises LoadError for a server that does not answer so."""
+    import httpx
+
     _check_url(endpoint)
     if endpoint.api_key is not None and not (endpoint.api_key.isascii() and endpoint.api_key.isprintable()):
         raise LoadError("--api-key-file: the key must be one line of ASCII, to travel in a header")

@@ -18,8 +18,8 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from energy.records import PowerTimeline, WindowEnergy
+from loadgen import UNREADABLE
 from loadgen.client.polling import PAUSE_NS
-from loadgen.control import UNREADABLE
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.energy.source import EnergySource
 from loadgen.link.client_processes import Clients

@@ -6,10 +6,10 @@ from array import array
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from loadgen import UNREADABLE
 from loadgen.answers.event_reader import EventReader
 from loadgen.answers.sse import Answer, content, count_of
 from loadgen.answers.stream_end import event_error, is_done, not_a_chunk, parse
-from loadgen.control import UNREADABLE
 
 
 class _Usage(NamedTuple):

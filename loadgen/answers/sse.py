@@ -7,9 +7,9 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from loadgen import UNREADABLE
 from loadgen.answers.event_reader import BOM, MOST_BYTES, EventReader
 from loadgen.answers.stream_end import FAILED, FINISHED, event_error, is_done, not_a_chunk, one_line, parse
-from loadgen.control import UNREADABLE
 from loadgen.records.schema import CountedBy
 
 _MOST_TOKENS = 2**24  # a count above it is none: no model holds as many

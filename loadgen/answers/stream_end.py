@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from loadgen.control import UNREADABLE
+from loadgen import UNREADABLE
 
 # Of `finish_reason`: what ends an answer as it was asked for, and what says that it failed.
 FINISHED = frozenset({"stop", "length", "tool_calls", "function_call"})

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import httpx
 from tokenizers import Tokenizer
 
-from loadgen.control import UNREADABLE
+from loadgen import UNREADABLE
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.workloads.base import Workload
 from loadgen.workloads.lengths import draw_tokens
@@ -196,6 +195,8 @@ def count_tokens(tokenizer: Path) -> Callable[[str], int]:
 
 def check_served_tokenizer(endpoint: Endpoint, tokenizer: Tokenizer) -> None:
     """Hold a tokenizer against the server's own /tokenize, where it has one. Raises LoadError if they disagree."""
+    import httpx
+
     try:
         with endpoint.client() as client:
             answer = client.post("/tokenize", json={"model": endpoint.model, "prompt": _WORDS})
@@ -221,6 +222,8 @@ def served_tokens(endpoint: Endpoint) -> list[int]:
 
 def served_encoding(endpoint: Endpoint, text: str) -> list[int]:
     """A text's token ids by the server's own /tokenize, without special ones. Raises LoadError where there is no such path."""
+    import httpx
+
     try:
         with endpoint.client() as client:
             answer = client.post(

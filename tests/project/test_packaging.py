@@ -48,6 +48,12 @@ def test_pruning_loading_and_reporting_import_no_torch_and_no_scipy_and_what_dra
     assert done.returncode == 0, done.stderr
 
 
+def test_a_process_that_sends_requests_imports_nothing_that_only_its_parent_needs():
+    code = "import loadgen.client.process, sys; sys.exit(sorted({'httpx', 'rich', 'typer'} & sys.modules.keys()) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_uv_asks_where_pip_is_configured_to_ask(tmp_path):
     configured = tmp_path / "pip.conf"
     configured.write_text(
