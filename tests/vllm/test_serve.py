@@ -39,7 +39,7 @@ def test_vllm_serves_what_the_checkpoint_says_and_its_death_ends_the_server(mode
         assert_preemptions_are_counted_once_the_cache_is_too_small(client)
         assert any(file.is_socket() for file in files.rglob("*"))
         assert_death_is_told_to_everyone(process, client)
-        _, logged = process.communicate(timeout=180)
+        _, logged = process.communicate(timeout=120)
         assert not any(file.is_socket() for file in files.rglob("*"))
     assert process.returncode == EXIT_ENGINE_DIED
     assert "Exception ignored" not in logged
@@ -95,7 +95,7 @@ def test_a_signal_ends_vllm_without_leaving_anything_behind(by_vllm):
     process, _, files = by_vllm
     begun = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
-    _, logged = process.communicate(timeout=180)
+    _, logged = process.communicate(timeout=120)
     assert begun
     wait_until(lambda: all(is_over(child) for child in begun))
     assert not any(file.is_socket() for file in files.rglob("*"))
