@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.filesize import decimal
 from rich.table import Table
 
+from base.paths import matching
 from prunebench.commands.options import Json, MultipleOf, Percentages, Ratios, Revision, Source, Widths, targets
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import out
@@ -42,12 +43,13 @@ def inspect(
     if as_json:
         out.print_json(found.model_dump_json())
     else:
-        out.print(_table(source, found))
+        here = matching(source)[0]
+        out.print(_table(here.resolve().name if here.exists() else Path(source).name, found))
 
 
-def _table(source: str, found: Inspection) -> Table:
+def _table(checkpoint: str, found: Inspection) -> Table:
     table = Table(
-        title=f"{Path(source).name}: {found.family}, {found.layers} layers, hidden {found.hidden_size}, "
+        title=f"{checkpoint}: {found.family}, {found.layers} layers, hidden {found.hidden_size}, "
         f"width {found.width}, {found.parameters:,} parameters, {decimal(found.bytes)}",
         caption="saved: memory for weights, without the KV cache; ✓: every width divides by it; tensor parallel: GPUs",
         title_justify="left",

@@ -29,6 +29,7 @@ from prunebench.load.trial import TrialRunner
 from prunebench.load.workload_options import check_fits, describe_workload
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import err, print_line
+from pruner.checkpoint.hub import find_source
 
 if TYPE_CHECKING:
     WorkloadKind = str
@@ -68,7 +69,7 @@ def load(
     tokenizer: Annotated[
         Path | None,
         typer.Option(
-            help="tokenizer.json or its folder; default the server's, and without one lengths are in words.",
+            help="tokenizer.json, or a checkpoint; default the server's, and without one lengths are in words.",
             rich_help_panel="Prompts and lengths",
         ),
     ] = None,
@@ -184,6 +185,7 @@ def load(
         timeout_s=request_timeout,
         idle_timeout_s=idle_timeout,
     )
+    tokens = None if tokenizer is None else find_source(f"{tokenizer}", fetch=False)
     with output_folder(output) as folder:
         if model is None:
             endpoint = replace(endpoint, model=only_model(endpoint))
@@ -197,7 +199,7 @@ def load(
             notes += input_notes(offered)
         for note in notes:
             print_line(f"note: {note}", err)
-        runner = TrialRunner(endpoint, pick_energy(energy, endpoint), folder, tokenizer, locust, processes)
+        runner = TrialRunner(endpoint, pick_energy(energy, endpoint), folder, tokens, locust, processes)
         if isinstance(loads[0], SweepLoad):
             raise typer.Exit(run_sweep(runner, loads[0], seed, as_json=as_json))
         finished: list[Finished] = []

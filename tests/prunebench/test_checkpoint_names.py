@@ -35,6 +35,7 @@ NOT_HERE = {
     "evaluate --tokenizer": [
         "evaluate", "http://127.0.0.1:9", "--model", "m", "--tokenizer", "org/none", "--tasks", "fragile-knowledge"
     ],
+    "load --tokenizer": ["load", "http://127.0.0.1:9", "--tokenizer", "org/none"],
     "run": ["run", "named.toml", "--dry-run"],
 }  # fmt: skip
 
