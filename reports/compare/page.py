@@ -73,9 +73,9 @@ def _rows(cell: ComparedCell) -> list[Row]:
 
 
 def _row(cell: ComparedCell, quantity: ComparedQuantity) -> Row:
-    title, before, after, ratio, verdict = words(quantity)
+    title, before, after, ratio, reason = words(quantity)
     found = quantity.comparison
-    said = verdict.removeprefix(f"{SIGNS[found.verdict]} ") if found.verdict else verdict
+    said = f"{found.verdict}{', regression' if quantity.regression else ''}" if found.verdict else reason
     texts = [str(cell.width), title, before, after]
     return Row([*map(Entry, texts), Entry(ratio, said, found.verdict)])
 

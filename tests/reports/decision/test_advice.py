@@ -131,7 +131,7 @@ def test_a_certain_loss_prevents_the_choice_and_a_possible_one_is_reported_as_in
     shown = "1 of 1 quality tasks show neither a loss nor its absence: gsm8k (it keeps 0.90x (0.80-1.00))"
     assert shown in said(unsure)
     [kept] = advice(with_task(analysis, Comparison(ratio=1.0, low=0.97, high=1.03)))
-    assert "and keeps at least 95% of its score on gsm8k" in said(kept)
+    assert "and keeps at least 95 % of its score on gsm8k" in said(kept)
 
 
 def test_a_ruined_model_is_not_cleared_by_inconclusive_tasks(tmp_path):

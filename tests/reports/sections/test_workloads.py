@@ -67,7 +67,7 @@ def test_an_entry_has_its_median_its_ratio_and_its_verdict(exact):
 def test_joules_name_their_source(exact):
     assert tables_of(exact)[1].columns[7].unit == "nvml-counter"
     assert tables_of(exact)[1].remarks == [
-        "Joules of a trial are known to ±0.3% or better (95 %), sensor error not included.",
+        "Joules of a trial are known to ±0.3 % or better (95 %), sensor error not included.",
         "Window: the whole load.",
     ]
 
