@@ -21,6 +21,7 @@ import socket
 import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -230,5 +231,9 @@ def _url(port: socket.socket) -> str:
 
 
 def _log(line: str) -> None:
-    sys.stderr.write(f"prunebench serve: {line}\n")
-    sys.stderr.flush()
+    try:
+        sys.stderr.write(f"prunebench serve: {line}\n")
+        sys.stderr.flush()
+    except OSError:  # whoever read the log is no longer there: the server continues, and stops, without one
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stderr.fileno())

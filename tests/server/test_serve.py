@@ -105,6 +105,14 @@ def test_a_signal_while_the_model_loads_ends_it_with_status_0(checkpoint, number
     assert "Traceback" not in log
 
 
+def test_a_signal_ends_a_server_whose_log_nobody_reads_any_more(checkpoint):
+    process = serve_process(checkpoint=checkpoint)
+    url_once_ready(process)
+    process.stderr.close()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 0
+
+
 def test_a_taken_port_is_reported_before_the_engine_is_loaded(checkpoint):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
