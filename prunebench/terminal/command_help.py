@@ -60,10 +60,11 @@ class CommandWithExamples(TyperCommand):
         for argument in (parameter for parameter in self.params if parameter.param_type_name == "argument"):
             argument.metavar = argument.metavar or str(argument.name).upper()
 
-    def invoke(self, ctx: Any) -> Any:
-        """Run it, with `~` in paths expanded, and patterns where it takes several."""
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read them, with `~` in paths expanded, and patterns where it takes several."""
+        left: list[str] = super().parse_args(ctx, args)
         ctx.params = {name: _expanded(value) for name, value in ctx.params.items()}
-        return super().invoke(ctx)
+        return left
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
         """What the command does, and its examples."""
