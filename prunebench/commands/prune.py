@@ -100,7 +100,7 @@ def _calibration(source: Path, criterion: str, text: Path | None, steps: Steps) 
     if text is None:
         return None
     refuse_calibration(find_criterion(criterion), f"--calibration {text}")  # before torch is imported
-    from prunebench.calibration import TextCalibration
+    from prunebench.calibration.text_calibration import TextCalibration
 
     return TextCalibration(
         source, text, lambda done, total: steps.reach(done, total, f"calibrating, sequence {done} of {total}")

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
-from prunebench.calibration import SEQUENCE_TOKENS, TextCalibration
+from prunebench.calibration.text_calibration import SEQUENCE_TOKENS, TextCalibration
 from pruner.checkpoint.anatomy import find_mlps
 from pruner.checkpoint.folder import open_checkpoint
 from pruner.errors import PruneError
