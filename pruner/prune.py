@@ -13,16 +13,26 @@ from pruner.checkpoint.anatomy import Anatomy, find_mlps
 from pruner.checkpoint.folder import MANIFEST_NAME, Checkpoint, open_checkpoint
 from pruner.errors import PruneError, disk_errors
 from pruner.output.card import model_card
+from pruner.output.kept import Choose, Selection, chooser
 from pruner.output.layout import Layout, lay_out
 from pruner.output.manifest import Manifest, PrunedCheckpoint, SourceFile
 from pruner.output.provenance import Recipe, hash_sources, make_manifest, matching_manifest
-from pruner.output.staging import finish, locked, partial_folder, refuse_inside, require_space, sync_folders
+from pruner.output.staging import (
+    finish,
+    locked,
+    partial_folder,
+    refuse_inside,
+    remove_work,
+    require_space,
+    sync_folders,
+    work_folder,
+)
 from pruner.output.verifying import verified_bytes, verify
-from pruner.output.writing import Choose, HashedFile, chooser, write_outputs
+from pruner.output.writing import HashedFile, write_outputs
 from pruner.scoring.calibration import Calibration
-from pruner.scoring.criteria import Floats, find_criterion, refuse_calibration
-from pruner.scoring.scoring import Advance, score_neurons, scoring_bytes
-from pruner.scoring.selection import TieBreak
+from pruner.scoring.criteria import find_criterion, needing_text
+from pruner.scoring.scoring import Advance, score_weights, scoring_bytes, weigh
+from pruner.scoring.selection import TieBreak, kept_neurons
 from pruner.scoring.targets import Target, require_targets
 
 Announce = Callable[[int, int], None]  # bytes to write, bytes free on that disk
@@ -49,12 +59,13 @@ def prune(
     the model. A folder appears whole and verified, or not at all. An existing folder is kept if its manifest names this very
     prune (same source bytes, criterion, seed, tie-break and widths) and all its files are there; otherwise it is an error.
 
-    criterion: a name in `pruner.scoring.criteria`. calibration: required by criteria that use a text; the model runs once
-    everything else has been checked. tensor_parallel: refuse widths that this number of GPUs cannot share. announce: called
+    criterion: a name in `pruner.scoring.criteria`. calibration: required by criteria that use a text, and what refits the
+    down projections; the model runs once everything else has been checked. If that is stopped, `output` keeps the layers
+    that are done in `calibration-….partial`, and the same prune goes on from there. tensor_parallel: refuse widths that this number of GPUs cannot share. announce: called
     once, before the first byte is written, and only if something will be. progress: called in the calling thread.
 
     Raises:
-        PruneError: an error that the user can fix; nothing new is then left in `output`.
+        PruneError: an error that the user can fix; no checkpoint is then left half-written in `output`.
 
     """
     recipe = _checked_recipe(criterion, seed, calibration, multiple_of, tie_break)
@@ -78,17 +89,23 @@ def _checked_recipe(
         raise PruneError(f"--tie-break {tie_break}: must be one of {', '.join(get_args(TieBreak))}")
     if seed < 0:
         raise PruneError(f"--seed {seed}: must not be negative")
-    if calibration is not None:
-        refuse_calibration(criterion, "--calibration")
-    elif criterion.calibrated:
-        raise PruneError(f"--criterion {name}: needs a text, --calibration FILE")
+    check_text_use(name, text=calibration is not None, refit=bool(calibration and calibration.record.refit))
     return Recipe(
         criterion=criterion,
-        seed=seed if criterion.row_figure is None else None,
+        seed=seed if criterion.seeded else None,
         calibration=calibration.record if calibration else None,
         tie_break=tie_break,
         multiple_of=multiple_of,
     )
+
+
+def check_text_use(criterion: str, *, text: bool, refit: bool) -> None:
+    """Raises PruneError if a text is needed and missing, or there and of no use."""
+    found = find_criterion(criterion)
+    if not text and (found.calibrated or refit):
+        raise PruneError(f"{'--refit' if refit else f'--criterion {criterion}'}: needs a text, --calibration FILE")
+    if text and not (found.calibrated or refit):
+        raise PruneError(f"--calibration: only --criterion {needing_text()} and --refit use a text")
 
 
 @dataclass(frozen=True)
@@ -115,10 +132,11 @@ class _Job:
         if missing and announce:
             announce(needed, free)
         advance = self._counter(missing, progress)
-        scores, source_files = self._read_source(score=bool(missing), advance=advance)
+        selections, source_files = self._read_source(missing, advance)
         self._check_same_source(manifests, source_files)
         if missing:
-            manifests |= self._make(missing, scores, source_files, advance)
+            manifests |= self._make(missing, selections, source_files, advance)
+            remove_work(self.output)
         return [PrunedCheckpoint(self.output / one.name, one.width, manifests[one.name]) for one in layouts]
 
     def _counter(self, missing: list[Layout], progress: Progress | None) -> Advance:
@@ -134,22 +152,37 @@ class _Job:
 
         return advance
 
-    def _read_source(self, *, score: bool, advance: Advance) -> tuple[dict[str, Floats], list[SourceFile]]:
-        """Score and hash side by side: hashing keeps another core busy for about as long."""
-        recipe = self.recipe
+    def _read_source(self, missing: list[Layout], advance: Advance) -> tuple[dict[str, Selection], list[SourceFile]]:
+        """Select and hash side by side: hashing keeps another core busy for about as long as scoring weights."""
         stop = threading.Event()
         with ThreadPoolExecutor(1) as pool:
             hashes = pool.submit(hash_sources, self.checkpoint, stop.is_set)
             try:
-                scores: dict[str, Floats] = {}
-                if score:
-                    norms = self.calibration.norms(self.anatomy) if self.calibration else None
-                    scores = score_neurons(
-                        self.checkpoint, self.anatomy, recipe.criterion, advance, seed=recipe.seed or 0, norms=norms
-                    )
-                return scores, hashes.result()
+                return self._select(missing, advance) if missing else {}, hashes.result()
             finally:
                 stop.set()  # after an error, do not wait for the hashes of a large model
+
+    def _select(self, missing: list[Layout], advance: Advance) -> dict[str, Selection]:
+        """What stays in every missing output, by its name."""
+        recipe = self.recipe
+        scores = score_weights(self.checkpoint, self.anatomy, recipe.criterion, advance, seed=recipe.seed or 0)
+        if self.calibration is None:
+            return {layout.name: Selection(scores) for layout in missing}
+        widths = {layout.name: layout.widths for layout in missing}
+        selections = {name: Selection({}) for name in widths}
+        work = work_folder(self.output, recipe.key(missing))
+        for activity in self.calibration.activities(self.anatomy, tuple(widths), work):
+            mlp = activity.mlp
+            score = weigh(scores[mlp.prefix], activity, recipe.criterion)
+            for name in activity.outputs:
+                made = selections[name]
+                made.scores[mlp.prefix], made.tokens[mlp.prefix] = score, activity.tokens
+                kept = kept_neurons(score, mlp.factor * widths[name][mlp.key], recipe.tie_break)
+                if down := activity.keep(name, kept):
+                    made.downs[mlp.prefix] = down
+        for name, made in selections.items():
+            made.held_out = self.calibration.held_out(name)
+        return selections
 
     def _check_same_source(self, finished: dict[str, Manifest], source_files: list[SourceFile]) -> None:
         for name, manifest in finished.items():
@@ -159,12 +192,16 @@ class _Job:
                 )
 
     def _make(
-        self, missing: list[Layout], scores: dict[str, Floats], source_files: list[SourceFile], advance: Advance
+        self,
+        missing: list[Layout],
+        selections: dict[str, Selection],
+        source_files: list[SourceFile],
+        advance: Advance,
     ) -> dict[str, Manifest]:
         """Write all, verify all, then rename all: an error before the first rename leaves nothing."""
-        choose = chooser(scores, self.recipe.tie_break)
+        choose = chooser(selections, self.recipe.tie_break)
         folders = {partial_folder(self.output, layout.name): layout for layout in missing}
-        manifests = self._write(folders, choose, scores, source_files, advance)
+        manifests = self._write(folders, choose, selections, source_files, advance)
         for folder, layout in folders.items():
             verify(folder, layout, choose, advance)
             sync_folders(folder)
@@ -176,17 +213,20 @@ class _Job:
         self,
         folders: dict[Path, Layout],
         choose: Choose,
-        scores: dict[str, Floats],
+        selections: dict[str, Selection],
         source_files: list[SourceFile],
         advance: Advance,
     ) -> dict[str, Manifest]:
-        cards = {folder: model_card(layout, self.recipe) for folder, layout in folders.items()}
+        cards = {
+            folder: model_card(layout, self.recipe, selections[layout.name].held_out)
+            for folder, layout in folders.items()
+        }
         written = write_outputs(folders, cards, self.checkpoint, choose, advance)
         for shard in self.checkpoint.shards:
             shard.check_unchanged()
         manifests = {}
         for folder, layout in folders.items():
-            manifest = make_manifest(layout, self.recipe, scores, source_files, written[folder])
+            manifest = make_manifest(layout, self.recipe, selections[layout.name], source_files, written[folder])
             with HashedFile(folder / MANIFEST_NAME) as file:
                 file.write((manifest.model_dump_json(indent=2) + "\n").encode())
             manifests[layout.name] = manifest

@@ -15,12 +15,13 @@ from prunebench.terminal.console import err, out, print_line
 from prunebench.terminal.progress import Steps
 from pruner.checkpoint.hub import find_source, source_headers
 from pruner.inspection import inspect_checkpoint
-from pruner.output.manifest import PrunedCheckpoint
+from pruner.output.manifest import Manifest, PrunedCheckpoint
 from pruner.output.publishing import check_push
 from pruner.output.publishing import push as push_checkpoints
+from pruner.prune import check_text_use
 from pruner.prune import prune as prune_checkpoint
-from pruner.scoring.calibration import Calibration
-from pruner.scoring.criteria import criterion_choices, find_criterion, refuse_calibration
+from pruner.scoring.calibration import DEFAULT_REFIT, Calibration, Refit
+from pruner.scoring.criteria import criterion_choices
 from pruner.scoring.selection import TieBreak
 from pruner.scoring.targets import require_targets
 
@@ -51,8 +52,29 @@ def prune(
     criterion: Annotated[CriterionChoice, typer.Option(help="What makes a neuron worth keeping.")] = "maw",
     seed: Annotated[int, typer.Option(help="Of the random criterion.", rich_help_panel="Neurons")] = 0,
     calibration: Annotated[
-        Path | None, typer.Option(help="A text for the act criterion, which runs the model.", rich_help_panel="Neurons")
+        list[Path] | None,
+        typer.Option(
+            help="Text, JSONL or chats for act, wanda, obs and --refit, which run the model; repeatable.",
+            rich_help_panel="Neurons",
+        ),
     ] = None,
+    refit: Annotated[
+        bool,
+        typer.Option(
+            "--refit",
+            help="Refit the down projections to the text by least squares; any criterion.",
+            rich_help_panel="Neurons",
+        ),
+    ] = False,
+    sequential: Annotated[
+        bool,
+        typer.Option(
+            "--sequential/--one-shot",
+            help="Refit to what reaches a layer of the pruned model, which takes a run of the text for each width, "
+            "or of the whole model: one run for all.",
+            rich_help_panel="Neurons",
+        ),
+    ] = DEFAULT_REFIT == "sequential",
     multiple_of: MultipleOf = 1,
     tie_break: Annotated[
         TieBreak, typer.Option(help="Among equal scores: lower index, or torch.topk's set.", rich_help_panel="Neurons")
@@ -71,6 +93,8 @@ def prune(
     """Fetch the source if it is on the hub, prune it, push if asked, and print the folders. Progress goes to stderr."""
     wanted = targets(expansion_ratio, pruning_percentage, intermediate_size)
     require_targets(wanted)
+    check_text_use(criterion, text=bool(calibration), refit=refit)
+    how: Refit | None = ("sequential" if sequential else "one-shot") if refit else None
     if push:
         check_push(push)
     with source_headers(source, revision) as headers:  # fail before the download of a checkpoint that cannot be pruned
@@ -83,7 +107,7 @@ def prune(
             wanted,
             criterion=criterion,
             seed=seed,
-            calibration=_calibration(folder, criterion, calibration, steps),
+            calibration=_calibration(folder, criterion, calibration, how, steps),
             multiple_of=multiple_of,
             tie_break=tie_break,
             tensor_parallel=tensor_parallel,
@@ -96,15 +120,14 @@ def prune(
     _print(pruned, addresses, as_json=as_json)
 
 
-def _calibration(source: Path, criterion: str, text: Path | None, steps: Steps) -> Calibration | None:
-    if text is None:
+def _calibration(
+    source: Path, criterion: str, files: list[Path] | None, refit: Refit | None, steps: Steps
+) -> Calibration | None:
+    if not files:
         return None
-    refuse_calibration(find_criterion(criterion), f"--calibration {text}")  # before torch is imported
     from prunebench.calibration.text_calibration import TextCalibration
 
-    return TextCalibration(
-        source, text, lambda done, total: steps.reach(done, total, f"calibrating, sequence {done} of {total}")
-    )
+    return TextCalibration(source, files, criterion, refit=refit, progress=steps.reach)
 
 
 def _print(pruned: list[PrunedCheckpoint], addresses: list[str], *, as_json: bool) -> None:
@@ -120,5 +143,23 @@ def _print(pruned: list[PrunedCheckpoint], addresses: list[str], *, as_json: boo
             f"{one.folder}: width {one.width}, expansion ratio {made.expansion_ratio:.4g}, "
             f"{made.pruning_percentage:.1f} % removed; scores tied at the cut in {tied} of {len(made.layers)} MLPs"
         )
+        for line in _cost(made):
+            print_line(f"  {line}")
     for address in addresses:
         print_line(f"pushed to {address}")
+
+
+def _cost(made: Manifest) -> list[str]:
+    """What is known of a calibrated prune's cost."""
+    lines = []
+    if (found := made.held_out) is not None:
+        if found.perplexity_before is None or found.perplexity_after is None:
+            lines.append(f"no perplexity: {found.reason}")
+        else:
+            lines.append(
+                f"perplexity on {found.tokens:,} tokens held out of the text: {found.perplexity_before:.2f} before, "
+                f"{found.perplexity_after:.2f} after, {found.perplexity_after / found.perplexity_before:.3f} times"
+            )
+    if unreached := sum(layer.calibration_tokens == 0 for layer in made.layers):
+        lines.append(f"{unreached} of {len(made.layers)} MLPs saw no token of the text: scored by their weights alone")
+    return lines

@@ -13,7 +13,8 @@ from base.quantities import SECONDS
 from base.records import Record
 from loadgen import REQUEST_TIMEOUT_S
 from loadgen.workloads.base import Workload
-from pruner.scoring.criteria import uncalibrated_choices
+from pruner.scoring.calibration import Refit
+from pruner.scoring.criteria import criterion_choices, find_criterion, needing_text
 from pruner.scoring.selection import TieBreak
 from pruner.scoring.targets import Target
 from server.engines.registry import AUTO
@@ -40,8 +41,18 @@ class Prune(Record):
         default=[], description="Target widths as the share of the source's width to remove."
     )
     widths: list[int] = Field(default=[], description="Target widths themselves.")
-    criterion: Annotated[str, OneOf(uncalibrated_choices)] = Field(
+    criterion: Annotated[str, OneOf(criterion_choices)] = Field(
         default="maw", description="What ranks the neurons; the highest scores stay."
+    )
+    refit: Refit | None = Field(
+        default=None,
+        description="Refit the down projections to the calibration text by least squares: `one-shot`, one run of the text "
+        "for all widths, or `sequential`, a run for each, on what reaches a layer of the pruned model.",
+    )
+    calibration: list[Path] = Field(
+        default=[],
+        description="Text, JSONL or chats for the criteria `act`, `wanda`, `obs` and for `refit`, which run the model; "
+        "relative to the experiment file.",
     )
     seed: int = Field(default=0, description="Seed of the `random` criterion.")
     multiple_of: int = Field(default=1, ge=1, description="Round each width to the nearest multiple of this.")
@@ -53,6 +64,12 @@ class Prune(Record):
     def _something_to_prune(self) -> Prune:
         if not self.targets():
             raise ValueError("give expansion_ratios, pruning_percentages or widths")
+        uses = find_criterion(self.criterion).calibrated or self.refit is not None
+        if uses and not self.calibration:
+            asking = f"criterion {self.criterion}" if self.refit is None else "refit"
+            raise ValueError(f"{asking} needs a text: calibration = [FILE]")
+        if self.calibration and not uses:
+            raise ValueError(f"calibration: only the criteria {needing_text()} and refit use a text")
         return self
 
     def targets(self) -> list[Target]:

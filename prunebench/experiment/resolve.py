@@ -49,7 +49,19 @@ def load_experiment(path: Path, model: str | None = None, *, fetch: bool = True)
             "include_paths": [_resolve_folder(name, file) for name in experiment.quality.include_paths],
         }
     )
-    return experiment.model_copy(update={"model": Model(source=source), "quality": quality, "workloads": workloads})
+    prune = experiment.prune.model_copy(
+        update={"calibration": [_resolve_calibration(file, path) for file in experiment.prune.calibration]}
+    )
+    return experiment.model_copy(
+        update={"model": Model(source=source), "prune": prune, "quality": quality, "workloads": workloads}
+    )
+
+
+def _resolve_calibration(file: Path, experiment_file: Path) -> Path:
+    resolved = (experiment_file.parent / file).resolve()
+    if not resolved.is_file():
+        raise ExperimentError(f"{experiment_file}: prune.calibration: no file {file}")
+    return resolved
 
 
 def _beside(experiment_file: Path, name: str | Path) -> Path:

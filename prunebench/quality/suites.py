@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from base.errors import UserError
+from prunebench.experiment.file import QualitySettings
+from prunebench.experiment.texts import read_text
 
 SHIPPED = Path(__file__).parent / "tasks"  # lm-eval YAML and data that come with prunebench
 
@@ -97,6 +99,19 @@ def choose_suite(words: Sequence[str], *, chat_template: bool = False) -> Suite:
     if not chosen:
         raise QualityError(f"name a task of lm-eval, or a suite: {', '.join(SUITES)}")
     return Suite(tuple(chosen.values()), chat_template)
+
+
+def measured_texts(settings: QualitySettings | None) -> dict[str, str]:
+    """File -> text of all that quality is measured on and that is on this machine: held-out texts, and the items of tasks."""
+    if settings is None:
+        return {}
+    texts = {name: read_text(name) for name in settings.perplexity_files}
+    names = {task.file_name for task in choose_suite(settings.tasks).tasks} if settings.tasks else set()
+    for folder in (SHIPPED, *map(Path, settings.include_paths)):
+        for file in sorted(folder.glob("*.jsonl")):
+            if file.stem in names:
+                texts[str(file)] = file.read_text("utf-8", errors="replace")
+    return texts
 
 
 def headline_rank(task: str, metric: str, filter_name: str) -> int:

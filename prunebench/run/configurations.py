@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from prunebench.calibration.overlap import shared_lines
+from prunebench.calibration.text_calibration import TextCalibration, require_transformers
 from prunebench.experiment.file import Experiment
+from prunebench.quality.suites import measured_texts
 from prunebench.run.run_writer import RunWriter
 from prunebench.terminal.progress import Steps
 from pruner.inspection import Inspection, inspect_checkpoint
@@ -25,6 +28,8 @@ def check_configurations(experiment: Experiment) -> None:
     """
     source, wanted = experiment.model.source, experiment.prune
     inspect_checkpoint(source, wanted.targets(), multiple_of=wanted.multiple_of)
+    if wanted.calibration:
+        require_transformers()
     settings = ServeSettings(checkpoint=source, engine=experiment.serve.engine, engine_options=experiment.serve.options)
     check_settings(settings).make(source, settings.engine_options)
 
@@ -62,16 +67,31 @@ def _prune(experiment: Experiment, found: Inspection, folder: Path, console: Con
     if not narrower:
         return []
     with Steps(console, "pruning") as steps:
+        calibration = _calibration(experiment, steps)
         return prune(
             experiment.model.source,
             folder,
             narrower,
             criterion=wanted.criterion,
             seed=wanted.seed,
+            calibration=calibration,
             multiple_of=wanted.multiple_of,
             tie_break=wanted.tie_break,
             progress=steps.bytes_done,
         )
+
+
+def _calibration(experiment: Experiment, steps: Steps) -> TextCalibration | None:
+    """The text of the experiment; prints a warning if quality is measured on a part of it."""
+    wanted = experiment.prune
+    if not wanted.calibration:
+        return None
+    calibration = TextCalibration(
+        experiment.model.source, wanted.calibration, wanted.criterion, refit=wanted.refit, progress=steps.reach
+    )
+    for warning in shared_lines(calibration.files, measured_texts(experiment.quality)):
+        steps.print(f"prune.calibration: {warning}")
+    return calibration
 
 
 def _describe(

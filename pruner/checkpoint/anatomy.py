@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pruner.checkpoint.folder import CONFIG, Checkpoint
@@ -57,6 +58,11 @@ class Anatomy:
     mlps: tuple[Mlp, ...]
     cuts: Mapping[str, Cut]
 
+    @cached_property
+    def downs(self) -> dict[str, str]:
+        """MLP prefix -> name of its down projection's weight."""
+        return {cut.mlp.prefix: name for name, cut in self.cuts.items() if cut.axis == 1}
+
     @property
     def width(self) -> int:
         """The main width: that of the key with the most MLP parameters."""
@@ -87,8 +93,8 @@ _PART = re.compile(
 )
 # Experts stacked into one tensor: gpt-oss (interleaved), Llama 4 (transposed), Granite MoE.
 _STACKED = re.compile(r"\.experts\.(gate_up_proj|gate_proj|up_proj|down_proj)\w*$|block_sparse_moe\.input_linear\.")
-_OTHER_TOWERS = re.compile(r"(^|\.)(vision|visual|audio|speech|image)\w*\.|projector|merger")
-_LAYER = re.compile(r"(?:^|\.)layers\.([0-9]{1,6})\.")
+OTHER_TOWERS = re.compile(r"(^|\.)(vision|visual|audio|speech|image)\w*\.|projector|merger")
+LAYER = re.compile(r"(?:^|\.)layers\.([0-9]{1,6})\.")
 _ROLES = (  # where in a layer, config keys in order of preference, config key of the factor
     (r"\.experts\.\d+$", ("moe_intermediate_size", "intermediate_size"), None),
     (r"\.shared_expert$", ("shared_expert_intermediate_size",), None),
@@ -109,7 +115,7 @@ def find_mlps(checkpoint: Checkpoint) -> Anatomy:
     text = checkpoint.text_config
     if isinstance(text.get("intermediate_size"), list):
         raise PruneError(f"{CONFIG}: intermediate_size is a list; layers of different widths are not supported")
-    tensors = {n: t for n, (_, t) in checkpoint.tensors.items() if not _OTHER_TOWERS.search(n)}
+    tensors = {n: t for n, (_, t) in checkpoint.tensors.items() if not OTHER_TOWERS.search(n)}
     groups = _grouped(tensors)
     if not groups:
         raise PruneError(f"{CONFIG}: model_type {text.get('model_type')} has no gate, up and down projections to prune")
@@ -202,7 +208,7 @@ def _check_tensor(tensor: Tensor, expected: tuple[int, ...], because: str) -> No
 
 
 def _check_complete(tensors: dict[str, Tensor], mlps: list[Mlp], layers: int) -> None:
-    found = {int(match[1]) for mlp in mlps if (match := _LAYER.search(f"{mlp.prefix}."))}
+    found = {int(match[1]) for mlp in mlps if (match := LAYER.search(f"{mlp.prefix}."))}
     missing = next((layer for layer in range(layers) if layer not in found), None)
     if missing is not None:
         raise PruneError(f"{CONFIG}: num_hidden_layers is {layers}, but layer {missing} has no GLU MLP")

@@ -220,3 +220,11 @@ def to_float32(block: NDArray[Any]) -> NDArray[np.float32]:
         wide <<= 16
         return wide.view(np.float32)
     return block.astype(np.float32, copy=False)
+
+
+def from_float32(values: NDArray[np.float32], dtype: str) -> NDArray[Any]:
+    """Finite values as a block of that dtype, rounded to the nearest, ties to even."""
+    if dtype != "BF16":
+        return values.astype(SCORABLE[dtype])
+    bits = np.ascontiguousarray(values).view(np.uint32)
+    return ((bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)) >> 16).astype(SCORABLE["BF16"])

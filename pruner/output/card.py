@@ -14,6 +14,7 @@ import yaml
 from pruner.checkpoint.folder import MANIFEST_NAME, Checkpoint
 from pruner.output.layout import Layout
 from pruner.output.provenance import Recipe
+from pruner.scoring.calibration import CalibrationText, HeldOut
 
 # Keys that also hold for a narrower model, its source's licence among them.
 _KEPT_KEYS = {"license", "license_name", "license_link", "language", "pipeline_tag", "library_name"}
@@ -29,14 +30,14 @@ _STUDY = """\
 }"""
 
 
-def model_card(layout: Layout, recipe: Recipe) -> bytes:
+def model_card(layout: Layout, recipe: Recipe, held_out: HeldOut | None = None) -> bytes:
     """The model card, UTF-8. It replaces the source's, keeps its licence and links to it."""
     source = layout.checkpoint
     name, revision = source.identity
     source_name = name.rpartition("/")[2]
     front = [*_front_matter(source), *([f"base_model: {name}"] if _is_hub_id(name) else [])]
     link = f"[{name}](https://huggingface.co/{name})" if _is_hub_id(name) else f"`{name}`"
-    papers = [_STUDY, *([recipe.criterion.citation] if recipe.criterion.citation else [])]
+    papers = [_STUDY, *recipe.criterion.citations]
     lines = [
         "---",
         *front,
@@ -47,12 +48,12 @@ def model_card(layout: Layout, recipe: Recipe) -> bytes:
         f"# {source_name}, pruned to {layout.name}",
         "",
         f"{link}{f' at revision {revision}' if revision else ''} with narrower MLPs. Neurons were removed and nothing was trained",
-        "afterwards, so measure what it still knows before you rely on it. Everything else is the source's, byte for byte.",
+        f"afterwards{_refitted(recipe)}, so measure what it still knows before you rely on it. Everything else is the source's, byte for byte.",
         "",
         *_widths(layout),
         "",
         f"- Criterion `{recipe.criterion.name}`, the highest stay: {recipe.criterion.words}.",
-        *_details(recipe),
+        *_details(recipe, held_out),
         f"- Parameters: {source.parameters:,} → {layout.parameters:,}.",
         "",
         "## How it was made",
@@ -105,10 +106,22 @@ def _widths(layout: Layout) -> list[str]:
     return ["| config key | source | here | removed | expansion ratio |", "|---|---|---|---|---|", *rows]
 
 
-def _details(recipe: Recipe) -> list[str]:
+def _refitted(recipe: Recipe) -> str:
+    refit = recipe.calibration and recipe.calibration.refit
+    return "; the down projections were refitted to the calibration text by least squares" if refit else ""
+
+
+def _details(recipe: Recipe, held_out: HeldOut | None) -> list[str]:
     lines = [f"- Among equal scores: {'the lower index' if recipe.tie_break == 'stable' else 'what torch.topk keeps'}."]
     if text := recipe.calibration:
         lines.append(f"- Calibration text: {text.name}, {text.tokens:,} tokens, sha256 {text.sha256}.")
+    if text and text.refit:
+        lines.append(f"- Refit: {text.refit}, ridge {text.ridge:g} of the mean diagonal.")
+    if held_out and held_out.perplexity_before and held_out.perplexity_after:
+        lines.append(
+            f"- Perplexity on {held_out.tokens:,} tokens held out of that text: {held_out.perplexity_before:.2f} → "
+            f"{held_out.perplexity_after:.2f}."
+        )
     return lines
 
 
@@ -116,7 +129,15 @@ def _command(layout: Layout, recipe: Recipe) -> str:
     name, revision = layout.checkpoint.identity
     flags = [f"--revision {revision}"] if revision and _is_hub_id(name) else []
     flags += ["--output DIR", *(target.flag for target in layout.targets), f"--criterion {recipe.criterion.name}"]
-    flags += [f"--calibration {shlex.quote(recipe.calibration.name)}"] if recipe.calibration else []
+    flags += _calibration_flags(recipe.calibration) if recipe.calibration else []
     flags += [f"--seed {recipe.seed}"] if recipe.seed is not None else []
     flags += [f"--multiple-of {recipe.multiple_of}"] if recipe.multiple_of > 1 else []
     return " ".join(["prunebench prune", shlex.quote(name), *flags, f"--tie-break {recipe.tie_break}"])
+
+
+def _calibration_flags(text: CalibrationText) -> list[str]:
+    names = [file.name for file in text.files] or [text.name]
+    return [
+        *(f"--calibration {shlex.quote(name)}" for name in names),
+        *([f"--refit {text.refit}"] if text.refit else []),
+    ]

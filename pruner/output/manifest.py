@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from base.records import Record
-from pruner.scoring.calibration import CalibrationText
+from pruner.scoring.calibration import CalibrationText, HeldOut
 from pruner.scoring.selection import TieBreak
 
 
@@ -25,6 +25,7 @@ class LayerCut(Record):
     prefix: str  # e.g. "model.layers.0.mlp"
     kept_sha256: str
     ties_at_cut: int  # neurons that share the score of the last one kept
+    calibration_tokens: int | None = None  # that reached it; 0: an expert scored by its weights alone, not refitted
 
 
 class WidthChange(Record):
@@ -44,7 +45,10 @@ class Manifest(Record):
     source_files: list[SourceFile]
     criterion: str  # name of one of `pruner.scoring.criteria`
     seed: int | None  # None unless the criterion draws scores at random
-    calibration: CalibrationText | None = None  # None unless the criterion needs one
+    calibration: CalibrationText | None = None  # None unless the criterion or a refit needs one
+    held_out: HeldOut | None = (
+        None  # what pruning cost; None without a calibration text, or from before this was measured
+    )
     tie_break: TieBreak
     target: str  # as given: "ratio 3.6", "percentage 10", "width 7373"
     source_width: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,15 +16,11 @@ from pruner.checkpoint.anatomy import Mlp
 from pruner.checkpoint.folder import CARD, CONFIG, INDEX, MANIFEST_NAME, Checkpoint
 from pruner.checkpoint.tensors import BLOCK_BYTES
 from pruner.errors import PruneError
+from pruner.output.kept import Selection
 from pruner.output.layout import Layout
-from pruner.output.manifest import (
-    LayerCut,
-    Manifest,
-    SourceFile,
-    WidthChange,
-)
+from pruner.output.manifest import LayerCut, Manifest, SourceFile, WidthChange
 from pruner.scoring.calibration import CalibrationText
-from pruner.scoring.criteria import Criterion, Floats
+from pruner.scoring.criteria import Criterion
 from pruner.scoring.selection import TieBreak, kept_neurons, ties_at_cut
 
 
@@ -32,7 +28,7 @@ from pruner.scoring.selection import TieBreak, kept_neurons, ties_at_cut
 class Recipe:
     """How to prune, beside source and target.
 
-    `seed` is None unless the criterion draws scores at random, `calibration` unless the criterion needs a text.
+    `seed` is None unless the criterion draws scores at random, `calibration` unless the criterion or a refit needs a text.
     """
 
     criterion: Criterion
@@ -40,6 +36,13 @@ class Recipe:
     calibration: CalibrationText | None
     tie_break: TieBreak
     multiple_of: int
+
+    def key(self, layouts: Sequence[Layout]) -> str:
+        """The same for the same prune of the same source: what an interrupted calibration is known by."""
+        shards = [(shard.name, shard.size, shard.modified_ns) for shard in layouts[0].checkpoint.shards]
+        text = self.calibration.model_dump_json() if self.calibration else ""
+        parts = (self.criterion.name, self.seed, text, self.tie_break, [one.widths for one in layouts], shards)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def hash_sources(checkpoint: Checkpoint, cancelled: Callable[[], bool]) -> list[SourceFile]:
@@ -62,7 +65,7 @@ def _hash_file(name: str, path: Path, cancelled: Callable[[], bool]) -> SourceFi
 def make_manifest(
     layout: Layout,
     recipe: Recipe,
-    scores: dict[str, Floats],
+    selection: Selection,
     source_files: list[SourceFile],
     output_files: list[SourceFile],
 ) -> Manifest:
@@ -76,6 +79,7 @@ def make_manifest(
         criterion=recipe.criterion.name,
         seed=recipe.seed,
         calibration=recipe.calibration,
+        held_out=selection.held_out,
         tie_break=recipe.tie_break,
         target=", ".join(map(str, layout.targets)),
         source_width=anatomy.width,
@@ -86,17 +90,22 @@ def make_manifest(
         multiple_of=recipe.multiple_of,
         width_changes=[WidthChange(key=k, source_width=n, width=layout.widths[k]) for k, n in anatomy.widths.items()],
         layers=[
-            _layer_cut(mlp, scores[mlp.prefix], mlp.factor * layout.widths[mlp.key], recipe) for mlp in anatomy.mlps
+            _layer_cut(mlp, selection, mlp.factor * layout.widths[mlp.key], recipe.tie_break) for mlp in anatomy.mlps
         ],
         output_files=output_files,
         tool_versions=_tool_versions(),
     )
 
 
-def _layer_cut(mlp: Mlp, scores: Floats, width: int, recipe: Recipe) -> LayerCut:
-    kept = kept_neurons(scores, width, recipe.tie_break)
-    digest = hashlib.sha256(kept.astype("<i8").tobytes()).hexdigest()
-    return LayerCut(prefix=mlp.prefix, kept_sha256=digest, ties_at_cut=ties_at_cut(scores, width))
+def _layer_cut(mlp: Mlp, selection: Selection, width: int, tie_break: TieBreak) -> LayerCut:
+    scores = selection.scores[mlp.prefix]
+    digest = hashlib.sha256(kept_neurons(scores, width, tie_break).astype("<i8").tobytes()).hexdigest()
+    return LayerCut(
+        prefix=mlp.prefix,
+        kept_sha256=digest,
+        ties_at_cut=ties_at_cut(scores, width),
+        calibration_tokens=selection.tokens.get(mlp.prefix),
+    )
 
 
 def _tool_versions() -> dict[str, str]:

@@ -15,6 +15,7 @@ from pruner.errors import PruneError
 from pruner.output.layout import Layout
 
 _PARTIAL = ".partial"
+_WORK = "calibration-"
 _OURS = re.compile(r"width-\d+" + re.escape(_PARTIAL))
 
 
@@ -62,6 +63,27 @@ def partial_folder(output: Path, name: str) -> Path:
     folder = output / f"{name}{_PARTIAL}"
     folder.mkdir()
     return folder
+
+
+def work_folder(output: Path, key: str) -> Path:
+    """Where calibration keeps what it has computed so far. Another prune's is removed; nothing is made yet.
+
+    It outlives a run that was stopped, so that the same command resumes; `remove_work` ends it.
+    """
+    for folder in _work_folders(output):
+        if folder.name != f"{_WORK}{key[:16]}{_PARTIAL}":
+            shutil.rmtree(folder)
+    return output / f"{_WORK}{key[:16]}{_PARTIAL}"
+
+
+def remove_work(output: Path) -> None:
+    """Remove what calibration kept."""
+    for folder in _work_folders(output):
+        shutil.rmtree(folder)
+
+
+def _work_folders(output: Path) -> list[Path]:
+    return [path for path in output.glob(f"{_WORK}*{_PARTIAL}") if path.is_dir() and not path.is_symlink()]
 
 
 def finish(partial: Path) -> Path:

@@ -12,8 +12,8 @@ from pruner.checkpoint.anatomy import find_mlps
 from pruner.checkpoint.folder import INDEX, open_checkpoint
 from pruner.checkpoint.tensors import Tensor, byte_blocks, opened, row_blocks
 from pruner.errors import PruneError
+from pruner.output.kept import Choose
 from pruner.output.layout import Layout
-from pruner.output.writing import Choose, gather
 from pruner.scoring.scoring import Advance
 
 _SAMPLED_ROWS = 16
@@ -55,16 +55,14 @@ def verify(folder: Path, layout: Layout, choose: Choose, advance: Advance) -> No
 
 
 def _samples_agree(before: tuple[int, Tensor], after: tuple[int, Tensor], layout: Layout, choose: Choose) -> bool:
-    """Compare rows spread over the written tensor, first and last among them, with the same rows of the source."""
+    """Compare rows spread over the written tensor, first and last among them, with the same rows of the source, or its refit."""
     cut = layout.anatomy.cuts[before[1].name]
     kept = choose(cut, layout)
     rows = np.linspace(0, after[1].shape[0] - 1, _SAMPLED_ROWS, dtype=np.int64)
     for row in np.unique(rows).tolist():
-        origin = int(kept[row]) if cut.axis == 0 else row
-        ((_, expected),) = row_blocks(*before, origin, origin + 1)
+        origin = int(kept.indices[row]) if cut.axis == 0 else row
+        ((_, block),) = row_blocks(*before, origin, origin + 1)
         ((_, found),) = row_blocks(*after, row, row + 1)
-        if cut.axis == 1:
-            expected = gather(expected, 0, 1, kept)
-        if expected.tobytes() != found.tobytes():
+        if kept.part(block, origin, before[1].dtype).tobytes() != found.tobytes():
             return False
     return True

@@ -15,26 +15,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pruner.checkpoint.anatomy import Cut
 from pruner.checkpoint.folder import CARD, CONFIG, INDEX, Checkpoint
 from pruner.checkpoint.tensors import BLOCK_BYTES, Shard, byte_blocks, opened, row_blocks
+from pruner.output.kept import Choose, Kept
 from pruner.output.layout import Layout, writing_order
 from pruner.output.manifest import SourceFile
-from pruner.scoring.criteria import Floats
 from pruner.scoring.scoring import Advance
-from pruner.scoring.selection import Indices, TieBreak, kept_neurons
-
-Choose = Callable[[Cut, Layout], Indices]  # which rows or columns of a tensor stay
-
-
-def chooser(scores: dict[str, Floats], tie_break: TieBreak) -> Choose:
-    """A selection that is computed again for every tensor: a large model's selections would fill memory."""
-
-    def choose(cut: Cut, layout: Layout) -> Indices:
-        kept = kept_neurons(scores[cut.mlp.prefix], cut.mlp.factor * layout.widths[cut.mlp.key], tie_break)
-        return np.concatenate([kept + part * cut.mlp.neurons for part in range(cut.repeats)])
-
-    return choose
 
 
 class HashedFile:
@@ -124,19 +110,11 @@ def _blocks(
             continue
         kept = [choose(cut, layout) for layout in layouts]
         for row, block in row_blocks(descriptor, tensor):
-            yield partial(_append_kept, block, row, cut.axis), kept
+            yield partial(_append_kept, block, row, tensor.dtype), kept
 
 
-def _append_kept(block: NDArray[Any], row: int, axis: int, file: HashedFile, kept: Indices) -> int:
-    return file.write(gather(block, row, axis, kept).reshape(-1).view(np.uint8).data)
-
-
-def gather(block: NDArray[Any], row: int, axis: int, kept: Indices) -> NDArray[Any]:
-    """The kept part of a block of rows that begins at `row`: whole rows (axis 0) or columns of each (axis 1)."""
-    if axis == 1:
-        return np.take(block, kept, axis=1)  # several times faster than block[:, kept]
-    first, stop = np.searchsorted(kept, [row, row + len(block)])
-    return np.take(block, kept[first:stop] - row, axis=0)
+def _append_kept(block: NDArray[Any], row: int, dtype: str, file: HashedFile, kept: Kept) -> int:
+    return file.write(kept.part(block, row, dtype).reshape(-1).view(np.uint8).data)
 
 
 def _write_small_files(folder: Path, layout: Layout, card: bytes) -> list[SourceFile]:

@@ -1,6 +1,6 @@
 """The criteria: how much a neuron counts, and everything that is known of each. A new one is a `register` call.
 
-Every criterion of the weights is a figure of the gate row combined with the same figure of the up row, in float32, with the
+Every criterion of gate and up is a figure of the gate row combined with the same figure of the up row, in float32, with the
 bits that optipfair 0.4.2 gets from torch on a CPU: MAW because maxima do not depend on an order, the others because they add
 up in torch's order (`aten/src/ATen/native/SharedReduceOps.h` and `cpu/ReduceOpsKernel.cpp`), L2 for rows of a multiple of 8.
 """
@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pruner.errors import PruneError
+from pruner.scoring.calibration import Activation
 
 Floats = NDArray[np.float32]
+WEIGHTS_ONLY = "reads weights only"
 
 
 @dataclass(frozen=True)
@@ -24,17 +26,31 @@ class Criterion:
     """One way to score neurons; the highest scores stay.
 
     row_figure: of matrices [rows, columns], a figure a row; the score is `combine` of a neuron's gate and up figures. NaN or
-        infinite for a row that holds NaN or infinity. None: scores are drawn from a seed, and no weight is read.
-    calibrated: scores are multiplied by the L2 norm of what the neuron feeds the down projection, over a text.
+        infinite for a row that holds NaN or infinity.
+    column_term: of weights of the down projection, elementwise; the score is the sum over a neuron's column. A criterion
+        has one of the two, or neither: then scores are drawn from a seed, and no weight is read.
+    activation: the score is multiplied by this figure of what the neuron feeds the down projection, over a text.
     """
 
     name: str
     words: str  # the score, for model cards and docs
     origin: str  # who defined it, for docs
-    row_figure: Callable[[Floats], Floats] | None
+    cost: str = WEIGHTS_ONLY  # what it needs and costs, for docs
+    row_figure: Callable[[Floats], Floats] | None = None
     combine: Callable[[Floats, Floats], Floats] = np.add
-    calibrated: bool = False
-    citation: str | None = None  # BibTeX, beside the study's
+    column_term: Callable[[Floats], Floats] | None = None
+    activation: Activation | None = None
+    citations: tuple[str, ...] = ()  # BibTeX, beside the study's
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether it needs a text."""
+        return self.activation is not None
+
+    @property
+    def seeded(self) -> bool:
+        """Whether its scores are drawn from a seed."""
+        return self.row_figure is None and self.column_term is None
 
 
 _CRITERIA: dict[str, Criterion] = {}
@@ -57,11 +73,6 @@ def criterion_choices() -> tuple[str, ...]:
     return tuple(_CRITERIA)
 
 
-def uncalibrated_choices() -> tuple[str, ...]:
-    """What an experiment's `criterion` takes: those that need no text."""
-    return tuple(criterion.name for criterion in _CRITERIA.values() if not criterion.calibrated)
-
-
 def find_criterion(name: str) -> Criterion:
     """The criterion of that name. Raises PruneError."""
     if name not in _CRITERIA:
@@ -69,11 +80,9 @@ def find_criterion(name: str) -> Criterion:
     return _CRITERIA[name]
 
 
-def refuse_calibration(criterion: Criterion, option: str) -> None:
-    """Raise PruneError, naming `option`, if the criterion uses no text."""
-    if not criterion.calibrated:
-        users = ", ".join(one.name for one in _CRITERIA.values() if one.calibrated)
-        raise PruneError(f"{option}: only --criterion {users} uses a text")
+def needing_text() -> str:
+    """The criteria that need a text, for messages."""
+    return ", ".join(criterion.name for criterion in _CRITERIA.values() if criterion.calibrated)
 
 
 def _spread(rows: Floats) -> Floats:
@@ -125,6 +134,16 @@ _WANDA = """\
   eprint        = {2306.11695},
   archivePrefix = {arXiv}
 }"""
+_SPARSEGPT = """\
+@inproceedings{frantar2023sparsegpt,
+  title         = {{SparseGPT}: Massive Language Models Can Be Accurately Pruned in One-Shot},
+  author        = {Elias Frantar and Dan Alistarh},
+  booktitle     = {International Conference on Machine Learning},
+  year          = {2023},
+  eprint        = {2301.00774},
+  archivePrefix = {arXiv}
+}"""
+_ONE_RUN = "runs the model once over a text, with the `transformers` extra"
 register(
     Criterion(
         name="maw",
@@ -156,7 +175,7 @@ register(
         name="random",
         words="a seeded random order, as a control",
         origin="`--seed` and the MLP's name",
-        row_figure=None,
+        cost="reads nothing",
     )
 )
 register(
@@ -164,8 +183,31 @@ register(
         name="act",
         words="the maw score times the L2 norm of what the neuron feeds the down projection, over a calibration text",
         origin="the product is Wanda's, arXiv 2306.11695",
+        cost=_ONE_RUN,
         row_figure=_spread,
-        calibrated=True,
-        citation=_WANDA,
+        activation="norm",
+        citations=(_WANDA,),
+    )
+)
+register(
+    Criterion(
+        name="wanda",
+        words="the L1 norm of the neuron's column of the down projection times the L2 norm of what it feeds it, over a calibration text",
+        origin="Wanda, arXiv 2306.11695, summed over a neuron",
+        cost=_ONE_RUN,
+        column_term=np.abs,
+        activation="norm",
+        citations=(_WANDA,),
+    )
+)
+register(
+    Criterion(
+        name="obs",
+        words="the squared error of the MLP's output over a calibration text once the neuron is removed and the others are refitted",
+        origin="OBS, as SparseGPT computes it, arXiv 2301.00774, for a whole neuron",
+        cost=f"{_ONE_RUN}, and inverts a matrix of neurons x neurons for each MLP",
+        column_term=np.square,
+        activation="unexplained",
+        citations=(_SPARSEGPT,),
     )
 )

@@ -1,88 +1,109 @@
-"""First pass: gate and up are read once, in row blocks, for one score a neuron."""
+"""Scores: the weights are read once, in row blocks, for one figure a neuron; a text's activity may weigh it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pruner.checkpoint.anatomy import Anatomy, Mlp, RowSpan
 from pruner.checkpoint.folder import Checkpoint
 from pruner.checkpoint.tensors import opened, row_blocks, to_float32
 from pruner.errors import PruneError
-from pruner.scoring.calibration import Norms
+from pruner.scoring.calibration import Activity
 from pruner.scoring.criteria import Criterion, Floats, random_scores
 
 Advance = Callable[[int], None]  # called with the number of bytes just done
 
 
 def scoring_bytes(checkpoint: Checkpoint, anatomy: Anatomy, criterion: Criterion) -> int:
-    """Bytes that `score_neurons` reads."""
-    if criterion.row_figure is None:
-        return 0
-    spans = {span.tensor for mlp in anatomy.mlps for span in (mlp.gate, mlp.up)}
-    return sum(checkpoint.tensors[name][1].nbytes for name in spans)
+    """Bytes that `score_weights` reads."""
+    if criterion.column_term is not None:
+        names = set(anatomy.downs.values())
+    elif criterion.row_figure is not None:
+        names = {span.tensor for mlp in anatomy.mlps for span in (mlp.gate, mlp.up)}
+    else:
+        names = set()
+    return sum(checkpoint.tensors[name][1].nbytes for name in names)
 
 
-def score_neurons(
-    checkpoint: Checkpoint,
-    anatomy: Anatomy,
-    criterion: Criterion,
-    advance: Advance,
-    *,
-    seed: int = 0,
-    norms: Norms | None = None,
+def score_weights(
+    checkpoint: Checkpoint, anatomy: Anatomy, criterion: Criterion, advance: Advance, *, seed: int = 0
 ) -> dict[str, Floats]:
-    """MLP prefix -> scores [neurons], float32, all that is kept of a block of rows. Multiplied by `norms`, if given.
+    """MLP prefix -> scores [neurons], float32, by the weights alone: all that is kept of a block of rows.
 
     Raises:
-        PruneError: a scored weight is NaN or infinite, or a score overflows; the message names tensor and row. Or the norms
-            of an MLP are not [neurons] finite figures, or all 0: no token of the text reached that expert.
+        PruneError: a scored weight is NaN or infinite, or a score overflows; the message names tensor and row.
 
     """
-    row_figure = criterion.row_figure
-    if row_figure is None:
+    if criterion.seeded:
         return {mlp.prefix: random_scores(mlp.neurons, seed, mlp.prefix) for mlp in anatomy.mlps}
     with ExitStack() as files:
         descriptors = {shard.name: files.enter_context(opened(shard.path)) for shard in checkpoint.shards}
 
-        def figures(mlp: Mlp, span: RowSpan) -> Floats:
-            shard, tensor = checkpoint.tensors[span.tensor]
-            blocks = row_blocks(descriptors[shard.name], tensor, span.first, span.first + mlp.neurons)
-            parts = []
-            for row, block in blocks:
-                values = to_float32(block)
-                with np.errstate(all="ignore"):  # what is not finite is found next, and its row is named
-                    part = row_figure(values)
-                if not np.isfinite(part).all():
-                    bad = int(np.flatnonzero(~np.isfinite(part))[0])
-                    raise PruneError(f"{tensor.name}: row {row + bad} {_what_is_wrong(values[bad], criterion)}")
-                parts.append(part)
+        def blocks(name: str, first: int, stop: int | None) -> Iterator[tuple[int, Floats]]:
+            shard, tensor = checkpoint.tensors[name]
+            for row, block in row_blocks(descriptors[shard.name], tensor, first, stop):
+                yield row, to_float32(block)
                 advance(block.nbytes)
-            return np.concatenate(parts)
+
+        def figures(mlp: Mlp, span: RowSpan) -> Floats:
+            rows = blocks(span.tensor, span.first, span.first + mlp.neurons)
+            return np.concatenate([_row_figures(span.tensor, row, values, criterion) for row, values in rows])
 
         scores = {}
         for mlp in anatomy.mlps:
-            gate, up = figures(mlp, mlp.gate), figures(mlp, mlp.up)
-            with np.errstate(over="ignore"):  # _checked names the row that overflows
-                score = criterion.combine(gate, up)
-            if norms is not None:
-                score = _weighted(score, mlp, norms)
+            if criterion.column_term is not None:
+                score = _column_sums(anatomy.downs[mlp.prefix], blocks(anatomy.downs[mlp.prefix], 0, None), criterion)
+            else:
+                gate, up = figures(mlp, mlp.gate), figures(mlp, mlp.up)
+                with np.errstate(over="ignore"):  # _checked names the row that overflows
+                    score = criterion.combine(gate, up)
             scores[mlp.prefix] = _checked(score, mlp, criterion)
         return scores
 
 
-def _weighted(scores: Floats, mlp: Mlp, norms: Norms) -> Floats:
-    norm = norms.get(mlp.prefix)
-    if norm is None or norm.shape != scores.shape:
-        raise PruneError(f"{mlp.prefix}: the calibration gave no norm for each of its {mlp.neurons} neurons")
-    if not np.isfinite(norm).all():
-        raise PruneError(f"{mlp.prefix}: the calibration text drives its activations beyond what the dtype can hold")
-    if not norm.any():
-        raise PruneError(f"{mlp.prefix}: no token of the calibration text reaches it; use a longer --calibration text")
+def _row_figures(tensor: str, row: int, values: Floats, criterion: Criterion) -> Floats:
+    if criterion.row_figure is None:
+        raise ValueError(f"{criterion.name} has no row_figure")
+    with np.errstate(all="ignore"):  # what is not finite is found next, and its row is named
+        part = criterion.row_figure(values)
+    if not np.isfinite(part).all():
+        bad = int(np.flatnonzero(~np.isfinite(part))[0])
+        raise PruneError(f"{tensor}: row {row + bad} {_what_is_wrong(values[bad], criterion)}")
+    return part
+
+
+def _column_sums(tensor: str, blocks: Iterator[tuple[int, Floats]], criterion: Criterion) -> Floats:
+    """The criterion's terms added up in float64, down every column."""
+    if criterion.column_term is None:
+        raise ValueError(f"{criterion.name} has no column_term")
+    total: NDArray[np.float64] | float = 0.0
+    for row, values in blocks:
+        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        if len(bad):
+            raise PruneError(f"{tensor}: row {row + int(bad[0])} {_what_is_wrong(values[bad[0]], criterion)}")
+        total = total + criterion.column_term(values.astype(np.float64)).sum(axis=0)
     with np.errstate(over="ignore"):
-        return scores * norm.astype(np.float32)
+        return np.asarray(total).astype(np.float32)
+
+
+def weigh(scores: Floats, activity: Activity, criterion: Criterion) -> Floats:
+    """The scores times the criterion's figure of the activity; unchanged if it has none or no token reached the MLP.
+
+    Raises PruneError if the figures are not [neurons] finite numbers, or a product overflows.
+    """
+    if criterion.activation is None or activity.tokens == 0:
+        return scores
+    mlp, figure = activity.mlp, activity.figure(criterion.activation)
+    if figure.shape != scores.shape:
+        raise PruneError(f"{mlp.prefix}: the calibration gave no figure for each of its {mlp.neurons} neurons")
+    if not np.isfinite(figure).all():
+        raise PruneError(f"{mlp.prefix}: the calibration text drives its activations beyond what the dtype can hold")
+    with np.errstate(over="ignore"):
+        return _checked(scores * figure.astype(np.float32), mlp, criterion)
 
 
 def _checked(scores: Floats, mlp: Mlp, criterion: Criterion) -> Floats:

@@ -12,7 +12,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
-from prunebench.calibration.text_calibration import SEQUENCE_TOKENS, TextCalibration
+from prunebench.calibration.text import SEQUENCE_TOKENS
+from prunebench.calibration.text_calibration import TextCalibration
 from pruner.checkpoint.anatomy import find_mlps
 from pruner.checkpoint.folder import open_checkpoint
 from pruner.errors import PruneError
@@ -21,7 +22,7 @@ from pruner.scoring.targets import Target
 from tests.pruner import tiny
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,"
-TEXT = "the quick brown fox jumps over the lazy dog. " * 25  # 1125 letters: three sequences
+TEXT = "the quick brown fox jumps over the lazy dog. " * 25  # 1125 letters: three sequences, the last one held out
 EXPERTS = ["mixtral", "qwen2-moe", "qwen3-moe", "olmoe", "glm4-moe"]
 
 
@@ -44,15 +45,23 @@ def text(tmp_path: Path) -> Path:
 
 
 def measured(folder: Path, text: Path) -> dict[str, np.ndarray]:
-    norms = TextCalibration(folder, text, lambda done, total: None).norms(find_mlps(open_checkpoint(folder)))
+    """MLP prefix -> norms, no MLP being cut."""
+    calibration = TextCalibration(folder, [text], "act")
+    norms = {}
+    for activity in calibration.activities(find_mlps(open_checkpoint(folder)), ["out"], text.with_name("work")):
+        activity.keep("out", np.arange(activity.mlp.neurons))
+        norms[activity.mlp.prefix] = activity.figure("norm")
     assert all(norm.dtype == np.float64 for norm in norms.values())
+    cost = calibration.held_out("out")
+    assert cost.perplexity_before == cost.perplexity_after
     return norms
 
 
 def sequences(start: tuple[int, ...] = ()) -> list[torch.Tensor]:
+    """All but the last, which is held out."""
     ids = [3 + LETTERS.index(letter) for letter in TEXT]
     step = SEQUENCE_TOKENS - len(start)
-    return [torch.tensor([[*start, *ids[i : i + step]]]) for i in range(0, len(ids), step)]
+    return [torch.tensor([[*start, *ids[i : i + step]]]) for i in range(0, len(ids), step)][:-1]
 
 
 def hooked(folder: Path, inputs: list[torch.Tensor]) -> dict[str, np.ndarray]:
@@ -116,17 +125,16 @@ def test_an_expert_is_weighed_by_the_tokens_that_are_routed_to_it(family: str, t
 
 def test_a_tokenizer_that_starts_texts_with_a_token_starts_every_sequence_with_it(text: Path, tmp_path: Path) -> None:
     folder = add_tokenizer(tiny.make_checkpoint("llama", tmp_path / "source", torch.float32), start=True)
-    calibration = TextCalibration(folder, text, lambda done, total: None)
-    assert calibration.record.tokens == len(TEXT) + 3
+    assert TextCalibration(folder, [text], "act").record.tokens == 2 * SEQUENCE_TOKENS
     expected = hooked(folder, sequences(start=(1,)))
-    for prefix, norm in calibration.norms(find_mlps(open_checkpoint(folder))).items():
+    for prefix, norm in measured(folder, text).items():
         np.testing.assert_allclose(norm, expected[prefix], rtol=1e-4)
 
 
 def test_pruning_by_act_keeps_the_highest_products_and_its_manifest_says_of_what(text: Path, tmp_path: Path) -> None:
     folder = add_tokenizer(tiny.make_checkpoint("llama", tmp_path / "source"))
     seen: list[tuple[int, int]] = []
-    calibration = TextCalibration(folder, text, lambda done, total: seen.append((done, total)))
+    calibration = TextCalibration(folder, [text], "act", progress=lambda done, total, what: seen.append((done, total)))
     (one,) = prune(folder, tmp_path / "out", [Target("width", 17)], criterion="act", calibration=calibration)
     source, made = tiny.tensors_of(folder), one.manifest
     for prefix, norm in hooked(folder, sequences()).items():
@@ -136,41 +144,67 @@ def test_pruning_by_act_keeps_the_highest_products_and_its_manifest_says_of_what
         assert torch.equal(
             tiny.tensors_of(one.folder)[f"{prefix}.down_proj.weight"], source[f"{prefix}.down_proj.weight"][:, kept]
         )
-    assert seen == [(1, 3), (2, 3), (3, 3)]
-    text_record = made.calibration
-    assert (made.criterion, text_record.name, text_record.tokens, text_record.dtype) == (
-        "act",
-        "text.txt",
-        1125,
-        "bfloat16",
+    assert seen == [(0, 2), (1, 2), (2, 2)]
+    record = made.calibration
+    assert (made.criterion, record.name, record.tokens, record.held_out_tokens) == ("act", "text.txt", 1024, 101)
+    assert (record.dtype, record.refit, record.ridge) == ("bfloat16", None, None)
+    assert record.sha256 == hashlib.sha256(text.read_bytes()).hexdigest() == record.files[0].sha256
+    assert record.measured_with["torch"] == torch.__version__
+    assert {layer.calibration_tokens for layer in made.layers} == {1024}
+
+
+def perplexity(folder: Path, ids: torch.Tensor) -> float:
+    with torch.no_grad():
+        logits = tiny.load(folder).eval()(ids).logits[0, :-1].float()
+    return float(functional.cross_entropy(logits, ids[0, 1:]).exp())
+
+
+@pytest.mark.parametrize("how", [None, "one-shot", "sequential"])
+@pytest.mark.parametrize("family", ["llama", "qwen2-moe"])
+def test_the_cost_is_the_perplexity_of_the_held_out_text_before_and_after(
+    family: str, how: str | None, text: Path, tmp_path: Path
+) -> None:
+    folder = add_tokenizer(tiny.make_checkpoint(family, tmp_path / "source", torch.float32))
+    calibration = TextCalibration(folder, [text], "act", refit=how)
+    made = prune(
+        folder,
+        tmp_path / "out",
+        [Target("percentage", 50), Target("percentage", 25)],
+        criterion="act",
+        calibration=calibration,
     )
-    assert text_record.sha256 == hashlib.sha256(text.read_bytes()).hexdigest()
-    assert text_record.measured_with["torch"] == torch.__version__
+    held_out = torch.tensor([[3 + LETTERS.index(letter) for letter in TEXT[2 * SEQUENCE_TOKENS :]]])
+    for one in made:
+        cost = one.manifest.held_out
+        assert cost.tokens == 100
+        assert cost.perplexity_before == pytest.approx(perplexity(folder, held_out), rel=1e-4)
+        assert cost.perplexity_after == pytest.approx(perplexity(one.folder, held_out), rel=1e-4)
 
 
-def test_a_text_that_cannot_be_used_is_named(text: Path, tmp_path: Path) -> None:
+def test_a_text_of_one_sequence_has_no_perplexity_and_says_why(tmp_path: Path) -> None:
     folder = add_tokenizer(tiny.make_checkpoint("llama", tmp_path / "source"))
-    for content, message in ((b"", "holds no token"), (b"\xff", "not UTF-8 text"), (None, "No such file")):
-        if content is None:
-            text.unlink()
-        else:
-            text.write_bytes(content)
-        with pytest.raises(PruneError, match=rf"--calibration .*text\.txt: {message}"):
-            TextCalibration(folder, text, lambda done, total: None)
+    (tmp_path / "text.txt").write_text("a short text")
+    calibration = TextCalibration(folder, [tmp_path / "text.txt"], "wanda")
+    (one,) = prune(folder, tmp_path / "out", [Target("width", 17)], criterion="wanda", calibration=calibration)
+    cost = one.manifest.held_out
+    assert (cost.perplexity_before, cost.perplexity_after) == (None, None)
+    assert "takes two sequences" in cost.reason
 
 
 def test_a_checkpoint_without_a_tokenizer_is_one_line(llama_folder: Path, text: Path) -> None:
-    with pytest.raises(PruneError, match=r"--criterion act: .*source/tokenizer\.json: No such file"):
-        TextCalibration(llama_folder, text, lambda done, total: None)
+    with pytest.raises(PruneError, match=r"--calibration: .*source/tokenizer\.json: No such file"):
+        TextCalibration(llama_folder, [text], "act")
 
 
-def test_weights_that_transformers_would_make_up_are_refused(llama_folder: Path, text: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["model.norm.weight", "model.layers.1.self_attn.q_proj.weight"])
+def test_weights_that_transformers_would_make_up_are_refused(
+    name: str, llama_folder: Path, text: Path, tmp_path: Path
+) -> None:
     add_tokenizer(llama_folder)
-    tiny.rewrite(llama_folder, lambda tensors: tensors.pop("model.norm.weight"))
-    calibration = TextCalibration(llama_folder, text, lambda done, total: None)
-    with pytest.raises(PruneError, match=r"transformers does not find model\.norm\.weight"):
+    tiny.rewrite(llama_folder, lambda tensors: tensors.pop(name))
+    calibration = TextCalibration(llama_folder, [text], "act")
+    with pytest.raises(PruneError, match=rf"transformers does not find {name.rpartition('1.')[2]}"):
         prune(llama_folder, tmp_path / "out", [Target("width", 17)], criterion="act", calibration=calibration)
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture

@@ -76,14 +76,17 @@ def test_memory_saved_is_what_the_narrower_tensors_no_longer_take(prunebench):
 @pytest.mark.slow
 def test_pruning_over_a_text_records_it(prunebench, tmp_path: Path):
     (tmp_path / "text.txt").write_text("Water boils at a hundred degrees at sea level. " * 200)
-    words = ["prune", TINYGLU, "--output", "out", *HALF, "--criterion", "act", "--calibration", "text.txt"]
+    words = ["prune", TINYGLU, "--output", "out", *HALF, "--criterion", "act", "--calibration", "text.txt", "--refit"]
     done = prunebench(*words, "--json")
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)
     assert (row["criterion"], row["calibration"]["name"]) == ("act", "text.txt")
     assert row["calibration"]["tokens"] > 500
-    assert re.search(r"pruning: 100 %, calibrating, sequence (\d+) of \1\n", done.stderr)
+    assert row["calibration"]["refit"] == "one-shot"
+    assert row["held_out"]["perplexity_after"] > row["held_out"]["perplexity_before"] > 1
+    assert re.search(r"pruning: 100 %, calibrating, layer (\d+) of \1\n", done.stderr)
     again = prunebench(*words)
+    assert re.search(r"perplexity on \d+ tokens held out of the text: [\d.]+ before, [\d.]+ after", again.stdout)
     assert (again.returncode, again.stderr) == (0, "")
 
 
@@ -91,7 +94,8 @@ def test_pruning_over_a_text_records_it(prunebench, tmp_path: Path):
     ("words", "named"),
     [
         (["--criterion", "act"], "--criterion act: needs a text, --calibration FILE"),
-        (["--calibration", "text.txt"], "--calibration text.txt: only --criterion act uses a text"),
+        (["--calibration", "text.txt"], "--calibration: only --criterion act, wanda, obs and --refit use a text"),
+        (["--refit"], "--refit: needs a text, --calibration FILE"),
         (["--criterion", "act", "--calibration", "text.txt"], "--calibration text.txt: No such file"),
         (["--revision", "main"], "--revision main: "),
         (["--push", "tiny"], "--push tiny: must read OWNER/NAME"),

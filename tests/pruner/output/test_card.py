@@ -150,6 +150,7 @@ def test_every_width_of_a_mixture_of_experts_is_listed(tmp_path: Path) -> None:
 def test_a_calibration_text_and_what_to_cite_for_it_are_named(llama: Path, tmp_path: Path) -> None:
     text = card_of(llama, tmp_path / "out", criterion="act", calibration=Norms(1.0)).text
     assert "- Calibration text: text.txt, 9 tokens, sha256 0000" in text
+    assert "- Perplexity on 8 tokens held out of that text: 10.00 → 12.00." in text
     assert "--criterion act --calibration text.txt" in text
     assert "2306.11695" in text
 

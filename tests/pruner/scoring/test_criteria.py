@@ -76,4 +76,4 @@ def test_random_scores_are_pinned_since_manifests_promise_them() -> None:
 
 def test_a_name_that_is_taken_is_refused() -> None:
     with pytest.raises(ValueError, match="there is a criterion maw already"):
-        register(Criterion("maw", words="", origin="", row_figure=None))
+        register(Criterion("maw", words="", origin=""))

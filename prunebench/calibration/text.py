@@ -1,0 +1,181 @@
+"""Calibration text: files of plain text, rows or chats as the token ids that the model is run over.
+
+FILE.jsonl (or .ndjson), FILE.json   rows, or a list of rows, each
+    {"messages": [{"role": …, "content": …}, …]}         a chat, rendered with the model's template
+    {"conversations": [{"from": …, "value": …}, …]}      the same in ShareGPT's form
+    {"text": …}
+    {"question": …, "answer": …}                         as two lines, "Question: …" and "Answer: …"
+    {"prompt": …} with an optional {"completion" or "response": …}
+any other FILE                       plain text
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from pruner.errors import PruneError
+from pruner.scoring.calibration import CalibrationFile
+from server.settings import ServeError
+from server.text.template import ChatTemplate, ChatTemplateError, find_template
+from server.text.template_sandbox import OutOfTimeError
+
+SEQUENCE_TOKENS = 512
+HELD_OUT_EVERY = 20  # every twentieth item is kept for measuring perplexity
+_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "assistant": "assistant"}
+_ROLES |= {"bing": "assistant", "bard": "assistant", "system": "system"}
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A file's texts, chats rendered; plain text is one item."""
+
+    record: CalibrationFile
+    items: list[str]
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Token ids [at most SEQUENCE_TOKENS] a sequence: those that figures are computed over, and those held out."""
+
+    used: list[list[int]]
+    held_out: list[list[int]]
+
+
+def read_files(checkpoint: Path, files: Sequence[Path]) -> list[TextFile]:
+    """Every file whole. Raises PruneError naming the file and the row that cannot be used."""
+    template = _Template(checkpoint)
+    return [_read(path, template) for path in files]
+
+
+def cut_sequences(checkpoint: Path, files: Sequence[TextFile]) -> Sequences:
+    """All of the text, packed; each sequence starts as the tokenizer starts a text, since some families fall apart otherwise.
+
+    Held out is every HELD_OUT_EVERYth item; of a file with fewer items than that, every such sequence, and of a text with
+    fewer sequences its last. A text of one sequence has nothing held out. Raises PruneError for a text without tokens.
+    """
+    path = checkpoint / "tokenizer.json"
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing narrower
+        raise PruneError(f"--calibration: {path}: {error}") from error
+    sample = tokenizer.encode("a")
+    start = [token for token, _ in takewhile(itemgetter(1), zip(sample.ids, sample.special_tokens_mask, strict=True))]
+    step = SEQUENCE_TOKENS - len(start)
+    used: list[list[int]] = []
+    held_out: list[list[int]] = []
+    for file in files:
+        units = [one.ids for one in tokenizer.encode_batch_fast(file.items, add_special_tokens=False)]
+        if len(units) < HELD_OUT_EVERY:
+            units = _packed(units, step)
+        kept = units[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY] or (units[-1:] if len(units) > 1 else [])
+        held = {id(unit) for unit in kept}
+        used += _packed([unit for unit in units if id(unit) not in held], step)
+        held_out += _packed(kept, step)
+    if not used:
+        raise PruneError(f"--calibration {files[0].record.name}: holds no token")
+    return Sequences([start + ids for ids in used], [start + ids for ids in held_out])
+
+
+def _packed(units: Sequence[list[int]], step: int) -> list[list[int]]:
+    ids = [token for unit in units for token in unit]
+    return [ids[first : first + step] for first in range(0, len(ids), step)]
+
+
+class _Template:
+    """The checkpoint's chat template, looked for once a chat asks for it."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        self._checkpoint = checkpoint
+        self._found: ChatTemplate | None = None
+
+    def render(self, messages: list[dict[str, Any]]) -> str:
+        """Raises ValueError with the reason."""
+        try:
+            self._found = self._found or find_template(self._checkpoint)
+            if self._found is None:
+                raise ValueError(f"is a chat, and {self._checkpoint} has no chat template")
+            return self._found.render(messages, add_generation_prompt=False, extra={})
+        except (ChatTemplateError, OutOfTimeError, ServeError) as error:
+            raise ValueError(f"the chat template refuses it: {error}") from error
+
+
+def _read(path: Path, template: _Template) -> TextFile:
+    try:
+        content = path.read_bytes()
+        text = content.decode()
+    except OSError as error:
+        raise PruneError(f"--calibration {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PruneError(f"--calibration {path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
+    kinds, items = {"text"}, [text]
+    if path.suffix in {".jsonl", ".ndjson", ".json"}:
+        kinds, items = set(), []
+        for number, row in _rows(path, text):
+            try:
+                kind, item = _item(row, template)
+            except ValueError as error:
+                raise PruneError(f"--calibration {path}: row {number}: {error}") from error
+            if item:
+                kinds.add(kind)
+                items.append(item)
+    record = CalibrationFile(
+        name=path.name,
+        sha256=hashlib.sha256(content).hexdigest(),
+        kind=" and ".join(sorted(kinds)) or "text",
+        items=len(items),
+    )
+    return TextFile(record, items)
+
+
+def _rows(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+    """Rows counted from 1: those of a JSON list, or one a line."""
+    number = 0
+    try:
+        if path.suffix == ".json":
+            rows = json.loads(text)
+            yield from enumerate(rows if isinstance(rows, list) else [rows], 1)
+            return
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.strip():
+                yield number, json.loads(line)
+    except (ValueError, RecursionError) as error:
+        where = f"row {number}: " if number else ""
+        raise PruneError(f"--calibration {path}: {where}not JSON ({error})") from error
+
+
+def _item(row: Any, template: _Template) -> tuple[str, str]:
+    """Its kind and text; empty for a chat without turns. Raises ValueError with the reason."""
+    if not isinstance(row, dict):
+        raise ValueError("is no object")  # noqa: TRY004 - one kind of error for every row that cannot be used
+    if "messages" in row or "conversations" in row:
+        turns = row["messages"] if "messages" in row else _from_sharegpt(row["conversations"])
+        if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+            raise ValueError("its messages are no list of objects")
+        first = next((place for place, turn in enumerate(turns) if turn.get("role") != "assistant"), len(turns))
+        return "chats", template.render(turns[first:]) if turns[first:] else ""
+    keys = next((keys for keys in (("text",), ("question", "answer"), ("prompt",)) if row.keys() >= set(keys)), None)
+    if keys is None:
+        raise ValueError("has no messages, conversations, text, prompt, or question and answer")
+    answer = next((key for key in ("completion", "response") if key in row), None) if keys == ("prompt",) else None
+    parts = [row[key] for key in (*keys, *([answer] if answer else []))]
+    if not all(isinstance(part, str) for part in parts):
+        raise ValueError(f"its {' and '.join(keys)} must be strings")
+    if keys == ("question", "answer"):
+        parts = [f"Question: {parts[0]}", f"Answer: {parts[1]}"]
+    return "rows", "\n".join(parts) + "\n\n"
+
+
+def _from_sharegpt(turns: Any) -> list[dict[str, str]]:
+    try:
+        return [{"role": _ROLES[turn["from"]], "content": turn["value"]} for turn in turns]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"has a turn without a known from and a value ({error})") from error
