@@ -140,6 +140,22 @@ def test_a_missing_text_file_is_named(folder: Path):
     assert "[quality] perplexity_files: no file stdlib:no_such_module.py" in complaint(folder, MINIMAL + quality)
 
 
+def test_a_calibration_text_lies_beside_the_experiment_is_there_and_is_of_use(folder: Path):
+    def with_prune(lines: str) -> str:
+        return MINIMAL.replace("expansion_ratios = [2.0]", f"expansion_ratios = [2.0]\n{lines}")
+
+    needing = (('criterion = "act"', "criterion act"), ('refit = "one-shot"', "refit"))
+    for line, asking in needing:
+        assert f"{asking} needs a text: calibration = [FILE]" in complaint(folder, with_prune(line))
+        text = with_prune(f'{line}\ncalibration = ["text.txt"]')
+        assert "prune.calibration: no file text.txt" in complaint(folder, text)
+    assert "only the criteria act, wanda, obs and refit use a text" in complaint(
+        folder, with_prune('calibration = ["text.txt"]')
+    )
+    (folder / "text.txt").write_text("some text")
+    assert load_experiment(written(folder, text)).prune.calibration == [folder / "text.txt"]
+
+
 def test_the_standard_library_can_be_read_by_name():
     assert "def wrap(" in read_text("stdlib:textwrap.py")
 
