@@ -14,7 +14,10 @@ from reports.runs.records import Quality
 TEXT = "stdlib:pydoc_data/topics.py"  # Python's documentation of its language: English with code, 0.7 MB
 WORDS = f"perplexity of Python's own documentation ({TEXT})"
 _CHARACTERS = 100_000  # of the text: more tokens than are scored
-_PIECE = 1000  # characters that a server tokenizes at a time: no more than a short context holds
+_PIECE = (
+    4  # characters a token of the context, that a server tokenizes at a time: ours refuses what no context could hold
+)
+_SHORTEST = 512  # tokens of a context, where the server does not say
 
 
 def quick_perplexity(endpoint: Endpoint, checkpoint: Path | None) -> Quality:
@@ -28,8 +31,12 @@ def quick_perplexity(endpoint: Endpoint, checkpoint: Path | None) -> Quality:
     if served.max_model_len is not None:
         longest = min(settings.context_tokens, served.max_model_len - written)
         settings = settings.model_copy(update={"context_tokens": longest})
-    encode = checkpoint_tokens(checkpoint) if checkpoint is not None else _served_tokens(endpoint)
-    return PerplexityProbe(settings, encode).measure(endpoint, written=written)
+    if checkpoint is not None:
+        return PerplexityProbe(settings, checkpoint_tokens(checkpoint)).measure(endpoint, written=written)
+    piece = _PIECE * (served.max_model_len or _SHORTEST)
+    found = PerplexityProbe(settings, _served_tokens(endpoint, piece)).measure(endpoint, written=written)
+    words = f"{found.text}, tokenized by the server in parts of {piece:,} characters"
+    return found.model_copy(update={"text": words})
 
 
 def quality_line(found: Quality) -> str:
@@ -40,23 +47,23 @@ def quality_line(found: Quality) -> str:
     return f"perplexity {found.perplexity:.4g}{error} a token, over {found.tokens:,} tokens: {found.text}"
 
 
-def _served_tokens(endpoint: Endpoint) -> Encode:
-    """Tokenizes by the server's own /tokenize, piece by piece."""
+def _served_tokens(endpoint: Endpoint, piece: int) -> Encode:
+    """Tokenizes by the server's own /tokenize, so many characters at a time; a part's first token may be another than in the whole."""
 
     def encode(texts: Sequence[str]) -> list[list[int]]:
         return [
-            [i for piece in _pieces(text[:_CHARACTERS]) for i in served_encoding(endpoint, piece)] for text in texts
+            [i for part in _parts(text[:_CHARACTERS], piece) for i in served_encoding(endpoint, part)] for text in texts
         ]
 
     return encode
 
 
-def _pieces(text: str) -> Iterator[str]:
+def _parts(text: str, most: int) -> Iterator[str]:
     """The text in parts of whole lines."""
-    piece = ""
+    part = ""
     for line in text.splitlines(keepends=True):
-        if piece and len(piece) + len(line) > _PIECE:
-            yield piece
-            piece = ""
-        piece += line
-    yield piece
+        if part and len(part) + len(line) > most:
+            yield part
+            part = ""
+        part += line
+    yield part
