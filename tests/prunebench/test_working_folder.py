@@ -85,7 +85,7 @@ def test_files_with_the_names_of_packages_in_the_working_folder_stay_unread(trap
 def test_a_worker_of_a_load_elsewhere_reads_none_of_them_either(trapped, url, tmp_path):
     script, port = STARTS["the script"], f"{free_port()}"
     remote = ["--driver", "locust", "--workers", "1", "--remote-workers", "1", "--master-port", port]
-    load = trapped(script, *LOAD, *remote)
+    load = trapped(script, *[url if word == "URL" else word for word in LOAD], *remote)
     worker = trapped(script, "load-worker", f"127.0.0.1:{port}")
     said, _ = load.communicate(timeout=120)
     assert load.returncode == 0, said
