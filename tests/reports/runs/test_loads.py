@@ -200,8 +200,9 @@ def test_a_load_without_its_sums_is_read_unverified_and_with_others_it_is_not(fo
 
 
 def test_an_unsuitable_path_is_named(tmp_path, folder):
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ReportError, match="is no run, no load"):
-        export([tmp_path], "csv", None)
+        export([tmp_path / "empty"], "csv", None)
     with pytest.raises(ReportError, match="--output"):
         export([folder], "csv", tmp_path / "nowhere" / "out.csv")
 
