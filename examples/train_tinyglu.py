@@ -261,6 +261,9 @@ def main() -> None:
     parser.add_argument(
         "--allow-other-text", action="store_true", help="train although the library differs from data.json"
     )
+    parser.add_argument(
+        "--perplexity-files", type=int, default=len(HELD_OUT), help="measure on the first N held-out files", metavar="N"
+    )
     arguments = parser.parse_args()
 
     stdlib = Path(sysconfig.get_paths()["stdlib"])
@@ -275,7 +278,7 @@ def main() -> None:
 
     texts = {row["file"]: path.read_text("utf-8") for row, path in zip(data, files, strict=True)}
     training = [text for name, text in texts.items() if name not in HELD_OUT]
-    held_out = [texts[name] for name in HELD_OUT]
+    held_out = [texts[name] for name in HELD_OUT[: arguments.perplexity_files]]
     pairs = [pair for text in training for pair in dialogues(text)]
     tokenizer = train_tokenizer(training)
     stream = token_stream(tokenizer, training, pairs)
