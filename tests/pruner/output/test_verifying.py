@@ -10,12 +10,12 @@ import torch
 from pruner.checkpoint.anatomy import find_mlps
 from pruner.checkpoint.folder import open_checkpoint
 from pruner.errors import PruneError
+from pruner.output.kept import Selection, chooser
 from pruner.output.layout import lay_out
 from pruner.output.verifying import verify
-from pruner.output.writing import chooser
 from pruner.prune import prune
 from pruner.scoring.criteria import find_criterion
-from pruner.scoring.scoring import score_neurons
+from pruner.scoring.scoring import score_weights
 from pruner.scoring.targets import Target
 from tests.pruner import tiny
 
@@ -24,8 +24,8 @@ def look_again(source: Path, folder: Path) -> None:
     checkpoint = open_checkpoint(source)
     anatomy = find_mlps(checkpoint)
     (layout,) = lay_out(checkpoint, anatomy, [Target("width", 17)], 1, 1)
-    scores = score_neurons(checkpoint, anatomy, find_criterion("maw"), lambda nbytes: None)
-    verify(folder, layout, chooser(scores, "stable"), lambda nbytes: None)
+    scores = score_weights(checkpoint, anatomy, find_criterion("maw"), lambda nbytes: None)
+    verify(folder, layout, chooser({layout.name: Selection(scores)}, "stable"), lambda nbytes: None)
 
 
 @pytest.fixture
