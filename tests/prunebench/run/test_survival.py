@@ -168,7 +168,7 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(file):
             continue
         children = children_of(runner)
         with contextlib.suppress(psutil.NoSuchProcess):
-            victims.append("runner" if victim.pid == runner.pid else " ".join(victim.cmdline()[1:4]))
+            victims.append("runner" if victim.pid == runner.pid else " ".join(victim.cmdline()[1:5]))
             victim.send_signal(signal.SIGKILL)
         if victim.pid == runner.pid:
             runner.join(10)
