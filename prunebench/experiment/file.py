@@ -51,7 +51,7 @@ class Prune(Record):
     )
     calibration: list[Path] = Field(
         default=[],
-        description="Text, JSONL or chats for the criteria `act`, `wanda`, `obs` and for `refit`, which run the model; "
+        description=f"Text, JSONL or chats for the criteria {needing_text()} and for `refit`, which run the model; "
         "relative to the experiment file.",
     )
     seed: int = Field(default=0, description="Seed of the `random` criterion.")

@@ -50,23 +50,23 @@ def load_experiment(path: Path, model: str | None = None, *, fetch: bool = True)
         }
     )
     prune = experiment.prune.model_copy(
-        update={"calibration": [_resolve_calibration(file, path) for file in experiment.prune.calibration]}
+        update={"calibration": [_resolve_calibration(name, file) for name in experiment.prune.calibration]}
     )
     return experiment.model_copy(
         update={"model": Model(source=source), "prune": prune, "quality": quality, "workloads": workloads}
     )
 
 
-def _resolve_calibration(file: Path, experiment_file: Path) -> Path:
-    resolved = (experiment_file.parent / file).resolve()
-    if not resolved.is_file():
-        raise ExperimentError(f"{experiment_file}: prune.calibration: no file {file}")
-    return resolved
-
-
 def _beside(experiment_file: Path, name: str | Path) -> Path:
     """The absolute path of a file or folder that an experiment file names."""
     return experiment_file.parent.resolve() / expand(name)
+
+
+def _resolve_calibration(name: Path, file: TomlText) -> Path:
+    resolved = _beside(file.path, name).resolve()
+    if not resolved.is_file():
+        raise file.error(("prune", "calibration"), f"no file {name}")
+    return resolved
 
 
 def _resolve_text(name: str, file: TomlText) -> str:
