@@ -37,7 +37,7 @@ class Prune(Record):
     """The widths to make. The source itself is always served too, as the baseline."""
 
     expansion_ratios: list[float] = Field(default=[], description="Target widths as width / hidden size.")
-    pruning_percentages: list[float] = Field(
+    pruning_percentages: list[Annotated[float, Field(ge=0, lt=100)]] = Field(
         default=[], description="Target widths as the share of the source's width to remove."
     )
     widths: list[int] = Field(default=[], description="Target widths themselves.")

@@ -63,10 +63,10 @@ class Target:
         if not math.isfinite(self.value):
             raise PruneError(f"{self.flag}: must be a finite number")
         if self.kind == "percentage":
-            if not 0 <= self.value <= 100:
-                raise PruneError(f"{self.flag}: must be between 0 and 100")
+            if not 0 <= self.value < 100:
+                raise PruneError(f"{self.flag}: must be at least 0 and below 100")
             # The order of operations matters: 29 % of 25600 is 7423 neurons in floating point, as in the study's widths.
-            return source_width - min(int(self.value / 100 * source_width), source_width - 1)
+            return source_width - int(self.value / 100 * source_width)
         if self.kind == "ratio":
             return math.floor(self.value * hidden_size + 0.5)
         if self.value != int(self.value):

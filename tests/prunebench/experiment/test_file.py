@@ -87,6 +87,11 @@ def test_an_unknown_key_of_a_workload_is_named_with_its_place(folder: Path):
         ('name = "tiny"\n', "", "name: missing key"),
         ('name = "tiny"', 'name = "../elsewhere"', "name: "),
         ("expansion_ratios = [2.0]", "", "prune: give expansion_ratios"),
+        (
+            "expansion_ratios = [2.0]",
+            "pruning_percentages = [30, 100]",
+            ":6: [prune] pruning_percentages.1: Input should be less than 100",
+        ),
         ("requests = 1", "", "requests and duration_s"),
         ('kind = "single"', 'kind = "batch"', "needs batch_size"),
         ('source = "checkpoint"', 'source = "nowhere"', ":4: [model] source: no checkpoint at "),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,8 +22,8 @@ def test_a_percentage_is_rounded_in_floating_point_as_the_study_did() -> None:
     assert Target("percentage", 29).width(25600, 2048) == 18177
 
 
-def test_a_hundred_per_cent_leaves_one_neuron() -> None:
-    assert Target("percentage", 100).width(8192, 2048) == 1
+def test_just_below_a_hundred_per_cent_leaves_one_neuron() -> None:
+    assert {Target("percentage", math.nextafter(100, 0)).width(n, 2048) for n in (1, 3, 7, 8192, 25600)} == {1}
 
 
 @pytest.mark.parametrize(
@@ -67,6 +69,7 @@ def test_a_width_is_always_a_multiple_within_the_source_or_an_error(source, kind
         (Target("ratio", float("nan")), "--expansion-ratio nan"),
         (Target("ratio", float("inf")), "--expansion-ratio inf"),
         (Target("percentage", -1), "--pruning-percentage -1"),
+        (Target("percentage", 100), "--pruning-percentage 100: must be at least 0 and below 100"),
         (Target("percentage", 100.5), "--pruning-percentage 100.5"),
         (Target("width", 0), "--intermediate-size 0"),
         (Target("width", 8193), "--intermediate-size 8193"),
