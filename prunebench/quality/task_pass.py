@@ -16,6 +16,7 @@ from loadgen.endpoint import Endpoint, check_endpoint
 from loadgen.energy.source import EnergySource, pick_energy
 from prunebench.quality.harness import SEEDS, Harness, UnavailableError, harness_version, one_line
 from prunebench.quality.suites import QualityError, Suite, TaskChoice
+from reports.analysis.cost import SuiteCost
 from reports.runs.records import EvaluationSettings, TaskResult
 from reports.runs.run_folder import read_record
 
@@ -150,6 +151,18 @@ def result_line(result: TaskResult) -> str:
     return (
         f"{result.task}: {first.metric} {first.value:.4f}{error} ({result.items} items{shots}, {result.seconds:.1f} s)"
     )
+
+
+def cost_line(cost: SuiteCost) -> str:
+    """What the suite cost, measured joules or why there are none; modelled ones are called so."""
+    if cost.joules is not None:
+        joules = f"{cost.joules:.4g} J ± {cost.joules_uncertainty or 0:.2g} ({cost.source})"
+        joules += "" if cost.joules_per_token is None else f", {cost.joules_per_token:.3g} J/token"
+    else:
+        joules = f"joules not measured: {cost.reason}"
+    modelled = "" if cost.modelled_joules is None else f"; modelled, not measured: {cost.modelled_joules:.4g} J"
+    tokens = "" if cost.tokens is None else f", {cost.tokens:,} tokens"
+    return f"{cost.tasks} tasks in {cost.hours:.4f} h{tokens}; {joules}{modelled}"
 
 
 def settings_of(suite: Suite, backend: Literal["endpoint", "in-process"], limit: int | None) -> EvaluationSettings:
