@@ -44,6 +44,7 @@ def analyse(run: MeasuredRun, *, folder: str, margin: float = MARGIN) -> Analysi
         environment=run.environment,
         experiment=run.experiment,
         plan=run.plan,
+        stopped_after=run.last_seen() if run.info.status == "stopped" else None,
         simulated=any(info.engine == "synthetic" for info in run.configurations),
         idles=run.idles,
         quality=analyse_quality(run.tasks, run.configurations, run.info.baseline, _cost_columns(run, cells), margin),

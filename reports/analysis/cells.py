@@ -120,7 +120,7 @@ def _absence(run: MeasuredRun, label: str, workload: str) -> str:
     if errors:
         return f"failed: {errors[0]}"
     damaged = any(trial.is_of(label, workload) for trial in run.damaged)
-    return "damaged on disk" if damaged else f"not measured: the run is {run.info.status}"
+    return "damaged on disk" if damaged else f"not measured: the run {run.info.state}"
 
 
 def _mean(arrays: list[Any]) -> float | None:

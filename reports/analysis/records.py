@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from base.records import Record
@@ -112,6 +113,7 @@ class Analysis(Record):
     quality: QualityFigures | None = None  # None: no quality task was run
     idles: list[VisitIdle] = []  # idle power around each visit, if measured there
     plan: FleetPlan | None = None  # None: `prunebench plan` was not run
+    stopped_after: datetime | None = None  # of a run that stopped without ending: it was under way then
     simulated: bool = False  # any configuration was served by the synthetic engine, whose times and joules are settings
 
     @property

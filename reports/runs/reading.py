@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,15 @@ class MeasuredRun:
     idles: list[VisitIdle] = field(default_factory=list)  # around visits; empty under the idle rule "configuration"
     damaged: list[DamagedTrial] = field(default_factory=list)  # left out of `trials`
 
+    def last_seen(self) -> datetime:
+        """When the last finished trial ended, or the run began: it was under way then."""
+        ends = [datetime.fromisoformat(self.info.created_at)]
+        for trial in (measured.trial for measured in self.trials):
+            warmup_s = trial.warmup.seconds if trial.warmup else 0.0
+            load_s = (trial.last_end_ns - trial.first_sent_ns) / 1e9
+            ends.append(datetime.fromisoformat(trial.started_at) + timedelta(seconds=warmup_s + load_s))
+        return max(ends)
+
     def by_block(self, label: str, workload: str) -> dict[int, MeasuredTrial]:
         """The trials of one cell."""
         return {t.cell.block: t for t in self.trials if (t.cell.label, t.cell.workload) == (label, workload)}
@@ -52,6 +62,8 @@ def read_run(path: Path) -> MeasuredRun:
     if not (path / "run.json").is_file():
         raise ReportError(f"{path} is not a run folder: it has no run.json")
     info, configurations, idles = folder.info(), folder.configurations(), folder.idles()
+    if info.status == "running" and not folder.has_runner():  # it was killed, and could not record that
+        info = info.model_copy(update={"status": "stopped"})
     if info.baseline not in info.labels:
         raise ReportError(f"{path / 'run.json'}: the baseline {info.baseline} is not among its labels")
     trials, damaged = _read_trials(folder)

@@ -225,7 +225,8 @@ class RunInfo(Record):
     blocks: int
     seed: int
     window_rules: WindowRules = 1  # for all its trials; 1: older than the later rules
-    status: Literal["prepared", "running", "interrupted", "failed", "complete"]
+    # "stopped" is never written: reading says so of a run that is "running" and has no runner.
+    status: Literal["prepared", "running", "stopped", "interrupted", "failed", "complete"]
     order: OrderRule = "shuffled"  # of the cells; older runs were shuffled
     # Planned blocks when the run began, then the total after each addition; empty: `blocks` from the start.
     block_counts: tuple[int, ...] = ()
@@ -237,6 +238,11 @@ class RunInfo(Record):
     idle_rule: IdleRule = "configuration"
     # Every addition of blocks, the first one first; older records have `block_counts` alone.
     extensions: tuple[Extension, ...] = ()
+
+    @property
+    def state(self) -> str:
+        """The status as the end of a sentence about the run."""
+        return "stopped without ending" if self.status == "stopped" else f"is {self.status}"
 
     def extended(self) -> list[Extension]:
         """Additions of blocks after results could be seen: no interval of this report allows for them."""

@@ -51,7 +51,7 @@ class Example:
     seed: int = 11
     energy: Literal["nvml", "modelled", "none"] = "nvml"
     quality: bool = True
-    status: Literal["complete", "interrupted", "failed"] = "complete"
+    status: Literal["complete", "running", "interrupted", "failed"] = "complete"
     missing: frozenset[tuple[int, int, str]] = frozenset()  # (block, width, workload) never measured
     failed: frozenset[tuple[int, int, str]] = frozenset()
     name: str = "example"

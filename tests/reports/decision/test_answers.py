@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from loadgen.workloads.open_loop import PoissonLoad
 from reports.analysis.analyse import analyse_folder
 from reports.decision.answers import answers, progress
 from reports.document.wording import TIMES, TO
+from reports.runs.run_folder import LOCK_NAME
 from tests.reports.example_run import BATCH, SINGLE, Example, Truth, write_run
 
 SMALL_BATCH = BATCH.model_copy(update={"requests": 8})
@@ -122,8 +124,23 @@ def test_an_open_loop_is_judged_by_its_time_per_token(tmp_path):
 
 @pytest.mark.parametrize(
     ("status", "expected"),
-    [("complete", None), ("interrupted", "This run is interrupted: 2 of 2 trials are finished.")],
+    [
+        ("complete", None),
+        ("interrupted", "This run is interrupted: 2 of 2 trials are finished. Add --resume to continue it."),
+        (
+            "running",  # without a runner: it was killed
+            "This run stopped without ending after 2026-11-23 09:31 UTC: 2 of 2 trials are finished. Add --resume to continue it.",
+        ),
+    ],
 )
 def test_an_unfinished_run_states_its_progress(tmp_path, status, expected):
     example = Example(widths=(1024, 512), workloads=(SMALL_SINGLE,), blocks=1, status=status)
     assert progress(analyse_folder(write_run(tmp_path / "run", example))) == expected
+
+
+def test_a_run_under_way_is_running_and_not_stopped(tmp_path):
+    example = Example(widths=(1024, 512), workloads=(SMALL_SINGLE,), blocks=1, status="running")
+    with (write_run(tmp_path / "run", example) / LOCK_NAME).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        said = progress(analyse_folder(tmp_path / "run"))
+    assert said == "This run is running: 2 of 2 trials are finished."
