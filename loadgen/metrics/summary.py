@@ -28,6 +28,8 @@ def summarize(trial: Trial, metrics: TrialMetrics, flags: Sequence[Flag]) -> dic
         "backend": "openai",
         "label": workload.name,
         "model_id": trial.model,
+        "engine": trial.engine,
+        "simulated": trial.simulated,
         "tokenizer_id": None,
         "num_prompts": metrics.requests,
         "prompt_as": None if workload.prompts is not None else workload.prompt_as,

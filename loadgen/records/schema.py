@@ -106,6 +106,7 @@ class Trial(Record):
     schema_version: Literal[1] = 1
     url: str
     model: str
+    engine: str | None = None  # its name, where the server says it; None: it does not, or recorded before this field
     workload: Workload
     seed: int
     request_timeout_s: float | None = None  # from sending to the end; None: recorded before this field
@@ -125,6 +126,11 @@ class Trial(Record):
     server_prefix_hit_tokens: int | None = None  # change of the server's counter over the trial; None: not offered
     server_generated_tokens: int | None = None
     server_preemptions: int | None = None  # requests that the server threw out of its batch and computed anew
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the synthetic engine answered, whose times and joules are settings."""
+        return self.engine == "synthetic" or any(part.info.simulated for part in self.energy.parts)
 
 
 class Flag(Record):

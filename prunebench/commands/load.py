@@ -199,7 +199,8 @@ def load(
             notes += input_notes(offered)
         for note in notes:
             print_line(f"note: {note}", err)
-        runner = TrialRunner(endpoint, pick_energy(energy, endpoint), folder, tokens, locust, processes)
+        meters = pick_energy(energy, endpoint)
+        runner = TrialRunner(endpoint, meters, folder, tokens, locust, processes, served.engine)
         if isinstance(loads[0], SweepLoad):
             raise typer.Exit(run_sweep(runner, loads[0], seed, as_json=as_json))
         finished: list[Finished] = []

@@ -16,6 +16,7 @@ from prunebench.load.fail_on import failed_checks
 from prunebench.load.summary_text import summary_lines
 from prunebench.terminal.console import err, out, print_line
 from reports.checks.findings import find_in_trial
+from reports.document.wording import SIMULATED
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Finished:
     def lines(self) -> list[str]:
         """The same for people."""
         trial, metrics = self.result.trial, self.result.metrics
-        title = f"{trial.workload.name}: {trial.workload.describe()}"
+        simulated = f" ({SIMULATED})" if trial.simulated else ""
+        title = f"{trial.workload.name}{simulated}: {trial.workload.describe()}"
         return summary_lines(self.summary, metrics, find_in_trial(trial, metrics), self.folder, title)
 
 

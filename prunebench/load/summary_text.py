@@ -15,7 +15,7 @@ import numpy as np
 from loadgen.metrics.latencies import FloatArray, percentiles
 from loadgen.metrics.metrics import TrialMetrics
 from reports.checks.rules import SEVERITY, Finding
-from reports.document.wording import figure
+from reports.document.wording import SIMULATED, SIMULATED_WHY, figure
 from reports.statistics.confidence import needed_for
 
 COLUMNS = 80
@@ -32,6 +32,7 @@ def summary_lines(
     return [
         *textwrap.wrap(title, COLUMNS),
         "",
+        *(_entry(SIMULATED, SIMULATED_WHY) if summary["simulated"] else ()),
         *_totals(summary),
         "",
         *_latencies(summary, metrics),

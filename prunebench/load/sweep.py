@@ -12,6 +12,7 @@ from loadgen.sweeps.rate_search import conclude, rates_to_try
 from loadgen.workloads.sweep import SweepLoad
 from prunebench.load.trial import TrialRunner
 from prunebench.terminal.console import out, print_line
+from reports.document.wording import SIMULATED_ALERT
 from reports.statistics.confidence import needed_for
 
 
@@ -41,7 +42,8 @@ def run_sweep(runner: TrialRunner, workload: SweepLoad, seed: int, *, as_json: b
         out.print_json(sweep.model_dump_json())
     else:
         out.print(_table(sweep))
-        for line in [*_conclusions(sweep), str(output)]:
+        alerts = [SIMULATED_ALERT] if runner.engine == "synthetic" else []
+        for line in [*alerts, *_conclusions(sweep), str(output)]:
             print_line(line)
     return 0 if any(point.achieved_rate for point in tried) else 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loadgen.endpoint import Endpoint
@@ -43,6 +43,7 @@ class TrialRunner:
     tokenizer: Path | None  # None: ask the server
     locust: LocustSettings | None = None  # None: the native driver
     processes: int = 1  # of the native driver
+    engine: str | None = None  # as the server calls it
 
     def run(
         self, workload: Workload, seed: int, folder: Path, interrupt: Interrupt | None = None
@@ -52,7 +53,7 @@ class TrialRunner:
         if self.locust is not None:
             shared = self._shared_load(workload, seed, self.locust.workers)
             result = run_locust(self.endpoint, shared, prompts, self.locust, energy=self.energy, interrupt=interrupt)
-            return result, _write(result, folder)
+            return self._write(result, folder)
         kept = _records_file(self.output)
         with LiveView(err, workload, self.energy) as view, _naming(kept):
             result = run_trial(
@@ -67,9 +68,9 @@ class TrialRunner:
                 watcher=view,
                 interrupt=interrupt,
             )
-            flags = _write(result, folder)
+            written = self._write(result, folder)
         kept.unlink()
-        return result, flags
+        return written
 
     def _prompts(self, workload: Workload, seed: int) -> Prompts:
         """The user's texts, or made up of words, by --tokenizer or by the server's own /tokenize."""
@@ -82,6 +83,13 @@ class TrialRunner:
         tokenizer = read_tokenizer(self.tokenizer)
         check_served_tokenizer(self.endpoint, tokenizer)
         return make_prompts(workload, tokenizer, seed)
+
+    def _write(self, result: TrialResult, folder: Path) -> tuple[TrialResult, list[Flag]]:
+        """Check it and write it with the engine's name."""
+        result = replace(result, trial=result.trial.model_copy(update={"engine": self.engine}))
+        flags = check_trial(result.trial, result.metrics)
+        write_trial(folder, result, flags)
+        return result, flags
 
     def _shared_load(self, workload: Workload, seed: int, workers: int) -> SharedLoad:
         """The trial for Locust's workers, which may be on other machines: the source of the prompts is part of it."""
@@ -100,12 +108,6 @@ class TrialRunner:
             tokens=tokens,
             texts=texts,
         )
-
-
-def _write(result: TrialResult, folder: Path) -> list[Flag]:
-    flags = check_trial(result.trial, result.metrics)
-    write_trial(folder, result, flags)
-    return flags
 
 
 def _records_file(output: Path) -> Path:

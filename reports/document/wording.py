@@ -16,9 +16,8 @@ EXTENDED = "extended after looking, not corrected"
 TIMES, TO = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
 ABSENT = "\N{EM DASH}"  # stands for a missing figure
 SIMULATED = "simulated"  # in the titles, names and watermarks of what the synthetic engine served
-SIMULATED_ALERT = (
-    "Simulated: the synthetic engine's times and joules are settings, not measurements. They decide nothing."
-)
+SIMULATED_WHY = "the synthetic engine's times and joules are settings, not measurements. They decide nothing."
+SIMULATED_ALERT = f"Simulated: {SIMULATED_WHY}"
 
 
 def figure(value: float) -> str:

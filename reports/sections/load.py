@@ -30,7 +30,7 @@ from reports.sections.sweep import sweep_section
 def load_article(loads: Loads, article_id: str) -> Article:
     """The trials of one path, after the sweep that they belong to, if any."""
     first = loads.trials[0].trial
-    simulated = any(part.info.simulated for load in loads.trials for part in load.trial.energy.parts)
+    simulated = any(load.trial.simulated for load in loads.trials)
     sections = [sweep_section(loads.sweep)] if loads.sweep else []
     for number, load in enumerate(loads.trials, 1):
         sections.append(_trial_section(load, f"trial-{number}"))

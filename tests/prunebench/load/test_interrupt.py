@@ -39,6 +39,8 @@ def test_what_had_ended_is_a_trial_that_says_it_was_interrupted(started, prunebe
     assert all(record.error is None and record.output_tokens == 4 for record in result.records)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert (summary["interrupted"], summary["completed"], summary["failed"]) == (True, len(result.records), 0)
+    assert (summary["engine"], summary["simulated"]) == ("synthetic", True)
+    assert "(simulated): " in said.partition("\n")[0]
     assert summary["flags"]
     assert not (tmp_path / "out.records.arrows").exists()
     report = prunebench("report", "out")
