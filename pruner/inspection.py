@@ -20,6 +20,7 @@ class TargetRow(Record):
     """One target and the checkpoint that it would give."""
 
     target: str  # as given: "percentage 10"
+    name: str  # of the folder, if there is one recipe
     width: int
     widths: dict[str, int]  # by config key; more than one in mixture-of-experts checkpoints
     expansion_ratio: float
@@ -57,7 +58,7 @@ def inspect_checkpoint(source: Path, targets: Sequence[Target], *, multiple_of: 
     anatomy = find_mlps(checkpoint)
     rows = []
     for target in targets:
-        (layout,) = lay_out(checkpoint, anatomy, [target], multiple_of, tensor_parallel=1)
+        (layout,) = lay_out(checkpoint, anatomy, [target], multiple_of=multiple_of)
         rows.append(_row(target, layout))
     return Inspection(
         family=str(checkpoint.text_config.get("model_type", "unknown")),
@@ -76,6 +77,7 @@ def _row(target: Target, layout: Layout) -> TargetRow:
     widths = layout.widths.values()
     return TargetRow(
         target=str(target),
+        name=layout.name,
         width=layout.width,
         widths=layout.widths,
         expansion_ratio=layout.width / layout.anatomy.hidden,

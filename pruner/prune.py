@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 from pruner.checkpoint.anatomy import Anatomy, find_mlps
 from pruner.checkpoint.folder import MANIFEST_NAME, Checkpoint, open_checkpoint
@@ -16,7 +15,7 @@ from pruner.output.card import model_card
 from pruner.output.kept import Choose, Selection, chooser
 from pruner.output.layout import Layout, lay_out
 from pruner.output.manifest import Manifest, PrunedCheckpoint, SourceFile
-from pruner.output.provenance import Recipe, hash_sources, make_manifest, matching_manifest
+from pruner.output.provenance import hash_sources, make_manifest, matching_manifest, prune_key
 from pruner.output.staging import (
     finish,
     locked,
@@ -30,7 +29,7 @@ from pruner.output.staging import (
 from pruner.output.verifying import verified_bytes, verify
 from pruner.output.writing import HashedFile, write_outputs
 from pruner.scoring.calibration import Calibration
-from pruner.scoring.criteria import find_criterion, needing_text
+from pruner.scoring.recipe import Recipe, make_recipes
 from pruner.scoring.scoring import Advance, score_weights, scoring_bytes, weigh
 from pruner.scoring.selection import TieBreak, kept_neurons
 from pruner.scoring.targets import Target, require_targets
@@ -44,7 +43,7 @@ def prune(
     output: Path,
     targets: Sequence[Target],
     *,
-    criterion: str = "maw",
+    criterion: str | Sequence[str] = "maw",
     seed: int = 0,
     calibration: Calibration | None = None,
     multiple_of: int = 1,
@@ -54,6 +53,8 @@ def prune(
     progress: Progress | None = None,
 ) -> list[PrunedCheckpoint]:
     """Write one narrower checkpoint per distinct width to `output`/width-W; returns them in the order of the targets.
+
+    Of several criteria, one per width and criterion, to `output`/CRITERION[-refit]-width-W.
 
     The source's MLPs are read twice and the rest of it once, whatever the number of targets, and memory does not grow with
     the model. A folder appears whole and verified, or not at all. An existing folder is kept if its manifest names this very
@@ -68,53 +69,42 @@ def prune(
         PruneError: an error that the user can fix; no checkpoint is then left half-written in `output`.
 
     """
-    recipe = _checked_recipe(criterion, seed, calibration, multiple_of, tie_break)
+    recipes = make_recipes(
+        [criterion] if isinstance(criterion, str) else criterion,
+        seed=seed,
+        calibration=calibration.record if calibration else None,
+        multiple_of=multiple_of,
+        tie_break=tie_break,
+    )
     if tensor_parallel < 1:
         raise PruneError(f"--tensor-parallel {tensor_parallel}: must be at least 1")
     require_targets(targets)
     with disk_errors(output):
         checkpoint = open_checkpoint(source)
         anatomy = find_mlps(checkpoint)
-        layouts = lay_out(checkpoint, anatomy, targets, multiple_of, tensor_parallel)
+        prefixes = [recipe.prefix for recipe in recipes]
+        layouts = lay_out(
+            checkpoint,
+            anatomy,
+            targets,
+            multiple_of=multiple_of,
+            tensor_parallel=tensor_parallel,
+            prefixes=prefixes,
+        )
         refuse_inside(output, source)
         with locked(output):
-            return _Job(checkpoint, anatomy, recipe, calibration, output).run(layouts, announce, progress)
-
-
-def _checked_recipe(
-    name: str, seed: int, calibration: Calibration | None, multiple_of: int, tie_break: TieBreak
-) -> Recipe:
-    criterion = find_criterion(name)
-    if tie_break not in get_args(TieBreak):
-        raise PruneError(f"--tie-break {tie_break}: must be one of {', '.join(get_args(TieBreak))}")
-    if seed < 0:
-        raise PruneError(f"--seed {seed}: must not be negative")
-    check_text_use(name, text=calibration is not None, refit=bool(calibration and calibration.record.refit))
-    return Recipe(
-        criterion=criterion,
-        seed=seed if criterion.seeded else None,
-        calibration=calibration.record if calibration else None,
-        tie_break=tie_break,
-        multiple_of=multiple_of,
-    )
-
-
-def check_text_use(criterion: str, *, text: bool, refit: bool) -> None:
-    """Raises PruneError if a text is needed and missing, or there and of no use."""
-    found = find_criterion(criterion)
-    if not text and (found.calibrated or refit):
-        raise PruneError(f"{'--refit' if refit else f'--criterion {criterion}'}: needs a text, --calibration FILE")
-    if text and not (found.calibrated or refit):
-        raise PruneError(f"--calibration: only --criterion {needing_text()} and --refit use a text")
+            return _Job(checkpoint, anatomy, dict(zip(prefixes, recipes, strict=True)), calibration, output).run(
+                layouts, announce, progress
+            )
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One source, one recipe, one output folder."""
+    """One source, its recipes by their prefixes, one output folder."""
 
     checkpoint: Checkpoint
     anatomy: Anatomy
-    recipe: Recipe
+    recipes: dict[str, Recipe]
     calibration: Calibration | None
     output: Path
 
@@ -123,7 +113,7 @@ class _Job:
     ) -> list[PrunedCheckpoint]:
         """Keep the finished checkpoints and make the missing ones. Everything is checked before the first byte is written."""
         manifests = {
-            layout.name: matching_manifest(self.output / layout.name, layout, self.recipe)
+            layout.name: matching_manifest(self.output / layout.name, layout, self._recipe(layout))
             for layout in layouts
             if (self.output / layout.name).exists()
         }
@@ -139,9 +129,13 @@ class _Job:
             remove_work(self.output)
         return [PrunedCheckpoint(self.output / one.name, one.width, manifests[one.name]) for one in layouts]
 
+    def _recipe(self, layout: Layout) -> Recipe:
+        return self.recipes[layout.prefix]
+
     def _counter(self, missing: list[Layout], progress: Progress | None) -> Advance:
         total = sum(sum(layout.shard_sizes.values()) + verified_bytes(layout) for layout in missing)
-        total += scoring_bytes(self.checkpoint, self.anatomy, self.recipe.criterion) if missing else 0
+        used = {layout.prefix: self._recipe(layout).criterion for layout in missing}
+        total += sum(scoring_bytes(self.checkpoint, self.anatomy, criterion) for criterion in used.values())
         done = 0
 
         def advance(nbytes: int) -> None:
@@ -164,20 +158,24 @@ class _Job:
 
     def _select(self, missing: list[Layout], advance: Advance) -> dict[str, Selection]:
         """What stays in every missing output, by its name."""
-        recipe = self.recipe
-        scores = score_weights(self.checkpoint, self.anatomy, recipe.criterion, advance, seed=recipe.seed or 0)
+        scores = {
+            prefix: score_weights(self.checkpoint, self.anatomy, recipe.criterion, advance, seed=recipe.seed or 0)
+            for prefix, recipe in self.recipes.items()
+            if any(layout.prefix == prefix for layout in missing)
+        }
         if self.calibration is None:
-            return {layout.name: Selection(scores) for layout in missing}
-        widths = {layout.name: layout.widths for layout in missing}
-        selections = {name: Selection({}) for name in widths}
-        work = work_folder(self.output, recipe.key(missing))
-        for activity in self.calibration.activities(self.anatomy, tuple(widths), work):
+            return {layout.name: Selection(scores[layout.prefix]) for layout in missing}
+        layouts = {layout.name: layout for layout in missing}
+        selections = {name: Selection({}) for name in layouts}
+        work = work_folder(self.output, prune_key([(layout, self._recipe(layout)) for layout in missing]))
+        for activity in self.calibration.activities(self.anatomy, tuple(layouts), work):
             mlp = activity.mlp
-            score = weigh(scores[mlp.prefix], activity, recipe.criterion)
             for name in activity.outputs:
-                made = selections[name]
+                layout, made = layouts[name], selections[name]
+                recipe = self._recipe(layout)
+                score = weigh(scores[layout.prefix][mlp.prefix], activity, recipe.criterion)
                 made.scores[mlp.prefix], made.tokens[mlp.prefix] = score, activity.tokens
-                kept = kept_neurons(score, mlp.factor * widths[name][mlp.key], recipe.tie_break)
+                kept = kept_neurons(score, mlp.factor * layout.widths[mlp.key], recipe.tie_break)
                 if down := activity.keep(name, kept):
                     made.downs[mlp.prefix] = down
         for name, made in selections.items():
@@ -199,7 +197,7 @@ class _Job:
         advance: Advance,
     ) -> dict[str, Manifest]:
         """Write all, verify all, then rename all: an error before the first rename leaves nothing."""
-        choose = chooser(selections, self.recipe.tie_break)
+        choose = chooser(selections, next(iter(self.recipes.values())).tie_break)
         folders = {partial_folder(self.output, layout.name): layout for layout in missing}
         manifests = self._write(folders, choose, selections, source_files, advance)
         for folder, layout in folders.items():
@@ -218,7 +216,7 @@ class _Job:
         advance: Advance,
     ) -> dict[str, Manifest]:
         cards = {
-            folder: model_card(layout, self.recipe, selections[layout.name].held_out)
+            folder: model_card(layout, self._recipe(layout), selections[layout.name].held_out)
             for folder, layout in folders.items()
         }
         written = write_outputs(folders, cards, self.checkpoint, choose, advance)
@@ -226,7 +224,9 @@ class _Job:
             shard.check_unchanged()
         manifests = {}
         for folder, layout in folders.items():
-            manifest = make_manifest(layout, self.recipe, selections[layout.name], source_files, written[folder])
+            manifest = make_manifest(
+                layout, self._recipe(layout), selections[layout.name], source_files, written[folder]
+            )
             with HashedFile(folder / MANIFEST_NAME) as file:
                 file.write((manifest.model_dump_json(indent=2) + "\n").encode())
             manifests[layout.name] = manifest

@@ -46,7 +46,7 @@ class TextCalibration:
         self,
         checkpoint: Path,
         files: Sequence[Path],
-        criterion: str,
+        criterion: str | Sequence[str],
         *,
         refit: Refit | None = None,
         progress: Progress = lambda _done, _total, _what: None,
@@ -54,7 +54,8 @@ class TextCalibration:
         require_transformers()
         self._checkpoint = open_checkpoint(checkpoint)
         self._progress = progress
-        self._grams = refit is not None or find_criterion(criterion).activation == "unexplained"
+        criteria = [criterion] if isinstance(criterion, str) else criterion
+        self._grams = refit is not None or any(find_criterion(one).activation == "unexplained" for one in criteria)
         self.files: list[TextFile] = read_files(checkpoint, files)
         self._sequences = cut_sequences(checkpoint, self.files)
         import torch

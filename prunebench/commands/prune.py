@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.filesize import decimal
@@ -18,17 +20,17 @@ from pruner.inspection import inspect_checkpoint
 from pruner.output.manifest import Manifest, PrunedCheckpoint
 from pruner.output.publishing import check_push
 from pruner.output.publishing import push as push_checkpoints
-from pruner.prune import check_text_use
 from pruner.prune import prune as prune_checkpoint
 from pruner.scoring.calibration import DEFAULT_REFIT, Calibration, Refit
 from pruner.scoring.criteria import criterion_choices
+from pruner.scoring.recipe import check_text_use, output_prefixes
 from pruner.scoring.selection import TieBreak
 from pruner.scoring.targets import require_targets
 
 if TYPE_CHECKING:
     CriterionChoice = str
-else:
-    CriterionChoice = Literal[criterion_choices()]  # the criteria registered by now
+else:  # the criteria registered by now; a list takes no Literal
+    CriterionChoice = StrEnum("CriterionChoice", {name: name for name in criterion_choices()})
 
 
 @examples(
@@ -44,12 +46,17 @@ else:
 )
 def prune(
     source: Source,
-    output: Annotated[Path, typer.Option(help="Where the folders width-N go.")],
+    output: Annotated[
+        Path, typer.Option(help="Where the folders go: width-N, of several criteria CRITERION[-refit]-width-N.")
+    ],
     revision: Revision = None,
     expansion_ratio: Ratios = None,
     pruning_percentage: Percentages = None,
     intermediate_size: Widths = None,
-    criterion: Annotated[CriterionChoice, typer.Option(help="What makes a neuron worth keeping.")] = "maw",
+    criterion: Annotated[
+        list[CriterionChoice] | None,
+        typer.Option(help="What makes a neuron worth keeping; default maw; repeatable, to compare."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the random criterion.", rich_help_panel="Neurons")] = 0,
     calibration: Annotated[
         list[Path] | None,
@@ -84,16 +91,16 @@ def prune(
     ] = 1,
     push: Annotated[
         str | None,
-        typer.Option(
-            metavar="OWNER/NAME", help="Upload each to OWNER/NAME-width-N, private.", rich_help_panel="Output"
-        ),
+        typer.Option(metavar="OWNER/NAME", help="Upload each to OWNER/NAME-FOLDER, private.", rich_help_panel="Output"),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Fetch the source if it is on the hub, prune it, push if asked, and print the folders. Progress goes to stderr."""
     wanted = targets(expansion_ratio, pruning_percentage, intermediate_size)
     require_targets(wanted)
-    check_text_use(criterion, text=bool(calibration), refit=refit)
+    criteria = [str(one) for one in criterion or ["maw"]]
+    output_prefixes(criteria, refit=refit)
+    check_text_use(criteria, text=bool(calibration), refit=refit)
     how: Refit | None = ("sequential" if sequential else "one-shot") if refit else None
     if push:
         check_push(push)
@@ -105,9 +112,9 @@ def prune(
             folder,
             output,
             wanted,
-            criterion=criterion,
+            criterion=criteria,
             seed=seed,
-            calibration=_calibration(folder, criterion, calibration, how, steps),
+            calibration=_calibration(folder, criteria, calibration, how, steps),
             multiple_of=multiple_of,
             tie_break=tie_break,
             tensor_parallel=tensor_parallel,
@@ -121,13 +128,13 @@ def prune(
 
 
 def _calibration(
-    source: Path, criterion: str, files: list[Path] | None, refit: Refit | None, steps: Steps
+    source: Path, criteria: Sequence[str], files: list[Path] | None, refit: Refit | None, steps: Steps
 ) -> Calibration | None:
     if not files:
         return None
     from prunebench.calibration.text_calibration import TextCalibration
 
-    return TextCalibration(source, files, criterion, refit=refit, progress=steps.reach)
+    return TextCalibration(source, files, criteria, refit=refit, progress=steps.reach)
 
 
 def _print(pruned: list[PrunedCheckpoint], addresses: list[str], *, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from base.choices import OneOf
 from base.errors import UserError
@@ -14,7 +14,8 @@ from base.records import Record
 from loadgen import REQUEST_TIMEOUT_S
 from loadgen.workloads.base import Workload
 from pruner.scoring.calibration import Refit
-from pruner.scoring.criteria import criterion_choices, find_criterion, needing_text
+from pruner.scoring.criteria import criterion_choices, needing_text
+from pruner.scoring.recipe import needs_text
 from pruner.scoring.selection import TieBreak
 from pruner.scoring.targets import Target
 from server.engines.registry import AUTO
@@ -33,6 +34,13 @@ class Model(Record):
     )
 
 
+_OneOrMore = Annotated[str, OneOf(criterion_choices)] | list[Annotated[str, OneOf(criterion_choices)]]
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
 class Prune(Record):
     """The widths to make. The source itself is always served too, as the baseline."""
 
@@ -41,8 +49,13 @@ class Prune(Record):
         default=[], description="Target widths as the share of the source's width to remove."
     )
     widths: list[int] = Field(default=[], description="Target widths themselves.")
-    criterion: Annotated[str, OneOf(criterion_choices)] = Field(
-        default="maw", description="What ranks the neurons; the highest scores stay."
+    criterion: Annotated[
+        list[Annotated[str, OneOf(criterion_choices)]],
+        BeforeValidator(_listed, json_schema_input_type=_OneOrMore),
+    ] = Field(
+        default=["maw"],
+        min_length=1,
+        description="What ranks the neurons; the highest scores stay. Of several, in a list, each is a configuration at every width.",
     )
     refit: Refit | None = Field(
         default=None,
@@ -64,11 +77,12 @@ class Prune(Record):
     def _something_to_prune(self) -> Prune:
         if not self.targets():
             raise ValueError("give expansion_ratios, pruning_percentages or widths")
-        uses = find_criterion(self.criterion).calibrated or self.refit is not None
-        if uses and not self.calibration:
-            asking = f"criterion {self.criterion}" if self.refit is None else "refit"
+        if twice := next((name for name in self.criterion if self.criterion.count(name) > 1), None):
+            raise ValueError(f"criterion {twice} is there twice")
+        asking = needs_text(self.criterion, refit=self.refit is not None)
+        if asking and not self.calibration:
             raise ValueError(f"{asking} needs a text: calibration = [FILE]")
-        if self.calibration and not uses:
+        if self.calibration and not asking:
             raise ValueError(f"calibration: only the criteria {needing_text()} and refit use a text")
         return self
 

@@ -84,6 +84,8 @@ def _present(data: Any, location: Location) -> list[str | int]:
     found: list[str | int] = []
     node = data
     for part in location:
+        if isinstance(node, str):  # no list of letters
+            break
         try:
             node = node[part]
         except (KeyError, IndexError, TypeError):

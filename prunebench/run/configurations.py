@@ -11,9 +11,10 @@ from prunebench.experiment.file import Experiment
 from prunebench.quality.suites import measured_texts
 from prunebench.run.run_writer import RunWriter
 from prunebench.terminal.progress import Steps
-from pruner.inspection import Inspection, inspect_checkpoint
+from pruner.inspection import Inspection, TargetRow, inspect_checkpoint
 from pruner.output.manifest import Manifest, PrunedCheckpoint
 from pruner.prune import prune
+from pruner.scoring.recipe import output_prefixes
 from reports.analysis.roofline import shape_of
 from reports.document.console import Console
 from reports.runs.records import ConfigurationInfo
@@ -32,6 +33,21 @@ def check_configurations(experiment: Experiment) -> None:
         require_transformers()
     settings = ServeSettings(checkpoint=source, engine=experiment.serve.engine, engine_options=experiment.serve.options)
     check_settings(settings).make(source, settings.engine_options)
+
+
+def baseline_label(found: Inspection) -> str:
+    """The source's, by what it has."""
+    return f"width-{found.width}"
+
+
+def pruned_labels(experiment: Experiment, found: Inspection) -> dict[str, TargetRow]:
+    """The labels of what will be pruned, widest first; a target equal to the source's width is the source itself."""
+    wanted = experiment.prune
+    prefixes = output_prefixes(wanted.criterion, refit=wanted.refit is not None)
+    rows = {row.name: row for row in sorted(found.targets, key=lambda row: -row.width)}
+    return {
+        f"{prefix}{name}": row for name, row in rows.items() if name != baseline_label(found) for prefix in prefixes
+    }
 
 
 def prepare_configurations(experiment: Experiment, writer: RunWriter, console: Console) -> dict[str, ConfigurationInfo]:
@@ -63,7 +79,7 @@ def _updated(info: ConfigurationInfo, checkpoint: str) -> ConfigurationInfo:
 def _prune(experiment: Experiment, found: Inspection, folder: Path, console: Console) -> list[PrunedCheckpoint]:
     wanted = experiment.prune
     asked = zip(wanted.targets(), found.targets, strict=True)
-    narrower = [target for target, row in asked if row.width != found.width]
+    narrower = [target for target, row in asked if row.name != baseline_label(found)]
     if not narrower:
         return []
     with Steps(console, "pruning") as steps:
@@ -97,10 +113,11 @@ def _calibration(experiment: Experiment, steps: Steps) -> TextCalibration | None
 def _describe(
     experiment: Experiment, found: Inspection, checkpoint: Path, manifest: Manifest | None
 ) -> ConfigurationInfo:
+    label = baseline_label(found) if manifest is None else checkpoint.name
     return ConfigurationInfo(
-        label=f"width-{found.width}",
+        label=label,
         is_baseline=manifest is None,
-        model=f"{experiment.model.source.name}-width-{found.width}",
+        model=f"{experiment.model.source.name}-{label}",
         checkpoint=str(checkpoint.resolve()),
         width=found.width,
         hidden_size=found.hidden_size,

@@ -12,7 +12,7 @@ from rich.filesize import decimal
 
 from prunebench.experiment.file import Experiment
 from prunebench.run.choose_folder import Resume, choose_run_folder
-from prunebench.run.configurations import check_configurations
+from prunebench.run.configurations import baseline_label, check_configurations, pruned_labels
 from prunebench.run.forecast import Assumptions, Forecast, forecast
 from prunebench.run.reopen import changes_since
 from prunebench.run.resume import CellState, cell_state, extended
@@ -68,14 +68,14 @@ def forecast_run(
     check_configurations(experiment)
     wanted = experiment.prune
     found = inspect_checkpoint(experiment.model.source, wanted.targets(), multiple_of=wanted.multiple_of)
-    widths = sorted({found.width, *(row.width for row in found.targets)}, reverse=True)
+    baseline = baseline_label(found)
     order = Order.of_run(begun, experiment.protocol.blocks)
     every = schedule_visits(
-        [f"width-{width}" for width in widths],
+        [baseline, *pruned_labels(experiment, found)],
         [w.name for w in experiment.workloads],
         order,
         seed=experiment.seed,
-        baseline=f"width-{found.width}",
+        baseline=baseline,
     )
     return forecast(experiment, found, every, order, finished=finished, place=output, assumed=assumed)
 

@@ -21,6 +21,7 @@ from loadgen.client.warmup import FEWEST_GROUPS
 from loadgen.workloads.base import Workload
 from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.experiment.smallest_effect import FamilyForecast
+from prunebench.run.configurations import baseline_label, pruned_labels
 from prunebench.run.describe import AFTER_LOAD_S, visit_idle
 from prunebench.run.resume import CellState
 from prunebench.run.schedule import Order, Visit
@@ -101,13 +102,13 @@ def forecast(
     """Add up what the visits of `every` that are not finished will take. `place` is where the run folder will be."""
     visits = [rest for visit in every if (rest := visit.without(finished)).cells]
     planned = [cell for visit in every for cell in visit.cells]
-    residual = imbalance(planned, f"width-{found.width}")
+    baseline, targets = baseline_label(found), pruned_labels(experiment, found)
+    residual = imbalance(planned, baseline)
     times, start_s, words = _engine_times(experiment, assumed)
-    labels = {f"width-{found.width}": f"{found.width}, the baseline, {decimal(found.bytes)}"}
-    targets = {row.width: row for row in found.targets if row.width != found.width}
-    for width, row in sorted(targets.items(), reverse=True):
+    labels = {baseline: f"{found.width}, the baseline, {decimal(found.bytes)}"}
+    for label, row in targets.items():
         aligned = "" if 64 in row.aligned_to else ", not a multiple of 64"
-        labels[f"width-{width}"] = f"{width}, ratio {row.expansion_ratio:.3g}, {decimal(row.bytes)}{aligned}"
+        labels[label] = f"{row.width}, ratio {row.expansion_ratio:.3g}, {decimal(row.bytes)}{aligned}"
     cells = [cell for visit in visits for cell in visit.cells]
     workloads = {w.name: w for w in experiment.workloads}
     energy, protocol = experiment.energy, experiment.protocol

@@ -13,8 +13,8 @@ import yaml
 
 from pruner.checkpoint.folder import MANIFEST_NAME, Checkpoint
 from pruner.output.layout import Layout
-from pruner.output.provenance import Recipe
 from pruner.scoring.calibration import CalibrationText, HeldOut
+from pruner.scoring.recipe import Recipe
 
 # Keys that also hold for a narrower model, its source's licence among them.
 _KEPT_KEYS = {"license", "license_name", "license_link", "language", "pipeline_tag", "library_name"}
@@ -107,14 +107,14 @@ def _widths(layout: Layout) -> list[str]:
 
 
 def _refitted(recipe: Recipe) -> str:
-    refit = recipe.calibration and recipe.calibration.refit
-    return "; the down projections were refitted to the calibration text by least squares" if refit else ""
+    return "; the down projections were refitted to the calibration text by least squares" if recipe.refit else ""
 
 
 def _details(recipe: Recipe, held_out: HeldOut | None) -> list[str]:
     lines = [f"- Among equal scores: {'the lower index' if recipe.tie_break == 'stable' else 'what torch.topk keeps'}."]
     if text := recipe.calibration:
-        lines.append(f"- Calibration text: {text.name}, {text.tokens:,} tokens, sha256 {text.sha256}.")
+        what = "Calibration text" if recipe.uses_text else "Text that it was measured on"
+        lines.append(f"- {what}: {text.name}, {text.tokens:,} tokens, sha256 {text.sha256}.")
     if text and text.refit:
         lines.append(f"- Refit: {text.refit}, ridge {text.ridge:g} of the mean diagonal.")
     if held_out and held_out.perplexity_before and held_out.perplexity_after:
@@ -129,7 +129,7 @@ def _command(layout: Layout, recipe: Recipe) -> str:
     name, revision = layout.checkpoint.identity
     flags = [f"--revision {revision}"] if revision and _is_hub_id(name) else []
     flags += ["--output DIR", *(target.flag for target in layout.targets), f"--criterion {recipe.criterion.name}"]
-    flags += _calibration_flags(recipe.calibration) if recipe.calibration else []
+    flags += _calibration_flags(recipe.calibration) if recipe.calibration and recipe.uses_text else []
     flags += [f"--seed {recipe.seed}"] if recipe.seed is not None else []
     flags += [f"--multiple-of {recipe.multiple_of}"] if recipe.multiple_of > 1 else []
     return " ".join(["prunebench prune", shlex.quote(name), *flags, f"--tie-break {recipe.tie_break}"])
@@ -139,5 +139,5 @@ def _calibration_flags(text: CalibrationText) -> list[str]:
     names = [file.name for file in text.files] or [text.name]
     return [
         *(f"--calibration {shlex.quote(name)}" for name in names),
-        *([f"--refit {text.refit}"] if text.refit else []),
+        *(["--refit", f"--{text.refit}"] if text.refit else []),
     ]

@@ -23,6 +23,7 @@ class Layout:
     anatomy: Anatomy
     targets: tuple[Target, ...]  # all that give these widths
     widths: dict[str, int]
+    prefix: str = ""  # of its recipe: `Recipe.prefix`
 
     @property
     def width(self) -> int:
@@ -32,7 +33,7 @@ class Layout:
     @property
     def name(self) -> str:
         """Name of the folder."""
-        return f"width-{self.width}"
+        return f"{self.prefix}width-{self.width}"
 
     def narrowed(self, tensor: Tensor) -> Tensor:
         """The tensor in its new shape; `start` is still its offset in the source."""
@@ -92,9 +93,15 @@ def writing_order(shard: Shard) -> list[Tensor]:
 
 
 def lay_out(
-    checkpoint: Checkpoint, anatomy: Anatomy, targets: Sequence[Target], multiple_of: int, tensor_parallel: int
+    checkpoint: Checkpoint,
+    anatomy: Anatomy,
+    targets: Sequence[Target],
+    *,
+    multiple_of: int = 1,
+    tensor_parallel: int = 1,
+    prefixes: Sequence[str] = ("",),
 ) -> list[Layout]:
-    """One layout per distinct width, in the order in which the targets first give it.
+    """One layout per distinct width and prefix, in the order in which the targets first give the width.
 
     Raises:
         PruneError: a target is out of range or ambiguous, or `tensor_parallel` does not divide its width.
@@ -119,7 +126,7 @@ def lay_out(
         raise PruneError(
             f"{twice.targets[0].flag}: another target gives the same main width {twice.width} but other widths"
         )
-    return layouts
+    return [replace(layout, prefix=prefix) for layout in layouts for prefix in prefixes]
 
 
 def _widths(target: Target, anatomy: Anatomy, multiple_of: int) -> tuple[int, ...]:

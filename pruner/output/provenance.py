@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -19,30 +18,18 @@ from pruner.errors import PruneError
 from pruner.output.kept import Selection
 from pruner.output.layout import Layout
 from pruner.output.manifest import LayerCut, Manifest, SourceFile, WidthChange
-from pruner.scoring.calibration import CalibrationText
-from pruner.scoring.criteria import Criterion
+from pruner.scoring.recipe import Recipe
 from pruner.scoring.selection import TieBreak, kept_neurons, ties_at_cut
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How to prune, beside source and target.
-
-    `seed` is None unless the criterion draws scores at random, `calibration` unless the criterion or a refit needs a text.
-    """
-
-    criterion: Criterion
-    seed: int | None
-    calibration: CalibrationText | None
-    tie_break: TieBreak
-    multiple_of: int
-
-    def key(self, layouts: Sequence[Layout]) -> str:
-        """The same for the same prune of the same source: what an interrupted calibration is known by."""
-        shards = [(shard.name, shard.size, shard.modified_ns) for shard in layouts[0].checkpoint.shards]
-        text = self.calibration.model_dump_json() if self.calibration else ""
-        parts = (self.criterion.name, self.seed, text, self.tie_break, [one.widths for one in layouts], shards)
-        return hashlib.sha256(repr(parts).encode()).hexdigest()
+def prune_key(outputs: Sequence[tuple[Layout, Recipe]]) -> str:
+    """The same for the same prune of the same source: what an interrupted calibration is known by."""
+    parts = []
+    for layout, recipe in outputs:
+        shards = [(shard.name, shard.size, shard.modified_ns) for shard in layout.checkpoint.shards]
+        text = recipe.calibration.model_dump_json() if recipe.calibration else ""
+        parts.append((recipe.criterion.name, recipe.seed, text, recipe.tie_break, layout.widths, shards))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def hash_sources(checkpoint: Checkpoint, cancelled: Callable[[], bool]) -> list[SourceFile]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from base.files import sync
 from pruner.errors import PruneError
 from pruner.output.layout import Layout
+from pruner.scoring.criteria import criterion_choices
 
 _PARTIAL = ".partial"
 _WORK = "calibration-"
-_OURS = re.compile(r"width-\d+" + re.escape(_PARTIAL))
 
 
 def refuse_inside(output: Path, source: Path) -> None:
@@ -53,8 +53,10 @@ def locked(output: Path) -> Iterator[None]:
 
 
 def _remove_partial(output: Path) -> None:
+    names = "|".join(map(re.escape, criterion_choices()))
+    ours = re.compile(rf"((?:{names})-(?:refit-)?)?width-\d+" + re.escape(_PARTIAL))
     for path in output.iterdir():
-        if _OURS.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
+        if ours.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
 
 

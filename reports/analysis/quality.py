@@ -81,7 +81,11 @@ def analyse_quality(
         return None
     of_baseline = next((c.width for c in configurations if c.label == baseline), None)
     shares = {task: _shares(own, baseline) for task, own in by_task.items()}
-    widths = {c.label: c.width / of_baseline for c in configurations} if of_baseline else {}
+    widths: dict[str, float] | str = "the baseline was not started"
+    if of_baseline:
+        widths = {c.label: c.width / of_baseline for c in configurations}
+        if len(set(widths.values())) < len(widths):
+            widths = "several configurations have one width, so that there is no line through all of them"
     tasks = [_task(own, shares[task], labels, widths, margin) for task, own in by_task.items()]
     pruned = [label for label in labels if label != baseline]
     whole = [t for t in by_task if pruned and all(isinstance(shares[t].get(label), Kept) for label in pruned)]
@@ -121,14 +125,16 @@ def _task(
     own: Mapping[str, TaskResult],
     shares: Mapping[str, Kept | str],
     labels: Sequence[str],
-    widths: Mapping[str, float],
+    widths: Mapping[str, float] | str,
     margin: float,
 ) -> TaskFigures:
-    """`widths` are relative to the baseline's; empty if it was not started."""
+    """`widths` are relative to the baseline's, or why there is no line through them."""
     shown = next((r for r in own.values() if r.scores), next(iter(own.values())))
     first = shown.scores[0] if shown.scores else None
-    line: Kept | str = "the baseline was not started"
-    if widths:
+    line: Kept | str
+    if isinstance(widths, str):
+        line = widths
+    else:
         line = slope([(widths[label], one) for label, one in shares.items() if isinstance(one, Kept)])
     ends = line.interval() if isinstance(line, Kept) else None
     low, high = (ends[0] / 10, ends[1] / 10) if ends else (None, None)

@@ -8,7 +8,7 @@ from typing import Any
 from base.records import Record
 from loadgen.workloads.base import Workload
 from reports.analysis.records import Analysis
-from reports.document.wording import EXTENDED
+from reports.document.wording import EXTENDED, name
 from reports.runs.records import ConfigurationInfo
 
 
@@ -29,7 +29,7 @@ def find_differences(
     for one, other in pairs:
         found += _between(_served(one), _served(other))
     widths = [
-        Difference(what=f"width {one.width}: {d.what}", before=d.before, after=d.after)
+        Difference(what=f"{name(one)}: {d.what}", before=d.before, after=d.after)
         for one, other in pairs
         for d in _between(_checkpoint(one), _checkpoint(other))
     ]

@@ -68,7 +68,7 @@ def _workload(section_id: str, workload: str, cells: list[ComparedCell]) -> Sect
 
 def _rows(cell: ComparedCell) -> list[Row]:
     if cell.reason:
-        return [Row([Entry(str(cell.width)), Entry(cell.reason), *[Entry(ABSENT)] * 3])]
+        return [Row([Entry(cell.name.removeprefix("width ")), Entry(cell.reason), *[Entry(ABSENT)] * 3])]
     return [_row(cell, quantity) for quantity in cell.quantities]
 
 
@@ -76,7 +76,7 @@ def _row(cell: ComparedCell, quantity: ComparedQuantity) -> Row:
     title, before, after, ratio, reason = words(quantity)
     found = quantity.comparison
     said = f"{found.verdict}{', regression' if quantity.regression else ''}" if found.verdict else reason
-    texts = [str(cell.width), title, before, after]
+    texts = [cell.name.removeprefix("width "), title, before, after]
     return Row([*map(Entry, texts), Entry(ratio, said, found.verdict)])
 
 
@@ -86,7 +86,7 @@ def _plot(cells: list[ComparedCell]) -> Plot:
     found = [(c, q) for c in cells for q in c.quantities if q.comparison.ratio is not None]
     if not found:
         return Plot(title, absent="no quantity has a ratio")
-    rows = {(c.width, c.label_after, q.key): row for row, (c, q) in enumerate(reversed(found))}
+    rows = {(c.label_before, c.label_after, q.key): row for row, (c, q) in enumerate(reversed(found))}
     marks = []
     for colour in ("better", "worse", "same"):
         own = [(c, q) for c, q in found if _COLOURS.get(q.comparison.verdict, "same") == colour]
@@ -94,23 +94,28 @@ def _plot(cells: list[ComparedCell]) -> Plot:
             marks.append(
                 Marks(
                     [q.comparison.ratio or 1.0 for _, q in own],
-                    [rows[c.width, c.label_after, q.key] for c, q in own],
+                    [rows[c.label_before, c.label_after, q.key] for c, q in own],
                     colour=colour,
                     symbol="circle",
                     x_low=[q.comparison.low for _, q in own],
                     x_high=[q.comparison.high for _, q in own],
-                    hover=[f"width {c.width}, {q.title}\n{_found(q)}" for c, q in own],
+                    hover=[f"{c.name}, {q.title}\n{_found(q)}" for c, q in own],
                 )
             )
     ends = [end for m in marks for side in (m.x, m.x_low or (), m.x_high or ()) for end in side if end is not None]
     chart = Chart(
         Axis("after / before", at_least(0.9, 1.1, ends), form="ratio"),
-        Axis("", (-0.6, len(rows) - 0.4), names=[f"{c.width}: {q.title}" for c, q in reversed(found)], grid=False),
+        Axis(
+            "",
+            (-0.6, len(rows) - 0.4),
+            names=[f"{c.name.removeprefix('width ')}: {q.title}" for c, q in reversed(found)],
+            grid=False,
+        ),
         marks,
         [Rule(1.0, "x")],
         height=66 + 24 * len(rows),
     )
-    said = [f"width {c.width}, {q.title}: {_found(q)}" for c, q in found]
+    said = [f"{c.name}, {q.title}: {_found(q)}" for c, q in found]
     lede = "Blue: better; orange: worse; grey: neither. Bars: 95\u00a0% intervals, not corrected for their number."
     return Plot(title, lede, f"{'; '.join(said)}.", chart)
 

@@ -9,7 +9,7 @@ Each ratio is the second run's over the first's. A regression is a quantity whos
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -18,6 +18,7 @@ from base.records import Record
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT, TTFT
 from reports.analysis.records import Analysis, Cell, ConfigurationFigures, TrialFigures
 from reports.compare.differences import Difference, find_differences, workload_differences
+from reports.document.wording import name
 from reports.errors import ReportError
 from reports.statistics.failures import AMONG_FAILED, Failures, judge_failures
 from reports.statistics.ratios import Comparison, verdict_of
@@ -51,6 +52,11 @@ class ComparedCell(Record):
     lost: bool = False  # measured in the first run, failed in the second
     reason: str | None = None
 
+    @property
+    def name(self) -> str:
+        """The configuration in a sentence: "width 7373", or the first run's label if that says more."""
+        return f"width {self.width}" if self.label_before == f"width-{self.width}" else self.label_before
+
 
 class RunComparison(Record):
     """The result of `prunebench compare`, and its JSON."""
@@ -62,7 +68,7 @@ class RunComparison(Record):
     margin: float
     fail_over: float | None
     cells: list[ComparedCell]
-    only_before: list[str]  # widths and workloads that the other run does not have
+    only_before: list[str]  # configurations and workloads that the other run does not have
     only_after: list[str]
     differences: list[Difference]
     failed_checks: list[str]
@@ -101,8 +107,8 @@ def compare_runs(
         margin=margin,
         fail_over=fail_over,
         cells=[comparer.cell(own, other, workload) for workload in workloads for own, other in pairs],
-        only_before=_alone(before, after),
-        only_after=_alone(after, before),
+        only_before=_alone(before, after, {own.info.label for own, _ in pairs}),
+        only_after=_alone(after, before, {other.info.label for _, other in pairs}),
         differences=find_differences(before, after, [(a.info, b.info) for a, b in pairs]),
         failed_checks=[
             f"{analysis.folder}: {check.check}: {seen.reason}"
@@ -200,10 +206,9 @@ def _pair(
     return pairs
 
 
-def _alone(one: Analysis, other: Analysis) -> list[str]:
-    """Widths and workloads that the other run does not have."""
-    widths = {c.info.width for c in other.configurations}
-    missing = [f"width {c.info.width}" for c in one.configurations if c.info.width not in widths]
+def _alone(one: Analysis, other: Analysis, paired: Collection[str]) -> list[str]:
+    """Configurations and workloads that the other run does not have."""
+    missing = [name(c.info) for c in one.configurations if c.info.label not in paired]
     return missing + [f"workload {w}" for w in one.info.workloads if w not in other.info.workloads]
 
 

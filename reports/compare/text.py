@@ -49,7 +49,7 @@ def outcome(comparison: RunComparison) -> str:
 def _rows(comparison: RunComparison) -> list[tuple[ComparedCell, ComparedQuantity | None, tuple[str, ...]]]:
     rows: list[tuple[ComparedCell, ComparedQuantity | None, tuple[str, ...]]] = []
     for cell in comparison.cells:
-        place = (cell.workload, str(cell.width))
+        place = (cell.workload, cell.name.removeprefix("width "))
         if cell.reason:
             rows.append((cell, None, (*place, "", "", "", "", cell.reason)))
         rows += [(cell, q, (*place, *words(q))) for q in cell.quantities]
@@ -147,7 +147,7 @@ def _junit(comparison: RunComparison) -> str:
 
 def _case(suite: ET.Element, cell: ComparedCell, quantity: ComparedQuantity | None, words: tuple[str, ...]) -> None:
     name = quantity.key if quantity else "measured"
-    case = ET.SubElement(suite, "testcase", classname=f"{cell.workload}.width-{cell.width}", name=name)
+    case = ET.SubElement(suite, "testcase", classname=f"{cell.workload}.{cell.label_before}", name=name)
     text = ", ".join(word for word in words[3:] if word)
     if cell.lost or (quantity and quantity.regression):
         ET.SubElement(case, "failure", message=text, type="lost" if cell.lost else "regression")

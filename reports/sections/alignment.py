@@ -33,8 +33,7 @@ class Misfit:
 
 def alignment_section(analysis: Analysis) -> Section | None:
     """The cost of unaligned widths; None if all are aligned."""
-    widths = {c.info.width: c.info.label for c in analysis.configurations}
-    unaligned = [width for width in widths if width % ALIGNED]
+    unaligned = [width for width in _labels(analysis) if width % ALIGNED]
     if not unaligned:
         return None
     found = {w: misfits(analysis, w) for w in analysis.info.workloads}
@@ -54,9 +53,14 @@ def alignment_section(analysis: Analysis) -> Section | None:
     return Section("alignment", "Alignment", [*blocks, Plots(plots), *tables])
 
 
+def _labels(analysis: Analysis) -> dict[int, str]:
+    """Width -> label of a configuration that has it: which neurons stayed does not change how fast it is."""
+    return {c.info.width: c.info.label for c in reversed(analysis.configurations)}
+
+
 def misfits(analysis: Analysis, workload: str) -> list[Misfit]:
     """The unaligned widths that have neighbours to compare with, widest first."""
-    labels = {c.info.width: c.info.label for c in analysis.configurations}
+    labels = _labels(analysis)
     aligned = sorted(width for width in labels if width % ALIGNED == 0)
     found = []
     for width in sorted((w for w in labels if w % ALIGNED), reverse=True):

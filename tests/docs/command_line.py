@@ -85,10 +85,10 @@ def _row(parameter: Any, context: typer.Context) -> str:
 
 def _type(parameter: Any, context: typer.Context) -> str:
     kind = parameter.type_descriptor
+    bare = parameter.display_type(context).strip("<>").removeprefix("list[").removesuffix("]")
     if kind.is_choice:
-        named = ", ".join(f"`{choice}`" for choice in parameter.display_type(context).strip("<>").split("|"))
+        named = ", ".join(f"`{choice}`" for choice in bare.split("|"))
     else:
-        bare = parameter.display_type(context).strip("<>").removeprefix("list[").removesuffix("]")
         bare = bare.removesuffix(" range")
         named = TYPES.get(bare, bare) if parameter.metavar is None else f"`{parameter.metavar}`"
     low, high = parameter.min, parameter.max

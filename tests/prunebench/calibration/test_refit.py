@@ -175,6 +175,22 @@ def test_an_expert_that_no_token_reaches_is_pruned_by_its_weights_and_recorded(t
         assert torch.equal(after[f"{prefix}.w2.weight"], down[:, kept])
 
 
+def test_criteria_that_share_a_run_of_the_text_give_what_each_gives_by_itself(text: Path, tmp_path: Path) -> None:
+    source, criteria = make("llama", tmp_path / "source"), ["maw", "obs"]
+    calibration = TextCalibration(source, [text], criteria, refit="one-shot")
+    both = prune(source, tmp_path / "both", HALF, criterion=criteria, calibration=calibration)
+    assert [one.folder.name for one in both] == ["maw-refit-width-20", "obs-refit-width-20"]
+    for one in both:
+        (alone,) = refitted(source, text, tmp_path / one.manifest.criterion, criterion=one.manifest.criterion)
+        assert one.manifest.layers == alone.manifest.layers
+        assert one.manifest.held_out == alone.manifest.held_out
+        assert weights_equal(one.folder, alone.folder)
+
+
+def weights_equal(one: Path, other: Path) -> bool:
+    return (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
+
+
 @pytest.mark.parametrize("how", ["one-shot", "sequential"])
 def test_a_run_that_was_stopped_goes_on_with_the_layers_that_it_had_finished(
     how: str, text: Path, tmp_path: Path

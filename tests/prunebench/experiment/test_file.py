@@ -161,6 +161,19 @@ def test_a_calibration_text_lies_beside_the_experiment_is_there_and_is_of_use(fo
     assert load_experiment(written(folder, text)).prune.calibration == [folder / "text.txt"]
 
 
+def test_one_criterion_or_a_list_of_several_is_taken(folder: Path):
+    def criterion(value: str) -> str:
+        return MINIMAL.replace("expansion_ratios = [2.0]", f"expansion_ratios = [2.0]\ncriterion = {value}")
+
+    assert load_experiment(written(folder, MINIMAL)).prune.criterion == ["maw"]
+    assert load_experiment(written(folder, criterion('"vow"'))).prune.criterion == ["vow"]
+    assert load_experiment(written(folder, criterion('["vow", "pon"]'))).prune.criterion == ["vow", "pon"]
+    assert ":7: [prune] criterion: Input should be 'maw'" in complaint(folder, criterion('"mav"'))
+    assert ":7: [prune] criterion.1: Input should be 'maw'" in complaint(folder, criterion('["vow", "mav"]'))
+    assert "criterion vow is there twice" in complaint(folder, criterion('["vow", "vow"]'))
+    assert ":7: [prune] criterion: List should have at least 1 item" in complaint(folder, criterion("[]"))
+
+
 def test_the_standard_library_can_be_read_by_name():
     assert "def wrap(" in read_text("stdlib:textwrap.py")
 

@@ -74,6 +74,13 @@ def test_nothing_is_written_and_the_schedule_is_printed(experiment, tmp_path, mo
     assert "If that deviation is 1 %, a ratio below 0." in printed
 
 
+def test_several_criteria_are_configurations_of_their_own(experiment, tmp_path):
+    loaded = load_experiment(experiment(expansion_ratios='[4.0, 2.0]\ncriterion = ["maw", "l2"]'))
+    found = forecast_run(loaded, tmp_path / "run", nothing_finished, Assumptions())
+    assert list(found.configurations) == ["width-1024", "maw-width-512", "l2-width-512"]
+    assert {label for _, label, _ in found.cells} == set(found.configurations)
+
+
 def test_the_smallest_effect_is_of_the_family_and_shrinks_with_blocks(experiment, tmp_path):
     def planned(**settings):
         return forecast_run(load_experiment(experiment(**settings)), tmp_path / "out", nothing_finished, NOTHING).family

@@ -23,7 +23,7 @@ from tests.pruner import tiny
 def look_again(source: Path, folder: Path) -> None:
     checkpoint = open_checkpoint(source)
     anatomy = find_mlps(checkpoint)
-    (layout,) = lay_out(checkpoint, anatomy, [Target("width", 17)], 1, 1)
+    (layout,) = lay_out(checkpoint, anatomy, [Target("width", 17)])
     scores = score_weights(checkpoint, anatomy, find_criterion("maw"), lambda nbytes: None)
     verify(folder, layout, chooser({layout.name: Selection(scores)}, "stable"), lambda nbytes: None)
 
