@@ -23,6 +23,15 @@ from reports.runs.fleet_plan import PLAN_NAME, Demand
 from reports.sections.fleet import describe_demand, fleet_table
 
 
+def _no_experiment(run: Path) -> Path:
+    """Raises ReportError for an experiment file, whose run has another plan."""
+    if run.suffix == ".toml":
+        raise ReportError(
+            f"RUN {run}: takes the folder of a run; what this experiment would take: `prunebench run {run} --dry-run`"
+        )
+    return run
+
+
 @examples(
     (
         "A hundred million requests a day",
@@ -34,7 +43,10 @@ from reports.sections.fleet import describe_demand, fleet_table
     ),
 )
 def plan(
-    run: Annotated[Path, typer.Argument(help="A run folder with single, batch or concurrency workloads.")],
+    run: Annotated[
+        Path,
+        typer.Argument(callback=_no_experiment, help="A run folder with single, batch or concurrency workloads."),
+    ],
     requests_per_day: Annotated[float, quantity(PER_DAY, "E.g. 1e9, or 100/s.", least=1)],
     prompt_tokens: PromptTokens,
     output_tokens: OutputTokens,

@@ -29,9 +29,11 @@ from prunebench.run.runner import Runner
 from prunebench.servers.remote import RemoteHost
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import out, print_line
+from reports.analysis.analyse import analyse_folder
 from reports.build import build_report
 from reports.compare.differences import between_environments
 from reports.errors import ReportError
+from reports.sections.run import measured_share
 from reports.sections.workloads import terminal_tables
 
 
@@ -210,8 +212,10 @@ def _report(writer: RunWriter) -> bool:
     try:
         if writer.folder.trial_folders():
             page = build_report([writer.path], notice=print_line)
-            for table in terminal_tables(writer.path):
+            analysis = analyse_folder(writer.path)
+            for table in terminal_tables(analysis):
                 out.print(table)
+            print_line(measured_share(analysis.wall_time))
             print_line(str(page))
     except ReportError as error:
         print_line(f"no report: {error}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from datetime import timedelta
 from itertools import groupby
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from prunebench.run.run_writer import RunWriter
 from prunebench.run.schedule import Order, schedule_visits
 from prunebench.terminal.console import print_line
 from pruner.inspection import inspect_checkpoint
+from reports.document.wording import duration, percent
 from reports.runs.records import RunInfo, TrialCell
 
 
@@ -94,11 +94,11 @@ def _print(found: Forecast) -> None:
         print_line(f"  {one.line()}")
     print_line(f"order {found.order}")
     print_line(found.family.words())
-    shares = ", ".join(f"{what} {_duration(seconds)}" for what, seconds in found.parts.items() if seconds)
-    print_line(f"about {_duration(found.seconds)}: {shares}")
+    shares = ", ".join(f"{what} {duration(seconds)}" for what, seconds in found.parts.items() if seconds)
+    print_line(f"about {duration(found.seconds)}: {shares}")
+    if found.measured_share is not None:
+        print_line(
+            f"about {percent(round(found.measured_share, 2))} of that is measured windows ({duration(found.window_s)})"
+        )
     print_line(f"about {decimal(found.disk_bytes)} of disk, {decimal(found.free_bytes)} are free there")
     print_line(f"assumed: {'; '.join(found.assumptions)}")
-
-
-def _duration(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))

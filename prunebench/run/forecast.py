@@ -82,6 +82,8 @@ class Forecast(Record):
     finished: int
     seconds: float
     parts: dict[str, float]  # what the seconds are spent on
+    window_s: float  # measured windows: the load without its ramps
+    measured_share: float | None  # of the seconds; None: nothing is left to do
     disk_bytes: int  # still to be written
     free_bytes: int
     assumptions: list[str]
@@ -126,6 +128,7 @@ def forecast(
         "warm-up": sum(_warmup_s(workloads[c.workload], times, fewest) for c in cells),
         "load": sum(_load_s(workloads[c.workload], times) for c in cells),
     }
+    window_s = sum(_window_s(workloads[c.workload], times) for c in cells)
     records = sum(_record_bytes(workloads[c.workload], times) for c in cells)
     return Forecast(
         name=experiment.name,
@@ -138,6 +141,8 @@ def forecast(
         finished=len(planned) - len(cells),
         seconds=sum(parts.values()),
         parts=parts,
+        window_s=window_s,
+        measured_share=window_s / sum(parts.values()) if cells else None,
         disk_bytes=records + _BYTES_A_REPORT + sum(row.bytes for row in targets.values()),
         free_bytes=shutil.disk_usage(_existing(place)).free,
         assumptions=words,
@@ -162,8 +167,8 @@ def _engine_times(experiment: Experiment, assumed: Assumptions) -> tuple[Times, 
         words.append("at every width and load (change it with --assume ttft=…,tpot=…,start=…)")
     if experiment.protocol.warmup_limit_s:
         words.append(f"a warm-up is steady after {FEWEST_GROUPS} groups")
-    if experiment.quality is not None:
-        words.append("quality is not counted")
+    uncounted = "pruning" if experiment.quality is None else "pruning, quality"
+    words.append(f"{uncounted} and the report are not counted")
     return times, start_s, words
 
 
@@ -176,6 +181,16 @@ def _load_s(workload: Workload, times: Times) -> float:
     if workload.duration_s is not None:
         return workload.duration_s + request_s
     return math.ceil((workload.requests or 0) / together) * request_s
+
+
+def _window_s(workload: Workload, times: Times) -> float:
+    """How much of one trial's load becomes its window, by the rules of `loadgen.metrics.window`."""
+    load_s, request_s = _load_s(workload, times), times.of(_mean_tokens(workload))
+    if workload.window_cut == "generations":  # without the first, and without the one in which the last request leaves
+        return max(load_s - 2 * request_s, request_s) if load_s >= 2 * request_s else load_s
+    if workload.window_cut == "steady":  # of the span of sending, without its first request or its first half
+        return max(load_s - 2 * request_s, (load_s - request_s) / 2)
+    return load_s
 
 
 def _warmup_s(workload: Workload, times: Times, fewest: int) -> float:

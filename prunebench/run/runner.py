@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -55,6 +56,8 @@ class Runner:
         self._accepted_changes = begun.accepted_changes if begun else ()
         self._checkpoint = begun.checkpoint if begun else ()
         self._created_at = begun.created_at if begun else utc_now()
+        self._began = time.monotonic()
+        self._before_s = _seconds_before(begun)
         self._order = Order.of_run(begun, experiment.protocol.blocks)
         self._extensions = _extensions(begun, self._order, len(writer.folder.trial_folders()))
         self._window_rules: WindowRules = begun.window_rules if begun else 2
@@ -131,9 +134,16 @@ class Runner:
                 accepted_changes=self._accepted_changes,
                 idle_rule=self._idle_rule,
                 extensions=self._extensions,
+                wall_s=self._wall_s(status),
             ),
         )
         return status
+
+    def _wall_s(self, status: str) -> float | None:
+        """Of all attempts; while this one is running, of those before it."""
+        if status == "running" or self._before_s is None:
+            return self._before_s
+        return self._before_s + time.monotonic() - self._began
 
     def _source_files(self) -> tuple[SourceFile, ...]:
         """From the pruner's manifest where it pruned anything, else hashed here."""
@@ -142,6 +152,13 @@ class Runner:
 
     def _baseline(self) -> str:
         return next(info.label for info in self._configurations.values() if info.is_baseline)
+
+
+def _seconds_before(begun: RunInfo | None) -> float | None:
+    """Wall time of the earlier attempts; None if one could not record it."""
+    if begun is None:
+        return 0.0
+    return None if begun.status == "running" else begun.wall_s
 
 
 def _extensions(begun: RunInfo | None, order: Order, trials: int) -> tuple[Extension, ...]:

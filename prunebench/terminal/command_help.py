@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from typer import BadParameter
 from typer.core import TyperCommand
 
 from base.paths import expand, matching
@@ -62,9 +63,20 @@ class CommandWithExamples(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read them, with `~` in paths expanded, and patterns where it takes several."""
-        left: list[str] = super().parse_args(ctx, args)
+        given = [word.partition("=")[0] for word in args]
+        try:
+            left: list[str] = super().parse_args(ctx, args)
+        except BadParameter as error:
+            if hasattr(error, "param_type"):  # a missing one, which click names alone
+                error.param_hint = self._missing(given) or error.param_hint
+            raise
         ctx.params = {name: _expanded(value) for name, value in ctx.params.items()}
         return left
+
+    def _missing(self, given: list[str]) -> str:
+        """All required options that are not among the words `given`."""
+        options = (one for one in self.params if one.param_type_name == "option" and one.required)
+        return ", ".join(f"'{option.opts[0]}'" for option in options if not set(option.opts) & set(given))
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
         """What the command does, and its examples."""

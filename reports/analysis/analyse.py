@@ -10,6 +10,7 @@ from reports.analysis.family import compare_family
 from reports.analysis.quality import analyse_quality
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES
 from reports.analysis.records import Analysis, Cell, ConfigurationFigures
+from reports.analysis.wall_time import wall_time
 from reports.checks.findings import check_run
 from reports.checks.results import group_findings
 from reports.runs.reading import MeasuredRun, read_run
@@ -44,6 +45,7 @@ def analyse(run: MeasuredRun, *, folder: str, margin: float = MARGIN) -> Analysi
         environment=run.environment,
         experiment=run.experiment,
         plan=run.plan,
+        wall_time=wall_time(run),
         stopped_after=run.last_seen() if run.info.status == "stopped" else None,
         simulated=any(info.engine == "synthetic" for info in run.configurations),
         idles=run.idles,

@@ -15,6 +15,7 @@ from reports.analysis.energy_model import EnergyModel
 from reports.analysis.family import FamilyComparison
 from reports.analysis.power import PowerFigures
 from reports.analysis.quality import QualityFigures
+from reports.analysis.wall_time import WallTime
 from reports.checks.results import CheckResult
 from reports.runs.fleet_plan import FleetPlan
 from reports.runs.records import ConfigurationInfo, DamagedTrial, FailedCell, RunInfo, VisitIdle
@@ -113,6 +114,7 @@ class Analysis(Record):
     quality: QualityFigures | None = None  # None: no quality task was run
     idles: list[VisitIdle] = []  # idle power around each visit, if measured there
     plan: FleetPlan | None = None  # None: `prunebench plan` was not run
+    wall_time: WallTime
     stopped_after: datetime | None = None  # of a run that stopped without ending: it was under way then
     simulated: bool = False  # any configuration was served by the synthetic engine, whose times and joules are settings
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 
 from reports.runs.records import ConfigurationInfo
 from reports.statistics.ratios import Comparison, Interval
@@ -41,6 +42,11 @@ def or_absent(value: float | None, form: str | None = None) -> str:
     if value is None:
         return ABSENT
     return format(value, form) if form else figure(value)
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds: 361.4 -> "0:06:01"."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 def times(ratio: float) -> str:

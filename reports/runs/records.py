@@ -236,6 +236,8 @@ class RunInfo(Record):
     accepted_changes: tuple[str, ...] = ()
     # When idle power is measured for net joules: once per configuration, or around every visit.
     idle_rule: IdleRule = "configuration"
+    # Wall time of all attempts so far, with pruning and quality, without the report; None: one was killed, or an older record.
+    wall_s: float | None = None
     # Every addition of blocks, the first one first; older records have `block_counts` alone.
     extensions: tuple[Extension, ...] = ()
 

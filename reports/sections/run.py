@@ -6,9 +6,10 @@ from typing import Any
 
 from reports.analysis.order import describe_order, imbalance
 from reports.analysis.records import Analysis
+from reports.analysis.wall_time import WallTime
 from reports.checks.results import CheckResult
 from reports.document.blocks import Block, Code, Finding, Findings, Plots, Prose, Section, Table, columns, text_row
-from reports.document.wording import ABSENT, engine, figure
+from reports.document.wording import ABSENT, duration, engine, figure, percent
 from reports.sections.plots.order import order_plot
 
 
@@ -19,7 +20,18 @@ def order_section(analysis: Analysis) -> Section:
         info.order, imbalance(analysis.trials, info.baseline), blocks=info.blocks, configurations=len(info.labels)
     )
     plots = [order_plot(analysis, workload) for workload in info.workloads]
-    return Section("order", "Order and drift", [Prose(f"Order {order}.", "lede"), Plots(plots)])
+    lede = Prose(f"Order {order}. {measured_share(analysis.wall_time)}", "lede")
+    return Section("order", "Order and drift", [lede, Plots(plots)])
+
+
+def measured_share(wall_time: WallTime) -> str:
+    """The share of the run's wall time that is measured windows, in a sentence."""
+    if wall_time.wall_s is None or wall_time.measured_share is None:
+        return f"The share of wall time that is measured windows is unknown: {wall_time.reason}."
+    return (
+        f"The run took {duration(wall_time.wall_s)} without this report, of which {percent(round(wall_time.measured_share, 2))} "
+        f"is measured windows ({duration(wall_time.window_s)})."
+    )
 
 
 def checks_section(analysis: Analysis) -> Section:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from rich.table import Table as TerminalTable
 
-from reports.analysis.analyse import analyse_folder
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, NET_JOULES, OUTPUT_TOKENS_PER_S, TPOT, TTFT
 from reports.analysis.records import Analysis, Cell, ConfigurationFigures
 from reports.decision.answers import answers
@@ -63,9 +61,8 @@ def workload_tables(analysis: Analysis) -> dict[str, Table]:
     return {workload: _table(analysis, workload) for workload in analysis.info.workloads}
 
 
-def terminal_tables(run: Path) -> list[TerminalTable]:
-    """The tables of a run folder for the terminal. Raises ReportError naming the path that cannot be read."""
-    analysis = analyse_folder(run)
+def terminal_tables(analysis: Analysis) -> list[TerminalTable]:
+    """The tables of a run for the terminal."""
     return [
         terminal_table(
             table,

@@ -26,9 +26,20 @@ def test_the_synthetic_engines_times_are_added_up(experiment, tmp_path):
     assert found.parts["idle power"] == pytest.approx(2 * 2 * 2 * (0.2 + 0.2))
     assert found.parts["starting servers"] == 2 * 2.0
     assert found.seconds == pytest.approx(sum(found.parts.values()))
+    assert found.window_s == found.parts["load"]  # neither kind of load has ramps
+    assert found.measured_share == found.window_s / found.seconds
     assert len(found.cells) == 8
     assert found.finished == 0
     assert "the synthetic engine keeps its times" in found.assumptions
+
+
+def test_the_ramps_of_loops_and_of_open_loops_are_no_part_of_their_windows(experiment, tmp_path):
+    file = experiment(kind='"concurrency"\nconcurrency = 4', requests="40")
+    file.write_text(file.read_text().replace("batch_size = 4\n", ""))
+    found = forecast_run(load_experiment(file), tmp_path / "out", nothing_finished, NOTHING)
+    assert found.window_s == pytest.approx(
+        found.parts["load"] * 8 / 10
+    )  # ten generations, without the first and the last
 
 
 def test_rests_come_before_every_trial(experiment, tmp_path):

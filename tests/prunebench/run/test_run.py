@@ -79,6 +79,7 @@ def test_the_run_folder_holds_what_a_reader_needs_to_repeat_it(finished):
     run = RunFolder(folder)
     assert run.info().status == "complete"
     assert (run.info().order, run.info().block_counts) == ("balanced", (2,))
+    assert run.info().wall_s > sum(t.metrics.window_s for t in read_run(folder).trials)
     baseline, pruned = run.configurations()
     assert (baseline.width, baseline.is_baseline, baseline.manifest) == (1024, True, None)
     assert (pruned.width, pruned.is_baseline) == (512, False)
