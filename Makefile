@@ -33,7 +33,7 @@ DEMO_ENVIRONMENT := $(if $(wildcard .venv/.full),.venv/.full,.venv/.demo)
 DEMO := experiments/demo.toml
 endif
 
-.PHONY: demo test test-containers check check-changed check-all coverage lint venv format lock audit audit-image wheelhouse system-packages container-packages clean
+.PHONY: demo test test-containers check check-changed check-all coverage lint venv format lock audit audit-image wheel wheelhouse system-packages container-packages clean
 
 demo: $(DEMO_ENVIRONMENT)
 	$(BIN)/python -m prunebench run $(DEMO)
@@ -51,6 +51,10 @@ test-containers: .venv/.full wheelhouse container-packages
 # The wheels from which the image is built, so that its build needs no network and no CUDA package gets in.
 wheelhouse: | .venv/bin/python
 	$(PIP) download --quiet --dest wheelhouse --constraint requirements/lock.txt ".[$(IMAGE_EXTRAS)]" "hatchling==1.27.0"
+
+# prunebench's wheel and the demo's, which `prunebench run demo` needs away from the clone.
+wheel: | .venv/bin/python
+	$(PIP) wheel --quiet --no-deps --wheel-dir dist . ./examples
 
 lint: .venv/.full
 	$(BIN)/ruff format --check $(CODE)

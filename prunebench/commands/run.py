@@ -16,6 +16,7 @@ from prunebench.cluster.cluster_bench import ClusterBench
 from prunebench.cluster.ray_cluster import RayCluster
 from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.experiment.resolve import load_experiment
+from prunebench.experiment.shipped import find_experiment
 from prunebench.quality.run_tasks import check_tasks
 from prunebench.run.bench import Bench
 from prunebench.run.choose_folder import Resume, choose_run_folder
@@ -38,13 +39,16 @@ from reports.sections.workloads import terminal_tables
 
 
 @examples(
+    ("The demo: seven widths of a tiny model, with its report", "prunebench run demo"),
     ("What it would do, how long it takes, how much disk", "prunebench run experiment.toml --dry-run"),
     ("Do it: prune, serve, load, measure, report", "prunebench run experiment.toml"),
     ("Go on with the newest run of that name after a stop", "prunebench run experiment.toml --resume"),
     ("Five more blocks for a run that has five", "prunebench run experiment.toml --resume --blocks 10"),
 )
 def run(
-    experiment: Annotated[Path, typer.Argument(help="The experiment's TOML file.")],
+    experiment: Annotated[
+        Path, typer.Argument(help="The experiment's TOML file; demo and quick are such files that ship.")
+    ],
     output: Annotated[Path | None, typer.Option(help="The run folder; default runs/NAME-TIME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run: finished trials are kept.")] = False,
     resume_or_start: Annotated[
@@ -125,6 +129,7 @@ def run(
     ):
         if given:
             raise typer.BadParameter(f"{name} {against}")
+    experiment = find_experiment(experiment)
     key = None if serve_key_file is None else read_key(serve_key_file, "--serve-key-file")
     loaded = load_experiment(experiment, model, fetch=not dry_run)
     if dry_run:
