@@ -78,6 +78,9 @@ def measure_batch(trial: Trial, generations: Generations, batch: Any) -> Part:
             "output_tokens": int(arrivals.tokens[inside(arrivals.at_ms)].sum()),
             "prompt_tokens": int(np.nansum(prompt[inside(first)])),
             "requests": int(finished.sum()),
+            "no_reason": int(
+                (completed & batch.column("finish_reason").is_null().to_numpy(zero_copy_only=False)).sum()
+            ),
             "arrivals": int((completed & inside(sent)).sum()),
             "offered": int(inside(sent).sum()),
             "tpot": int((counted & completed & several).sum()),

@@ -36,7 +36,7 @@ def failed_requests(_trial: Trial, metrics: TrialMetrics) -> Finding:
     position=30,
     meaning="Requests wrote different numbers of tokens, so times and joules per request compare output lengths, not widths.",
     limits="Fixed lengths: fails if any request wrote a different number of tokens than requested. Natural stop: warns if a configuration's mean length differs from the baseline's by more than 5 %.",
-    remedy="Serve with an engine that honours ignore_eos, or compare per token only.",
+    remedy="Serve with an engine that honours ignore_eos, or compare per token only. Some servers end a request when the next one comes: llama-cpp-python's does unless it is started with --interrupt_requests False.",
     spoils="latency",
 )
 def output_length_differs(trial: Trial, metrics: TrialMetrics) -> Finding | None:
@@ -51,8 +51,11 @@ def output_length_differs(trial: Trial, metrics: TrialMetrics) -> Finding | None
         return Finding("pass", f"every request wrote the requested {_in_words(asked)} tokens")
     uncounted = int(np.isnan(other).sum())
     what = "without a count" if uncounted == other.size else f"{np.nanmin(other):.0f} to {np.nanmax(other):.0f}"
+    cut = (
+        f"; {metrics.no_reason:,} ended without a finish_reason: the server cut them short" if metrics.no_reason else ""
+    )
     return Finding(
-        "fail", f"{other.size:,} of {written.size:,} requests did not write {_in_words(asked)} tokens ({what})"
+        "fail", f"{other.size:,} of {written.size:,} requests did not write {_in_words(asked)} tokens ({what}){cut}"
     )
 
 
