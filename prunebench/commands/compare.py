@@ -58,7 +58,10 @@ def compare(
     )
     text = comparison_page(comparison) if form == "html" else render_comparison(comparison, form, out.width)
     if output is None:
-        sys.stdout.write(text)
+        if form == "text":
+            print_line(text.rstrip("\n"))
+        else:
+            sys.stdout.write(text)
     else:
         _write(output, text)
         print_line(outcome(comparison))

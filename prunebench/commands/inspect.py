@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich import box
 from rich.filesize import decimal
 from rich.table import Table
 
@@ -14,6 +15,7 @@ from prunebench.terminal.console import out
 from pruner.checkpoint.hub import source_headers
 from pruner.inspection import ALIGNMENTS, Inspection, TargetRow, inspect_checkpoint
 from pruner.scoring.targets import Target
+from reports.document.wording import ABSENT, parameters
 
 PAPER_PERCENTAGES = (10, 20, 30, 40, 50, 60)  # arXiv 2512.22671
 
@@ -51,22 +53,15 @@ def _table(checkpoint: str, found: Inspection) -> Table:
     table = Table(
         title=f"{checkpoint}: {found.family}, {found.layers} layers, hidden {found.hidden_size}, "
         f"width {found.width}, {found.parameters:,} parameters, {decimal(found.bytes)}",
-        caption="saved: memory for weights, without the KV cache; ✓: every width divides by it; tensor parallel: GPUs",
+        caption="saved: memory for weights, without the KV cache; multiple of: the largest of "
+        f"{', '.join(map(str, ALIGNMENTS))} that divides every width; GPUs: the most that tensor parallelism can use, up to 8",
         title_justify="left",
         caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
     )
-    names = [
-        "target",
-        "width",
-        "ratio",
-        "removed",
-        "parameters",
-        "size",
-        "saved",
-        *map(str, ALIGNMENTS),
-        "tensor parallel",
-    ]
-    for name in names:
+    for name in ("target", "width", "ratio", "removed", "parameters", "size", "saved", "multiple of", "GPUs"):
         table.add_column(name, justify="left" if name == "target" else "right")
     for row in found.targets:
         table.add_row(*_cells(row))
@@ -74,14 +69,15 @@ def _table(checkpoint: str, found: Inspection) -> Table:
 
 
 def _cells(row: TargetRow) -> list[str]:
+    kind, _, amount = row.target.partition(" ")
     return [
-        row.target,
+        f"{amount} %" if kind == "percentage" else row.target,
         str(row.width),
         f"{row.expansion_ratio:.4g}",
         f"{row.pruning_percentage:.1f} %",
-        f"{row.parameters:,}",
+        parameters(row.parameters),
         decimal(row.bytes),
         decimal(row.memory_saved),
-        *("✓" if alignment in row.aligned_to else "" for alignment in ALIGNMENTS),
-        ", ".join(map(str, row.tensor_parallel)),
+        str(max(row.aligned_to, default=ABSENT)),
+        str(max(row.tensor_parallel)),
     ]

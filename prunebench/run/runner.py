@@ -17,6 +17,7 @@ from prunebench.run.configurations import prepare_configurations
 from prunebench.run.resume import cell_state
 from prunebench.run.run_writer import RunWriter
 from prunebench.run.schedule import Order, Visit, schedule_visits
+from prunebench.terminal.console import print_line
 from prunebench.terminal.progress import Steps
 from pruner.output.manifest import SourceFile
 from reports.document.console import Console
@@ -112,7 +113,7 @@ class Runner:
         for cell in (cell for visit in visits for cell in visit.cells):
             state = cell_state(cell, self._writer)
             kept = f" (kept as {self._writer.set_aside(cell).name})" if state.state == "set aside" else ""
-            self._console.print(f"{state.line()}{kept}", highlight=False, markup=False, soft_wrap=True)
+            print_line(f"{state.line()}{kept}", self._console)
 
     def _save(self, status: str) -> str:
         self._writer.write(

@@ -34,7 +34,7 @@ class PowerView:
         now, sums = window_energy(trace, since, end), window_energy(trace, start, end)
         seconds = (end - start) / 1e9
         if self._as_json:
-            print_line(json.dumps(_tick_row(seconds, now, sums)))
+            print_line(json.dumps(_tick_row(seconds, now, sums)), whole=True)
         elif self._live is not None:
             self._live.update(_table(trace, now, sums), refresh=True)
         else:
@@ -47,7 +47,7 @@ class PowerView:
         seconds = (energy.end_ns - energy.start_ns) / 1e9
         if self._as_json:
             line = json.dumps({"energy": energy.model_dump(mode="json", exclude={"conditions"})})
-            print_line(line)
+            print_line(line, whole=True)
             return
         if energy.gross_joules is None:
             print_line(f"no joules over {seconds:.1f} s: {energy.reason}")

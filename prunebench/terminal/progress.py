@@ -9,6 +9,7 @@ from typing import Self
 from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from prunebench.terminal.console import print_line
 from reports.document.console import Console
 
 _PLAIN_EVERY_S = 5.0
@@ -69,4 +70,4 @@ class Steps:
 
     def print(self, line: str) -> None:
         """Print a line that stays above the bar."""
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        print_line(line, self._console)

@@ -14,12 +14,14 @@ from rich.text import Text
 from reports.compare.runs import ComparedCell, ComparedQuantity, RunComparison
 from reports.document.blocks import SIGNS
 from reports.document.console import Console
-from reports.document.wording import ABSENT, PER_CELL, figure, in_words, with_interval
+from reports.document.wording import ABSENT, PER_CELL, figure, in_words, times, with_interval
 
 TextFormat = Literal["text", "markdown", "junit", "json"]
+_COLUMNS = ("Workload", "Width", "Quantity", "Before", "After", "n", "After / before", "Verdict")
 _HEADINGS = ("Workload", "Width", "Quantity", "Before", "After", "After / before", "Verdict")
 _STYLES = {"better": "green", "worse": "red"}
 _SHOWN = 20
+_WIDE = 120  # columns; below it an undecided verdict is abbreviated
 
 
 def render_comparison(comparison: RunComparison, form: TextFormat, width: int = 150) -> str:
@@ -70,6 +72,15 @@ def _side(value: float | None, trials: int) -> str:
     return ABSENT if value is None else f"{figure(value)} (n = {trials})"
 
 
+def _sides(quantity: ComparedQuantity | None) -> tuple[str, str, str]:
+    """Before, after, and the number of trials, one if it is the same."""
+    if quantity is None:
+        return "", "", ""
+    before, after = (ABSENT if value is None else figure(value) for value in (quantity.before, quantity.after))
+    trials = dict.fromkeys((f"{quantity.trials_before}", f"{quantity.trials_after}"))
+    return before, after, ", ".join(trials)
+
+
 def notes(comparison: RunComparison) -> list[tuple[str, list[str]]]:
     """Notes beside the figures: headings with their lines, without empty ones."""
     apart = [f"{w}: only in {comparison.before}" for w in comparison.only_before]
@@ -99,13 +110,18 @@ def _text(comparison: RunComparison, width: int) -> str:
         pad_edge=False,
         collapse_padding=True,
     )
-    for heading in _HEADINGS:
-        table.add_column(heading, overflow="fold")
+    for heading in _COLUMNS:
+        table.add_column(heading, justify="right" if heading in {"Before", "After", "n"} else "left")
     for _, quantity, words in _rows(comparison):
         verdict = quantity.comparison.verdict if quantity else None
-        table.add_row(*(Text(word) for word in words), style=_STYLES.get(verdict or ""))
+        place, ratio, said = words[:3], *words[-2:]
+        if width < _WIDE and quantity and (effect := quantity.comparison.smallest_effect) and verdict == "undecided":
+            said = f"{SIGNS[verdict]} undecided <{times(1 / effect)} >{times(effect)}"
+        table.add_row(*map(Text, (*place, *_sides(quantity), ratio, said)), style=_STYLES.get(verdict or ""))
     page = Console(file=io.StringIO(), width=width)
     page.print(table)
+    if width < _WIDE:
+        page.print(Text("undecided: a ratio below the first figure or above the second would have shown"))
     for heading, lines in notes(comparison):
         page.print(Text(f"{heading}:"))
         for line in lines:

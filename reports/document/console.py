@@ -1,6 +1,6 @@
 """A terminal that prints control characters visibly and never executes them: names, errors and answers are external text.
 
-Tables fold text that does not fit the width, where rich would truncate it.
+Tables fit the width (`reports.document.fitting`), and fold a word that is longer still, where rich would truncate it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from rich.console import Console as RichConsole
 from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Table
+
+from reports.document.fitting import fitted
 
 # C0 except tab and line feed, delete, C1, and Unicode's bidi controls, which reorder text.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -38,8 +40,14 @@ class Console(RichConsole):
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """The segments, with control characters in their text replaced."""
-        if isinstance(renderable, Table):
+        if isinstance(renderable, Table) and renderable.columns:
             for column in renderable.columns:
                 column.overflow, column.no_wrap = "fold", False
+            for part in fitted(renderable, self, options or self.options):
+                yield from self._visible(part, options)
+        else:
+            yield from self._visible(renderable, options)
+
+    def _visible(self, renderable: RenderableType, options: ConsoleOptions | None) -> Iterable[Segment]:
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else visible(text), style, control)

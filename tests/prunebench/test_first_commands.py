@@ -27,7 +27,7 @@ ANSWERS = {
     "prunebench doctor": ["engines", "energy", "usable cores"],
     "prunebench energy": ["watch", "idle", "predict"],
     "prunebench prune --help": ["Examples:", "prunebench prune ./model --output pruned", "Neurons:"],
-    f"prunebench inspect {TINYGLU}": ["6,950,144 parameters", "width 1024", "percentage 20"],
+    f"prunebench inspect {TINYGLU}": ["6,950,144 parameters", "width 1024", "20 %"],
     f"prunebench init {TINYGLU}": ["experiment.toml: llama, widths 1024, ", "prunebench run experiment.toml --dry-run"],
     "prunebench schema": ['"$schema"', "pruning_percentages"],
 }
