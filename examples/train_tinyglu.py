@@ -262,23 +262,27 @@ def main() -> None:
         "--allow-other-text", action="store_true", help="train although the library differs from data.json"
     )
     parser.add_argument(
-        "--perplexity-files", type=int, default=len(HELD_OUT), help="measure on the first N held-out files", metavar="N"
+        "--library",
+        type=Path,
+        default=Path(sysconfig.get_paths()["stdlib"]),
+        help="Python files to train on; default: this Python's standard library",
+        metavar="FOLDER",
     )
     arguments = parser.parse_args()
 
-    stdlib = Path(sysconfig.get_paths()["stdlib"])
+    stdlib = arguments.library
     files = standard_library_files(stdlib)
     data = describe(files, stdlib)
     data_sha256 = hashlib.sha256(json.dumps(data).encode()).hexdigest()
     listing = arguments.output / "data.json"
     if listing.exists() and json.loads(listing.read_text()) != data and not arguments.allow_other_text:
         parser.error(
-            f"this Python's standard library is not the one in {listing}; --allow-other-text trains on it anyway"
+            f"the library in {stdlib} is not the one in {listing}; --allow-other-text trains on it anyway"
         )
 
     texts = {row["file"]: path.read_text("utf-8") for row, path in zip(data, files, strict=True)}
     training = [text for name, text in texts.items() if name not in HELD_OUT]
-    held_out = [texts[name] for name in HELD_OUT[: arguments.perplexity_files]]
+    held_out = [texts[name] for name in HELD_OUT if name in texts]
     pairs = [pair for text in training for pair in dialogues(text)]
     tokenizer = train_tokenizer(training)
     stream = token_stream(tokenizer, training, pairs)

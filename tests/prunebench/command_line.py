@@ -30,22 +30,28 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
 
 
-_FORKED_IN = _environment()
+_AT_START = _environment()
+
+
+def begin_test() -> None:
+    """What a test changes of the environment is what it changes from here on; libraries change it too, as they are imported."""
+    _AT_START.clear()
+    _AT_START.update(_environment())
 
 
 def run_command(words: Sequence[str], folder: Path, timeout: float) -> subprocess.CompletedProcess[str]:
     """Run it in `folder` with its output captured, as subprocess.run does.
 
-    With other environment variables it imports again, and under coverage, which does not follow forks.
+    Where the test has changed environment variables it imports again, and under coverage, which does not follow forks.
     """
     command = [sys.executable, "-m", "prunebench", *words]
-    if _environment() != _FORKED_IN or "COVERAGE_PROCESS_CONFIG" in os.environ:
+    if _environment() != _AT_START or "COVERAGE_PROCESS_CONFIG" in os.environ:
         return subprocess.run(
             command, cwd=folder, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False
         )
     with tempfile.TemporaryDirectory() as said:
         out, err = Path(said, "out"), Path(said, "err")
-        process = _FORKS.Process(target=_run, args=(command, folder, out, err))
+        process = _FORKS.Process(target=_run, args=(command, folder, _environment(), out, err))
         process.start()
         process.join(timeout)
         if process.exitcode is None:
@@ -55,11 +61,13 @@ def run_command(words: Sequence[str], folder: Path, timeout: float) -> subproces
         return subprocess.CompletedProcess(command, process.exitcode, out.read_text("utf-8"), err.read_text("utf-8"))
 
 
-def _run(command: Sequence[str], folder: Path, out: Path, err: Path) -> None:
+def _run(command: Sequence[str], folder: Path, environment: dict[str, str], out: Path, err: Path) -> None:
     from prunebench import __main__
     from prunebench.cli import main
 
     os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
     for number, file in enumerate((Path(os.devnull), out, err)):
         opened = os.open(file, os.O_RDWR | os.O_CREAT)
         os.dup2(opened, number)
