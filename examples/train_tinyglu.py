@@ -176,7 +176,7 @@ def learning_rate(step: int, steps: int) -> float:
     return PEAK_LEARNING_RATE * (0.1 + 0.45 * (1 + math.cos(math.pi * progress)))
 
 
-def train(model: LlamaForCausalLM, stream: np.ndarray, steps: int) -> list[tuple[int, float]]:
+def train(model: LlamaForCausalLM, stream: np.ndarray, steps: int, batch_size: int) -> list[tuple[int, float]]:
     """AdamW over random contexts, each used at most once an epoch; returns (step, mean loss since the last row)."""
     decayed = [p for p in model.parameters() if p.dim() >= 2]
     plain = [p for p in model.parameters() if p.dim() < 2]
@@ -190,9 +190,9 @@ def train(model: LlamaForCausalLM, stream: np.ndarray, steps: int) -> list[tuple
     queue: list[int] = []
     curve, losses, began = [], [], time.monotonic()
     for step in range(steps):
-        while len(queue) < BATCH:
+        while len(queue) < batch_size:
             queue.extend(order.permutation(contexts).tolist())
-        picked, queue = queue[:BATCH], queue[BATCH:]
+        picked, queue = queue[:batch_size], queue[batch_size:]
         rows = np.stack([stream[i * CONTEXT : i * CONTEXT + CONTEXT + 1] for i in picked])
         batch = torch.from_numpy(rows.astype(np.int64))
         for group in optimizer.param_groups:
@@ -258,6 +258,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--batch", type=int, default=BATCH, help="sequences a step", metavar="N")
     parser.add_argument(
         "--allow-other-text", action="store_true", help="train although the library differs from data.json"
     )
@@ -276,9 +277,7 @@ def main() -> None:
     data_sha256 = hashlib.sha256(json.dumps(data).encode()).hexdigest()
     listing = arguments.output / "data.json"
     if listing.exists() and json.loads(listing.read_text()) != data and not arguments.allow_other_text:
-        parser.error(
-            f"the library in {stdlib} is not the one in {listing}; --allow-other-text trains on it anyway"
-        )
+        parser.error(f"the library in {stdlib} is not the one in {listing}; --allow-other-text trains on it anyway")
 
     texts = {row["file"]: path.read_text("utf-8") for row, path in zip(data, files, strict=True)}
     training = [text for name, text in texts.items() if name not in HELD_OUT]
@@ -306,7 +305,7 @@ def main() -> None:
     )
     untrained = perplexity(model, tokenizer, held_out)
     print(f"untrained held-out perplexity {untrained:.0f}", flush=True)
-    curve = train(model.train(), stream, arguments.steps)
+    curve = train(model.train(), stream, arguments.steps, arguments.batch)
     model = model.eval().to(torch.bfloat16)
     trained = perplexity(model, tokenizer, held_out)
     print(f"held-out perplexity {trained:.2f}", flush=True)
@@ -333,7 +332,7 @@ def main() -> None:
             "transformers": transformers.__version__,
             "data_sha256": data_sha256,
             "tokens_available": len(stream),
-            "tokens_seen": arguments.steps * BATCH * CONTEXT,
+            "tokens_seen": arguments.steps * arguments.batch * CONTEXT,
             "loss_curve": curve,
             "perplexity_untrained": untrained,
             "perplexity": trained,
