@@ -23,9 +23,10 @@ class TargetRow(Record):
     name: str  # of the folder, if there is one recipe
     width: int
     widths: dict[str, int]  # by config key; more than one in mixture-of-experts checkpoints
+    layers: int
     expansion_ratio: float
     pruning_percentage: float  # removed share of the width
-    parameters: int
+    parameters: int  # where layers differ in size and some are removed, at most
     bytes: int  # of the safetensors files
     memory_saved: int  # bytes of weights that are not loaded any more; the KV cache does not depend on the width
     aligned_to: list[int]  # of 8, 16, 64 and 128, those that divide every width
@@ -46,8 +47,10 @@ class Inspection(Record):
     targets: list[TargetRow]
 
 
-def inspect_checkpoint(source: Path, targets: Sequence[Target], *, multiple_of: int = 1) -> Inspection:
-    """Read config and headers of `source`, and work out what each target would give.
+def inspect_checkpoint(
+    source: Path, targets: Sequence[Target], *, remove_layers: Sequence[int] = (), multiple_of: int = 1
+) -> Inspection:
+    """Read config and headers of `source`, and work out what each target would give with each number of layers removed.
 
     Raises:
         PruneError: the checkpoint cannot be pruned or a target is out of range.
@@ -57,9 +60,9 @@ def inspect_checkpoint(source: Path, targets: Sequence[Target], *, multiple_of: 
         checkpoint = open_checkpoint(source)
     anatomy = find_mlps(checkpoint)
     rows = []
-    for target in targets:
-        (layout,) = lay_out(checkpoint, anatomy, [target], multiple_of=multiple_of)
-        rows.append(_row(target, layout))
+    for target in [[target] for target in targets] or [[]]:
+        layouts = lay_out(checkpoint, anatomy, target, remove_layers=remove_layers, multiple_of=multiple_of)
+        rows += [_row(layout) for layout in layouts]
     return Inspection(
         family=str(checkpoint.text_config.get("model_type", "unknown")),
         hidden_size=anatomy.hidden,
@@ -73,13 +76,14 @@ def inspect_checkpoint(source: Path, targets: Sequence[Target], *, multiple_of: 
     )
 
 
-def _row(target: Target, layout: Layout) -> TargetRow:
+def _row(layout: Layout) -> TargetRow:
     widths = layout.widths.values()
     return TargetRow(
-        target=str(target),
+        target=layout.target,
         name=layout.name,
         width=layout.width,
         widths=layout.widths,
+        layers=layout.layers,
         expansion_ratio=layout.width / layout.anatomy.hidden,
         pruning_percentage=100 * (1 - layout.width / layout.anatomy.width),
         parameters=layout.parameters,

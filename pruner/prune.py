@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pruner.checkpoint.anatomy import Anatomy, find_mlps
@@ -28,7 +28,7 @@ from pruner.output.staging import (
 )
 from pruner.output.verifying import verified_bytes, verify
 from pruner.output.writing import HashedFile, write_outputs
-from pruner.scoring.calibration import Calibration
+from pruner.scoring.calibration import Calibration, RemovedLayer
 from pruner.scoring.recipe import Recipe, make_recipes
 from pruner.scoring.scoring import Advance, score_weights, scoring_bytes, weigh
 from pruner.scoring.selection import TieBreak, kept_neurons
@@ -46,6 +46,8 @@ def prune(
     criterion: str | Sequence[str] = "maw",
     seed: int = 0,
     calibration: Calibration | None = None,
+    remove_layers: Sequence[int] = (),
+    leave_out_source: bool = False,
     multiple_of: int = 1,
     tie_break: TieBreak = "stable",
     tensor_parallel: int = 1,
@@ -53,6 +55,10 @@ def prune(
     progress: Progress | None = None,
 ) -> list[PrunedCheckpoint]:
     """Write one narrower checkpoint per distinct width to `output`/width-W; returns them in the order of the targets.
+
+    `remove_layers`: numbers of whole layers to remove; every width is made with each of them, to `output`/width-W-layers-L, and
+    without targets the source's own, to `output`/layers-L. 0 is one of them that keeps all layers.
+    leave_out_source: do not write what would be a copy of the source.
 
     Of several criteria, one per width and criterion, to `output`/CRITERION[-refit]-width-W.
 
@@ -75,10 +81,11 @@ def prune(
         calibration=calibration.record if calibration else None,
         multiple_of=multiple_of,
         tie_break=tie_break,
+        depth=any(remove_layers),
     )
     if tensor_parallel < 1:
         raise PruneError(f"--tensor-parallel {tensor_parallel}: must be at least 1")
-    require_targets(targets)
+    require_targets(targets, remove_layers)
     with disk_errors(output):
         checkpoint = open_checkpoint(source)
         anatomy = find_mlps(checkpoint)
@@ -87,10 +94,13 @@ def prune(
             checkpoint,
             anatomy,
             targets,
+            remove_layers=remove_layers,
             multiple_of=multiple_of,
             tensor_parallel=tensor_parallel,
             prefixes=prefixes,
         )
+        if leave_out_source:
+            layouts = [layout for layout in layouts if layout.narrower or layout.removed]
         refuse_inside(output, source)
         with locked(output):
             return _Job(checkpoint, anatomy, dict(zip(prefixes, recipes, strict=True)), calibration, output).run(
@@ -121,16 +131,34 @@ class _Job:
         needed, free = require_space(self.output, missing)
         if missing and announce:
             announce(needed, free)
+        missing, removed = self._choose_layers(missing)
         advance = self._counter(missing, progress)
         selections, source_files = self._read_source(missing, advance)
         self._check_same_source(manifests, source_files)
         if missing:
+            for layout in missing:
+                selections[layout.name].removed = removed[: len(layout.removed)]
             manifests |= self._make(missing, selections, source_files, advance)
             remove_work(self.output)
         return [PrunedCheckpoint(self.output / one.name, one.width, manifests[one.name]) for one in layouts]
 
     def _recipe(self, layout: Layout) -> Recipe:
         return self.recipes[layout.prefix]
+
+    def _choose_layers(self, missing: list[Layout]) -> tuple[list[Layout], list[RemovedLayer]]:
+        """The layouts without the layers that the text decides on, and those layers, the first to go first."""
+        count = max((len(layout.removed) for layout in missing), default=0)
+        if self.calibration is None or not count:
+            return missing, []
+        removed, per_layer = self.calibration.choose_layers(count, self._work(missing))
+        gone = [one.layer for one in removed]
+        return [
+            replace(layout, removed=tuple(sorted(gone[: len(layout.removed)])), per_layer=per_layer)
+            for layout in missing
+        ], removed
+
+    def _work(self, missing: list[Layout]) -> Path:
+        return work_folder(self.output, prune_key([(layout, self._recipe(layout)) for layout in missing]))
 
     def _counter(self, missing: list[Layout], progress: Progress | None) -> Advance:
         total = sum(sum(layout.shard_sizes.values()) + verified_bytes(layout) for layout in missing)
@@ -167,8 +195,8 @@ class _Job:
             return {layout.name: Selection(scores[layout.prefix]) for layout in missing}
         layouts = {layout.name: layout for layout in missing}
         selections = {name: Selection({}) for name in layouts}
-        work = work_folder(self.output, prune_key([(layout, self._recipe(layout)) for layout in missing]))
-        for activity in self.calibration.activities(self.anatomy, tuple(layouts), work):
+        removed = {name: layout.removed for name, layout in layouts.items()}
+        for activity in self.calibration.activities(self.anatomy, removed, self._work(missing)):
             mlp = activity.mlp
             for name in activity.outputs:
                 layout, made = layouts[name], selections[name]
@@ -216,7 +244,9 @@ class _Job:
         advance: Advance,
     ) -> dict[str, Manifest]:
         cards = {
-            folder: model_card(layout, self._recipe(layout), selections[layout.name].held_out)
+            folder: model_card(
+                layout, self._recipe(layout), selections[layout.name].held_out, selections[layout.name].removed
+            )
             for folder, layout in folders.items()
         }
         written = write_outputs(folders, cards, self.checkpoint, choose, advance)

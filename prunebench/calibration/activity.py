@@ -83,6 +83,7 @@ def save_layer(folder: Path, activities: Iterable[MeasuredActivity]) -> None:
     for activity in activities:
         activity.save()
         tokens[activity.mlp.prefix] = activity.tokens
+    folder.mkdir(parents=True, exist_ok=True)  # of a layer without an MLP
     write_text(folder / "tokens.json", json.dumps(tokens))
 
 

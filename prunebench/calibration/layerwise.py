@@ -7,9 +7,9 @@ pruned model too. A layer is pruned in memory by columns of zeros in its down pr
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -20,7 +20,8 @@ from prunebench.calibration.gram import Gram
 from prunebench.calibration.model import Call, LayeredModel
 from prunebench.calibration.states import LayerStore, States
 from prunebench.calibration.text import Sequences
-from pruner.checkpoint.anatomy import LAYER, Anatomy, Mlp
+from pruner.checkpoint.anatomy import Anatomy, Mlp
+from pruner.checkpoint.layers import LAYER
 from pruner.errors import PruneError
 from pruner.scoring.selection import Indices
 
@@ -34,7 +35,7 @@ Tick = Callable[[int], None]  # layers done
 
 
 class LayerwisePass:
-    """One pass, for `outputs`; `losses` are summed negative log-likelihoods of the held-out text by stream, at its end."""
+    """One pass, for `outputs`, from which the layers `removed` are gone; `losses` are summed negative log-likelihoods of the held-out text by stream, at its end."""
 
     def __init__(
         self,
@@ -44,11 +45,13 @@ class LayerwisePass:
         outputs: tuple[str, ...],
         work: Path,
         *,
+        removed: Collection[int] = (),
         grams: bool,
         refit: bool,
         sequential: bool,
     ) -> None:
         self._model, self._anatomy, self._outputs, self._store = model, anatomy, outputs, LayerStore(work)
+        self._removed = removed
         self._grams, self._refit, self._sequential = grams, refit, sequential
         held_out = sequences.held_out
         self._streams = {_TEXT: sequences.used, _WHOLE: held_out, **dict.fromkeys(outputs, held_out)}
@@ -61,8 +64,6 @@ class LayerwisePass:
         """Every MLP in the order of the layers; the layers that an earlier run finished are read back."""
         import torch
 
-        # torch's threads spin; on a busy machine they stall
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) - 1))
         layers = len(self._model.layers)
         by_layer = self._mlps_by_layer()
         with torch.inference_mode():
@@ -71,7 +72,10 @@ class LayerwisePass:
             yield from stored_layer(self._store.results(layer), by_layer[layer], self._outputs)
         for layer in range(done, layers):
             tick(layer)
-            yield from self._layer(layer, by_layer[layer])
+            if layer in self._removed:
+                self._pass_by(layer)
+            else:
+                yield from self._layer(layer, by_layer[layer])
         with torch.inference_mode():
             self.losses = {name: self._loss(name, layers) for name in (_WHOLE, *self._outputs)}
 
@@ -100,6 +104,19 @@ class LayerwisePass:
                             self._advance(_TEXT, index, layer, target)
             save_layer(folder, made)
             self._store.finish(index + 1)
+
+    def _pass_by(self, index: int) -> None:
+        """The whole model alone has this layer."""
+        import torch
+
+        target = self._store.next_states(index + 1)
+        with self._model.layer(index) as layer, torch.inference_mode():
+            self._advance(_WHOLE, index, layer, target)
+        for name in self._streams.keys() - {_WHOLE}:
+            if self._streams[name]:
+                shutil.copyfile(self._store.states(index) / name, target / name)
+        save_layer(self._store.results(index), [])
+        self._store.finish(index + 1)
 
     def _start(self) -> int:
         """The states before the first layer, unless an earlier run left later ones; how many layers that finished."""
@@ -154,7 +171,8 @@ class LayerwisePass:
                 raise PruneError(
                     f"{mlp.prefix} is in no layer of the model; use a criterion of the weights, no --refit"
                 )
-            found[int(place[1])].append(mlp)
+            if int(place[1]) not in self._removed:
+                found[int(place[1])].append(mlp)
         return found
 
 

@@ -8,14 +8,15 @@ return what is given to them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pruner.checkpoint.anatomy import LAYER, OTHER_TOWERS
 from pruner.checkpoint.folder import Checkpoint
+from pruner.checkpoint.layers import OTHER_TOWERS, PER_LAYER, layer_of
 from pruner.errors import PruneError
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class LayeredModel:
         import transformers
 
         self._checkpoint, self._device, self._dtype = checkpoint, device, getattr(torch, dtype)
+        # torch's threads spin; on a busy machine they stall
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) - 1))
         transformers.utils.logging.disable_progress_bar()
         with _one_line(checkpoint.folder), _without_weights():
             config = transformers.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
@@ -52,7 +55,7 @@ class LayeredModel:
             self._model = auto.from_config(config, dtype=self._dtype).eval()
         self._model.set_experts_implementation("eager")  # an expert at a time; fused products hide what each is fed
         self.layers = list(self._model.get_decoder().layers)
-        self._load(lambda name: _layer_of(name) is None and not OTHER_TOWERS.search(name))
+        self._load(lambda name: layer_of(name) is None and not OTHER_TOWERS.search(name))
         self._model.tie_weights()
         self._require({n: p for n, p in self._model.named_parameters() if not OTHER_TOWERS.search(n)}, layer=None)
 
@@ -62,7 +65,7 @@ class LayeredModel:
         import torch
 
         layer = self.layers[index]
-        self._load(lambda name: _layer_of(name) == index)
+        self._load(lambda name: layer_of(name) == index)
         self._require(dict(layer.named_parameters()), layer=index)
         try:
             yield layer
@@ -84,6 +87,13 @@ class LayeredModel:
         with self._stand_ins(note):
             self._model.get_decoder()(self._ids(tokens), use_cache=False)
         return inputs[0], calls
+
+    @property
+    def per_layer(self) -> dict[str, list[Any]]:
+        """The lists of PER_LAYER, as transformers works them out where config.json lacks them."""
+        config = self._model.config.get_text_config()
+        found = {key: getattr(config, key, None) for key in PER_LAYER}
+        return {key: list(values) for key, values in found.items() if values and len(values) == len(self.layers)}
 
     def place(self, hidden: Tensor) -> Tensor:
         """Hidden states where the model computes."""
@@ -147,12 +157,6 @@ class LayeredModel:
             raise PruneError(
                 f"--calibration: transformers does not find {missing[0]}{where} in {self._checkpoint.folder}"
             )
-
-
-def _layer_of(tensor: str) -> int | None:
-    """The decoder layer of a checkpoint's tensor."""
-    place = LAYER.search(tensor)
-    return int(place[1]) if place and not OTHER_TOWERS.search(tensor) else None
 
 
 @contextmanager

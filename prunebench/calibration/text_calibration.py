@@ -10,18 +10,22 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prunebench.calibration.gram import RIDGE
 from prunebench.calibration.text import SEQUENCE_TOKENS, TextFile, cut_sequences, read_files
 from pruner.checkpoint.anatomy import Anatomy, find_mlps
 from pruner.checkpoint.folder import open_checkpoint
 from pruner.errors import PruneError
-from pruner.scoring.calibration import Activity, CalibrationText, HeldOut, Refit
+from pruner.scoring.calibration import Activity, CalibrationText, HeldOut, LayerChoice, Refit
 from pruner.scoring.criteria import find_criterion
+
+if TYPE_CHECKING:
+    from prunebench.calibration.model import LayeredModel
 
 _DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 Progress = Callable[[int, int, str], None]  # steps done, steps in all, what is being done
@@ -83,18 +87,30 @@ class TextCalibration:
         self._losses: dict[str, float] = {}
         self._whole_loss = 0.0
 
-    def activities(self, anatomy: Anatomy, outputs: Sequence[str], work: Path) -> Iterator[Activity]:
-        """As `Calibration.activities`: one pass for all outputs, or in a sequential refit one for each.
+    def choose_layers(self, count: int, work: Path) -> LayerChoice:
+        """As `Calibration.choose_layers`."""
+        from prunebench.calibration.depth import choose_layers
+
+        model = self._model
+        estimate = _Estimate(count * len(model.layers), self._progress, "choosing layers to remove")
+        removed = choose_layers(model, self._sequences.used, count, work / "depth", partial(estimate.reach, 0))
+        estimate.reach(estimate.total, 0)
+        return LayerChoice(removed, model.per_layer)
+
+    def activities(self, anatomy: Anatomy, outputs: Mapping[str, Collection[int]], work: Path) -> Iterator[Activity]:
+        """As `Calibration.activities`: a pass for all outputs without the same layers, or in a sequential refit one for each.
 
         Raises PruneError if transformers cannot load the model or holds it in modules of another make.
         """
         from prunebench.calibration.layerwise import LayerwisePass
-        from prunebench.calibration.model import LayeredModel
 
         sequential = self.record.refit == "sequential"
-        passes = [(one,) for one in outputs] if sequential else [tuple(outputs)]
-        model = LayeredModel(self._checkpoint, self.record.dtype, self._device)
-        estimate = _Estimate(len(passes) * len(model.layers), self._progress)
+        together: dict[object, list[str]] = {}
+        for name, removed in outputs.items():
+            together.setdefault(name if sequential else tuple(removed), []).append(name)
+        passes = [tuple(names) for names in together.values()]
+        model = self._model
+        estimate = _Estimate(len(passes) * len(model.layers), self._progress, "calibrating")
         for number, names in enumerate(passes):
             one = LayerwisePass(
                 model,
@@ -102,6 +118,7 @@ class TextCalibration:
                 self._sequences,
                 names,
                 work / f"pass-{number}",
+                removed=outputs[names[0]],
                 grams=self._grams,
                 refit=self.record.refit is not None,
                 sequential=sequential,
@@ -110,6 +127,12 @@ class TextCalibration:
             self._whole_loss = one.losses["whole"]
             self._losses |= {name: one.losses[name] for name in names}
         estimate.reach(estimate.total, 0)
+
+    @cached_property
+    def _model(self) -> LayeredModel:
+        from prunebench.calibration.model import LayeredModel
+
+        return LayeredModel(self._checkpoint, self.record.dtype, self._device)
 
     def held_out(self, output: str) -> HeldOut:
         """As `Calibration.held_out`."""
@@ -124,8 +147,8 @@ class TextCalibration:
 class _Estimate:
     """Layers done, with the time that is left at the mean rate so far."""
 
-    def __init__(self, total: int, progress: Progress) -> None:
-        self.total, self._progress = total, progress
+    def __init__(self, total: int, progress: Progress, what: str) -> None:
+        self.total, self._progress, self._what = total, progress, what
         self._start: tuple[float, int] | None = None
 
     def reach(self, before: int, more: int) -> None:
@@ -137,4 +160,4 @@ class _Estimate:
         if first < done < self.total:
             seconds = (now - started) / (done - first) * (self.total - done)
             left = f", about {seconds / 60:.0f} min left" if seconds >= 90 else f", about {seconds:.0f} s left"
-        self._progress(done, self.total, f"calibrating, layer {done} of {self.total}{left}")
+        self._progress(done, self.total, f"{self._what}, layer {done} of {self.total}{left}")

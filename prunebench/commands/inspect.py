@@ -9,7 +9,17 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from base.paths import matching
-from prunebench.commands.options import Json, MultipleOf, Percentages, Ratios, Revision, Source, Widths, targets
+from prunebench.commands.options import (
+    Json,
+    MultipleOf,
+    Percentages,
+    Ratios,
+    RemoveLayers,
+    Revision,
+    Source,
+    Widths,
+    targets,
+)
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import out
 from pruner.checkpoint.hub import source_headers
@@ -34,14 +44,16 @@ def inspect(
     expansion_ratio: Ratios = None,
     pruning_percentage: Percentages = None,
     intermediate_size: Widths = None,
+    remove_layers: RemoveLayers = None,
     multiple_of: MultipleOf = 1,
     as_json: Json = False,
 ) -> None:
     """Of a model on the hub only the headers are fetched."""
     wanted = targets(expansion_ratio, pruning_percentage, intermediate_size)
-    wanted = wanted or [Target("percentage", percentage) for percentage in PAPER_PERCENTAGES]
+    if not wanted and not any(remove_layers or ()):
+        wanted = [Target("percentage", percentage) for percentage in PAPER_PERCENTAGES]
     with source_headers(source, revision) as folder:
-        found = inspect_checkpoint(folder, wanted, multiple_of=multiple_of)
+        found = inspect_checkpoint(folder, wanted, remove_layers=remove_layers or (), multiple_of=multiple_of)
     if as_json:
         out.print_json(found.model_dump_json())
     else:
@@ -61,18 +73,22 @@ def _table(checkpoint: str, found: Inspection) -> Table:
         collapse_padding=True,
         pad_edge=False,
     )
-    for name in ("target", "width", "ratio", "removed", "parameters", "size", "saved", "multiple of", "GPUs"):
+    shallower = any(row.layers < found.layers for row in found.targets)
+    depth = ["layers"] if shallower else []
+    for name in ("target", "width", *depth, "ratio", "removed", "parameters", "size", "saved", "multiple of", "GPUs"):
         table.add_column(name, justify="left" if name == "target" else "right")
     for row in found.targets:
-        table.add_row(*_cells(row))
+        table.add_row(*_cells(row, shallower=shallower))
     return table
 
 
-def _cells(row: TargetRow) -> list[str]:
-    kind, _, amount = row.target.partition(" ")
+def _cells(row: TargetRow, *, shallower: bool) -> list[str]:
+    given = row.target.partition(", ")[0]  # the layers have a column
+    kind, _, amount = given.partition(" ")
     return [
-        f"{amount} %" if kind == "percentage" else row.target,
+        f"{amount} %" if kind == "percentage" else given,
         str(row.width),
+        *([str(row.layers)] if shallower else []),
         f"{row.expansion_ratio:.4g}",
         f"{row.pruning_percentage:.1f} %",
         parameters(row.parameters),

@@ -33,6 +33,10 @@ Percentages = Annotated[
     list[float] | None, typer.Option("--pruning-percentage", help="Share of the width to remove; repeatable.")
 ]
 Widths = Annotated[list[int] | None, typer.Option("--intermediate-size", help="Target width itself; repeatable.")]
+RemoveLayers = Annotated[
+    list[int] | None,
+    typer.Option(min=0, help="Whole layers to remove, alone or with each width; repeatable.", rich_help_panel="Depth"),
+]
 MultipleOf = Annotated[
     int, typer.Option(min=1, help="Round widths to the nearest multiple of this.", rich_help_panel="Widths")
 ]

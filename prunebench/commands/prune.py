@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.filesize import decimal
 
-from prunebench.commands.options import Json, MultipleOf, Percentages, Ratios, Revision, Source, Widths, targets
+from prunebench.commands.options import (
+    Json,
+    MultipleOf,
+    Percentages,
+    Ratios,
+    RemoveLayers,
+    Revision,
+    Source,
+    Widths,
+    targets,
+)
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import err, out, print_line
 from prunebench.terminal.progress import Steps
@@ -40,19 +50,22 @@ else:  # the criteria registered by now; a list takes no Literal
         "prunebench prune ./model --output pruned --pruning-percentage 10 --pruning-percentage 20",
     ),
     (
+        "Four layers fewer, those that the text misses least",
+        "prunebench prune ./model --output pruned --remove-layers 4 --calibration text.jsonl",
+    ),
+    (
         "A model of the hub, to widths that tensor cores like",
         "prunebench prune meta-llama/Llama-3.2-1B --output pruned --expansion-ratio 2 --multiple-of 128",
     ),
 )
 def prune(
     source: Source,
-    output: Annotated[
-        Path, typer.Option(help="Where the folders go: width-N, of several criteria CRITERION[-refit]-width-N.")
-    ],
+    output: Annotated[Path, typer.Option(help="Where the folders go: [CRITERION[-refit]-]width-N[-layers-N].")],
     revision: Revision = None,
     expansion_ratio: Ratios = None,
     pruning_percentage: Percentages = None,
     intermediate_size: Widths = None,
+    remove_layers: RemoveLayers = None,
     criterion: Annotated[
         list[CriterionChoice] | None,
         typer.Option(help="What makes a neuron worth keeping; default maw; repeatable, to compare."),
@@ -61,7 +74,7 @@ def prune(
     calibration: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Text, JSONL or chats for act, wanda, obs and --refit, which run the model; repeatable.",
+            help="Text, JSONL or chats for act, wanda, obs, --refit and --remove-layers, which run the model; repeatable.",
             rich_help_panel="Neurons",
         ),
     ] = None,
@@ -97,15 +110,16 @@ def prune(
 ) -> None:
     """Fetch the source if it is on the hub, prune it, push if asked, and print the folders. Progress goes to stderr."""
     wanted = targets(expansion_ratio, pruning_percentage, intermediate_size)
-    require_targets(wanted)
+    depths = remove_layers or []
+    require_targets(wanted, depths)
     criteria = [str(one) for one in criterion or ["maw"]]
     output_prefixes(criteria, refit=refit)
-    check_text_use(criteria, text=bool(calibration), refit=refit)
+    check_text_use(criteria, text=bool(calibration), refit=refit, depth=any(depths))
     how: Refit | None = ("sequential" if sequential else "one-shot") if refit else None
     if push:
         check_push(push)
     with source_headers(source, revision) as headers:  # fail before the download of a checkpoint that cannot be pruned
-        inspect_checkpoint(headers, wanted, multiple_of=multiple_of)
+        inspect_checkpoint(headers, wanted, remove_layers=depths, multiple_of=multiple_of)
     folder = find_source(source, revision)
     with Steps(err, "pruning") as steps:
         pruned = prune_checkpoint(
@@ -115,6 +129,7 @@ def prune(
             criterion=criteria,
             seed=seed,
             calibration=_calibration(folder, criteria, calibration, how, steps),
+            remove_layers=depths,
             multiple_of=multiple_of,
             tie_break=tie_break,
             tensor_parallel=tensor_parallel,
@@ -145,15 +160,27 @@ def _print(pruned: list[PrunedCheckpoint], addresses: list[str], *, as_json: boo
         return
     for one in pruned:
         made = one.manifest
-        tied = sum(layer.ties_at_cut > 1 for layer in made.layers)
-        print_line(
-            f"{one.folder}: width {one.width}, expansion ratio {made.expansion_ratio:.4g}, "
-            f"{made.pruning_percentage:.1f} % removed; scores tied at the cut in {tied} of {len(made.layers)} MLPs"
-        )
+        print_line(f"{one.folder}: {'; '.join(_shape(made))}")
         for line in _cost(made):
             print_line(f"  {line}")
     for address in addresses:
         print_line(f"pushed to {address}")
+
+
+def _shape(made: Manifest) -> list[str]:
+    """What was removed, and what is left."""
+    tied = sum(layer.ties_at_cut > 1 for layer in made.layers)
+    words = []
+    if made.width < made.source_width or not made.removed_layers:
+        words.append(
+            f"width {made.width}, expansion ratio {made.expansion_ratio:.4g}, {made.pruning_percentage:.1f} % removed"
+        )
+        words.append(f"scores tied at the cut in {tied} of {len(made.layers)} MLPs")
+    if made.removed_layers and made.source_layers:
+        gone = ", ".join(str(one.layer) for one in made.removed_layers)
+        left = made.source_layers - len(made.removed_layers)
+        words.append(f"{left} of {made.source_layers} layers, without {gone} (chosen in this order, counted from 0)")
+    return words
 
 
 def _cost(made: Manifest) -> list[str]:

@@ -42,13 +42,18 @@ def _listed(value: object) -> object:
 
 
 class Prune(Record):
-    """The widths to make. The source itself is always served too, as the baseline."""
+    """The widths and depths to make. The source itself is always served too, as the baseline."""
 
     expansion_ratios: list[float] = Field(default=[], description="Target widths as width / hidden size.")
     pruning_percentages: list[Annotated[float, Field(ge=0, lt=100)]] = Field(
         default=[], description="Target widths as the share of the source's width to remove."
     )
     widths: list[int] = Field(default=[], description="Target widths themselves.")
+    remove_layers: list[Annotated[int, Field(ge=0)]] = Field(
+        default=[],
+        description="Whole layers to remove, as many as each number says, chosen over the calibration text. Every width is made "
+        "with each; 0 keeps all layers, and without a width the source's own stays.",
+    )
     criterion: Annotated[
         list[Annotated[str, OneOf(criterion_choices)]],
         BeforeValidator(_listed, json_schema_input_type=_OneOrMore),
@@ -64,7 +69,7 @@ class Prune(Record):
     )
     calibration: list[Path] = Field(
         default=[],
-        description=f"Text, JSONL or chats for the criteria {needing_text()} and for `refit`, which run the model; "
+        description=f"Text, JSONL or chats for the criteria {needing_text()}, for `refit` and for `remove_layers`, which run the model; "
         "relative to the experiment file.",
     )
     seed: int = Field(default=0, description="Seed of the `random` criterion.")
@@ -75,15 +80,16 @@ class Prune(Record):
 
     @model_validator(mode="after")
     def _something_to_prune(self) -> Prune:
-        if not self.targets():
-            raise ValueError("give expansion_ratios, pruning_percentages or widths")
+        if not self.targets() and not any(self.remove_layers):
+            raise ValueError("give expansion_ratios, pruning_percentages, widths or remove_layers")
         if twice := next((name for name in self.criterion if self.criterion.count(name) > 1), None):
             raise ValueError(f"criterion {twice} is there twice")
-        asking = needs_text(self.criterion, refit=self.refit is not None)
+        asking = needs_text(self.criterion, refit=self.refit is not None, depth=any(self.remove_layers))
         if asking and not self.calibration:
-            raise ValueError(f"{asking} needs a text: calibration = [FILE]")
+            key = asking.removeprefix("--").replace("remove-layers", "remove_layers")
+            raise ValueError(f"{key} needs a text: calibration = [FILE]")
         if self.calibration and not asking:
-            raise ValueError(f"calibration: only the criteria {needing_text()} and refit use a text")
+            raise ValueError(f"calibration: only the criteria {needing_text()}, refit and remove_layers use a text")
         return self
 
     def targets(self) -> list[Target]:

@@ -28,11 +28,19 @@ def check_configurations(experiment: Experiment) -> None:
     Raises PruneError, ServeError or EngineError naming the target, key or option to fix.
     """
     source, wanted = experiment.model.source, experiment.prune
-    inspect_checkpoint(source, wanted.targets(), multiple_of=wanted.multiple_of)
+    inspect_source(experiment)
     if wanted.calibration:
         require_transformers()
     settings = ServeSettings(checkpoint=source, engine=experiment.serve.engine, engine_options=experiment.serve.options)
     check_settings(settings).make(source, settings.engine_options)
+
+
+def inspect_source(experiment: Experiment) -> Inspection:
+    """The unpruned checkpoint and what will be made of it, from headers. Raises PruneError."""
+    wanted = experiment.prune
+    return inspect_checkpoint(
+        experiment.model.source, wanted.targets(), remove_layers=wanted.remove_layers, multiple_of=wanted.multiple_of
+    )
 
 
 def baseline_label(found: Inspection) -> str:
@@ -44,9 +52,12 @@ def pruned_labels(experiment: Experiment, found: Inspection) -> dict[str, Target
     """The labels of what will be pruned, widest first; a target equal to the source's width is the source itself."""
     wanted = experiment.prune
     prefixes = output_prefixes(wanted.criterion, refit=wanted.refit is not None)
-    rows = {row.name: row for row in sorted(found.targets, key=lambda row: -row.width)}
+    rows = {row.name: row for row in sorted(found.targets, key=lambda row: (-row.width, -row.layers))}
     return {
-        f"{prefix}{name}": row for name, row in rows.items() if name != baseline_label(found) for prefix in prefixes
+        f"{prefix}{name}": row
+        for name, row in rows.items()
+        if name != baseline_label(found)
+        for prefix in (prefixes if row.width < found.width else [""])
     }
 
 
@@ -58,13 +69,13 @@ def prepare_configurations(experiment: Experiment, writer: RunWriter, console: C
     """
     source = experiment.model.source
     before = writer.stored_configurations()
-    found = inspect_checkpoint(source, experiment.prune.targets(), multiple_of=experiment.prune.multiple_of)
+    found = inspect_source(experiment)
     configurations = [_describe(experiment, found, source, None)]
     pruned = _prune(experiment, found, writer.checkpoints, console)
     configurations += [
         _describe(experiment, inspect_checkpoint(one.folder, []), one.folder, one.manifest) for one in pruned
     ]
-    configurations.sort(key=lambda info: -info.width)
+    configurations.sort(key=lambda info: (not info.is_baseline, -info.width, -info.parameters))
     kept = {info.label: _updated(before.get(info.label, info), info.checkpoint) for info in configurations}
     for info in kept.values():
         writer.write_configuration(info)
@@ -78,16 +89,16 @@ def _updated(info: ConfigurationInfo, checkpoint: str) -> ConfigurationInfo:
 
 def _prune(experiment: Experiment, found: Inspection, folder: Path, console: Console) -> list[PrunedCheckpoint]:
     wanted = experiment.prune
-    asked = zip(wanted.targets(), found.targets, strict=True)
-    narrower = [target for target, row in asked if row.name != baseline_label(found)]
-    if not narrower:
+    if not pruned_labels(experiment, found):
         return []
     with Steps(console, "pruning") as steps:
         calibration = _calibration(experiment, steps)
         return prune(
             experiment.model.source,
             folder,
-            narrower,
+            wanted.targets(),
+            remove_layers=wanted.remove_layers,
+            leave_out_source=True,
             criterion=wanted.criterion,
             seed=wanted.seed,
             calibration=calibration,

@@ -11,14 +11,13 @@ from rich.filesize import decimal
 
 from prunebench.experiment.file import Experiment
 from prunebench.run.choose_folder import Resume, choose_run_folder
-from prunebench.run.configurations import baseline_label, check_configurations, pruned_labels
+from prunebench.run.configurations import baseline_label, check_configurations, inspect_source, pruned_labels
 from prunebench.run.forecast import Assumptions, Forecast, forecast
 from prunebench.run.reopen import changes_since
 from prunebench.run.resume import CellState, cell_state, extended
 from prunebench.run.run_writer import RunWriter
 from prunebench.run.schedule import Order, schedule_visits
 from prunebench.terminal.console import print_line
-from pruner.inspection import inspect_checkpoint
 from reports.document.wording import duration, percent
 from reports.runs.records import RunInfo, TrialCell
 
@@ -66,8 +65,7 @@ def forecast_run(
 ) -> Forecast:
     """The forecast of what `run` would do into `output`, where `begun` was. Raises what the checks before a run raise."""
     check_configurations(experiment)
-    wanted = experiment.prune
-    found = inspect_checkpoint(experiment.model.source, wanted.targets(), multiple_of=wanted.multiple_of)
+    found = inspect_source(experiment)
     baseline = baseline_label(found)
     order = Order.of_run(begun, experiment.protocol.blocks)
     every = schedule_visits(

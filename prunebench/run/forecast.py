@@ -110,7 +110,8 @@ def forecast(
     labels = {baseline: f"{found.width}, the baseline, {decimal(found.bytes)}"}
     for label, row in targets.items():
         aligned = "" if 64 in row.aligned_to else ", not a multiple of 64"
-        labels[label] = f"{row.width}, ratio {row.expansion_ratio:.3g}, {decimal(row.bytes)}{aligned}"
+        depth = "" if row.layers == found.layers else f"{row.layers} of {found.layers} layers, "
+        labels[label] = f"{row.width}, ratio {row.expansion_ratio:.3g}, {depth}{decimal(row.bytes)}{aligned}"
     cells = [cell for visit in visits for cell in visit.cells]
     workloads = {w.name: w for w in experiment.workloads}
     energy, protocol = experiment.energy, experiment.protocol

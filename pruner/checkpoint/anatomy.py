@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from pruner.checkpoint.folder import CONFIG, Checkpoint
+from pruner.checkpoint.layers import COUNT, LAYER, OTHER_TOWERS
 from pruner.checkpoint.tensors import SCORABLE, Tensor
 from pruner.errors import PruneError
 
@@ -93,8 +94,6 @@ _PART = re.compile(
 )
 # Experts stacked into one tensor: gpt-oss (interleaved), Llama 4 (transposed), Granite MoE.
 _STACKED = re.compile(r"\.experts\.(gate_up_proj|gate_proj|up_proj|down_proj)\w*$|block_sparse_moe\.input_linear\.")
-OTHER_TOWERS = re.compile(r"(^|\.)(vision|visual|audio|speech|image)\w*\.|projector|merger")
-LAYER = re.compile(r"(?:^|\.)layers\.([0-9]{1,6})\.")
 _ROLES = (  # where in a layer, config keys in order of preference, config key of the factor
     (r"\.experts\.\d+$", ("moe_intermediate_size", "intermediate_size"), None),
     (r"\.shared_expert$", ("shared_expert_intermediate_size",), None),
@@ -119,7 +118,7 @@ def find_mlps(checkpoint: Checkpoint) -> Anatomy:
     groups = _grouped(tensors)
     if not groups:
         raise PruneError(f"{CONFIG}: model_type {text.get('model_type')} has no gate, up and down projections to prune")
-    hidden, layers = _size(text, "hidden_size"), _size(text, "num_hidden_layers")
+    hidden, layers = _size(text, "hidden_size"), _size(text, COUNT)
     cuts: dict[str, Cut] = {}
     mlps = []
     for prefix, parts in groups.items():

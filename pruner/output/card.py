@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
 from pruner.checkpoint.folder import MANIFEST_NAME, Checkpoint
 from pruner.output.layout import Layout
-from pruner.scoring.calibration import CalibrationText, HeldOut
+from pruner.scoring.calibration import CalibrationText, HeldOut, RemovedLayer
 from pruner.scoring.recipe import Recipe
 
 # Keys that also hold for a narrower model, its source's licence among them.
@@ -29,31 +30,42 @@ _STUDY = """\
   archivePrefix = {arXiv}
 }"""
 
+_SHORTENED = """\
+@misc{kim2024shortened,
+  title         = {Shortened {LLaMA}: Depth Pruning for Large Language Models with Comparison of Retraining Methods},
+  author        = {Bo-Kyeong Kim and Geonmin Kim and Tae-Ho Kim and Thibault Castells and Shinkook Choi and Junho Shin and Hyoung-Kyu Song},
+  year          = {2024},
+  eprint        = {2402.02834},
+  archivePrefix = {arXiv}
+}"""
 
-def model_card(layout: Layout, recipe: Recipe, held_out: HeldOut | None = None) -> bytes:
+
+def model_card(
+    layout: Layout, recipe: Recipe, held_out: HeldOut | None = None, removed: Sequence[RemovedLayer] = ()
+) -> bytes:
     """The model card, UTF-8. It replaces the source's, keeps its licence and links to it."""
     source = layout.checkpoint
     name, revision = source.identity
     source_name = name.rpartition("/")[2]
     front = [*_front_matter(source), *([f"base_model: {name}"] if _is_hub_id(name) else [])]
     link = f"[{name}](https://huggingface.co/{name})" if _is_hub_id(name) else f"`{name}`"
-    papers = [_STUDY, *recipe.criterion.citations]
+    papers = [_STUDY, *recipe.criterion.citations] if layout.narrower or not layout.removed else []
+    papers += [_SHORTENED] if layout.removed else []
+    kinds = ["width-pruning"] * (layout.narrower or not layout.removed) + ["depth-pruning"] * bool(layout.removed)
     lines = [
         "---",
         *front,
         "tags:",
-        *(f"- {tag}" for tag in ("pruning", "width-pruning", "prunebench")),
+        *(f"- {tag}" for tag in ("pruning", *kinds, "prunebench")),
         "---",
         "",
         f"# {source_name}, pruned to {layout.name}",
         "",
-        f"{link}{f' at revision {revision}' if revision else ''} with narrower MLPs. Neurons were removed and nothing was trained",
+        f"{link}{f' at revision {revision}' if revision else ''} with {_what(layout)} removed and nothing was trained",
         f"afterwards{_refitted(recipe)}, so measure what it still knows before you rely on it. Everything else is the source's, byte for byte.",
         "",
         *_widths(layout),
-        "",
-        f"- Criterion `{recipe.criterion.name}`, the highest stay: {recipe.criterion.words}.",
-        *_details(recipe, held_out),
+        *_details(layout, recipe, removed, held_out),
         f"- Parameters: {source.parameters:,} → {layout.parameters:,}.",
         "",
         "## How it was made",
@@ -97,23 +109,43 @@ def parse_front_matter(front: str) -> dict[Any, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _what(layout: Layout) -> str:
+    """What it has, and what was done to it, in words."""
+    if not layout.removed:
+        return "narrower MLPs. Neurons were"
+    layers = f"{layout.layers} of its {layout.anatomy.layers} layers"
+    return f"narrower MLPs and {layers}. Neurons and layers were" if layout.narrower else f"{layers}. Layers were"
+
+
 def _widths(layout: Layout) -> list[str]:
+    if layout.removed and not layout.narrower:
+        return []
     rows = [
         f"| `{key}` | {before} | {layout.widths[key]} | {100 * (1 - layout.widths[key] / before):.1f} % "
         f"| {layout.widths[key] / layout.anatomy.hidden:.4g} |"
         for key, before in layout.anatomy.widths.items()
     ]
-    return ["| config key | source | here | removed | expansion ratio |", "|---|---|---|---|---|", *rows]
+    return ["| config key | source | here | removed | expansion ratio |", "|---|---|---|---|---|", *rows, ""]
 
 
 def _refitted(recipe: Recipe) -> str:
     return "; the down projections were refitted to the calibration text by least squares" if recipe.refit else ""
 
 
-def _details(recipe: Recipe, held_out: HeldOut | None) -> list[str]:
-    lines = [f"- Among equal scores: {'the lower index' if recipe.tie_break == 'stable' else 'what torch.topk keeps'}."]
+def _details(layout: Layout, recipe: Recipe, removed: Sequence[RemovedLayer], held_out: HeldOut | None) -> list[str]:
+    lines = []
+    if layout.narrower or not removed:
+        kept = "the lower index" if recipe.tie_break == "stable" else "what torch.topk keeps"
+        lines.append(f"- Criterion `{recipe.criterion.name}`, the highest stay: {recipe.criterion.words}.")
+        lines.append(f"- Among equal scores: {kept}.")
+    if removed:
+        order = ", ".join(str(one.layer) for one in removed)
+        lines.append(
+            f"- Layers {order} of the source, counted from 0, were removed in this order: at each step the one without which the "
+            "perplexity of a sample of the calibration text was lowest."
+        )
     if text := recipe.calibration:
-        what = "Calibration text" if recipe.uses_text else "Text that it was measured on"
+        what = "Calibration text" if recipe.uses_text or removed else "Text that it was measured on"
         lines.append(f"- {what}: {text.name}, {text.tokens:,} tokens, sha256 {text.sha256}.")
     if text and text.refit:
         lines.append(f"- Refit: {text.refit}, ridge {text.ridge:g} of the mean diagonal.")
@@ -128,8 +160,11 @@ def _details(recipe: Recipe, held_out: HeldOut | None) -> list[str]:
 def _command(layout: Layout, recipe: Recipe) -> str:
     name, revision = layout.checkpoint.identity
     flags = [f"--revision {revision}"] if revision and _is_hub_id(name) else []
-    flags += ["--output DIR", *(target.flag for target in layout.targets), f"--criterion {recipe.criterion.name}"]
-    flags += _calibration_flags(recipe.calibration) if recipe.calibration and recipe.uses_text else []
+    flags += ["--output DIR", *(target.flag for target in layout.targets)]
+    flags += [f"--remove-layers {len(layout.removed)}"] if layout.removed else []
+    flags += [f"--criterion {recipe.criterion.name}"]
+    used = recipe.uses_text or layout.removed
+    flags += _calibration_flags(recipe.calibration) if recipe.calibration and used else []
     flags += [f"--seed {recipe.seed}"] if recipe.seed is not None else []
     flags += [f"--multiple-of {recipe.multiple_of}"] if recipe.multiple_of > 1 else []
     return " ".join(["prunebench prune", shlex.quote(name), *flags, f"--tie-break {recipe.tie_break}"])

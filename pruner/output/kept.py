@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pruner.checkpoint.anatomy import Cut
 from pruner.checkpoint.tensors import from_float32
 from pruner.output.layout import Layout
-from pruner.scoring.calibration import HeldOut
+from pruner.scoring.calibration import HeldOut, RemovedLayer
 from pruner.scoring.criteria import Floats
 from pruner.scoring.selection import Indices, TieBreak, kept_neurons
 
@@ -26,6 +26,7 @@ class Selection:
     tokens: dict[str, int] = field(default_factory=dict)  # that reached the MLP
     downs: dict[str, Path] = field(default_factory=dict)  # new down weights, .npy, float32 [hidden, kept]
     held_out: HeldOut | None = None
+    removed: Sequence[RemovedLayer] = ()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from base.records import Record
-from pruner.scoring.calibration import CalibrationText, HeldOut
+from pruner.scoring.calibration import CalibrationText, HeldOut, RemovedLayer
 from pruner.scoring.selection import TieBreak
 
 
@@ -50,13 +50,15 @@ class Manifest(Record):
         None  # what pruning cost; None without a calibration text, or from before this was measured
     )
     tie_break: TieBreak
-    target: str  # as given: "ratio 3.6", "percentage 10", "width 7373"
+    target: str  # as given: "ratio 3.6", "percentage 10", "width 7373", "remove 2 layers"
     source_width: int
     width: int
     hidden_size: int
     expansion_ratio: float  # width / hidden_size
     pruning_percentage: float  # removed share of the source width
     multiple_of: int
+    source_layers: int | None = None  # None: from before layers could be removed
+    removed_layers: list[RemovedLayer] = []  # in the order in which they were chosen
     width_changes: list[WidthChange] = []  # every key; the first is source_width -> width above
     layers: list[LayerCut]
     output_files: list[SourceFile]

@@ -28,7 +28,9 @@ def prune_key(outputs: Sequence[tuple[Layout, Recipe]]) -> str:
     for layout, recipe in outputs:
         shards = [(shard.name, shard.size, shard.modified_ns) for shard in layout.checkpoint.shards]
         text = recipe.calibration.model_dump_json() if recipe.calibration else ""
-        parts.append((recipe.criterion.name, recipe.seed, text, recipe.tie_break, layout.widths, shards))
+        parts.append(
+            (recipe.criterion.name, recipe.seed, text, recipe.tie_break, layout.widths, len(layout.removed), shards)
+        )
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -68,16 +70,18 @@ def make_manifest(
         calibration=recipe.calibration,
         held_out=selection.held_out,
         tie_break=recipe.tie_break,
-        target=", ".join(map(str, layout.targets)),
+        target=layout.target,
         source_width=anatomy.width,
         width=layout.width,
         hidden_size=anatomy.hidden,
         expansion_ratio=layout.width / anatomy.hidden,
         pruning_percentage=100 * (1 - layout.width / anatomy.width),
         multiple_of=recipe.multiple_of,
+        source_layers=anatomy.layers,
+        removed_layers=list(selection.removed),
         width_changes=[WidthChange(key=k, source_width=n, width=layout.widths[k]) for k, n in anatomy.widths.items()],
         layers=[
-            _layer_cut(mlp, selection, mlp.factor * layout.widths[mlp.key], recipe.tie_break) for mlp in anatomy.mlps
+            _layer_cut(mlp, selection, mlp.factor * layout.widths[mlp.key], recipe.tie_break) for mlp in layout.mlps
         ],
         output_files=output_files,
         tool_versions=_tool_versions(),
@@ -117,8 +121,10 @@ def matching_manifest(folder: Path, layout: Layout, recipe: Recipe) -> Manifest:
     except (OSError, ValidationError) as error:
         raise PruneError(f"{folder}: is already there and has no readable {MANIFEST_NAME}; {advice}") from error
     widths = {change.key: change.width for change in manifest.width_changes}
-    found = (manifest.criterion, manifest.seed, manifest.calibration, manifest.tie_break, widths)
-    if found != (recipe.criterion.name, recipe.seed, recipe.calibration, recipe.tie_break, layout.widths):
+    found = (manifest.criterion, manifest.seed, manifest.calibration, manifest.tie_break)
+    shape = (widths, len(manifest.removed_layers))
+    asked = (recipe.criterion.name, recipe.seed, recipe.calibration, recipe.tie_break)
+    if (found, shape) != (asked, (layout.widths, len(layout.removed))):
         raise PruneError(
             f"{folder}: is already there and was pruned with other settings ({manifest.criterion}, {manifest.target}); {advice}"
         )

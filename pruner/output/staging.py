@@ -54,7 +54,7 @@ def locked(output: Path) -> Iterator[None]:
 
 def _remove_partial(output: Path) -> None:
     names = "|".join(map(re.escape, criterion_choices()))
-    ours = re.compile(rf"((?:{names})-(?:refit-)?)?width-\d+" + re.escape(_PARTIAL))
+    ours = re.compile(rf"(?:((?:{names})-(?:refit-)?)?width-\d+(-layers-\d+)?|layers-\d+)" + re.escape(_PARTIAL))
     for path in output.iterdir():
         if ours.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

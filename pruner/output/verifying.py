@@ -22,7 +22,7 @@ _SAMPLED_ROWS = 16
 def verified_bytes(layout: Layout) -> int:
     """Bytes of tensors that `verify` compares in full."""
     cuts = layout.anatomy.cuts
-    return sum(tensor.nbytes for tensor in layout.tensors if tensor.name not in cuts)
+    return sum(tensor.nbytes for shard in layout.shards for tensor in layout.kept(shard) if tensor.name not in cuts)
 
 
 def verify(folder: Path, layout: Layout, choose: Choose, advance: Advance) -> None:
@@ -33,15 +33,18 @@ def verify(folder: Path, layout: Layout, choose: Choose, advance: Advance) -> No
 
     """
     written = open_checkpoint(folder)  # headers and index agree with the files
-    if find_mlps(written).widths != layout.widths:  # and every MLP's shape with config.json
-        raise PruneError(f"{folder.name}: config.json does not give the widths {layout.widths}")
+    found = find_mlps(written)  # and every MLP's shape with config.json
+    if not found.widths.items() <= layout.widths.items() or found.layers != layout.layers:
+        raise PruneError(
+            f"{folder.name}: config.json does not give the widths {layout.widths} and {layout.layers} layers"
+        )
     if written.index is not None and json.loads(layout.index_json() or b"") != written.index:
         raise PruneError(f"{folder.name}: {INDEX} differs from the layout")
-    for shard, twin in zip(layout.checkpoint.shards, written.shards, strict=True):
+    for shard, twin in zip(layout.shards, written.shards, strict=True):
         copies = {tensor.name: tensor for tensor in twin.tensors}
         with opened(shard.path) as source, opened(twin.path) as target:
-            for tensor in shard.tensors:
-                copy = copies[tensor.name]
+            for tensor in layout.kept(shard):
+                copy = copies[layout.made(tensor).name]
                 if tensor.name in layout.anatomy.cuts:
                     same = _samples_agree((source, tensor), (target, copy), layout, choose)
                 else:

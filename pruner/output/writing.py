@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pruner.checkpoint.folder import CARD, CONFIG, INDEX, Checkpoint
+from pruner.checkpoint.layers import renamed
 from pruner.checkpoint.tensors import BLOCK_BYTES, Shard, byte_blocks, opened, row_blocks
 from pruner.output.kept import Choose, Kept
 from pruner.output.layout import Layout, writing_order
@@ -70,7 +71,8 @@ def write_outputs(
     with ThreadPoolExecutor(min(len(folders), os.cpu_count() or 1)) as pool:
         for shard in checkpoint.shards:
             with ExitStack() as files:
-                sinks = {folder: files.enter_context(HashedFile(folder / shard.name)) for folder in folders}
+                keeping = [folder for folder, layout in folders.items() if layout.kept(shard)]
+                sinks = {folder: files.enter_context(HashedFile(folder / shard.name)) for folder in keeping}
                 _write_shard(shard, [(sink, folders[folder]) for folder, sink in sinks.items()], choose, advance, pool)
             for folder, sink in sinks.items():
                 records[folder].append(sink.record(shard.name))
@@ -89,28 +91,31 @@ def _write_shard(
     """
     for sink, layout in sinks:
         advance(sink.write(layout.header(shard)))
-    files = [sink for sink, _ in sinks]
     written: Iterable[int] = ()
     with opened(shard.path) as descriptor:
-        for append, parts in _blocks(descriptor, shard, [layout for _, layout in sinks], choose):
+        for append, files, parts in _blocks(descriptor, shard, sinks, choose):
             advance(sum(written))
             written = pool.map(append, files, parts)
         advance(sum(written))
 
 
 def _blocks(
-    descriptor: int, shard: Shard, layouts: list[Layout], choose: Choose
-) -> Iterator[tuple[Callable[[HashedFile, Any], int], list[Any]]]:
-    """Every block of the shard, in order: a function that appends it to a file, and its argument for each output."""
+    descriptor: int, shard: Shard, sinks: list[tuple[HashedFile, Layout]], choose: Choose
+) -> Iterator[tuple[Callable[[HashedFile, Any], int], list[HashedFile], list[Any]]]:
+    """Every block of the shard, in order: a function that appends it to a file, the files, and its argument for each."""
     for tensor in writing_order(shard):
+        keeping = [(sink, layout) for sink, layout in sinks if renamed(tensor.name, layout.removed)]
+        if not keeping:
+            continue
+        files, layouts = [sink for sink, _ in keeping], [layout for _, layout in keeping]
         cut = layouts[0].anatomy.cuts.get(tensor.name)
         if cut is None:
             for data in byte_blocks(descriptor, tensor):
-                yield HashedFile.write, [data] * len(layouts)
+                yield HashedFile.write, files, [data] * len(files)
             continue
         kept = [choose(cut, layout) for layout in layouts]
         for row, block in row_blocks(descriptor, tensor):
-            yield partial(_append_kept, block, row, tensor.dtype), kept
+            yield partial(_append_kept, block, row, tensor.dtype), files, kept
 
 
 def _append_kept(block: NDArray[Any], row: int, dtype: str, file: HashedFile, kept: Kept) -> int:

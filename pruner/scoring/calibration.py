@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,20 @@ class HeldOut(Record):
     reason: str | None = None
 
 
+class RemovedLayer(Record):
+    """A layer that was taken out, by its place in the source."""
+
+    layer: int
+    perplexity: float  # of a sample of the text without it and those that went before it
+
+
+class LayerChoice(NamedTuple):
+    """Layers to take out, and lists of an entry a layer that transformers works out where config.json lacks them."""
+
+    removed: list[RemovedLayer]  # the first to go first
+    per_layer: dict[str, list[Any]]
+
+
 class Activity(Protocol):
     """What the text feeds the down projection of one MLP.
 
@@ -80,10 +94,13 @@ class Calibration(Protocol):
     def record(self) -> CalibrationText:
         """Its entry in the manifest; known before the model runs."""
 
-    def activities(self, anatomy: Anatomy, outputs: Sequence[str], work: Path) -> Iterator[Activity]:
+    def choose_layers(self, count: int, work: Path) -> LayerChoice:
+        """`count` layers that the model misses least; `work` as below. Raises PruneError if the model cannot be run."""
+
+    def activities(self, anatomy: Anatomy, outputs: Mapping[str, Collection[int]], work: Path) -> Iterator[Activity]:
         """Every MLP, layer by layer, for every output; `keep` is called for all its outputs before the next one is drawn.
 
-        `work` may not exist yet. What an interrupted run of this very prune left there is used; what is written there stays
+        outputs: names, and the layers that are removed from each: of those there is no activity. `work` may not exist yet. What an interrupted run of this very prune left there is used; what is written there stays
         until the outputs are finished. Raises PruneError if the model cannot be run.
         """
 

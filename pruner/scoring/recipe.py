@@ -45,6 +45,7 @@ def make_recipes(
     calibration: CalibrationText | None,
     multiple_of: int,
     tie_break: TieBreak,
+    depth: bool,
 ) -> list[Recipe]:
     """One a criterion. Raises PruneError naming the option to fix."""
     if tie_break not in get_args(TieBreak):
@@ -52,7 +53,7 @@ def make_recipes(
     if seed < 0:
         raise PruneError(f"--seed {seed}: must not be negative")
     refit = calibration is not None and calibration.refit is not None
-    check_text_use(criteria, text=calibration is not None, refit=refit)
+    check_text_use(criteria, text=calibration is not None, refit=refit, depth=depth)
     recipes = []
     for criterion, prefix in zip(map(find_criterion, criteria), output_prefixes(criteria, refit=refit), strict=True):
         own = seed if criterion.seeded else None
@@ -67,16 +68,17 @@ def output_prefixes(criteria: Sequence[str], *, refit: bool) -> list[str]:
     return [f"{name}-{'refit-' if refit else ''}" for name in criteria] if len(criteria) > 1 else [""]
 
 
-def needs_text(criteria: Sequence[str], *, refit: bool) -> str | None:
-    """What cannot be done without a text, in words; None if all can."""
-    calibrated = (f"criterion {name}" for name in criteria if find_criterion(name).calibrated)
-    return next(calibrated, "refit" if refit else None)
+def needs_text(criteria: Sequence[str], *, refit: bool, depth: bool) -> str | None:
+    """The option that cannot do without a text; None if all can. depth: whether layers are removed."""
+    asking = [f"--criterion {name}" for name in criteria if find_criterion(name).calibrated]
+    asking += ["--refit"] * refit + ["--remove-layers"] * depth
+    return next(iter(asking), None)
 
 
-def check_text_use(criteria: Sequence[str], *, text: bool, refit: bool) -> None:
+def check_text_use(criteria: Sequence[str], *, text: bool, refit: bool, depth: bool = False) -> None:
     """Raises PruneError if a text is needed and missing, or there and of no use."""
-    asking = needs_text(criteria, refit=refit)
+    asking = needs_text(criteria, refit=refit, depth=depth)
     if asking and not text:
-        raise PruneError(f"--{asking}: needs a text, --calibration FILE")
+        raise PruneError(f"{asking}: needs a text, --calibration FILE")
     if text and not asking:
-        raise PruneError(f"--calibration: only --criterion {needing_text()} and --refit use a text")
+        raise PruneError(f"--calibration: only --criterion {needing_text()}, --refit and --remove-layers use a text")

@@ -17,10 +17,10 @@ _FLAGS: dict[TargetKind, str] = {
 }
 
 
-def require_targets(targets: Sequence[Target]) -> None:
-    """Raises PruneError if there is no target."""
-    if not targets:
-        raise PruneError(f"give at least one of {', '.join(_FLAGS.values())}")
+def require_targets(targets: Sequence[Target], remove_layers: Sequence[int] = ()) -> None:
+    """Raises PruneError if there is nothing to remove."""
+    if not targets and not any(remove_layers):
+        raise PruneError(f"give at least one of {', '.join(_FLAGS.values())}, --remove-layers")
 
 
 @dataclass(frozen=True)

@@ -195,10 +195,14 @@ class _Comparer:
 def _pair(
     before: Sequence[ConfigurationFigures], after: Sequence[ConfigurationFigures]
 ) -> list[tuple[ConfigurationFigures, ConfigurationFigures]]:
-    """Pair configurations by width; if a run has a width more than once, by label too."""
+    """Pair configurations by width and removed layers; if a run has both more than once, by label too."""
+
+    def shape(one: ConfigurationFigures) -> tuple[int, int]:
+        return -one.info.width, one.info.removed_layers
+
     pairs = []
-    for width, group in groupby(sorted(before, key=lambda c: -c.info.width), key=lambda c: c.info.width):
-        own, others = list(group), [c for c in after if c.info.width == width]
+    for wanted, group in groupby(sorted(before, key=shape), key=shape):
+        own, others = list(group), [c for c in after if shape(c) == wanted]
         if len(own) == len(others) == 1:
             pairs.append((own[0], others[0]))
         else:

@@ -128,6 +128,11 @@ class ConfigurationInfo(Record):
     idle_again: WindowEnergy | None = None  # model loaded, no requests, after the last trial
     load_s: float | None = None  # from start of the server process to healthy
 
+    @property
+    def removed_layers(self) -> int:
+        """Whole layers that pruning took out."""
+        return len(self.manifest.removed_layers) if self.manifest else 0
+
 
 class Placement(Record):
     """Where a trial of a run on several machines was measured."""
