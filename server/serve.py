@@ -26,19 +26,16 @@ from typing import Any
 
 import uvloop
 
-from base.key_file import read_key
 from energy.meters.base import EnergyError
 from energy.sampler import Sampler, start_sampler
 from server.api.app import create_app
 from server.api.endpoints import Stage
 from server.engines.base import Engine, EngineDeadError
-from server.engines.checkpoint import read_config
 from server.engines.entry import EngineEntry
-from server.engines.registry import choose_engine
 from server.machine.cpu_affinity import yield_cores_to
 from server.machine.memory import Loading
 from server.model import Model
-from server.settings import LOOPBACK_HOSTS, ServeError, ServeSettings
+from server.settings import ServeError, ServeSettings, check_settings, read_api_key
 from server.text.template import find_template
 from server.text.tokenizer import Tokenizer
 from server.transport.connection import http_server
@@ -61,27 +58,6 @@ def serve(settings: ServeSettings) -> int:
     sys.setswitchinterval(_THREAD_SWITCH_S)
     with _listening_socket(settings) as port, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_Serving(settings, entry, tokenizer, api_key).run(port))
-
-
-def check_settings(settings: ServeSettings) -> EngineEntry:
-    """The engine that will serve. Raises UserError for a wrong checkpoint, engine or exposure; imports nothing heavy."""
-    folder = settings.checkpoint
-    if not folder.is_dir():
-        raise ServeError(f"CHECKPOINT {folder}: no such folder")
-    entry = choose_engine(settings.engine)
-    if entry.needs_config:
-        read_config(folder)
-    if settings.host not in LOOPBACK_HOSTS and settings.api_key_file is None and not settings.allow_open:
-        raise ServeError(
-            f"--host {settings.host}: others could reach the server; give it a key with --api-key-file, "
-            "or give --allow-open to serve without one"
-        )
-    return entry
-
-
-def read_api_key(settings: ServeSettings) -> str | None:
-    """The key, or None where clients need none. Raises UserError for a file that holds none."""
-    return None if settings.api_key_file is None else read_key(settings.api_key_file)
 
 
 @contextmanager

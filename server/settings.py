@@ -1,4 +1,4 @@
-"""The settings of `prunebench serve`, and the error for wrong ones."""
+"""The settings of `prunebench serve`, and what can be known about them before anything heavy is imported."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from pydantic import Field
 
 from base.choices import OneOf
 from base.errors import UserError
+from base.key_file import read_key
 from base.records import Record
-from server.engines.registry import AUTO, engine_choices
+from server.engines.checkpoint import read_config
+from server.engines.entry import EngineEntry
+from server.engines.registry import AUTO, choose_engine, engine_choices
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -45,3 +48,24 @@ class ServeSettings(Record):
     def model_name(self) -> str:
         """What `model` must be in requests."""
         return self.served_model_name or self.checkpoint.resolve().name
+
+
+def check_settings(settings: ServeSettings) -> EngineEntry:
+    """The engine that will serve. Raises UserError for a wrong checkpoint, engine or exposure."""
+    folder = settings.checkpoint
+    if not folder.is_dir():
+        raise ServeError(f"CHECKPOINT {folder}: no such folder")
+    entry = choose_engine(settings.engine)
+    if entry.needs_config:
+        read_config(folder)
+    if settings.host not in LOOPBACK_HOSTS and settings.api_key_file is None and not settings.allow_open:
+        raise ServeError(
+            f"--host {settings.host}: others could reach the server; give it a key with --api-key-file, "
+            "or give --allow-open to serve without one"
+        )
+    return entry
+
+
+def read_api_key(settings: ServeSettings) -> str | None:
+    """The key, or None where clients need none. Raises UserError for a file that holds none."""
+    return None if settings.api_key_file is None else read_key(settings.api_key_file)

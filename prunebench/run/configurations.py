@@ -18,8 +18,7 @@ from pruner.scoring.recipe import output_prefixes
 from reports.analysis.roofline import shape_of
 from reports.document.console import Console
 from reports.runs.records import ConfigurationInfo
-from server.serve import check_settings
-from server.settings import ServeSettings
+from server.settings import ServeSettings, check_settings
 
 
 def check_configurations(experiment: Experiment) -> None:

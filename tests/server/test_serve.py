@@ -15,8 +15,8 @@ import pytest
 from base.errors import UserError
 from prunebench.commands.serve import serve as serve_command
 from server.engines.base import EngineError
-from server.serve import EXIT_ENGINE_DIED, check_settings, read_api_key, serve
-from server.settings import ServeError, ServeSettings
+from server.serve import EXIT_ENGINE_DIED, serve
+from server.settings import ServeError, ServeSettings, check_settings, read_api_key
 from tests.server.conftest import serve_process, url_once_ready, wait_until, write_checkpoint
 
 
