@@ -26,6 +26,8 @@ from reports.sections.contents import run_article
 from reports.sections.load import load_article
 from reports.statistics.ratios import MARGIN
 
+Progress = Callable[[int, int, str], None]  # how many of how many of what are done
+
 _NO_CHARTS = "charts need matplotlib: pip install 'prunebench[report]'"
 
 
@@ -36,13 +38,14 @@ def build_report(
     margin: float = MARGIN,
     png: bool = False,
     notice: Callable[[str], None] = lambda _: None,
+    progress: Progress = lambda *_: None,
 ) -> Path:
     """Write the report of one or more runs and return the file to open: the page, or what `write_readable` writes instead.
 
     Its path is `output`, by default report.html in the first run's folder. The other files lie beside it; their names begin with
     the stem of `output` if that is not "report". If figures are simulated, the page by default is report-simulated.html and
     report.html a link to it. Each file is replaced as a whole. Verdicts are judged at `margin`, a share.
-    `notice` receives a line for each damaged trial, which is left out. Raises ReportError naming a path that cannot be read or
+    `notice` receives a line for each damaged trial, which is left out, `progress` each picture that is drawn. Raises ReportError naming a path that cannot be read or
     written.
     """
     if not runs:
@@ -57,7 +60,7 @@ def build_report(
             replace(load_article(read_loads(run), f"load-{number}"), commands=made)
             for number, run in enumerate(runs, 1)
         ]
-        readable = write_readable(articles, page, png=png, notice=notice)
+        readable = write_readable(articles, page, png=png, notice=notice, progress=progress)
         return readable if output else _say_simulated(articles, readable)
     analyses = [analyse_folder(run, margin=margin) for run in runs]
     for damaged in [one for analysis in analyses for one in analysis.damaged]:
@@ -73,7 +76,7 @@ def build_report(
             else []
         )
         articles.append(replace(run_article(analysis, f"run-{number}"), commands=[*again, report]))
-    readable = write_readable(articles, page, png=png, notice=notice)
+    readable = write_readable(articles, page, png=png, notice=notice, progress=progress)
     rows = cell_rows(analyses)
     for ending, render in (("csv", as_csv), ("parquet", as_parquet), ("json", as_json), ("md", as_markdown)):
         _write(page.with_name(f"{cells}.{ending}"), render(rows))
@@ -82,14 +85,19 @@ def build_report(
 
 
 def write_readable(
-    articles: Sequence[Article], page: Path, *, png: bool = False, notice: Callable[[str], None] = lambda _: None
+    articles: Sequence[Article],
+    page: Path,
+    *,
+    png: bool = False,
+    notice: Callable[[str], None] = lambda _: None,
+    progress: Progress = lambda *_: None,
 ) -> Path:
     """Write articles with `write_articles`; where nothing is installed that draws, as Markdown alone, after a `notice` of it.
 
     Returns the file to open. Raises ReportError if `png` asks for what cannot be drawn, and naming a path that cannot be written.
     """
     if importlib.util.find_spec("matplotlib") is not None:
-        write_articles(articles, page, png=png)
+        write_articles(articles, page, png=png, progress=progress)
         return page
     if png:
         raise ReportError(f"--png: {_NO_CHARTS}")
@@ -117,7 +125,9 @@ def _command(runs: Sequence[Path], *, margin: float, png: bool) -> tuple[str, st
     return "This report", shlex.join(["prunebench", "report", *map(str, runs), *options, *["--png"] * png])
 
 
-def write_articles(articles: Sequence[Article], page: Path, *, png: bool = False) -> None:
+def write_articles(
+    articles: Sequence[Article], page: Path, *, png: bool = False, progress: Progress = lambda *_: None
+) -> None:
     """Write articles as a page, as Markdown beside it, and their plots as SVG in a folder named after the page.
 
     png: write each plot also as PNG, for slides. Raises ReportError naming a path that cannot be written.
@@ -128,7 +138,10 @@ def write_articles(articles: Sequence[Article], page: Path, *, png: bool = False
         for placed in article.plots()
         if placed.plot.chart
     }
-    pictures = {plot_id: draw_picture(*chart) for plot_id, chart in charts.items()}
+    pictures = {}
+    for number, (plot_id, chart) in enumerate(charts.items()):
+        progress(number, len(charts), "pictures")
+        pictures[plot_id] = draw_picture(*chart)
     files = {f"{plot_id}.svg": picture.svg for plot_id, picture in pictures.items()}
     if png:
         files |= {f"{plot_id}.png": draw_png(*chart) for plot_id, chart in charts.items()}

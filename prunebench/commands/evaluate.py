@@ -145,8 +145,10 @@ def _measure_perplexity(
 ) -> bool:
     """Measure it, save it and print it; whether there is a figure."""
     print_line(f"note: no --tasks: {WORDS}; --tasks offline asks tasks that come with prunebench", err)
-    with target.served(folder) as endpoint:
-        found = quick_perplexity(endpoint, tokens)
+    with Steps(err, "perplexity") as steps:
+        steps.reach(0, 1, "the model is loaded")
+        with target.served(folder) as endpoint:
+            found = quick_perplexity(endpoint, tokens, steps.reach)
     write_record(folder / "perplexity.json", found)
     if as_json:
         _print_json({"subject": subject.model_dump(mode="json"), "perplexity": found.model_dump(mode="json")}, folder)

@@ -15,6 +15,7 @@ from prunebench.load.workload_options import objectives
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import err, out, print_line
 from prunebench.terminal.damaged import analyse_run
+from prunebench.terminal.progress import Steps
 from reports.build import build_report
 from reports.document.terminal import terminal_table
 from reports.errors import ReportError
@@ -88,7 +89,8 @@ def plan(
     )
     found = plan_fleet(analyse_run(run), demand, lambda label: print_line(f"planning: {label}", err))
     write_record(run / PLAN_NAME, found)
-    page = build_report([run], notice=lambda line: print_line(line, err))
+    with Steps(err, "report") as steps:
+        page = build_report([run], notice=lambda line: print_line(line, err), progress=steps.reach)
     if as_json:
         out.print_json(found.model_dump_json())
         return

@@ -11,6 +11,7 @@ import typer
 from prunebench.commands.options import Margin, share
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import err, print_line
+from prunebench.terminal.progress import Steps
 from reports.build import build_report
 from reports.errors import ReportError
 from reports.exports.sinks import send_runs
@@ -59,7 +60,15 @@ def report(
     folders = [_newest_run(run) for run in runs]
     problems = [problem for run in folders if wait and (problem := _wait_for_run(run))]
     if form == "html":
-        written = build_report(folders, output, margin=share(margin, "--margin"), png=png, notice=_print_notice)
+        with Steps(err, "report") as steps:
+            written = build_report(
+                folders,
+                output,
+                margin=share(margin, "--margin"),
+                png=png,
+                notice=_print_notice,
+                progress=steps.reach,
+            )
     else:
         written = export(folders, form, output)
     print_line(str(written))

@@ -30,6 +30,7 @@ from prunebench.run.runner import Runner
 from prunebench.servers.remote import RemoteHost
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import out, print_line
+from prunebench.terminal.progress import Steps
 from reports.analysis.analyse import analyse_folder
 from reports.build import build_report
 from reports.compare.differences import between_environments
@@ -216,7 +217,8 @@ def _report(writer: RunWriter) -> bool:
     """Write the report of the finished trials; False if it could not be written, which must hide no other failure."""
     try:
         if writer.folder.trial_folders():
-            page = build_report([writer.path], notice=print_line)
+            with Steps(out, "report") as steps:
+                page = build_report([writer.path], notice=print_line, progress=steps.reach)
             analysis = analyse_folder(writer.path)
             for table in terminal_tables(analysis):
                 out.print(table)

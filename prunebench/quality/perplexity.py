@@ -18,6 +18,7 @@ from prunebench.experiment.texts import STDLIB_PREFIX, read_text
 from reports.runs.records import Quality
 
 Encode = Callable[[Sequence[str]], Sequence[Sequence[int]]]  # texts to token ids, without special tokens
+Progress = Callable[[int, int, str], None]  # how many of how many of what are done
 
 
 def checkpoint_tokens(checkpoint: Path) -> Encode:
@@ -42,7 +43,7 @@ class PerplexityProbe:
         self._text = f"the first {budget:,} tokens each of {names}, in windows of {size}"
         self._sha256 = hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
-    def measure(self, endpoint: Endpoint, *, written: int = 0) -> Quality:
+    def measure(self, endpoint: Endpoint, *, written: int = 0, progress: Progress = lambda *_: None) -> Quality:
         """exp(mean negative log-likelihood per scored token) of what the endpoint serves.
 
         `written`: tokens that a request must generate; vLLM's own server requires 1, ours none.
@@ -51,7 +52,7 @@ class PerplexityProbe:
         An endpoint without prompt log-likelihoods gives None with the reason.
         """
         try:
-            losses = _window_losses(endpoint, self._windows, written)
+            losses = _window_losses(endpoint, self._windows, written, progress)
         except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
             reason = f"the endpoint gave no prompt log-likelihoods: {type(error).__name__}: {error}"
             return self._quality(None, None, 0, reason)
@@ -73,12 +74,13 @@ class PerplexityProbe:
 
 
 def _window_losses(
-    endpoint: Endpoint, windows: Sequence[Sequence[int]], written: int
+    endpoint: Endpoint, windows: Sequence[Sequence[int]], written: int, progress: Progress
 ) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
     """Negative log-likelihoods of every scored token, an array a window."""
-    losses = []
+    losses: list[np.ndarray[Any, np.dtype[np.float64]]] = []
     with endpoint.client(endpoint.timeout_s) as client:
         for window in windows:
+            progress(len(losses), len(windows), "windows")
             answer = client.post(
                 "/v1/completions",
                 json={

@@ -8,7 +8,7 @@ from pathlib import Path
 from loadgen.endpoint import Endpoint, check_endpoint
 from loadgen.prompts.synthetic import served_encoding
 from prunebench.experiment.file import QualitySettings
-from prunebench.quality.perplexity import Encode, PerplexityProbe, checkpoint_tokens
+from prunebench.quality.perplexity import Encode, PerplexityProbe, Progress, checkpoint_tokens
 from reports.runs.records import Quality
 
 TEXT = "stdlib:pydoc_data/topics.py"  # Python's documentation of its language: English with code, 0.7 MB
@@ -20,7 +20,7 @@ _PIECE = (
 _SHORTEST = 512  # tokens of a context, where the server does not say
 
 
-def quick_perplexity(endpoint: Endpoint, checkpoint: Path | None) -> Quality:
+def quick_perplexity(endpoint: Endpoint, checkpoint: Path | None, progress: Progress = lambda *_: None) -> Quality:
     """Perplexity through the endpoint, tokenized by the checkpoint or by the server itself.
 
     Raises LoadError for a server that does not answer, or does not tokenize.
@@ -32,9 +32,13 @@ def quick_perplexity(endpoint: Endpoint, checkpoint: Path | None) -> Quality:
         longest = min(settings.context_tokens, served.max_model_len - written)
         settings = settings.model_copy(update={"context_tokens": longest})
     if checkpoint is not None:
-        return PerplexityProbe(settings, checkpoint_tokens(checkpoint)).measure(endpoint, written=written)
+        return PerplexityProbe(settings, checkpoint_tokens(checkpoint)).measure(
+            endpoint, written=written, progress=progress
+        )
     piece = _PIECE * (served.max_model_len or _SHORTEST)
-    found = PerplexityProbe(settings, _served_tokens(endpoint, piece)).measure(endpoint, written=written)
+    found = PerplexityProbe(settings, _served_tokens(endpoint, piece)).measure(
+        endpoint, written=written, progress=progress
+    )
     words = f"{found.text}, tokenized by the server in parts of {piece:,} characters"
     return found.model_copy(update={"text": words})
 

@@ -8,11 +8,14 @@ from typing import Self
 
 from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
 from prunebench.terminal.console import print_line
 from reports.document.console import Console
 
 _PLAIN_EVERY_S = 5.0
+_BAR = 8  # columns, at least
+_FIGURES = 26  # columns: share, times, and the gaps between
 
 
 class Steps:
@@ -25,14 +28,16 @@ class Steps:
         self._done = 0
         self._plain_at = time.monotonic()
         self._bytes_from: tuple[float, int] | None = None
+        words = max(_BAR, console.width - _BAR - _FIGURES)
         self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.percentage:3.0f} %", markup=False),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, max_width=words)),
+            BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=_BAR)),  # what the words leave
+            TextColumn("{task.percentage:3.0f} %", markup=False, table_column=Column(no_wrap=True)),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            expand=True,
             disable=not console.is_terminal,
         )
         self._task = self._bar.add_task(title, total=total)

@@ -40,7 +40,9 @@ class Console(RichConsole):
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """The segments, with control characters in their text replaced."""
-        if isinstance(renderable, Table) and renderable.columns:
+        if (
+            isinstance(renderable, Table) and renderable.columns and renderable.show_header
+        ):  # else a layout: a bar, a live view
             for column in renderable.columns:
                 column.overflow, column.no_wrap = "fold", False
             for part in fitted(renderable, self, options or self.options):

@@ -1,0 +1,35 @@
+"""A bar is one line of the terminal, whatever is done; a log gets lines now and then."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.cells import cell_len
+
+from prunebench.terminal.progress import Steps
+from reports.document.console import Console
+from tests.prunebench.terminal.screen import lines_of
+
+LONG = "block 12, a-configuration-of-a-long-name, and-a-workload-of-a-long-name"
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_a_bar_fills_one_line_of_the_terminal(width):
+    file = io.StringIO()
+    with Steps(Console(file=file, force_terminal=True, width=width), "measuring", 10) as steps:
+        steps.reach(3, 10, LONG)
+        steps._bar.refresh()
+        shown = lines_of(file.getvalue())
+    (bar,) = [line for line in shown[-1:] if line.strip()]
+    assert cell_len(bar.rstrip()) <= width
+    assert bar.startswith("measuring: block 12")
+    assert "30 %" in bar
+
+
+def test_a_log_has_a_line_at_the_end_alone_where_all_was_quick():
+    file = io.StringIO()
+    with Steps(Console(file=file, width=150), "pruning", 2) as steps:
+        steps.reach(1, 2, "half")
+        steps.reach(2, 2, "all")
+    assert file.getvalue() == "pruning: 100 %, all\n"
