@@ -51,6 +51,7 @@ def make(family: str, folder: Path) -> Path:
     kinds = {
         "gemma2": ["sliding_attention", "full_attention"],
         "gemma3-multimodal": ["sliding_attention", "full_attention"],
+        "granite4-hybrid": ["linear_attention", "full_attention"],
     }
     if family in kinds:
         text.layer_types = (kinds[family] * LAYERS)[:LAYERS]

@@ -14,6 +14,7 @@ from prunebench.calibration.text_calibration import TextCalibration
 from pruner.output.manifest import PrunedCheckpoint
 from pruner.prune import prune
 from pruner.scoring.targets import Target
+from tests.long import short_or_long
 from tests.prunebench.calibration.test_text_calibration import TEXT, add_tokenizer, sequences
 from tests.pruner import tiny
 
@@ -76,7 +77,8 @@ def weights_of(folder: Path) -> dict[str, dict[str, np.ndarray]]:
     """MLP prefix as the loaded model has it -> gate rows and down weight."""
     found: dict[str, dict[str, np.ndarray]] = {}
     for name, tensor in tiny.tensors_of(folder).items():
-        prefix, part = name.removesuffix(".weight").replace("block_sparse_moe", "mlp").rpartition(".")[::2]
+        loaded = name.replace("block_sparse_moe", "mlp").replace("language_model.model.", "model.language_model.")
+        prefix, part = loaded.removesuffix(".weight").rpartition(".")[::2]
         half = slice(0, len(tensor) // 2) if part in {"gate_up_proj", "input_linear"} else slice(None)
         if part in {"gate_proj", "w1", "gate_up_proj", "input_linear"} and "vision" not in name:
             found.setdefault(prefix, {})["gate"] = tensor[half].double().numpy()
@@ -90,9 +92,10 @@ def kept_rows(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return np.array([rows.index(row.tobytes()) for row in after])
 
 
-@pytest.mark.parametrize(
-    "family", ["llama", "llama-with-mlp-bias", "gemma3-text", "phi3", "granite4-hybrid", "mixtral", "qwen2-moe"]
-)
+LAYOUTS = ["llama", "llama-with-mlp-bias", "phi3", "granite4-hybrid", "mixtral", "qwen2-moe", "glm4-moe"]
+
+
+@pytest.mark.parametrize("family", short_or_long(LAYOUTS, sorted(tiny.CONFIGS)))
 def test_new_weights_are_the_ridge_regression_to_the_old_output(family: str, text: Path, tmp_path: Path) -> None:
     source = make(family, tmp_path / "source")
     (one,) = refitted(source, text, tmp_path / "out")
