@@ -86,6 +86,10 @@ def _checkpoint(info: ConfigurationInfo) -> dict[str, str]:
     """The checkpoint: two of one width may be pruned from different sources or by different criteria."""
     facts = {"parameters": str(info.parameters)}
     if manifest := info.manifest:
+        text = manifest.calibration
         facts |= {"criterion": manifest.criterion, "tie break": manifest.tie_break}
+        facts |= {"refit": text.refit or "none", "calibration text": text.sha256[:12]} if text else {}
+        gone = ", ".join(str(one.layer) for one in manifest.removed_layers)
+        facts |= {"removed layers": gone} if gone else {}
         facts |= {f"source {file.name}": file.sha256[:12] for file in manifest.source_files}
     return facts

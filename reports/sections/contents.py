@@ -18,6 +18,7 @@ from reports.sections.energy.power import timeline_section
 from reports.sections.expected import expected_section
 from reports.sections.fleet import fleet_section
 from reports.sections.latency import latency_section
+from reports.sections.pruning import pruning_section
 from reports.sections.quality import perplexity_section, tasks_section
 from reports.sections.run import again_section, checks_section, failures_section, order_section
 from reports.sections.workloads import workloads_section
@@ -37,6 +38,7 @@ SECTIONS: list[Builder] = [
     curves_section,
     tasks_section,
     perplexity_section,
+    pruning_section,
     expected_section,
     alignment_section,
     fleet_section,

@@ -76,21 +76,18 @@ def again_section(analysis: Analysis) -> Section:
 
 
 def _served(analysis: Analysis) -> Table:
-    rows = []
-    for info in (c.info for c in analysis.configurations):
-        m = info.manifest
-        rows.append(
-            text_row(
-                info.label,
-                info.model,
-                engine(info),
-                info.dtype or ABSENT,
-                " ".join(f"{key}={value}" for key, value in info.engine_options.items()) or ABSENT,
-                f"{m.criterion}, {m.target}, multiple of {m.multiple_of}, ties {m.tie_break}" if m else ABSENT,
-                ABSENT if info.load_s is None else f"{figure(info.load_s)} s",
-            )
+    rows = [
+        text_row(
+            info.label,
+            info.model,
+            engine(info),
+            info.dtype or ABSENT,
+            " ".join(f"{key}={value}" for key, value in info.engine_options.items()) or ABSENT,
+            ABSENT if info.load_s is None else f"{figure(info.load_s)} s",
         )
-    headings = columns("Configuration", "Model", "Engine", "Data type", "Options", "Pruned by", "Loaded in")
+        for info in (c.info for c in analysis.configurations)
+    ]
+    headings = columns("Configuration", "Model", "Engine", "Data type", "Options", "Loaded in")
     return Table("The served models and their settings.", headings, rows, kind="text")
 
 
