@@ -30,7 +30,7 @@ class MeasuredActivity:
         self, mlp: Mlp, outputs: tuple[str, ...], gram: Gram, weight: Tensor, folder: Path, *, refit: bool
     ) -> None:
         self.mlp, self.outputs, self.tokens = mlp, outputs, gram.tokens
-        self.cuts: dict[str, tuple[Indices, Tensor | None]] = {}
+        self.cuts: dict[str, tuple[Indices, Path | None]] = {}  # and the file of new weights
         self._gram, self._weight, self._folder, self._refit = gram, weight, folder, refit
         self._figures: dict[Activation, NDArray[np.float64]] = {}
 
@@ -45,17 +45,17 @@ class MeasuredActivity:
         if not self._refit or not self.tokens:
             self.cuts[output] = kept, None
             return None
-        weights = self._gram.refit(self._weight, kept)
-        self.cuts[output] = kept, weights
         file = _down_file(self._folder, output, self.mlp)
         file.parent.mkdir(parents=True, exist_ok=True)
-        np.save(file, weights.cpu().numpy())
+        np.save(file, self._gram.refit(self._weight, kept).cpu().numpy())
+        self.cuts[output] = kept, file
         return file
 
     def save(self) -> None:
-        """Write what `StoredActivity` reads."""
+        """Write what `StoredActivity` reads, and let go of the Gram matrix."""
         self._folder.mkdir(parents=True, exist_ok=True)
         np.savez(self._folder / f"{self.mlp.prefix}.npz", **self._figures)  # type: ignore[arg-type]
+        del self._gram, self._weight
 
 
 class StoredActivity:
@@ -78,11 +78,8 @@ class StoredActivity:
 
 
 def save_layer(folder: Path, activities: Iterable[MeasuredActivity]) -> None:
-    """Write a layer's figures, and last how many tokens reached each MLP."""
-    tokens = {}
-    for activity in activities:
-        activity.save()
-        tokens[activity.mlp.prefix] = activity.tokens
+    """Write how many tokens reached each MLP: last, once each has saved its figures."""
+    tokens = {activity.mlp.prefix: activity.tokens for activity in activities}
     folder.mkdir(parents=True, exist_ok=True)  # of a layer without an MLP
     write_text(folder / "tokens.json", json.dumps(tokens))
 

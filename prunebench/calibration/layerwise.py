@@ -15,6 +15,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from prunebench.calibration.activity import MeasuredActivity, StoredActivity, save_layer, stored_layer
 from prunebench.calibration.gram import Gram
 from prunebench.calibration.model import Call, LayeredModel
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _TEXT, _WHOLE = "text", "whole"  # names of streams; those of the outputs are the outputs' own
+GRAM_BYTES = 1 << 30  # of one layer, at a time
 _EXPERT = re.compile(r"\.experts\.(\d+)$")
 Tick = Callable[[int], None]  # layers done
 
@@ -84,17 +87,19 @@ class LayerwisePass:
 
         with self._model.layer(index) as layer:
             weights = down_weights(layer, self._anatomy, mlps)
-            grams = {mlp.prefix: Gram(weights[mlp.prefix], whole=self._grams) for mlp in mlps}
             target = self._store.next_states(index + 1)
-            with torch.inference_mode(), _listening({weights[p].data_ptr(): gram for p, gram in grams.items()}):
-                self._advance(_TEXT, index, layer, None if self._sequential else target)
             folder = self._store.results(index)
             made = []
-            for mlp in mlps:
-                weight = weights[mlp.prefix].detach().float()
-                gram = grams.pop(mlp.prefix)
-                made.append(MeasuredActivity(mlp, self._outputs, gram, weight, folder, refit=self._refit))
-                yield made[-1]
+            for place, group in enumerate(self._groups(mlps)):
+                grams = {mlp.prefix: Gram(weights[mlp.prefix], whole=self._grams) for mlp in group}
+                with torch.inference_mode(), _listening({weights[p].data_ptr(): gram for p, gram in grams.items()}):
+                    self._advance(_TEXT, index, layer, None if self._sequential or place else target)
+                for mlp in group:
+                    weight = weights[mlp.prefix].detach().float()
+                    gram = grams.pop(mlp.prefix)
+                    made.append(MeasuredActivity(mlp, self._outputs, gram, weight, folder, refit=self._refit))
+                    yield made[-1]
+                    made[-1].save()
             with torch.inference_mode():
                 self._advance(_WHOLE, index, layer, target)
                 for output in self._outputs:
@@ -104,6 +109,19 @@ class LayerwisePass:
                             self._advance(_TEXT, index, layer, target)
             save_layer(folder, made)
             self._store.finish(index + 1)
+
+    def _groups(self, mlps: Sequence[Mlp]) -> list[list[Mlp]]:
+        """MLPs whose Gram matrices fit into GRAM_BYTES together: the text runs through a layer of many experts for each group."""
+        groups: list[list[Mlp]] = [[]]
+        held = 0
+        for mlp in mlps:
+            size = 4 * mlp.neurons * (mlp.neurons if self._grams else 1)
+            if held + size > GRAM_BYTES and groups[-1]:
+                groups.append([])
+                held = 0
+            groups[-1].append(mlp)
+            held += size
+        return groups
 
     def _pass_by(self, index: int) -> None:
         """The whole model alone has this layer."""
@@ -201,14 +219,17 @@ def down_weights(layer: nn.Module, anatomy: Anatomy, mlps: Sequence[Mlp]) -> dic
 
 
 @contextmanager
-def _pruned(weights: Mapping[str, Tensor], cuts: Mapping[str, tuple[Indices, Tensor | None]]) -> Iterator[None]:
+def _pruned(weights: Mapping[str, Tensor], cuts: Mapping[str, tuple[Indices, Path | None]]) -> Iterator[None]:
     """While this lasts, the layer computes what the pruned layer would."""
     import torch
 
     before = {prefix: weight.clone() for prefix, weight in weights.items()}
     for prefix, (kept, refitted) in cuts.items():
         stay = torch.from_numpy(kept).to(weights[prefix].device)
-        columns = before[prefix][:, stay] if refitted is None else refitted.to(before[prefix].dtype)
+        if refitted is None:
+            columns = before[prefix][:, stay]
+        else:
+            columns = torch.from_numpy(np.load(refitted)).to(before[prefix])
         weights[prefix].zero_()
         weights[prefix][:, stay] = columns
     try:

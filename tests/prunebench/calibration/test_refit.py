@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from prunebench.calibration import layerwise
 from prunebench.calibration.gram import RIDGE
 from prunebench.calibration.text_calibration import TextCalibration
 from pruner.output.manifest import PrunedCheckpoint
@@ -176,6 +177,17 @@ def test_an_expert_that_no_token_reaches_is_pruned_by_its_weights_and_recorded(t
         down = before[f"{prefix}.w2.weight"]
         kept = down.abs().sum(dim=0).argsort(descending=True)[: after[f"{prefix}.w2.weight"].shape[1]].sort().values
         assert torch.equal(after[f"{prefix}.w2.weight"], down[:, kept])
+
+
+@pytest.mark.parametrize("how", ["one-shot", "sequential"])
+def test_experts_whose_matrices_do_not_fit_together_take_turns_and_nothing_changes(
+    how: str, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make("qwen2-moe", tmp_path / "source")
+    (together,) = refitted(source, text, tmp_path / "together", how)
+    monkeypatch.setattr(layerwise, "GRAM_BYTES", 2 * 4 * 24 * 24)  # two experts at a time
+    (apart,) = refitted(source, text, tmp_path / "apart", how)
+    assert apart.manifest == together.manifest
 
 
 def test_criteria_that_share_a_run_of_the_text_give_what_each_gives_by_itself(text: Path, tmp_path: Path) -> None:
