@@ -122,9 +122,9 @@ def evaluate(
         raise QualityError(
             "--tokenizer: name the folder of the served checkpoint, or its OWNER/NAME: its tokens are sent"
         )
-    harness = Harness(suite, include_path or [], limit)
-    asking = Pass(harness, suite, settings_of(suite, "in-process" if in_process else "endpoint", limit))
     tokens = None if in_process else find_tokenizer(tokenizer or target)
+    harness = Harness(suite, include_path or [], limit)  # reads thousands of files for a task of lm-eval's own
+    asking = Pass(harness, suite, settings_of(suite, "in-process" if in_process else "endpoint", limit))
     claim_folder(folder, subject, resume=resume)
 
     @contextlib.contextmanager
