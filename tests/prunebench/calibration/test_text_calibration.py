@@ -48,7 +48,7 @@ def measured(folder: Path, text: Path) -> dict[str, np.ndarray]:
     """MLP prefix -> norms, no MLP being cut."""
     calibration = TextCalibration(folder, [text], "act")
     norms = {}
-    for activity in calibration.activities(find_mlps(open_checkpoint(folder)), ["out"], text.with_name("work")):
+    for activity in calibration.activities(find_mlps(open_checkpoint(folder)), {"out": ()}, text.with_name("work")):
         activity.keep("out", np.arange(activity.mlp.neurons))
         norms[activity.mlp.prefix] = activity.figure("norm")
     assert all(norm.dtype == np.float64 for norm in norms.values())
