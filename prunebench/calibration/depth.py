@@ -2,8 +2,7 @@
 
 Each step is one pass over the layers. Streams of hidden states, in files, go through it side by side: one has every layer that
 is still there; at each layer another one begins that leaves it out. This takes half as many runs of the text as there are
-layers. Perplexity as the measure of a layer is that of Shortened LLaMA, arXiv 2402.02834, there for all layers at once; here each
-layer is chosen in the model without those that went before.
+layers. This is the order of SLEB, arXiv 2402.09025.
 """
 
 from __future__ import annotations

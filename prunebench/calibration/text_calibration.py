@@ -92,7 +92,7 @@ class TextCalibration:
         from prunebench.calibration.depth import choose_layers
 
         model = self._model
-        estimate = _Estimate(count * len(model.layers), self._progress, "choosing layers to remove")
+        estimate = _Estimate(count * len(model.layers), self._progress, "choosing layers to remove, layer run")
         removed = choose_layers(model, self._sequences.used, count, work / "depth", partial(estimate.reach, 0))
         estimate.reach(estimate.total, 0)
         return LayerChoice(removed, model.per_layer)
@@ -110,7 +110,7 @@ class TextCalibration:
             together.setdefault(name if sequential else tuple(removed), []).append(name)
         passes = [tuple(names) for names in together.values()]
         model = self._model
-        estimate = _Estimate(len(passes) * len(model.layers), self._progress, "calibrating")
+        estimate = _Estimate(len(passes) * len(model.layers), self._progress, "calibrating, layer")
         for number, names in enumerate(passes):
             one = LayerwisePass(
                 model,
@@ -160,4 +160,4 @@ class _Estimate:
         if first < done < self.total:
             seconds = (now - started) / (done - first) * (self.total - done)
             left = f", about {seconds / 60:.0f} min left" if seconds >= 90 else f", about {seconds:.0f} s left"
-        self._progress(done, self.total, f"{self._what}, layer {done} of {self.total}{left}")
+        self._progress(done, self.total, f"{self._what} {done} of {self.total}{left}")

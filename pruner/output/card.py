@@ -30,12 +30,13 @@ _STUDY = """\
   archivePrefix = {arXiv}
 }"""
 
-_SHORTENED = """\
-@misc{kim2024shortened,
-  title         = {Shortened {LLaMA}: Depth Pruning for Large Language Models with Comparison of Retraining Methods},
-  author        = {Bo-Kyeong Kim and Geonmin Kim and Tae-Ho Kim and Thibault Castells and Shinkook Choi and Junho Shin and Hyoung-Kyu Song},
+_SLEB = """\
+@inproceedings{song2024sleb,
+  title         = {{SLEB}: Streamlining {LLMs} through Redundancy Verification and Elimination of Transformer Blocks},
+  author        = {Jiwon Song and Kyungseok Oh and Taesu Kim and Hyungjun Kim and Yulhwa Kim and Jae-Joon Kim},
+  booktitle     = {International Conference on Machine Learning},
   year          = {2024},
-  eprint        = {2402.02834},
+  eprint        = {2402.09025},
   archivePrefix = {arXiv}
 }"""
 
@@ -50,7 +51,7 @@ def model_card(
     front = [*_front_matter(source), *([f"base_model: {name}"] if _is_hub_id(name) else [])]
     link = f"[{name}](https://huggingface.co/{name})" if _is_hub_id(name) else f"`{name}`"
     papers = [_STUDY, *recipe.criterion.citations] if layout.narrower or not layout.removed else []
-    papers += [_SHORTENED] if layout.removed else []
+    papers += [_SLEB] if layout.removed else []
     kinds = ["width-pruning"] * (layout.narrower or not layout.removed) + ["depth-pruning"] * bool(layout.removed)
     lines = [
         "---",

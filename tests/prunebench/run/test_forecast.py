@@ -92,6 +92,15 @@ def test_several_criteria_are_configurations_of_their_own(experiment, tmp_path):
     assert {label for _, label, _ in found.cells} == set(found.configurations)
 
 
+def test_numbers_of_layers_go_with_every_width_but_what_would_be_the_source_itself(experiment, tmp_path):
+    keys = '[4.0, 2.0]\nremove_layers = [0, 2]\ncriterion = ["maw", "l2"]\ncalibration = ["tiny.toml"]'
+    loaded = load_experiment(experiment(expansion_ratios=keys))
+    found = forecast_run(loaded, tmp_path / "run", nothing_finished, NOTHING)
+    widths = [f"{criterion}-width-512{depth}" for depth in ("", "-layers-4") for criterion in ("maw", "l2")]
+    assert list(found.configurations) == ["width-1024", "layers-4", *widths]
+    assert "ratio 4, 4 of 6 layers, " in found.configurations["layers-4"]
+
+
 def test_the_smallest_effect_is_of_the_family_and_shrinks_with_blocks(experiment, tmp_path):
     def planned(**settings):
         return forecast_run(load_experiment(experiment(**settings)), tmp_path / "out", nothing_finished, NOTHING).family
