@@ -24,6 +24,7 @@ from loadgen.client.driver import Driver
 from loadgen.client.watch import watch_client
 from loadgen.client.wire import WireClient
 from loadgen.endpoint import LoadError
+from loadgen.link.forks import NUMBER, RUNNING
 from loadgen.link.frames import Inbox, Outbox
 from loadgen.link.messages import Finished, Job, Ready
 
@@ -97,9 +98,31 @@ def _allow_many_connections() -> None:
 
 
 def main() -> None:
-    """`python -m loadgen.client.process FD`: the first message on the socket FD is the job."""
+    """`python -m loadgen.client.process FD`: as `loadgen.link.forks` asks on the socket FD, fork clients and say how they ended."""
     _allow_many_connections()
-    link = socket.socket(fileno=int(sys.argv[1]))
+    control = socket.socket(fileno=int(sys.argv[1]))
+    while True:
+        asked, links, _, _ = socket.recv_fds(control, NUMBER, 1)
+        if not asked:  # nobody is left who asks
+            return
+        if not links:
+            control.sendall(_status(int.from_bytes(asked)).to_bytes(NUMBER, signed=True))
+        elif process_id := os.fork():
+            os.close(links[0])
+            control.sendall(process_id.to_bytes(NUMBER, signed=True))
+        else:
+            control.close()
+            _run_client(socket.socket(fileno=links[0]))
+            return
+
+
+def _status(process_id: int) -> int:
+    ended, status = os.waitpid(process_id, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if ended else RUNNING
+
+
+def _run_client(link: socket.socket) -> None:
+    """The first message on the socket is the job."""
     inbox = Inbox(link)
     messages: list[Any] | None = []
     while messages == []:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import selectors
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from base.python_process import python_command
 from loadgen.endpoint import LoadError
+from loadgen.link.forks import Forks, start_client
 from loadgen.link.frames import Inbox, frame
 from loadgen.link.interrupt import Interrupt
 from loadgen.link.messages import Finished, Job, Ready
@@ -23,35 +19,21 @@ _END_S = 5.0
 
 
 class Clients:
-    """Use as a context manager: leaving it ends the processes that still run.
-
-    They are separate programs rather than forks, since the process that starts them may have threads and sockets; and
-    in process groups of their own, so that Ctrl-C reaches this process alone, which then ends them. Not in sessions: the
-    kernel shares processors between sessions first, and a client would be kept waiting.
-    """
+    """Use as a context manager: leaving it ends the processes that still run."""
 
     def __init__(self, jobs: list[Job]) -> None:
         self._jobs = jobs
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: dict[int, Forks] = {}  # those whose status is not known
         self._selector = selectors.DefaultSelector()
 
     def __enter__(self) -> Self:
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         try:
             for job in self._jobs:
                 ours, theirs = socket.socketpair()
                 with theirs:
-                    command = python_command("-m", "loadgen.client.process", str(theirs.fileno()))
-                    self._processes.append(
-                        subprocess.Popen(
-                            command,
-                            env=environment,
-                            pass_fds=[theirs.fileno()],
-                            stdin=subprocess.DEVNULL,
-                            process_group=0,
-                        )
-                    )
-                self._selector.register(ours, selectors.EVENT_READ, (Inbox(ours), self._processes[-1]))
+                    forks, process_id = start_client(theirs)
+                self._processes[process_id] = forks
+                self._selector.register(ours, selectors.EVENT_READ, (Inbox(ours), process_id))
                 ours.sendall(frame(job))
         except BaseException:
             self._end()
@@ -88,12 +70,12 @@ class Clients:
     def _receive(self, timeout_s: float) -> list[Any]:
         found: list[Any] = []
         for key, _ in self._selector.select(timeout_s):
-            inbox, process = key.data
+            inbox, process_id = key.data
             messages = inbox.receive()
             if messages is None:
                 self._selector.unregister(key.fileobj)
                 key.fileobj.close()  # type: ignore[union-attr]  # a socket
-                _check_end(process)
+                self._check_end(process_id)
             else:
                 found += messages
         return found
@@ -102,17 +84,16 @@ class Clients:
         for key in list(self._selector.get_map().values()):
             key.fileobj.close()  # type: ignore[union-attr]  # their sockets end, and with them they do
         self._selector.close()
-        for process in self._processes:
-            process.kill()
-            process.wait()
+        for process_id, forks in self._processes.items():
+            forks.end(process_id)
+        self._processes.clear()
 
-
-def _check_end(process: subprocess.Popen[bytes]) -> None:
-    """Handle a closed link. Raises LoadError unless its process ended with status 0."""
-    with contextlib.suppress(
-        subprocess.TimeoutExpired
-    ):  # a killed one has ended by now; one that is still ending does so with status 0
-        process.wait(_END_S)
-    if status := process.returncode:
-        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        raise LoadError(f"a client process {how}; the trial is void")
+    def _check_end(self, process_id: int) -> None:
+        """Handle a closed link. Raises LoadError unless its process ended with status 0."""
+        status = self._processes[process_id].status(process_id, _END_S)
+        if status is None:  # a killed one has ended by now; one that is still ending does so with status 0
+            return
+        del self._processes[process_id]
+        if status:
+            how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+            raise LoadError(f"a client process {how}; the trial is void")

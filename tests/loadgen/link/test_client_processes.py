@@ -15,6 +15,7 @@ import pytest
 from loadgen.client.driver import Driver
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.energy.source import NoEnergy
+from loadgen.link import forks
 from loadgen.prompts.synthetic import SyntheticPrompts
 from loadgen.results.recorder import read_stream
 from loadgen.trial import run_trial
@@ -105,6 +106,12 @@ def loaded(server, file):
     return process
 
 
+def clients_of(process_id):
+    """The processes that send, which are forks of the one that it started."""
+    (first,) = children_of(process_id)
+    return children_of(first)
+
+
 def gone(process_ids):
     deadline = time.monotonic() + 10
     while any(os.path.exists(f"/proc/{each}") for each in process_ids):  # noqa: PTH110 - no path of ours
@@ -116,8 +123,9 @@ def test_of_a_killed_load_all_is_left_but_its_last_second_and_no_client_lives_on
     file = tmp_path / "records.arrows"
     with ScriptedServer(quick) as server:
         process = loaded(server, file)
-        clients = children_of(process.pid)
+        clients = clients_of(process.pid)
         assert len(clients) == 2
+        clients += children_of(process.pid)
         answered = len(server.asked) - 4  # all but those in flight have been answered by now
         killed_ns = time.monotonic_ns()
         process.kill()
@@ -134,10 +142,31 @@ def test_of_a_killed_load_all_is_left_but_its_last_second_and_no_client_lives_on
 def test_a_client_that_is_killed_ends_the_trial_with_its_reason(tmp_path):
     with ScriptedServer(quick) as server:
         process = loaded(server, tmp_path / "records.arrows")
-        os.kill(children_of(process.pid)[0], signal.SIGKILL)
+        os.kill(clients_of(process.pid)[0], signal.SIGKILL)
         _, said = process.communicate(timeout=30)
     assert "LoadError: a client process was killed by signal 9" in said
     assert len(read_stream(tmp_path / "records.arrows")) > 20
+
+
+def test_clients_are_forks_of_one_process_that_is_started_again_if_it_was_killed():
+    load = workload("single", requests=2, warmup_requests=0)
+    run(quick, load, processes=1)
+    first = forks._forks
+    run(quick, load, processes=1)
+    assert forks._forks is first
+    os.kill(first._process.pid, signal.SIGKILL)
+    result, _ = run(quick, load, processes=1)
+    assert all(record.error is None for record in result.records)
+    assert forks._forks is not first
+
+
+def test_a_process_that_was_forked_starts_its_own(monkeypatch):
+    load = workload("single", requests=1, warmup_requests=0)
+    run(quick, load, processes=1)
+    first = forks._forks
+    monkeypatch.setattr(first, "owner", 1)
+    run(quick, load, processes=1)
+    assert forks._forks is not first
 
 
 def test_the_file_kept_stays_until_its_trial_is_written_and_has_every_record(tmp_path):
