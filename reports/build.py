@@ -39,13 +39,15 @@ def build_report(
     png: bool = False,
     notice: Callable[[str], None] = lambda _: None,
     progress: Progress = lambda *_: None,
+    analyses: Sequence[Analysis] | None = None,
 ) -> Path:
     """Write the report of one or more runs and return the file to open: the page, or what `write_readable` writes instead.
 
     Its path is `output`, by default report.html in the first run's folder. The other files lie beside it; their names begin with
     the stem of `output` if that is not "report". If figures are simulated, the page by default is report-simulated.html and
     report.html a link to it. Each file is replaced as a whole. Verdicts are judged at `margin`, a share.
-    `notice` receives a line for each damaged trial, which is left out, `progress` each picture that is drawn. Raises ReportError naming a path that cannot be read or
+    `notice` receives a line for each damaged trial, which is left out, `progress` each picture that is drawn.
+    `analyses`: of the runs, where the caller has them. Raises ReportError naming a path that cannot be read or
     written.
     """
     if not runs:
@@ -62,7 +64,7 @@ def build_report(
         ]
         readable = write_readable(articles, page, png=png, notice=notice, progress=progress)
         return readable if output else _say_simulated(articles, readable)
-    analyses = [analyse_folder(run, margin=margin) for run in runs]
+    analyses = analyses or [analyse_folder(run, margin=margin) for run in runs]
     for damaged in [one for analysis in analyses for one in analysis.damaged]:
         notice(damaged_line(damaged))
     stem = page.stem

@@ -218,8 +218,8 @@ def _report(writer: RunWriter) -> bool:
     try:
         if writer.folder.trial_folders():
             with Steps(out, "report") as steps:
-                page = build_report([writer.path], notice=print_line, progress=steps.reach)
-            analysis = analyse_folder(writer.path)
+                analysis = analyse_folder(writer.path)
+                page = build_report([writer.path], notice=print_line, progress=steps.reach, analyses=[analysis])
             for table in terminal_tables(analysis):
                 out.print(table)
             print_line(measured_share(analysis.wall_time))

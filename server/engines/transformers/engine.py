@@ -27,6 +27,7 @@ from server.engines.base import (
 )
 from server.engines.limits import check_logprobs, check_options, check_prompt
 from server.engines.options import parse_options
+from server.engines.transformers.lean_import import import_transformers
 from server.engines.transformers.options import TransformersOptions
 
 if TYPE_CHECKING:  # torch takes seconds to import, so the thread does it
@@ -185,6 +186,7 @@ class TransformersEngine(StartedInfo):
                 started.set_exception(error)
 
     def _serve(self, started: Future[EngineInfo]) -> None:
+        import_transformers()
         import torch
         import transformers
 
