@@ -117,7 +117,7 @@ def figures_of(analysis: Analysis) -> dict[tuple[int, str, str], dict[str, float
 def skeleton(analysis: Analysis) -> dict:
     """What a report says apart from figures that no two measurements share."""
     return {
-        "info": analysis.info.model_dump(exclude={"created_at"}),
+        "info": analysis.info.model_dump(exclude={"created_at", "wall_s"}),
         "workloads": analysis.workloads,
         "failures": analysis.failures,
         "checks": [check.check for check in analysis.checks],
