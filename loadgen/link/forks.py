@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 
 from base.python_process import python_command
 
@@ -42,19 +43,16 @@ class Forks:
 
     def start(self, link: socket.socket) -> int:
         """The id of a new process that serves `link`, on the cores of this thread. Raises OSError if the first process has ended."""
-        with self._lock:
-            socket.send_fds(self._control, [b"fork"], [link.fileno()])
-            process_id = self._answer()
+        process_id = self._ask(b"fork", [link.fileno()])
         os.sched_setaffinity(process_id, os.sched_getaffinity(0))
         return process_id
 
     def status(self, process_id: int, wait_s: float) -> int | None:
-        """How a process has ended, negative: by that signal; asked once it is known, it raises OSError. None: it has not by then, or nobody knows."""
+        """How a process has ended, negative: by that signal; to be asked until it is known. None: it has not by then, or nobody knows."""
         deadline = time.monotonic() + wait_s
         while True:
-            with contextlib.suppress(OSError), self._lock:
-                self._control.sendall(process_id.to_bytes(NUMBER))
-                if (status := self._answer()) != RUNNING:
+            with contextlib.suppress(OSError):
+                if (status := self._ask(process_id.to_bytes(NUMBER))) != RUNNING:
                     return status
             if time.monotonic() > deadline or self._process.poll() is not None:
                 return None
@@ -71,8 +69,15 @@ class Forks:
         self._control.close()
         self._process.wait()
 
-    def _answer(self) -> int:
-        answer = self._control.recv(NUMBER, socket.MSG_WAITALL)
+    def _ask(self, question: bytes, files: Sequence[int] = ()) -> int:
+        """Raises OSError if nobody answers, from then on: after an interrupt too, whose answer would be taken for the next one's."""
+        with self._lock:
+            try:
+                socket.send_fds(self._control, [question], files)
+                answer = self._control.recv(NUMBER, socket.MSG_WAITALL)
+            except BaseException:
+                self._control.close()
+                raise
         if len(answer) < NUMBER:
             raise ConnectionError
         return int.from_bytes(answer, signed=True)
