@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from prunebench.calibration.text_calibration import TextCalibration
 from pruner.prune import prune
 from pruner.scoring.targets import Target
+from tests.prunebench.calibration.test_text_calibration import TEXT, add_tokenizer
 from tests.pruner import tiny
 
 PROMPT = [1, 7, 3, 11, 60, 4, 9, 33]
@@ -35,13 +37,31 @@ _ONE_QUIET_PROCESS = {
 }
 
 
+LAYOUTS = ["llama", "phi3", "llama-with-mlp-bias", "qwen3-moe"]  # separate, fused, with biases, experts
+
+
 @pytest.mark.slow
 @pytest.mark.vllm
-def test_vllm_writes_the_tokens_that_transformers_writes_at_an_odd_width(tmp_path: Path) -> None:
+def test_vllm_writes_the_tokens_that_transformers_writes_at_an_odd_width_and_with_a_layer_less(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(TEXT)
     folders, expected = [], []
-    for family, more in (("llama", {"head_dim": 32}), ("phi3", {})):
-        source = tiny.make_checkpoint(family, tmp_path / family, hidden_size=64, intermediate_size=136, **more)
-        (one,) = prune(source, tmp_path / f"{family}-out", [Target("width", 95)])
+    for family in LAYOUTS:
+        more = {} if family == "phi3" else {"head_dim": 32}
+        source = add_tokenizer(
+            tiny.make_checkpoint(
+                family, tmp_path / family, hidden_size=64, intermediate_size=136, num_attention_heads=2, **more
+            )
+        )
+        calibration = TextCalibration(source, [tmp_path / "text.txt"], "act", refit="one-shot")
+        (one,) = prune(
+            source,
+            tmp_path / f"{family}-out",
+            [Target("percentage", 29)],
+            remove_layers=[1],
+            multiple_of=8 if "moe" in family else 1,  # grouped products want rows of 16 bytes
+            criterion="act",
+            calibration=calibration,
+        )
         model = tiny.load(one.folder, torch.float32)
         tokens = model.generate(torch.tensor([PROMPT]), max_new_tokens=16, min_new_tokens=16, do_sample=False)
         folders.append(one.folder)
@@ -54,6 +74,6 @@ def test_vllm_writes_the_tokens_that_transformers_writes_at_an_odd_width(tmp_pat
         check=False,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert [line for line in done.stdout.splitlines() if line.startswith("TOKENS ")] == expected, done.stderr[-2000:]
