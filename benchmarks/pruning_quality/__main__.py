@@ -7,7 +7,7 @@ FOLDER holds GSM8K as JSON lines, test.jsonl or gsm8k_test.jsonl and train.jsonl
 100,000 characters of ShareGPT's conversations 0 to 399 and 100,000 of GSM8K's training rows; measured on conversations 3000
 to 3199 and on the test rows, 16 windows of 512 tokens of each, in float32. What is printed are ratios to the whole model's.
 Wheels, the converted model and the calibration file stay in --folder for the next run; figures are added to those that
---output already has.
+--output already has. The whole model's perplexities are 8.29 and 6.45.
 """
 
 from __future__ import annotations

@@ -29,13 +29,13 @@ def write_calibration(file: Path, chats: Iterable[Row], problems: Iterable[Row])
 
 
 def chat_text(chats: Iterable[Row]) -> str:
-    """What was said, turn by turn: no template, so that models with different ones can be compared."""
-    return "\n\n".join("\n".join(turn["value"] for turn in chat["conversations"]) for chat in chats)
+    """What was said, a line break between turns and between conversations: no template, so that any model can be measured."""
+    return "\n".join(turn["value"] for chat in chats for turn in chat["conversations"])
 
 
 def problem_text(problems: Iterable[Row]) -> str:
-    """Question and answer of each problem."""
-    return "\n\n".join(f"{row['question']}\n{row['answer']}" for row in problems)
+    """A line for each problem's question and the start of its answer."""
+    return "\n".join(f"{row['question']} {row['answer']}" for row in problems)
 
 
 def windows(text: str, encode: Encode) -> list[list[int]]:

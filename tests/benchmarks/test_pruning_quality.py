@@ -52,6 +52,11 @@ def test_windows_follow_each_other_from_the_start_of_the_text() -> None:
         texts.windows("x" * (needed - 1), lambda text: list(range(len(text))))
 
 
+def test_measured_text_is_plain_values_on_lines_of_their_own() -> None:
+    assert texts.chat_text([chat("a", "b"), chat("c")]) == "a\nb\nc"
+    assert texts.problem_text([problem("q", "r\ns"), problem("t", "u")]) == "q r\ns\nt u"
+
+
 def test_calibrated_and_measured_conversations_are_different_ones() -> None:
     assert not set(range(*texts.CALIBRATED)) & set(range(*texts.HELD_OUT))
 
