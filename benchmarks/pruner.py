@@ -161,9 +161,9 @@ def timed_copy(source: Path, target: Path) -> dict[str, Any]:
     return {"what": COPY, "wall_s": wall, "cpu_s": None, "peak_bytes": None}
 
 
-def write_llama(folder: Path, scale: float) -> None:
+def write_llama(folder: Path, scale: float, layers: int | None = None) -> None:
     """A checkpoint of one file with tied embeddings, tensor by tensor."""
-    layers, vocabulary = max(1, round(LAYERS * scale)), max(64, round(VOCABULARY * scale))
+    layers, vocabulary = layers or max(1, round(LAYERS * scale)), max(64, round(VOCABULARY * scale))
     shapes = dict(llama_shapes(layers, vocabulary))
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0

@@ -34,10 +34,11 @@ def pruning_section(analysis: Analysis) -> Section | None:
 def _recipe(made: Manifest) -> list[str]:
     text = made.calibration
     criterion = f"{made.criterion}{'' if made.seed is None else f', seed {made.seed}'}"
+    narrower = made.width < made.source_width
     return [
         made.target,
-        criterion if made.width < made.source_width else ABSENT,
-        (text and text.refit) or ABSENT,
+        criterion if narrower else ABSENT,
+        (narrower and text and text.refit) or ABSENT,
         ", ".join(str(one.layer) for one in made.removed_layers) or ABSENT,
         f"{text.name}, {text.tokens:,} tokens" if text else ABSENT,
         f"multiple of {made.multiple_of}, ties {made.tie_break}",
