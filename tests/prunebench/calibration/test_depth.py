@@ -36,13 +36,6 @@ FAMILIES = [
 ]
 
 
-@pytest.fixture
-def text(tmp_path: Path) -> Path:
-    path = tmp_path / "text.txt"
-    path.write_text(TEXT)
-    return path
-
-
 def make(family: str, folder: Path) -> Path:
     """A tiny model of five layers, unlike each other where the family has several kinds."""
     config = tiny.CONFIGS[family]()

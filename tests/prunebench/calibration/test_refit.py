@@ -16,18 +16,11 @@ from pruner.output.manifest import PrunedCheckpoint
 from pruner.prune import prune
 from pruner.scoring.targets import Target
 from tests.long import short_or_long
-from tests.prunebench.calibration.test_text_calibration import TEXT, add_tokenizer, sequences
+from tests.prunebench.calibration.test_text_calibration import add_tokenizer, sequences
 from tests.pruner import tiny
 
 Inputs = dict[str, np.ndarray]  # MLP prefix -> [tokens, neurons]
 HALF = [Target("percentage", 50)]
-
-
-@pytest.fixture
-def text(tmp_path: Path) -> Path:
-    path = tmp_path / "text.txt"
-    path.write_text(TEXT)
-    return path
 
 
 def make(family: str, folder: Path) -> Path:

@@ -37,13 +37,6 @@ def add_tokenizer(folder: Path, *, start: bool = False) -> Path:
     return folder
 
 
-@pytest.fixture
-def text(tmp_path: Path) -> Path:
-    path = tmp_path / "text.txt"
-    path.write_text(TEXT)
-    return path
-
-
 def measured(folder: Path, text: Path) -> dict[str, np.ndarray]:
     """MLP prefix -> norms, no MLP being cut."""
     calibration = TextCalibration(folder, [text], "act")
