@@ -16,14 +16,13 @@ Windows = dict[str, list[list[int]]]  # kind of text -> token ids
 
 
 def calibration_rows(chats: Iterable[Row], problems: Iterable[Row]) -> Iterator[Row]:
-    """Whole conversations, then whole problems, until each kind has its characters."""
-    yield from _until_enough(({"conversations": chat["conversations"]} for chat in chats), _chat_characters)
-    wanted = ({key: row[key] for key in ("question", "answer")} for row in problems)
-    yield from _until_enough(wanted, lambda row: len(row["question"]) + len(row["answer"]))
+    """Whole conversations, then whole problems, until each kind has its characters; plain, as they are measured."""
+    yield from _until_enough({"text": chat_text([chat]) + "\n"} for chat in chats)
+    yield from _until_enough({"text": problem_text([row]) + "\n"} for row in problems)
 
 
 def write_calibration(file: Path, chats: Iterable[Row], problems: Iterable[Row]) -> Path:
-    """The rows as JSONL, which `prunebench prune --calibration` renders."""
+    """The rows as JSONL."""
     file.write_text("".join(json.dumps(row) + "\n" for row in calibration_rows(chats, problems)))
     return file
 
@@ -51,16 +50,12 @@ def read_problems(file: Path) -> list[Row]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def _chat_characters(row: Row) -> int:
-    return sum(len(turn["value"]) for turn in row["conversations"])
-
-
-def _until_enough(rows: Iterable[Row], characters: Callable[[Row], int]) -> Iterator[Row]:
+def _until_enough(rows: Iterable[Row]) -> Iterator[Row]:
     seen = 0
     for row in rows:
         if seen >= CHARACTERS:
             return
-        seen += characters(row)
+        seen += len(row["text"])
         yield row
 
 

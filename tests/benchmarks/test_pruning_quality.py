@@ -33,14 +33,14 @@ def test_conversations_are_read_from_a_file_that_is_cut_off_in_its_last_row(tmp_
 
 def test_the_calibration_file_has_whole_rows_until_each_kind_has_its_characters(tmp_path: Path) -> None:
     half = "a" * (texts.CHARACTERS // 2)
-    chats = [chat(half, half[:-1]), chat("b", "b"), chat("c")]
+    chats = [chat(half, half[:-5]), chat("b", "b"), chat("c")]
     problems = [problem("q", half), problem("r", half), problem("s", "never")]
     written = texts.write_calibration(tmp_path / "text.jsonl", chats, problems).read_text().splitlines()
     assert [json.loads(line) for line in written] == [
-        {"conversations": chats[0]["conversations"]},
-        {"conversations": chats[1]["conversations"]},
-        {"question": "q", "answer": half},
-        {"question": "r", "answer": half},
+        {"text": f"{half}\n{half[:-5]}\n"},
+        {"text": "b\nb\n"},
+        {"text": f"q {half}\n"},
+        {"text": f"r {half}\n"},
     ]
 
 
