@@ -40,7 +40,9 @@ class Method:
 
 
 def _ours(*options: str) -> Method:
-    return Method(options, uses_text=options != ("--criterion", "maw"))
+    if options == ("--criterion", "maw"):  # the study's: ties as optipfair breaks them, which rounded weights have
+        return Method((*options, "--tie-break", "torch"), uses_text=False)
+    return Method(options)
 
 
 METHODS = {
