@@ -117,7 +117,7 @@ def test_a_node_lost_in_mid_run_costs_no_finished_trial_and_the_report_is_that_o
     assert listening_beyond_loopback() <= before
     finished = digests(run.path)
     nodes.lose_one()
-    said, complained = runner.communicate(timeout=400)
+    said, complained = runner.communicate(timeout=600)
     assert runner.returncode == 0, said + complained
     assert "queued again with the" in said
     assert finished.items() <= digests(run.path).items()

@@ -41,7 +41,7 @@ output_tokens = 8
 
 def test_every_configuration_is_asked_outside_every_energy_window_and_only_once(prunebench, tmp_path: Path):
     (tmp_path / "asked.toml").write_text(EXPERIMENT)
-    done = prunebench("run", "asked.toml", "--output", "out", timeout=200)
+    done = prunebench("run", "asked.toml", "--output", "out", timeout=500)
     assert done.returncode == 0, done.stderr
     run = RunFolder(tmp_path / "out")
     results = {c.label: run.task_results(c.label) for c in run.configurations()}
@@ -59,7 +59,7 @@ def test_every_configuration_is_asked_outside_every_energy_window_and_only_once(
     before = kept.stat().st_mtime_ns
     answered = json.loads(gone.read_text())["values"]
     gone.unlink()
-    again = prunebench("run", "asked.toml", "--output", "out", "--resume", timeout=200)
+    again = prunebench("run", "asked.toml", "--output", "out", "--resume", timeout=500)
     assert again.returncode == 0, again.stderr
     assert kept.stat().st_mtime_ns == before
     assert json.loads(gone.read_text())["values"] == answered
