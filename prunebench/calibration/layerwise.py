@@ -38,7 +38,10 @@ Tick = Callable[[int], None]  # layers done
 
 
 class LayerwisePass:
-    """One pass, for `outputs`, from which the layers `removed` are gone; `losses` are summed negative log-likelihoods of the held-out text by stream, at its end."""
+    """One pass, for `outputs`, from which the layers `removed` are gone.
+
+    `losses` are the held-out text's summed negative log-likelihoods by stream, at its end.
+    """
 
     def __init__(
         self,

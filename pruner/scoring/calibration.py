@@ -100,8 +100,9 @@ class Calibration(Protocol):
     def activities(self, anatomy: Anatomy, outputs: Mapping[str, Collection[int]], work: Path) -> Iterator[Activity]:
         """Every MLP, layer by layer, for every output; `keep` is called for all its outputs before the next one is drawn.
 
-        outputs: names, and the layers that are removed from each: of those there is no activity. `work` may not exist yet. What an interrupted run of this very prune left there is used; what is written there stays
-        until the outputs are finished. Raises PruneError if the model cannot be run.
+        outputs: names, and the layers that are removed from each: of those there is no activity. `work` may not exist yet.
+        What an interrupted run of this very prune left there is used; what is written there stays until the outputs are
+        finished. Raises PruneError if the model cannot be run.
         """
 
     def held_out(self, output: str) -> HeldOut:
