@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,7 +38,7 @@ from prunebench.quality.suites import QualityError, choose_suite
 from prunebench.quality.task_pass import Pass, Subject, cost_line, result_line, settings_of
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import err, out, print_line
-from prunebench.terminal.progress import Steps
+from prunebench.terminal.progress import Progress, Steps
 from reports.analysis.cost import suite_cost
 from server.engines.registry import AUTO
 
@@ -128,15 +128,15 @@ def evaluate(
     claim_folder(folder, subject, resume=resume)
 
     @contextlib.contextmanager
-    def opened() -> Iterator[Subject]:
+    def opened(progress: Progress) -> Iterator[Subject]:
         """The model that is asked: by HTTP with a tokenizer, else in process."""
         if tokens is None:
             yield Subject.in_process(Path(subject.target), found.options.get("dtype", "auto"), energy)
             return
-        with found.served(folder) as endpoint:
+        with found.served(folder, progress) as endpoint:
             yield Subject.served(endpoint, tokens, pick_energy(energy, endpoint), concurrency)
 
-    answered = _ask_tasks(asking, opened(), subject, folder, as_json=as_json)
+    answered = _ask_tasks(asking, opened, subject, folder, as_json=as_json)
     raise typer.Exit(0 if answered else 1)
 
 
@@ -147,7 +147,7 @@ def _measure_perplexity(
     print_line(f"note: no --tasks: {WORDS}; --tasks offline asks tasks that come with prunebench", err)
     with Steps(err, "perplexity") as steps:
         steps.reach(0, 1, "the model is loaded")
-        with target.served(folder) as endpoint:
+        with target.served(folder, steps.part) as endpoint:
             found = quick_perplexity(endpoint, tokens, steps.reach)
     write_record(folder / "perplexity.json", found)
     if as_json:
@@ -160,7 +160,7 @@ def _measure_perplexity(
 
 def _ask_tasks(
     asking: Pass,
-    opened: contextlib.AbstractContextManager[Subject],
+    opened: Callable[[Progress], contextlib.AbstractContextManager[Subject]],
     subject: EvaluatedSubject,
     folder: Path,
     *,
@@ -169,8 +169,8 @@ def _ask_tasks(
     """Ask every task that is not answered, print each result and the cost of all; whether every task gave a score."""
     # With --json only the JSON goes to stdout; tasks are code of others and may print.
     quiet = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
-    with quiet, opened as made, Steps(out, "evaluating", len(asking.suite.tasks)) as steps:
-        for result in asking.results(made, folder, folder / "lm-eval.log"):
+    with quiet, Steps(out, "evaluating", len(asking.suite.tasks)) as steps, opened(steps.part) as made:
+        for result in asking.results(made, folder, folder / "lm-eval.log", steps.part):
             steps.print(result_line(result))
             steps.advance(1, result.task)
     results = [r for r in (asking.stored(folder, choice) for choice in asking.suite.tasks) if r is not None]

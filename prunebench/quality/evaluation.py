@@ -13,6 +13,7 @@ from base.records import Record
 from loadgen.endpoint import Endpoint, only_model, server_address
 from prunebench.quality.suites import QualityError
 from prunebench.servers.process import ServerCommand, start_server
+from prunebench.terminal.progress import Progress
 from pruner.checkpoint.hub import find_downloaded, find_source
 from reports.runs.run_folder import read_record
 
@@ -42,13 +43,14 @@ class Target:
     api_key: str | None = None
 
     @contextlib.contextmanager
-    def served(self, folder: Path) -> Iterator[Endpoint]:
+    def served(self, folder: Path, progress: Progress) -> Iterator[Endpoint]:
         """The server at the URL, or one that is started for the checkpoint, logs into `folder`, and is stopped."""
         if self.checkpoint is None:
             yield Endpoint(self.url or "", self.model, api_key=self.api_key, timeout_s=_REQUEST_S)
             return
         command = ServerCommand(self.checkpoint, self.model, self.engine, self.options, self.watts_per_core)
-        server = start_server(command, folder / "server.log", start_timeout_s=_START_S, request_timeout_s=_REQUEST_S)
+        log = folder / "server.log"
+        server = start_server(command, log, start_timeout_s=_START_S, request_timeout_s=_REQUEST_S, progress=progress)
         try:
             yield server.endpoint
         finally:

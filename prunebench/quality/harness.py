@@ -20,6 +20,7 @@ import numpy as np
 
 from prunebench.quality.scores import Items, read_items, read_scores
 from prunebench.quality.suites import SHIPPED, QualityError, Suite, TaskChoice
+from prunebench.terminal.progress import Progress, unseen
 from reports.runs.records import Score
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ class Harness:
             return str(error)
         return None
 
-    def ask(self, choice: TaskChoice, model: LM, log: IO[str]) -> Asked:
-        """Ask one task and return every score. lm-eval's output goes to `log`.
+    def ask(self, choice: TaskChoice, model: LM, log: IO[str], progress: Progress = unseen) -> Asked:
+        """Ask one task and return every score. lm-eval's output goes to `log`, each answer is counted to `progress`.
 
         Raises UnavailableError if the task's data cannot be loaded, and what the model raises.
         """
@@ -79,6 +80,7 @@ class Harness:
             _seed()
             for task in loaded["tasks"].values():
                 task.set_fewshot_seed(seed=SEEDS["fewshot"])
+            model.set_cache_hook(_AnswerCounter(choice.name, list(loaded["tasks"].values()), progress))
             found = evaluator.evaluate(
                 lm=model,
                 task_dict=loaded,
@@ -125,6 +127,23 @@ class Harness:
     def _is_local(self, choice: TaskChoice) -> bool:
         entry = self._tasks.task_index.get(choice.name)
         return entry is None or (entry.yaml_path is not None and entry.yaml_path.is_relative_to(SHIPPED))
+
+
+class _AnswerCounter:
+    """In the place of lm-eval's cache, which models hand each answer to: only counts them."""
+
+    def __init__(self, name: str, tasks: Sequence[Any], progress: Progress) -> None:
+        self._name, self._tasks, self._progress = name, tasks, progress
+        self._done = self._total = 0
+
+    def add_partial(self, _method: str, request: object, _answer: object) -> None:
+        """Count an answer; one without a request is only part of an answer."""
+        if request is None:
+            return
+        # The tasks have no requests until lm-eval evaluates them.
+        self._total = self._total or sum(one.repeats for task in self._tasks for one in task.instances)
+        self._done += 1
+        self._progress(self._done, self._total, f"{self._name}, requests answered")
 
 
 def one_line(error: Exception) -> str:

@@ -15,10 +15,10 @@ from tokenizers import Tokenizer
 from loadgen.endpoint import Endpoint
 from prunebench.experiment.file import QualitySettings
 from prunebench.experiment.texts import STDLIB_PREFIX, read_text
+from prunebench.terminal.progress import Progress, unseen
 from reports.runs.records import Quality
 
 Encode = Callable[[Sequence[str]], Sequence[Sequence[int]]]  # texts to token ids, without special tokens
-Progress = Callable[[int, int, str], None]  # how many of how many of what are done
 
 
 def checkpoint_tokens(checkpoint: Path) -> Encode:
@@ -43,7 +43,7 @@ class PerplexityProbe:
         self._text = f"the first {budget:,} tokens each of {names}, in windows of {size}"
         self._sha256 = hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
-    def measure(self, endpoint: Endpoint, *, written: int = 0, progress: Progress = lambda *_: None) -> Quality:
+    def measure(self, endpoint: Endpoint, *, written: int = 0, progress: Progress = unseen) -> Quality:
         """exp(mean negative log-likelihood per scored token) of what the endpoint serves.
 
         `written`: tokens that a request must generate; vLLM's own server requires 1, ours none.
@@ -80,7 +80,7 @@ def _window_losses(
     losses: list[np.ndarray[Any, np.dtype[np.float64]]] = []
     with endpoint.client(endpoint.timeout_s) as client:
         for window in windows:
-            progress(len(losses), len(windows), "windows")
+            progress(len(losses), len(windows), "windows of text")
             answer = client.post(
                 "/v1/completions",
                 json={
@@ -95,4 +95,5 @@ def _window_losses(
             answer.raise_for_status()
             logprobs = answer.json()["choices"][0]["logprobs"]["token_logprobs"]
             losses.append(-np.array(logprobs[1 : len(window)], dtype=np.float64))
+    progress(len(losses), len(windows), "windows of text")
     return losses

@@ -8,7 +8,8 @@ from pathlib import Path
 from loadgen.endpoint import Endpoint, check_endpoint
 from loadgen.prompts.synthetic import served_encoding
 from prunebench.experiment.file import QualitySettings
-from prunebench.quality.perplexity import Encode, PerplexityProbe, Progress, checkpoint_tokens
+from prunebench.quality.perplexity import Encode, PerplexityProbe, checkpoint_tokens
+from prunebench.terminal.progress import Progress, unseen
 from reports.runs.records import Quality
 
 TEXT = "stdlib:pydoc_data/topics.py"  # Python's documentation of its language: English with code, 0.7 MB
@@ -20,7 +21,7 @@ _PIECE = (
 _SHORTEST = 512  # tokens of a context, where the server does not say
 
 
-def quick_perplexity(endpoint: Endpoint, checkpoint: Path | None, progress: Progress = lambda *_: None) -> Quality:
+def quick_perplexity(endpoint: Endpoint, checkpoint: Path | None, progress: Progress = unseen) -> Quality:
     """Perplexity through the endpoint, tokenized by the checkpoint or by the server itself.
 
     Raises LoadError for a server that does not answer, or does not tokenize.

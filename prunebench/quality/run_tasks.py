@@ -17,7 +17,7 @@ from prunebench.quality.harness import Harness
 from prunebench.quality.suites import Suite, choose_suite
 from prunebench.quality.task_pass import Pass, Subject, result_line, settings_of
 from prunebench.servers.process import Server
-from prunebench.terminal.progress import Steps
+from prunebench.terminal.progress import Progress, Steps
 from reports.document.console import Console
 from reports.runs.records import ConfigurationInfo
 
@@ -38,7 +38,7 @@ def ask_configurations(
     energy_source: str,
     configurations: Mapping[str, ConfigurationInfo],
     *,
-    acquire: Callable[[str], Server],
+    acquire: Callable[[str, Progress], Server],
     folder_of: Callable[[str], Path],
     logs: Path,
     console: Console,
@@ -58,7 +58,7 @@ def ask_configurations(
         for label in left:
             folder, log = folder_of(label), logs / f"{label}-quality.log"
             try:
-                endpoint = acquire(label).endpoint
+                endpoint = acquire(label, steps.part).endpoint
                 energy = pick_energy(energy_source, endpoint)
                 subject = Subject.served(endpoint, Path(configurations[label].checkpoint), energy, settings.concurrency)
             except UserError as error:
@@ -66,7 +66,7 @@ def ask_configurations(
                 steps.print(f"{label}: not asked: {error}")
                 steps.advance(len(suite.tasks), f"{label} failed")
                 continue
-            for result in asking.results(subject, folder, log):
+            for result in asking.results(subject, folder, log, steps.part):
                 if not result.scores:
                     steps.print(f"{label}, {result_line(result)}")
                 steps.advance(1, f"{label}, {result_line(result)}")

@@ -16,6 +16,7 @@ from loadgen.endpoint import Endpoint, check_endpoint
 from loadgen.energy.source import EnergySource, pick_energy
 from prunebench.quality.harness import SEEDS, Harness, UnavailableError, harness_version, one_line
 from prunebench.quality.suites import QualityError, Suite, TaskChoice
+from prunebench.terminal.progress import Progress, unseen
 from reports.analysis.cost import SuiteCost
 from reports.runs.records import EvaluationSettings, TaskResult
 from reports.runs.run_folder import read_record
@@ -67,18 +68,20 @@ class Pass:
     suite: Suite
     settings: EvaluationSettings
 
-    def results(self, subject: Subject, folder: Path, log_file: Path) -> Iterator[TaskResult]:
+    def results(
+        self, subject: Subject, folder: Path, log_file: Path, progress: Progress = unseen
+    ) -> Iterator[TaskResult]:
         """Yield the result of every task in order, each saved in `folder` first; a saved result is not asked again.
 
         A task that cannot be asked here, or fails, becomes a result without scores and with a reason; the others continue.
-        An interrupt loses only the task under way.
+        An interrupt loses only the task under way, whose answers are counted to `progress`.
         """
         folder.mkdir(parents=True, exist_ok=True)
         with log_file.open("a", encoding="utf-8") as log:
             for choice in self.suite.tasks:
                 result = self.finished(folder, choice)
                 if result is None:
-                    result = self._ask(choice, subject, log)
+                    result = self._ask(choice, subject, log, progress)
                     write_record(folder / f"{choice.file_name}.json", result)
                 yield result
 
@@ -105,13 +108,13 @@ class Pass:
         """Whether no task is left to ask."""
         return all(self.finished(folder, choice) for choice in self.suite.tasks)
 
-    def _ask(self, choice: TaskChoice, subject: Subject, log: IO[str]) -> TaskResult:
+    def _ask(self, choice: TaskChoice, subject: Subject, log: IO[str], progress: Progress) -> TaskResult:
         """One task, metered from the first question to the last score."""
         if problem := self.harness.load(choice, log):
             return self._without_scores(choice, problem)
         before, began, start_ns = subject.tokens(), time.monotonic(), time.monotonic_ns()
         try:
-            asked = self.harness.ask(choice, subject.model, log)
+            asked = self.harness.ask(choice, subject.model, log, progress)
         except UnavailableError as error:
             return self._without_scores(choice, f"{error}")
         except Exception as error:  # noqa: BLE001 - a task is code of others; no error of it may end the other tasks

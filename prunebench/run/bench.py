@@ -25,7 +25,7 @@ from prunebench.run.run_writer import RunWriter
 from prunebench.run.schedule import Visit
 from prunebench.servers.process import Server, ServerCommand, ServerPool, start_server
 from prunebench.servers.remote import RemoteHost
-from prunebench.terminal.progress import Steps
+from prunebench.terminal.progress import Progress, Steps, unseen
 from reports.checks.findings import check_trial
 from reports.document.console import Console
 from reports.runs.records import ConfigurationInfo, IdleRule, TrialCell, VisitIdle
@@ -86,29 +86,31 @@ class Bench:
         """Measure every cell of `visits`; one that fails is recorded, and the others continue."""
         for visit in visits:
             steps.advance(0, f"block {visit.block + 1}, {visit.label}: starting")
-            for outcome in self.visit(visit):
+            for outcome in self.visit(visit, steps.part):
                 outcome.report(steps)
         self._idle_again()
 
-    def visit(self, visit: Visit) -> Iterator[Outcome]:
+    def visit(self, visit: Visit, progress: Progress = unseen) -> Iterator[Outcome]:
         """One configuration's turn: its server is up and every workload of the block is measured.
 
+        `progress` shows what is done before the first trial.
         A cell that fails costs itself alone: those after it get a fresh server.
         """
         if not visit.cells:
             return
         try:
-            server, energy, idle = self._begin(visit)
+            server, energy, idle = self._begin(visit, progress)
         except (UserError, OSError) as error:
             yield self._failed(visit.cells, error)
             return
+        progress(1, 1, f"{visit.label}, ready")
         for done, cell in enumerate(visit.cells, 1):
             time.sleep(self._experiment.protocol.cooldown_s)
             try:
                 self._measure(cell, server, energy, idle)
             except (UserError, OSError) as error:
                 yield self._failed((cell,), error)
-                yield from self.visit(replace(visit, cells=visit.cells[done:]))
+                yield from self.visit(replace(visit, cells=visit.cells[done:]), progress)
                 return
             yield Outcome((cell,))
         self._end(visit, energy, idle)
@@ -139,7 +141,7 @@ class Bench:
                     _, energy = self._ready(label)
                     self._update(label, idle_again=self._describer.when_quiet(energy))
 
-    def _start(self, label: str) -> Server:
+    def _start(self, label: str, progress: Progress) -> Server:
         serve, info = self._experiment.serve, self._configurations[label]
         command = ServerCommand(
             Path(info.checkpoint),
@@ -150,15 +152,16 @@ class Bench:
         )
         start_s, request_s = serve.start_timeout_s, self._experiment.protocol.request_timeout_s
         if self._host is not None:
+            progress(0, 0, f"{label}, server starting on {self._host.url}")
             return self._host.start(label, command, start_timeout_s=start_s, request_timeout_s=request_s)
         log = self._writer.path / "logs" / f"{label}.log"
-        return start_server(command, log, start_timeout_s=start_s, request_timeout_s=request_s)
+        return start_server(command, log, start_timeout_s=start_s, request_timeout_s=request_s, progress=progress)
 
-    def _begin(self, visit: Visit) -> tuple[Server, EnergySource, VisitIdle | None]:
+    def _begin(self, visit: Visit, progress: Progress) -> tuple[Server, EnergySource, VisitIdle | None]:
         """The visit's server, its meters, and idle power before its load; on its first visit a configuration is described too."""
         first = self._configurations[visit.label].load_s is None
         alone = self._describer.idle_without_model(self._pool) if first and self._last_block is not None else None
-        server, energy = self._ready(visit.label)
+        server, energy = self._ready(visit.label, progress)
         before = self._describer.idle_of_visit(energy) if self._idle_rule == "visit" else None
         idle = None
         if before is not None:
@@ -166,7 +169,7 @@ class Bench:
             idle = VisitIdle(block=visit.block, label=visit.label, workloads=workloads, before=before)
             idle = self._writer.new_idle(idle)
         if first:
-            facts = self._describer.first_visit(server, energy, before)
+            facts = self._describer.first_visit(server, energy, before, progress)
             self._update(visit.label, idle_without_model=alone, **facts)
         return server, energy, idle
 
@@ -182,9 +185,9 @@ class Bench:
             again = idle.after.whole if idle and idle.after else self._describer.when_quiet(energy)
             self._update(visit.label, idle_again=again)
 
-    def _ready(self, label: str) -> tuple[Server, EnergySource]:
+    def _ready(self, label: str, progress: Progress = unseen) -> tuple[Server, EnergySource]:
         """The configuration's server, started if it is not up, and its meters."""
-        server = self._pool.acquire(label)
+        server = self._pool.acquire(label, progress)
         return server, pick_energy(self._experiment.energy.source, server.endpoint)
 
     def _failed(self, cells: tuple[TrialCell, ...], error: Exception) -> Outcome:

@@ -11,6 +11,7 @@ from loadgen.energy.source import EnergySource, measure_idle, measure_idle_in_ha
 from prunebench.experiment.file import Experiment
 from prunebench.quality.perplexity import PerplexityProbe, checkpoint_tokens
 from prunebench.servers.process import Server, ServerPool
+from prunebench.terminal.progress import Progress
 
 AFTER_LOAD_S = 10.0  # length of the power measurement right after a load: power falls to the idle level within seconds
 _REST_S = 5.0  # before idle power is measured around a visit, at most
@@ -58,19 +59,25 @@ class Describer:
         time.sleep(0 if rested else rest_s)
         return measure_idle_in_halves(energy, length_s)
 
-    def first_visit(self, server: Server, energy: EnergySource, before: IdleWindow | None) -> dict[str, Any]:
+    def first_visit(
+        self, server: Server, energy: EnergySource, before: IdleWindow | None, progress: Progress
+    ) -> dict[str, Any]:
         """Engine, idle power with the model loaded, perplexity. Raises LoadError if the server is lost meanwhile.
 
         `before` is the idle power before the visit's load, where that is measured.
         """
         served = check_endpoint(server.endpoint)
+
+        def windows(done: int, total: int, what: str) -> None:
+            progress(done, total, f"perplexity, {what}")
+
         facts: dict[str, Any] = {
             "engine_version": served.engine_version,
             "dtype": served.dtype,
             "resolved_options": served.options,
             "load_s": server.load_s,
             "idle": before.whole if before else self.when_quiet(energy),
-            "quality": self._probe and self._probe.measure(server.endpoint),
+            "quality": self._probe and self._probe.measure(server.endpoint, progress=windows),
         }
         if served.engine:
             facts["engine"] = served.engine

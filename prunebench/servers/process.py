@@ -21,6 +21,8 @@ from base.python_process import python_command
 from loadgen.control import control_client
 from loadgen.endpoint import Endpoint
 from prunebench.servers.parent_watch import PARENT_VARIABLE
+from prunebench.servers.server_log import how_it_ended, last_words, starting_words
+from prunebench.terminal.progress import Progress, unseen
 
 _STOP_S = 20.0
 POLL_S = 0.1  # between two health checks of a starting server
@@ -91,6 +93,7 @@ class RunningServer:
     log: IO[bytes]
     log_file: Path
     lifeline: IO[bytes]  # closes with this process, which ends the server
+    log_start: int  # bytes of the log that are of earlier servers
     began: float  # time.monotonic() at its start
     load_s: float = 0.0  # from there to its first healthy answer
 
@@ -101,12 +104,12 @@ class RunningServer:
         """
         status = self.process.poll()
         if status is not None:  # the healthy answer came from another process
-            raise ServerStartError(_obituary(status, self.log_file))
+            raise ServerStartError(how_it_ended(status, self.log_file))
         if healthy:
             self.load_s = time.monotonic() - self.began
             return True
         if time.monotonic() - self.began > timeout_s:
-            line = _last_line(self.log_file)
+            line = last_words(self.log_file)
             raise ServerStartError(f"the server was not healthy in time (serve.start_timeout_s): {line}")
         return False
 
@@ -121,8 +124,8 @@ class RunningServer:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(_LAST_WORDS_S)
         if self.alive():
-            return f"the server does not report that it is healthy: {_last_line(self.log_file)}"
-        return _obituary(self.process.returncode, self.log_file)
+            return f"the server does not report that it is healthy: {last_words(self.log_file)}"
+        return how_it_ended(self.process.returncode, self.log_file)
 
     def engine_process_ids(self) -> list[int]:
         """The processes that its engine has started; none for an engine in the server's own process."""
@@ -152,16 +155,23 @@ class RunningServer:
 
 
 def start_server(
-    command: ServerCommand, log_file: Path, *, start_timeout_s: float, request_timeout_s: float
+    command: ServerCommand,
+    log_file: Path,
+    *,
+    start_timeout_s: float,
+    request_timeout_s: float,
+    progress: Progress = unseen,
 ) -> RunningServer:
-    """Start a server and wait until it is healthy.
+    """Start a server and wait until it is healthy; what it last logged is shown meanwhile.
 
     Raises ServerStartError if it ends or does not get healthy in time.
     """
     server = launch_server(command, log_file, request_timeout_s=request_timeout_s)
     try:
         while not server.has_started(start_timeout_s, healthy=is_healthy(server.endpoint.url)):
+            progress(0, 0, f"{command.model}, {starting_words(log_file, server.log_start)}")
             time.sleep(POLL_S)
+        progress(1, 1, f"{command.model}, server started")
     except BaseException:
         server.stop()
         raise
@@ -172,6 +182,7 @@ def launch_server(command: ServerCommand, log_file: Path, *, request_timeout_s: 
     """Start a server's process without waiting: the caller checks `has_started` every `POLL_S`."""
     port = command.port or free_port()
     log = log_file.open("ab")
+    log_start = log.tell()
     theirs, ours = os.pipe()
     process = subprocess.Popen(
         command.arguments(port),
@@ -188,7 +199,15 @@ def launch_server(command: ServerCommand, log_file: Path, *, request_timeout_s: 
     endpoint = Endpoint(
         url=f"http://{_reachable(command.host)}:{port}", model=command.model, timeout_s=request_timeout_s
     )
-    return RunningServer(endpoint, process, log, log_file, lifeline=os.fdopen(ours, "wb"), began=time.monotonic())
+    return RunningServer(
+        endpoint,
+        process,
+        log,
+        log_file,
+        lifeline=os.fdopen(ours, "wb"),
+        log_start=log_start,
+        began=time.monotonic(),
+    )
 
 
 def _reachable(host: str) -> str:
@@ -204,30 +223,15 @@ def is_healthy(url: str) -> bool:
     return False
 
 
-def _obituary(status: int, log_file: Path) -> str:
-    """How a server ended and the last line of its log. When memory runs out the kernel kills it without a log line."""
-    how = f"status {status}"
-    if status < 0:
-        how = f"signal {signal.Signals(-status).name}"
-    if -status == signal.SIGKILL:
-        how += " (the kernel sends it when memory runs out)"
-    return f"the server ended with {how}: {_last_line(log_file)}"
-
-
-def _last_line(log_file: Path) -> str:
-    lines = log_file.read_text("utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else f"its log is empty ({log_file})"
-
-
 @dataclass
 class ServerPool:
     """The servers a run has up: one at a time, or all side by side (`serve.keep_servers`)."""
 
-    start: Callable[[str], Server]
+    start: Callable[[str, Progress], Server]
     keep: bool
     _running: dict[str, Server] = field(default_factory=dict)
 
-    def acquire(self, label: str) -> Server:
+    def acquire(self, label: str, progress: Progress = unseen) -> Server:
         """The healthy server of a configuration, started if need be."""
         server = self._running.get(label)
         if server is not None and server.alive():
@@ -235,7 +239,7 @@ class ServerPool:
         self.discard(label)
         if not self.keep:
             self.close()
-        self._running[label] = self.start(label)
+        self._running[label] = self.start(label, progress)
         return self._running[label]
 
     def any_running(self) -> bool:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from rich.filesize import decimal
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 from rich.table import Column
 
 from prunebench.terminal.console import print_line
 from reports.document.console import Console
 
+Progress = Callable[[int, int, str], None]  # how many of how many of what are done; 0 of 0: no end is known
+
 _PLAIN_EVERY_S = 5.0
 _BAR = 8  # columns, at least
 _FIGURES = 26  # columns: share, times, and the gaps between
+
+
+def unseen(_done: int, _total: int, _what: str) -> None:
+    """Progress that nobody watches."""
 
 
 class Steps:
@@ -29,10 +37,10 @@ class Steps:
         self._plain_at = time.monotonic()
         self._bytes_from: tuple[float, int] | None = None
         words = max(_BAR, console.width - _BAR - _FIGURES)
-        self._bar = Progress(
+        self._bar = Bars(
             TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, max_width=words)),
             BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=_BAR)),  # what the words leave
-            TextColumn("{task.percentage:3.0f} %", markup=False, table_column=Column(no_wrap=True)),
+            TaskProgressColumn("{task.percentage:3.0f} %", "", markup=False, table_column=Column(no_wrap=True)),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
@@ -41,6 +49,8 @@ class Steps:
             disable=not console.is_terminal,
         )
         self._task = self._bar.add_task(title, total=total)
+        self._part: TaskID | None = None
+        self._part_at = (0, 0)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -66,12 +76,33 @@ class Steps:
 
     def reach(self, done: int, total: int, what: str) -> None:
         """Show `done` of `total`."""
+        self._end_part()
         self._done, self._total = done, total
         self._bar.update(self._task, completed=done, total=total, description=f"{self._title}: {what}")
-        due = time.monotonic() - self._plain_at >= _PLAIN_EVERY_S
-        if not self._console.is_terminal and (due or done == total):
+        self._log(f"{self._title}: {100 * done // max(1, total)} %, {what}", always=done == total)
+
+    def part(self, done: int, total: int, what: str) -> None:
+        """Show in a line below, until `done` is `total`, how far the step under way is; 0 of 0: only how long it takes."""
+        if total and done >= total:
+            self._end_part()
+            return
+        if self._part is None or total != self._part_at[1] or done < self._part_at[0]:
+            self._end_part()
+            self._part = self._bar.add_task(what, total=total or None)
+        self._part_at = done, total
+        self._bar.update(self._part, completed=done, description=what)
+        self._log(f"{self._title}: {what}" + (f", {done} of {total}" if total else ""))
+
+    def _end_part(self) -> None:
+        if self._part is not None:
+            self._bar.remove_task(self._part)
+            self._part = None
+
+    def _log(self, line: str, *, always: bool = False) -> None:
+        """Print it where there is no bar, if it is time for a line."""
+        if not self._console.is_terminal and (always or time.monotonic() - self._plain_at >= _PLAIN_EVERY_S):
             self._plain_at = time.monotonic()
-            self.print(f"{self._title}: {100 * done // max(1, total)} %, {what}")
+            self.print(line)
 
     def print(self, line: str) -> None:
         """Print a line that stays above the bar."""

@@ -1,8 +1,19 @@
-"""What a terminal was sent, as lines of text."""
+"""A terminal that commands run in, and what it was sent, as lines of text."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import pty
 import re
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Mapping
+from pathlib import Path
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -10,3 +21,41 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 def lines_of(sent: str) -> list[str]:
     """Every line that was drawn, also those that were drawn over."""
     return [line for line in re.split(r"[\r\n]+", _CONTROL.sub("", sent)) if line]
+
+
+def run_in_terminal(
+    *words: object,
+    folder: Path,
+    columns: int = 100,
+    timeout_s: float = 120,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[int, str]:
+    """Run `prunebench WORDS…` in a terminal of 24 lines; its exit status and everything that it sent."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "prunebench", *map(str, words)],
+        cwd=folder,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm-256color", **(environment or {})},
+    )
+    os.close(theirs)
+    sent: list[bytes] = []
+    reading = threading.Thread(target=_read, args=(ours, sent))
+    reading.start()
+    try:
+        status = process.wait(timeout_s)
+    finally:
+        process.kill()
+        process.wait()
+        reading.join()
+        os.close(ours)
+    return status, b"".join(sent).decode()
+
+
+def _read(terminal: int, sent: list[bytes]) -> None:
+    with contextlib.suppress(OSError):  # raised once no process has the terminal
+        while part := os.read(terminal, 65536):
+            sent.append(part)

@@ -7,6 +7,7 @@ import io
 import pytest
 from rich.cells import cell_len
 
+from prunebench.terminal import progress
 from prunebench.terminal.progress import Steps
 from reports.document.console import Console
 from tests.prunebench.terminal.screen import lines_of
@@ -33,3 +34,33 @@ def test_a_log_has_a_line_at_the_end_alone_where_all_was_quick():
         steps.reach(1, 2, "half")
         steps.reach(2, 2, "all")
     assert file.getvalue() == "pruning: 100 %, all\n"
+
+
+def test_the_step_under_way_has_a_line_of_its_own_until_it_is_done():
+    file = io.StringIO()
+    with Steps(Console(file=file, force_terminal=True, width=80), "measuring", 10) as steps:
+        steps.part(0, 0, "width-1024, server starting: loading weights")
+        steps._bar.refresh()
+        starting = lines_of(file.getvalue())[-1]
+        steps.part(3, 12, "perplexity, windows of text")
+        steps._bar.refresh()
+        counted = lines_of(file.getvalue())[-1]
+        steps.part(12, 12, "perplexity, windows of text")
+        steps._bar.refresh()
+        after = lines_of(file.getvalue())[-1]
+    assert starting.startswith("width-1024, server starting: load")
+    assert "%" not in starting  # nobody knows of how much
+    assert cell_len(starting.rstrip()) <= 80
+    assert counted.startswith("perplexity, windows of text")
+    assert "25 %" in counted
+    assert after.startswith("measuring")
+
+
+def test_a_log_has_lines_of_the_step_under_way(monkeypatch):
+    monkeypatch.setattr(progress, "_PLAIN_EVERY_S", 0)
+    file = io.StringIO()
+    with Steps(Console(file=file, width=150), "asking", 2) as steps:
+        steps.part(0, 0, "m, server starting")
+        steps.part(3, 4, "hellaswag, requests answered")
+        steps.part(4, 4, "hellaswag, requests answered")
+    assert file.getvalue() == "asking: m, server starting\nasking: hellaswag, requests answered, 3 of 4\n"
