@@ -44,12 +44,17 @@ def main() -> None:
 def measure(folder: Path, gsm8k: Path, methods: Sequence[str], output: Path | None) -> dict[str, Any]:
     unpacked = source.fetch(folder)
     model = source.convert(unpacked, folder / "smollm2")
-    train = _first(gsm8k, "train.jsonl", "gsm8k_train_200.jsonl")
-    test = _first(gsm8k, "test.jsonl", "gsm8k_test.jsonl")
-    chats = source.conversations(unpacked, *texts.CALIBRATED)
-    text = texts.write_calibration(folder / "calibration.jsonl", chats, texts.read_problems(train))
+    text = calibration_file(folder, unpacked, gsm8k)
+    test = first_of(gsm8k, "test.jsonl", "gsm8k_test.jsonl")
     held_out = texts.held_out(model, source.conversations(unpacked, *texts.HELD_OUT), texts.read_problems(test))
     return compare(model, text, held_out, folder=folder / "pruned", methods=methods, output=output)
+
+
+def calibration_file(folder: Path, unpacked: Path, gsm8k: Path) -> Path:
+    """What is calibrated on, written anew."""
+    train = first_of(gsm8k, "train.jsonl", "gsm8k_train_200.jsonl")
+    chats = source.conversations(unpacked, *texts.CALIBRATED)
+    return texts.write_calibration(folder / "calibration.jsonl", chats, texts.read_problems(train))
 
 
 def compare(
@@ -127,10 +132,11 @@ def table(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _first(folder: Path, *names: str) -> Path:
+def first_of(folder: Path, *names: str) -> Path:
+    """The file that is there. Ends the program if none is."""
     found = [folder / name for name in names if (folder / name).exists()]
     if not found:
-        sys.exit(f"--gsm8k {folder}: has no {' or '.join(names)}")
+        sys.exit(f"{folder}: has no {' or '.join(names)}")
     return found[0]
 
 

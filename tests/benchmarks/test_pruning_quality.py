@@ -63,7 +63,7 @@ def test_calibrated_and_measured_conversations_are_different_ones() -> None:
 
 def test_every_wheel_is_pinned_to_its_bytes() -> None:
     pins = [line for line in WHEELS.read_text().splitlines() if not line.startswith("#")]
-    assert len(pins) == 3
+    assert len(pins) == 4
     assert all("==" in pin and "--hash=sha256:" in pin for pin in pins)
 
 
