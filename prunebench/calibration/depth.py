@@ -2,7 +2,8 @@
 
 Each step is one pass over the layers. Streams of hidden states, in files, go through it side by side: one has every layer that
 is still there; at each layer another one begins that leaves it out. This takes half as many runs of the text as there are
-layers. This is the order of SLEB, arXiv 2402.09025.
+layers. This is the order of SLEB, arXiv 2402.09025. The last layer of a kind stays: a hybrid without attention, or with nothing
+else, is another family of models, which engines may not run.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from base.files import write_text
 from prunebench.calibration.model import Call, LayeredModel
 from prunebench.calibration.states import States
+from pruner.errors import PruneError
 from pruner.scoring.calibration import RemovedLayer
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ def choose_layers(
     """The first `count` layers to go, in order, each with the perplexity of the text's sample without it and those before.
 
     Steps that an earlier run finished in `work` are read back. tick: called with the layers that have been passed, of all
-    steps. Raises PruneError if the model cannot be run.
+    steps. Raises PruneError if the model cannot be run, or where only layers are left that are the last of their kind.
     """
     import torch
 
@@ -52,6 +55,16 @@ def spread(text: Sequence[list[int]], count: int) -> list[list[int]]:
     return [text[place * len(text) // count] for place in range(count)] if len(text) > count else list(text)
 
 
+def last_of_a_kind(per_layer: Mapping[str, list[Any]], layers: Collection[int]) -> set[int]:
+    """The layers, of those that are left, whose kind no other one has: that of lists like `layer_types`."""
+    alone: set[int] = set()
+    for kinds in per_layer.values():
+        if len(set(kinds)) > 1:
+            count = Counter(kinds[layer] for layer in layers)
+            alone |= {layer for layer in layers if count[kinds[layer]] == 1}
+    return alone
+
+
 class _Step:
     """Leave out each layer in turn, of those that are not `gone`."""
 
@@ -64,12 +77,16 @@ class _Step:
     def run(self, tick: Callable[[int], None]) -> RemovedLayer:
         base = self._embed()
         begun: dict[int, States] = {}
+        stay = last_of_a_kind(self._model.per_layer, self._layers)
+        if stay >= set(self._layers):
+            raise PruneError("--remove-layers: each layer that is left is the last of its kind")
         for place, index in enumerate(self._layers):
             tick(place)
             with self._model.layer(index) as layer:
                 for states in begun.values():
                     self._advance(states, layer, index)
-                begun[index] = self._new(str(index), list(base))
+                if index not in stay:
+                    begun[index] = self._new(str(index), list(base))
                 self._advance(base, layer, index)
         scored = sum(len(tokens) - 1 for tokens in self._sample)
         losses = {index: self._loss(states) / scored for index, states in begun.items()}

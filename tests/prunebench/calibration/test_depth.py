@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from prunebench.calibration.depth import last_of_a_kind
 from prunebench.calibration.text_calibration import TextCalibration
 from pruner.checkpoint.layers import layer_of
 from pruner.errors import PruneError
@@ -130,6 +131,22 @@ def test_a_width_and_a_depth_go_together_and_their_cost_is_that_of_the_written_m
     order = [one.manifest.removed_layers for one in made]
     assert order[0] == []
     assert order[1] == order[2][:1]
+
+
+def test_the_last_layer_of_a_kind_stays(text: Path, tmp_path: Path) -> None:
+    source = make("granite4-hybrid", tmp_path / "source")
+    linear, full = "linear_attention", "full_attention"
+    kinds = {"layer_types": [linear, full, linear, full, linear]}
+    assert last_of_a_kind(kinds, range(LAYERS)) == set()
+    assert last_of_a_kind(kinds, [0, 1, 2]) == {1}
+    assert last_of_a_kind(kinds, [1, 2]) == {1, 2}
+    assert last_of_a_kind(kinds | {"layer_types": [full] * LAYERS}, [3]) == set()
+    (one,) = removed(source, text, tmp_path / "out", [3])
+    gone = {layer.layer for layer in one.manifest.removed_layers}
+    assert len(gone & {1, 3}) < 2 < 3 == len(gone)
+    assert gone != {0, 2, 4}
+    with pytest.raises(PruneError, match="--remove-layers: each layer that is left is the last of its kind"):
+        removed(source, text, tmp_path / "none", [4])
 
 
 def test_layers_over_several_files_leave_no_empty_one_behind(text: Path, tmp_path: Path) -> None:
