@@ -22,7 +22,8 @@ from loadgen.prompts.synthetic import SyntheticPrompts
 from loadgen.trial import run_trial
 from loadgen.workloads.open_loop import ConstantLoad
 from prunebench.servers.process import ServerCommand, start_server
-from prunebench.terminal.console import out, print_line
+from prunebench.terminal.console import err, out, print_line
+from prunebench.terminal.progress import Steps
 
 _STREAMS = (1, 10, 50, 100)
 _PREFILL_MS, _TOKEN_MS, _TOKENS, _PROMPT = 50.0, 10.0, 64, 32
@@ -105,11 +106,17 @@ def _measure(folder: Path, seed: int, processes: int) -> list[Deviation]:
         "prefill_ms": _PREFILL_MS, "token_ms": _TOKEN_MS, "idle_watts": _IDLE_WATTS, "active_watts": _ACTIVE_WATTS,
     }  # fmt: skip
     command = ServerCommand(checkpoint, "words", "synthetic", {key: f"{value}" for key, value in options.items()}, None)
-    server = start_server(command, folder / "server.log", start_timeout_s=60, request_timeout_s=60)
-    try:
-        return [row for streams in _STREAMS for row in _at(server.endpoint, streams, seed, min(processes, streams))]
-    finally:
-        server.stop()
+    found: list[Deviation] = []
+    with Steps(err, "self-test", len(_STREAMS)) as steps:
+        log = folder / "server.log"
+        server = start_server(command, log, start_timeout_s=60, request_timeout_s=60, progress=steps.part)
+        try:
+            for done, streams in enumerate(_STREAMS):
+                steps.reach(done, len(_STREAMS), f"{streams} streams")
+                found += _at(server.endpoint, streams, seed, min(processes, streams))
+        finally:
+            server.stop()
+    return found
 
 
 def _at(endpoint: Endpoint, streams: int, seed: int, processes: int) -> list[Deviation]:

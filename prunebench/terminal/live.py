@@ -41,7 +41,7 @@ class LiveView(Watcher):
         self._watts = ""
         self._began: float | None = None
         self._shown = self._printed = self._metered = time.monotonic()
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.draws else None
 
     def __enter__(self) -> Self:
         if self._live is not None:

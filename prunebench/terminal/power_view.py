@@ -19,7 +19,7 @@ class PowerView:
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
-        self._live = Live(console=out, auto_refresh=False) if out.is_terminal and not as_json else None
+        self._live = Live(console=out, auto_refresh=False) if out.draws and not as_json else None
 
     def __enter__(self) -> None:
         if self._live is not None:

@@ -46,7 +46,7 @@ class Steps:
             console=console,
             transient=True,
             expand=True,
-            disable=not console.is_terminal,
+            disable=not console.draws,
         )
         self._task = self._bar.add_task(title, total=total)
         self._part: TaskID | None = None
@@ -100,7 +100,7 @@ class Steps:
 
     def _log(self, line: str, *, always: bool = False) -> None:
         """Print it where there is no bar, if it is time for a line."""
-        if not self._console.is_terminal and (always or time.monotonic() - self._plain_at >= _PLAIN_EVERY_S):
+        if not self._console.draws and (always or time.monotonic() - self._plain_at >= _PLAIN_EVERY_S):
             self._plain_at = time.monotonic()
             self.print(line)
 

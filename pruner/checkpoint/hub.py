@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from base.paths import expand, matching
+from base.terminal import draws_bars
 from pruner.checkpoint.folder import CONFIG, INDEX, OTHER_FOLDERS, OTHER_FORMATS
 from pruner.checkpoint.tensors import LONGEST_HEADER
 from pruner.errors import PruneError
@@ -132,7 +133,7 @@ def hub_errors(what: str, repository: str, revision: str | None = None) -> Itera
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]  # re-exported without saying so
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    if not sys.stderr.isatty():
+    if not draws_bars(sys.stderr):
         disable_progress_bars()
     try:
         yield

@@ -14,6 +14,7 @@ from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Table
 
+from base.terminal import draws_bars, wants_colours
 from reports.document.fitting import fitted
 
 # C0 except tab and line feed, delete, C1, and Unicode's bidi controls, which reorder text.
@@ -33,10 +34,19 @@ def _picture(match: re.Match[str]) -> str:
 
 
 class Console(RichConsole):
-    """rich's console without interpretation of printed text: only rich itself sets colours and moves the cursor, and `:b:` is no emoji."""
+    """rich's console without interpretation of printed text: only rich itself sets colours and moves the cursor, and `:b:` is no emoji.
+
+    NO_COLOR, CI and TERM=dumb leave no escape code at all, bold included.
+    """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"emoji": False, **options})
+        super().__init__(**{"emoji": False, "color_system": "auto" if wants_colours() else None, **options})
+        self._draws = options.get("force_terminal")
+
+    @property
+    def draws(self) -> bool:
+        """Whether bars and live views may be drawn, rather than lines printed."""
+        return self._draws or draws_bars(self.file)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """The segments, with control characters in their text replaced."""

@@ -15,6 +15,8 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+_XTERM = {"TERM": "xterm-256color"}
+_OURS = {"NO_COLOR", "FORCE_COLOR", "CI", "COLUMNS", "LINES"}  # of the tests' own environment
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -39,7 +41,11 @@ def run_in_terminal(
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        env={**os.environ, "TERM": "xterm-256color", **(environment or {})},
+        env={
+            **{name: value for name, value in os.environ.items() if name not in _OURS},
+            **_XTERM,
+            **(environment or {}),
+        },
     )
     os.close(theirs)
     sent: list[bytes] = []

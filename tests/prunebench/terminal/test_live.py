@@ -4,12 +4,12 @@ import io
 import time
 
 import pytest
-from rich.console import Console
 
 from energy.records import MeterInfo, MeterPower, PowerTimeline
 from loadgen.energy.source import NoEnergy
 from prunebench.terminal import live
 from prunebench.terminal.live import LiveView
+from reports.document.console import Console
 from tests.loadgen.made import failed, record, workload
 
 

@@ -38,7 +38,7 @@ def test_a_host_and_a_port_between_colons_are_no_emoji():
 
 
 def test_colours_of_our_own_still_work():
-    assert "\x1b[" in printed("[x]", force_terminal=True, color_system="standard", style="red")
+    assert "\x1b[" in printed("[x]", force_terminal=True, color_system="standard", no_color=False, style="red")
 
 
 @given(st.text())
