@@ -200,9 +200,11 @@ def _lanes(workload: Workload, processes: int) -> int:
     """The number of client processes. Raises LoadError where they cannot share the load."""
     together = workload.in_flight
     if processes > 1 and workload.sequential:
-        raise LoadError(f"--processes {processes}: a {workload.kind} load waits for itself, so one process sends it")
+        raise LoadError(
+            f"--processes {processes}: a {workload.kind} load waits for its own answers, so one process sends it; leave it out"
+        )
     if together is not None and processes > together:
-        raise LoadError(f"--processes {processes}: there are only {together} requests in flight to share")
+        raise LoadError(f"--processes {processes}: at most {together}, the number of requests in flight")
     return processes
 
 

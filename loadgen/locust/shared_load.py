@@ -60,10 +60,10 @@ class SharedLoad(Record):
         """Raise LoadError if the load's number of workers cannot share the workload."""
         if self.workload.sequential and self.workers > 1:
             raise LoadError(
-                f"--workers {self.workers}: a {self.workload.kind} workload is one user's, so it takes --workers 1"
+                f"--workers {self.workers}: a {self.workload.kind} workload has a single user; give --workers 1"
             )
         if self.workload.sends_lists:
-            raise LoadError("--batch-as list: the native driver has it")
+            raise LoadError("--batch-as list: only for the native driver; leave out --driver locust")
         if self.users % self.workers:
             flag = "--end-concurrency" if self.workload.streams is None else "--concurrency"
             raise LoadError(f"{flag} {self.users}: must be a multiple of --workers {self.workers}")

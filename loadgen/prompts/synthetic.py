@@ -103,7 +103,9 @@ class TextPrompts:
             or len(again.ids) != len(ids)
             or self.tokenizer.encode(text, add_special_tokens=False).ids != words
         ):
-            raise LoadError(f"--prompt-as text: no text of exactly {len(ids)} tokens comes back as it was; send ids")
+            raise LoadError(
+                f"--prompt-as text: no text of exactly {len(ids)} tokens keeps its tokens when tokenized again; leave it out to send ids"
+            )
         return text
 
 
@@ -207,8 +209,8 @@ def check_served_tokenizer(endpoint: Endpoint, tokenizer: Tokenizer) -> None:
     ours = tokenizer.encode(_WORDS).ids
     if served != ours:
         raise LoadError(
-            f"--tokenizer: is not the one of {endpoint.url}: of the same text it makes {len(ours)} tokens, "
-            f"the server {len(served)}{'' if len(served) != len(ours) else ' others'}"
+            f"--tokenizer: differs from that of {endpoint.url}: the same text has {len(ours)} tokens here, "
+            f"there {len(served)}{'' if len(served) != len(ours) else ' others'}"
         )
 
 

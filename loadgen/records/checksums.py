@@ -30,7 +30,7 @@ def find_changed(folder: Path, sha256: Mapping[str, str]) -> str | None:
     for name, digest in sha256.items():
         try:
             if file_sha256(folder / name) != digest:
-                return f"{folder / name}: is not as it was written: its sha256 is another"
+                return f"{folder / name}: has changed since it was written: its sha256 differs"
         except FileNotFoundError:
             return f"{folder / name}: is missing"
         except OSError as error:

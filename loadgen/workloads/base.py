@@ -209,7 +209,7 @@ class Workload(KindRecord):
     def check(self) -> None:
         """Raise ValueError for fields that contradict each other."""
         if self.prompts is not None and (self.shared_prefix or self.prompt_as != "ids"):
-            raise ValueError("`prompts` of the user's go without `trace`, `shared_prefix` and `prompt_as`")
+            raise ValueError("`prompts` cannot be combined with `trace`, `shared_prefix` or `prompt_as`")
         if isinstance(self.prompt_tokens, int) and self.shared_prefix >= self.prompt_tokens:
             raise ValueError("`shared_prefix` must be below `prompt_tokens`")
         self.check_end()

@@ -43,7 +43,7 @@ class KindRecord(Record):
             if name in cls.model_fields or not fields:
                 kept[name] = value
             elif value is not None and all(value != field.default for field in fields):
-                raise ValueError(f"`{name}` means nothing to a {kind} workload")
+                raise ValueError(f"`{name}` does not apply to a {kind} workload")
         return kept
 
     @classmethod

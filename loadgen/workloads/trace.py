@@ -60,7 +60,7 @@ class TraceLoad(OpenLoop):
 
     def check(self) -> None:
         if self.prompts is not None:
-            raise ValueError("`prompts` of the user's go without `trace`, `shared_prefix` and `prompt_as`")
+            raise ValueError("`prompts` cannot be combined with `trace`, `shared_prefix` or `prompt_as`")
         super().check()
 
     def check_end(self) -> None:

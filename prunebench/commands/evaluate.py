@@ -120,7 +120,7 @@ def evaluate(
         raise typer.Exit(0 if answered else 1)
     if found.url is not None and tokenizer is None:
         raise QualityError(
-            "--tokenizer: name the folder of the served checkpoint, or its OWNER/NAME: its tokens are sent"
+            "--tokenizer: name the folder of the served checkpoint, or its OWNER/NAME: prompts are sent as its token ids"
         )
     tokens = None if in_process else find_tokenizer(tokenizer or target)
     harness = Harness(suite, include_path or [], limit)  # reads thousands of files for a task of lm-eval's own

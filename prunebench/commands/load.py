@@ -172,7 +172,7 @@ def load(
         raise typer.BadParameter("missing URL (or --self-test)")
     locust = locust_settings(driver, workers, remote_workers, master_port, web_port, web_host)
     if locust is not None and processes > 1:
-        raise LoadError("--processes: is of the native driver; --driver locust has --workers")
+        raise LoadError("--processes: only for the native driver; with --driver locust give --workers")
     asked = workload is not None or any(value is not None for value in fields.values())
     loads = [describe_workload(workload or "single", fields, slo)] if asked else default_loads(slo)
     if fail_on and workload == "sweep":

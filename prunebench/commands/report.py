@@ -101,7 +101,7 @@ def _wait_for_run(path: Path) -> str | None:
         if folder.has_runner():
             deadline = time.monotonic() + _START_S
         elif time.monotonic() > deadline:
-            raise ReportError(f"{path}: the run was prepared and nobody began it")
+            raise ReportError(f"{path}: the run was prepared but not started; start it with `prunebench run --resume`")
         time.sleep(_POLL_S)
     match folder.info().status:
         case "complete":

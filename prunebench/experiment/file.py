@@ -83,7 +83,7 @@ class Prune(Record):
         if not self.targets() and not any(self.remove_layers):
             raise ValueError("give expansion_ratios, pruning_percentages, widths or remove_layers")
         if twice := next((name for name in self.criterion if self.criterion.count(name) > 1), None):
-            raise ValueError(f"criterion {twice} is there twice")
+            raise ValueError(f"criterion {twice} is named twice")
         asking = needs_text(self.criterion, refit=self.refit is not None, depth=any(self.remove_layers))
         if asking and not self.calibration:
             key = asking.removeprefix("--").replace("remove-layers", "remove_layers")

@@ -120,7 +120,7 @@ def claim_folder(folder: Path, subject: EvaluatedSubject, *, resume: bool) -> No
             raise QualityError(f"--output {folder} already holds an evaluation; add --resume to continue it")
         before = read_record(stored, EvaluatedSubject)
         if before != subject:
-            raise QualityError(f"--resume: {folder} is of {before.target}, asked another way")
+            raise QualityError(f"--resume: {folder} holds an evaluation of {before.target} with other settings")
     elif resume:
         raise QualityError(f"--resume: {folder} holds no evaluation to continue")
     folder.mkdir(parents=True, exist_ok=True)

@@ -95,7 +95,7 @@ def choose_suite(words: Sequence[str], *, chat_template: bool = False) -> Suite:
         chat_template = chat_template or (suite is not None and suite.chat_template)
         for task in suite.tasks if suite else (_choice(word),):
             if chosen.setdefault(task.file_name, task) != task:
-                raise QualityError(f"{task.name} is asked for twice, and not the same way")
+                raise QualityError(f"--tasks: {task.name} is named twice, with different numbers of examples")
     if not chosen:
         raise QualityError(f"name a task of lm-eval, or a suite: {', '.join(SUITES)}")
     return Suite(tuple(chosen.values()), chat_template)

@@ -187,7 +187,7 @@ class HostedServers:
         for file in resolved.rglob("*"):
             if file.is_symlink() and not any(file.resolve().is_relative_to(root) for root in roots):
                 raise HTTPException(
-                    403, f"{checkpoint}/{file.relative_to(resolved)} links out of what this host serves"
+                    403, f"{checkpoint}/{file.relative_to(resolved)} links to a file outside the folders of --root"
                 )
         return resolved
 

@@ -64,7 +64,7 @@ def make_recipes(
 def output_prefixes(criteria: Sequence[str], *, refit: bool) -> list[str]:
     """What the names of each criterion's outputs begin with: nothing, if there is one. Raises PruneError for one named twice."""
     if twice := next((name for name in criteria if list(criteria).count(name) > 1), None):
-        raise PruneError(f"--criterion {twice}: is there twice")
+        raise PruneError(f"--criterion {twice}: is named twice")
     return [f"{name}-{'refit-' if refit else ''}" for name in criteria] if len(criteria) > 1 else [""]
 
 

@@ -141,7 +141,9 @@ def load_study(data: Path | None = None) -> Study:
             raise ReportError(f"--data {data}: {RUNS}: {' '.join(key)} has a single width, so nothing to compare with")
         for width, runs in widths.items():
             if len({run.run for run in runs}) < len(runs):
-                raise ReportError(f"--data {data}: {RUNS}: {' '.join(key)} at {width} has two runs of one number")
+                raise ReportError(
+                    f"--data {data}: {RUNS}: {' '.join(key)} at {width} has two runs with the same number"
+                )
     return study
 
 

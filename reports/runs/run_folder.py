@@ -80,9 +80,11 @@ def open_trial(folder: Path) -> StoredTrial:
     file = folder / "cell.json"
     record = read_record(file, CellRecord)
     if record.sha256 is not None and record.sha256 != sha256_of(json.loads(file.read_bytes())):
-        raise ReportError(f"{file}: is not as it was written: its sha256 is another")
+        raise ReportError(f"{file}: has changed since it was written: its sha256 differs")
     if not re.fullmatch(f"0*{record.block}-{re.escape(f'{record.label}-{record.workload}')}", folder.name):
-        raise ReportError(f"{file}: is of block {record.block}, {record.label}, {record.workload}: not of this folder")
+        raise ReportError(
+            f"{file}: is the trial of block {record.block}, {record.label}, {record.workload}, and does not belong in this folder"
+        )
     if changed := find_changed(folder, record.files_sha256 or {}):
         raise ReportError(changed)
     return StoredTrial(record.cell, folder, record.files_sha256 is not None)

@@ -56,7 +56,7 @@ MISTAKES = {
     ),
     "an option of another workload": (
         ["load", "http://127.0.0.1:9", "--model", "m", "--output", "out", "--workload", "single", "--rate", "2"],
-        "--rate means nothing to a single workload",
+        "--rate does not apply to a single workload",
     ),
     "a length that reads wrong": (
         ["load", "http://127.0.0.1:9", "--model", "m", "--output", "out", "--prompt-tokens", "uniform:9-3"],

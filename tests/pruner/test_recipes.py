@@ -39,7 +39,7 @@ def test_what_is_there_is_kept_and_leftovers_are_cleared(llama: Path, tmp_path: 
 
 
 def test_a_criterion_named_twice_is_refused(llama: Path, tmp_path: Path) -> None:
-    with pytest.raises(PruneError, match="--criterion vow: is there twice"):
+    with pytest.raises(PruneError, match="--criterion vow: is named twice"):
         prune(llama, tmp_path / "out", TARGETS, criterion=["vow", "maw", "vow"])
 
 

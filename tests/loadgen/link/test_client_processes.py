@@ -66,9 +66,9 @@ def test_two_processes_hold_as_many_requests_as_one_and_start_together():
 @pytest.mark.parametrize(
     ("load", "said"),
     [
-        (workload("batch"), "a batch load waits for itself"),
-        (workload("single"), "a single load waits for itself"),
-        (workload("concurrency", concurrency=2), "only 2 requests in flight"),
+        (workload("batch"), "a batch load waits for its own answers"),
+        (workload("single"), "a single load waits for its own answers"),
+        (workload("concurrency", concurrency=2), "at most 2, the number of requests in flight"),
     ],
 )
 def test_a_load_that_cannot_be_shared_is_refused(load, said):

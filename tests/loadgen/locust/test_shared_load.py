@@ -51,8 +51,8 @@ def test_an_open_loop_has_a_user_on_every_worker_and_a_closed_one_its_own():
 @pytest.mark.parametrize(
     ("load", "reason"),
     [
-        (workload("single"), "--workers 2: a single workload is one user's"),
-        (workload("batch"), "--workers 2: a batch workload is one user's"),
+        (workload("single"), "--workers 2: a single workload has a single user"),
+        (workload("batch"), "--workers 2: a batch workload has a single user"),
         (workload("concurrency", concurrency=3), "--concurrency 3: must be a multiple of --workers 2"),
         (workload("ramp", concurrency=1, end_concurrency=3, duration_s=1.0), "--end-concurrency 3"),
     ],

@@ -155,7 +155,7 @@ def test_a_tokenizer_that_the_server_does_not_use_is_refused(checkpoint, tmp_pat
     with running_server(checkpoint) as server:
         endpoint = Endpoint(server.url, "tiny")
         check_served_tokenizer(endpoint, mine)
-        with pytest.raises(LoadError, match="--tokenizer: is not the one"):
+        with pytest.raises(LoadError, match="--tokenizer: differs from that of"):
             check_served_tokenizer(endpoint, sentencepiece_tokenizer())
     with ScriptedServer(lambda *_: [b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"]) as server:
         check_served_tokenizer(Endpoint(server.url, "m"), mine)  # it cannot say

@@ -54,7 +54,10 @@ def test_a_trial_that_stands_alone_is_verified_by_sha256sum(tmp_path):
     assert sums is not None
     assert len(sums) == 4
     (tmp_path / "trial.json").write_text("{}")
-    assert find_changed(tmp_path, sums) == f"{tmp_path / 'trial.json'}: is not as it was written: its sha256 is another"
+    assert (
+        find_changed(tmp_path, sums)
+        == f"{tmp_path / 'trial.json'}: has changed since it was written: its sha256 differs"
+    )
     assert subprocess.run(command, cwd=tmp_path, check=False, capture_output=True).returncode == 1
 
 

@@ -44,18 +44,18 @@ def test_figures_that_mean_nothing_are_refused(wrong):
 @pytest.mark.parametrize(
     ("kind", "given", "reason"),
     [
-        ("single", {"rate": 2.0}, "`rate` means nothing to a single workload"),
-        ("poisson", {"rate": 2.0, "burstiness": 0.5}, "`burstiness` means nothing"),
-        ("concurrency", {"concurrency": 2, "batch_as": "list"}, "`batch_as` means nothing"),
+        ("single", {"rate": 2.0}, "`rate` does not apply to a single workload"),
+        ("poisson", {"rate": 2.0, "burstiness": 0.5}, "`burstiness` does not apply"),
+        ("concurrency", {"concurrency": 2, "batch_as": "list"}, "`batch_as` does not apply"),
         ("burst", {"rate": 2.0}, "needs `burstiness`"),
         ("trace", {}, "needs `trace`"),
         ("trace", {"trace": "t.csv", "duration_s": 1.0}, "not by both"),
-        ("trace", {"trace": "t.csv", "prompts": "p.txt"}, "without `trace`"),
+        ("trace", {"trace": "t.csv", "prompts": "p.txt"}, "with `trace`"),
         ("sweep", {}, "needs `rate`, the lowest to try, or `rates`"),
         ("sweep", {"rate": 2.0, "rates": [1.0]}, "needs `rate`, the lowest to try, or `rates`"),
         ("sweep", {"rate": 2.0, "end_rate": 1.0}, "cannot be below"),
         ("batch", {"batch_size": 2, "batch_as": "list", "output_tokens": "uniform:1-2"}, "plain number"),
-        ("single", {"prompts": "mmlu", "prompt_as": "text"}, "go without"),
+        ("single", {"prompts": "mmlu", "prompt_as": "text"}, "cannot be combined"),
         ("single", {"prompt_tokens": 8, "shared_prefix": 8}, "`shared_prefix` must be below"),
         ("single", {"prompt_tokens": "lots"}, "must be a number"),
     ],
@@ -97,7 +97,7 @@ def test_a_record_with_the_keys_of_all_kinds_is_read_as_its_own_kind():
 
 @pytest.mark.parametrize(("key", "value"), [("batch_size", 4), ("speed", 2.0), ("batch_as", "list")])
 def test_a_key_of_another_kind_that_has_a_value_is_refused(key, value):
-    with pytest.raises(ValidationError, match=f"`{key}` means nothing to a poisson workload"):
+    with pytest.raises(ValidationError, match=f"`{key}` does not apply to a poisson workload"):
         Workload.model_validate(RECORDED | {key: value})
 
 

@@ -67,7 +67,7 @@ def test_an_experiment_file_may_name_it(tmp_path):
     ("lines", "complaint"),
     [
         ("", "a pulse workload needs pulse"),
-        ("pulse = 2\nrate = 1.0", "rate means nothing to a pulse workload"),
+        ("pulse = 2\nrate = 1.0", "rate does not apply to a pulse workload"),
         ("pulse = 2\nevry_s = 1.0", "did you mean every_s?"),
     ],
 )

@@ -231,7 +231,9 @@ def test_a_report_goes_on_without_the_damaged_trial_and_says_so(command, whole_r
     damage(run, f"{TRIAL}/requests.parquet", "flipped", random.Random(0))
     status, _, err = command("report", run)
     assert status == 0
-    assert err.startswith(f"prunebench: damaged, left out: {run / TRIAL}/requests.parquet: is not as it was written")
+    assert err.startswith(
+        f"prunebench: damaged, left out: {run / TRIAL}/requests.parquet: has changed since it was written"
+    )
     assert "1 of 8 are damaged on disk" in (run / "report.md").read_text()
     assert len(json.loads((run / "report.json").read_text())["runs"][0]["trials"]) == 7
 

@@ -103,7 +103,7 @@ def test_what_is_wrong_is_named(folder: Path, before: str, after: str, said: str
 
 
 def test_a_key_of_another_kind_is_named_by_its_line(folder: Path):
-    assert ":10: [workloads.0] rate: rate means nothing" in complaint(
+    assert ":10: [workloads.0] rate: rate does not apply" in complaint(
         folder, MINIMAL.replace("requests = 1", "rate = 2")
     )
 
@@ -174,7 +174,7 @@ def test_one_criterion_or_a_list_of_several_is_taken(folder: Path):
     assert load_experiment(written(folder, criterion('["vow", "pon"]'))).prune.criterion == ["vow", "pon"]
     assert ":7: [prune] criterion: Input should be 'maw'" in complaint(folder, criterion('"mav"'))
     assert ":7: [prune] criterion.1: Input should be 'maw'" in complaint(folder, criterion('["vow", "mav"]'))
-    assert "criterion vow is there twice" in complaint(folder, criterion('["vow", "vow"]'))
+    assert "criterion vow is named twice" in complaint(folder, criterion('["vow", "vow"]'))
     assert ":7: [prune] criterion: List should have at least 1 item" in complaint(folder, criterion("[]"))
 
 

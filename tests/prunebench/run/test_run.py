@@ -239,9 +239,7 @@ def test_a_damaged_trial_is_set_aside_and_measured_again_and_the_others_are_reus
     resumed = prunebench("run", folder.parent / "tiny.toml", "--output", copy, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     said = [line for line in resumed.stdout.splitlines() if line.startswith("block ")]
-    aside = (
-        f"block 2, width-512, batch-4: set aside, measured again: {damaged}/requests.parquet: is not as it was written"
-    )
+    aside = f"block 2, width-512, batch-4: set aside, measured again: {damaged}/requests.parquet: has changed since it was written"
     assert sum(line.startswith(aside) for line in said) == 1
     assert sum(line.endswith(": reused") for line in said) == CELLS - 1
     assert damaged.with_name(f"{damaged.name}.damaged-1").is_dir()

@@ -164,7 +164,7 @@ def test_a_verdict_needs_the_margin(tmp_path):
         (lambda f: (f / RUNS).write_text("\n".join((f / RUNS).read_text().splitlines()[:2])), "single width"),
         (
             lambda f: (f / RUNS).write_text((f / RUNS).read_text().replace(",100,2,", ",100,1,", 1)),
-            "two runs of one number",
+            "two runs with the same number",
         ),
         (lambda f: (f / RUNS).write_text((f / RUNS).read_text().replace(",5000,", ",0,", 1)), "must be above 0"),
         (lambda f: (f / TABLE).write_text("{"), TABLE),

@@ -180,7 +180,7 @@ def test_guidellm_reads_its_format_back_with_the_same_figures(folder, imported, 
 def test_a_load_with_a_damaged_file_is_refused_in_one_line_that_names_it(folder, name):
     for content in (b"", bytes(300)):
         (folder / name).write_bytes(content)
-        with pytest.raises(ReportError, match=f"{folder / name}: is not as it was written"):
+        with pytest.raises(ReportError, match=f"{folder / name}: has changed since it was written"):
             read_loads(folder)
     (folder / name).unlink()
     with pytest.raises(ReportError, match=name):
@@ -193,7 +193,7 @@ def test_a_load_without_its_sums_is_read_unverified_and_with_others_it_is_not(fo
     with pytest.raises(ReportError, match="SHA256SUMS is no list of sha256 and names"):
         read_loads(folder)
     sums.write_text(f"{'f' * 64}  trial.json\n")
-    with pytest.raises(ReportError, match=r"trial\.json: is not as it was written"):
+    with pytest.raises(ReportError, match=r"trial\.json: has changed since it was written"):
         read_loads(folder)
     sums.unlink()
     assert len(read_loads(folder).trials) == 1
