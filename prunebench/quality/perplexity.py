@@ -42,6 +42,7 @@ class PerplexityProbe:
         names = ", ".join(Path(name.removeprefix(STDLIB_PREFIX)).name for name in settings.perplexity_files)
         self._text = f"the first {budget:,} tokens each of {names}, in windows of {size}"
         self._sha256 = hashlib.sha256("\0".join(texts).encode()).hexdigest()
+        self._tokens_sha256 = hashlib.sha256(repr(self._windows).encode()).hexdigest()
 
     def measure(self, endpoint: Endpoint, *, written: int = 0, progress: Progress = unseen) -> Quality:
         """exp(mean negative log-likelihood per scored token) of what the endpoint serves.
@@ -69,8 +70,14 @@ class PerplexityProbe:
             tokens=tokens,
             text=self._text,
             text_sha256=self._sha256,
+            tokens_sha256=self._tokens_sha256,
             reason=reason,
         )
+
+
+def no_perplexity(reason: str) -> Quality:
+    """Of a text that could not even be cut into tokens."""
+    return Quality(perplexity=None, standard_error=None, tokens=0, text="", text_sha256="", reason=reason)
 
 
 def _window_losses(

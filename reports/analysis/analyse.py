@@ -78,6 +78,7 @@ def _energy_remedies(run: MeasuredRun) -> list[str]:
 def _configurations(run: MeasuredRun) -> list[ConfigurationFigures]:
     baseline = next((c for c in run.configurations if c.label == run.info.baseline), None)
     of_baseline = baseline.quality.perplexity if baseline and baseline.quality else None
+    its_tokens = baseline.quality.tokens_sha256 if baseline and baseline.quality else None
     figures = []
     for info in run.configurations:
         own = info.quality.perplexity if info.quality else None
@@ -86,6 +87,8 @@ def _configurations(run: MeasuredRun) -> list[ConfigurationFigures]:
             reason = (info.quality and info.quality.reason) or "quality was not measured"
         elif of_baseline is None:
             reason = "the baseline has no perplexity"
-        ratio = own / of_baseline if own and of_baseline else None
+        elif info.quality and its_tokens != info.quality.tokens_sha256:
+            reason = "other tokens than the baseline's were scored, so that a perplexity per token does not compare"
+        ratio = own / of_baseline if own and of_baseline and reason is None else None
         figures.append(ConfigurationFigures(info=info, perplexity_ratio=ratio, perplexity_reason=reason))
     return figures

@@ -82,8 +82,10 @@ def analyse_quality(
     of_baseline = next((c.width for c in configurations if c.label == baseline), None)
     shares = {task: _shares(own, baseline) for task, own in by_task.items()}
     widths: dict[str, float] | str = "the baseline was not started"
-    if of_baseline:
-        widths = {c.label: c.width / of_baseline for c in configurations}
+    if baseline in labels and not all(c.pruned_alone and c.width for c in configurations):
+        widths = "configurations differ in more than the width, so that there is no line through all of them"
+    elif of_baseline:
+        widths = {c.label: (c.width or 0) / of_baseline for c in configurations}
         if len(set(widths.values())) < len(widths):
             widths = "several configurations have one width, so that there is no line through all of them"
     tasks = [_task(own, shares[task], labels, widths, margin) for task, own in by_task.items()]

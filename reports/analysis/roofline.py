@@ -32,7 +32,7 @@ def decode_cost(info: ConfigurationInfo, in_flight: float, context: float) -> De
     None without a shape, or for a data type of unknown size.
     """
     shape, size = info.shape, BYTES.get((info.dtype or "").removeprefix("torch."))
-    if shape is None or size is None:
+    if shape is None or size is None or info.parameters is None:
         return None
     table = 0 if shape.tied_embeddings else shape.vocab_size * shape.hidden_size
     weights = info.parameters - table

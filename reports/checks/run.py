@@ -125,6 +125,9 @@ def width_unaligned(run: MeasuredRun) -> Iterator[Located]:
     """Each configuration's width."""
     for configuration in run.configurations:
         width = configuration.width
+        if width is None:
+            yield Located(Finding("no data", "its width is not known"), configuration.label)
+            continue
         missed = next((m for m in (8, 64) if width % m), None)
         if missed is None:
             finding = Finding("pass", f"{width} is a multiple of 64")

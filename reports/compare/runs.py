@@ -44,7 +44,7 @@ class ComparedQuantity(Record):
 class ComparedCell(Record):
     """One width under one workload; `reason`: why there is nothing to compare."""
 
-    width: int
+    width: int | None
     workload: str
     label_before: str
     label_after: str
@@ -195,10 +195,11 @@ class _Comparer:
 def _pair(
     before: Sequence[ConfigurationFigures], after: Sequence[ConfigurationFigures]
 ) -> list[tuple[ConfigurationFigures, ConfigurationFigures]]:
-    """Pair configurations by width and removed layers; if a run has both more than once, by label too."""
+    """Pair configurations by width and removed layers; by label too if a run has both more than once, or more differs than pruning."""
 
-    def shape(one: ConfigurationFigures) -> tuple[int, int]:
-        return -one.info.width, one.info.removed_layers
+    def shape(one: ConfigurationFigures) -> tuple[int, int, str]:
+        own = one.info
+        return -(own.width or 0), own.removed_layers, "" if own.pruned_alone and own.width else own.label
 
     pairs = []
     for wanted, group in groupby(sorted(before, key=shape), key=shape):

@@ -132,7 +132,7 @@ def name(info: ConfigurationInfo) -> str:
 
 def engine(info: ConfigurationInfo) -> str:
     """Its engine with the version, if it is known."""
-    return f"{info.engine} {info.engine_version or ''}".strip()
+    return f"{info.engine} {info.engine_version or ''}".strip() or "not reported"
 
 
 def listed(names: list[str]) -> str:

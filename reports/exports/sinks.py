@@ -74,7 +74,9 @@ def _write_textfile(analyses: Sequence[Analysis], file: Path) -> None:
                 name = "_".join(filter(None, ("prunebench", key, part)))
                 if name not in gauges:
                     gauges[name] = Gauge(name, _help(key, part), _LABELS, registry=registry)
-                gauges[name].labels(analysis.folder, info.label, info.width, workload).set(number)
+                gauges[name].labels(
+                    analysis.folder, info.label, "" if info.width is None else info.width, workload
+                ).set(number)
     try:
         write_to_textfile(str(file), registry)  # by rename, so that no partial file is ever scraped
     except OSError as error:

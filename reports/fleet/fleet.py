@@ -100,7 +100,7 @@ def planned(
 
 
 def _row(
-    label: str, width: int, blocks: Sequence[dict[str, float | None]], demand: Demand, *, is_baseline: bool
+    label: str, width: int | None, blocks: Sequence[dict[str, float | None]], demand: Demand, *, is_baseline: bool
 ) -> FleetRow:
     reason = None
     if not blocks:

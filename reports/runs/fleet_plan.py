@@ -49,7 +49,7 @@ class FleetRow(Record):
     """One configuration."""
 
     label: str
-    width: int
+    width: int | None
     is_baseline: bool
     capacity_rps: Estimate  # requests per second of one replica within the objectives
     gpus: Estimate

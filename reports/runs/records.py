@@ -24,6 +24,7 @@ class Quality(Record):
     tokens: int
     text: str  # the evaluated text, in words
     text_sha256: str
+    tokens_sha256: str | None = None  # of the token ids that were scored; None: recorded before this was
     reason: str | None = None  # why perplexity is None
 
 
@@ -99,23 +100,29 @@ class ModelShape(Record):
 
 
 class ConfigurationInfo(Record):
-    """A checkpoint plus the engine settings it is served with."""
+    """What is compared: a checkpoint with the engine settings it is served with, or a server that was there."""
 
     label: str
     is_baseline: bool
-    model: str  # name it is served under
-    checkpoint: str  # path, for people
-    width: int
-    hidden_size: int
-    expansion_ratio: float
-    pruning_percentage: float
-    parameters: int
-    checkpoint_bytes: int
+    model: str | None  # name it is served under; None: whatever its server turns out to serve
+    checkpoint: str | None  # path, for people; None: only its server has it
+    # What headers tell; None: there is no checkpoint here, or one that the pruner cannot read.
+    width: int | None
+    hidden_size: int | None
+    expansion_ratio: float | None
+    pruning_percentage: float | None
+    parameters: int | None
+    checkpoint_bytes: int | None
+    url: str | None = None  # of a server that was there already
+    command: str | None = None  # that starts its server
+    environment: dict[str, str] = {}  # variables of the server that were asked for
+    pruned_alone: bool = True  # it is the baseline, or differs from it in what the pruner did and in nothing else
     shape: ModelShape | None = None  # None: config.json lacks a field, or a token reads only some experts
     engine: str
     engine_version: str | None = None
     engine_options: dict[str, str] = {}
     dtype: str | None = None
+    served_model: str | None = None  # as its server calls it; None: it was not asked yet, or an older record
     resolved_options: dict[str, str] | None = (
         None  # as the engine resolved them; None: not reported, or an older record
     )
@@ -127,6 +134,11 @@ class ConfigurationInfo(Record):
     idle_after_load: WindowEnergy | None = None  # right after its last trial: clocks and temperature are still high
     idle_again: WindowEnergy | None = None  # model loaded, no requests, after the last trial
     load_s: float | None = None  # from start of the server process to healthy
+
+    @property
+    def described(self) -> bool:
+        """Whether its server has answered once."""
+        return self.load_s is not None or self.served_model is not None
 
     @property
     def removed_layers(self) -> int:

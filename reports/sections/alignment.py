@@ -55,7 +55,8 @@ def alignment_section(analysis: Analysis) -> Section | None:
 
 def _labels(analysis: Analysis) -> dict[int, str]:
     """Width -> label of a configuration that has it and every layer: which neurons stayed does not change how fast it is."""
-    return {c.info.width: c.info.label for c in reversed(analysis.configurations) if not c.info.removed_layers}
+    whole = [c.info for c in reversed(analysis.configurations) if c.info.pruned_alone and not c.info.removed_layers]
+    return {info.width: info.label for info in whole if info.width is not None}
 
 
 def misfits(analysis: Analysis, workload: str) -> list[Misfit]:

@@ -8,9 +8,10 @@ from reports.analysis.quantities import OUTPUT_TOKENS_PER_S, TPOT
 from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.analysis.roofline import DecodeCost, decode_cost
 from reports.document.blocks import Block, Column, Entry, Plot, Plots, Prose, Row, Section, Table
-from reports.document.chart import Axis, Chart, Marks, Rule, at_least
+from reports.document.chart import Axis, Marks, Rule, at_least
 from reports.document.wording import ABSENT, PER_CELL, figure, name, times, with_interval
-from reports.sections.plots.ratios import RATIO_AXIS, points_of
+from reports.sections.plots.places import Places
+from reports.sections.plots.ratios import points_of
 from reports.statistics.ratios import Comparison
 
 _LEDE = (
@@ -36,9 +37,10 @@ def expected_section(analysis: Analysis) -> Section | None:
         return None
     blocks: list[Block] = [Prose(_LEDE, "lede")]
     plots, tables = [], []
+    places = Places.of(analysis)
     for workload in analysis.info.workloads:
         speed_ups = _speed_ups(analysis, workload)
-        plots.append(_plot(workload, speed_ups))
+        plots.append(_plot(workload, speed_ups, places))
         if speed_ups:
             tables.append(_table(analysis, workload, speed_ups))
     return Section("expected", "Expected and measured speed-up", [*blocks, Plots(plots), *tables])
@@ -68,7 +70,7 @@ def _speed_ups(analysis: Analysis, workload: str) -> list[_SpeedUp]:
         return []
     measured = {p.configuration.info.label: _inverse(p.comparison) for p in points_of(analysis, workload, TPOT)}
     speed_ups = []
-    for configuration in sorted(analysis.configurations, key=lambda c: (not c.info.is_baseline, -c.info.width)):
+    for configuration in sorted(analysis.configurations, key=lambda c: (not c.info.is_baseline, -(c.info.width or 0))):
         cost = decode_cost(configuration.info, sharing, context)
         if cost is not None:
             found = measured.get(configuration.info.label)
@@ -89,19 +91,19 @@ def _inverse(time: Comparison) -> Comparison:
     )
 
 
-def _plot(workload: str, speed_ups: list[_SpeedUp]) -> Plot:
+def _plot(workload: str, speed_ups: list[_SpeedUp], places: Places) -> Plot:
     title = f"{workload}: expected and measured speed-up"
     compared = [p for p in speed_ups if p.measured is not None]
     if not speed_ups:
         return Plot(title, absent="the model's shape or the served data type is not known")
     if not compared:
         return Plot(title, absent="no width's TPOT could be compared with the baseline's")
-    ordered = sorted(speed_ups, key=lambda p: p.configuration.info.expansion_ratio)
-    x = [p.configuration.info.expansion_ratio for p in ordered]
+    ordered = sorted(speed_ups, key=lambda p: places.at[p.configuration.info.label])
+    x = [places.at[p.configuration.info.label] for p in ordered]
     marks = [
         Marks(x, [p.by_bytes for p in ordered], "by bytes read", "muted", line="solid", width=2),
         Marks(x, [p.by_flops for p in ordered], "by operations", "ink", line="dot", width=2),
-        _measured(compared),
+        _measured(compared, places),
     ]
     drawn = [end for p in compared for end in (p.measured.low, p.measured.ratio, p.measured.high) if end]  # type: ignore[union-attr]
     drawn += [p.by_bytes for p in speed_ups] + [p.by_flops for p in speed_ups]
@@ -111,13 +113,13 @@ def _plot(workload: str, speed_ups: list[_SpeedUp]) -> Plot:
         if p.measured
     ]
     axis = Axis("speed-up of a token", at_least(0.9, 1.1, drawn), form="ratio")
-    return Plot(title, "", f"{title}. {'; '.join(summary)}.", Chart(RATIO_AXIS, axis, marks, [Rule(1.0)]))
+    return Plot(title, "", f"{title}. {'; '.join(summary)}.", places.chart(axis, marks, Rule(1.0)))
 
 
-def _measured(compared: list[_SpeedUp]) -> Marks:
+def _measured(compared: list[_SpeedUp], places: Places) -> Marks:
     found = [(p, p.measured) for p in compared if p.measured is not None]
     return Marks(
-        [p.configuration.info.expansion_ratio for p, _ in found],
+        [places.at[p.configuration.info.label] for p, _ in found],
         [c.ratio or 1.0 for _, c in found],
         "measured, with 95 % interval",
         "accent",

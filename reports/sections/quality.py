@@ -82,7 +82,7 @@ def _scores(analysis: Analysis, quality: QualityFigures) -> Table:
     rows = []
     for info in (c.info for c in analysis.configurations):
         overall = quality.overall.get(info.label)
-        entries = [Entry(name(info)), Entry(f"{info.expansion_ratio:.2f}")]
+        entries = [Entry(name(info)), Entry(or_absent(info.expansion_ratio, ".2f"))]
         if overall is None or overall.ratio is None:
             entries.append(Entry(ABSENT))
         else:

@@ -79,7 +79,7 @@ def _served(analysis: Analysis) -> Table:
     rows = [
         text_row(
             info.label,
-            info.model,
+            info.model or ABSENT,
             engine(info),
             info.dtype or ABSENT,
             " ".join(f"{key}={value}" for key, value in info.engine_options.items()) or ABSENT,

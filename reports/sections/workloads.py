@@ -21,6 +21,7 @@ from reports.document.wording import (
     figure,
     is_named_by_width,
     listed,
+    or_absent,
     parameters,
     percent,
     sentence,
@@ -112,9 +113,12 @@ def _fields(analysis: Analysis, cells: list[Cell]) -> list[_Field]:
     if not all(is_named_by_width(c.info) for c in configurations):
         fields.append(_Field(Column("Configuration"), lambda c, _: (Entry(c.info.label), None)))
     fields += [
-        _Field(Column("Width"), lambda c, _: (Entry(str(c.info.width)), None)),
-        _Field(Column("Ratio"), lambda c, _: (Entry(f"{c.info.expansion_ratio:.2f}"), None)),
-        _Field(Column("Parameters"), lambda c, _: (Entry(parameters(c.info.parameters)), None)),
+        _Field(Column("Width"), lambda c, _: (Entry(or_absent(c.info.width, "d")), None)),
+        _Field(Column("Ratio"), lambda c, _: (Entry(or_absent(c.info.expansion_ratio, ".2f")), None)),
+        _Field(
+            Column("Parameters"),
+            lambda c, _: (Entry(ABSENT if c.info.parameters is None else parameters(c.info.parameters)), None),
+        ),
         _Field(Column("Perplexity"), lambda c, _: _perplexity(c)),
         _quantity(OUTPUT_TOKENS_PER_S, Column("Output tokens/s")),
         _quantity(TTFT, Column("TTFT", "ms")),

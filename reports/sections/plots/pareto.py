@@ -11,7 +11,7 @@ from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.decision.quality_evidence import guessed_tasks
 from reports.document.blocks import Plot
 from reports.document.chart import Axis, Chart, Marks
-from reports.document.wording import figure, listed, mean_with_interval, name, percent, with_interval
+from reports.document.wording import figure, is_named_by_width, listed, mean_with_interval, name, percent, with_interval
 from reports.statistics.ratios import Comparison, Interval
 
 
@@ -44,7 +44,7 @@ def perplexity_plot(analysis: Analysis, workload: str) -> Plot:
     front = pareto_front([p.place for p in points], lower_x_is_better=True, lower_y_is_better=True)
     marks = _marks(points, front, lambda p: f"{mean_with_interval(p.cost, cost.unit)}\nperplexity {figure(p.quality)}")
     best = listed([name(p.configuration.info) for p in points if p.place in front])
-    lede = "Lower left is better. Filled: no other configuration is better in both. Labels are widths. Bars: 95 % intervals over blocks."
+    lede = f"Lower left is better. Filled: no other configuration is better in both.{_labels(points)} Bars: 95 % intervals over blocks."
     is_wide = max(p.quality for p in points) > 5 * min(p.quality for p in points)
     chart = Chart(Axis(f"{cost.title}, {cost.unit}"), Axis("perplexity", log=is_wide), marks)
     return Plot(title, lede, f"{title}. Not beaten in both: {best}.", chart)
@@ -91,11 +91,15 @@ def _score_plot(analysis: Analysis, quality: QualityFigures, workload: str, key:
     side = "left" if cost.better == "lower" else "right"
     guessed = guessed_tasks(quality, analysis.info.baseline)
     noise = f" Noise: the baseline is not distinguishable from guessing on {listed(guessed)}." if guessed else ""
-    lede = f"Upper {side} is better. Filled: the Pareto front, no other configuration is better in both. Labels are widths. Bars: 95 % intervals, of the cost over blocks.{noise}"
+    lede = f"Upper {side} is better. Filled: the Pareto front, no other configuration is better in both.{_labels(points)} Bars: 95 % intervals, of the cost over blocks.{noise}"
     axis = Axis(f"mean share kept, {count} {kind}tasks", form="ratio")
     return Plot(
         title, lede, f"{title}. Not beaten in both: {best}.", Chart(Axis(f"{cost.title}, {cost.unit}"), axis, marks)
     )
+
+
+def _labels(points: Sequence[_Point]) -> str:
+    return " Labels are widths." if all(is_named_by_width(p.configuration.info) for p in points) else ""
 
 
 def _marks(
@@ -116,7 +120,7 @@ def _marks(
                 high=[p.interval.high if p.interval else None for p in own] if has_intervals else None,
                 x_low=[p.cost.low for p in own],
                 x_high=[p.cost.high for p in own],
-                texts=[str(p.configuration.info.width) for p in own],
+                texts=[name(p.configuration.info).removeprefix("width ") for p in own],
                 hover=[f"{name(p.configuration.info)}\n{hover(p)}" for p in own],
             )
         )

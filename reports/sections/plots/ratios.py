@@ -1,4 +1,4 @@
-"""Ratios to the baseline over the expansion ratio, with their intervals and verdicts."""
+"""Ratios to the baseline over the expansion ratio, or in a row each, with their intervals and verdicts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from reports.analysis.quantities import QUANTITIES
 from reports.analysis.records import Analysis, CellValue, ConfigurationFigures
 from reports.document.blocks import SIGNS, Plot
-from reports.document.chart import Axis, Chart, Marks, Rule, Symbol, at_least
+from reports.document.chart import Axis, Marks, Rule, Symbol, at_least
 from reports.document.wording import figure, in_words, name, with_interval
+from reports.sections.plots.places import Places
 from reports.statistics.ratios import Comparison, Verdict
 
-RATIO_AXIS = Axis("expansion ratio")
 _VERDICTS: dict[Verdict | None, tuple[Symbol, str]] = {
     "better": ("circle", "better"),
     "worse": ("diamond", "worse"),
@@ -28,20 +28,17 @@ class Point:
     configuration: ConfigurationFigures
     value: CellValue
     comparison: Comparison
-
-    @property
-    def x(self) -> float:
-        """The expansion ratio."""
-        return self.configuration.info.expansion_ratio
+    x: float  # the configuration's place
 
 
 def points_of(analysis: Analysis, workload: str, key: str) -> list[Point]:
     """The configurations whose quantity `key` has a ratio, in the order of the run."""
     points = []
+    places = Places.of(analysis)
     for configuration in analysis.configurations:
         value = analysis.cell(configuration.info.label, workload).values[key]
         if value.comparison is not None and value.comparison.ratio is not None:
-            points.append(Point(configuration, value, value.comparison))
+            points.append(Point(configuration, value, value.comparison, places.at[configuration.info.label]))
     return points
 
 
@@ -58,23 +55,21 @@ def ratio_plot(analysis: Analysis, workload: str, key: str, *, title: str | None
     lede = f"{quantity.better.capitalize()} is better." + (
         f" Baseline: {figure(median)} {quantity.unit}." if median else ""
     )
+    places = Places.of(analysis)
     marks = [_blocks(points), *_by_verdict(points, quantity.unit)]
     if baseline:
-        marks.append(_baseline_mark(baseline))
+        marks.append(_baseline_mark(baseline, places.at[baseline.info.label]))
     ratios = [ratio for p in points for ratio in p.comparison.ratios.values()]
     ends = [end for p in points for end in (p.comparison.low, p.comparison.high) if end is not None]
     # Two blocks may give an interval from 0.02 to 20, which would flatten every ratio.
     shown = [min(max(end, min(ratios) / 1.5), max(ratios) * 1.5) for end in ends]
     if shown != ends:
         lede += " Intervals extend beyond the axis."
-    chart = Chart(
-        RATIO_AXIS,
-        Axis("ratio to the baseline", at_least(0.9, 1.1, [*ratios, *shown]), form="ratio"),
-        marks,
-        [Rule(1.0)],
-    )
+    axis = Axis("ratio to the baseline", at_least(0.9, 1.1, [*ratios, *shown]), form="ratio")
     summary = [f"{name(p.configuration.info)}: {with_interval(p.comparison)}, {in_words(p.comparison)}" for p in points]
-    return Plot(title, lede, f"{title}, ratio to the baseline: {'; '.join(summary)}.", chart)
+    return Plot(
+        title, lede, f"{title}, ratio to the baseline: {'; '.join(summary)}.", places.chart(axis, marks, Rule(1.0))
+    )
 
 
 def _blocks(points: list[Point]) -> Marks:
@@ -119,6 +114,6 @@ def _hover(point: Point, unit: str) -> str:
     return f"{name(point.configuration.info)}\n{value}\n{with_interval(found)}{sign}"
 
 
-def _baseline_mark(baseline: ConfigurationFigures) -> Marks:
+def _baseline_mark(baseline: ConfigurationFigures, x: float) -> Marks:
     hover = [f"baseline, {name(baseline.info)}"]
-    return Marks([baseline.info.expansion_ratio], [1.0], colour="ink", symbol="square", size=8, hover=hover)
+    return Marks([x], [1.0], colour="ink", symbol="square", size=8, hover=hover)
