@@ -70,7 +70,7 @@ class ClusterBench:
         quality = self._experiment.quality
         if quality is None or not quality.tasks:
             return True
-        served = {label: info for label, info in self._configurations.items() if info.load_s is not None}
+        served = {label: info for label, info in self._configurations.items() if info.described}
         jobs = [
             Job(f"quality of {label}", self._experiment, {label: info}, files=self._writer.answers(label))
             for label, info in served.items()
@@ -157,7 +157,7 @@ class ClusterBench:
     def _learn(self, info: ConfigurationInfo, job: Job) -> None:
         """Keep the facts of the describing session; those of another only until then."""
         known = self._configurations[info.label]
-        if job.describes or known.load_s is None:
+        if job.describes or not known.described:
             self._configurations[info.label] = info.model_copy(update={"quality": info.quality or known.quality})
             self._writer.write_configuration(self._configurations[info.label])
 

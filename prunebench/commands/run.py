@@ -13,10 +13,12 @@ from base.key_file import read_key
 from loadgen.prompts.files import input_notes
 from loadgen.results.recorder import where_kept
 from prunebench.cluster.cluster_bench import ClusterBench
-from prunebench.cluster.ray_cluster import RayCluster
+from prunebench.cluster.ray_cluster import RayCluster, gpus_of_session
 from prunebench.experiment.file import Experiment, ExperimentError
+from prunebench.experiment.plan import plan_configurations
 from prunebench.experiment.resolve import load_experiment
 from prunebench.experiment.shipped import find_experiment
+from prunebench.experiment.tokenizers import with_same_texts
 from prunebench.quality.run_tasks import check_tasks
 from prunebench.run.bench import Bench
 from prunebench.run.choose_folder import Resume, choose_run_folder
@@ -27,9 +29,10 @@ from prunebench.run.reopen import reopen
 from prunebench.run.resume import extended, extension_note
 from prunebench.run.run_writer import RunWriter
 from prunebench.run.runner import Runner
+from prunebench.run.serving import check_addresses, check_placement
 from prunebench.servers.remote import RemoteHost
 from prunebench.terminal.command_help import examples
-from prunebench.terminal.console import out, print_line
+from prunebench.terminal.console import err, out, print_line
 from prunebench.terminal.progress import Steps
 from reports.analysis.analyse import analyse_folder
 from reports.build import build_report
@@ -133,6 +136,9 @@ def run(
     experiment = find_experiment(experiment)
     key = None if serve_key_file is None else read_key(serve_key_file, "--serve-key-file")
     loaded = load_experiment(experiment, model, fetch=not dry_run)
+    loaded, note = with_same_texts(loaded, plan_configurations(loaded))
+    if note:
+        print_line(f"note: {note}", err if as_json else out)
     if dry_run:
         print_forecast(loaded, output, resuming, assume, as_json=as_json, blocks=blocks, accept_changes=accept_changes)
         return
@@ -163,7 +169,10 @@ def run(
 
 def _check(experiment: Experiment, host: RemoteHost | None, cluster: RayCluster | None) -> None:
     """Raises UserError for what would stop every cell."""
-    check_configurations(experiment)
+    plan = check_configurations(experiment)
+    if host is not None or cluster is not None:
+        check_placement(plan, "--serve-on" if host is not None else "--executor ray")
+    check_addresses(plan)
     check_tasks(experiment.quality)
     for workload in experiment.workloads:
         for note in input_notes(workload):
@@ -171,7 +180,7 @@ def _check(experiment: Experiment, host: RemoteHost | None, cluster: RayCluster 
     if host is not None:
         host.check()
     if cluster is not None:
-        cluster.connect(experiment.serve.options)
+        cluster.connect(max((planned.asked.options for planned in plan), key=gpus_of_session))
 
 
 def _open(

@@ -12,7 +12,7 @@ from pruner.output.manifest import SourceFile
 from pruner.output.provenance import hash_sources
 
 _BLOCKS = "protocol.blocks"
-_OF_A_CONFIGURATION = ("serve", "energy", "quality", "checkpoint")
+_OF_A_CONFIGURATION = ("serve", "energy", "quality", "checkpoint", "configurations")
 
 
 class Changes(dict[str, str]):
@@ -37,7 +37,11 @@ class Changes(dict[str, str]):
 
 def _of_other_cells(key: str) -> bool:
     """Whether a change makes other cells, or other prompts: an added or removed workload, or a seed."""
-    return key.split(".", maxsplit=1)[0] in {"name", "seed", "prune"} or key == "workloads" or key.endswith(".name")
+    return (
+        key.split(".", maxsplit=1)[0] in {"name", "seed", "prune"}
+        or key == "workloads"
+        or key.endswith((".name", ".label"))
+    )
 
 
 def experiment_changes(before: Experiment, now: Experiment) -> Changes:
@@ -64,10 +68,22 @@ def hash_checkpoint(source: Path) -> list[SourceFile]:
     return hash_sources(open_checkpoint(source), lambda: False)
 
 
+def hash_checkpoints(experiment: Experiment, of_model: Sequence[SourceFile] | None = None) -> list[SourceFile]:
+    """Those of `[model]`, unless they are known, then those of configurations that name another checkpoint, after their labels."""
+    if of_model is None:
+        of_model = [] if experiment.model is None else hash_checkpoint(experiment.source)
+    named = [(one.label, Path(one.checkpoint)) for one in experiment.configurations if one.checkpoint]
+    return [*of_model] + [
+        file.model_copy(update={"name": f"{label}/{file.name}"})
+        for label, folder in named
+        for file in hash_checkpoint(folder)
+    ]
+
+
 def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    """Leaves by their dotted keys; workloads are keyed by their names."""
-    if isinstance(value, list) and path == "workloads":
-        value = {workload["name"]: workload for workload in value}
+    """Leaves by their dotted keys; workloads are keyed by their names, configurations by their labels."""
+    if isinstance(value, list) and (key := {"workloads": "name", "configurations": "label"}.get(path)):
+        value = {one[key]: one for one in value}
     if not isinstance(value, Mapping) or not value:
         return {path: value}
     return {

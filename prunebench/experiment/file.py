@@ -1,4 +1,4 @@
-"""The keys of an experiment file: what to prune, serve, load and measure."""
+"""The keys of an experiment file: what to compare, load and measure."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from base.quantities import SECONDS
 from base.records import Record
 from loadgen import REQUEST_TIMEOUT_S
 from loadgen.workloads.base import Workload
+from prunebench.experiment.configuration import Configuration
 from pruner.scoring.calibration import Refit
 from pruner.scoring.criteria import criterion_choices, needing_text
 from pruner.scoring.recipe import needs_text
@@ -42,7 +43,9 @@ def _listed(value: object) -> object:
 
 
 class Prune(Record):
-    """The widths and depths to make. The source itself is always served too, as the baseline."""
+    """The widths and depths to make, each a configuration; the source itself is one too, the baseline. Without any of these keys the
+    others are those of the configurations that are pruned.
+    """
 
     expansion_ratios: list[float] = Field(default=[], description="Target widths as width / hidden size.")
     pruning_percentages: list[Annotated[float, Field(ge=0, lt=100)]] = Field(
@@ -79,18 +82,15 @@ class Prune(Record):
     )
 
     @model_validator(mode="after")
-    def _something_to_prune(self) -> Prune:
-        if not self.targets() and not any(self.remove_layers):
-            raise ValueError("give expansion_ratios, pruning_percentages, widths or remove_layers")
+    def _no_criterion_twice(self) -> Prune:
         if twice := next((name for name in self.criterion if self.criterion.count(name) > 1), None):
             raise ValueError(f"criterion {twice} is named twice")
-        asking = needs_text(self.criterion, refit=self.refit is not None, depth=any(self.remove_layers))
-        if asking and not self.calibration:
-            key = asking.removeprefix("--").replace("remove-layers", "remove_layers")
-            raise ValueError(f"{key} needs a text: calibration = [FILE]")
-        if self.calibration and not asking:
-            raise ValueError(f"calibration: only the criteria {needing_text()}, refit and remove_layers use a text")
         return self
+
+    @property
+    def makes_any(self) -> bool:
+        """Whether it asks for a width or depth by itself."""
+        return bool(self.targets()) or any(self.remove_layers)
 
     def targets(self) -> list[Target]:
         """In the order ratios, percentages, widths."""
@@ -102,13 +102,16 @@ class Prune(Record):
 
 
 class Serve(Record):
-    """How every configuration is served: the same engine and options for all."""
+    """How every configuration is served: the engine and options that all share."""
 
     engine: EngineName = Field(
         default=AUTO, description="What serves; `auto` is vLLM where it is installed with a GPU, else transformers."
     )
     options: dict[str, str] = Field(
         default={}, description="Options of the engine, as `serve --engine-option KEY=VALUE`."
+    )
+    environment: dict[str, str] = Field(
+        default={}, description="Environment variables of the servers that are started."
     )
     keep_servers: bool = Field(
         default=False, description="Keep all configurations loaded side by side, if memory holds them."
@@ -170,6 +173,13 @@ class QualitySettings(Record):
     concurrency: int = Field(default=32, ge=1, description="Prompts in flight.")
 
 
+def _unique_labels(configurations: list[Configuration]) -> list[Configuration]:
+    labels = [one.label for one in configurations]
+    if twice := next((label for label in labels if labels.count(label) > 1), None):
+        raise ValueError(f"two have the label {twice}")
+    return configurations
+
+
 def _unique_names(workloads: list[Workload]) -> list[Workload]:
     workloads = [point for workload in workloads for point in workload.points()]
     names = [w.name for w in workloads]
@@ -183,10 +193,63 @@ class Experiment(Record):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Names the run folder.")
     seed: int = Field(default=0, description="Seed of the order, prompts, lengths and arrivals.")
-    model: Model
-    prune: Prune
+    baseline: str | None = Field(
+        default=None,
+        description="Label of the configuration that the others are compared with; default `[model]`'s checkpoint where "
+        "`[prune]` makes others of it, else the first of `[[configurations]]`.",
+    )
+    model: Model | None = None
+    prune: Prune | None = None
+    configurations: Annotated[list[Configuration], AfterValidator(_unique_labels)] = []
     serve: Serve = Serve()
     protocol: Protocol = Protocol()
     energy: EnergySettings = EnergySettings()
     quality: QualitySettings | None = None
     workloads: Annotated[list[Workload], Field(min_length=1), AfterValidator(_unique_names)]
+
+    @model_validator(mode="after")
+    def _something_to_compare(self) -> Experiment:
+        wanted = Prune() if self.prune is None else self.prune
+        pruned = [one for one in self.configurations if one.is_pruned]
+        if self.prune is not None and not wanted.makes_any and not pruned:
+            raise ValueError("`prune`: give expansion_ratios, pruning_percentages, widths or remove_layers")
+        if self.prune is None and not self.configurations:
+            raise ValueError("give [prune] or [[configurations]]: what is to be compared")
+        if self.model is None and (needing := [one.label for one in self.configurations if one.needs_model]):
+            raise ValueError(
+                f"`configurations`: {needing[0]} is of [model], which is missing: model.source, or a checkpoint"
+            )
+        if self.model is None and self.prune is not None:
+            raise ValueError("`prune` needs [model], what to prune")
+        labels = [one.label for one in self.configurations]
+        if self.baseline is not None and self.prune is None and self.baseline not in labels:
+            raise ValueError(f"`baseline`: there is no configuration {self.baseline}, only {', '.join(labels)}")
+        self._check_text(wanted, pruned)
+        return self
+
+    def _check_text(self, wanted: Prune, pruned: list[Configuration]) -> None:
+        criteria = [
+            *(wanted.criterion if wanted.makes_any else ()),
+            *(one.criterion or wanted.criterion[0] for one in pruned if one.width),
+        ]
+        refit = wanted.refit is not None or any(one.refit for one in pruned)
+        depth = any([*wanted.remove_layers, *(one.remove_layers for one in pruned)])
+        asking = needs_text(criteria, refit=refit, depth=depth)
+        if asking and not wanted.calibration:
+            key = asking.removeprefix("--").replace("remove-layers", "remove_layers")
+            raise ValueError(f"`prune`: {key} needs a text: calibration = [FILE]")
+        if wanted.calibration and not asking:
+            raise ValueError(
+                f"`prune`: calibration: only the criteria {needing_text()}, refit and remove_layers use a text"
+            )
+
+    @property
+    def source(self) -> Path:
+        """`[model]`'s checkpoint, for what was found to need it."""
+        assert self.model is not None  # noqa: S101 - checked with the file
+        return self.model.source
+
+    def asked(self, label: str) -> Configuration:
+        """A configuration's settings, with what `[serve]` shares; those of what `[prune]` makes are `[serve]`'s alone."""
+        own = next((one for one in self.configurations if one.label == label), Configuration(label=label))
+        return own.beneath(self.serve.engine, self.serve.options, self.serve.environment)

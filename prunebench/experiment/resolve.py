@@ -18,6 +18,7 @@ from base.paths import expand
 from base.records import Record
 from loadgen.prompts.files import is_source, with_identity
 from loadgen.workloads.base import Workload
+from prunebench.experiment.configuration import Configuration
 from prunebench.experiment.file import Experiment, ExperimentError, Model
 from prunebench.experiment.texts import STDLIB_PREFIX, text_path
 from prunebench.experiment.toml_text import Location, TomlText
@@ -36,12 +37,8 @@ def load_experiment(path: Path, model: str | None = None, *, fetch: bool = True)
         experiment = Experiment.model_validate(file.data)
     except ValidationError as error:
         raise _first_problem(file, error) from None
-    source = find_source(
-        model or f"{experiment.model.source}", beside=Path() if model else path.parent, fetch=fetch
-    ).resolve()
-    if not (source / "config.json").is_file():
-        problem = f"no checkpoint at {source} (it has no config.json)"
-        raise ExperimentError(f"--model {model}: {problem}") if model else file.error(("model", "source"), problem)
+    if model and experiment.model is None:
+        raise ExperimentError(f"--model {model}: {path} has no [model] that it could take the place of")
     workloads = [_resolve_files(workload, file) for workload in experiment.workloads]
     quality = experiment.quality and experiment.quality.model_copy(
         update={
@@ -49,12 +46,41 @@ def load_experiment(path: Path, model: str | None = None, *, fetch: bool = True)
             "include_paths": [_resolve_folder(name, file) for name in experiment.quality.include_paths],
         }
     )
-    prune = experiment.prune.model_copy(
+    prune = experiment.prune and experiment.prune.model_copy(
         update={"calibration": [_resolve_calibration(name, file) for name in experiment.prune.calibration]}
     )
     return experiment.model_copy(
-        update={"model": Model(source=source), "prune": prune, "quality": quality, "workloads": workloads}
+        update={
+            "model": experiment.model and _resolve_model(model, experiment.model, file, fetch=fetch),
+            "prune": prune,
+            "configurations": [_resolve_served(n, one, file) for n, one in enumerate(experiment.configurations)],
+            "quality": quality,
+            "workloads": workloads,
+        }
     )
+
+
+def _resolve_model(instead: str | None, model: Model, file: TomlText, *, fetch: bool) -> Model:
+    source = find_source(instead or f"{model.source}", beside=Path() if instead else file.path.parent, fetch=fetch)
+    source = source.resolve()
+    if not (source / "config.json").is_file():
+        problem = f"no checkpoint at {source} (it has no config.json)"
+        raise ExperimentError(f"--model {instead}: {problem}") if instead else file.error(("model", "source"), problem)
+    return Model(source=source)
+
+
+def _resolve_served(number: int, one: Configuration, file: TomlText) -> Configuration:
+    """A configuration with its checkpoint and key file by their absolute paths. Nothing is downloaded."""
+    found: dict[str, object] = {}
+    if one.checkpoint is not None:
+        folder = find_source(one.checkpoint, beside=file.path.parent, fetch=False).resolve()
+        if not (folder / "config.json").is_file():
+            problem = f"no checkpoint at {folder} (it has no config.json)"
+            raise file.error(("configurations", number, "checkpoint"), problem)
+        found["checkpoint"] = f"{folder}"
+    if one.api_key_file is not None:
+        found["api_key_file"] = _beside(file.path, one.api_key_file).resolve()
+    return one.model_copy(update=found)
 
 
 def _beside(experiment_file: Path, name: str | Path) -> Path:
@@ -117,6 +143,7 @@ def _first_problem(file: TomlText, error: ValidationError) -> ExperimentError:
     message = first["msg"].removeprefix("Value error, ")
     if isinstance(first["input"], dict) and (key := re.search(r"`(\w+)`", message)) and key[1] in first["input"]:
         location = [*location, key[1]]
+        message = message.removeprefix(f"`{key[1]}`: ")
     return file.error(location, message.replace("`", ""))
 
 
@@ -126,6 +153,10 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         return list(Experiment.model_fields)
     if location[0] == "workloads":
         return Workload.known_keys()
-    section = Experiment.model_fields[str(location[0])].annotation  # a record, or one of them or None
-    (model,) = (kind for kind in (section, *get_args(section)) if isinstance(kind, type) and issubclass(kind, Record))
+    section = Experiment.model_fields[str(location[0])].annotation  # a record, a list of one, or one of them or None
+    (model,) = (kind for kind in (section, *get_args(section)) if _is_record(kind))
     return list(model.model_fields)
+
+
+def _is_record(kind: object) -> bool:
+    return isinstance(kind, type) and not get_args(kind) and issubclass(kind, Record)

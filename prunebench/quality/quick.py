@@ -36,10 +36,8 @@ def quick_perplexity(endpoint: Endpoint, checkpoint: Path | None, progress: Prog
         return PerplexityProbe(settings, checkpoint_tokens(checkpoint)).measure(
             endpoint, written=written, progress=progress
         )
-    piece = _PIECE * (served.max_model_len or _SHORTEST)
-    found = PerplexityProbe(settings, _served_tokens(endpoint, piece)).measure(
-        endpoint, written=written, progress=progress
-    )
+    encode, piece = served_tokens_of(endpoint, served.max_model_len)
+    found = PerplexityProbe(settings, encode).measure(endpoint, written=written, progress=progress)
     words = f"{found.text}, tokenized by the server in parts of {piece:,} characters"
     return found.model_copy(update={"text": words})
 
@@ -52,15 +50,18 @@ def quality_line(found: Quality) -> str:
     return f"perplexity {found.perplexity:.4g}{error} a token, over {found.tokens:,} tokens: {found.text}"
 
 
-def _served_tokens(endpoint: Endpoint, piece: int) -> Encode:
-    """Tokenizes by the server's own /tokenize, so many characters at a time; a part's first token may be another than in the whole."""
+def served_tokens_of(endpoint: Endpoint, longest: int | None) -> tuple[Encode, int]:
+    """Tokenizes by the server's own /tokenize, and the number of characters at a time; a part's first token may be another than in the
+    whole. `longest` is the server's context, if it says so. Encoding raises LoadError for a server that does not tokenize.
+    """
+    piece = _PIECE * (longest or _SHORTEST)
 
     def encode(texts: Sequence[str]) -> list[list[int]]:
         return [
             [i for part in _parts(text[:_CHARACTERS], piece) for i in served_encoding(endpoint, part)] for text in texts
         ]
 
-    return encode
+    return encode, piece
 
 
 def _parts(text: str, most: int) -> Iterator[str]:

@@ -11,10 +11,10 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from base.errors import UserError
-from loadgen.energy.source import pick_energy
+from loadgen.energy.source import EnergySource
 from prunebench.experiment.file import QualitySettings
 from prunebench.quality.harness import Harness
-from prunebench.quality.suites import Suite, choose_suite
+from prunebench.quality.suites import QualityError, Suite, choose_suite
 from prunebench.quality.task_pass import Pass, Subject, result_line, settings_of
 from prunebench.servers.process import Server
 from prunebench.terminal.progress import Progress, Steps
@@ -35,17 +35,16 @@ def check_tasks(settings: QualitySettings | None) -> None:
 
 def ask_configurations(
     settings: QualitySettings | None,
-    energy_source: str,
     configurations: Mapping[str, ConfigurationInfo],
     *,
-    acquire: Callable[[str, Progress], Server],
+    acquire: Callable[[str, Progress], tuple[Server, EnergySource]],
     folder_of: Callable[[str], Path],
     logs: Path,
     console: Console,
 ) -> bool:
     """Ask every configuration every task it has not answered yet; for a task or server that fails the reason is saved.
 
-    `acquire` returns a configuration's running server, `folder_of` the folder for its results; each is saved immediately.
+    `acquire` returns a configuration's running server and its meters, `folder_of` the folder for its results; each is saved immediately.
     Returns whether no result is missing.
     """
     if settings is None or not settings.tasks:
@@ -58,9 +57,10 @@ def ask_configurations(
         for label in left:
             folder, log = folder_of(label), logs / f"{label}-quality.log"
             try:
-                endpoint = acquire(label, steps.part).endpoint
-                energy = pick_energy(energy_source, endpoint)
-                subject = Subject.served(endpoint, Path(configurations[label].checkpoint), energy, settings.concurrency)
+                server, energy = acquire(label, steps.part)
+                subject = Subject.served(
+                    server.endpoint, _tokenizer(configurations[label]), energy, settings.concurrency
+                )
             except UserError as error:
                 asking.give_up(folder, f"{error}")
                 steps.print(f"{label}: not asked: {error}")
@@ -71,6 +71,13 @@ def ask_configurations(
                     steps.print(f"{label}, {result_line(result)}")
                 steps.advance(1, f"{label}, {result_line(result)}")
     return all(asking.is_finished(folder_of(label)) for label in configurations)
+
+
+def _tokenizer(info: ConfigurationInfo) -> Path:
+    """The checkpoint's folder. Raises QualityError without one: lm-eval sends token ids."""
+    if info.checkpoint is None:
+        raise QualityError("its tokenizer is not known here, and the tasks are sent as token ids")
+    return Path(info.checkpoint)
 
 
 def _load_harness(suite: Suite, include_paths: list[str], limit: int | None) -> Harness:

@@ -6,8 +6,11 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from tokenizers import Tokenizer
 
 from base.errors import UserError, describe_os_error
 from loadgen.endpoint import LoadError
@@ -18,12 +21,13 @@ from loadgen.prompts.synthetic import Prompts, make_prompts, read_tokenizer
 from loadgen.records.schema import WindowRules
 from loadgen.results.result import TrialResult
 from loadgen.trial import run_trial
-from prunebench.experiment.file import Experiment
+from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.quality.run_tasks import ask_configurations
 from prunebench.run.describe import Describer
 from prunebench.run.run_writer import RunWriter
 from prunebench.run.schedule import Visit
-from prunebench.servers.process import Server, ServerCommand, ServerPool, start_server
+from prunebench.run.serving import serve_configuration
+from prunebench.servers.process import Server, ServerPool
 from prunebench.servers.remote import RemoteHost
 from prunebench.terminal.progress import Progress, Steps, unseen
 from reports.checks.findings import check_trial
@@ -76,7 +80,6 @@ class Bench:
         self._last_block = last_block
         self._host = host
         self._workloads = {w.name: w for w in experiment.workloads}
-        self._tokenizer = read_tokenizer(experiment.model.source)
         self._describer = Describer(experiment, serves_here=host is None)
         protocol = experiment.protocol
         self._until = Steadiness(protocol.steady_within, protocol.warmup_limit_s) if protocol.warmup_limit_s else None
@@ -84,6 +87,7 @@ class Bench:
 
     def measure(self, visits: Sequence[Visit], steps: Steps) -> None:
         """Measure every cell of `visits`; one that fails is recorded, and the others continue."""
+        self._try_commands(visits, steps)
         for visit in visits:
             steps.advance(0, f"block {visit.block + 1}, {visit.label}: starting")
             for outcome in self.visit(visit, steps.part):
@@ -117,12 +121,11 @@ class Bench:
 
     def ask(self, console: Console) -> bool:
         """The quality tasks of every configuration that was served; False if one gave no score."""
-        served = {label: info for label, info in self._configurations.items() if info.load_s is not None}
+        served = {label: info for label, info in self._configurations.items() if info.described}
         return ask_configurations(
             self._experiment.quality,
-            self._experiment.energy.source,
             served,
-            acquire=self._pool.acquire,
+            acquire=self._ready,
             folder_of=self._writer.quality_folder,
             logs=self._writer.path / "logs",
             console=console,
@@ -136,31 +139,40 @@ class Bench:
     def _idle_again(self) -> None:
         """Idle power after the trials, where an attempt was cut short between a configuration's last trial and that."""
         for label, info in self._configurations.items():
-            if info.load_s is not None and info.idle_again is None and self._experiment.energy.idle_s:
+            if info.described and info.idle_again is None and self._experiment.energy.idle_s:
                 with contextlib.suppress(UserError):  # a failed cell has recorded the cause
                     _, energy = self._ready(label)
                     self._update(label, idle_again=self._describer.when_quiet(energy))
 
     def _start(self, label: str, progress: Progress) -> Server:
-        serve, info = self._experiment.serve, self._configurations[label]
-        command = ServerCommand(
-            Path(info.checkpoint),
-            info.model,
-            serve.engine,
-            serve.options,
-            self._experiment.energy.modelled_watts_per_core,
-        )
-        start_s, request_s = serve.start_timeout_s, self._experiment.protocol.request_timeout_s
-        if self._host is not None:
-            progress(0, 0, f"{label}, server starting on {self._host.url}")
-            return self._host.start(label, command, start_timeout_s=start_s, request_timeout_s=request_s)
         log = self._writer.path / "logs" / f"{label}.log"
-        return start_server(command, log, start_timeout_s=start_s, request_timeout_s=request_s, progress=progress)
+        return serve_configuration(self._experiment, self._configurations[label], log, self._host, progress)
+
+    def _try_commands(self, visits: Sequence[Visit], steps: Steps) -> None:
+        """Start the server of every `command` once, before anything is measured. Raises ExperimentError for one that does not come up."""
+        for label in dict.fromkeys(visit.label for visit in visits):
+            info = self._configurations[label]
+            if info.command is None or info.described:
+                continue
+            steps.advance(0, f"{label}: trying its command")
+            try:
+                self._pool.acquire(label, steps.part)
+            except UserError as error:
+                raise ExperimentError(f"configuration {label}: command: {error}") from None
+
+    @cached_property
+    def _tokens(self) -> Tokenizer | Sequence[int]:
+        """The baseline's tokenizer, for prompts of which it is to make the stated number of tokens."""
+        baseline = next(info for info in self._configurations.values() if info.is_baseline)
+        return () if baseline.checkpoint is None else read_tokenizer(Path(baseline.checkpoint))
 
     def _begin(self, visit: Visit, progress: Progress) -> tuple[Server, EnergySource, VisitIdle | None]:
         """The visit's server, its meters, and idle power before its load; on its first visit a configuration is described too."""
-        first = self._configurations[visit.label].load_s is None
-        alone = self._describer.idle_without_model(self._pool) if first and self._last_block is not None else None
+        first = not self._configurations[visit.label].described
+        ours = self._configurations[visit.label].url is None
+        alone = (
+            self._describer.idle_without_model(self._pool) if first and ours and self._last_block is not None else None
+        )
         server, energy = self._ready(visit.label, progress)
         before = self._describer.idle_of_visit(energy) if self._idle_rule == "visit" else None
         idle = None
@@ -169,7 +181,7 @@ class Bench:
             idle = VisitIdle(block=visit.block, label=visit.label, workloads=workloads, before=before)
             idle = self._writer.new_idle(idle)
         if first:
-            facts = self._describer.first_visit(server, energy, before, progress)
+            facts = self._describer.first_visit(self._configurations[visit.label], server, energy, before, progress)
             self._update(visit.label, idle_without_model=alone, **facts)
         return server, energy, idle
 
@@ -188,7 +200,8 @@ class Bench:
     def _ready(self, label: str, progress: Progress = unseen) -> tuple[Server, EnergySource]:
         """The configuration's server, started if it is not up, and its meters."""
         server = self._pool.acquire(label, progress)
-        return server, pick_energy(self._experiment.energy.source, server.endpoint)
+        source = self._experiment.asked(label).energy or self._experiment.energy.source
+        return server, pick_energy(source, server.endpoint)
 
     def _failed(self, cells: tuple[TrialCell, ...], error: Exception) -> Outcome:
         """Record the cause of each and discard the server; `--resume` tries them again."""
@@ -227,7 +240,7 @@ class Bench:
         if workload.prompts:
             prompts = read_prompts(workload.prompts, seed)
         else:
-            prompts = make_prompts(workload, self._tokenizer, seed)
+            prompts = make_prompts(workload, () if workload.prompt_as == "words" else self._tokens, seed)
         with off_cores_of(server.engine_process_ids()):  # else the client would at times run on a worker's core
             result = run_trial(
                 server.endpoint,

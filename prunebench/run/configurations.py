@@ -1,142 +1,176 @@
-"""The configurations of a run: the source as the baseline, and every width pruned from it."""
+"""The configurations of a run: checked, pruned where that makes them, and described."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+from base.errors import UserError
 from prunebench.calibration.overlap import shared_lines
 from prunebench.calibration.text_calibration import TextCalibration, require_transformers
-from prunebench.experiment.file import Experiment
+from prunebench.experiment.file import Experiment, ExperimentError, Prune
+from prunebench.experiment.plan import Planned, Pruning, inspected, plan_configurations
 from prunebench.quality.suites import measured_texts
 from prunebench.run.run_writer import RunWriter
 from prunebench.terminal.progress import Steps
-from pruner.inspection import Inspection, TargetRow, inspect_checkpoint
-from pruner.output.manifest import Manifest, PrunedCheckpoint
+from pruner.output.manifest import Manifest
 from pruner.prune import prune
-from pruner.scoring.recipe import output_prefixes
+from pruner.scoring.calibration import Refit
+from pruner.scoring.recipe import needs_text
 from reports.analysis.roofline import shape_of
 from reports.document.console import Console
-from reports.runs.records import ConfigurationInfo
+from reports.runs.records import ConfigurationInfo, ModelShape
+from server.engines.registry import AUTO
 from server.settings import ServeSettings, check_settings
 
 
-def check_configurations(experiment: Experiment) -> None:
-    """Check for what would stop every configuration, before there is a run folder.
+def check_configurations(experiment: Experiment) -> list[Planned]:
+    """The plan, checked for what would stop any configuration, before there is a run folder.
 
-    Raises PruneError, ServeError or EngineError naming the target, key or option to fix.
+    Raises PruneError, ServeError, EngineError or ExperimentError naming the target, key or option to fix.
     """
-    source, wanted = experiment.model.source, experiment.prune
-    inspect_source(experiment)
-    if wanted.calibration:
+    plan = plan_configurations(experiment)
+    if experiment.prune is not None and experiment.prune.calibration:
         require_transformers()
-    settings = ServeSettings(checkpoint=source, engine=experiment.serve.engine, engine_options=experiment.serve.options)
-    check_settings(settings).make(source, settings.engine_options)
-
-
-def inspect_source(experiment: Experiment) -> Inspection:
-    """The unpruned checkpoint and what will be made of it, from headers. Raises PruneError."""
-    wanted = experiment.prune
-    return inspect_checkpoint(
-        experiment.model.source, wanted.targets(), remove_layers=wanted.remove_layers, multiple_of=wanted.multiple_of
-    )
-
-
-def baseline_label(found: Inspection) -> str:
-    """The source's, by what it has."""
-    return f"width-{found.width}"
-
-
-def pruned_labels(experiment: Experiment, found: Inspection) -> dict[str, TargetRow]:
-    """The labels of what will be pruned, widest first; a target equal to the source's width is the source itself."""
-    wanted = experiment.prune
-    prefixes = output_prefixes(wanted.criterion, refit=wanted.refit is not None)
-    rows = {row.name: row for row in sorted(found.targets, key=lambda row: (-row.width, -row.layers))}
-    return {
-        f"{prefix}{name}": row
-        for name, row in rows.items()
-        if name != baseline_label(found)
-        for prefix in (prefixes if row.width < found.width else [""])
-    }
+    of_file = {one.label for one in experiment.configurations}
+    checked: list[tuple[object, ...]] = []
+    for planned in plan:
+        one, source = planned.asked, planned.source
+        settings = (one.engine, one.options, source)
+        if source is None or one.command is not None or settings in checked:
+            continue
+        checked.append(settings)
+        try:
+            served = ServeSettings(checkpoint=source, engine=one.engine or AUTO, engine_options=one.options)
+            check_settings(served).make(source, one.options)
+        except UserError as error:
+            if planned.label not in of_file:
+                raise
+            raise ExperimentError(f"configuration {planned.label}: {error}") from None
+    return plan
 
 
 def prepare_configurations(experiment: Experiment, writer: RunWriter, console: Console) -> dict[str, ConfigurationInfo]:
-    """Prune every missing width and describe every configuration, widest first, by label.
+    """Prune what is missing and describe every configuration, in the order of the plan, by label.
 
-    A target equal to the source's width is the source itself. Checkpoints and facts of an earlier
-    attempt at this run are kept. Raises PruneError before anything is written.
+    Checkpoints and facts of an earlier attempt at this run are kept. Raises PruneError before anything is written.
     """
-    source = experiment.model.source
     before = writer.stored_configurations()
-    found = inspect_source(experiment)
-    configurations = [_describe(experiment, found, source, None)]
-    pruned = _prune(experiment, found, writer.checkpoints, console)
-    configurations += [
-        _describe(experiment, inspect_checkpoint(one.folder, []), one.folder, one.manifest) for one in pruned
-    ]
-    configurations.sort(key=lambda info: (not info.is_baseline, -info.width, -info.parameters))
-    kept = {info.label: _updated(before.get(info.label, info), info.checkpoint) for info in configurations}
-    for info in kept.values():
-        writer.write_configuration(info)
+    plan = plan_configurations(experiment)
+    manifests = _prune(experiment, plan, writer.checkpoints, console)
+    baseline = next(planned for planned in plan if planned.is_baseline)
+    kept = {}
+    for planned in plan:
+        place = planned.pruning.place if planned.pruning else None
+        folder = planned.source if place is None else writer.checkpoints / place
+        info = _describe(planned, baseline, folder, manifests[place] if place else None)
+        kept[info.label] = _updated(before.get(info.label, info), info.checkpoint)
+        writer.write_configuration(kept[info.label])
     return kept
 
 
-def _updated(info: ConfigurationInfo, checkpoint: str) -> ConfigurationInfo:
+def _updated(info: ConfigurationInfo, checkpoint: str | None) -> ConfigurationInfo:
     """The saved facts with the checkpoint's present path: a run folder may have been moved."""
     return info.model_copy(update={"checkpoint": checkpoint})
 
 
-def _prune(experiment: Experiment, found: Inspection, folder: Path, console: Console) -> list[PrunedCheckpoint]:
-    wanted = experiment.prune
-    if not pruned_labels(experiment, found):
-        return []
+def _prune(experiment: Experiment, plan: Sequence[Planned], folder: Path, console: Console) -> dict[str, Manifest]:
+    """The manifests of all pruned checkpoints, by their places in `folder`."""
+    pruned = [planned.pruning for planned in plan if planned.pruning]
+    if not pruned:
+        return {}
+    wanted = experiment.prune or Prune()
+    manifests = {}
     with Steps(console, "pruning") as steps:
-        calibration = _calibration(experiment, steps)
-        return prune(
-            experiment.model.source,
-            folder,
-            wanted.targets(),
-            remove_layers=wanted.remove_layers,
-            leave_out_source=True,
-            criterion=wanted.criterion,
-            seed=wanted.seed,
-            calibration=calibration,
-            multiple_of=wanted.multiple_of,
-            tie_break=wanted.tie_break,
-            progress=steps.bytes_done,
-        )
+        if not all(one.is_own for one in pruned):
+            calibration = _calibration(experiment, wanted.criterion, wanted.refit, wanted.remove_layers, steps)
+            for done in prune(
+                experiment.source,
+                folder,
+                wanted.targets(),
+                remove_layers=wanted.remove_layers,
+                leave_out_source=True,
+                criterion=wanted.criterion,
+                seed=wanted.seed,
+                calibration=calibration,
+                multiple_of=wanted.multiple_of,
+                tie_break=wanted.tie_break,
+                progress=steps.bytes_done,
+            ):
+                manifests[done.folder.name] = done.manifest
+        for own in _alike([one for one in pruned if one.is_own]):
+            first, targets = own[0], list(dict.fromkeys(target for one in own for target in one.targets))
+            criteria = [first.criterion] if targets else []
+            place = folder / Path(first.place).parent
+            for done in prune(
+                experiment.source,
+                place,
+                targets,
+                remove_layers=first.remove_layers,
+                criterion=first.criterion,
+                seed=wanted.seed,
+                calibration=_calibration(experiment, criteria, first.refit, first.remove_layers, steps),
+                tie_break=wanted.tie_break,
+                progress=steps.bytes_done,
+            ):
+                manifests[done.folder.relative_to(folder).as_posix()] = done.manifest
+    return manifests
 
 
-def _calibration(experiment: Experiment, steps: Steps) -> TextCalibration | None:
-    """The text of the experiment; prints a warning if quality is measured on a part of it."""
-    wanted = experiment.prune
-    if not wanted.calibration:
+def _alike(own: Sequence[Pruning]) -> list[list[Pruning]]:
+    """In groups that one prune makes: a recipe and depth, and several widths or none."""
+    groups: dict[tuple[object, ...], list[Pruning]] = {}
+    for one in own:
+        groups.setdefault((one.criterion, one.refit, one.remove_layers, bool(one.targets)), []).append(one)
+    return list(groups.values())
+
+
+def _calibration(
+    experiment: Experiment, criteria: Sequence[str], refit: Refit | None, remove_layers: Sequence[int], steps: Steps
+) -> TextCalibration | None:
+    """The text, where this prune uses one; prints a warning if quality is measured on a part of it."""
+    files = experiment.prune.calibration if experiment.prune else []
+    if not files or not needs_text(criteria, refit=refit is not None, depth=any(remove_layers)):
         return None
-    calibration = TextCalibration(
-        experiment.model.source, wanted.calibration, wanted.criterion, refit=wanted.refit, progress=steps.reach
-    )
+    calibration = TextCalibration(experiment.source, files, criteria, refit=refit, progress=steps.reach)
     for warning in shared_lines(calibration.files, measured_texts(experiment.quality)):
         steps.print(f"prune.calibration: {warning}")
     return calibration
 
 
-def _describe(
-    experiment: Experiment, found: Inspection, checkpoint: Path, manifest: Manifest | None
-) -> ConfigurationInfo:
-    label = baseline_label(found) if manifest is None else checkpoint.name
+def _describe(planned: Planned, baseline: Planned, folder: Path | None, manifest: Manifest | None) -> ConfigurationInfo:
+    """What is known before it is served."""
+    asked = planned.asked
+    found = inspected(folder) if folder is not None and folder != planned.source else planned.found
+    alike = planned.is_served_alike == baseline.is_served_alike and planned.source == baseline.source
     return ConfigurationInfo(
-        label=label,
-        is_baseline=manifest is None,
-        model=f"{experiment.model.source.name}-{label}",
-        checkpoint=str(checkpoint.resolve()),
-        width=found.width,
-        hidden_size=found.hidden_size,
-        expansion_ratio=found.width / found.hidden_size,
-        pruning_percentage=0.0 if manifest is None else manifest.pruning_percentage,
-        parameters=found.parameters,
-        checkpoint_bytes=found.bytes,
-        shape=shape_of(json.loads((checkpoint / "config.json").read_bytes())),
-        engine=experiment.serve.engine,
-        engine_options=experiment.serve.options,
+        label=planned.label,
+        is_baseline=planned.is_baseline,
+        model=asked.model if folder is None or asked.command is not None else f"{_name(planned)}-{planned.label}",
+        checkpoint=None if folder is None else str(folder.resolve()),
+        width=found and found.width,
+        hidden_size=found and found.hidden_size,
+        expansion_ratio=found and found.width / found.hidden_size,
+        pruning_percentage=manifest.pruning_percentage if manifest else 0.0 if folder else None,
+        parameters=found and found.parameters,
+        checkpoint_bytes=found and found.bytes,
+        pruned_alone=alike,
+        shape=None if folder is None else _shape(folder),
+        engine=asked.engine or "",
+        engine_options=asked.options,
+        environment=asked.environment,
+        url=asked.url,
+        command=asked.command,
         manifest=manifest,
     )
+
+
+def _shape(folder: Path) -> ModelShape | None:
+    """Of a checkpoint whose weights have the data type that its engine reports: of a quantized one it would mislead."""
+    config = json.loads((folder / "config.json").read_bytes())
+    return None if "quantization_config" in config else shape_of(config)
+
+
+def _name(planned: Planned) -> str:
+    return planned.source.name if planned.source is not None else "model"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 from energy.records import IdleWindow, WindowEnergy
-from loadgen.endpoint import LoadError, check_endpoint
+from loadgen.endpoint import Endpoint, LoadError, ServedModel, check_endpoint
 from loadgen.energy.source import EnergySource, measure_idle, measure_idle_in_halves, measure_idle_without_server
 from prunebench.experiment.file import Experiment
-from prunebench.quality.perplexity import PerplexityProbe, checkpoint_tokens
+from prunebench.experiment.tokenizers import tokenizer_sha256
+from prunebench.quality.perplexity import PerplexityProbe, checkpoint_tokens, no_perplexity
+from prunebench.quality.quick import served_tokens_of
 from prunebench.servers.process import Server, ServerPool
 from prunebench.terminal.progress import Progress
+from reports.runs.records import ConfigurationInfo, Quality
 
 AFTER_LOAD_S = 10.0  # length of the power measurement right after a load: power falls to the idle level within seconds
 _REST_S = 5.0  # before idle power is measured around a visit, at most
@@ -36,11 +40,8 @@ class Describer:
         self._visit_idle = visit_idle(experiment)
         self._serves_here = serves_here  # and not on another host
         quality = experiment.quality
-        self._probe = (
-            PerplexityProbe(quality, checkpoint_tokens(experiment.model.source))
-            if quality and quality.perplexity_files
-            else None
-        )
+        self._probes: dict[str | None, PerplexityProbe] = {}  # by tokenizer
+        self._quality = quality if quality and quality.perplexity_files else None
 
     def idle_without_model(self, pool: ServerPool) -> WindowEnergy | None:
         """Idle power before a configuration's server is started; None where another's stays loaded beside it, where the
@@ -60,7 +61,12 @@ class Describer:
         return measure_idle_in_halves(energy, length_s)
 
     def first_visit(
-        self, server: Server, energy: EnergySource, before: IdleWindow | None, progress: Progress
+        self,
+        info: ConfigurationInfo,
+        server: Server,
+        energy: EnergySource,
+        before: IdleWindow | None,
+        progress: Progress,
     ) -> dict[str, Any]:
         """Engine, idle power with the model loaded, perplexity. Raises LoadError if the server is lost meanwhile.
 
@@ -75,15 +81,34 @@ class Describer:
             "engine_version": served.engine_version,
             "dtype": served.dtype,
             "resolved_options": served.options,
+            "served_model": server.endpoint.model,
             "load_s": server.load_s,
             "idle": before.whole if before else self.when_quiet(energy),
-            "quality": self._probe and self._probe.measure(server.endpoint, progress=windows),
+            "quality": self._perplexity(info, server.endpoint, served, windows),
         }
         if served.engine:
             facts["engine"] = served.engine
         if problem := server.problem():  # facts from a server that has died since may be incomplete
             raise LoadError(problem)
         return facts
+
+    def _perplexity(
+        self, info: ConfigurationInfo, endpoint: Endpoint, served: ServedModel, progress: Progress
+    ) -> Quality | None:
+        """Tokenized by the configuration's checkpoint, or by its server where there is none here."""
+        if self._quality is None:
+            return None
+        written = 0 if served.engine else 1  # our server scores a prompt alone
+        if info.checkpoint is None:
+            try:
+                probe = PerplexityProbe(self._quality, served_tokens_of(endpoint, served.max_model_len)[0])
+            except LoadError as error:
+                return no_perplexity(f"{error}, and its tokenizer is not here")
+            return probe.measure(endpoint, written=written, progress=progress)
+        key = tokenizer_sha256(Path(info.checkpoint))
+        if key not in self._probes:
+            self._probes[key] = PerplexityProbe(self._quality, checkpoint_tokens(Path(info.checkpoint)))
+        return self._probes[key].measure(endpoint, written=written, progress=progress)
 
     def right_after_load(self, energy: EnergySource) -> WindowEnergy | None:
         """The power from the end of a load on; None if idle_s is 0."""

@@ -11,7 +11,7 @@ from rich.filesize import decimal
 
 from prunebench.experiment.file import Experiment
 from prunebench.run.choose_folder import Resume, choose_run_folder
-from prunebench.run.configurations import baseline_label, check_configurations, inspect_source, pruned_labels
+from prunebench.run.configurations import check_configurations
 from prunebench.run.forecast import Assumptions, Forecast, forecast
 from prunebench.run.reopen import changes_since
 from prunebench.run.resume import CellState, cell_state, extended
@@ -64,18 +64,16 @@ def forecast_run(
     begun: RunInfo | None = None,
 ) -> Forecast:
     """The forecast of what `run` would do into `output`, where `begun` was. Raises what the checks before a run raise."""
-    check_configurations(experiment)
-    found = inspect_source(experiment)
-    baseline = baseline_label(found)
+    plan = check_configurations(experiment)
     order = Order.of_run(begun, experiment.protocol.blocks)
     every = schedule_visits(
-        [baseline, *pruned_labels(experiment, found)],
+        [planned.label for planned in plan],
         [w.name for w in experiment.workloads],
         order,
         seed=experiment.seed,
-        baseline=baseline,
+        baseline=plan[0].label,
     )
-    return forecast(experiment, found, every, order, finished=finished, place=output, assumed=assumed)
+    return forecast(experiment, plan, every, order, finished=finished, place=output, assumed=assumed)
 
 
 def _print(found: Forecast) -> None:

@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-
-from rich.filesize import decimal
 
 from base.quantities import SECONDS
 from base.records import Record
 from loadgen.client.warmup import FEWEST_GROUPS
 from loadgen.workloads.base import Workload
+from prunebench.experiment.configuration import Configuration
 from prunebench.experiment.file import Experiment, ExperimentError
+from prunebench.experiment.plan import Planned
 from prunebench.experiment.smallest_effect import FamilyForecast
-from prunebench.run.configurations import baseline_label, pruned_labels
 from prunebench.run.describe import AFTER_LOAD_S, visit_idle
 from prunebench.run.resume import CellState
 from prunebench.run.schedule import Order, Visit
-from pruner.inspection import Inspection
 from reports.analysis.order import describe_order, imbalance
 from reports.runs.records import TrialCell
 from server.engines.registry import find_engine
@@ -93,7 +91,7 @@ class Forecast(Record):
 
 def forecast(
     experiment: Experiment,
-    found: Inspection,
+    plan: Sequence[Planned],
     every: Sequence[Visit],
     order: Order,
     *,
@@ -104,18 +102,15 @@ def forecast(
     """Add up what the visits of `every` that are not finished will take. `place` is where the run folder will be."""
     visits = [rest for visit in every if (rest := visit.without(finished)).cells]
     planned = [cell for visit in every for cell in visit.cells]
-    baseline, targets = baseline_label(found), pruned_labels(experiment, found)
-    residual = imbalance(planned, baseline)
-    times, start_s, words = _engine_times(experiment, assumed)
-    labels = {baseline: f"{found.width}, the baseline, {decimal(found.bytes)}"}
-    for label, row in targets.items():
-        aligned = "" if 64 in row.aligned_to else ", not a multiple of 64"
-        depth = "" if row.layers == found.layers else f"{row.layers} of {found.layers} layers, "
-        labels[label] = f"{row.width}, ratio {row.expansion_ratio:.3g}, {depth}{decimal(row.bytes)}{aligned}"
+    residual = imbalance(planned, plan[0].label)
+    served = {one.label: _engine_times(one.asked, assumed) for one in plan}
+    pruned = {one.pruning.place: one.pruning.row.bytes for one in plan if one.pruning}
     cells = [cell for visit in visits for cell in visit.cells]
     workloads = {w.name: w for w in experiment.workloads}
     energy, protocol = experiment.energy, experiment.protocol
-    starts = len({v.label for v in visits}) if experiment.serve.keep_servers else len(visits)
+    starts = [v.label for v in visits]
+    if experiment.serve.keep_servers:
+        starts = [*dict.fromkeys(starts)]
     fewest = FEWEST_GROUPS if protocol.warmup_limit_s else 0
     # Before and after every visit, once it is quiet; right after the last load of a configuration there is no rest but the power of
     # that; and without a model, where none stays loaded beside it.
@@ -123,17 +118,17 @@ def forecast(
     around = len(visits) * 2 * (rest_s + length_s)
     once = min(energy.idle_s, AFTER_LOAD_S) - rest_s + (0 if experiment.serve.keep_servers else energy.idle_s)
     parts = {
-        "starting servers": starts * start_s,
+        "starting servers": sum(served[label].start_s for label in starts),
         "idle power": around + len({v.label for v in visits}) * once,
         "rests": len(cells) * protocol.cooldown_s,
-        "warm-up": sum(_warmup_s(workloads[c.workload], times, fewest) for c in cells),
-        "load": sum(_load_s(workloads[c.workload], times) for c in cells),
+        "warm-up": sum(_warmup_s(workloads[c.workload], served[c.label].times, fewest) for c in cells),
+        "load": sum(_load_s(workloads[c.workload], served[c.label].times) for c in cells),
     }
-    window_s = sum(_window_s(workloads[c.workload], times) for c in cells)
-    records = sum(_record_bytes(workloads[c.workload], times) for c in cells)
+    window_s = sum(_window_s(workloads[c.workload], served[c.label].times) for c in cells)
+    records = sum(_record_bytes(workloads[c.workload], served[c.label].times) for c in cells)
     return Forecast(
         name=experiment.name,
-        configurations=labels,
+        configurations={one.label: one.words() for one in plan},
         cells=[(c.block + 1, c.label, c.workload) for c in cells],
         order=describe_order(
             order.rule, residual, blocks=order.counts[-1], configurations=len({v.label for v in every})
@@ -144,33 +139,47 @@ def forecast(
         parts=parts,
         window_s=window_s,
         measured_share=window_s / sum(parts.values()) if cells else None,
-        disk_bytes=records + _BYTES_A_REPORT + sum(row.bytes for row in targets.values()),
+        disk_bytes=records + _BYTES_A_REPORT + sum(pruned.values()),
         free_bytes=shutil.disk_usage(_existing(place)).free,
-        assumptions=words,
-        family=FamilyForecast.of(experiment.workloads, len(targets), protocol.blocks, joules=energy.source != "none"),
+        assumptions=_assumptions(experiment, served.values()),
+        family=FamilyForecast.of(experiment.workloads, len(plan) - 1, protocol.blocks, joules=energy.source != "none"),
     )
 
 
-def _engine_times(experiment: Experiment, assumed: Assumptions) -> tuple[Times, float, list[str]]:
-    """(times of a request, seconds a server takes to start, the assumptions in words)."""
-    options = experiment.serve.options
-    engine = find_engine(experiment.serve.engine)
+@dataclass(frozen=True)
+class _Served:
+    """What is taken as known of a configuration's server; `words` says why."""
+
+    times: Times
+    start_s: float
+    words: tuple[str, ...]
+
+
+def _engine_times(asked: Configuration, assumed: Assumptions) -> _Served:
+    engine = None if asked.engine is None else find_engine(asked.engine)
     start_s = assumed.start_s
-    if start_s is None:
-        start_s = _AUTO_START_S if engine is None else engine.start_s
-    words = [f"a server starts in {start_s:g} s"]
-    if engine is not None and engine.known_times is not None:
-        times = Times(*engine.known_times(options))
-        words.append(f"the {engine.name} engine keeps its times")
+    if asked.url is not None:
+        start_s, started = 0.0, "a server at an address is there"
     else:
-        times = Times(assumed.ttft_s, assumed.tpot_s)
-        words.append(f"a first token after {times.ttft_s * 1e3:g} ms and another every {times.tpot_s * 1e3:g} ms")
-        words.append("at every width and load (change it with --assume ttft=…,tpot=…,start=…)")
+        if start_s is None:
+            start_s = _AUTO_START_S if engine is None else engine.start_s
+        started = f"a server starts in {start_s:g} s"
+    if engine is not None and engine.known_times is not None:
+        times = Times(*engine.known_times(asked.options))
+        return _Served(times, start_s, (started, f"the {engine.name} engine keeps its times"))
+    times = Times(assumed.ttft_s, assumed.tpot_s)
+    tokens = f"a first token after {times.ttft_s * 1e3:g} ms and another every {times.tpot_s * 1e3:g} ms"
+    where = "for every configuration and load (change it with --assume ttft=…,tpot=…,start=…)"
+    return _Served(times, start_s, (started, tokens, where))
+
+
+def _assumptions(experiment: Experiment, served: Iterable[_Served]) -> list[str]:
+    words = [*dict.fromkeys(words for one in served for words in one.words)]
     if experiment.protocol.warmup_limit_s:
         words.append(f"a warm-up is steady after {FEWEST_GROUPS} groups")
     uncounted = "pruning" if experiment.quality is None else "pruning, quality"
     words.append(f"{uncounted} and the report are not counted")
-    return times, start_s, words
+    return words
 
 
 def _load_s(workload: Workload, times: Times) -> float:

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from prunebench.experiment.changes import Changes, checkpoint_changes, experiment_changes, hash_checkpoint, recorded_as
+from prunebench.experiment.changes import Changes, checkpoint_changes, experiment_changes, hash_checkpoints, recorded_as
 from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.run.run_writer import RECORDS_SUFFIX, RunWriter, rename_aside
 from pruner.output.manifest import SourceFile
@@ -27,7 +27,7 @@ def reopen(
         writer.create(experiment, experiment_file)
         return []
     changes = changes_since(writer, experiment)
-    checkpoint = hash_checkpoint(experiment.model.source)
+    checkpoint = hash_checkpoints(experiment)
     changes.update(checkpoint_changes(_recorded_checkpoint(writer), checkpoint))
     changes.require_accepted(writer.path, accepted=accept_changes)
     if changes:

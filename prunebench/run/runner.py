@@ -10,7 +10,7 @@ from typing import Protocol
 import prunebench
 from base.clock import utc_now
 from loadgen.records.schema import WindowRules
-from prunebench.experiment.changes import hash_checkpoint
+from prunebench.experiment.changes import hash_checkpoints
 from prunebench.experiment.file import Experiment
 from prunebench.run.bench import Assignment
 from prunebench.run.configurations import prepare_configurations
@@ -149,7 +149,8 @@ class Runner:
     def _source_files(self) -> tuple[SourceFile, ...]:
         """From the pruner's manifest where it pruned anything, else hashed here."""
         manifests = [info.manifest for info in self._configurations.values() if info.manifest]
-        return tuple(manifests[0].source_files if manifests else hash_checkpoint(self._experiment.model.source))
+        known = manifests[0].source_files if manifests else None
+        return tuple(hash_checkpoints(self._experiment, known))
 
     def _baseline(self) -> str:
         return next(info.label for info in self._configurations.values() if info.is_baseline)

@@ -1,4 +1,4 @@
-"""The servers of a run: one `prunebench serve` process per configuration, started, watched and ended here."""
+"""The servers of a run: one process per configuration, `prunebench serve` or another, started, watched and ended here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -19,7 +19,7 @@ from base.errors import UserError
 from base.network import free_port
 from base.python_process import python_command
 from loadgen.control import control_client
-from loadgen.endpoint import Endpoint
+from loadgen.endpoint import Endpoint, only_model
 from prunebench.servers.parent_watch import PARENT_VARIABLE
 from prunebench.servers.server_log import how_it_ended, last_words, starting_words
 from prunebench.terminal.progress import Progress, unseen
@@ -34,6 +34,33 @@ class ServerStartError(UserError):
     """A checkpoint could not be served; the message carries the last line of the server's log."""
 
 
+class Command(Protocol):
+    """What starts a server."""
+
+    @property
+    def model(self) -> str | None:
+        """The name by which it is asked; None: the only one that it serves."""
+
+    @property
+    def host(self) -> str:
+        """On which it listens."""
+
+    @property
+    def port(self) -> int | None:
+        """On which it listens; None: any free one."""
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Variables beside those of this process."""
+
+    @property
+    def health(self) -> str:
+        """Path that answers 200 once it is ready."""
+
+    def arguments(self, port: int) -> list[str]:
+        """The command line."""
+
+
 @dataclass(frozen=True)
 class ServerCommand:
     """What to serve and how; becomes the arguments of `prunebench serve`."""
@@ -46,6 +73,8 @@ class ServerCommand:
     host: str = "127.0.0.1"
     port: int | None = None  # None: any free one
     api_key_file: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    health: str = "/health"
 
     def arguments(self, port: int) -> list[str]:
         """The command line, with this interpreter."""
@@ -68,8 +97,8 @@ class Server(Protocol):
         """Where it listens."""
 
     @property
-    def load_s(self) -> float:
-        """From the start of the process to its first healthy answer."""
+    def load_s(self) -> float | None:
+        """From the start of the process to its first healthy answer; None if it was there already."""
 
     def alive(self) -> bool:
         """Whether its process still runs."""
@@ -96,6 +125,7 @@ class RunningServer:
     log_start: int  # bytes of the log that are of earlier servers
     began: float  # time.monotonic() at its start
     load_s: float = 0.0  # from there to its first healthy answer
+    health: str = "/health"
 
     def has_started(self, timeout_s: float, *, healthy: bool) -> bool:
         """Whether it is up, given what its `/health` just answered.
@@ -107,6 +137,8 @@ class RunningServer:
             raise ServerStartError(how_it_ended(status, self.log_file))
         if healthy:
             self.load_s = time.monotonic() - self.began
+            if not self.endpoint.model:
+                self.endpoint = replace(self.endpoint, model=only_model(self.endpoint))
             return True
         if time.monotonic() - self.began > timeout_s:
             line = last_words(self.log_file)
@@ -119,7 +151,7 @@ class RunningServer:
 
     def problem(self) -> str | None:
         """What is wrong with it; None if it reports that it is healthy."""
-        if self.alive() and is_healthy(self.endpoint.url):
+        if self.alive() and is_healthy(self.endpoint.url, self.health):
             return None
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(_LAST_WORDS_S)
@@ -155,7 +187,7 @@ class RunningServer:
 
 
 def start_server(
-    command: ServerCommand,
+    command: Command,
     log_file: Path,
     *,
     start_timeout_s: float,
@@ -168,17 +200,17 @@ def start_server(
     """
     server = launch_server(command, log_file, request_timeout_s=request_timeout_s)
     try:
-        while not server.has_started(start_timeout_s, healthy=is_healthy(server.endpoint.url)):
-            progress(0, 0, f"{command.model}, {starting_words(log_file, server.log_start)}")
+        while not server.has_started(start_timeout_s, healthy=is_healthy(server.endpoint.url, command.health)):
+            progress(0, 0, f"{command.model or log_file.stem}, {starting_words(log_file, server.log_start)}")
             time.sleep(POLL_S)
-        progress(1, 1, f"{command.model}, server started")
+        progress(1, 1, f"{command.model or log_file.stem}, server started")
     except BaseException:
         server.stop()
         raise
     return server
 
 
-def launch_server(command: ServerCommand, log_file: Path, *, request_timeout_s: float) -> RunningServer:
+def launch_server(command: Command, log_file: Path, *, request_timeout_s: float) -> RunningServer:
     """Start a server's process without waiting: the caller checks `has_started` every `POLL_S`."""
     port = command.port or free_port()
     log = log_file.open("ab")
@@ -193,11 +225,11 @@ def launch_server(command: ServerCommand, log_file: Path, *, request_timeout_s: 
         # processors between sessions first, and the client would be kept waiting.
         process_group=0,
         pass_fds=[theirs],
-        env={**os.environ, PARENT_VARIABLE: str(theirs)},
+        env={**os.environ, **command.environment, PARENT_VARIABLE: str(theirs)},
     )
     os.close(theirs)
     endpoint = Endpoint(
-        url=f"http://{_reachable(command.host)}:{port}", model=command.model, timeout_s=request_timeout_s
+        url=f"http://{_reachable(command.host)}:{port}", model=command.model or "", timeout_s=request_timeout_s
     )
     return RunningServer(
         endpoint,
@@ -207,6 +239,7 @@ def launch_server(command: ServerCommand, log_file: Path, *, request_timeout_s: 
         lifeline=os.fdopen(ours, "wb"),
         log_start=log_start,
         began=time.monotonic(),
+        health=command.health,
     )
 
 
@@ -216,10 +249,10 @@ def _reachable(host: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def is_healthy(url: str) -> bool:
+def is_healthy(url: str, path: str = "/health") -> bool:
     """Whether the server at `url` reports so within the deadline."""
     with contextlib.suppress(httpx.TransportError), control_client(url, deadline_s=_HEALTH_S) as client:
-        return client.get("/health").status_code == httpx.codes.OK
+        return client.get(path).status_code == httpx.codes.OK
     return False
 
 

@@ -18,7 +18,7 @@ LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiv
 
 HEAD = """# Experiment file
 
-One TOML file says what to prune, serve, load and measure; `prunebench run FILE` does it. Relative
+One TOML file says what to compare, load and measure; `prunebench run FILE` does it. Relative
 paths are relative to the file. An error names the line and the key, an unknown key also the nearest
 known one. A default of `—` means that the key may be left out and has no value then. `experiments/`
 has examples, and `prunebench schema` prints the JSON Schema for editors (`#:schema FILE` in the
@@ -51,7 +51,7 @@ def _models(value: dict[str, Any]) -> list[str]:
 
 def _sections(key: str, models: list[str], known: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
     """Title, model and keys: one section for a model; for a union the keys of all first, then those of each."""
-    brackets = f"`[[{key}]]`" if key == "workloads" else f"`[{key}]`"
+    brackets = f"`[[{key}]]`" if key in {"workloads", "configurations"} else f"`[{key}]`"
     found = [known[name] for name in models]
     if len(found) == 1:
         yield brackets, found[0], list(found[0]["properties"])

@@ -1,0 +1,65 @@
+"""The server of a configuration: started here, by a `prunebench host`, or joined at its address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from base.errors import UserError
+from base.key_file import read_key
+from prunebench.experiment.file import Experiment, ExperimentError
+from prunebench.experiment.plan import Planned
+from prunebench.servers.command_line import CommandLine
+from prunebench.servers.joined import join_server
+from prunebench.servers.process import Command, Server, ServerCommand, start_server
+from prunebench.servers.remote import RemoteHost
+from prunebench.terminal.progress import Progress
+from reports.runs.records import ConfigurationInfo
+from server.engines.registry import AUTO
+
+
+def serve_configuration(
+    experiment: Experiment, info: ConfigurationInfo, log: Path, host: RemoteHost | None, progress: Progress
+) -> Server:
+    """A healthy server. Raises ServerStartError or LoadError."""
+    asked = experiment.asked(info.label)
+    start_s, request_s = experiment.serve.start_timeout_s, experiment.protocol.request_timeout_s
+    if asked.url is not None:
+        key = None if asked.api_key_file is None else read_key(asked.api_key_file, "api_key_file")
+        return join_server(asked.url, asked.model, key, request_timeout_s=request_s)
+    checkpoint = None if info.checkpoint is None else Path(info.checkpoint)
+    command: Command
+    if asked.command is not None:
+        command = CommandLine(asked.command, checkpoint, asked.model, asked.health, asked.environment)
+        return start_server(command, log, start_timeout_s=start_s, request_timeout_s=request_s, progress=progress)
+    assert checkpoint is not None  # noqa: S101 - all others have one
+    assert info.model is not None  # noqa: S101
+    watts = experiment.energy.modelled_watts_per_core
+    command = ServerCommand(
+        checkpoint, info.model, asked.engine or AUTO, asked.options, watts, environment=asked.environment
+    )
+    if host is not None:
+        progress(0, 0, f"{info.label}, server starting on {host.url}")
+        return host.start(info.label, command, start_timeout_s=start_s, request_timeout_s=request_s)
+    return start_server(command, log, start_timeout_s=start_s, request_timeout_s=request_s, progress=progress)
+
+
+def check_addresses(plan: list[Planned]) -> None:
+    """Raises ExperimentError for a `url` that does not answer, or serves another model than said."""
+    for one in (planned.asked for planned in plan):
+        if one.url is None:
+            continue
+        try:
+            key = None if one.api_key_file is None else read_key(one.api_key_file, "api_key_file")
+            join_server(one.url, one.model, key, request_timeout_s=1.0)
+        except UserError as error:
+            raise ExperimentError(f"configuration {one.label}: {f'{error}'.replace('--model', 'model')}") from None
+
+
+def check_placement(plan: list[Planned], option: str) -> None:
+    """Raises ExperimentError for what can only be served by the machine that runs, where `option` has others serve."""
+    for one in (planned.asked for planned in plan):
+        key = next((key for key in ("url", "command") if getattr(one, key) is not None), None)
+        if key is not None:
+            raise ExperimentError(f"configuration {one.label}: {key} does not go with {option}, whose machines serve")
+        if one.environment and option == "--serve-on":
+            raise ExperimentError(f"configuration {one.label}: a host sets no environment variables for a request")

@@ -1,0 +1,140 @@
+"""`[[configurations]]`: what a file may say, and what is refused before anything is made or measured."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from base.errors import UserError
+from prunebench.experiment.changes import experiment_changes
+from prunebench.experiment.plan import plan_configurations
+from prunebench.experiment.resolve import load_experiment
+from prunebench.experiment.tokenizers import with_same_texts
+from prunebench.run.configurations import check_configurations
+from prunebench.run.serving import check_addresses
+from tests.server.conftest import running_server
+
+TINYGLU = Path(__file__).parents[3] / "examples" / "tinyglu"
+HEAD = f"""
+name = "tiny"
+[model]
+source = "{TINYGLU}"
+[serve]
+engine = "synthetic"
+options = {{ token_ms = "1" }}
+[[workloads]]
+name = "one"
+kind = "single"
+requests = 1
+"""
+
+
+def experiment(folder: Path, *configurations: str, head: str = HEAD):
+    file = folder / "experiment.toml"
+    file.write_text(head + "".join(f"[[configurations]]\n{one}\n" for one in configurations))
+    return load_experiment(file)
+
+
+def refusal(folder: Path, *configurations: str, head: str = HEAD) -> str:
+    with pytest.raises(UserError) as caught:
+        check_configurations(experiment(folder, *configurations, head=head))
+    assert "\n" not in f"{caught.value}"
+    return f"{caught.value}"
+
+
+PLAIN = 'label = "plain"'
+
+
+def test_a_configuration_has_what_serve_shares_where_it_has_nothing_of_its_own(tmp_path: Path):
+    slow, other = 'label = "slow"\noptions = { prefill_ms = "9" }', 'label = "other"\nengine = "transformers"'
+    found = experiment(tmp_path, PLAIN, slow, other)
+    assert found.asked("slow").options == {"token_ms": "1", "prefill_ms": "9"}
+    assert found.asked("plain").engine == "synthetic"
+    assert found.asked("other").options == {}  # those of [serve] are another engine's
+
+
+def test_the_plan_has_every_configuration_with_the_baseline_first_and_the_size_of_what_is_pruned(tmp_path: Path):
+    head = f'baseline = "half"{HEAD}[prune]\nwidths = [768]\n'
+    plan = plan_configurations(experiment(tmp_path, 'label = "half"\nwidth = 512', head=head))
+    assert [(one.label, one.is_baseline) for one in plan] == [
+        ("half", True),
+        ("width-1024", False),
+        ("width-768", False),
+    ]
+    assert [one.pruning and one.pruning.place for one in plan] == ["maw/width-512", None, "width-768"]
+
+
+def test_one_width_under_two_settings_is_pruned_once(tmp_path: Path):
+    slow = 'label = "slow"\nwidth = 768\noptions = { token_ms = "2" }'
+    plan = plan_configurations(experiment(tmp_path, slow, head=f"{HEAD}[prune]\nwidths = [768]\n"))
+    assert {one.pruning.place for one in plan if one.pruning} == {"width-768"}
+
+
+@pytest.mark.parametrize(
+    ("configuration", "said"),
+    [
+        ('label = "b"', "configuration b is the same as plain"),
+        ('label = "plain"', "configurations: two have the label plain"),
+        ('label = "b"\nurl = "http://127.0.0.1:1"\ncheckpoint = "x"', "checkpoint does not go with url"),
+        ('label = "b"\nurl = "http://127.0.0.1:1"\nwidth = 5', "width does not go with url"),
+        ('label = "b"\nurl = "127.0.0.1:1"', "must be like http://127.0.0.1:8000"),
+        ('label = "b"\ncheckpoint = "nowhere/"', "no checkpoint at"),
+        (f'label = "b"\ncheckpoint = "{TINYGLU}"\nwidth = 5', "width prunes [model]"),
+        ('label = "b"\nwidth = 5000', "configuration b: "),
+        ('label = "b"\nwidth = 1024', "width 1024 is [model]'s own"),
+        ('label = "b"\nwidth = 512\ncriterion = "act"', "criterion act needs a text"),
+        ('label = "b"\noptions = { token_mms = "1" }', "configuration b: "),
+        ('label = "b"\nenginee = "vllm"', "did you mean engine?"),
+        ('label = "b"\ncommand = "serve"', "command must have {port}"),
+        ('label = "b"\nwidth = 512\ncommand = "serve {port}"', "command must have {checkpoint}"),
+        ('label = "b"\ncommand = "serve {port}"\noptions = { a = "1" }', "options does not go with command"),
+        ('label = "b"\nmodel = "m"', "model belongs to url or command"),
+        ('label = "../b"', "label: "),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_compared_is_refused_in_one_line(tmp_path: Path, configuration: str, said: str):
+    assert said in refusal(tmp_path, PLAIN, configuration)
+
+
+def test_a_baseline_that_is_not_there_is_named_with_those_that_are(tmp_path: Path):
+    assert "baseline: there is no configuration x, only plain" in refusal(tmp_path, PLAIN, head=f'baseline = "x"{HEAD}')
+
+
+def test_nothing_to_compare_is_refused(tmp_path: Path):
+    assert "give [prune] or [[configurations]]" in refusal(tmp_path)
+
+
+def test_a_checkpoint_of_the_model_needs_one(tmp_path: Path):
+    head = HEAD.replace(f'[model]\nsource = "{TINYGLU}"\n', "")
+    assert "plain is of [model], which is missing" in refusal(tmp_path, PLAIN, head=head)
+    assert [
+        one.source for one in plan_configurations(experiment(tmp_path, f'{PLAIN}\ncheckpoint = "{TINYGLU}"', head=head))
+    ] == [TINYGLU]
+
+
+def test_another_label_is_another_run(tmp_path: Path):
+    before, now = experiment(tmp_path, PLAIN), experiment(tmp_path, PLAIN, 'label = "b"\nwidth = 512')
+    with pytest.raises(UserError, match="another run"):
+        experiment_changes(before, now).require_accepted(tmp_path, accepted=True)
+
+
+def test_texts_replace_token_ids_where_a_tokenizer_is_not_known_and_a_note_says_so(tmp_path: Path):
+    there = experiment(tmp_path, PLAIN, 'label = "there"\nurl = "http://127.0.0.1:1"')
+    changed, note = with_same_texts(there, plan_configurations(there))
+    assert [w.prompt_as for w in changed.workloads] == ["text"]
+    assert note is not None
+    assert "that of there is not" in note
+    alike = experiment(tmp_path, PLAIN, 'label = "half"\nwidth = 512')
+    assert with_same_texts(alike, plan_configurations(alike)) == (alike, None)
+
+
+def test_a_server_that_is_not_there_or_serves_another_model_is_refused(tmp_path: Path):
+    def check(configuration: str) -> None:
+        check_addresses(plan_configurations(experiment(tmp_path, PLAIN, configuration)))
+
+    with pytest.raises(UserError, match=r"configuration b: http://127\.0\.0\.1:1 does not answer"):
+        check('label = "b"\nurl = "http://127.0.0.1:1"')
+    with running_server(TINYGLU, engine="synthetic") as server:
+        check(f'label = "b"\nurl = "{server.url}"')
+        with pytest.raises(UserError, match=f"model other: {re.escape(server.url)} serves tinyglu"):
+            check(f'label = "b"\nurl = "{server.url}"\nmodel = "other"')
