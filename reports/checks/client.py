@@ -12,14 +12,16 @@ LATE_SHARE, LATE_SHARE_FAIL = 0.05, 0.5  # of the median TTFT
 BUSY, BUSY_FAIL = 0.80, 0.95  # of one core
 
 
-@trial_rule(
-    position=120,
-    meaning="The load client was busy or late, and its delay is part of the latencies.",
-    limits="Warns above 80 % of a core, fails above 95 %. Lag of its timer, or of its reads behind the kernel minus its intended pause (p99), above 1 ms: warns from 5 % of the median TTFT, fails from 50 %. No data if no request had a first token.",
-    remedy="Reserve a core for the client, or lower the load.",
-)
+@trial_rule(position=120)
 def client_saturated(trial: Trial, metrics: TrialMetrics) -> Finding:
-    """Grade the client's core, timer and reads, as far as they were recorded."""
+    """The load client was busy or late, and its delay is part of the latencies.
+
+    Limits: Warns above 80 % of a core, fails above 95 %. Lag of its timer, or of its reads behind the kernel minus its
+    intended pause (p99), above 1 ms: warns from 5 % of the median TTFT, fails from 50 %. No data if no request had a
+    first token.
+
+    Remedy: Reserve a core for the client, or lower the load.
+    """
     busy, lag, read = trial.client.cpu_fraction, trial.client.loop_lag_p99_ms, trial.client.read_lag_p99_ms
     if busy is None and lag is None and read is None:
         return Finding("no data", "the client's load was not recorded")
@@ -38,14 +40,15 @@ def client_saturated(trial: Trial, metrics: TrialMetrics) -> Finding:
     return Finding(worst(outcomes), " and ".join(words))
 
 
-@trial_rule(
-    position=130,
-    meaning="Requests of an open loop were sent later than scheduled, so the offered load was not the requested one.",
-    limits="The p99 of sent - scheduled, above 1 ms: warns from 5 % of the median TTFT, fails from 50 %. Open loops only.",
-    remedy="Lower the rate, or reserve a core for the client; use latencies from the scheduled time.",
-)
+@trial_rule(position=130)
 def schedule_lag(trial: Trial, metrics: TrialMetrics) -> Finding | None:
-    """Open loops: the p99 of the delay from schedule to send."""
+    """Requests of an open loop were sent later than scheduled, so the offered load was not the requested one.
+
+    Limits: The p99 of sent - scheduled, above 1 ms: warns from 5 % of the median TTFT, fails from 50 %. Open loops
+    only.
+
+    Remedy: Lower the rate, or reserve a core for the client; use latencies from the scheduled time.
+    """
     if not trial.workload.open_loop:
         return None
     lag = percentiles(metrics.lag_ms, [99]).get(99)

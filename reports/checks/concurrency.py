@@ -9,15 +9,16 @@ from reports.checks.rules import Finding, graded, trial_rule
 MISSED, MISSED_FAIL = 0.02, 0.10  # of the requested concurrency
 
 
-@trial_rule(
-    position=140,
-    meaning="The backlog grew from when the server had filled until the last request was sent: the server did not keep up, and its latencies hold only for a load of this length.",
-    limits="Warns if the requests in flight grew beyond chance (95 %); requests/s and J/request then count the requests that ended in the window. No data if too few requests arrived. Open loops only.",
-    remedy="Lower the rate. Use requests/s as the server's throughput at its limit, and do not use its latencies.",
-    spoils=None,
-)
+@trial_rule(position=140, spoils=None)
 def saturated(_trial: Trial, metrics: TrialMetrics) -> Finding | None:
-    """Open loops: the trend of the requests in flight."""
+    """The backlog grew from when the server had filled until the last request was sent: the server did not keep up, and
+    its latencies hold only for a load of this length.
+
+    Limits: Warns if the requests in flight grew beyond chance (95 %); requests/s and J/request then count the requests
+    that ended in the window. No data if too few requests arrived. Open loops only.
+
+    Remedy: Lower the rate. Use requests/s as the server's throughput at its limit, and do not use its latencies.
+    """
     backlog = metrics.backlog
     if backlog is None:
         return None
@@ -28,14 +29,16 @@ def saturated(_trial: Trial, metrics: TrialMetrics) -> Finding | None:
     return Finding("warn" if backlog.growing else "pass", f"{words}; {offered}")
 
 
-@trial_rule(
-    position=150,
-    meaning="Fewer requests were in flight than the closed loop's concurrency, or the engine's batch is smaller and the other requests waited in its queue.",
-    limits="Requests in flight, averaged over the window: warns below 98 % of the concurrency, fails below 90 %. Warns if the engine's max_num_seqs is below the concurrency. Closed loops; the second also for batches.",
-    remedy="Give the client more processes, make the load longer, or raise max_num_seqs.",
-)
+@trial_rule(position=150)
 def concurrency_missed(trial: Trial, metrics: TrialMetrics) -> Finding | None:
-    """Closed loops: the mean of the requests in flight."""
+    """Fewer requests were in flight than the closed loop's concurrency, or the engine's batch is smaller and the other
+    requests waited in its queue.
+
+    Limits: Requests in flight, averaged over the window: warns below 98 % of the concurrency, fails below 90 %. Warns
+    if the engine's max_num_seqs is below the concurrency. Closed loops; the second also for batches.
+
+    Remedy: Give the client more processes, make the load longer, or raise max_num_seqs.
+    """
     asked = trial.workload.streams
     if asked is None:
         return None
@@ -46,14 +49,15 @@ def concurrency_missed(trial: Trial, metrics: TrialMetrics) -> Finding | None:
     return Finding(graded(1 - reached / asked, MISSED, MISSED_FAIL), words)
 
 
-@trial_rule(
-    position=160,
-    meaning="The engine ran out of KV cache, preempted requests and computed them again.",
-    limits="By the increase of the server's counter over the trial: warns at the first preemption, fails above 1 % of the requests.",
-    remedy="Lower the concurrency, or give the engine more cache. vLLM counts preemptions with disable_log_stats=false.",
-)
+@trial_rule(position=160)
 def preempted_requests(trial: Trial, metrics: TrialMetrics) -> Finding:
-    """Preemptions per request, from the server's counter."""
+    """The engine ran out of KV cache, preempted requests and computed them again.
+
+    Limits: By the increase of the server's counter over the trial: warns at the first preemption, fails above 1 % of
+    the requests.
+
+    Remedy: Lower the concurrency, or give the engine more cache. vLLM counts preemptions with disable_log_stats=false.
+    """
     preempted = trial.server_preemptions
     if preempted is None or not metrics.requests:
         return Finding("no data", "the server does not count preemptions")
@@ -63,15 +67,15 @@ def preempted_requests(trial: Trial, metrics: TrialMetrics) -> Finding:
     return Finding(graded(preempted / metrics.requests, 0.0, 0.01), words)
 
 
-@trial_rule(
-    position=170,
-    meaning="Ctrl-C ended the load. The records hold the requests that had ended and lack those in flight, which include the longest.",
-    limits="Warns if it was interrupted.",
-    remedy="Measure again, with fewer requests or a shorter duration; use these figures only as a first estimate.",
-    spoils=None,
-)
+@trial_rule(position=170, spoils=None)
 def load_interrupted(trial: Trial, metrics: TrialMetrics) -> Finding:
-    """Whether Ctrl-C ended the load."""
+    """Ctrl-C ended the load. The records hold the requests that had ended and lack those in flight, which include the
+    longest.
+
+    Limits: Warns if it was interrupted.
+
+    Remedy: Measure again, with fewer requests or a shorter duration; use these figures only as a first estimate.
+    """
     if not trial.interrupted:
         return Finding("pass", "the load ran to its end")
     return Finding(

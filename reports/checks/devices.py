@@ -15,14 +15,16 @@ LIMITS_DIFFER_W = 1.0
 IDLE_DIFFERS_C = 3.0
 
 
-@run_rule(
-    position=300,
-    meaning="The GPU's clocks or power limit differ from the baseline's in the same block, so the ratio includes their effect.",
-    limits="Warns if the median SM or memory clock of a pair differs by more than 2 %; fails if the enforced power limits differ by more than 1 W; no data unless both are recorded.",
-    remedy="Lock clocks and the power limit for the whole run (`nvidia-smi -lgc`, `-pl`). The GPU may clock higher under a lighter load; that is then part of the configuration's gain.",
-)
+@run_rule(position=300)
 def clocks_differ(run: MeasuredRun) -> Iterator[Located]:
-    """The worst finding of a cell's pairs."""
+    """The GPU's clocks or power limit differ from the baseline's in the same block, so the ratio includes their effect.
+
+    Limits: Warns if the median SM or memory clock of a pair differs by more than 2 %; fails if the enforced power
+    limits differ by more than 1 W; no data unless both are recorded.
+
+    Remedy: Lock clocks and the power limit for the whole run (`nvidia-smi -lgc`, `-pl`). The GPU may clock higher under
+    a lighter load; that is then part of the configuration's gain.
+    """
     for workload in run.info.workloads:
         baseline = run.by_block(run.info.baseline, workload)
         for configuration in run.configurations:
@@ -72,18 +74,16 @@ def _limits(energy: WindowEnergy) -> list[float]:
     return sorted(watts for _, watts in limits if watts is not None)
 
 
-@run_rule(
-    position=310,
-    meaning="The idle GPU was warmer or cooler than for the baseline, and a warmer GPU draws more power for the same work.",
-    limits="Warns if any GPU's mean temperatures in the two idle windows before the loads of the same block differ by more than 3 °C.",
-    remedy="Raise protocol.cooldown_s, and keep the room temperature and the fans steady.",
-    spoils=None,
-)
+@run_rule(position=310, spoils=None)
 def idle_temperature_differs(run: MeasuredRun) -> Iterator[Located]:
-    """Compare each GPU before the loads of a configuration and of the baseline in the same block.
+    """The idle GPU was warmer or cooler than for the baseline, and a warmer GPU draws more power for the same work.
 
-    If idle power was measured once per configuration, compare before its first trial and the baseline's.
+    Limits: Warns if any GPU's mean temperatures in the two idle windows before the loads of the same block differ by
+    more than 3 °C.
+
+    Remedy: Raise protocol.cooldown_s, and keep the room temperature and the fans steady.
     """
+    # If idle power was measured once per configuration: before its first trial and the baseline's.
     baseline = _before_loads(run, run.info.baseline)
     for configuration in run.configurations:
         if configuration.label == run.info.baseline:

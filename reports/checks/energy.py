@@ -19,15 +19,14 @@ GAP_S = 1.0
 THROTTLING_BY_CHOICE = {"power-cap"}  # the board's own limit; every other reason is a fault
 
 
-@trial_rule(
-    position=210,
-    meaning="No meter could be read. Joules are CPU seconds times an assumed power, in columns named modelled.",
-    limits="Warns if joules are modelled and none is measured.",
-    remedy="Measure on a machine with an NVIDIA GPU or readable RAPL counters.",
-    spoils=None,
-)
+@trial_rule(position=210, spoils=None)
 def modelled_energy(trial: Trial, _metrics: TrialMetrics) -> Finding:
-    """Whether joules are measured, modelled, or neither."""
+    """No meter could be read. Joules are CPU seconds times an assumed power, in columns named modelled.
+
+    Limits: Warns if joules are modelled and none is measured.
+
+    Remedy: Measure on a machine with an NVIDIA GPU or readable RAPL counters.
+    """
     energy = trial.energy
     if energy.gross_joules is not None:
         return Finding("pass", f"measured by {energy.source}")
@@ -36,15 +35,15 @@ def modelled_energy(trial: Trial, _metrics: TrialMetrics) -> Finding:
     return Finding("no data", f"no energy: {energy.reason}")
 
 
-@trial_rule(
-    position=220,
-    meaning="A trial has no measured joules: a device that belongs in the sum could not be read, or there is no meter.",
-    limits="Fails if a present device was not read: lost, reset, frozen, in MIG mode or without permission. Fails if fewer GPUs were metered than the engine uses (on several hosts). Warns if there is no meter.",
-    remedy="The reason says what would fix it; `prunebench doctor` reports it before a run.",
-    spoils="joules",
-)
+@trial_rule(position=220, spoils="joules")
 def energy_missing(trial: Trial, _metrics: TrialMetrics) -> Finding:
-    """The devices that could not be read."""
+    """A trial has no measured joules: a device that belongs in the sum could not be read, or there is no meter.
+
+    Limits: Fails if a present device was not read: lost, reset, frozen, in MIG mode or without permission. Fails if
+    fewer GPUs were metered than the engine uses (on several hosts). Warns if there is no meter.
+
+    Remedy: The reason says what would fix it; `prunebench doctor` reports it before a run.
+    """
     energy = trial.energy
     if energy.gross_joules is not None:
         return Finding("pass", f"measured by {energy.source}")
@@ -57,15 +56,14 @@ def energy_missing(trial: Trial, _metrics: TrialMetrics) -> Finding:
     return Finding("no data" if not_requested else "warn", f"no joules: {energy.reason}")
 
 
-@trial_rule(
-    position=230,
-    meaning="A GPU's energy counter does not answer, so joules are integrated from its reported power.",
-    limits="Warns if any GPU in the sum is not read by its counter.",
-    remedy="Compare only runs with the same source. A newer driver, or a Volta or later board, has the counter.",
-    spoils=None,
-)
+@trial_rule(position=230, spoils=None)
 def source_fallback(trial: Trial, _metrics: TrialMetrics) -> Finding:
-    """The source that each GPU's joules come from."""
+    """A GPU's energy counter does not answer, so joules are integrated from its reported power.
+
+    Limits: Warns if any GPU in the sum is not read by its counter.
+
+    Remedy: Compare only runs with the same source. A newer driver, or a Volta or later board, has the counter.
+    """
     gpus = [p.info for p in trial.energy.parts if p.info.domain == "gpu"]
     if not gpus:
         return Finding("no data", "no GPU was metered")
@@ -76,15 +74,16 @@ def source_fallback(trial: Trial, _metrics: TrialMetrics) -> Finding:
     return Finding("warn", f"{fallen[0].device}: joules from {fallen[0].source}, because of: {why}")
 
 
-@trial_rule(
-    position=240,
-    meaning="A meter gave no readings for a time within the window. A counter bridges the gap; integrated power interpolates over it.",
-    limits="Warns if the longest gap between two readings is above 1 s.",
-    remedy="Find out what blocked the machine or the driver. The uncertainty grows if an edge of the window lies in the gap.",
-    spoils=None,
-)
+@trial_rule(position=240, spoils=None)
 def meter_gaps(trial: Trial, _metrics: TrialMetrics) -> Finding:
-    """The longest gap between two readings of a meter."""
+    """A meter gave no readings for a time within the window. A counter bridges the gap; integrated power interpolates
+    over it.
+
+    Limits: Warns if the longest gap between two readings is above 1 s.
+
+    Remedy: Find out what blocked the machine or the driver. The uncertainty grows if an edge of the window lies in the
+    gap.
+    """
     read = [p for p in trial.energy.parts if p.longest_gap_s is not None]
     if not read:
         return Finding("no data", "no meter's readings were recorded")
@@ -94,15 +93,18 @@ def meter_gaps(trial: Trial, _metrics: TrialMetrics) -> Finding:
     return Finding(graded(slowest.longest_gap_s or 0.0, GAP_S, None), words)
 
 
-@trial_rule(
-    position=250,
-    meaning="The energy window is shorter than 30 s or 200 refreshes of the counter, so its edges affect the figure; or an open loop sent requests so briefly that its window includes time in which the server was still filling.",
-    limits="Warns below 30 s or 200 refresh intervals, whichever is longer; fails if the uncertainty of the joules is then above 5 %. Open loops: warns if less than half of the sending time is left after the p99 of E2E, so that the window is the last half of the sending; fails if p99 is longer than the sending, or nothing ended in the window, so that the window is the whole load.",
-    remedy="Raise the workload's requests or duration_s.",
-    spoils="joules",
-)
+@trial_rule(position=250, spoils="joules")
 def window_too_short(trial: Trial, metrics: TrialMetrics) -> Finding:
-    """The worse of two findings: the window of an open loop, and the energy window."""
+    """The energy window is shorter than 30 s or 200 refreshes of the counter, so its edges affect the figure; or an
+    open loop sent requests so briefly that its window includes time in which the server was still filling.
+
+    Limits: Warns below 30 s or 200 refresh intervals, whichever is longer; fails if the uncertainty of the joules is
+    then above 5 %. Open loops: warns if less than half of the sending time is left after the p99 of E2E, so that the
+    window is the last half of the sending; fails if p99 is longer than the sending, or nothing ended in the window, so
+    that the window is the whole load.
+
+    Remedy: Raise the workload's requests or duration_s.
+    """
     of_filling, of_energy = _filling(trial), _energy_too_short(trial, metrics)
     if of_filling is None:
         return of_energy
@@ -139,15 +141,14 @@ def _energy_too_short(trial: Trial, metrics: TrialMetrics) -> Finding:
     return Finding("fail" if share > UNCERTAINTY_FAIL else "warn", f"{words}; its joules are known to ±{share:.1%}")
 
 
-@trial_rule(
-    position=260,
-    meaning="The energy counter and the integral of the reported power differ by more than 5 %; one of them is wrong.",
-    limits="Fails above 5 %.",
-    remedy="Check the driver and the board's known faults; do not use the joules until they agree.",
-    spoils="joules",
-)
+@trial_rule(position=260, spoils="joules")
 def counter_disagrees(trial: Trial, _metrics: TrialMetrics) -> Finding:
-    """The device whose counter is furthest from its integrated power."""
+    """The energy counter and the integral of the reported power differ by more than 5 %; one of them is wrong.
+
+    Limits: Fails above 5 %.
+
+    Remedy: Check the driver and the board's known faults; do not use the joules until they agree.
+    """
     compared = [p for p in trial.energy.parts if p.info.measured and p.disagreement is not None]
     if not compared:
         return Finding("no data", "no counter with a reported power to compare it with")
@@ -156,14 +157,15 @@ def counter_disagrees(trial: Trial, _metrics: TrialMetrics) -> Finding:
     return Finding(graded(abs(off), None, DISAGREEMENT), f"{furthest.info.device}: {off:+.1%} off the integrated power")
 
 
-@trial_rule(
-    position=270,
-    meaning="The GPU throttled during the window, by power cap, heat or power brake.",
-    limits="Warns on a power cap, fails on any other cause.",
-    remedy="Lock clocks below the limit, or improve cooling. A power cap that limits all configurations is part of the machine.",
-)
+@trial_rule(position=270)
 def throttled(trial: Trial, _metrics: TrialMetrics) -> Finding:
-    """The reasons for throttling of any GPU."""
+    """The GPU throttled during the window, by power cap, heat or power brake.
+
+    Limits: Warns on a power cap, fails on any other cause.
+
+    Remedy: Lock clocks below the limit, or improve cooling. A power cap that limits all configurations is part of the
+    machine.
+    """
     seen = [c for c in trial.energy.conditions if c.throttle_reasons is not None]
     if not seen:
         return Finding("no data", "throttling was not recorded")
@@ -175,15 +177,14 @@ def throttled(trial: Trial, _metrics: TrialMetrics) -> Finding:
     return Finding(outcome, f"{', '.join(reasons)} in {len(slowed) / len(seen):.0%} of the samples")
 
 
-@trial_rule(
-    position=280,
-    meaning="The GPU's temperature changed by more than 3 °C over the window, and its leakage power with it.",
-    limits="Warns if the means of the window's first and last quarter differ by more than 3 °C.",
-    remedy="Warm up longer, and raise protocol.cooldown_s.",
-    spoils=None,
-)
+@trial_rule(position=280, spoils=None)
 def thermal_drift(trial: Trial, _metrics: TrialMetrics) -> Finding:
-    """The device whose temperature moved furthest."""
+    """The GPU's temperature changed by more than 3 °C over the window, and its leakage power with it.
+
+    Limits: Warns if the means of the window's first and last quarter differ by more than 3 °C.
+
+    Remedy: Warm up longer, and raise protocol.cooldown_s.
+    """
     by_device: dict[str, list[Conditions]] = {}
     for condition in trial.energy.conditions:
         if condition.temperature_c is not None:
@@ -197,14 +198,15 @@ def thermal_drift(trial: Trial, _metrics: TrialMetrics) -> Finding:
     return Finding(graded(abs(drifts[device]), DRIFT_C, None), f"{device}: {drifts[device]:+.1f} °C over the window")
 
 
-@trial_rule(
-    position=290,
-    meaning="Another process used the GPU during the window: its joules are in the sum, and it slows the engine down.",
-    limits="Fails if any sample lists a process that is not the engine's. No data if the engine is not listed, as in a container without the host's process ids; processes outside such a container are never seen.",
-    remedy="Stop it, or measure on a dedicated GPU; give a container the host's process ids (`--pid=host`).",
-)
+@trial_rule(position=290)
 def gpu_shared(trial: Trial, _metrics: TrialMetrics) -> Finding:
-    """Other processes seen on a GPU."""
+    """Another process used the GPU during the window: its joules are in the sum, and it slows the engine down.
+
+    Limits: Fails if any sample lists a process that is not the engine's. No data if the engine is not listed, as in a
+    container without the host's process ids; processes outside such a container are never seen.
+
+    Remedy: Stop it, or measure on a dedicated GPU; give a container the host's process ids (`--pid=host`).
+    """
     seen = [c for c in trial.energy.conditions if c.other_processes is not None]
     if not seen:
         return Finding("no data", "the engine's own processes on the GPU are unknown")
@@ -215,15 +217,15 @@ def gpu_shared(trial: Trial, _metrics: TrialMetrics) -> Finding:
     return Finding("fail", f"{shared[0].device}: process {ids} in {len(shared) / len(seen):.0%} of the samples")
 
 
-@trial_rule(
-    position=320,
-    meaning="Idle power differs by more than 10 % between configurations, or from before to after a load; or net joules are negative.",
-    limits="Warns above 10 %; fails if net joules are negative.",
-    remedy="Use gross joules, or measure idle power for longer on a quiet machine.",
-    spoils=None,
-)
+@trial_rule(position=320, spoils=None)
 def idle_drift(trial: Trial, _metrics: TrialMetrics) -> Finding:
-    """Net joules, which are positive if idle power was measured right."""
+    """Idle power differs by more than 10 % between configurations, or from before to after a load; or net joules are
+    negative.
+
+    Limits: Warns above 10 %; fails if net joules are negative.
+
+    Remedy: Use gross joules, or measure idle power for longer on a quiet machine.
+    """
     net = trial.energy.net_joules
     if net is None:
         return Finding("no data", "no net joules")

@@ -1,4 +1,4 @@
-"""The registry of validity checks: a check is one function, decorated with its words.
+"""The registry of validity checks: a check is one decorated function, whose docstring is its words.
 
 "fail": do not use the figures that it concerns; "warn": how to read them. A check without the data it needs has the outcome
 "no data", never "pass". `reports.checks.findings` runs them all.
@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -61,8 +63,8 @@ class Rule:
     """One check: its meaning, its limits and what to do, in words, and the functions that decide it.
 
     `spoils` says which comparisons a failure makes unusable: the advice leaves them out. None: the check never fails, or its
-    failures concern no comparison that the advice uses. `position` orders
-    the checks in reports and in docs/reference/checks.md; without one a check comes last.
+    failures concern no comparison that the advice uses. `position` orders the checks in reports and in
+    docs/reference/checks.md; without one a check comes last.
     """
 
     name: str
@@ -88,24 +90,27 @@ class Rule:
 RULES: dict[str, Rule] = {}
 
 
-def trial_rule(
-    *, meaning: str, limits: str, remedy: str, spoils: Spoils | None = "all", position: float = math.inf
-) -> Callable[[TrialCheck], Rule]:
-    """Make a rule of the function that decides it for one trial; the function's name is the rule's, with hyphens."""
+def trial_rule(*, spoils: Spoils | None = "all", position: float = math.inf) -> Callable[[TrialCheck], Rule]:
+    """Make a rule of the function that decides it for one trial; the function's name is the rule's, with hyphens.
+
+    Its docstring is the rule's words, three paragraphs: the meaning of a finding, "Limits: ..." and "Remedy: ...".
+    """
 
     def register(check: TrialCheck) -> Rule:
-        return _register(Rule(_name(check), meaning, limits, remedy, spoils, position, of_trial=check))
+        rule = _register(check, spoils, position)
+        rule.of_trial = check
+        return rule
 
     return register
 
 
-def run_rule(
-    *, meaning: str, limits: str, remedy: str, spoils: Spoils | None = "all", position: float = math.inf
-) -> Callable[[RunCheck], Rule]:
+def run_rule(*, spoils: Spoils | None = "all", position: float = math.inf) -> Callable[[RunCheck], Rule]:
     """Make a rule of the function that decides it for a run, as `trial_rule` does for one trial."""
 
     def register(check: RunCheck) -> Rule:
-        return _register(Rule(_name(check), meaning, limits, remedy, spoils, position, of_run=check))
+        rule = _register(check, spoils, position)
+        rule.of_run = check
+        return rule
 
     return register
 
@@ -115,12 +120,15 @@ def ordered_rules() -> list[Rule]:
     return sorted(RULES.values(), key=lambda rule: rule.position)
 
 
-def _name(check: TrialCheck | RunCheck) -> str:
-    return check.__name__.replace("_", "-")
-
-
-def _register(rule: Rule) -> Rule:
-    if rule.name in RULES:
-        raise ValueError(f"two checks are called {rule.name}")
-    RULES[rule.name] = rule
-    return rule
+def _register(check: TrialCheck | RunCheck, spoils: Spoils | None, position: float) -> Rule:
+    name = check.__name__.replace("_", "-")
+    if name in RULES:
+        raise ValueError(f"two checks are called {name}")
+    words = re.fullmatch(r"(.+)\n\nLimits: (.+)\n\nRemedy: (.+)", inspect.getdoc(check) or "", re.DOTALL)
+    if words is None:
+        raise ValueError(
+            f"the docstring of {check.__name__} needs its meaning, a paragraph 'Limits: ...' and 'Remedy: ...'"
+        )
+    meaning, limits, remedy = (" ".join(paragraph.split()) for paragraph in words.groups())
+    RULES[name] = Rule(name, meaning, limits, remedy, spoils, position)
+    return RULES[name]

@@ -20,28 +20,26 @@ LENGTHS_DIFFER = 0.05
 IDLE_DIFFERS = 0.10
 
 
-@run_rule(
-    position=10,
-    meaning="A configuration is compared with the baseline of the same block. Without the baseline a block has no comparison.",
-    limits="Warns if some blocks lack the baseline, fails if none has it.",
-    remedy="Resume the run, or fix what made the baseline fail.",
-    spoils=None,
-)
+@run_rule(position=10, spoils=None)
 def baseline_missing(run: MeasuredRun) -> Iterator[Located]:
-    """Blocks in which a configuration has no baseline."""
+    """A configuration is compared with the baseline of the same block. Without the baseline a block has no comparison.
+
+    Limits: Warns if some blocks lack the baseline, fails if none has it.
+
+    Remedy: Resume the run, or fix what made the baseline fail.
+    """
     for label, workload, pairs, alone in _paired_blocks(run):
         yield Located(_paired(pairs, alone), label, workload)
 
 
-@run_rule(
-    position=80,
-    meaning="Fewer than five blocks pair the configuration with the baseline: the interval is wide or missing.",
-    limits="Warns below five paired blocks; fails below two, where there is no interval.",
-    remedy="Resume the run, or raise protocol.blocks.",
-    spoils=None,
-)
+@run_rule(position=80, spoils=None)
 def too_few_repeats(run: MeasuredRun) -> Iterator[Located]:
-    """Blocks that pair a configuration with the baseline."""
+    """Fewer than five blocks pair the configuration with the baseline: the interval is wide or missing.
+
+    Limits: Warns below five paired blocks; fails below two, where there is no interval.
+
+    Remedy: Resume the run, or raise protocol.blocks.
+    """
     for label, workload, pairs, _ in _paired_blocks(run):
         if pairs:
             few: Outcome = "fail" if len(pairs) < 2 else "warn" if len(pairs) < ENOUGH_BLOCKS else "pass"
@@ -49,15 +47,16 @@ def too_few_repeats(run: MeasuredRun) -> Iterator[Located]:
             yield Located(Finding(few, words), label, workload)
 
 
-@run_rule(
-    position=85,
-    meaning="Blocks were added after results could be seen. Whoever stops as soon as a difference shows sees one more often than the intervals say: its verdicts are extended after looking, not corrected.",
-    limits="Warns if blocks were added once a trial had finished.",
-    remedy="Where a decision rests on a close verdict, repeat the experiment with the final protocol.blocks in a new folder.",
-    spoils=None,
-)
+@run_rule(position=85, spoils=None)
 def extended_after_looking(run: MeasuredRun) -> Iterator[Located]:
-    """Additions of blocks to a run whose results could be seen."""
+    """Blocks were added after results could be seen. Whoever stops as soon as a difference shows sees one more often
+    than the intervals say: its verdicts are extended after looking, not corrected.
+
+    Limits: Warns if blocks were added once a trial had finished.
+
+    Remedy: Where a decision rests on a close verdict, repeat the experiment with the final protocol.blocks in a new
+    folder.
+    """
     yield Located(_extensions(run.info))
 
 
@@ -114,15 +113,15 @@ def _mean_length(run: MeasuredRun, label: str, workload: str) -> float | None:
     return float(np.nanmean(written)) if np.isfinite(written).any() else None
 
 
-@run_rule(
-    position=90,
-    meaning="The width is not a multiple of 64: GPU kernels pad it, and it may take more time and energy than an aligned width nearby.",
-    limits="Warns unless the width is a multiple of 64.",
-    remedy="Prune with multiple_of = 64 or 128, and compare both.",
-    spoils=None,
-)
+@run_rule(position=90, spoils=None)
 def width_unaligned(run: MeasuredRun) -> Iterator[Located]:
-    """Each configuration's width."""
+    """The width is not a multiple of 64: GPU kernels pad it, and it may take more time and energy than an aligned width
+    nearby.
+
+    Limits: Warns unless the width is a multiple of 64.
+
+    Remedy: Prune with multiple_of = 64 or 128, and compare both.
+    """
     for configuration in run.configurations:
         width = configuration.width
         if width is None:
@@ -196,15 +195,14 @@ def _unmetered(run: MeasuredRun) -> Iterator[Located]:
                 yield Located(Finding("fail", seen), cell.label, cell.workload, cell.block)
 
 
-@run_rule(
-    position=60,
-    meaning="Another part of the same run used the host during the trial: both share processors, memory, power and heat.",
-    limits="Warns if anything did. Only trials that a cluster placed.",
-    remedy="Offer one slot per host (`ray start --num-gpus 1`), or check whether the trials that ran alone agree.",
-    spoils=None,
-)
+@run_rule(position=60, spoils=None)
 def host_shared(run: MeasuredRun) -> Iterator[Located]:
-    """Other parts of the run that used the host during a trial."""
+    """Another part of the same run used the host during the trial: both share processors, memory, power and heat.
+
+    Limits: Warns if anything did. Only trials that a cluster placed.
+
+    Remedy: Offer one slot per host (`ray start --num-gpus 1`), or check whether the trials that ran alone agree.
+    """
     for trial in run.trials:
         place, cell = trial.cell.placement, trial.cell
         if place is None:
@@ -216,14 +214,17 @@ def host_shared(run: MeasuredRun) -> Iterator[Located]:
         yield Located(finding, cell.label, cell.workload, cell.block)
 
 
-@run_rule(
-    position=70,
-    meaning="A pair was measured on two GPUs or hosts, so its ratio includes their difference; or blocks were on different kinds of host, so medians mix them.",
-    limits="Fails if a pair spans two kinds of host; warns if it spans two GPUs or hosts of one kind, or if blocks are on different kinds. Only trials that a cluster placed.",
-    remedy="Delete the trials of the named blocks and run with --resume, which measures each pair again in one place. Let the cluster offer one kind of GPU.",
-)
+@run_rule(position=70)
 def hosts_differ(run: MeasuredRun) -> Iterator[Located]:
-    """Compare the hosts within each pair, then between blocks."""
+    """A pair was measured on two GPUs or hosts, so its ratio includes their difference; or blocks were on different
+    kinds of host, so medians mix them.
+
+    Limits: Fails if a pair spans two kinds of host; warns if it spans two GPUs or hosts of one kind, or if blocks are
+    on different kinds. Only trials that a cluster placed.
+
+    Remedy: Delete the trials of the named blocks and run with --resume, which measures each pair again in one place.
+    Let the cluster offer one kind of GPU.
+    """
     for workload in run.info.workloads:
         baseline = _placed(run.by_block(run.info.baseline, workload))
         for configuration in run.configurations:

@@ -13,14 +13,14 @@ from reports.runs.records import ConfigurationInfo
 FREE_TO_DIFFER = {"num_gpu_blocks"}
 
 
-@run_rule(
-    position=40,
-    meaning="A configuration and the baseline were served with different engines, versions, data types or options.",
-    limits="Fails if any of these differs from the baseline's; no data until the servers of both have reported them.",
-    remedy="Serve all configurations with the same settings; otherwise a ratio shows more than the width.",
-)
+@run_rule(position=40)
 def engine_differs(run: MeasuredRun) -> Iterator[Located]:
-    """Each configuration's engine and options, against the baseline's."""
+    """A configuration and the baseline were served with different engines, versions, data types or options.
+
+    Limits: Fails if any of these differs from the baseline's; no data until the servers of both have reported them.
+
+    Remedy: Serve all configurations with the same settings; otherwise a ratio shows more than the width.
+    """
     return _beside_baseline(run, _compared_engines)
 
 
@@ -57,14 +57,16 @@ def _compared_engines(own: ConfigurationInfo, baseline: ConfigurationInfo) -> Fi
     return Finding("pass", "served as the baseline was")
 
 
-@run_rule(
-    position=50,
-    meaning="The engine resolved its options differently than for the baseline, defaults included: data type, batch size, caches, attention backend.",
-    limits="Fails if any resolved option differs, except the number of cache blocks, which grows as weights shrink; no data if a server does not report them.",
-    remedy="Set the option in serve.options, so that it is the same for all.",
-)
+@run_rule(position=50)
 def resolved_options_differ(run: MeasuredRun) -> Iterator[Located]:
-    """Each engine's reported options, against the baseline's."""
+    """The engine resolved its options differently than for the baseline, defaults included: data type, batch size,
+    caches, attention backend.
+
+    Limits: Fails if any resolved option differs, except the number of cache blocks, which grows as weights shrink; no
+    data if a server does not report them.
+
+    Remedy: Set the option in serve.options, so that it is the same for all.
+    """
     return _beside_baseline(
         run,
         lambda own, baseline: _compared_options(own.resolved_options, baseline.resolved_options),

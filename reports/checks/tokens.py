@@ -9,14 +9,17 @@ from loadgen.records.schema import Trial
 from reports.checks.rules import Finding, graded, trial_rule, worst
 
 
-@trial_rule(
-    position=180,
-    meaning="Two counts of the output tokens differ. The counts are the server's usage, the streamed tokens and the server's counter.",
-    limits="Usage against stream: warns if a request differs, fails above 1 % of requests; only where chunks carry their own counts, since the stream is otherwise scaled to the usage. Server's counter against the records: warns if they differ, fails above 1 %; only if all requests completed.",
-    remedy="Find out which count is right before using any figure per token.",
-)
+@trial_rule(position=180)
 def tokens_disagree(trial: Trial, metrics: TrialMetrics) -> Finding:
-    """Compare each pair of token counts that was recorded."""
+    """Two counts of the output tokens differ. The counts are the server's usage, the streamed tokens and the server's
+    counter.
+
+    Limits: Usage against stream: warns if a request differs, fails above 1 % of requests; only where chunks carry their
+    own counts, since the stream is otherwise scaled to the usage. Server's counter against the records: warns if they
+    differ, fails above 1 %; only if all requests completed.
+
+    Remedy: Find out which count is right before using any figure per token.
+    """
     counts = [count for count in (_usage_and_stream(metrics), _server_and_records(trial, metrics)) if count is not None]
     if not counts:
         return Finding("no data", "there is no second count of the tokens")
@@ -51,15 +54,17 @@ def _server_and_records(trial: Trial, metrics: TrialMetrics) -> Finding | None:
     return Finding(graded(abs(off), 0.0, 0.01), words)
 
 
-@trial_rule(
-    position=190,
-    meaning="The server sends several tokens in one chunk, or chunks were counted as tokens. Without a running usage the tokens of the first chunk are then unknown, and there is no TPOT and no ITL.",
-    limits="Warns above 1.05 tokens per chunk on average, if chunks were counted as tokens, or if the first chunk's tokens are unknown in more than 1 % of requests.",
-    remedy="Use TPOT, not gaps between chunks. Enable usage in every chunk (stream_options.continuous_usage_stats), so that tokens can be counted.",
-    spoils=None,
-)
+@trial_rule(position=190, spoils=None)
 def multi_token_chunks(_trial: Trial, metrics: TrialMetrics) -> Finding:
-    """Mean tokens per chunk, and how they were counted."""
+    """The server sends several tokens in one chunk, or chunks were counted as tokens. Without a running usage the
+    tokens of the first chunk are then unknown, and there is no TPOT and no ITL.
+
+    Limits: Warns above 1.05 tokens per chunk on average, if chunks were counted as tokens, or if the first chunk's
+    tokens are unknown in more than 1 % of requests.
+
+    Remedy: Use TPOT, not gaps between chunks. Enable usage in every chunk (stream_options.continuous_usage_stats), so
+    that tokens can be counted.
+    """
     if not metrics.chunks:
         return Finding("no data", "no chunk arrived")
     if metrics.tpot_reason is not None:
@@ -70,14 +75,14 @@ def multi_token_chunks(_trial: Trial, metrics: TrialMetrics) -> Finding:
     return Finding(graded(per_chunk, 1.05, float("inf")), f"{per_chunk:.2f} tokens per chunk")
 
 
-@trial_rule(
-    position=200,
-    meaning="The server's prefix cache provided prompt tokens, so their prefill was not measured.",
-    limits="Warns at the first token from the cache, fails above 5 % of the prompt tokens.",
-    remedy="Disable prefix caching, or restart the server between trials.",
-)
+@trial_rule(position=200)
 def prefix_cache_hits(trial: Trial, metrics: TrialMetrics) -> Finding:
-    """Cached prompt tokens, as a share of all."""
+    """The server's prefix cache provided prompt tokens, so their prefill was not measured.
+
+    Limits: Warns at the first token from the cache, fails above 5 % of the prompt tokens.
+
+    Remedy: Disable prefix caching, or restart the server between trials.
+    """
     hits, prompts = trial.server_prefix_hit_tokens, float(np.nansum(metrics.prompt_tokens))
     if hits is None:
         return Finding("no data", "the server does not report prefix cache hits")

@@ -13,14 +13,15 @@ from reports.checks.rules import Finding, graded, trial_rule, worst
 ENOUGH_GENERATIONS = 4
 
 
-@trial_rule(
-    position=20,
-    meaning="Requests failed. Their energy stays in the joules, and every latency percentile ranks them above any measured value.",
-    limits="Warns at the first failed request; fails if more than 1 % failed, or if no request was measured.",
-    remedy="Look at the first error; lower the load, or raise the request timeout.",
-)
+@trial_rule(position=20)
 def failed_requests(_trial: Trial, metrics: TrialMetrics) -> Finding:
-    """Failed requests, with the first error."""
+    """Requests failed. Their energy stays in the joules, and every latency percentile ranks them above any measured
+    value.
+
+    Limits: Warns at the first failed request; fails if more than 1 % failed, or if no request was measured.
+
+    Remedy: Look at the first error; lower the load, or raise the request timeout.
+    """
     failed = metrics.failed
     if not metrics.requests:
         return Finding("fail", "no request was measured")
@@ -32,15 +33,16 @@ def failed_requests(_trial: Trial, metrics: TrialMetrics) -> Finding:
     )
 
 
-@trial_rule(
-    position=30,
-    meaning="Requests wrote different numbers of tokens, so times and joules per request compare output lengths, not widths.",
-    limits="Fixed lengths: fails if any request wrote a different number of tokens than requested. Natural stop: warns if a configuration's mean length differs from the baseline's by more than 5 %.",
-    remedy="Serve with an engine that honours ignore_eos, or compare per token only. Some servers end a request when the next one comes: llama-cpp-python's does unless it is started with --interrupt_requests False.",
-    spoils="latency",
-)
+@trial_rule(position=30, spoils="latency")
 def output_length_differs(trial: Trial, metrics: TrialMetrics) -> Finding | None:
-    """Fixed lengths: each request's tokens against the requested number."""
+    """Requests wrote different numbers of tokens, so times and joules per request compare output lengths, not widths.
+
+    Limits: Fixed lengths: fails if any request wrote a different number of tokens than requested. Natural stop: warns
+    if a configuration's mean length differs from the baseline's by more than 5 %.
+
+    Remedy: Serve with an engine that honours ignore_eos, or compare per token only. Some servers end a request when the
+    next one comes: llama-cpp-python's does unless it is started with --interrupt_requests False.
+    """
     if trial.workload.natural_stop:
         return None  # the model chooses the lengths; `reports.checks.run` compares them between configurations
     asked, written = metrics.asked_tokens[metrics.completed], metrics.output_tokens[metrics.completed]
@@ -64,15 +66,19 @@ def _in_words(lengths: FloatArray) -> str:
     return f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
 
 
-@trial_rule(
-    position=100,
-    meaning="The time per token was still changing when the measured window began, so the window's mean is not that of a steady server.",
-    limits="Warns if the line through the last half of the warm-up's groups (at least three) changes by more than protocol.steady_within. Also warns if early generations of the window differ from late ones beyond chance (95 %) and shift the window's mean by more than 0.5 %. That needs a closed loop of at least 6 generations; the finding gives the shift that it would have detected with 90 % probability.",
-    remedy="Raise protocol.warmup_limit_s, or the workload's warmup_requests and requests; check what else runs on the machine.",
-    spoils=None,
-)
+@trial_rule(position=100, spoils=None)
 def warm_up_unsteady(trial: Trial, metrics: TrialMetrics) -> Finding:
-    """How the warm-up ended, and whether the window's generations still show a transient."""
+    """The time per token was still changing when the measured window began, so the window's mean is not that of a
+    steady server.
+
+    Limits: Warns if the line through the last half of the warm-up's groups (at least three) changes by more than
+    protocol.steady_within. Also warns if early generations of the window differ from late ones beyond chance (95 %) and
+    shift the window's mean by more than 0.5 %. That needs a closed loop of at least 6 generations; the finding gives
+    the shift that it would have detected with 90 % probability.
+
+    Remedy: Raise protocol.warmup_limit_s, or the workload's warmup_requests and requests; check what else runs on the
+    machine.
+    """
     found = [each for each in (_warm_up_ended(trial.warmup), _window_settled(metrics)) if each is not None]
     if not found:
         return Finding(
@@ -106,15 +112,16 @@ def _window_settled(metrics: TrialMetrics) -> Finding | None:
     )
 
 
-@trial_rule(
-    position=110,
-    meaning="A closed loop's window holds few generations. A generation is one completion for each of the loop's streams, and the differences between generations affect every figure.",
-    limits="Warns below four generations; fails below one, where the window is the whole load with the ramps in which the loop is not full, and no verdict rests on the trial. Closed loops only.",
-    remedy="Raise the workload's requests to six times its concurrency or more, or its duration_s.",
-    spoils=None,
-)
+@trial_rule(position=110, spoils=None)
 def few_generations(trial: Trial, _metrics: TrialMetrics) -> Finding | None:
-    """Closed loops: the generations in the window."""
+    """A closed loop's window holds few generations. A generation is one completion for each of the loop's streams, and
+    the differences between generations affect every figure.
+
+    Limits: Warns below four generations; fails below one, where the window is the whole load with the ramps in which
+    the loop is not full, and no verdict rests on the trial. Closed loops only.
+
+    Remedy: Raise the workload's requests to six times its concurrency or more, or its duration_s.
+    """
     if trial.workload.streams is None:
         return None
     whole = trial.generations

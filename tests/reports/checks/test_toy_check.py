@@ -54,4 +54,15 @@ An odd number of requests cannot be split into halves.
 
 def test_two_checks_of_one_name_are_refused():
     with pytest.raises(ValueError, match="two checks are called odd-requests"):
-        trial_rule(meaning="", limits="", remedy="")(RULES["odd-requests"].of_trial)
+        trial_rule()(RULES["odd-requests"].of_trial)
+
+
+def test_a_check_without_a_remedy_is_refused():
+    def even_requests(_trial, _metrics):
+        """An even number of requests.
+
+        Limits: Warns if the number of requests is even.
+        """
+
+    with pytest.raises(ValueError, match=r"the docstring of even_requests needs its meaning, .* and 'Remedy: ...'"):
+        trial_rule()(even_requests)
