@@ -10,7 +10,7 @@ from energy.records import WindowEnergy
 from reports.analysis.cost import suite_cost
 from reports.runs.records import EvaluationSettings, Score, TaskResult
 from reports.statistics.ratios import geometric_mean
-from tests.truth.registry import Outcome, Row, simulation
+from tests.truth.registry import Outcome, covers, simulation
 
 _SETTINGS = EvaluationSettings(backend="endpoint", harness="simulated", chat_template=False, limit=None, seeds={})
 
@@ -18,8 +18,8 @@ _SETTINGS = EvaluationSettings(backend="endpoint", harness="simulated", chat_tem
 @simulation(
     short=300,
     long=10_000,
-    covered=Row("cost on the Pareto front, over blocks", "2 to 10 blocks, a factor a block and trial", "95 %", 0.93, 0.99),
-)  # fmt: skip
+    covered=covers("cost on the Pareto front, over blocks", "2 to 10 blocks, a factor a block and trial"),
+)
 def cost_over_blocks(rng: np.random.Generator) -> Outcome:
     """The cost of a typical block: every block and every trial has a random factor."""
     blocks, truth = int(rng.integers(2, 11)), math.exp(rng.normal(0, 1))
@@ -33,8 +33,8 @@ def cost_over_blocks(rng: np.random.Generator) -> Outcome:
 @simulation(
     short=300,
     long=10_000,
-    covered=Row("J/token of a suite of quality tasks", "1 to 12 tasks, independent normal errors of meters", "95 %", 0.93, 0.99),
-)  # fmt: skip
+    covered=covers("J/token of a suite of quality tasks", "1 to 12 tasks, independent normal errors of meters"),
+)
 def cost_of_a_suite(rng: np.random.Generator) -> Outcome:
     """Each task's joules are off by a normal error, of which the meter states the 95 % half-width."""
     truths = rng.uniform(100, 10_000, int(rng.integers(1, 13)))

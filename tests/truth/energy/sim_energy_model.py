@@ -9,11 +9,12 @@ from functools import partial
 import numpy as np
 
 from reports.analysis.energy_fit import NAMES, Spent, fit_energy_model
-from tests.truth.registry import Outcome, Row, simulation
+from tests.truth.registry import Outcome, Row, covers, simulation
 from tests.truth.servers.batching import Engine, Log, serve
 
 _NOISE = "4 to 6 shapes at random, 3 to 5 blocks, 1 to 3 % noise a trial"
 _LOOPS = "closed loops of one prompt length or one length in all, in lockstep or not, windows cut at random phases"
+_TWO_LENGTHS = f"{_LOOPS}; two output lengths"
 
 
 def _between(rng: np.random.Generator, low: float, high: float) -> float:
@@ -47,17 +48,17 @@ def _crossed(rng: np.random.Generator) -> list[tuple[int, int]]:
 
 
 _COEFFICIENT = "energy model: joules a prompt token, an output token, a request"
+_AN_OUTPUT_TOKEN = "energy model: joules an output token"
+_BENT = "energy model: lack of fit, where attention makes tokens dearer"
 
 
 @simulation(
     short=60,
     long=3000,
-    prompt_token=Row(f"{_COEFFICIENT} (the first)", _NOISE, "95 %", 0.93, 0.99),
-    output_token=Row(f"{_COEFFICIENT} (the second)", _NOISE, "95 %", 0.93, 0.99),
-    request=Row(f"{_COEFFICIENT} (the third)", _NOISE, "95 %", 0.93, 0.99),
-    prediction=Row(
-        "energy model: J/request of a trial of another shape", f"{_NOISE}, shape within the lengths", "95 %", 0.93, 0.99
-    ),
+    prompt_token=covers(f"{_COEFFICIENT} (the first)", _NOISE),
+    output_token=covers(f"{_COEFFICIENT} (the second)", _NOISE),
+    request=covers(f"{_COEFFICIENT} (the third)", _NOISE),
+    prediction=covers("energy model: J/request of a trial of another shape", f"{_NOISE}, shape within the lengths"),
     misfit=Row("energy model: lack of fit, where a line holds", _NOISE, "at most 1 %", at_most=0.015),
 )
 def energy_line(rng: np.random.Generator) -> Outcome:
@@ -84,17 +85,12 @@ def energy_line(rng: np.random.Generator) -> Outcome:
     short=60,
     long=3000,
     strong=Row(
-        "energy model: lack of fit, where attention makes tokens dearer",
+        _BENT,
         f"{_NOISE}; an output token at the longest context costs 1.5 times its price at none",
         "found in 80 %",
         0.80,
     ),
-    weak=Row(
-        "energy model: lack of fit, where attention makes tokens dearer",
-        f"{_NOISE}; 1.1 times its price",
-        "found in 25 %",
-        0.25,
-    ),
+    weak=Row(_BENT, f"{_NOISE}; 1.1 times its price", "found in 25 %", 0.25),
 )
 def energy_line_bent(rng: np.random.Generator) -> Outcome:
     """Attention makes the cost grow with the context."""
@@ -135,13 +131,8 @@ def _window(rng: np.random.Generator, log: Log, shape: str, block: int) -> Spent
     short=20,
     long=500,
     withheld=Row("energy model: joules a prompt token and a request", _LOOPS, "not identified in 95 %", 0.95),
-    kept=Row("energy model: joules an output token", f"{_LOOPS}; two output lengths", "given in 95 %", 0.95),
-    output_token=Row(
-        "energy model: joules an output token",
-        f"{_LOOPS}; two output lengths",
-        "within 10 % of the truth in 90 %",
-        0.90,
-    ),
+    kept=Row(_AN_OUTPUT_TOKEN, _TWO_LENGTHS, "given in 95 %", 0.95),
+    output_token=Row(_AN_OUTPUT_TOKEN, _TWO_LENGTHS, "within 10 % of the truth in 90 %", 0.90),
 )
 def energy_line_not_identified(rng: np.random.Generator) -> Outcome:
     """Loops with prompts of about one length: the cost of a prompt cannot be separated from that of a request."""

@@ -20,7 +20,7 @@ from loadgen.workloads.base import Workload
 from loadgen.workloads.closed_loop import ConcurrencyLoad
 from loadgen.workloads.open_loop import ConstantLoad, PoissonLoad
 from tests.loadgen.made import summary_of
-from tests.truth.registry import Outcome, Row, simulation
+from tests.truth.registry import Outcome, Row, Simulation, register, simulation
 from tests.truth.servers.tokens import (
     GAP_S,
     Client,
@@ -201,37 +201,20 @@ def _open_loop(rng: np.random.Generator, kind: str, slots: float) -> Outcome:
     }
 
 
-def _rows(server: str) -> dict[str, Row]:
+def _keeps_up(name: str, kind: str, slots: float, server: str) -> None:
+    """Register the simulation of a server that is not saturated."""
     at = f"{_OPEN}, {server}"
-    return {
+    rows = {
         "within": Row("requests/s, tokens/s, J/request and J/token", at, "all within 6 % in at least 95 %", 0.95),
         "saturated": Row("called saturated", at, "at most 5 %", None, 0.05),
     }
+    register(Simulation(name, rows, lambda rng: _open_loop(rng, kind, slots), short=6, long=200))
 
 
-@simulation(short=6, long=200, **_rows("Poisson, no limit"))
-def open_loop_poisson_endless(rng: np.random.Generator) -> Outcome:
-    """A server that never saturates."""
-    return _open_loop(rng, "poisson", math.inf)
-
-
-@simulation(short=6, long=200, **_rows("Poisson, 110 slots of which 85 are busy"))
-def open_loop_poisson_slots(rng: np.random.Generator) -> Outcome:
-    """A server that keeps up, with an occasional queue."""
-    return _open_loop(rng, "poisson", 110)
-
-
-@simulation(short=6, long=200, **_rows("evenly spaced, no limit"))
-def open_loop_constant_endless(rng: np.random.Generator) -> Outcome:
-    """A server that never saturates."""
-    return _open_loop(rng, "constant", math.inf)
-
-
-@simulation(short=6, long=200, **_rows("evenly spaced, 110 slots of which 85 are busy"))
-def open_loop_constant_slots(rng: np.random.Generator) -> Outcome:
-    """A server that keeps up, with an occasional queue."""
-    return _open_loop(rng, "constant", 110)
-
+_keeps_up("open_loop_poisson_endless", "poisson", math.inf, "Poisson, no limit")
+_keeps_up("open_loop_poisson_slots", "poisson", 110, "Poisson, 110 slots of which 85 are busy")
+_keeps_up("open_loop_constant_endless", "constant", math.inf, "evenly spaced, no limit")
+_keeps_up("open_loop_constant_slots", "constant", 110, "evenly spaced, 110 slots of which 85 are busy")
 
 _SATURATED = f"{_OPEN}, Poisson, 60 slots for 85"
 

@@ -16,12 +16,13 @@ from scipy import optimize, stats
 from reports.statistics.ratios import Comparison, compare
 from reports.statistics.simultaneous import compare_together
 from reports.statistics.unpaired import compare_unpaired
-from tests.truth.registry import Outcome, Row, simulation
+from tests.truth.registry import Outcome, Row, covers, simulation
 
 WIDTHS, PURPOSES, QUANTITIES = 7, 2, 2
 GROUPS = PURPOSES * QUANTITIES
 NOISE = 0.01
 Floats = npt.NDArray[np.float64]
+_EQUAL: Floats = np.zeros((PURPOSES, QUANTITIES, WIDTHS))  # true logarithms of equal configurations
 
 _TOGETHER = "intervals of the advice, all at once"
 _ANYWHERE = "false 'better' anywhere in the advice's comparisons"
@@ -58,10 +59,6 @@ def _mean_width(groups: list[list[Comparison]]) -> float:
     return float(np.mean([math.log((f.high or 1) / (f.low or 1)) for group in groups for f in group]))
 
 
-def _equal(rng: np.random.Generator, blocks: int) -> list[list[Comparison]]:
-    return _family(rng, _noise(rng, blocks), np.zeros((PURPOSES, QUANTITIES, WIDTHS)))
-
-
 @lru_cache
 def _dunnett(freedom: int) -> float:
     """Dunnett's two-sided critical value for the widths at 1 - 0.05 / GROUPS and a correlation of 0.5, by its double integral."""
@@ -87,38 +84,37 @@ def _width_ratio(groups: list[list[Comparison]], blocks: int) -> float:
     return _mean_width(groups) / float(np.mean(dunnett))
 
 
-@simulation(
-    short=60,
-    long=4000,
-    better=Row(_ANYWHERE, "28 of equal configurations, 5 blocks", "at most 5 %", at_most=0.05),
-    covered=Row(_TOGETHER, "28 comparisons, 5 blocks", "95 %", 0.93, 0.99),
-    width=Row(_WIDTH, "28 comparisons, 5 blocks", "at most 1.3", at_most=1.3),
-)
+def _rows_of_28(blocks: int) -> dict[str, Row]:
+    return {
+        "better": Row(_ANYWHERE, f"28 of equal configurations, {blocks} blocks", "at most 5 %", at_most=0.05),
+        "covered": covers(_TOGETHER, f"28 comparisons, {blocks} blocks"),
+        "width": Row(_WIDTH, f"28 comparisons, {blocks} blocks", "at most 1.3", at_most=1.3),
+    }
+
+
+def _outcome_of_28(rng: np.random.Generator, blocks: int) -> Outcome:
+    groups = _family(rng, _noise(rng, blocks), _EQUAL)
+    return {
+        "better": _anything_better(groups),
+        "covered": all(_hold(groups, _EQUAL)),
+        "width": _width_ratio(groups, blocks),
+    }
+
+
+def _anything_better(groups: list[list[Comparison]]) -> bool:
+    return any(found.verdict == "better" for group in groups for found in group)
+
+
+@simulation(short=60, long=4000, **_rows_of_28(5))
 def family_of_28(rng: np.random.Generator) -> Outcome:
     """Five blocks, the default."""
-    groups = _equal(rng, 5)
-    return {
-        "better": any(f.verdict == "better" for group in groups for f in group),
-        "covered": all(_hold(groups, np.zeros((PURPOSES, QUANTITIES, WIDTHS)))),
-        "width": _width_ratio(groups, 5),
-    }
+    return _outcome_of_28(rng, 5)
 
 
-@simulation(
-    short=60,
-    long=4000,
-    better=Row(_ANYWHERE, "28 of equal configurations, 3 blocks", "at most 5 %", at_most=0.05),
-    covered=Row(_TOGETHER, "28 comparisons, 3 blocks", "95 %", 0.93, 0.99),
-    width=Row(_WIDTH, "28 comparisons, 3 blocks", "at most 1.3", at_most=1.3),
-)
+@simulation(short=60, long=4000, **_rows_of_28(3))
 def family_of_28_in_3_blocks(rng: np.random.Generator) -> Outcome:
     """Three blocks, as in a short run."""
-    groups = _equal(rng, 3)
-    return {
-        "better": any(f.verdict == "better" for group in groups for f in group),
-        "covered": all(_hold(groups, np.zeros((PURPOSES, QUANTITIES, WIDTHS)))),
-        "width": _width_ratio(groups, 3),
-    }
+    return _outcome_of_28(rng, 3)
 
 
 @simulation(
@@ -135,11 +131,7 @@ def family_of_unlike_noise(rng: np.random.Generator) -> Outcome:
         "baseline": np.array([2.0] + [1.0] * WIDTHS),
         "graded": np.linspace(1, 3, 1 + WIDTHS),
     }
-    none = np.zeros((PURPOSES, QUANTITIES, WIDTHS))
-    return {
-        key: any(f.verdict == "better" for group in _family(rng, _noise(rng, 5) * spread, none) for f in group)
-        for key, spread in spreads.items()
-    }
+    return {key: _anything_better(_family(rng, _noise(rng, 5) * spread, _EQUAL)) for key, spread in spreads.items()}
 
 
 @simulation(
@@ -196,9 +188,9 @@ def verdict_at_the_margin(rng: np.random.Generator) -> Outcome:
 @simulation(
     short=300,
     long=5000,
-    alike=Row("ratio between two runs (Welch)", "5 and 5 trials of 2 %", "95 %", 0.93, 0.99),
-    unlike=Row("ratio between two runs (Welch)", "5 trials of 1 % and 3 of 4 %", "95 %", 0.93, 0.99),
-    reversed=Row("ratio between two runs (Welch)", "3 trials of 1 % and 10 of 4 %", "95 %", 0.93, 0.99),
+    alike=covers("ratio between two runs (Welch)", "5 and 5 trials of 2 %"),
+    unlike=covers("ratio between two runs (Welch)", "5 trials of 1 % and 3 of 4 %"),
+    reversed=covers("ratio between two runs (Welch)", "3 trials of 1 % and 10 of 4 %"),
 )
 def between_runs(rng: np.random.Generator) -> Outcome:
     """Trials without common blocks, with different variances and numbers."""

@@ -13,7 +13,7 @@ from reports.published.study import Study, StudyModel
 from reports.runs.records import EvaluationSettings, Score, TaskResult
 from reports.statistics.correlation import correlate, holm
 from reports.statistics.retention import Kept, average, kept, slope
-from tests.truth.registry import Outcome, Row, simulation
+from tests.truth.registry import Outcome, Row, covers, simulation
 
 _SETTINGS = EvaluationSettings(backend="endpoint", harness="simulated", chat_template=False, limit=None, seeds={})
 _PAIRED = "share of a score kept, paired by items"
@@ -66,10 +66,10 @@ def _answers(rng: np.random.Generator, n: int, keeps: float) -> tuple[np.ndarray
 @simulation(
     short=200,
     long=5000,
-    paired=Row(_PAIRED, "100 to 1,000 items, keeps 50 to 105 %", "95 %", 0.93, 0.99),
-    apart=Row("share of a score kept, from two standard errors", "the same, items independent", "95 %", 0.93, 0.99),
-    loss=Row("loss a tenth of the width, by a straight line", "three widths, 100 to 1,000 items", "95 %", 0.93, 0.99),
-    overall=Row("mean share kept over tasks", "2 to 8 tasks of 100 to 1,000 items", "95 %", 0.93, 0.99),
+    paired=covers(_PAIRED, "100 to 1,000 items, keeps 50 to 105 %"),
+    apart=covers("share of a score kept, from two standard errors", "the same, items independent"),
+    loss=covers("loss a tenth of the width, by a straight line", "three widths, 100 to 1,000 items"),
+    overall=covers("mean share kept over tasks", "2 to 8 tasks of 100 to 1,000 items"),
 )
 def kept_of_accuracy(rng: np.random.Generator) -> Outcome:
     """Right answers: the truth is the factor on each answer's probability."""
@@ -101,8 +101,8 @@ def kept_of_accuracy(rng: np.random.Generator) -> Outcome:
 @simulation(
     short=300,
     long=5000,
-    ratio=Row("ratio of perplexities, paired by documents", "30 to 300 documents of 20 to 500 words", "95 %", 0.93, 0.99),
-    error=Row("standard error of a perplexity", "the same; value ± 1.96 standard errors", "95 %", 0.93, 0.99),
+    ratio=covers("ratio of perplexities, paired by documents", "30 to 300 documents of 20 to 500 words"),
+    error=covers("standard error of a perplexity", "the same; value ± 1.96 standard errors"),
 )  # fmt: skip
 def kept_of_perplexity(rng: np.random.Generator) -> Outcome:
     """Documents differ in loss per word and in length; words of one document are correlated."""
@@ -123,7 +123,7 @@ def kept_of_perplexity(rng: np.random.Generator) -> Outcome:
 @simulation(
     short=400,
     long=20_000,
-    fisher=Row("Pearson's r, Fisher's interval", "4 to 20 pairs, normal, true r up to 0.95 either way", "95 %", 0.93, 0.99),
+    fisher=covers("Pearson's r, Fisher's interval", "4 to 20 pairs, normal, true r up to 0.95 either way"),
     pearson=Row("Pearson's p-value below 0.05", "4 to 20 normal pairs that do not go together", "at most 5 %", None, 0.05),
     spearman=Row("Spearman's p-value below 0.05", "4 to 20 pairs of any shape that do not go together", "at most 5 %", None, 0.05),
     holm=Row("any false finding after Holm", "10 correlated tests, 3 of them real", "at most 5 %", None, 0.05),
@@ -153,8 +153,8 @@ def correlations(rng: np.random.Generator) -> Outcome:
 @simulation(
     short=300,
     long=5000,
-    covered=Row("published score against the unpruned one", "two proportions of 500 to 2,000 questions", "95 %", 0.93, 0.99),
-)  # fmt: skip
+    covered=covers("published score against the unpruned one", "two proportions of 500 to 2,000 questions"),
+)
 def published_change(rng: np.random.Generator) -> Outcome:
     """Independent draws per question, as the interval of `prunebench published` assumes."""
     n, baseline, ratio = int(rng.integers(500, 2000)), rng.uniform(0.2, 0.7), rng.uniform(0.5, 1.3)

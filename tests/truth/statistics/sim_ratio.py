@@ -7,9 +7,9 @@ import math
 import numpy as np
 
 from reports.statistics.ratios import compare
-from tests.truth.registry import Outcome, Row, simulation
+from tests.truth.registry import Outcome, Row, covers, simulation
 
-_RATIO = Row("ratio to the baseline, paired within blocks", "5 blocks, normal noise of 2 %", "95 %", 0.93, 0.99)
+_RATIO = covers("ratio to the baseline, paired within blocks", "5 blocks, normal noise of 2 %")
 
 
 def _blocks(rng: np.random.Generator, noise: np.ndarray, ratio: float) -> tuple[dict[int, float], dict[int, float]]:

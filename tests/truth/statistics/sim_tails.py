@@ -16,7 +16,7 @@ import numpy as np
 from scipy import stats
 
 from reports.statistics.block_percentiles import percentiles_over
-from tests.truth.registry import Outcome, Row, Simulation, simulation
+from tests.truth.registry import Outcome, Row, Simulation, covers, register, simulation
 
 WANTED = (50, 90, 95, 99)
 BURN_IN = 1000  # requests until a queue at 90 % load has forgotten that it began empty
@@ -93,7 +93,7 @@ def long_run(kind: Callable[[float], Server], setting: float) -> Times:
 def _rows(server: str) -> dict[str, Row]:
     estimator = "percentile of a latency, over blocks"
     conditions = f"{server}; 3 to 8 blocks of 60 to 2,000 requests"
-    rows = {f"p{p}": Row(estimator, f"{conditions}; p{p}", "95 %", 0.93, 0.99) for p in WANTED}
+    rows = {f"p{p}": covers(estimator, f"{conditions}; p{p}") for p in WANTED}
     against = "jackknife over halves"
     rows["width"] = Row(
         f"{estimator}: width of its interval over that of the best other valid one ({against})", conditions, "at most 1.3", None, 1.3
@@ -130,24 +130,23 @@ def tails_memoryless(rng: np.random.Generator) -> Outcome:
     return _outcome(rng, memoryless(load), -np.log1p(-np.array(WANTED) / 100) / (1 - load))
 
 
-def _simulated(name: str, kind: Callable[[float], Server], settings: tuple[float, ...], server: str) -> Simulation:
+def _simulate(name: str, kind: Callable[[float], Server], settings: tuple[float, ...], server: str) -> None:
     def run(rng: np.random.Generator) -> Outcome:
         setting = float(rng.choice(settings))
         return _outcome(rng, kind(setting), long_run(kind, setting))
 
-    run.__name__ = name
-    return simulation(short=60, long=4000, **_rows(server))(run)
+    register(Simulation(name, _rows(server), run, short=60, long=4000))
 
 
-_simulated("tails_unlike", unlike, (0.3, 0.6, 0.8), "M/G/1, lognormal service, 30, 60 or 80 % load")
-_simulated("tails_batches", batches, (0.4, 0.7), "a server of batches of up to 8, 40 or 70 % load")
-_simulated("tails_closed_loop", lambda s: closed_loop(int(s)), (6, 16), "closed loop of 6 or 16 at 4 slots")
+_simulate("tails_unlike", unlike, (0.3, 0.6, 0.8), "M/G/1, lognormal service, 30, 60 or 80 % load")
+_simulate("tails_batches", batches, (0.4, 0.7), "a server of batches of up to 8, 40 or 70 % load")
+_simulate("tails_closed_loop", lambda s: closed_loop(int(s)), (6, 16), "closed loop of 6 or 16 at 4 slots")
 
 
 @simulation(
     short=400,
     long=10_000,
-    covered=Row("percentile of a latency, of this trial", "one trial, none overlapped; p50 to p99", "95 %", 0.93, 0.99),
+    covered=covers("percentile of a latency, of this trial", "one trial, none overlapped; p50 to p99"),
 )
 def tails_this_trial(rng: np.random.Generator) -> Outcome:
     """Independent requests, and a percentile for which their number is just or amply sufficient."""
