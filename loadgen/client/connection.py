@@ -36,7 +36,6 @@ class Connection:
         self._buffers, self._view = [buffer], memoryview(buffer)
         self._loop = asyncio.get_running_loop()
         self._unsent = b""
-        self._framed = False  # the answer says where it ends; else its end is that of the connection
         self._parser: httptools.HttpResponseParser | None = None
         self._exchange = Exchange()
         self._done: asyncio.Future[None] | None = None
@@ -136,7 +135,7 @@ class Connection:
         self.close()
         self.dropped = self._at_ns == 0
         self._at_ns = time.monotonic_ns()
-        unframed = error is None and self._exchange.headers_ns is not None and not self._framed
+        unframed = error is None and self._exchange.headers_ns is not None and not self._exchange.framed
         if unframed or self._exchange.said_done:
             self._finish(None)
         else:
@@ -148,23 +147,16 @@ class Connection:
         """An answer begins."""
         if self._done is None or self._done.done():
             raise httptools.HttpParserError("an answer without a request")
-        self._framed = False
+        self._exchange.framed = False  # also of the answer proper after an interim one
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Note whether the answer says where it ends, and its Retry-After."""
-        name = name.lower()
-        if name in {b"content-length", b"transfer-encoding"}:
-            self._framed = True
-        elif name == b"retry-after":
-            self._exchange.retry_after = value.decode("latin-1")
+        """A header has come."""
+        self._exchange.take_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The status has come; an interim answer is skipped."""
+        """The status has come."""
         assert self._parser is not None  # noqa: S101 - it is calling
-        if is_interim(status := self._parser.get_status_code()):
-            return
-        self._exchange.status = status
-        self._exchange.headers_ns = self._at_ns
+        self._exchange.take_status(self._parser.get_status_code(), self._at_ns)
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body with the times of its read."""

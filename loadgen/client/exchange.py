@@ -33,6 +33,7 @@ class Exchange:
     taken: bool = False  # some of the body already
     tail: bytes = b""  # of what was taken
     retry_after: str | None = None
+    framed: bool = False  # the answer says where it ends; else its end is that of the connection
 
     @property
     def reads(self) -> list[tuple[int, bytes]]:
@@ -45,6 +46,19 @@ class Exchange:
         """Whether a stream's end marker has arrived: a body that breaks off behind it is complete."""
         end = self.tail + bytes(self.body[-_TAIL_BYTES:])
         return self.status == http.HTTPStatus.OK and end.rstrip().endswith(b"[DONE]")
+
+    def take_header(self, name: bytes, value: bytes) -> None:
+        """Note whether the answer says where it ends, and its Retry-After."""
+        name = name.lower()
+        if name in {b"content-length", b"transfer-encoding"}:
+            self.framed = True
+        elif name == b"retry-after":
+            self.retry_after = value.decode("latin-1")
+
+    def take_status(self, status: int, at_ns: int) -> None:
+        """The headers have come; those of an interim answer are skipped."""
+        if not is_interim(status):
+            self.status, self.headers_ns = status, at_ns
 
     def add(self, body: bytes) -> None:
         """More of the body; of an answer that is no stream the beginning is enough."""

@@ -12,6 +12,8 @@ import struct
 import time
 from collections.abc import Callable
 
+from base.clock import wall_clock_offset
+
 ANCILLARY_BYTES = 64  # room for one struct scm_timestamping: three timespecs behind a header
 _SO_TIMESTAMPING = 37
 _SOFTWARE_RECEIVE = (1 << 3) | (1 << 4)  # SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE
@@ -60,12 +62,4 @@ class ArrivalClock:
             self.steps += 1
 
     def _measure(self) -> tuple[int, int]:
-        """(wall - monotonic, how far that may be off), ns: the tightest of a few readings, since any may be interrupted."""
-        found = []
-        for _ in range(3):
-            before = self._monotonic_ns()
-            wall = self._wall_ns()
-            after = self._monotonic_ns()
-            found.append((after - before, wall - (before + after) // 2))
-        error, offset = min(found)
-        return offset, error
+        return wall_clock_offset(self._wall_ns, self._monotonic_ns)

@@ -123,7 +123,6 @@ class _Answer:
     def __init__(self, exchange: Exchange) -> None:
         self.ended = self.keeps = False
         self.at_ns = self._lag_ns = 0
-        self._framed = False
         self._exchange = exchange
         self._parser = httptools.HttpResponseParser(self)
 
@@ -132,25 +131,19 @@ class _Answer:
         self.at_ns, self._lag_ns = at_ns, lag_ns
         if data:
             self._parser.feed_data(data)
-        elif self._exchange.headers_ns is not None and not self._framed:
+        elif self._exchange.headers_ns is not None and not self._exchange.framed:
             self.ended = True
         else:
             raise ConnectionResetError("closed by the server")
 
     def on_message_begin(self) -> None:
-        self._framed = False  # also of the answer proper after an interim one
+        self._exchange.framed = False  # also of the answer proper after an interim one
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        self._framed = self._framed or name in {b"content-length", b"transfer-encoding"}
-        if name == b"retry-after":
-            self._exchange.retry_after = value.decode("latin-1")
+        self._exchange.take_header(name, value)
 
     def on_headers_complete(self) -> None:
-        if is_interim(status := self._parser.get_status_code()):
-            return
-        self._exchange.status = status
-        self._exchange.headers_ns = self.at_ns
+        self._exchange.take_status(self._parser.get_status_code(), self.at_ns)
 
     def on_body(self, body: bytes) -> None:
         exchange = self._exchange

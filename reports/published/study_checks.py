@@ -80,11 +80,11 @@ def _unit_of_energy(facts: Facts) -> Finding:
             f"claimed kWh over the counters' kWh is {figure(unit.claimed_per_kwh)} on average and spreads by {unit.spread:.2g}",
         )
     inferred = f"; for {listed(unit.models_without)} it is an inference" if unit.models_without else ""
-    return Finding(
-        "fail",
+    words = (
         f"claimed kWh are {unit.claimed_per_kwh!r} of the counters' kWh in all {unit.runs} runs (they spread by {unit.spread:.1g}): "
-        f"the claimed figure is no energy. The tracker's stop() returns kg of CO2e, and the quotient is a grid's kg per kWh. True J = published J x {unit.factor!r}{inferred}",
+        f"the claimed figure is no energy. The tracker's stop() returns kg of CO2e, and the quotient is a grid's kg per kWh. True J = published J x {unit.factor!r}{inferred}"
     )
+    return Finding("fail", words)
 
 
 @_decides(output_length_differs)
@@ -94,11 +94,11 @@ def _output_length_differs(facts: Facts) -> Finding:
     if not unlike:
         return Finding("pass", f"all {len(cells)} cells generate as many tokens as the unpruned width")
     most = max(unlike, key=lambda c: abs((c.ratios[LENGTH].ratio or 1) - 1))
-    return Finding(
-        "fail",
+    words = (
         f"{len(unlike)} of {len(cells)} cells generate over {LENGTH_MARGIN:.0%} more or fewer tokens than the unpruned width, "
-        f"up to {times(most.ratios[LENGTH].ratio or 1)} ({most.place})",
+        f"up to {times(most.ratios[LENGTH].ratio or 1)} ({most.place})"
     )
+    return Finding("fail", words)
 
 
 @_decides(width_unaligned)

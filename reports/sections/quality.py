@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from reports.analysis.quality import ROBUST, Group, QualityFigures, TaskFigures
 from reports.analysis.records import Analysis
 from reports.decision.quality_evidence import guessed_tasks, why_guessing
@@ -142,11 +144,7 @@ def _slopes(quality: QualityFigures) -> Table:
     rows = []
     for t in sorted(quality.tasks, key=lambda t: (order.index(t.group), -(t.loss or 0))):
         loss = ABSENT if t.loss is None else f"{percent(t.loss, signed=True)}"
-        ends = (
-            ABSENT
-            if t.loss_low is None or t.loss_high is None
-            else f"{percent(t.loss_low, signed=True)} to {percent(t.loss_high, signed=True)}"
-        )
+        ends = _interval(t.loss_low, t.loss_high, lambda loss: percent(loss, signed=True))
         rows.append(
             Row(
                 [
@@ -220,11 +218,7 @@ def _correlations(quality: QualityFigures) -> Table:
     notes: dict[str, str] = {}
     rows = []
     for pair, found in quality.correlations.items():
-        ends = (
-            ABSENT
-            if found.pearson_low is None or found.pearson_high is None
-            else f"{found.pearson_low:.2f} to {found.pearson_high:.2f}"
-        )
+        ends = _interval(found.pearson_low, found.pearson_high, "{:.2f}".format)
         rows.append(
             Row(
                 [
@@ -240,6 +234,10 @@ def _correlations(quality: QualityFigures) -> Table:
         )
     remark = "Over configurations, which differ in width alone: two scores that both fall with it correlate whatever else they share."
     return Table("Correlations over the configurations.", headings, rows, notes, [remark])
+
+
+def _interval(low: float | None, high: float | None, write: Callable[[float], str]) -> str:
+    return ABSENT if low is None or high is None else f"{write(low)} to {write(high)}"
 
 
 def _uncertain(value: float | None, half_width: float | None) -> str:

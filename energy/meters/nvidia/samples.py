@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pynvml
 
+from base.clock import wall_clock_offset
 from energy.meters.base import Reading
 
 WALL_CLOCK_SET_NS = 2_000_000  # slewing moves the wall clock by at most 0.5 ms a second; more means that it was set
@@ -25,7 +26,7 @@ class PowerSamples:
     def __init__(self, handle: Any) -> None:
         """Read the buffer once. Raises NVMLError if there is none, LookupError with the reason if it is unusable."""
         self._handle = handle
-        self._offset_ns = _wall_clock_offset_ns()
+        self._offset_ns, _ = wall_clock_offset(time.time_ns, time.monotonic_ns)
         stamps, watts = self._since(0)
         if len(stamps) < 2 or watts.max() <= 0:
             raise LookupError("no samples" if len(stamps) < 2 else "always 0")
@@ -38,7 +39,7 @@ class PowerSamples:
 
     def take(self, before_ns: int) -> Reading:
         """Everything sampled since the last call. No new sample is a gap, and so are samples around a change of the wall clock."""
-        offset_ns = _wall_clock_offset_ns()
+        offset_ns, _ = wall_clock_offset(time.time_ns, time.monotonic_ns)
         if abs(offset_ns - self._offset_ns) > WALL_CLOCK_SET_NS:
             # The buffered samples may have old or new stamps: skip them, and continue with later ones.
             self._last_us += (offset_ns - self._offset_ns) // 1000
@@ -71,14 +72,3 @@ class PowerSamples:
         member = VALUE_MEMBERS[kind]
         rows = sorted((s.timeStamp, getattr(s.sampleValue, member) / 1e3) for s in samples if s.timeStamp > last_us)
         return np.array([us for us, _ in rows], dtype=np.int64), np.array([w for _, w in rows], dtype=np.float64)
-
-
-def _wall_clock_offset_ns() -> int:
-    """Wall clock minus monotonic clock; the quickest of three readings."""
-    readings = []
-    for _ in range(3):
-        before = time.monotonic_ns()
-        wall = time.time_ns()
-        after = time.monotonic_ns()
-        readings.append((after - before, wall - (before + after) // 2))
-    return min(readings)[1]
