@@ -24,32 +24,14 @@ from typing import Any
 import torch
 import transformers
 
+from benchmarks.random_llama import save_random_llama
 from server.engines.base import Engine, SamplingOptions
 from server.engines.transformers.engine import TransformersEngine
 
 PROMPT_TOKENS = 32
 VOCABULARY = 8192
+SIZES = {"hidden": 512, "width": 1792, "layers": 8, "heads": 8, "key_value_heads": 4, "context": 1024}
 Runner = Callable[[list[list[int]], int], Awaitable[float]]  # prompts, new tokens → seconds
-
-
-def make_model(folder: Path) -> int:
-    """Save the random model; returns its number of parameters."""
-    config = transformers.LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=512,
-        intermediate_size=1792,
-        num_hidden_layers=8,
-        num_attention_heads=8,
-        num_key_value_heads=4,
-        max_position_embeddings=1024,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
-    torch.manual_seed(0)
-    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    model.save_pretrained(folder)
-    return int(model.num_parameters())
 
 
 def generate_runner(folder: Path, threads: int) -> Runner:
@@ -123,7 +105,7 @@ def summarise(rates: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, d
 async def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        parameters = make_model(folder)
+        parameters = save_random_llama(folder, vocabulary=VOCABULARY, **SIZES)
         async with AsyncExitStack() as stack:
             slots = {"device": "cpu", "threads": str(arguments.threads), "max_num_seqs": str(max(arguments.streams))}
             ours = TransformersEngine(folder, slots)

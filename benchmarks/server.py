@@ -54,27 +54,16 @@ ENGINE = {
     "enable_prefix_caching": False,
     "disable_log_stats": True,
 }
+SIZES = {"hidden": 128, "width": 384, "layers": 1, "heads": 4, "key_value_heads": 2, "context": 512}
 _LEAST_SEQUENCES = 128  # so that runs at fewer streams have the same engine, and can be added
 _SETTLE_S = 1.5  # vLLM's processes go on polling for a second after their last request
 
 
 def make_checkpoint(folder: Path) -> None:
     """The nano model, with TinyGLU's tokenizer."""
-    import torch
-    import transformers
+    from benchmarks.random_llama import save_random_llama
 
-    config = transformers.LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=128,
-        intermediate_size=384,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-    )
-    torch.manual_seed(0)
-    transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
+    save_random_llama(folder, vocabulary=VOCABULARY, **SIZES)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(ROOT / "examples" / "tinyglu" / name, folder)
 

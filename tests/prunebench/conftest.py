@@ -2,7 +2,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -44,6 +44,21 @@ prompt_tokens = 8
 output_tokens = 8
 """
 
+
+def one_width(name: str, engine: str = "synthetic") -> str:
+    """The head of an experiment on TinyGLU and one narrower width; `[serve.options]` may follow."""
+    return f"""
+name = "{name}"
+[model]
+source = "{TINYGLU}"
+[prune]
+expansion_ratios = [2.0]
+[serve]
+engine = "{engine}"
+keep_servers = true
+"""
+
+
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -84,10 +99,11 @@ def started(tmp_path: Path):
 
 @pytest.fixture
 def experiment(tmp_path: Path) -> Callable[..., Path]:
-    """Writes the small synthetic experiment, with some of its text replaced."""
+    """Writes the small synthetic experiment, with some of its text replaced, and more options of its engine."""
 
-    def write(**replaced: str) -> Path:
-        text = SYNTHETIC
+    def write(options: Mapping[str, str] | None = None, **replaced: str) -> Path:
+        more = "".join(f'{key} = "{value}"\n' for key, value in (options or {}).items())
+        text = SYNTHETIC.replace("[serve.options]\n", f"[serve.options]\n{more}")
         for before, after in replaced.items():
             assert f"{before} = " in text
             lines = [f"{before} = {after}" if line.startswith(f"{before} = ") else line for line in text.splitlines()]

@@ -22,6 +22,8 @@ def one_line(done: "subprocess.CompletedProcess[str]") -> str:
     return lines[0]
 
 
+MODEL = ["--model", "m", "--output", "out"]
+LOAD = ["load", "http://127.0.0.1:9", *MODEL]  # nothing listens there
 MISTAKES = {
     "a missing checkpoint": (["prune", "nowhere", "--output", "out", "--expansion-ratio", "2"], "nowhere"),
     "no target": (["prune", TINYGLU, "--output", "out"], "--expansion-ratio"),
@@ -38,38 +40,20 @@ MISTAKES = {
     "a host without a key": (["serve", TINYGLU, "--engine", "synthetic", "--host", "0.0.0.0"], "--host 0.0.0.0"),
     "a margin that is no share": (["report", ".", "--margin", "150%"], "--margin 150%"),
     "a run that is none": (["report", "."], "run.json"),
-    "a URL with a path": (
-        ["load", "http://127.0.0.1:1/api", "--model", "m", "--output", "out"],
-        "must be like http://127.0.0.1:8000",
-    ),
-    "a server that is not there": (
-        ["load", "http://127.0.0.1:9", "--model", "m", "--output", "out"],
-        "does not answer",
-    ),
+    "a URL with a path": (["load", "http://127.0.0.1:1/api", *MODEL], "must be like http://127.0.0.1:8000"),
+    "a server that is not there": (LOAD, "does not answer"),
     "an unknown workload": (
-        ["load", "http://127.0.0.1:9", "--model", "m", "--output", "out", "--workload", "steady"],
+        [*LOAD, "--workload", "steady"],
         "prunebench: Invalid value for '--workload': 'steady' is not one of 'single', 'batch'",
     ),
-    "a batch without its size": (
-        ["load", "http://127.0.0.1:9", "--model", "m", "--output", "out", "--workload", "batch"],
-        "--batch-size",
-    ),
+    "a batch without its size": ([*LOAD, "--workload", "batch"], "--batch-size"),
     "an option of another workload": (
-        ["load", "http://127.0.0.1:9", "--model", "m", "--output", "out", "--workload", "single", "--rate", "2"],
+        [*LOAD, "--workload", "single", "--rate", "2"],
         "--rate does not apply to a single workload",
     ),
-    "a length that reads wrong": (
-        ["load", "http://127.0.0.1:9", "--model", "m", "--output", "out", "--prompt-tokens", "uniform:9-3"],
-        "--prompt-tokens: 'uniform:9-3'",
-    ),
-    "workers without Locust": (
-        ["load", "http://127.0.0.1:9", "--model", "m", "--output", "out", "--workers", "2"],
-        "--workers 2: is for --driver locust",
-    ),
-    "objectives that read wrong": (
-        ["load", "http://127.0.0.1:9", "--model", "m", "--output", "out", "--slo", "fast"],
-        "--slo fast",
-    ),
+    "a length that reads wrong": ([*LOAD, "--prompt-tokens", "uniform:9-3"], "--prompt-tokens: 'uniform:9-3'"),
+    "workers without Locust": ([*LOAD, "--workers", "2"], "--workers 2: is for --driver locust"),
+    "objectives that read wrong": ([*LOAD, "--slo", "fast"], "--slo fast"),
 }
 
 

@@ -24,6 +24,12 @@ def settings(checkpoint, **given):
     return ServeSettings(checkpoint=checkpoint, **{"engine": "synthetic", **given})
 
 
+def ends_in_order(process):
+    """Whether the server ends soon, with status 0 and no traceback in its log."""
+    _, log = process.communicate(timeout=20)
+    return process.returncode == 0 and "Traceback" not in log
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_an_idle_server_with_status_0(checkpoint, number):
     process = serve_process(checkpoint=checkpoint)
@@ -31,9 +37,7 @@ def test_a_signal_ends_an_idle_server_with_status_0(checkpoint, number):
     with httpx.Client(base_url=url) as client:  # its connection stays open
         assert client.get("/health").status_code == 200
         process.send_signal(number)
-        _, log = process.communicate(timeout=20)
-    assert process.returncode == 0
-    assert "Traceback" not in log
+        assert ends_in_order(process)
 
 
 def test_the_ready_line_and_the_metrics_report_what_loading_cost(checkpoint):
@@ -73,12 +77,10 @@ def test_requests_that_outlast_the_grace_get_an_error(checkpoint, stream):
     options = {"prefill_ms": "1", "token_ms": "100"}
     process = serve_process(checkpoint=checkpoint, engine_options=options, shutdown_grace_s=0.5)
     response = answer_to_one_in_flight_when_stopped(process, max_tokens=2000, stream=stream)
-    _, log = process.communicate(timeout=20)
+    assert ends_in_order(process)
     error = json.loads(response.text.strip().split("\n\n")[-1].removeprefix("data: "))["error"]
     assert error["code"] == "stopping"
     assert response.status_code == (200 if stream else 503)
-    assert process.returncode == 0
-    assert "Traceback" not in log
 
 
 def test_a_dead_engine_ends_the_server_with_its_own_status(checkpoint):
@@ -100,9 +102,7 @@ def test_a_signal_while_the_model_loads_ends_it_with_status_0(checkpoint, number
     assert process.stderr.readline().startswith("prunebench serve: loading")
     assert httpx.get(f"http://127.0.0.1:{port}/health", timeout=20).json()["error"]["code"] == "loading"
     process.send_signal(number)
-    _, log = process.communicate(timeout=20)
-    assert process.returncode == 0
-    assert "Traceback" not in log
+    assert ends_in_order(process)
 
 
 def test_a_signal_ends_a_server_whose_log_nobody_reads_any_more(checkpoint):

@@ -15,7 +15,7 @@ import pytest
 from reports.analysis.analyse import analyse_folder
 from reports.sections.energy.model import energy_model_section
 from tests.energy.conftest import fake_library, settings_text
-from tests.prunebench.conftest import TINYGLU
+from tests.prunebench.conftest import one_width
 from tests.reports.example_run import Example, write_run
 from tests.server.conftest import running_server, write_checkpoint
 
@@ -23,15 +23,9 @@ __all__ = ["fake_library"]  # a fixture
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 ACTIVE, IDLE = 100.0, 50.0  # watts of the synthetic engine below
-SHAPES = """
-name = "shapes"
-[model]
-source = "{source}"
-[prune]
-expansion_ratios = [2.0]
-[serve]
-engine = "synthetic"
-keep_servers = true
+SHAPES = (
+    one_width("shapes")
+    + """
 [serve.options]
 prefill_ms = "4"
 prefill_token_ms = "0.5"
@@ -43,8 +37,8 @@ blocks = 2
 warmup_limit_s = 0
 [energy]
 idle_s = 0.2
-{workloads}
 """
+)
 WORKLOAD = """
 [[workloads]]
 name = "p{prompt}-o{output}"
@@ -148,7 +142,7 @@ def test_prefill_and_decode_joules_of_a_known_engine_are_found_and_predict_anoth
     """A request draws 150 W for 4 ms, 0.5 ms a prompt token and 2 ms an output token after the first."""
     shapes = [(p, o) for p in (8, 128) for o in (8, 64)]
     text = "".join(WORKLOAD.format(prompt=p, output=o) for p, o in shapes)
-    (tmp_path / "shapes.toml").write_text(SHAPES.format(source=TINYGLU, workloads=text))
+    (tmp_path / "shapes.toml").write_text(SHAPES + text)
     run = prunebench("run", "shapes.toml", "--output", "out", timeout=400)
     assert run.returncode == 0, run.stderr
     models = analyse_folder(tmp_path / "out").energy_models

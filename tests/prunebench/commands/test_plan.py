@@ -11,19 +11,13 @@ import pytest
 from reports.analysis.analyse import analyse_folder
 from reports.fleet.queueing import poisson_arrivals, simulate
 from reports.fleet.replicas import Lengths, replicas
-from tests.prunebench.conftest import TINYGLU
+from tests.prunebench.conftest import one_width
 
 pytestmark = pytest.mark.slow
 
-EXPERIMENT = f"""
-name = "levels"
-[model]
-source = "{TINYGLU}"
-[prune]
-expansion_ratios = [2.0]
-[serve]
-engine = "synthetic"
-keep_servers = true
+EXPERIMENT = (
+    one_width("levels")
+    + """
 [serve.options]
 prefill_ms = "20"
 token_ms = "8"
@@ -54,6 +48,7 @@ requests = 60
 prompt_tokens = 16
 output_tokens = 20
 """
+)
 DEMAND = ["--requests-per-day", "1e9", "--prompt-tokens", "16", "--output-tokens", "20"]
 
 

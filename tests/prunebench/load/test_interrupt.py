@@ -6,6 +6,8 @@ import json
 import signal
 import time
 
+import pytest
+
 from loadgen.results.recorder import read_stream
 from loadgen.results.store import read_trial
 from tests.loadgen.scripted import ScriptedServer, stream
@@ -13,6 +15,14 @@ from tests.loadgen.scripted import ScriptedServer, stream
 LOAD = ["--model", "tiny", "--output", "out", "--warmup-requests", 0, "--output-tokens", 4]
 TOKEN_MS = "100"  # of the server under load
 SOON_S = 20.0  # 5 are promised, on a machine that does nothing else; one call of the control side may take 30
+
+
+@pytest.fixture
+def load_single(started, tmp_path):
+    """Starts a load of single requests on a server."""
+    (tmp_path / "p.txt").write_text("hello there\n")
+    single = ["--prompts", "p.txt", "--workload", "single", "--requests", 9]
+    return lambda server: started("load", server.url, *LOAD, *single)
 
 
 def once_recorded(process, tmp_path, count):
@@ -70,38 +80,37 @@ def hanging_server():
     return ScriptedServer(script, pages={"/v1/models": lambda: MODELS, "/energy": counters, "/metrics": metrics})
 
 
-def test_a_server_that_answers_nothing_any_more_does_not_hold_it(started, tmp_path):
-    (tmp_path / "p.txt").write_text("hello there\n")
+@pytest.fixture
+def held(load_single, tmp_path):
+    """A load of which three requests have ended, and which then got Ctrl-C; its server answers nothing any more."""
     with hanging_server() as server:
-        process = started("load", server.url, *LOAD, "--prompts", "p.txt", "--workload", "single", "--requests", 9)
+        process = load_single(server)
         once_recorded(process, tmp_path, 3)
         process.send_signal(signal.SIGINT)
-        _, complained = process.communicate(timeout=SOON_S)
-    assert process.returncode == 130, complained
+        yield process
+
+
+def test_a_server_that_answers_nothing_any_more_does_not_hold_it(held, tmp_path):
+    _, complained = held.communicate(timeout=SOON_S)
+    assert held.returncode == 130, complained
     assert "Traceback" not in complained
     result = read_trial(tmp_path / "out")
     assert (result.trial.interrupted, len(result.records)) == (True, 3)
     assert "interrupted" in result.trial.energy.reason
 
 
-def test_a_second_ctrl_c_ends_it_where_it_is_and_leaves_the_records(started, tmp_path):
-    (tmp_path / "p.txt").write_text("hello there\n")
-    with hanging_server() as server:
-        process = started("load", server.url, *LOAD, "--prompts", "p.txt", "--workload", "single", "--requests", 9)
-        once_recorded(process, tmp_path, 3)
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
-        _, complained = process.communicate(timeout=SOON_S)
-    assert process.returncode == 130
+def test_a_second_ctrl_c_ends_it_where_it_is_and_leaves_the_records(held, tmp_path):
+    time.sleep(0.5)
+    held.send_signal(signal.SIGINT)
+    _, complained = held.communicate(timeout=SOON_S)
+    assert held.returncode == 130
     assert "out.records.arrows" in complained
     assert not (tmp_path / "out").exists()
 
 
-def test_before_anything_has_ended_there_is_nothing_to_write(started, tmp_path):
-    (tmp_path / "p.txt").write_text("hello there\n")
+def test_before_anything_has_ended_there_is_nothing_to_write(load_single, tmp_path):
     with ScriptedServer(lambda *_: [600.0], pages={"/v1/models": lambda: MODELS}) as server:
-        process = started("load", server.url, *LOAD, "--prompts", "p.txt", "--workload", "single", "--requests", 9)
+        process = load_single(server)
         while not server.asked:
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)

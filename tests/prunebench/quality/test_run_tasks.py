@@ -7,19 +7,13 @@ import pytest
 
 from loadgen.results.store import read_trial
 from reports.runs.run_folder import RunFolder
-from tests.prunebench.conftest import TINYGLU
+from tests.prunebench.conftest import one_width
 
 pytestmark = pytest.mark.slow
 
-EXPERIMENT = f"""
-name = "asked"
-[model]
-source = "{TINYGLU}"
-[prune]
-expansion_ratios = [2.0]
-[serve]
-engine = "transformers"
-keep_servers = true
+EXPERIMENT = (
+    one_width("asked", "transformers")
+    + """
 [serve.options]
 dtype = "float32"
 [protocol]
@@ -37,6 +31,7 @@ requests = 2
 prompt_tokens = 8
 output_tokens = 8
 """
+)
 
 
 def test_every_configuration_is_asked_outside_every_energy_window_and_only_once(prunebench, tmp_path: Path):

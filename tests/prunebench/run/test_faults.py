@@ -59,9 +59,7 @@ def test_a_full_disk_stops_a_run_in_one_line_and_resume_goes_on_once_there_is_ro
 
 
 def test_a_configuration_that_does_not_fit_fails_alone(prunebench, experiment, tmp_path):
-    file = experiment(blocks="1")
-    file.write_text(file.read_text().replace("[serve.options]", '[serve.options]\nmemory_bytes = "10000000"'))
-    done = prunebench("run", file, "--output", "out")
+    done = prunebench("run", experiment({"memory_bytes": "10000000"}, blocks="1"), "--output", "out")
     run = RunFolder(tmp_path / "out")
     assert done.returncode == 1, done.stdout
     assert {f.label for f in run.failures()} == {"width-1024"}
@@ -75,9 +73,8 @@ def test_a_configuration_that_does_not_fit_fails_alone(prunebench, experiment, t
 
 
 def test_an_engine_that_hangs_is_ended_by_its_timeouts(prunebench, experiment, tmp_path):
-    file = experiment(blocks="1")
-    text = file.read_text().replace("[serve.options]", '[serve.options]\nhang_after = "60"')
-    file.write_text(text.replace("[protocol]", "[protocol]\nrequest_timeout_s = 1"))
+    file = experiment({"hang_after": "60"}, blocks="1")
+    file.write_text(file.read_text().replace("[protocol]", "[protocol]\nrequest_timeout_s = 1"))
     done = prunebench("run", file, "--output", "out")
     run = RunFolder(tmp_path / "out")
     assert done.returncode == 1, done.stdout
@@ -87,9 +84,8 @@ def test_an_engine_that_hangs_is_ended_by_its_timeouts(prunebench, experiment, t
 
 
 def test_a_server_that_never_gets_ready_is_given_up(prunebench, experiment, tmp_path):
-    file = experiment(blocks="1")
-    text = file.read_text().replace("[serve.options]", '[serve.options]\nstart_s = "600"')
-    file.write_text(text.replace("keep_servers = true", "keep_servers = true\nstart_timeout_s = 3"))
+    file = experiment({"start_s": "600"}, blocks="1")
+    file.write_text(file.read_text().replace("keep_servers = true", "keep_servers = true\nstart_timeout_s = 3"))
     done = prunebench("run", file, "--output", "out")
     assert done.returncode == 1
     failures = RunFolder(tmp_path / "out").failures()

@@ -324,9 +324,7 @@ def test_records_of_a_trial_cut_short_stay_until_it_is_measured_again(started, e
 
 
 def test_a_configuration_that_cannot_be_served_is_recorded_and_the_run_fails(prunebench, experiment, tmp_path):
-    failing = experiment()
-    failing.write_text(failing.read_text().replace("[serve.options]", '[serve.options]\nmax_model_len = "8"'))
-    done = prunebench("run", failing, "--output", "out")
+    done = prunebench("run", experiment({"max_model_len": "8"}), "--output", "out")
     assert done.returncode == 1
     failures = RunFolder(tmp_path / "out").failures()
     assert len(failures) == CELLS
@@ -335,9 +333,7 @@ def test_a_configuration_that_cannot_be_served_is_recorded_and_the_run_fails(pru
 
 
 def test_an_engine_that_dies_fails_its_cells_and_the_others_go_on(prunebench, experiment, tmp_path):
-    file = experiment(blocks="1")
-    file.write_text(file.read_text().replace("[serve.options]", '[serve.options]\nfail_after = "60"'))
-    done = prunebench("run", file, "--output", "out")
+    done = prunebench("run", experiment({"fail_after": "60"}, blocks="1"), "--output", "out")
     run = RunFolder(tmp_path / "out")
     assert done.returncode == 1, done.stdout
     finished = {(t.cell.label, t.cell.workload) for t in run.trials()}

@@ -78,13 +78,15 @@ def test_no_template_is_none(tmp_path):
     assert find_template(tmp_path) is None
 
 
-def test_a_file_that_cannot_be_used_is_named(tmp_path):
-    write_config(tmp_path, chat_template="{% if %}")
-    with pytest.raises(ServeError, match=r"tokenizer_config\.json: the chat template cannot be used"):
-        find_template(tmp_path)
-    (tmp_path / "tokenizer_config.json").write_text("{")
-    with pytest.raises(ServeError, match=r"tokenizer_config\.json: is not JSON"):
-        find_template(tmp_path)
-    (tmp_path / "tokenizer_config.json").write_text("[]")
-    with pytest.raises(ServeError, match="must hold a JSON object"):
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        ('{"chat_template": "{% if %}"}', "the chat template cannot be used"),
+        ("{", "is not JSON"),
+        ("[]", "must hold a JSON object"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(tmp_path, config, complaint):
+    (tmp_path / "tokenizer_config.json").write_text(config)
+    with pytest.raises(ServeError, match=rf"tokenizer_config\.json: {complaint}"):
         find_template(tmp_path)
