@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -99,17 +99,13 @@ class Workload(KindRecord):
         """Whether a group is one HTTP request whose prompt is a list."""
         return False
 
-    @property
-    def sequential(self) -> bool:
-        """Whether each request, or group, waits for the one before: one process sends it, and nothing overlaps."""
-        return False
+    sequential: ClassVar[bool] = False
+    """Whether each request, or group, waits for the one before: one process sends it, and nothing overlaps."""
 
     # How it is measured.
 
-    @property
-    def window_cut(self) -> WindowCut:
-        """Which part of the load is steady, and becomes the window (`loadgen.metrics.window`)."""
-        return "whole"
+    window_cut: ClassVar[WindowCut] = "whole"
+    """Which part of the load is steady, and becomes the window (`loadgen.metrics.window`)."""
 
     @property
     def streams(self) -> int | None:
@@ -129,7 +125,7 @@ class Workload(KindRecord):
     @property
     def level(self) -> float:
         """Orders the loads of a family: requests in flight, or requests per second; of a ramp the first; 0: unknown."""
-        return float(self.constant_in_flight or 0)
+        return float(self.constant_in_flight or self.constant_rate or 0)
 
     def points(self) -> list[Workload]:
         """The workloads that are offered in its place in an experiment: itself, except for a sweep."""

@@ -6,13 +6,18 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from loadgen.workloads.base import WindowCut, Workload
+from loadgen.workloads.base import Workload
 
 BatchForm = Literal["requests", "list"]
 
 
 class ClosedLoop(Workload):
     """What the three share: a constant number of requests in flight."""
+
+    @property
+    def in_flight(self) -> int:
+        """One group, as many requests as there are streams, or one."""
+        return self.group_size or self.streams or 1
 
     @property
     def constant_in_flight(self) -> int | None:
@@ -28,14 +33,7 @@ class SingleLoad(ClosedLoop):
     """One request at a time."""
 
     kind: Literal["single"] = "single"
-
-    @property
-    def in_flight(self) -> int:
-        return 1
-
-    @property
-    def sequential(self) -> bool:
-        return True
+    sequential = True
 
     @property
     def words(self) -> str:
@@ -49,14 +47,11 @@ class BatchLoad(ClosedLoop):
     """Groups of requests sent together, the next group when all are done."""
 
     kind: Literal["batch"] = "batch"
+    sequential = True
     batch_size: int = Field(ge=1, description="Requests sent at once; the next group leaves when all are done.")
     batch_as: BatchForm = Field(
         default="requests", description="Send a batch as separate requests, or as one request with a list of prompts."
     )
-
-    @property
-    def in_flight(self) -> int:
-        return self.batch_size
 
     @property
     def group_size(self) -> int:
@@ -65,10 +60,6 @@ class BatchLoad(ClosedLoop):
     @property
     def sends_lists(self) -> bool:
         return self.batch_as == "list"
-
-    @property
-    def sequential(self) -> bool:
-        return True
 
     @property
     def words(self) -> str:
@@ -89,19 +80,12 @@ class ConcurrencyLoad(ClosedLoop):
     """A number of users, each of whom sends its next request when its last has ended."""
 
     kind: Literal["concurrency"] = "concurrency"
+    window_cut = "generations"
     concurrency: int = Field(ge=1, description="Requests in flight.")
-
-    @property
-    def in_flight(self) -> int:
-        return self.concurrency
 
     @property
     def streams(self) -> int:
         return self.concurrency
-
-    @property
-    def window_cut(self) -> WindowCut:
-        return "generations"
 
     @property
     def words(self) -> str:

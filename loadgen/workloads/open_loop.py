@@ -12,11 +12,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from base.quantities import PER_SECOND
-from loadgen.workloads.base import WindowCut, Workload
+from loadgen.workloads.base import Workload
 
 
 class OpenLoop(Workload):
     """Requests that leave as `moments` says, until the workload's number or time is reached."""
+
+    window_cut = "steady"
 
     @abstractmethod
     def moments(self, seed: int) -> Iterator[float]:
@@ -29,10 +31,6 @@ class OpenLoop(Workload):
     def arrivals(self, seed: int) -> Iterator[float]:
         end = math.inf if self.duration_s is None else self.duration_s
         return itertools.takewhile(lambda at: at < end, itertools.islice(self.moments(seed), self.requests))
-
-    @property
-    def window_cut(self) -> WindowCut:
-        return "steady"
 
 
 class RatedLoad(OpenLoop):
@@ -47,10 +45,6 @@ class RatedLoad(OpenLoop):
 
     @property
     def constant_rate(self) -> float:
-        return self.rate
-
-    @property
-    def level(self) -> float:
         return self.rate
 
     @property

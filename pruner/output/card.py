@@ -15,30 +15,13 @@ import yaml
 from pruner.checkpoint.folder import MANIFEST_NAME, Checkpoint
 from pruner.output.layout import Layout
 from pruner.scoring.calibration import CalibrationText, HeldOut, RemovedLayer
+from pruner.scoring.citations import cite
 from pruner.scoring.recipe import Recipe
 
 # Keys that also hold for a narrower model, its source's licence among them.
 _KEPT_KEYS = {"license", "license_name", "license_link", "language", "pipeline_tag", "library_name"}
 # As the hub reads it: blank lines may come before; a line of dots ends YAML as a line of dashes does.
 FRONT_MATTER = re.compile(r"\s*---[ \t]*\r?\n(.*?)\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|$)", re.DOTALL)
-_STUDY = """\
-@misc{martra2025fragile,
-  title         = {Fragile Knowledge, Robust Instruction-Following: The Width Pruning Dichotomy in Llama-3.2},
-  author        = {Pere Martra},
-  year          = {2025},
-  eprint        = {2512.22671},
-  archivePrefix = {arXiv}
-}"""
-
-_SLEB = """\
-@inproceedings{song2024sleb,
-  title         = {{SLEB}: Streamlining {LLMs} through Redundancy Verification and Elimination of Transformer Blocks},
-  author        = {Jiwon Song and Kyungseok Oh and Taesu Kim and Hyungjun Kim and Yulhwa Kim and Jae-Joon Kim},
-  booktitle     = {International Conference on Machine Learning},
-  year          = {2024},
-  eprint        = {2402.09025},
-  archivePrefix = {arXiv}
-}"""
 
 
 def model_card(
@@ -50,8 +33,8 @@ def model_card(
     source_name = name.rpartition("/")[2]
     front = [*_front_matter(source), *([f"base_model: {name}"] if _is_hub_id(name) else [])]
     link = f"[{name}](https://huggingface.co/{name})" if _is_hub_id(name) else f"`{name}`"
-    papers = [_STUDY, *recipe.criterion.citations] if layout.narrower or not layout.removed else []
-    papers += [_SLEB] if layout.removed else []
+    papers = [cite("martra2025fragile"), *recipe.criterion.citations] if layout.narrower or not layout.removed else []
+    papers += [cite("song2024sleb")] if layout.removed else []
     kinds = ["width-pruning"] * (layout.narrower or not layout.removed) + ["depth-pruning"] * bool(layout.removed)
     lines = [
         "---",

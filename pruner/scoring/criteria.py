@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pruner.errors import PruneError
 from pruner.scoring.calibration import Activation
+from pruner.scoring.citations import cite
 
 Floats = NDArray[np.float32]
 WEIGHTS_ONLY = "reads weights only"
@@ -125,24 +126,6 @@ def random_scores(neurons: int, seed: int, prefix: str) -> Floats:
 
 
 _OVER_ROWS = "over the neuron's rows of the gate and up projections"
-_WANDA = """\
-@inproceedings{sun2024wanda,
-  title         = {A Simple and Effective Pruning Approach for Large Language Models},
-  author        = {Mingjie Sun and Zhuang Liu and Anna Bair and J. Zico Kolter},
-  booktitle     = {International Conference on Learning Representations},
-  year          = {2024},
-  eprint        = {2306.11695},
-  archivePrefix = {arXiv}
-}"""
-_SPARSEGPT = """\
-@inproceedings{frantar2023sparsegpt,
-  title         = {{SparseGPT}: Massive Language Models Can Be Accurately Pruned in One-Shot},
-  author        = {Elias Frantar and Dan Alistarh},
-  booktitle     = {International Conference on Machine Learning},
-  year          = {2023},
-  eprint        = {2301.00774},
-  archivePrefix = {arXiv}
-}"""
 _ONE_RUN = "runs the model once over a text, with the `transformers` extra"
 register(
     Criterion(
@@ -186,7 +169,7 @@ register(
         cost=_ONE_RUN,
         row_figure=_spread,
         activation="norm",
-        citations=(_WANDA,),
+        citations=(cite("sun2024wanda"),),
     )
 )
 register(
@@ -197,7 +180,7 @@ register(
         cost=_ONE_RUN,
         column_term=np.abs,
         activation="norm",
-        citations=(_WANDA,),
+        citations=(cite("sun2024wanda"),),
     )
 )
 register(
@@ -208,6 +191,6 @@ register(
         cost=f"{_ONE_RUN}, and inverts a matrix of neurons x neurons for each MLP",
         column_term=np.square,
         activation="unexplained",
-        citations=(_SPARSEGPT,),
+        citations=(cite("frantar2023sparsegpt"),),
     )
 )

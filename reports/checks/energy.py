@@ -166,15 +166,15 @@ def throttled(trial: Trial, _metrics: TrialMetrics) -> Finding:
     Remedy: Lock clocks below the limit, or improve cooling. A power cap that limits all configurations is part of the
     machine.
     """
-    seen = [c for c in trial.energy.conditions if c.throttle_reasons is not None]
+    seen = [c.throttle_reasons for c in trial.energy.conditions if c.throttle_reasons is not None]
     if not seen:
         return Finding("no data", "throttling was not recorded")
-    slowed = [c for c in seen if c.throttle_reasons]
-    if not slowed:
+    reasons = sorted({reason for each in seen for reason in each})
+    if not reasons:
         return Finding("pass", f"no throttling in {len(seen):,} samples")
-    reasons = sorted({reason for c in slowed for reason in c.throttle_reasons or []})
+    share = sum(map(bool, seen)) / len(seen)
     outcome: Outcome = "warn" if set(reasons) <= THROTTLING_BY_CHOICE else "fail"
-    return Finding(outcome, f"{', '.join(reasons)} in {len(slowed) / len(seen):.0%} of the samples")
+    return Finding(outcome, f"{', '.join(reasons)} in {share:.0%} of the samples")
 
 
 @trial_rule(position=280, spoils=None)

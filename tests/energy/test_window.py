@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from energy.meters.modelled import ModelledCpuMeter
 from energy.records import Conditions, EnergyTrace, FailedRead, MeterInfo, MeterTrace, MissingMeter, WindowEnergy
 from energy.window import meter_energy, window_energy
 from tests.energy.known_power.simulate import Board, Truth, load_like, moment, steady, trace_of
@@ -23,15 +24,7 @@ def zone(watts: float, device: str, domain: str) -> MeterTrace:
 
 def modelled(watts: float) -> MeterTrace:
     trace = Board(source="synthetic", refresh_s=0.0, interval_s=0.2, reports_power=False).watch(steady(watts))
-    info = MeterInfo(
-        source="modelled-cpu",
-        domain="cpu-modelled",
-        device="process",
-        name="7.5 W per core, assumed",
-        measured=False,
-        refresh_s=0.01,
-    )
-    return trace.model_copy(update={"info": info})
+    return trace.model_copy(update={"info": ModelledCpuMeter(7.5, list).info})
 
 
 def over(trace: EnergyTrace, start_s: float, end_s: float, idle: WindowEnergy | None = None) -> WindowEnergy:

@@ -6,21 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.document.wording import (
-    TIMES,
-    TO,
-    figure,
-    from_to,
-    in_words,
-    listed,
-    mean_with_interval,
-    parameters,
-    percent,
-    sentence,
-    smallest_effect,
-    times,
-    with_interval,
-)
+from reports.document import wording
+from reports.document.wording import TIMES, TO
 from reports.statistics.ratios import Comparison, Interval
 
 
@@ -39,18 +26,18 @@ from reports.statistics.ratios import Comparison, Interval
     ],
 )
 def test_figures_have_three_significant_digits(value, words):
-    assert figure(value) == words
+    assert wording.figure(value) == words
 
 
 @pytest.mark.parametrize(("ratio", "words"), [(1.3149, "1.31"), (0.5, "0.50"), (12.345, "12.3"), (0.01234, "0.0123")])
 def test_ratios_have_two_decimals_or_three_digits(ratio, words):
-    assert times(ratio) == words + TIMES
+    assert wording.times(ratio) == words + TIMES
 
 
 def test_an_interval_stands_in_brackets():
-    assert with_interval(Comparison(ratio=1.31, low=1.25, high=1.38)) == f"1.31{TIMES} (1.25{TO}1.38)"
-    assert with_interval(Comparison(ratio=1.31)) == f"1.31{TIMES}"
-    assert with_interval(Comparison(reason="none")) is None
+    assert wording.with_interval(Comparison(ratio=1.31, low=1.25, high=1.38)) == f"1.31{TIMES} (1.25{TO}1.38)"
+    assert wording.with_interval(Comparison(ratio=1.31)) == f"1.31{TIMES}"
+    assert wording.with_interval(Comparison(reason="none")) is None
 
 
 @pytest.mark.parametrize(
@@ -63,38 +50,42 @@ def test_an_interval_stands_in_brackets():
     ],
 )
 def test_an_interval_has_a_third_decimal_where_that_shows_its_verdict(low, high, words):
-    found = with_interval(Comparison(ratio=(low + high) / 2, low=low, high=high, margin=0.01))
+    found = wording.with_interval(Comparison(ratio=(low + high) / 2, low=low, high=high, margin=0.01))
     assert found.split(" ")[1].strip("()") == words.replace("-", TO)
 
 
 def test_an_undecided_verdict_has_the_effect_that_would_have_been_decided():
     undecided = Comparison(ratio=1.0, low=0.9, high=1.1, verdict="undecided", smallest_effect=1.25)
-    assert in_words(undecided) == f"undecided: a ratio below 0.80{TIMES} or above 1.25{TIMES} would show"
-    assert in_words(undecided.model_copy(update={"verdict": "better"})) == "better"
-    assert in_words(Comparison(ratio=1.0)) == "no verdict"
+    assert wording.in_words(undecided) == f"undecided: a ratio below 0.80{TIMES} or above 1.25{TIMES} would show"
+    assert wording.in_words(undecided.model_copy(update={"verdict": "better"})) == "better"
+    assert wording.in_words(Comparison(ratio=1.0)) == "no verdict"
 
 
 @pytest.mark.parametrize(
     ("count", "words"), [(1_235_814_400, "1.24 B"), (812_000_000, "812 M"), (703_000, "703 k"), (12, "12")]
 )
 def test_parameters_have_a_unit(count, words):
-    assert parameters(count) == words
+    assert wording.parameters(count) == words
 
 
 def test_names_are_listed_as_in_speech():
-    assert [listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
+    assert [wording.listed(["a"]), wording.listed(["a", "b"]), wording.listed(["a", "b", "c"])] == [
+        "a",
+        "a and b",
+        "a, b and c",
+    ]
 
 
 def test_a_sentence_keeps_the_capitals_it_has():
-    assert sentence("no NVIDIA driver.") == "No NVIDIA driver."
+    assert wording.sentence("no NVIDIA driver.") == "No NVIDIA driver."
 
 
 @pytest.mark.parametrize(
     ("share", "words"), [(0.05, "5 %"), (0.1234, "12.3 %"), (1.471, "147 %"), (12.345, "1,230 %"), (0.0, "0 %")]
 )
 def test_a_share_is_in_percent(share, words):
-    assert percent(share) == words
-    assert percent(share, signed=True).lstrip("+") == words
+    assert wording.percent(share) == words
+    assert wording.percent(share, signed=True).lstrip("+") == words
 
 
 def significant_digits(number: str) -> int:
@@ -107,8 +98,8 @@ def test_no_figure_has_more_than_three_significant_digits(values, margin):
     low, middle, high = values
     found = Comparison(ratio=middle, low=low, high=high, margin=margin)
     texts = [
-        figure(middle), figure(-middle), times(middle), percent(middle), percent(-middle, signed=True), with_interval(found),
-        from_to(found), mean_with_interval(Interval(mean=middle, low=low, high=high, n=3), "J"), smallest_effect(1 + middle),
+        wording.figure(middle), wording.figure(-middle), wording.times(middle), wording.percent(middle), wording.percent(-middle, signed=True), wording.with_interval(found),
+        wording.from_to(found), wording.mean_with_interval(Interval(mean=middle, low=low, high=high, n=3), "J"), wording.smallest_effect(1 + middle),
     ]  # fmt: skip
     numbers = [number for text in texts for number in re.findall(r"\d[\d,]*(?:\.\d+)?", text.replace("95 %", ""))]
     assert max(map(significant_digits, numbers)) <= 3
