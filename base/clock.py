@@ -1,4 +1,4 @@
-"""The wall clock, and what it is ahead of the monotonic one."""
+"""The wall clock, and its offset from the monotonic clock."""
 
 from __future__ import annotations
 
