@@ -24,7 +24,7 @@ _NUMBER = r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf)"  # as
 class Quantity:
     """A number that may carry a unit: an annotation of a field, and the reader of its text.
 
-    `units` maps each unit to a numerator and a denominator: so many of the field's own unit.
+    `units` maps each unit to its size in the field's own unit, as a numerator and a denominator.
     """
 
     metavar: str  # of the option, such as DURATION

@@ -2,7 +2,7 @@
  *
  *     known_server FIRST_NS TOKEN_NS TOKENS
  *
- * The first token is due so long after the request reached this machine, by the kernel's stamp, and one more every TOKEN_NS, on an
+ * The first token is due FIRST_NS after the request reached this machine, by the kernel's stamp, and one more every TOKEN_NS, on an
  * absolute schedule. Prints its port; at the end of its standard input it prints JSON: for each request its arrival, first write
  * and last write, monotonic ns, and the most by which any of its writes was late. In C, since Python cannot write 40,000 chunks a
  * second and keep to a schedule.

@@ -10,7 +10,7 @@ settings for all: vLLM, eager on a CPU, one process for the engine's core each.
     ours, vllm      the servers, streaming to the same client, which does as little as can be, in a process of its own
 
 The client gives way to the servers' engines too: on a machine of few cores it would else run on the core where a worker
-computes, and the figures would tell where it happened to be put. The engine alone needs none, so that its figure includes
+computes, and the figures would show where it happened to be put. The engine alone needs none, so that its figure includes
 neither a client nor the kernel's share of a connection. `streams` requests are always in flight, `--rounds` of them one after
 another in each stream. Each repeat visits every number of streams and every system once in shuffled order, with a pause before
 each, since a vLLM that has just been busy goes on polling for a second; ratios are taken within a repeat. TTFT: sent to first

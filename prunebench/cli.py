@@ -140,7 +140,7 @@ def main() -> None:
     try:
         # Not `app()`: typer would turn Ctrl-C into a status without a word, and print errors in several lines.
         group = typer.main.get_command(app)
-        if _COMPLETION in os.environ:  # the shell asks what a line could go on with
+        if _COMPLETION in os.environ:  # the shell asks how a line could continue
             group.main(prog_name="prunebench")
         with group.make_context("prunebench", sys.argv[1:]) as context:
             group.invoke(context)

@@ -5,7 +5,7 @@
     prunebench load-worker HOST:PORT
 
 The master reads the load (`loadgen.locust.shared_load`) and sends it to the workers when all users are there; every worker sends
-its request records back once a second; the master writes them as they come, and ends when all are done.
+its request records back once a second; the master writes them as they arrive, and ends when all are done.
 
 In Locust's own statistics a request is `POST /v1/completions` with its whole duration; `TTFT`, `TPOT` (milliseconds) and
 `tokens` (a number, in the column of milliseconds) are entries beside it. They are for watching: Locust rounds percentiles to
@@ -40,7 +40,7 @@ from loadgen.records.schema import REQUEST_SCHEMA, RequestRecord
 from loadgen.records.table import record_batch
 from loadgen.results.recorder import Recorder
 
-_LEAD_S = 2.0  # from telling the workers to the first request: they are busy with their users, and make ready
+_LEAD_S = 2.0  # from the message to the workers to the first request: they are busy with their users, and make ready
 _AFTER_FAILURE_S = 0.1
 _REPORT_NS = 10**9
 _SETTLE_S = 10.0  # for the workers' last statistics

@@ -46,7 +46,7 @@ from reports.sections.workloads import terminal_tables
     ("The demo: seven widths of a tiny model, with its report", "prunebench run demo"),
     ("What it would do, how long it takes, how much disk", "prunebench run experiment.toml --dry-run"),
     ("Do it: prune, serve, load, measure, report", "prunebench run experiment.toml"),
-    ("Go on with the newest run of that name after a stop", "prunebench run experiment.toml --resume"),
+    ("Resume the newest run of that name after a stop", "prunebench run experiment.toml --resume"),
     ("Five more blocks for a run that has five", "prunebench run experiment.toml --resume --blocks 10"),
 )
 def run(

@@ -239,7 +239,7 @@ def make_jobs(
     Raises ApiError 400 for stop tokens the model does not have, or times the engine does not report.
     """
     model.check_tokens(request.stop_token_ids, "stop_token_ids")
-    if request.include_engine_times and not model.engine.info.tells_times:
+    if request.include_engine_times and not model.engine.info.reports_times:
         raise ApiError(
             400,
             "include_engine_times: the engine reports no times; serve with --engine-option disable_log_stats=false",

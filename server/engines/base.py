@@ -100,7 +100,7 @@ class EngineInfo:
     dtype: str
     vocabulary: int
     max_model_len: int  # prompt and output together, tokens
-    tells_times: bool = True  # whether last deltas carry RequestTimes
+    reports_times: bool = True  # whether last deltas carry RequestTimes
     options: Mapping[str, str] = field(default_factory=dict)  # as resolved: given, default or detected
 
 

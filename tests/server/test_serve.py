@@ -121,7 +121,7 @@ def test_a_taken_port_is_reported_before_the_engine_is_loaded(checkpoint):
     assert log.splitlines() == [f"--port {port}: cannot listen on 127.0.0.1: Address already in use"]
 
 
-def test_a_server_that_cannot_load_names_what_to_mend(checkpoint):
+def test_a_server_that_cannot_load_names_what_to_fix(checkpoint):
     process = serve_process(checkpoint=checkpoint, engine_options={"speed": "9"})
     _, log = process.communicate(timeout=20)
     assert log.splitlines()[-1].startswith("--engine-option speed: ")

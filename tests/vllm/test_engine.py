@@ -52,7 +52,7 @@ def test_its_info_is_that_of_the_model(vllm):
     assert (info.name, info.dtype, info.vocabulary, info.max_model_len) == ("vllm", "float32", VOCABULARY, 1024)
 
 
-def test_its_options_are_told_as_vllm_resolved_them(vllm):
+def test_its_options_are_reported_as_vllm_resolved_them(vllm):
     async def look(engine):
         return engine.info
 

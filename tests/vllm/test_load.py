@@ -171,7 +171,7 @@ async def test_an_answer_that_is_not_streamed_comes_whole(endpoint):
     assert answer.arrival_tokens == [TOKENS]
 
 
-async def test_an_engine_killed_in_mid_stream_is_told_and_what_came_before_stands(process, endpoint):
+async def test_an_engine_killed_in_mid_stream_is_reported_and_what_came_before_stands(process, endpoint):
     """The last test of the file: nothing answers after it."""
     under_way = []
     sending = asyncio.create_task(

@@ -58,7 +58,7 @@ def test_vllm_writes_the_tokens_that_transformers_writes_at_an_odd_width_and_wit
             tmp_path / f"{family}-out",
             [Target("percentage", 29)],
             remove_layers=[1],
-            multiple_of=8 if "moe" in family else 1,  # grouped products want rows of 16 bytes
+            multiple_of=8 if "moe" in family else 1,  # grouped products require rows of 16 bytes
             criterion="act",
             calibration=calibration,
         )

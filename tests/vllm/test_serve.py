@@ -35,10 +35,10 @@ def test_vllm_serves_what_the_checkpoint_says_and_its_death_ends_the_server(mode
         process, client = served
         assert_serves_the_checkpoint(client, model_folder)
         assert "vllm:prefix_cache_hits_total" in client.get("/metrics").text
-        assert_tells_where_the_time_went(client)
+        assert_reports_where_the_time_went(client)
         assert_preemptions_are_counted_once_the_cache_is_too_small(client)
         assert any(file.is_socket() for file in files.rglob("*"))
-        assert_death_is_told_to_everyone(process, client)
+        assert_death_is_reported_to_everyone(process, client)
         _, logged = process.communicate(timeout=120)
         assert not any(file.is_socket() for file in files.rglob("*"))
     assert process.returncode == EXIT_ENGINE_DIED
@@ -119,7 +119,7 @@ def temporary_files(monkeypatch):
         yield Path(folder)
 
 
-def assert_tells_where_the_time_went(client):
+def assert_reports_where_the_time_went(client):
     asked = {"prompt": PROMPT, "max_tokens": 5, "ignore_eos": True, "include_engine_times": True}
     (choice,) = client.post("/v1/completions", json=asked).raise_for_status().json()["choices"]
     assert choice["engine_times"]["queue_s"] >= 0
@@ -142,7 +142,7 @@ def preemptions_of(client):
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("vllm:num_preemptions_total{"))
 
 
-def assert_death_is_told_to_everyone(process, client):
+def assert_death_is_reported_to_everyone(process, client):
     """Kill vLLM's processes while a stream and a request without one are in flight."""
     asked = {"prompt": PROMPT, "max_tokens": 200, "ignore_eos": True, "n": 16}
     with (

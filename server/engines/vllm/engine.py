@@ -59,7 +59,7 @@ class VllmEngine(StartedInfo):
         self._prefix_hits = 0
         self._preemptions = Preemptions(counted=False, blocks=None, block_size=1)
         self._scorings = 0
-        self._tells_times = False
+        self._reports_times = False
 
     async def start(self) -> None:
         """Check the checkpoint, then start vLLM: about 20 s on a CPU. Raises EngineError."""
@@ -70,7 +70,7 @@ class VllmEngine(StartedInfo):
         self._engine = await asyncio.to_thread(self._start)
         config = self._engine.vllm_config
         self._preemptions = Preemptions(
-            counted=self._tells_times, blocks=uniform_blocks(config), block_size=config.cache_config.block_size
+            counted=self._reports_times, blocks=uniform_blocks(config), block_size=config.cache_config.block_size
         )
         self._capacity = (config.cache_config.num_gpu_blocks or 0) * config.cache_config.block_size
         self._info = EngineInfo(
@@ -79,7 +79,7 @@ class VllmEngine(StartedInfo):
             dtype=str(config.model_config.dtype).removeprefix("torch."),
             vocabulary=int(read_config(self._checkpoint)["vocab_size"]),
             max_model_len=config.model_config.max_model_len,
-            tells_times=self._tells_times,
+            reports_times=self._reports_times,
             options=await asyncio.to_thread(resolved_options, config),  # it imports the attention backend
         )
 
@@ -97,7 +97,7 @@ class VllmEngine(StartedInfo):
             if interface.CPU_CACHE_GIB not in os.environ:
                 arguments["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
         arguments |= parse_options(interface.arguments_class(), self._options)
-        self._tells_times = not arguments["disable_log_stats"]
+        self._reports_times = not arguments["disable_log_stats"]
         if arguments.get("enforce_eager") and not torch.cuda.is_available():
             # Eager vLLM still compiles a helper for log-probabilities, and its core dies where there is no C++ compiler.
             os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")

@@ -128,7 +128,7 @@ def test_tokens_are_counted_and_timed_however_the_bytes_are_split(name, cuts, ne
         (b'data: {"error":{"object":"error","message":"aborted","type":"BadRequestError","code":400}}', "aborted"),
     ],
 )
-def test_an_error_in_mid_stream_is_told_in_the_servers_words_and_keeps_what_came_before(line, message):
+def test_an_error_in_mid_stream_is_reported_in_the_servers_words_and_keeps_what_came_before(line, message):
     before = VLLM.split(b"\n\n")[0] + b"\n\n"
     answer = whole(before + line + b"\n\n" + b"data: [DONE]\n\n")
     assert message in answer.error

@@ -113,7 +113,7 @@ def test_an_answer_that_is_not_whole_says_what_it_lacks(parts, reason):
     assert reason in read_answer(reads(*parts)).incomplete
 
 
-def test_an_openai_error_is_told_in_one_line_and_anything_else_by_its_beginning():
+def test_an_openai_error_is_reported_in_one_line_and_anything_else_by_its_beginning():
     assert error_of(400, json.dumps({"error": {"message": "too\nlong"}}).encode()) == "HTTP 400: too long"
     assert error_of(502, b"<html>\n bad gateway") == "HTTP 502: <html> bad gateway"
 

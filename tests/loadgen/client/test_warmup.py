@@ -70,7 +70,7 @@ async def test_without_a_tolerance_only_those_are_sent():
     assert (found.groups, found.steady, found.change) == (2, None, None)
 
 
-async def test_a_server_that_never_settles_is_told():
+async def test_a_server_that_never_settles_is_reported():
     slower = [1.5**n for n in range(1000)]
     found = await warmed(slower, until=Steadiness(0.05, limit_s=0.02))
     assert found.steady is False

@@ -191,7 +191,7 @@ async def test_bytes_nobody_asked_for_end_the_connection():
     assert [e.body for e in exchanges] == [b"x", b"x"]
 
 
-async def test_nobody_there_is_told_in_the_exchange():
+async def test_nobody_there_is_reported_in_the_exchange():
     with ScriptedServer(lambda *_: []) as server:
         url = server.url
     async with WireClient(Endpoint(url, "m")) as client:

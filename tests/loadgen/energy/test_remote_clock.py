@@ -60,7 +60,7 @@ def test_the_true_offset_lies_within_the_error_however_unlike_the_ways_are(wire,
     assert found.error_ns < 14e6  # half of a quick round trip: the mean one is 31 ms
 
 
-def test_many_round_trips_tell_more_than_one(wire):
+def test_many_round_trips_are_more_exact_than_one(wire):
     errors = [
         np.median([estimate_offset(wire(seed=s, ahead_ns=10**12).ask, n).error_ns for s in range(30)]) for n in (1, 20)
     ]

@@ -178,7 +178,7 @@ def test_the_file_kept_stays_until_its_trial_is_written_and_has_every_record(tmp
     assert len(read_stream(tmp_path / "kept")) == len(result.records) == 2
 
 
-def test_a_long_answer_is_told_of_while_it_comes():
+def test_a_long_answer_is_reported_while_it_arrives():
     from loadgen.trial import Watcher
 
     class Noting(Watcher):

@@ -26,7 +26,7 @@ def answer_of(exchange):
     return answer
 
 
-def test_an_answer_is_stamped_as_it_comes_by_the_kernel_where_it_can():
+def test_an_answer_is_stamped_as_it_arrives_by_the_kernel_where_it_can():
     before = time.monotonic_ns()
     (exchange,), _ = exchanged(lambda *_: stream(3, first_s=0.05, token_s=0.05))
     answer = answer_of(exchange)
@@ -55,7 +55,7 @@ def test_a_connection_is_kept_and_one_that_the_server_has_closed_is_not_a_failur
         ([HEAD, 9.0], "no end of the answer within 0.2 s"),
     ],
 )
-def test_what_breaks_is_told_and_never_raised(steps, reason):
+def test_what_breaks_is_reported_and_never_raised(steps, reason):
     (exchange,), _ = exchanged(lambda *_: steps, timeout_s=0.2)
     assert reason in exchange.error
     assert exchange.end_ns is not None

@@ -90,7 +90,7 @@ def test_a_server_that_does_not_tokenize_names_the_ways_out():
 
 @pytest.mark.parametrize("kind", ["byte-level", "sentencepiece"])
 @pytest.mark.parametrize("length", [2, 64, 700])
-def test_text_prompts_are_of_exactly_so_many_tokens_and_come_back_as_they_were(tmp_path, kind, length):
+def test_text_prompts_have_exactly_their_number_of_tokens_and_come_back_as_they_were(tmp_path, kind, length):
     tokenizer = word_tokenizer() if kind == "byte-level" else sentencepiece_tokenizer()
     load = workload(prompt_tokens=length, prompt_as="text")
     row = make_prompts(load, tokenizer, seed=3)

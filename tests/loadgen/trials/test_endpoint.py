@@ -40,7 +40,7 @@ def test_a_server_that_says_less_is_taken_as_it_is():
         assert check_endpoint(Endpoint(server.url, "m")) == ServedModel(None, None, None, None)
 
 
-def test_an_unknown_model_is_told_with_those_that_are_served(checkpoint):
+def test_an_unknown_model_is_reported_with_those_that_are_served(checkpoint):
     with running_server(checkpoint) as server, pytest.raises(LoadError, match=r"--model other: .* serves tiny$"):
         check_endpoint(Endpoint(server.url, "other"))
 
@@ -131,7 +131,7 @@ def test_control_answers_come_compressed_too():
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://a", "http://", "http://127.0.0.1:1/v2"])
-def test_a_url_that_is_none_is_told_before_anything_is_asked(url):
+def test_a_url_that_is_none_is_reported_before_anything_is_asked(url):
     with pytest.raises(LoadError, match="must be like"):
         check_endpoint(Endpoint(url, "m"))
 
@@ -142,7 +142,7 @@ def test_nobody_there_names_the_url():
 
 
 @pytest.mark.parametrize("page", [b"hello", b"{}", b'{"data": 5}', b'{"data": [5]}', b'{"data": [{}]}', b"[]"])
-def test_another_kind_of_server_is_told_as_such(page):
+def test_another_kind_of_server_is_reported_as_such(page):
     with serving(page) as server, pytest.raises(LoadError, match="not an OpenAI list of models"):
         check_endpoint(Endpoint(server.url, "m"))
 
@@ -173,7 +173,7 @@ def test_a_unix_socket_has_a_path_and_is_local(url):
 
 # httpcore leaves a Unix socket that it could not connect to the garbage collector.
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
-def test_a_unix_socket_without_a_path_or_a_server_is_told_in_one_line():
+def test_a_unix_socket_without_a_path_or_a_server_is_reported_in_one_line():
     with pytest.raises(LoadError, match="must be like unix:/run"):
         check_endpoint(Endpoint("unix:server.sock", "m"))
     with pytest.raises(LoadError, match="does not answer"):

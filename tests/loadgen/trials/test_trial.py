@@ -83,7 +83,7 @@ def test_a_batch_is_sent_at_once_and_the_next_when_all_have_ended():
     assert len({r.scheduled_ns for r in first}) == 1
 
 
-def test_a_closed_loop_keeps_so_many_in_flight_and_no_more():
+def test_a_closed_loop_keeps_its_number_in_flight_and_no_more():
     load = workload("concurrency", concurrency=4, requests=20, warmup_requests=1)
     result, asked = run(quick, load)
     assert len(asked) == 24
@@ -205,7 +205,7 @@ class Noting(Watcher):
         self._noted.append(record.index)
 
 
-def test_everybody_who_ends_is_told_of():
+def test_every_request_that_ends_is_reported():
     noted = []
     with ScriptedServer(quick) as server:
         endpoint = Endpoint(server.url, "m")
@@ -239,7 +239,7 @@ def test_failed_requests_are_records_with_their_reasons():
 
 @pytest.mark.parametrize("kind", ["single", "constant"])
 def test_a_server_that_hangs_is_asked_nothing_more(kind):
-    # So many that a slow machine, where the second answer may end after others were sent, stops long before the last.
+    # Enough that a slow machine, where the second answer may end after others were sent, stops long before the last.
     load = workload(kind, requests=400, warmup_requests=0, **({"rate": 20.0} if kind == "constant" else {}))
     result, asked = run(lambda n, _: stream(2) if n < 2 else [20.0], load, timeout_s=0.4)
     assert result.stalled
@@ -270,7 +270,7 @@ def test_the_warm_up_goes_on_until_it_is_steady_and_the_trial_keeps_how_it_went(
     assert len(result.records) == 2
 
 
-def test_a_server_that_refuses_every_warm_up_request_is_told_before_the_load():
+def test_a_server_that_refuses_every_warm_up_request_is_reported_before_the_load():
     no = sized(b'{"error": {"message": "max_tokens is too large"}}', "400 Bad Request")
     with pytest.raises(LoadError, match="warm-up request failed, the first with: HTTP 400: max_tokens is too large"):
         run(lambda *_: [no], workload("single", requests=100))

@@ -200,7 +200,7 @@ def weights_equal(one: Path, other: Path) -> bool:
 
 
 @pytest.mark.parametrize("how", ["one-shot", "sequential"])
-def test_a_run_that_was_stopped_goes_on_with_the_layers_that_it_had_finished(
+def test_a_run_that_was_stopped_resumes_after_the_layers_that_it_had_finished(
     how: str, text: Path, tmp_path: Path
 ) -> None:
     source, targets = make("llama", tmp_path / "source"), [Target("width", 30), Target("width", 12)]

@@ -224,7 +224,7 @@ def test_options_that_cannot_be_placed_are_named(options, says):
         (["--executor", "ray", "--address", "127.0.0.1:9"], "no Ray cluster answers there"),
     ],
 )
-def test_what_cannot_go_together_or_be_reached_is_told_before_there_is_a_run_folder(
+def test_what_cannot_go_together_or_be_reached_is_reported_before_there_is_a_run_folder(
     prunebench, experiment, tmp_path, words, says
 ):
     refused = prunebench("run", experiment(), *words)

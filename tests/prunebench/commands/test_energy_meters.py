@@ -113,7 +113,7 @@ def test_a_gpu_that_cannot_be_read_gives_no_figure_its_reason_and_status_1(energ
     assert "nvidia-smi -mig 0" in said
 
 
-def test_without_any_meter_each_reason_is_told_at_once(energy):
+def test_without_any_meter_each_reason_is_reported_at_once(energy):
     if Path("/sys/class/powercap/intel-rapl:0").exists():
         pytest.skip("this machine has package counters")
     began = time.monotonic()

@@ -133,14 +133,14 @@ def test_objectives_that_an_empty_server_misses_are_said_and_not_counted(run, pr
         (["--slo-share", "2"], "--slo-share"),
     ],
 )
-def test_a_demand_that_means_nothing_is_told_by_its_option(run, prunebench, words, says):
+def test_a_demand_that_means_nothing_is_reported_by_its_option(run, prunebench, words, says):
     refused = prunebench("plan", run, *DEMAND, *words)
     assert refused.returncode == 2
     assert says in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
 
 
-def test_a_folder_that_is_no_run_is_told(tmp_path, prunebench):
+def test_a_folder_that_is_no_run_is_reported(tmp_path, prunebench):
     refused = prunebench("plan", tmp_path, *DEMAND)
     assert refused.returncode == 2
     assert "run.json" in refused.stderr

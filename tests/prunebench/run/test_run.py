@@ -91,7 +91,7 @@ def test_the_run_folder_holds_what_a_reader_needs_to_repeat_it(finished):
     assert (pruned.resolved_options or {})["max_model_len"] == "4096"
 
 
-def test_a_dry_run_tells_the_cells_in_the_order_in_which_they_are_measured(finished, prunebench, tmp_path):
+def test_a_dry_run_lists_the_cells_in_the_order_in_which_they_are_measured(finished, prunebench, tmp_path):
     folder, _ = finished
     printed = prunebench("run", folder.parent / "tiny.toml", "--dry-run", "--json")
     assert printed.returncode == 0, printed.stderr
@@ -343,7 +343,7 @@ def test_an_engine_that_dies_fails_its_cells_and_the_others_go_on(prunebench, ex
     assert len(finished | failed) == 4
 
 
-def test_resume_without_a_folder_goes_on_with_the_newest_run_of_that_name(prunebench, experiment, tmp_path):
+def test_resume_without_a_folder_resumes_the_newest_run_of_that_name(prunebench, experiment, tmp_path):
     file = experiment(blocks="1")
     nothing = prunebench("run", file, "--resume")
     assert nothing.returncode == 2

@@ -128,7 +128,7 @@ def test_a_run_recorded_before_there_was_a_balanced_order_goes_on_as_it_was_shuf
     assert [v.label for v in plan(rule="shuffled")][:4] == recorded
 
 
-def test_a_run_goes_on_with_the_blocks_that_it_began_with_and_remembers_those_that_were_added():
+def test_a_resumed_run_keeps_the_blocks_that_it_began_with_and_remembers_those_that_were_added():
     assert Order.of_run(None, 5) == Order((5,))
     assert Order.of_run(info(order="balanced", block_counts=(3, 5)), 5) == Order((3, 5))
     assert Order.of_run(info(order="balanced", block_counts=(3, 5)), 8) == Order((3, 5, 8))

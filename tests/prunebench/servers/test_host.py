@@ -131,7 +131,7 @@ def test_a_host_refuses_every_option_of_vllm_that_could_run_other_code_or_read_o
     assert not psutil.Process(process.pid).children()
 
 
-def test_an_open_host_wants_a_key_and_a_root_must_exist(prunebench, tmp_path):
+def test_an_open_host_requires_a_key_and_a_root_must_exist(prunebench, tmp_path):
     for words, says in (
         (["--root", tmp_path, "--host", "0.0.0.0"], "--api-key-file"),
         (["--root", tmp_path / "none"], "--root"),
@@ -146,7 +146,9 @@ def test_an_open_host_wants_a_key_and_a_root_must_exist(prunebench, tmp_path):
 @pytest.mark.parametrize(
     ("url", "says"), [("http://127.0.0.1:9", "does not answer"), ("ftp://x", "must be like"), ("x", "must be like")]
 )
-def test_a_host_that_cannot_be_asked_is_told_before_there_is_a_run_folder(prunebench, experiment, tmp_path, url, says):
+def test_a_host_that_cannot_be_asked_is_reported_before_there_is_a_run_folder(
+    prunebench, experiment, tmp_path, url, says
+):
     refused = prunebench("run", experiment(), "--serve-on", url)
     assert (refused.returncode, says in refused.stderr) == (2, True)
     assert not (tmp_path / "runs").exists()
@@ -174,7 +176,7 @@ def test_a_report_waits_for_the_runner_and_says_when_that_was_killed(prunebench,
 
 
 @pytest.mark.slow
-def test_resume_or_start_goes_on_with_an_unfinished_run_and_starts_a_new_one_after_a_complete_one(
+def test_resume_or_start_resumes_an_unfinished_run_and_starts_a_new_one_after_a_complete_one(
     prunebench, experiment, tmp_path
 ):
     file = experiment(blocks="1")

@@ -152,7 +152,7 @@ def test_a_start_that_hangs_blocks_nothing_and_delete_cancels_it(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_host_that_is_told_to_stop_answers_those_who_wait_and_leaves_no_child(tmp_path, started):
+def test_a_stopped_host_answers_those_who_wait_and_leaves_no_child(tmp_path, started):
     port = free_port()
     host = started("host", "--root", TINYGLU.parent, "--port", port, "--first-port", free_port(), "--most-servers", 5)
     url = f"http://127.0.0.1:{port}"

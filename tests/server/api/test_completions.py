@@ -245,7 +245,7 @@ def test_a_choice_ended_by_a_stop_string_has_no_engine_times(client):
 def test_times_of_an_engine_that_takes_none_are_refused_by_name(checkpoint):
     with running_server(checkpoint) as silent, httpx.Client(base_url=silent.url) as client:
         engine = silent.model.engine
-        engine._info = replace(engine.info, tells_times=False)
+        engine._info = replace(engine.info, reports_times=False)
         answer = client.post("/v1/completions", json={"prompt": [5], "include_engine_times": True})
     assert answer.status_code == 400
     assert "disable_log_stats=false" in answer.json()["error"]["message"]

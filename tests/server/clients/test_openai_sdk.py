@@ -129,7 +129,7 @@ def test_errors_are_the_sdks_own(sdk):
     assert too_long.value.param == "prompt"
 
 
-def test_refusals_for_want_of_a_key_or_of_places_are_classes_of_their_own(checkpoint):
+def test_refusals_for_lack_of_a_key_or_of_places_are_classes_of_their_own(checkpoint):
     with running_server(
         checkpoint, api_key="s3cret", max_concurrent_requests=2, engine_options={"prefill_ms": "60000"}
     ) as s:

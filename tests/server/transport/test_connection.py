@@ -57,7 +57,7 @@ def post(body, *, path="/v1/completions", length=None):
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET /heal", b"GET /health HTTP/1.1\r\nhost: x\r\n", b"\r\n\r\n"])
-def test_headers_that_do_not_come_are_waited_for_so_long_and_no_longer(impatient, begun):
+def test_headers_that_do_not_come_are_waited_for_until_the_deadline(impatient, begun):
     with connected(impatient) as client:
         client.sendall(begun)
         status, message = refusal(everything(client))
