@@ -8,7 +8,7 @@ from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_P
 from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.checks.rules import RULES
 from reports.document.blocks import Answer
-from reports.document.wording import listed, name, percent, sentence, smallest_effect, times, with_interval
+from reports.document.wording import listed, name, names, percent, sentence, smallest_effect, times, with_interval
 from reports.statistics.ratios import Comparison, Verdict
 
 ONLY_BASELINE = "only the baseline was measured"
@@ -166,12 +166,7 @@ def _with_verdict(compared: list[_Compared], verdict: Verdict | None) -> list[_C
 
 
 def _names(compared: list[_Compared]) -> str:
-    """Names in a list; widths share the word."""
-    infos = [c.configuration.info for c in compared]
-    names = [name(info) for info in infos]
-    if len(names) > 1 and all(n == f"width {info.width}" for n, info in zip(names, infos, strict=True)):
-        return f"widths {listed([str(info.width) for info in infos])}"
-    return listed(names)
+    return names([c.configuration.info for c in compared])
 
 
 def _is(compared: list[_Compared]) -> str:

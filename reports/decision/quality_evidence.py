@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from base.distributions import normal_quantile
 from reports.analysis.quality import QualityFigures, TaskFigures, TaskScore
-from reports.document.wording import listed, percent, with_interval
+from reports.document.wording import from_to, listed, percent, with_interval
 from reports.statistics.confidence import CONFIDENCE
 from reports.statistics.ratios import Comparison
 
@@ -87,7 +87,7 @@ def _why_inconclusive(task: TaskFigures, own: TaskScore, reference: TaskScore) -
         if guessing := why_guessing(task, own, reference):
             return guessing
     if kept.low < 1 / BEARABLE:
-        return f"it keeps {with_interval(kept)}"
+        return f"{from_to(kept)} kept"
     return None
 
 

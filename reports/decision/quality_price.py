@@ -5,7 +5,7 @@ from __future__ import annotations
 from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.decision.quality_evidence import LEAST_KEPT, evidence_of
 from reports.document.blocks import Answer
-from reports.document.wording import listed, name, sentence, times
+from reports.document.wording import name, names, sentence, times
 
 
 def quality_price(analysis: Analysis) -> Answer | None:
@@ -31,29 +31,22 @@ def _perplexity(others: list[ConfigurationFigures]) -> list[str]:
 
 def _tasks(analysis: Analysis, others: list[ConfigurationFigures]) -> list[str]:
     """How many configurations the quality tasks convict or acquit; an interval that decides nothing is no evidence for either."""
-    found = {name(c.info): evidence_of(analysis.quality, c.info.label, analysis.info.baseline) for c in others}
-    judged = {
-        named: evidence for named, evidence in found.items() if evidence.lost or evidence.kept or evidence.inconclusive
-    }
+    found = [(c.info, evidence_of(analysis.quality, c.info.label, analysis.info.baseline)) for c in others]
+    judged = [(info, evidence) for info, evidence in found if evidence.lost or evidence.kept or evidence.inconclusive]
     if not judged:
         return []
-    lost = [named for named, evidence in judged.items() if evidence.lost]
-    kept = [
-        named for named, evidence in judged.items() if evidence.kept and not evidence.lost and not evidence.inconclusive
-    ]
+    lost = [info for info, evidence in judged if evidence.lost]
+    kept = [info for info, evidence in judged if evidence.kept and not evidence.lost and not evidence.inconclusive]
     parts = []
     if lost:
         parts.append(
-            f"{listed(lost)} {'is' if len(lost) == 1 else 'are'} shown to keep less than {LEAST_KEPT} of a task's score"
+            f"{names(lost)} {'is' if len(lost) == 1 else 'are'} shown to keep less than {LEAST_KEPT} of a task's score"
         )
     if kept:
         parts.append(
-            f"{listed(kept)} {'is' if len(kept) == 1 else 'are'} shown to keep at least {LEAST_KEPT} on every task"
+            f"{names(kept)} {'is' if len(kept) == 1 else 'are'} shown to keep at least {LEAST_KEPT} on every task"
         )
-    open_ = len(judged) - len(lost) - len(kept)
-    if open_:
-        whose = "any configuration" if open_ == len(judged) else f"{open_} of {len(judged)} configurations"
-        parts.append(
-            f"the quality tasks do not decide whether {whose} {'keep' if open_ > 1 and open_ != len(judged) else 'keeps'} {LEAST_KEPT}"
-        )
+    if open_ := len(judged) - len(lost) - len(kept):
+        whose = "every configuration" if open_ == len(judged) else f"{open_} of {len(judged)} configurations"
+        parts.append(f"the quality tasks leave {whose} undecided")
     return [sentence("; ".join(parts))]

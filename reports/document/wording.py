@@ -130,6 +130,13 @@ def name(info: ConfigurationInfo) -> str:
     return f"width {info.width}" if is_named_by_width(info) else info.label
 
 
+def names(infos: list[ConfigurationInfo]) -> str:
+    """Names in a list; widths share the word."""
+    if len(infos) > 1 and all(is_named_by_width(info) for info in infos):
+        return f"widths {listed([str(info.width) for info in infos])}"
+    return listed([name(info) for info in infos])
+
+
 def engine(info: ConfigurationInfo) -> str:
     """Its engine with the version, if it is known."""
     return f"{info.engine} {info.engine_version or ''}".strip() or "not reported"

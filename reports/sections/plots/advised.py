@@ -24,7 +24,8 @@ def advised_plot(analysis: Analysis, purpose: Purpose) -> Plot | None:
         return None
     rows = {c.info.label: row for row, c in enumerate(reversed(analysis.configurations))}
     keys = dict.fromkeys(one.quantity for one in found)
-    marks = [Marks([], [], _legend(key), "ink", _symbol(key)) for key in keys]
+    # One quantity is in the title, several are told apart by a legend.
+    marks = [Marks([], [], _legend(key), "ink", _symbol(key)) for key in keys if len(keys) > 1]
     for key in keys:
         for colour in dict.fromkeys(_COLOURS.values()):
             own = [one for one in found if one.quantity == key and _COLOURS[one.comparison.verdict] == colour]
@@ -39,10 +40,11 @@ def advised_plot(analysis: Analysis, purpose: Purpose) -> Plot | None:
         Axis("", (-0.6, len(rows) - 0.4), names=[_row(c) for c in reversed(analysis.configurations)], grid=False),
         marks,
         [Rule(1.0, "x")],
-        height=66 + 30 * len(rows),
+        height=60 + 30 * len(rows),
     )
     said = [f"{_named(analysis, one)}: {_found(one)}" for one in found]
-    return Plot(f"{found[0].workload}: ratio to the baseline", _LEDE, f"{'; '.join(said)}.", chart)
+    shown = "ratio to the baseline" if len(keys) > 1 else _legend(found[0].quantity)
+    return Plot(f"{found[0].workload}: {shown}", _LEDE, f"{'; '.join(said)}.", chart)
 
 
 def _marks(

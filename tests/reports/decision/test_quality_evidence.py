@@ -40,7 +40,7 @@ def test_a_task_whose_whole_interval_is_below_the_limit_is_lost_even_at_chance()
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"kept": Comparison(ratio=1.0, low=0.4, high=1.6)}, "it keeps 1.00"),
+        ({"kept": Comparison(ratio=1.0, low=0.4, high=1.6)}, "0.40"),
         ({"baseline": 0.27, "own": 0.3}, "the baseline is not distinguishable from guessing, 25 %"),
         ({"baseline": 0.3, "own": 0.28}, "it is not distinguishable from guessing, 25 %"),
         ({"chance": None}, "the score of guessing is not recorded"),
