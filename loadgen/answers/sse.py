@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from loadgen import UNREADABLE
@@ -15,14 +15,6 @@ from loadgen.records.schema import CountedBy
 _MOST_TOKENS = 2**24  # a count above it is none: no model holds as many
 _REASONS = FINISHED | FAILED.keys()
 _REASON_CHARACTERS = 64  # of any other finish_reason
-
-
-def events(reads: Sequence[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-    """(time, data) of each event: the time of the read that completed it."""
-    reader = EventReader()
-    for at_ns, chunk in reads:
-        for data in reader.feed(chunk):
-            yield at_ns, data
 
 
 class Answer:
@@ -190,15 +182,6 @@ class Answer:
             self.complete = True
         except UNREADABLE:
             self.error = f"the answer is not a completion: {body[:80]!r}"
-
-
-def read_answer(reads: Sequence[tuple[int, bytes]], count_tokens: Callable[[str], int] | None = None) -> Answer:
-    """Read a whole answer."""
-    answer = Answer(keep_text=count_tokens is not None)
-    for at_ns, chunk in reads:
-        answer.feed(at_ns, chunk)
-    answer.settle(count_tokens)
-    return answer
 
 
 def count_of(usage: dict[str, Any], key: str) -> int | None:

@@ -75,7 +75,6 @@ class TrialMetrics:
     counted_by: frozenset[str]
     first_error: str | None
     no_reason: int  # completed requests without a finish_reason, whose stream ended with [DONE] alone
-    tpot_unknown: int  # completed requests that have a time per token, but the count of their first chunk is unknown
     generation_ms: FloatArray  # per token, of each generation of a closed loop's window, at most 100; else empty
     tpot_reason: str | None  # why there is no time per token and no gap at all: unknown in more than `UNKNOWN_SHARE`
 
@@ -228,7 +227,6 @@ def _measure(trial: Trial, generations: Generations, batches: Iterable[Any]) -> 
         trend_counts=trial.window_rules != 1 and trial.window_rule in {"steady", "half"},
         busiest_second_tokens=max(sum((Counter(p.tokens_by_second) for p in parts), Counter()).values(), default=None),
         generation_ms=generations.ms_per_token(np.sum([p.generation_tokens for p in parts], axis=0)),
-        tpot_unknown=counts["tpot_unknown"],
         no_reason=counts["no_reason"],
         tpot_reason=tpot_reason,
         mean_in_flight=sum(p.in_flight_ms for p in parts) / (trial.window_end_ns - trial.window_start_ns) * 1e6,

@@ -15,13 +15,13 @@ import httpx
 import psutil
 import pytest
 
-from loadgen.answers.sse import events, read_answer
 from loadgen.client.wire import WireClient
 from loadgen.endpoint import Endpoint
 from loadgen.energy.source import NoEnergy
 from loadgen.prompts.synthetic import FilePrompts, SyntheticPrompts
 from loadgen.trial import run_trial
 from tests.loadgen.made import workload
+from tests.loadgen.whole_answers import events, read_answer
 from tests.prunebench.conftest import TINYGLU
 from tests.server.engines.tiny_model import save_model, tiny_llama_config
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.answers.sse import events, read_answer
 from loadgen.answers.stream_end import error_of, parse
 from tests.loadgen.scripted import event, token
+from tests.loadgen.whole_answers import events, read_answer
 
 DONE = b"data: [DONE]\n\n"
 

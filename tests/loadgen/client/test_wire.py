@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 import pytest
 
-from loadgen.answers.sse import read_answer
 from loadgen.client.wire import WireClient
 from loadgen.endpoint import Endpoint
 from tests.loadgen.scripted import CLOSE, END, HEAD, RESET, ScriptedServer, chunked, sized, stream, token
+from tests.loadgen.whole_answers import read_answer
 
 BODY = json.dumps({"prompt": "é"}).encode()
 

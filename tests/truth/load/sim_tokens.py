@@ -10,11 +10,11 @@ import math
 
 import numpy as np
 
-from loadgen.answers.sse import read_answer
 from loadgen.metrics.metrics import TrialMetrics, measure_records
 from loadgen.records.schema import RequestRecord
 from tests.loadgen.made import MS, trial, workload
 from tests.loadgen.scripted import event, token
+from tests.loadgen.whole_answers import read_answer
 from tests.truth.registry import Outcome, Row, simulation
 
 SOME = trial(0, 10**6, load=workload("concurrency"))
