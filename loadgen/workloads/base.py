@@ -171,7 +171,7 @@ class Workload(KindRecord):
     @property
     def level_words(self) -> str:
         """The level of load, without the shape of its requests."""
-        return self.kind
+        return f"{self.kind}, {self.level:g} requests/s" if self.open_loop and self.level else self.kind
 
     @property
     def family(self) -> str:

@@ -48,10 +48,6 @@ class RatedLoad(OpenLoop):
         return self.rate
 
     @property
-    def level_words(self) -> str:
-        return f"{self.kind}, {self.rate:g} requests/s"
-
-    @property
     def swept_by(self) -> str | None:
         return self.sweep
 

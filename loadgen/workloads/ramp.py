@@ -100,10 +100,6 @@ class RampLoad(Workload):
             return f"{self.rate} to {self.end_rate} requests/s"
         return f"{self.concurrency} to {self.end_concurrency} requests in flight"
 
-    @property
-    def level_words(self) -> str:
-        return self.kind if self.rate is None else f"{self.kind}, {self.rate:g} requests/s"
-
     def vllm_terms(self) -> dict[str, Any]:
         terms = super().vllm_terms() | {"burstiness": self.burstiness}
         if not self.open_loop:
