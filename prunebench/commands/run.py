@@ -37,6 +37,7 @@ from prunebench.terminal.progress import Steps
 from reports.analysis.analyse import analyse_folder
 from reports.build import build_report
 from reports.compare.differences import between_environments
+from reports.document.wording import treated
 from reports.errors import ReportError
 from reports.sections.run import measured_share
 from reports.sections.workloads import terminal_tables
@@ -231,6 +232,8 @@ def _report(writer: RunWriter) -> bool:
                 page = build_report([writer.path], notice=print_line, progress=steps.reach, analyses=[analysis])
             for table in terminal_tables(analysis):
                 out.print(table)
+            for info in (c.info for c in analysis.configurations if not c.info.pruned_alone):
+                print_line(f"{info.label}: {treated(info)}")
             print_line(measured_share(analysis.wall_time))
             print_line(str(page))
     except ReportError as error:

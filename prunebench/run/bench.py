@@ -183,6 +183,9 @@ class Bench:
         if first:
             facts = self._describer.first_visit(self._configurations[visit.label], server, energy, before, progress)
             self._update(visit.label, idle_without_model=alone, **facts)
+        answers = self._configurations[visit.label].answers
+        if visit.block not in answers:
+            self._update(visit.label, answers=answers | {visit.block: self._describer.answer(server.endpoint)})
         return server, energy, idle
 
     def _end(self, visit: Visit, energy: EnergySource, idle: VisitIdle | None) -> None:

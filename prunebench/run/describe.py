@@ -6,7 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from energy.records import IdleWindow, WindowEnergy
+from loadgen import UNREADABLE
 from loadgen.endpoint import Endpoint, LoadError, ServedModel, check_endpoint
 from loadgen.energy.source import EnergySource, measure_idle, measure_idle_in_halves, measure_idle_without_server
 from prunebench.experiment.file import Experiment
@@ -19,6 +22,7 @@ from reports.runs.records import ConfigurationInfo, Quality
 
 AFTER_LOAD_S = 10.0  # length of the power measurement right after a load: power falls to the idle level within seconds
 _REST_S = 5.0  # before idle power is measured around a visit, at most
+_QUESTION, _ANSWER_TOKENS = "The three things that everybody should know about the sea are", 12
 _SHORTEST_S = 0.5  # a counter that refreshes ten times a second needs at least this long
 
 
@@ -109,6 +113,22 @@ class Describer:
         if key not in self._probes:
             self._probes[key] = PerplexityProbe(self._quality, checkpoint_tokens(Path(info.checkpoint)))
         return self._probes[key].measure(endpoint, written=written, progress=progress)
+
+    def answer(self, endpoint: Endpoint) -> str:
+        """The model's name, and what it answers greedily to one prompt: another model rarely answers the same.
+
+        Raises LoadError if the server does not list the model.
+        """
+        check_endpoint(endpoint)
+        request = {"model": endpoint.model, "prompt": _QUESTION, "max_tokens": _ANSWER_TOKENS, "temperature": 0}
+        try:
+            with endpoint.client(endpoint.timeout_s) as client:
+                found = client.post("/v1/completions", json=request)
+                found.raise_for_status()
+                text = f"{found.json()['choices'][0]['text']!r}"
+        except (httpx.HTTPError, *UNREADABLE) as error:
+            text = f"no answer to a completion: {type(error).__name__}"
+        return f"{endpoint.model}: {text}"
 
     def right_after_load(self, energy: EnergySource) -> WindowEnergy | None:
         """The power from the end of a load on; None if idle_s is 0."""

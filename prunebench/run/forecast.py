@@ -21,6 +21,7 @@ from prunebench.experiment.configuration import Configuration
 from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.experiment.plan import Planned
 from prunebench.experiment.smallest_effect import FamilyForecast
+from prunebench.experiment.treatment import treatment
 from prunebench.run.describe import AFTER_LOAD_S, visit_idle
 from prunebench.run.resume import CellState
 from prunebench.run.schedule import Order, Visit
@@ -128,7 +129,7 @@ def forecast(
     records = sum(_record_bytes(workloads[c.workload], served[c.label].times) for c in cells)
     return Forecast(
         name=experiment.name,
-        configurations={one.label: one.words() for one in plan},
+        configurations={one.label: _what(one, plan[0]) for one in plan},
         cells=[(c.block + 1, c.label, c.workload) for c in cells],
         order=describe_order(
             order.rule, residual, blocks=order.counts[-1], configurations=len({v.label for v in every})
@@ -144,6 +145,12 @@ def forecast(
         assumptions=_assumptions(experiment, served.values()),
         family=FamilyForecast.of(experiment.workloads, len(plan) - 1, protocol.blocks, joules=energy.source != "none"),
     )
+
+
+def _what(one: Planned, baseline: Planned) -> str:
+    """A configuration in words, with its treatment where its size does not say it all."""
+    treated = [words for key, words in treatment(one, baseline).items() if key not in {"width", "layers", "server"}]
+    return "; ".join([one.words(), *treated])
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,14 @@ FREE_TO_DIFFER = {"num_gpu_blocks"}
 
 @run_rule(position=40)
 def engine_differs(run: MeasuredRun) -> Iterator[Located]:
-    """A configuration and the baseline were served with different engines, versions, data types or options.
+    """A configuration and the baseline were served with different engines, versions, data types or options, which nobody
+    asked for.
 
-    Limits: Fails if any of these differs from the baseline's; no data until the servers of both have reported them.
+    Limits: Fails if any of these differs from the baseline's and is no part of the configuration's treatment; no data
+    until the servers of both have reported them.
 
-    Remedy: Serve all configurations with the same settings; otherwise a ratio shows more than the width.
+    Remedy: Serve all configurations with the same settings, or ask for the difference in the configuration's own;
+    otherwise a ratio shows more than its treatment.
     """
     return _beside_baseline(run, _compared_engines)
 
@@ -49,12 +52,23 @@ def _compared_engines(own: ConfigurationInfo, baseline: ConfigurationInfo) -> Fi
         for key in baseline.engine_options | own.engine_options
     }
     known = {key: pair for key, pair in reported.items() if key not in unknown} | options
-    differing = [f"{key} is {one}, not {other}" for key, (one, other) in known.items() if one != other]
-    if differing:
-        return Finding("fail", "; ".join(differing))
+    meant = {key.removeprefix("options.") for key in own.treatment}
+    meant |= {"data type"} if "options.dtype" in own.treatment else set()
+    meant |= {"engine", "version", *options} if _another_engine(own) else set()
+    differing = {key: f"{key} is {one}, not {other}" for key, (one, other) in known.items() if one != other}
+    unmeant = [words for key, words in differing.items() if key not in meant]
+    if unmeant:
+        return Finding("fail", "; ".join(unmeant))
     if unknown:
         return Finding("no data", f"not reported by both servers: {', '.join(unknown)}")
+    if not own.pruned_alone:
+        return Finding("pass", f"no difference but what was asked for: {'; '.join(own.treatment.values())}")
     return Finding("pass", "served as the baseline was")
+
+
+def _another_engine(own: ConfigurationInfo) -> bool:
+    """Whether the treatment is another engine or server, with versions and options of its own."""
+    return not {"engine", "server"}.isdisjoint(own.treatment)
 
 
 @run_rule(position=50)
@@ -62,30 +76,62 @@ def resolved_options_differ(run: MeasuredRun) -> Iterator[Located]:
     """The engine resolved its options differently than for the baseline, defaults included: data type, batch size,
     caches, attention backend.
 
-    Limits: Fails if any resolved option differs, except the number of cache blocks, which grows as weights shrink; no
-    data if a server does not report them.
+    Limits: Fails if any resolved option differs that the configuration's treatment does not name, except the number of
+    cache blocks, which grows as weights shrink; no data if a server does not report them, or another engine was asked
+    for.
 
-    Remedy: Set the option in serve.options, so that it is the same for all.
+    Remedy: Set the option in serve.options, so that it is the same for all, or in the configuration's own options if
+    the difference is meant.
     """
     return _beside_baseline(
         run,
-        lambda own, baseline: _compared_options(own.resolved_options, baseline.resolved_options),
+        _compared_options,
     )
 
 
-def _compared_options(own: dict[str, str] | None, baseline: dict[str, str] | None) -> Finding:
+def _compared_options(configuration: ConfigurationInfo, of_baseline: ConfigurationInfo) -> Finding:
+    own, baseline = configuration.resolved_options, of_baseline.resolved_options
     if not own or not baseline:
         return Finding("no data", "a server does not report them, or the run is older than this record")
+    if _another_engine(configuration) and configuration.engine != of_baseline.engine:
+        return Finding(
+            "no data", f"{configuration.engine} has other options than {of_baseline.engine}, and was asked for"
+        )
     unlike = [
         (key, f"{key} is {own.get(key)}, not {baseline.get(key)}")
         for key in baseline | own
         if own.get(key) != baseline.get(key)
     ]
-    differing = [words for key, words in unlike if key not in FREE_TO_DIFFER]
+    asked = {key.removeprefix("options.") for key in configuration.treatment}
+    differing = [words for key, words in unlike if key not in FREE_TO_DIFFER | asked]
     if differing:
         return Finding("fail", "; ".join(differing))
     apart = f", though {'; '.join(words for _, words in unlike)}" if unlike else ""
     return Finding("pass", f"{len(baseline)} options as the baseline's{apart}")
+
+
+@run_rule(position=55)
+def model_changed(run: MeasuredRun) -> Iterator[Located]:
+    """A server answered the same prompt with other tokens, or served another model, than before its first trials: it was
+    changed during the run.
+
+    Limits: Fails if the model's name or its greedy answer to one prompt differs from that before the configuration's
+    first trials; no data until it was asked twice.
+
+    Remedy: Find out what was deployed meanwhile, and measure again; greedy answers that change by themselves mean that
+    the server is not deterministic.
+    """
+    for configuration in run.configurations:
+        (first, *later) = sorted(configuration.answers.items()) or [(0, "")]
+        if not later:
+            yield Located(Finding("no data", "its server was not asked in two blocks"), configuration.label)
+            continue
+        others = [(block, answer) for block, answer in later if answer != first[1]]
+        for block, answer in others:
+            words = f"before this block it was {answer}; before block {first[0] + 1} it was {first[1]}"
+            yield Located(Finding("fail", words), configuration.label, block=block)
+        if not others:
+            yield Located(Finding("pass", f"{first[1]}, in {1 + len(later)} blocks"), configuration.label)
 
 
 @concurrency_missed.in_run

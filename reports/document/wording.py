@@ -137,6 +137,11 @@ def names(infos: list[ConfigurationInfo]) -> str:
     return listed([name(info) for info in infos])
 
 
+def treated(info: ConfigurationInfo) -> str:
+    """What was asked to differ from the baseline."""
+    return "; ".join(info.treatment.values()) or "none"
+
+
 def engine(info: ConfigurationInfo) -> str:
     """Its engine with the version, if it is known."""
     return f"{info.engine} {info.engine_version or ''}".strip() or "not reported"

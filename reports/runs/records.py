@@ -116,6 +116,9 @@ class ConfigurationInfo(Record):
     url: str | None = None  # of a server that was there already
     command: str | None = None  # that starts its server
     environment: dict[str, str] = {}  # variables of the server that were asked for
+    # What was asked to differ from the baseline, in words, by its key: server, checkpoint, width, layers, engine, options.KEY,
+    # environment.KEY. Empty for the baseline, and in older records.
+    treatment: dict[str, str] = {}
     pruned_alone: bool = True  # it is the baseline, or differs from it in what the pruner did and in nothing else
     shape: ModelShape | None = None  # None: config.json lacks a field, or a token reads only some experts
     engine: str
@@ -123,6 +126,7 @@ class ConfigurationInfo(Record):
     engine_options: dict[str, str] = {}
     dtype: str | None = None
     served_model: str | None = None  # as its server calls it; None: it was not asked yet, or an older record
+    answers: dict[int, str] = {}  # by block: the model's name and a greedy answer to one prompt, before the trials
     resolved_options: dict[str, str] | None = (
         None  # as the engine resolved them; None: not reported, or an older record
     )

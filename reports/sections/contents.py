@@ -20,13 +20,14 @@ from reports.sections.fleet import fleet_section
 from reports.sections.latency import latency_section
 from reports.sections.pruning import pruning_section
 from reports.sections.quality import perplexity_section, tasks_section
-from reports.sections.run import again_section, checks_section, failures_section, order_section
+from reports.sections.run import again_section, checks_section, compared_section, failures_section, order_section
 from reports.sections.workloads import workloads_section
 
 Builder = Callable[[Analysis], Section | None]  # None: the run has no data for the section
 
 SECTIONS: list[Builder] = [
     answer_section,
+    compared_section,
     evidence_section,
     limits_section,
     workloads_section,
@@ -47,7 +48,7 @@ SECTIONS: list[Builder] = [
     failures_section,
     again_section,
 ]
-_OPEN = {"answer"}
+_OPEN = {"answer", "compared"}
 _ON_PAPER = {"limits", "workloads"}
 
 

@@ -9,7 +9,7 @@ from reports.analysis.records import Analysis
 from reports.analysis.wall_time import WallTime
 from reports.checks.results import CheckResult
 from reports.document.blocks import Block, Code, Finding, Findings, Plots, Prose, Section, Table, columns, text_row
-from reports.document.wording import ABSENT, duration, engine, figure, percent
+from reports.document.wording import ABSENT, duration, engine, figure, or_absent, parameters, percent, treated
 from reports.sections.plots.order import order_plot
 
 
@@ -56,6 +56,28 @@ def failures_section(analysis: Analysis) -> Section | None:
         caption = "Trials that are damaged on disk and left out."
         blocks.append(Table(caption, columns("Trial", "Damage"), rows, kind="text"))
     return Section("failures", "Failures", blocks) if blocks else None
+
+
+def compared_section(analysis: Analysis) -> Section | None:
+    """What each configuration does to the baseline; None where that is pruning alone, which names and tables say."""
+    infos = [c.info for c in analysis.configurations]
+    if all(info.pruned_alone for info in infos):
+        return None
+    headings = columns("Configuration", "Treatment", "Width", "Parameters", "Engine")
+    rows = [
+        text_row(
+            info.label,
+            "baseline" if info.is_baseline else treated(info),
+            or_absent(info.width, "d"),
+            ABSENT if info.parameters is None else parameters(info.parameters),
+            engine(info),
+        )
+        for info in infos
+    ]
+    caption = (
+        "Treatment: what was asked to differ from the baseline. A difference that was not asked for fails a check."
+    )
+    return Section("compared", "What is compared", [Table(caption, headings, rows, kind="text")])
 
 
 def again_section(analysis: Analysis) -> Section:

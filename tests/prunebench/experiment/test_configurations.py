@@ -10,6 +10,7 @@ from prunebench.experiment.changes import experiment_changes
 from prunebench.experiment.plan import plan_configurations
 from prunebench.experiment.resolve import load_experiment
 from prunebench.experiment.tokenizers import with_same_texts
+from prunebench.experiment.treatment import treatment
 from prunebench.run.configurations import check_configurations
 from prunebench.run.serving import check_addresses
 from tests.server.conftest import running_server
@@ -94,6 +95,25 @@ def test_one_width_under_two_settings_is_pruned_once(tmp_path: Path):
 )  # fmt: skip
 def test_what_cannot_be_compared_is_refused_in_one_line(tmp_path: Path, configuration: str, said: str):
     assert said in refusal(tmp_path, PLAIN, configuration)
+
+
+def test_the_treatment_of_each_says_what_was_asked_to_differ(tmp_path: Path):
+    others = (
+        'label = "half"\nwidth = 512',
+        'label = "slow"\noptions = { token_ms = "2", prefill_ms = "3" }\nenvironment = { A = "1" }',
+        'label = "there"\nurl = "http://127.0.0.1:1"',
+        'label = "theirs"\ncommand = "serve {checkpoint} {port}"',
+        'label = "other"\nengine = "transformers"',
+    )
+    baseline, *found = plan_configurations(experiment(tmp_path, PLAIN, *others))
+    assert treatment(baseline, baseline) == {}
+    assert {one.label: [*treatment(one, baseline).values()] for one in found} == {
+        "half": ["pruned to width 512, 50 % removed by maw"],
+        "slow": ["token_ms = 2 instead of 1", "prefill_ms = 3", "A = 1"],
+        "there": ["the server at http://127.0.0.1:1"],
+        "theirs": ["started by serve {checkpoint} {port}"],
+        "other": ["engine transformers instead of synthetic"],
+    }
 
 
 def test_a_baseline_that_is_not_there_is_named_with_those_that_are(tmp_path: Path):

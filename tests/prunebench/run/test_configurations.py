@@ -93,6 +93,25 @@ def test_all_got_the_same_texts_and_the_run_says_so(finished):
     assert {t.trial.workload.prompt_as for t in read_run(folder).trials} == {"text"}
 
 
+def test_the_treatment_is_recorded_and_said_and_a_difference_that_nobody_asked_for_fails_a_check(finished):
+    folder, done = finished
+    slow = next(c for c in read_run(folder).configurations if c.label == "slow")
+    assert slow.treatment == {"options.token_ms": "token_ms = 2 instead of 1"}
+    assert "\nslow: token_ms = 2 instead of 1\n" in done.stdout
+    assert "What is compared" in (folder / "report.md").read_text()
+    unlike = {"engine-differs", "resolved-options-differ", "model-changed"}
+    checks = [check for check in analyse_folder(folder).checks if check.check in unlike]
+    (failed,) = [one for check in checks for one in check.observations if one.outcome == "fail"]
+    assert failed.label == "theirs"  # its command line leaves out an option that [serve] has
+    assert "prefill_ms is " in failed.reason
+
+
+def test_a_server_is_asked_the_same_before_every_block(finished):
+    found = {c.label: c.answers for c in read_run(finished[0]).configurations}
+    assert [sorted(answers) for answers in found.values()] == [[0, 1]] * 5
+    assert all(len({*answers.values()}) == 1 for answers in found.values())
+
+
 def test_ratios_are_those_of_the_settings(finished):
     cells = {c.label: c.values["median_tpot_ms"].median for c in analyse_folder(finished[0]).cells}
     assert cells["slow"] / cells["plain"] > 1.3

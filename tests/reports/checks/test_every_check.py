@@ -41,6 +41,11 @@ SHORT = SINGLE.model_copy(update={"requests": 2})
 LOOP = ConcurrencyLoad(name="loop", concurrency=2, requests=40, output_tokens=8)
 NO_ENERGY = WindowEnergy(start_ns=EPOCH_NS, end_ns=EPOCH_NS + 10**10, reason="none")
 GIVEN = {"dtype": "float32", "num_gpu_blocks": "7"}
+TREATED = {
+    "pruned_alone": False,
+    "treatment": {"options.slots": "slots = 4"},
+    "engine_options": {"dtype": "float32", "slots": "4"},
+}
 HOST = Placement(host="node-1", boot_id="1", kind="Example CPU, H100", gpus=["GPU-1"])
 
 
@@ -234,6 +239,9 @@ CASES: dict[str, list[Case]] = {
         ("fail", run(configuration={"dtype": "bfloat16"})),
         ("fail", run(configuration={"engine_options": {"dtype": "float32", "slots": "4"}})),
         ("fail", run(configuration={"engine_version": None, "engine_options": {"dtype": "float32", "slots": "4"}})),
+        ("pass", run(configuration=TREATED)),
+        ("fail", run(configuration=TREATED | {"dtype": "bfloat16"})),
+        ("pass", run(configuration=TREATED | {"treatment": {"engine": "engine vllm"}, "engine": "vllm", "engine_version": "1"})),
         ("no data", run(configuration={"engine": "auto", "engine_version": None, "dtype": None})),  # not yet visited
         ("no data", run(both={"engine_version": None, "dtype": None})),  # servers that report nothing of it
     ],
@@ -242,8 +250,17 @@ CASES: dict[str, list[Case]] = {
         ("pass", run(both={"resolved_options": GIVEN}, configuration={"resolved_options": GIVEN | {"num_gpu_blocks": "9"}})),
         ("fail", run(both={"resolved_options": GIVEN}, configuration={"resolved_options": GIVEN | {"max_num_seqs": "8"}})),
         ("fail", run(both={"resolved_options": GIVEN}, configuration={"resolved_options": {"num_gpu_blocks": "7"}})),
+        ("pass", run(both={"resolved_options": GIVEN}, configuration=TREATED | {"resolved_options": GIVEN | {"slots": "4"}})),
+        ("no data", run(both={"resolved_options": GIVEN}, configuration={"treatment": {"server": "there"}, "engine": "vllm"})),
         ("no data", run(configuration={"resolved_options": None})),
         ("no data", run(both={"resolved_options": None})),
+    ],
+    "model-changed": [
+        ("no data", run()),
+        ("no data", run(configuration={"answers": {0: "m: 'a'"}})),
+        ("pass", run(configuration={"answers": {0: "m: 'a'", 1: "m: 'a'"}})),
+        ("fail", run(configuration={"answers": {0: "m: 'a'", 1: "m: 'b'"}})),
+        ("fail", run(configuration={"answers": {0: "m: 'a'", 1: "n: 'a'"}})),
     ],
     "host-shared": [
         ("pass", run(places=(HOST, HOST))),
