@@ -23,7 +23,7 @@ from prunebench.terminal.command_help import CommandWithExamples, write_examples
 
 COMMANDS = {
     "init": "Write a commented experiment file for a checkpoint, by what this machine has.",
-    "run": "Prune, serve, load, measure and report: one experiment, one folder.",
+    "run": "Compare checkpoints, settings or servers in paired blocks: prune, serve, load, measure, report.",
     "host": "Start and stop servers here for runners elsewhere (`prunebench run --serve-on`).",
     "prune": "Write narrower checkpoints, all widths in one pass over the source.",
     "inspect": "Show what each target width would give, by default the paper's percentages; nothing is written.",

@@ -17,8 +17,9 @@ from prunebench.cluster.ray_cluster import RayCluster, gpus_of_session
 from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.experiment.plan import plan_configurations
 from prunebench.experiment.resolve import load_experiment
-from prunebench.experiment.shipped import find_experiment
+from prunebench.experiment.targets import TargetOptions, experiment_of
 from prunebench.experiment.tokenizers import with_same_texts
+from prunebench.experiment.toml_text import TomlText
 from prunebench.quality.run_tasks import check_tasks
 from prunebench.run.bench import Bench
 from prunebench.run.choose_folder import Resume, choose_run_folder
@@ -48,11 +49,19 @@ from reports.sections.workloads import terminal_tables
     ("What it would do, how long it takes, how much disk", "prunebench run experiment.toml --dry-run"),
     ("Do it: prune, serve, load, measure, report", "prunebench run experiment.toml"),
     ("Resume the newest run of that name after a stop", "prunebench run experiment.toml --resume"),
+    (
+        "Two servers against each other, or checkpoints; the first is the baseline",
+        "prunebench run http://127.0.0.1:8000 http://127.0.0.1:8001",
+    ),
     ("Five more blocks for a run that has five", "prunebench run experiment.toml --resume --blocks 10"),
 )
 def run(
-    experiment: Annotated[
-        Path, typer.Argument(help="The experiment's TOML file; demo and quick are such files that ship.")
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="EXPERIMENT|TARGETS",
+            help="An experiment's TOML file (demo and quick ship); or two or more servers' addresses and checkpoints to compare.",
+        ),
     ],
     output: Annotated[Path | None, typer.Option(help="The run folder; default runs/NAME-TIME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run: finished trials are kept.")] = False,
@@ -65,8 +74,19 @@ def run(
         ),
     ] = False,
     blocks: Annotated[
-        int | None, typer.Option(min=1, help="With --resume: extend the run to this number of blocks.")
+        int | None,
+        typer.Option(min=1, help="Of targets, repeats; default 5. With --resume: extend the run to this number."),
     ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Requests in flight; default 8.", rich_help_panel="Of targets")
+    ] = None,
+    duration: Annotated[
+        str | None, typer.Option(help="Of each load, such as 2m; default 20s.", rich_help_panel="Of targets")
+    ] = None,
+    prompt_tokens: Annotated[
+        str | None, typer.Option(help="128, uniform:64-256 …; default 128.", rich_help_panel="Of targets")
+    ] = None,
+    output_tokens: Annotated[str | None, typer.Option(help="As --prompt-tokens.", rich_help_panel="Of targets")] = None,
     accept_changes: Annotated[
         bool,
         typer.Option(
@@ -123,7 +143,7 @@ def run(
     resuming: Resume = "yes" if resume else "if-unfinished" if resume_or_start else "no"
     on_ray = executor == "ray"
     for name, given, against in (
-        ("--blocks", blocks is not None and resuming == "no", "belongs to --resume"),
+        ("--blocks", blocks is not None and resuming == "no" and len(targets) == 1, "belongs to --resume"),
         ("--accept-changes", accept_changes and resuming == "no", "belongs to --resume"),
         ("--address", address is not None and not on_ray, "belongs to --executor ray"),
         ("--serve-on", serve_on is not None and on_ray, "does not go with --executor ray, whose nodes serve"),
@@ -134,9 +154,10 @@ def run(
     ):
         if given:
             raise typer.BadParameter(f"{name} {against}")
-    experiment = find_experiment(experiment)
+    options = TargetOptions(blocks, concurrency, duration, prompt_tokens, output_tokens)
+    file = experiment_of(targets, options, fetch=not dry_run)
     key = None if serve_key_file is None else read_key(serve_key_file, "--serve-key-file")
-    loaded = load_experiment(experiment, model, fetch=not dry_run)
+    loaded = load_experiment(file, model, fetch=not dry_run)
     loaded, note = with_same_texts(loaded, plan_configurations(loaded))
     if note:
         print_line(f"note: {note}", err if as_json else out)
@@ -149,7 +170,7 @@ def run(
     folder, resumed = choose_run_folder(loaded, output, resuming)
     writer = RunWriter(folder, checkpoints)
     with writer.locked():
-        _open(writer, loaded, experiment, resumed=resumed, accept_changes=accept_changes)
+        _open(writer, loaded, file, resumed=resumed, accept_changes=accept_changes)
         begun = writer.begun()
         loaded = extended(loaded, begun, blocks)
         if note := extension_note(loaded, begun):
@@ -184,17 +205,15 @@ def _check(experiment: Experiment, host: RemoteHost | None, cluster: RayCluster 
         cluster.connect(max((planned.asked.options for planned in plan), key=gpus_of_session))
 
 
-def _open(
-    writer: RunWriter, experiment: Experiment, experiment_file: Path, *, resumed: bool, accept_changes: bool
-) -> None:
+def _open(writer: RunWriter, experiment: Experiment, file: TomlText, *, resumed: bool, accept_changes: bool) -> None:
     """Create the run folder or reopen it, and print what differs from the attempts before. Raises ExperimentError."""
     environment = describe_environment()
     cut_short: list[str] = []
     try:
         if resumed:
-            cut_short = reopen(writer, experiment, experiment_file, accept_changes=accept_changes)
+            cut_short = reopen(writer, experiment, file, accept_changes=accept_changes)
         else:
-            writer.create(experiment, experiment_file)
+            writer.create(experiment, file.text)
     except OSError as error:
         raise ExperimentError(f"--output {writer.path}: {describe_os_error(error)}") from None
     print_line(f"{experiment.name} on {environment['processor']}, {environment['cores_usable']} cores")

@@ -25,20 +25,20 @@ from prunebench.experiment.toml_text import Location, TomlText
 from pruner.checkpoint.hub import find_source
 
 
-def load_experiment(path: Path, model: str | None = None, *, fetch: bool = True) -> Experiment:
+def load_experiment(given: Path | TomlText, model: str | None = None, *, fetch: bool = True) -> Experiment:
     """Read and check an experiment file; paths in it become absolute.
 
     `model`, a folder or a model on the Hugging Face hub, takes the place of `model.source`; without `fetch` nothing is
     downloaded. Raises ExperimentError for a missing file, bad TOML, unknown or impossible values, and PruneError for a model that
     cannot be fetched.
     """
-    file = TomlText.read(path)
+    file = given if isinstance(given, TomlText) else TomlText.read(given)
     try:
         experiment = Experiment.model_validate(file.data)
     except ValidationError as error:
         raise _first_problem(file, error) from None
     if model and experiment.model is None:
-        raise ExperimentError(f"--model {model}: {path} has no [model] that it could take the place of")
+        raise ExperimentError(f"--model {model}: {file.path} has no [model] that it could take the place of")
     workloads = [_resolve_files(workload, file) for workload in experiment.workloads]
     quality = experiment.quality and experiment.quality.model_copy(
         update={

@@ -26,7 +26,7 @@ class TomlText:
     def read(cls, path: Path) -> TomlText:
         """Read and parse a file. Raises ExperimentError for a missing file and for what is not TOML."""
         try:
-            found = cls(path, path.read_text("utf-8"))
+            found = cls(path, path.read_bytes().decode("utf-8"))
         except OSError as error:
             raise ExperimentError(f"experiment file {path}: {error.strerror}") from None
         except UnicodeDecodeError as error:

@@ -6,16 +6,16 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from base.files import write_text
 from prunebench.experiment.changes import Changes, checkpoint_changes, experiment_changes, hash_checkpoints, recorded_as
 from prunebench.experiment.file import Experiment, ExperimentError
+from prunebench.experiment.toml_text import TomlText
 from prunebench.run.run_writer import RECORDS_SUFFIX, RunWriter, rename_aside
 from pruner.output.manifest import SourceFile
 from reports.runs.run_folder import read_record
 
 
-def reopen(
-    writer: RunWriter, experiment: Experiment, experiment_file: Path, *, accept_changes: bool = False
-) -> list[str]:
+def reopen(writer: RunWriter, experiment: Experiment, file: TomlText, *, accept_changes: bool = False) -> list[str]:
     """Reopen a folder: experiment and checkpoint must be those it was started with; half-written files are removed.
 
     Accepted changes are recorded in run.json. Returns the names of the cells whose trial was cut short.
@@ -24,14 +24,14 @@ def reopen(
     if not stored.is_file() and not (writer.path / "trials").is_dir():
         raise ExperimentError(f"--resume: {writer.path} holds no run to continue")
     if not stored.is_file():  # killed while it was being made
-        writer.create(experiment, experiment_file)
+        writer.create(experiment, file.text)
         return []
     changes = changes_since(writer, experiment)
     checkpoint = hash_checkpoints(experiment)
     changes.update(checkpoint_changes(_recorded_checkpoint(writer), checkpoint))
     changes.require_accepted(writer.path, accepted=accept_changes)
     if changes:
-        _accept(writer, changes, checkpoint, experiment, experiment_file)
+        _accept(writer, changes, checkpoint, experiment, file)
     for leftover in (writer.path / "trials").glob("*.partial"):
         shutil.rmtree(leftover)
     half_written = ("*.partial", "[cf]*s/*.json.partial", "idle/*.json.partial")
@@ -72,7 +72,7 @@ def _accept(
     changes: Changes,
     checkpoint: Sequence[SourceFile],
     experiment: Experiment,
-    experiment_file: Path,
+    file: TomlText,
 ) -> None:
     """Record the changes, then replace the experiment; files that they make out of date are kept under another name."""
     if begun := writer.begun():
@@ -89,7 +89,7 @@ def _accept(
         _keep_aside(writer.path / "quality")
         writer.make_folders()
     _keep_aside(writer.path / "experiment.toml")
-    shutil.copyfile(experiment_file, writer.path / "experiment.toml")
+    write_text(writer.path / "experiment.toml", file.text)
     _keep_aside(writer.path / "experiment.json")
     writer.write("experiment.json", experiment)
 

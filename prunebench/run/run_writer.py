@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -58,11 +57,11 @@ class RunWriter:
         if (self.path / "run.json").exists():
             raise ExperimentError(f"--output {self.path} already holds a run; add --resume to continue it")
 
-    def create(self, experiment: Experiment, experiment_file: Path) -> None:
-        """Start a folder. Raises ExperimentError if it already holds a run."""
+    def create(self, experiment: Experiment, text: str) -> None:
+        """Start a folder with the text of its experiment file. Raises ExperimentError if it already holds a run."""
         self.check_new()
         self.make_folders()
-        shutil.copyfile(experiment_file, self.path / "experiment.toml")
+        write_text(self.path / "experiment.toml", text)
         write_text(self.path / "environment.json", json.dumps(describe_environment(), indent=1) + "\n")
         self.write("experiment.json", experiment)  # written last: its presence marks a run that can be resumed
 

@@ -35,7 +35,7 @@ MISTAKES = {
     "prunebench rnu": "No such command 'rnu'. Did you mean 'run'?; see `prunebench --help`",
     "prunebench --verison": "No such option: --verison (Possible options: --version); see `prunebench --help`",
     "prunebench energy wach": "Did you mean 'watch'?; see `prunebench energy --help`",
-    "prunebench run": "Missing argument 'EXPERIMENT'; see `prunebench run --help`",
+    "prunebench run": "Missing argument 'EXPERIMENT|TARGETS'; see `prunebench run --help`",
     "prunebench run nothing.toml": "experiment file nothing.toml: No such file or directory",
     "prunebench run typo.toml": "typo.toml:2: is not TOML: Expected ']' at the end of a table declaration (column 7)",
     "prunebench run wrong-key.toml": (
