@@ -8,9 +8,11 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # What installs: the uv on PATH, or one that is brought into .uv; `make venv UV=` installs with pip.
 UV ?= $(or $(shell command -v uv),.uv/bin/uv)
+# A terminal is shown how far an installation is; a log is not.
+QUIET := $(shell test -t 2 || echo --quiet)
 # uv with the indexes that pip is configured with.
-UV_RUN := $(if $(filter .uv/%,$(UV)),.uv/bin/python,$(PYTHON)) requirements/uv.py $(UV) --quiet
-ADD := $(if $(UV),$(UV_RUN) pip install --python $(BIN)/python,$(PIP) install --quiet)
+UV_RUN := $(if $(filter .uv/%,$(UV)),.uv/bin/python,$(PYTHON)) requirements/uv.py $(UV) $(QUIET)
+ADD := $(if $(UV),$(UV_RUN) pip install --python $(BIN)/python,$(PIP) install $(QUIET))
 ROOMS := prunebench reports pruner server loadgen energy base
 DEMO_EXTRAS := report,transformers,quality
 IMAGE_EXTRAS := report,transformers,quality,locust

@@ -27,7 +27,9 @@ Durations, rates and sizes take units: `500ms`, `30s`, `5m`, `2h`, `10/s`, `600/
 plain number counts seconds, requests per second (of `plan`: per day) or bytes.
 
 Exit status: 0 done; 1 the run, load or comparison failed; 2 a mistake in an option or file, which
-one line names; 130 after Ctrl-C. Commands with `--json` print JSON on stdout, for scripts.
+one line names; 130 after Ctrl-C. Commands with `--json` print JSON on stdout, for scripts. A
+terminal gets a bar of what takes long; a pipe, and with `NO_COLOR`, `CI` or `TERM=dumb` a terminal
+too, gets lines without escape codes.
 
 This page is generated: `python -P -m tests.docs`.
 """
