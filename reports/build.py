@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shlex
 import shutil
@@ -16,7 +15,7 @@ from reports.analysis.records import Analysis
 from reports.document.blocks import Article
 from reports.document.html import render_page
 from reports.document.markdown import render_markdown
-from reports.document.pictures import WIDTHS, draw_picture, draw_png
+from reports.document.pictures import NO_CHARTS, WIDTHS, can_draw, draw_picture, draw_png
 from reports.document.wording import SIMULATED
 from reports.errors import ReportError, require_name
 from reports.exports.cells import as_csv, as_json, as_markdown, as_parquet, cell_rows
@@ -27,8 +26,6 @@ from reports.sections.load import load_article
 from reports.statistics.ratios import MARGIN
 
 Progress = Callable[[int, int, str], None]  # how many of how many of what are done
-
-_NO_CHARTS = "charts need matplotlib: pip install 'prunebench[report]'"
 
 
 def build_report(
@@ -98,13 +95,13 @@ def write_readable(
 
     Returns the file to open. Raises ReportError if `png` asks for what cannot be drawn, and naming a path that cannot be written.
     """
-    if importlib.util.find_spec("matplotlib") is not None:
+    if can_draw():
         write_articles(articles, page, png=png, progress=progress)
         return page
     if png:
-        raise ReportError(f"--png: {_NO_CHARTS}")
+        raise ReportError(f"--png: {NO_CHARTS}")
     text = page.with_suffix(".md")
-    notice(f"{page.name}: not written: {_NO_CHARTS}; {text.name} has all tables")
+    notice(f"{page.name}: not written: {NO_CHARTS}; {text.name} has all tables")
     _write(text, render_markdown(articles, None).encode("utf-8", "replace"))
     return text
 

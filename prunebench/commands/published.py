@@ -14,6 +14,7 @@ from prunebench import __version__
 from prunebench.commands.options import Json, Margin, share
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import err, out, print_line
+from prunebench.terminal.progress import Steps
 from reports.build import write_readable
 from reports.errors import ReportError, require_name
 from reports.published.analysis import StudyAnalysis, analyse_study
@@ -50,7 +51,10 @@ def published(
         if not page.parent.is_dir():
             raise ReportError(f"--output {page}: there is no folder {page.parent}")
         article = study_article(study, analysis, __version__)
-        page = write_readable([article], page, notice=lambda line: print_line(f"prunebench: {line}", err))
+        with Steps(err, "published") as steps:
+            page = write_readable(
+                [article], page, notice=lambda line: print_line(f"prunebench: {line}", err), progress=steps.reach
+            )
     if as_json:
         sys.stdout.write(analysis.model_dump_json(indent=1) + "\n")
         return

@@ -20,8 +20,9 @@ from reports.document.blocks import (
 )
 from reports.document.chart import Axis, Chart, Marks, Rule, at_least
 from reports.document.html import render_page
-from reports.document.pictures import WIDTHS, draw_picture
+from reports.document.pictures import NO_CHARTS, WIDTHS, can_draw, draw_picture
 from reports.document.wording import ABSENT, SIMULATED, in_words, with_interval
+from reports.errors import ReportError
 from reports.statistics.ratios import Verdict
 
 _COLOURS: dict[Verdict | None, str] = {"better": "better", "worse": "worse"}
@@ -29,7 +30,9 @@ _HEADINGS = ("Width", "Quantity", "Before", "After", "After / before")
 
 
 def comparison_page(comparison: RunComparison) -> str:
-    """The HTML of a comparison; it needs nothing else."""
+    """The HTML of a comparison; it needs nothing else. Raises ReportError where nothing is installed that draws."""
+    if not can_draw():
+        raise ReportError(f"--format html: {NO_CHARTS}")
     article = comparison_article(comparison)
     pictures = {
         placed.id: draw_picture(placed.plot.chart, WIDTHS[placed.abreast], article.watermark)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import io
 import re
 import warnings
@@ -18,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 from reports.document.chart import Axis, Band, Chart, Dash, Marks, Rule, Symbol, round_ticks
 
+NO_CHARTS = "charts need matplotlib: pip install 'prunebench[report]'"
 WIDTHS = {1: 600, 2: 480, 3: 330}  # CSS pixels of a picture, by the number side by side
 BACKGROUND = "background"  # the id of the rectangles behind a picture and its axes
 _DPI = 96
@@ -61,6 +63,11 @@ def draw_picture(chart: Chart, width: int = WIDTHS[2], watermark: str = "") -> P
     with _drawn(chart, width, watermark) as (figure, axes):
         svg = _saved(figure, format="svg", metadata={"Date": None, "Creator": "prunebench"})
         return Picture(svg, _points(chart, figure, axes))
+
+
+def can_draw() -> bool:
+    """Whether what draws is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
 
 
 def draw_png(chart: Chart, width: int = WIDTHS[2], watermark: str = "") -> bytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from prunebench.commands.compare import compare
 from reports.build import build_report
 from reports.errors import ReportError
 
@@ -50,3 +51,10 @@ def test_the_figures_are_the_same_with_and_without_charts(run, monkeypatch):
 def test_pictures_that_were_asked_for_are_an_error_of_one_line(run):
     with pytest.raises(ReportError, match=re.escape("--png: charts need matplotlib: pip install 'prunebench[report]'")):
         build_report([run], png=True)
+
+
+@pytest.mark.usefixtures("_no_matplotlib")
+def test_a_comparison_as_a_page_is_an_error_of_one_line_and_as_text_needs_nothing(run):
+    compare(run, run)
+    with pytest.raises(ReportError, match=re.escape("--format html: charts need matplotlib: pip install")):
+        compare(run, run, form="html")
