@@ -5,7 +5,7 @@ import signal
 import hypothesis
 import pytest
 
-from tests.prunebench.command_line import begin_test
+from tests.environment import begin_test
 
 hypothesis.settings.register_profile("no test asserts a time", deadline=None)
 hypothesis.settings.load_profile("no test asserts a time")

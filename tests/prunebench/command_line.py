@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.environment import environment, was_changed
+
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
@@ -26,32 +28,19 @@ _FORKS.set_forkserver_preload(
 )
 
 
-def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
-
-
-_AT_START = _environment()
-
-
-def begin_test() -> None:
-    """What a test changes of the environment is what it changes from here on; libraries change it too, as they are imported."""
-    _AT_START.clear()
-    _AT_START.update(_environment())
-
-
 def run_command(words: Sequence[str], folder: Path, timeout: float) -> subprocess.CompletedProcess[str]:
     """Run it in `folder` with its output captured, as subprocess.run does.
 
     Where the test has changed environment variables it imports again, and under coverage, which does not follow forks.
     """
     command = [sys.executable, "-m", "prunebench", *words]
-    if _environment() != _AT_START or "COVERAGE_PROCESS_CONFIG" in os.environ:
+    if was_changed() or "COVERAGE_PROCESS_CONFIG" in os.environ:
         return subprocess.run(
             command, cwd=folder, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False
         )
     with tempfile.TemporaryDirectory() as said:
         out, err = Path(said, "out"), Path(said, "err")
-        process = _FORKS.Process(target=_run, args=(command, folder, _environment(), out, err))
+        process = _FORKS.Process(target=_run, args=(command, folder, environment(), out, err))
         process.start()
         process.join(timeout)
         if process.exitcode is None:

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from tests.environment import begin_test
 from tests.prunebench import command_line
 
 
@@ -18,5 +19,5 @@ def test_a_command_is_forked_unless_the_test_changed_the_environment(monkeypatch
     monkeypatch.setenv("NO_COLOR", "1")
     with pytest.raises(AssertionError, match="a new process"):
         prunebench("--version")
-    command_line.begin_test()  # as if a library had changed it while tests were collected
+    begin_test()  # as if a library had changed it while tests were collected
     assert prunebench("--version").returncode == 0
