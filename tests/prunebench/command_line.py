@@ -31,10 +31,10 @@ _FORKS.set_forkserver_preload(
 def run_command(words: Sequence[str], folder: Path, timeout: float) -> subprocess.CompletedProcess[str]:
     """Run it in `folder` with its output captured, as subprocess.run does.
 
-    Where the test has changed environment variables it imports again, and under coverage, which does not follow forks.
+    Where the test has changed environment variables it imports again.
     """
     command = [sys.executable, "-m", "prunebench", *words]
-    if was_changed() or "COVERAGE_PROCESS_CONFIG" in os.environ:
+    if was_changed():
         return subprocess.run(
             command, cwd=folder, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False
         )

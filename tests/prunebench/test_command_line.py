@@ -1,7 +1,5 @@
 """The tests' own way of running commands: quick unless the test changes what a new process would see."""
 
-import os
-
 import pytest
 
 from tests.environment import begin_test
@@ -12,7 +10,6 @@ def refuse(*_words, **_options):
     raise AssertionError("a new process")
 
 
-@pytest.mark.skipif("COVERAGE_PROCESS_CONFIG" in os.environ, reason="forks are not followed")
 def test_a_command_is_forked_unless_the_test_changed_the_environment(monkeypatch, prunebench):
     monkeypatch.setattr(command_line.subprocess, "run", refuse)
     assert prunebench("--version").returncode == 0
