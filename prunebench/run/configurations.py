@@ -11,6 +11,7 @@ from prunebench.calibration.overlap import shared_lines
 from prunebench.calibration.text_calibration import TextCalibration, require_transformers
 from prunebench.experiment.file import Experiment, ExperimentError, Prune
 from prunebench.experiment.plan import Planned, Pruning, inspected, plan_configurations
+from prunebench.experiment.tokenizers import tokenizer_sha256
 from prunebench.experiment.treatment import treatment
 from prunebench.quality.suites import measured_texts
 from prunebench.run.run_writer import RunWriter
@@ -156,6 +157,7 @@ def _describe(planned: Planned, baseline: Planned, folder: Path | None, manifest
         pruning_percentage=manifest.pruning_percentage if manifest else 0.0 if folder else None,
         parameters=found and found.parameters,
         checkpoint_bytes=found and found.bytes,
+        tokenizer_sha256=tokenizer_sha256(folder),
         treatment=treatment(planned, baseline),
         pruned_alone=alike,
         shape=None if folder is None else _shape(folder),

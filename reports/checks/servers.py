@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
+
 from reports.checks.concurrency import concurrency_missed
 from reports.checks.rules import Finding, Located, run_rule
 from reports.runs.reading import MeasuredRun
@@ -11,6 +13,7 @@ from reports.runs.records import ConfigurationInfo
 
 # A narrower model leaves more memory for the cache. A cache that is too small shows as preempted-requests.
 FREE_TO_DIFFER = {"num_gpu_blocks"}
+SIZES_DIFFER = 0.01  # of the tokens that two tokenizers make of the same prompts
 
 
 @run_rule(position=40)
@@ -132,6 +135,48 @@ def model_changed(run: MeasuredRun) -> Iterator[Located]:
             yield Located(Finding("fail", words), configuration.label, block=block)
         if not others:
             yield Located(Finding("pass", f"{first[1]}, in {1 + len(later)} blocks"), configuration.label)
+
+
+@run_rule(position=57)
+def tokenizers_differ(run: MeasuredRun) -> Iterator[Located]:
+    """The configuration has another tokenizer than the baseline: a token is another piece of text, and figures per token
+    compare tokens of different sizes.
+
+    Limits: Warns if the tokenizers differ; fails if one makes over 1 % more tokens of the same prompts than the other. A
+    tokenizer that is not known is judged by these counts alone. No data without either.
+
+    Remedy: Compare time and joules per request, with outputs that say the same (natural_stop), and not per token.
+    """
+    baseline = next((c for c in run.configurations if c.label == run.info.baseline), None)
+    for own in run.configurations:
+        if baseline is not None and own is not baseline:
+            yield Located(_compared_tokenizers(run, own, baseline), own.label)
+
+
+def _compared_tokenizers(run: MeasuredRun, own: ConfigurationInfo, baseline: ConfigurationInfo) -> Finding:
+    pair = (own.tokenizer_sha256, baseline.tokenizer_sha256)
+    if None not in pair and pair[0] == pair[1]:
+        return Finding("pass", "the baseline's tokenizer")
+    known = "another tokenizer" if None not in pair else "a tokenizer that is not known"
+    counts = [_prompt_tokens(run, one.label) for one in (own, baseline)]
+    if not counts[0] or not counts[1]:
+        return Finding("no data" if None in pair else "warn", f"{known}, and no prompts that both got as text")
+    words = f"{known}: of the same prompts it makes {counts[0]:.1f} tokens on average, the baseline {counts[1]:.1f}"
+    if abs(counts[0] / counts[1] - 1) > SIZES_DIFFER:
+        return Finding("fail", words)
+    return Finding("warn" if None not in pair else "pass", words)
+
+
+def _prompt_tokens(run: MeasuredRun, label: str) -> float | None:
+    """The mean of prompts that were sent as text, by the server's count; None if there is none."""
+    own = [
+        t
+        for t in run.trials
+        if t.cell.label == label and (t.trial.workload.prompts or t.trial.workload.prompt_as != "ids")
+    ]
+    counts = [t.metrics.prompt_tokens[t.metrics.completed] for t in own]
+    found = np.concatenate(counts) if counts else np.array([])
+    return float(found.mean()) if len(found) and np.isfinite(found).all() else None
 
 
 @concurrency_missed.in_run

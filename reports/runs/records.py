@@ -126,6 +126,7 @@ class ConfigurationInfo(Record):
     engine_options: dict[str, str] = {}
     dtype: str | None = None
     served_model: str | None = None  # as its server calls it; None: it was not asked yet, or an older record
+    tokenizer_sha256: str | None = None  # of its checkpoint; None: only its server has it, or an older record
     answers: dict[int, str] = {}  # by block: the model's name and a greedy answer to one prompt, before the trials
     resolved_options: dict[str, str] | None = (
         None  # as the engine resolved them; None: not reported, or an older record

@@ -41,6 +41,7 @@ SHORT = SINGLE.model_copy(update={"requests": 2})
 LOOP = ConcurrencyLoad(name="loop", concurrency=2, requests=40, output_tokens=8)
 NO_ENERGY = WindowEnergy(start_ns=EPOCH_NS, end_ns=EPOCH_NS + 10**10, reason="none")
 GIVEN = {"dtype": "float32", "num_gpu_blocks": "7"}
+AS_TEXT = {"workload": SHORT.model_copy(update={"prompt_as": "text"})}
 TREATED = {
     "pruned_alone": False,
     "treatment": {"options.slots": "slots = 4"},
@@ -115,11 +116,13 @@ def run(
     tokens: int = 32,
     together: int | None = None,
     width: int = 512,
+    finer: int = 1,
     idles: Sequence[tuple[float, float | None]] = (),
     both_idles: Sequence[tuple[int, int]] = (),
     about_run: dict[str, Any] | None = None,
 ) -> Make:
-    """A run of two configurations in memory; `configuration` and `trial` change those of the narrower one.
+    """A run of two configurations in memory; `configuration` and `trial` change those of the narrower one, whose tokenizer
+    makes `finer` times as many tokens of a prompt.
 
     `idles`: its watts before and after each block's load. `both_idles`: degrees before it, the baseline's and its own.
     """
@@ -139,6 +142,8 @@ def run(
                 workload = workload.model_copy(update={"natural_stop": tokens != 32})
                 offered = workload.model_copy(update={"output_tokens": tokens if number else 32})
                 records = offer(offered, example.truth(w, workload), 1.0, EPOCH_NS, np.random.default_rng(1), 0.0)
+                if number and finer > 1:
+                    records = [replace(r, prompt_tokens=finer * (r.prompt_tokens or 0)) for r in records]
                 own = measure(example, w, workload, records).model_copy(
                     update=(both_trials or {}) | ((trial or {}) if number else {})
                 )
@@ -254,6 +259,14 @@ CASES: dict[str, list[Case]] = {
         ("no data", run(both={"resolved_options": GIVEN}, configuration={"treatment": {"server": "there"}, "engine": "vllm"})),
         ("no data", run(configuration={"resolved_options": None})),
         ("no data", run(both={"resolved_options": None})),
+    ],
+    "tokenizers-differ": [
+        ("no data", run()),
+        ("pass", run(both={"tokenizer_sha256": "a"})),
+        ("warn", run(both={"tokenizer_sha256": "a"}, configuration={"tokenizer_sha256": "b"})),  # its prompts are ids
+        ("warn", run(both={"tokenizer_sha256": "a"}, configuration={"tokenizer_sha256": "b"}, both_trials=AS_TEXT)),
+        ("pass", run(both_trials=AS_TEXT)),
+        ("fail", run(both_trials=AS_TEXT, finer=2)),
     ],
     "model-changed": [
         ("no data", run()),
