@@ -65,7 +65,7 @@ def become_worker(master: str, key: str | None) -> NoReturn:
 def check_installed() -> None:
     """Raise LoadError if Locust is not installed."""
     if find_spec("locust") is None:
-        raise LoadError("--driver locust: not installed; pip install '.[locust]'")
+        raise LoadError("--driver locust: not installed; pip install 'prunebench[locust]'")
 
 
 @contextlib.contextmanager

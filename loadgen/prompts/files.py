@@ -150,7 +150,7 @@ def _read_source(name: str, folder: str | None, seed: int) -> list[str]:
     try:
         import datasets
     except ImportError:
-        raise LoadError(f"--prompts {name}: needs the datasets library; pip install '.[datasets]'") from None
+        raise LoadError(f"--prompts {name}: needs the datasets library; pip install 'prunebench[datasets]'") from None
     source = SOURCES[name]
     datasets.disable_progress_bars()
     logging.getLogger("huggingface_hub").setLevel(

@@ -34,7 +34,7 @@ Progress = Callable[[int, int, str], None]  # steps done, steps in all, what is 
 def require_transformers() -> None:
     """Raises PruneError if what runs the model is not installed."""
     if not (find_spec("torch") and find_spec("transformers")):
-        raise PruneError("--calibration: runs the model, which needs torch; pip install '.[transformers]'")
+        raise PruneError("--calibration: runs the model, which needs torch; pip install 'prunebench[transformers]'")
 
 
 class TextCalibration:

@@ -104,7 +104,7 @@ def _send_to_mlflow(analysis: Analysis, uri: str) -> None:
     try:
         tracking, problems = import_module("mlflow.tracking"), import_module("mlflow.exceptions")
     except ImportError:
-        raise ReportError(f"--sink mlflow:{uri}: needs MLflow; pip install '.[mlflow]'") from None
+        raise ReportError(f"--sink mlflow:{uri}: needs MLflow; pip install 'prunebench[mlflow]'") from None
     try:
         client = tracking.MlflowClient(tracking_uri=uri)
         known = client.get_experiment_by_name(analysis.info.name)
