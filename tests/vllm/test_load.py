@@ -20,8 +20,8 @@ from loadgen.endpoint import Endpoint
 from loadgen.energy.source import NoEnergy
 from loadgen.prompts.synthetic import FilePrompts, SyntheticPrompts
 from loadgen.trial import run_trial
+from tests.loadgen.answers.whole import events, read_answer
 from tests.loadgen.made import workload
-from tests.loadgen.whole_answers import events, read_answer
 from tests.prunebench.conftest import TINYGLU
 from tests.server.engines.tiny_model import save_model, tiny_llama_config
 

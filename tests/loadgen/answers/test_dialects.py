@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.loadgen.answers.whole import read_answer
 from tests.loadgen.scripted import event
-from tests.loadgen.whole_answers import read_answer
 
 # SGLang, docs "OpenAI APIs - Completions": role chunk first, reasoning apart from content, `matched_stop`, usage at the end.
 SGLANG = (

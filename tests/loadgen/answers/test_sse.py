@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.answers.stream_end import error_of, parse
+from tests.loadgen.answers.whole import events, read_answer
 from tests.loadgen.scripted import event, token
-from tests.loadgen.whole_answers import events, read_answer
 
 DONE = b"data: [DONE]\n\n"
 

@@ -12,8 +12,8 @@ import pytest
 
 from loadgen.client.wire import WireClient
 from loadgen.endpoint import Endpoint
+from tests.loadgen.answers.whole import read_answer
 from tests.loadgen.scripted import CLOSE, END, HEAD, RESET, ScriptedServer, chunked, sized, stream, token
-from tests.loadgen.whole_answers import read_answer
 
 BODY = json.dumps({"prompt": "é"}).encode()
 

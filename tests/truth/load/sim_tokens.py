@@ -12,9 +12,9 @@ import numpy as np
 
 from loadgen.metrics.metrics import TrialMetrics, measure_records
 from loadgen.records.schema import RequestRecord
+from tests.loadgen.answers.whole import read_answer
 from tests.loadgen.made import MS, trial, workload
 from tests.loadgen.scripted import event, token
-from tests.loadgen.whole_answers import read_answer
 from tests.truth.registry import Outcome, Row, simulation
 
 SOME = trial(0, 10**6, load=workload("concurrency"))
