@@ -6,7 +6,7 @@ import os
 from typing import IO
 
 
-def wants_colours() -> bool:
+def draws_colours() -> bool:
     """Whether neither NO_COLOR, CI nor TERM=dumb asks for text without escape codes; FORCE_COLOR outweighs the last two."""
     return not os.environ.get("NO_COLOR") and (bool(os.environ.get("FORCE_COLOR")) or not _is_plain())
 

@@ -4,7 +4,7 @@
     make real REAL_DATA=FOLDER      and asked IFEval and the perplexity of GSM8K's answers, from files in FOLDER
     python -P -m examples.real --until check
 
-Four stages, each with the time that it may take on two cores; a later call goes on with what an earlier one fetched and made.
+Four stages, each with the time that it may take on two cores; a later call keeps what an earlier one fetched and made.
 FOLDER holds ifeval_input_data.jsonl, gsm8k_test.jsonl and gsm8k_train_200.jsonl. Tasks take an hour more.
 """
 

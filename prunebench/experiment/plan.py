@@ -35,7 +35,7 @@ class Pruning:
 
     @property
     def makes(self) -> tuple[str, Refit | None, dict[str, int], int]:
-        """What tells two of them apart."""
+        """What distinguishes two of them."""
         return self.criterion, self.refit, self.row.widths, self.row.layers
 
 

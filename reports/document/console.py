@@ -14,7 +14,7 @@ from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Table
 
-from base.terminal import draws_bars, wants_colours
+from base.terminal import draws_bars, draws_colours
 from reports.document.fitting import fitted
 
 # C0 except tab and line feed, delete, C1, and Unicode's bidi controls, which reorder text.
@@ -40,7 +40,7 @@ class Console(RichConsole):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"emoji": False, "color_system": "auto" if wants_colours() else None, **options})
+        super().__init__(**{"emoji": False, "color_system": "auto" if draws_colours() else None, **options})
         self._draws = options.get("force_terminal")
 
     @property

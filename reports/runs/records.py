@@ -106,7 +106,7 @@ class ConfigurationInfo(Record):
     is_baseline: bool
     model: str | None  # name it is served under; None: whatever its server turns out to serve
     checkpoint: str | None  # path, for people; None: only its server has it
-    # What headers tell; None: there is no checkpoint here, or one that the pruner cannot read.
+    # What headers say; None: there is no checkpoint here, or one that the pruner cannot read.
     width: int | None
     hidden_size: int | None
     expansion_ratio: float | None

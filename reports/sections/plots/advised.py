@@ -24,7 +24,7 @@ def advised_plot(analysis: Analysis, purpose: Purpose) -> Plot | None:
         return None
     rows = {c.info.label: row for row, c in enumerate(reversed(analysis.configurations))}
     keys = dict.fromkeys(one.quantity for one in found)
-    # One quantity is in the title, several are told apart by a legend.
+    # One quantity is in the title, a legend distinguishes several.
     marks = [Marks([], [], _legend(key), "ink", _symbol(key)) for key in keys if len(keys) > 1]
     for key in keys:
         for colour in dict.fromkeys(_COLOURS.values()):

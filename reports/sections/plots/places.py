@@ -37,7 +37,7 @@ class Places:
 
 
 def differ_in_pruning_alone(infos: Sequence[ConfigurationInfo]) -> bool:
-    """Whether the expansion ratio tells them apart as far as pruning goes, and nothing else does."""
+    """Whether pruning distinguishes them by the expansion ratio and by nothing else."""
     return all(info.pruned_alone and info.expansion_ratio is not None for info in infos)
 
 

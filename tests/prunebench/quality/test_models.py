@@ -71,7 +71,7 @@ def test_a_refusal_is_raised_with_the_servers_reason(url, concurrency, monkeypat
 
 @pytest.mark.parametrize("url", [_Guessing], indirect=True)
 @pytest.mark.parametrize("concurrency", [1, 16], ids=["one at a time", "several at a time"])
-def test_the_answers_of_a_task_are_counted_as_they_come(url, concurrency, monkeypatch, tmp_path):
+def test_the_answers_of_a_task_are_counted_as_they_arrive(url, concurrency, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     pytest.importorskip("lm_eval")
     from prunebench.quality.models import ServedModel
