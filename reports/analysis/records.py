@@ -123,6 +123,16 @@ class Analysis(Record):
         """The baseline, if it was started."""
         return next((c for c in self.configurations if c.info.is_baseline), None)
 
+    @property
+    def noun(self) -> str:
+        """What its configurations are called: widths, if pruning alone tells them apart."""
+        return "width" if all(c.info.pruned_alone for c in self.configurations) else "configuration"
+
+    @property
+    def cut(self) -> str:
+        """What the others do to the baseline: cuts, if pruning alone tells them apart."""
+        return "cut" if self.noun == "width" else "change"
+
     def has_values(self, workload: str, key: str) -> bool:
         """Whether any configuration has a value of a quantity under a workload."""
         return any(c.values[key].median is not None for c in self.cells if c.workload == workload)

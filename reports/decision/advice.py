@@ -98,7 +98,7 @@ def _answer(analysis: Analysis, purpose: Purpose, workload: str) -> Answer:
         return Answer(topic, reasons, f"No advice: {listed(list(withheld))} fail{'s' * (len(withheld) == 1)}")
     if not candidates:
         why = analysis.why_uncompared(workload, key) or ONLY_BASELINE
-        text = sentence(f"no width can be compared with the baseline on {workload}: {why}")
+        text = sentence(f"no {analysis.noun} can be compared with the baseline on {workload}: {why}")
         return Answer(topic, [text], "No answer yet")
     gaining = sorted((c for c in candidates if c.gains), key=lambda c: c.rank, reverse=True)
     bearable = [c for c in gaining if c.is_bearable]
@@ -154,7 +154,9 @@ def _if_quality_is_sufficient(best: _Candidate, key: str) -> tuple[str, list[str
 def _too_much_loss(analysis: Analysis, gaining: list[_Candidate], key: str) -> tuple[str, list[str]]:
     mildest = min(gaining, key=lambda c: c.loss or 0.0)
     sentences = [
-        sentence(f"the mildest cut with a gain, {_named(mildest)}, {_gain(mildest, key)}, but {_price(mildest)}"),
+        sentence(
+            f"the mildest {analysis.cut} with a gain, {_named(mildest)}, {_gain(mildest, key)}, but {_price(mildest)}"
+        ),
         f"That exceeds the limits of this report: {times(BEARABLE)} the perplexity, or {LEAST_KEPT} of a score kept.",
     ]
     return f"Keep the baseline, {_baseline(analysis)}: the gain costs too much quality", sentences
@@ -167,13 +169,14 @@ def _nothing_gained(analysis: Analysis, candidates: list[_Candidate], key: str) 
         return "No answer yet", [f"{sentence(why)} Resume the run, or raise protocol.blocks."]
     lowest, highest = min(c.speed.low or 1.0 for c in decided), max(c.speed.high or 1.0 for c in decided)
     title, span = QUANTITIES[key].title, f"{times(lowest)} to {times(highest)}"
-    sentences = [f"No width is shown to be better: {title} is {span} that of the baseline."]
+    sentences = [f"No {analysis.noun} is shown to be better: {title} is {span} that of the baseline."]
     worse = [_named(c) for c in decided if "worse" in c.verdicts]
     if worse:
         sentences.append(sentence(f"{listed(worse)} {'is' if len(worse) == 1 else 'are'} worse"))
     undecided = [c for c in decided if "worse" not in c.verdicts and "undecided" in c.verdicts]
     if not undecided:
-        return f"Keep the baseline, {_baseline(analysis)}: narrower widths gain nothing here", sentences
+        others = "narrower widths" if analysis.noun == "width" else "the others"
+        return f"Keep the baseline, {_baseline(analysis)}: {others} gain nothing here", sentences
     effects = [found.smallest_effect or 1.0 for c in undecided for found in c.found if found.verdict == "undecided"]
     are = "is" if len(undecided) == 1 else "are"
     sentences.append(

@@ -95,15 +95,15 @@ def _verdicts(analysis: Analysis, workload: str, key: str) -> str:
     compared, uncompared = _compare(analysis, workload, key)
     if not compared:
         reason = next((reason for reason in uncompared.values() if reason), ONLY_BASELINE)
-        return f"no width can be compared: {reason}"
+        return f"no {analysis.noun} can be compared: {reason}"
     better, worse = _with_verdict(compared, "better"), _with_verdict(compared, "worse")
     equivalent, undecided = _with_verdict(compared, "equivalent"), _with_verdict(compared, "undecided")
     single = _with_verdict(compared, None)
     parts = []
     if better:
-        parts += _best_and_mildest(better, phrases)
+        parts += _best_and_mildest(better, phrases, analysis.cut)
     elif len(single) < len(compared):
-        parts.append(f"no width is shown to be {phrases.better} than the baseline")
+        parts.append(f"no {analysis.noun} is shown to be {phrases.better} than the baseline")
     if worse:
         parts.append(f"{_names(worse)} {_is(worse)} {phrases.worse}")
     if equivalent:
@@ -118,14 +118,14 @@ def _verdicts(analysis: Analysis, workload: str, key: str) -> str:
     return "; ".join(parts)
 
 
-def _best_and_mildest(better: list[_Compared], phrases: _Phrases) -> list[str]:
+def _best_and_mildest(better: list[_Compared], phrases: _Phrases, cut: str) -> list[str]:
     best = max(better, key=lambda c: c.distance)
     parts = [f"{name(best.configuration.info)} {_gain(best, phrases)}"]
     kept = [c for c in better if c.configuration.perplexity_ratio is not None]
     mildest = min(kept, key=lambda c: c.configuration.perplexity_ratio or 0.0, default=best)
     if mildest is not best:
         parts.append(
-            f"the mildest cut that is {phrases.better}, {name(mildest.configuration.info)}, {_gain(mildest, phrases)}"
+            f"the mildest {cut} that is {phrases.better}, {name(mildest.configuration.info)}, {_gain(mildest, phrases)}"
         )
     return parts
 

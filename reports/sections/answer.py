@@ -50,7 +50,7 @@ def _checks(analysis: Analysis, outcome: Outcome) -> list[str]:
 def _rule(analysis: Analysis) -> str:
     text = (
         "Ratios are to the baseline within the same block, averaged as logarithms. Better or worse: the whole interval lies more than "
-        f"{percent(analysis.margin)} from 1; equivalent: the whole interval lies within that margin; otherwise undecided. A width is "
+        f"{percent(analysis.margin)} from 1; equivalent: the whole interval lies within that margin; otherwise undecided. A {analysis.noun} is "
         "recommended if it is better in time or joules and worse in neither, its perplexity is at most "
         f"{times(BEARABLE)} the baseline's, and no quality task is shown to keep less than {LEAST_KEPT} of its score."
     )

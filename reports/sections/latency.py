@@ -17,15 +17,16 @@ from reports.statistics.percentiles import Percentile, mlperf_floor
 _COLUMNS = [Column("Latency"), Column("Requests"), *(Column(f"p{t}", "ms") for t in TAILS)]
 _LEDE = (
     "The share of the requests of all trials that finished within a time in milliseconds: further left is faster, a long tail leans to "
-    "the right. The heavy line is the baseline; colours from blue to red are ever narrower widths."
+    "the right. The heavy line is the baseline; colours from blue to red are "
 )
 
 
 def latency_section(analysis: Analysis) -> Section:
     """The distribution of each latency under each workload, and the percentiles behind a fold."""
     workloads = analysis.info.workloads
+    order = "ever narrower widths" if analysis.noun == "width" else "the others in the order of the run"
     plots = [distribution_plot(analysis, w, key) for w in workloads for key in DISTRIBUTIONS]
-    blocks: list[Block] = [Prose(_LEDE, "lede"), Plots(plots, abreast=3)]
+    blocks: list[Block] = [Prose(f"{_LEDE}{order}.", "lede"), Plots(plots, abreast=3)]
     tables = [table for w in workloads if (table := percentile_table(analysis, w))]
     if tables:
         blocks.append(Fold("Percentiles with their intervals", tables))

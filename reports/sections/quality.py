@@ -48,7 +48,7 @@ def tasks_section(analysis: Analysis) -> Section | None:
     blocks.append(
         Fold("Correlations of scores with each other, with the width and with cost", [_correlations(quality)])
     )
-    return Section("tasks", "What each width still knows", blocks)
+    return Section("tasks", f"What each {analysis.noun} still knows", blocks)
 
 
 def perplexity_section(analysis: Analysis) -> Section:
