@@ -150,4 +150,4 @@ audit-image:
 	  'apt-get update -qq -o APT::Update::Error-Mode=any; apt-get --just-print -qq upgrade | grep ^Inst || echo "prunebench:cpu: no update is waiting"'
 
 clean:
-	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .coverage* .hypothesis .import_linter_cache
