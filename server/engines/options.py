@@ -7,7 +7,7 @@ import difflib
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from server.engines.base import EngineError
@@ -26,14 +26,19 @@ def parse_options(target: type, options: Mapping[str, str]) -> dict[str, Any]:
     values = {}
     for key, text in options.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known ones are {', '.join(sorted(known)[:12])}"
-            raise EngineError(f"--engine-option {key}: there is no such option; {hint}")
+            raise unknown_option(key, known)
         try:
             values[key] = _parse(known[key], text)
         except ValueError as error:
             raise EngineError(f"--engine-option {key}={text}: {error}") from error
     return values
+
+
+def unknown_option(key: str, known: Iterable[str]) -> EngineError:
+    """One line with the nearest of the known options, or with some of them."""
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known ones are {', '.join(sorted(known)[:12])}"
+    return EngineError(f"--engine-option {key}: there is no such option; {hint}")
 
 
 def _annotations(target: type) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from base.quantities import BYTES, MILLISECONDS, SECONDS
 from base.records import Record
 from server.engines.base import EngineError
+from server.engines.options import unknown_option
 
 
 class SyntheticOptions(Record):
@@ -52,4 +53,6 @@ class SyntheticOptions(Record):
             return cls.model_validate(dict(options))
         except ValidationError as error:
             first = error.errors()[0]
+            if first["type"] == "extra_forbidden":
+                raise unknown_option(str(first["loc"][0]), cls.model_fields) from None
             raise EngineError(f"--engine-option {first['loc'][0]}: {first['msg']}") from None

@@ -192,6 +192,11 @@ def test_options_it_cannot_use_are_named(key, value):
         SyntheticEngine(None, {key: value})
 
 
+def test_an_unknown_option_is_answered_with_the_nearest_one():
+    with pytest.raises(EngineError, match="--engine-option tokens_ms: there is no such option; did you mean token_ms"):
+        SyntheticEngine(None, {"tokens_ms": "5"})
+
+
 def test_its_vocabulary_is_the_tokenizers(checkpoint, tmp_path, tokenizer):
     engine = SyntheticEngine(checkpoint, {})
     asyncio.run(engine.start())
