@@ -9,6 +9,7 @@ from prunebench.cli import main
 from prunebench.experiment.changes import checkpoint_changes, experiment_changes, hash_checkpoint
 from prunebench.experiment.file import ExperimentError
 from prunebench.experiment.resolve import load_experiment
+from prunebench.experiment.toml_text import TomlText
 from prunebench.run.reopen import reopen
 from prunebench.run.resume import extended
 from prunebench.run.run_writer import RunWriter
@@ -43,7 +44,7 @@ def begun(tmp_path) -> Path:
 
 def resume(file: Path, *, accept_changes: bool = False) -> RunWriter:
     run = RunWriter(file.parent / "out")
-    reopen(run, load_experiment(file), file, accept_changes=accept_changes)
+    reopen(run, load_experiment(file), TomlText.read(file), accept_changes=accept_changes)
     return run
 
 
