@@ -37,7 +37,7 @@ def result(folder: Path, task: str) -> TaskResult:
 def test_tasks_are_asked_of_what_is_served_and_modelled_joules_stay_apart(prunebench, tmp_path):
     done = prunebench(
         "evaluate", TINYGLU, "--tasks", "tinyglu_form,tinyglu_signature", "--limit", 8, "--output", "out", "--json",
-        "--modelled-watts-per-core", 5, *SERVED,
+        "--modelled-watts-per-core", 5, *SERVED, timeout=400,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
