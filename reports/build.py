@@ -22,7 +22,7 @@ from reports.exports.cells import as_csv, as_json, as_markdown, as_parquet, cell
 from reports.runs.loads import is_load, read_loads
 from reports.runs.records import damaged_line
 from reports.sections.contents import run_article
-from reports.sections.load import load_article
+from reports.sections.loads.load import load_article
 from reports.statistics.ratios import MARGIN
 
 Progress = Callable[[int, int, str], None]  # how many of how many of what are done

@@ -10,14 +10,14 @@ from reports.document.blocks import Article, Section
 from reports.document.wording import SIMULATED, engine
 from reports.sections.alignment import alignment_section
 from reports.sections.answer import answer_section, evidence_section, limits_section
-from reports.sections.curves import curves_section
 from reports.sections.energy.idle import idle_section
 from reports.sections.energy.joules import energy_section
 from reports.sections.energy.model import energy_model_section
 from reports.sections.energy.power import timeline_section
 from reports.sections.expected import expected_section
 from reports.sections.fleet import fleet_section
-from reports.sections.latency import latency_section
+from reports.sections.loads.curves import curves_section
+from reports.sections.loads.latency import latency_section
 from reports.sections.pruning import pruning_section
 from reports.sections.quality import perplexity_section, tasks_section
 from reports.sections.run import again_section, checks_section, compared_section, failures_section, order_section

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.prunebench.cli.test_cli import one_line
 from tests.prunebench.conftest import SYNTHETIC, TINYGLU
-from tests.prunebench.test_cli import one_line
 from tests.pruner.checkpoint.hub_server import COMMIT
 
 WAYS = {

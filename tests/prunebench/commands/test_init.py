@@ -12,8 +12,8 @@ from prunebench.experiment.starter import PERCENTAGES, Starter, alignment, conte
 from pruner.inspection import inspect_checkpoint
 from pruner.scoring.targets import Target
 from server.engines.registry import engines
+from tests.prunebench.cli.test_cli import one_line
 from tests.prunebench.conftest import TINYGLU
-from tests.prunebench.test_cli import one_line
 
 
 def test_the_file_that_is_written_passes_a_dry_run_and_is_not_overwritten(prunebench, tmp_path: Path):

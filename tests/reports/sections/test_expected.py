@@ -10,8 +10,8 @@ from reports.analysis.roofline import decode_cost
 from reports.document.blocks import Plots, Prose
 from reports.document.wording import TIMES
 from reports.sections.alignment import alignment_section, misfits
-from reports.sections.curves import curves_section, families
 from reports.sections.expected import expected_section, in_flight
+from reports.sections.loads.curves import curves_section, families
 from tests.reports.example_run import BATCH, SINGLE, Example, Truth, write_run
 
 SMALL = (SINGLE.model_copy(update={"requests": 3}), BATCH.model_copy(update={"requests": 8}))

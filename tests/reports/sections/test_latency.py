@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from reports.analysis.analyse import analyse_folder
-from reports.sections.latency import percentile_table
+from reports.sections.loads.latency import percentile_table
 from reports.sections.plots.distributions import distribution_plot
 from tests.reports.example_run import BATCH, SINGLE, Example, write_run
 

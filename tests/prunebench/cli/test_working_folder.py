@@ -13,7 +13,7 @@ from base.network import free_port
 from tests.prunebench.conftest import SYNTHETIC
 from tests.server.conftest import serve_process, url_once_ready, write_checkpoint
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ROOMS = ("prunebench", "reports", "pruner", "server", "loadgen", "energy", "base")
 TRAPS = (*ROOMS, "numpy", "torch", "json", "socket", "ray", "locust", "users", "trial")
 TRAP = "open(__file__ + '.read', 'w').close()\nraise SystemExit('imported from the working folder')\n"

@@ -23,8 +23,8 @@ from reports.document.blocks import (
 )
 from reports.document.wording import SIMULATED, SIMULATED_ALERT, figure, or_absent, sentence
 from reports.runs.loads import Load, Loads
-from reports.sections.latency import trial_percentile_table
-from reports.sections.sweep import sweep_section
+from reports.sections.loads.latency import trial_percentile_table
+from reports.sections.loads.sweep import sweep_section
 
 
 def load_article(loads: Loads, article_id: str) -> Article:

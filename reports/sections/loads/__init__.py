@@ -1,0 +1,1 @@
+"""Sections of loads: of one load, its percentiles, a sweep, and throughput against latency."""
