@@ -21,7 +21,8 @@ from loadgen.metrics.summary import summarize
 from loadgen.prompts.synthetic import SyntheticPrompts
 from loadgen.trial import run_trial
 from loadgen.workloads.open_loop import ConstantLoad
-from prunebench.servers.process import ServerCommand, start_server
+from prunebench.servers.commands import ServerCommand
+from prunebench.servers.process import start_server
 from prunebench.terminal.console import err, out, print_line
 from prunebench.terminal.progress import Steps
 

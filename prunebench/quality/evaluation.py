@@ -12,7 +12,8 @@ from base.files import write_record
 from base.records import Record
 from loadgen.endpoint import Endpoint, only_model, server_address
 from prunebench.quality.suites import QualityError
-from prunebench.servers.process import ServerCommand, start_server
+from prunebench.servers.commands import ServerCommand
+from prunebench.servers.process import start_server
 from prunebench.terminal.progress import Progress
 from pruner.checkpoint.hub import find_downloaded, find_source
 from reports.runs.run_folder import read_record

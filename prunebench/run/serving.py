@@ -9,8 +9,9 @@ from base.key_file import read_key
 from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.experiment.plan import Planned
 from prunebench.servers.command_line import CommandLine
+from prunebench.servers.commands import Command, ServerCommand
 from prunebench.servers.joined import join_server
-from prunebench.servers.process import Command, Server, ServerCommand, start_server
+from prunebench.servers.process import Server, start_server
 from prunebench.servers.remote import RemoteHost
 from prunebench.terminal.progress import Progress
 from reports.runs.records import ConfigurationInfo

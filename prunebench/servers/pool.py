@@ -16,7 +16,8 @@ from pydantic import Field
 
 from base.key_file import read_key
 from base.records import Record
-from prunebench.servers.process import POLL_S, RunningServer, ServerCommand, ServerStartError, launch_server
+from prunebench.servers.commands import ServerCommand
+from prunebench.servers.process import POLL_S, RunningServer, ServerStartError, launch_server
 from server.engines.base import EngineError
 from server.engines.registry import AUTO, choose_engine
 from server.settings import LOOPBACK_HOSTS, EngineName, ServeError

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Protocol
@@ -17,9 +17,9 @@ import psutil
 
 from base.errors import UserError
 from base.network import free_port
-from base.python_process import python_command
 from loadgen.control import control_client
 from loadgen.endpoint import Endpoint, only_model
+from prunebench.servers.commands import Command
 from prunebench.servers.parent_watch import PARENT_VARIABLE
 from prunebench.servers.server_log import how_it_ended, last_words, starting_words
 from prunebench.terminal.progress import Progress, unseen
@@ -32,61 +32,6 @@ _LAST_WORDS_S = 5.0  # time for a server whose engine has died to log why and en
 
 class ServerStartError(UserError):
     """A checkpoint could not be served; the message carries the last line of the server's log."""
-
-
-class Command(Protocol):
-    """What starts a server."""
-
-    @property
-    def model(self) -> str | None:
-        """The name by which it is asked; None: the only one that it serves."""
-
-    @property
-    def host(self) -> str:
-        """On which it listens."""
-
-    @property
-    def port(self) -> int | None:
-        """On which it listens; None: any free one."""
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """Variables beside those of this process."""
-
-    @property
-    def health(self) -> str:
-        """Path that answers 200 once it is ready."""
-
-    def arguments(self, port: int) -> list[str]:
-        """The command line."""
-
-
-@dataclass(frozen=True)
-class ServerCommand:
-    """What to serve and how; becomes the arguments of `prunebench serve`."""
-
-    checkpoint: Path
-    model: str
-    engine: str
-    options: Mapping[str, str]
-    modelled_watts_per_core: float | None
-    host: str = "127.0.0.1"
-    port: int | None = None  # None: any free one
-    api_key_file: Path | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
-    health: str = "/health"
-
-    def arguments(self, port: int) -> list[str]:
-        """The command line, with this interpreter."""
-        words = python_command("-m", "prunebench", "serve", str(self.checkpoint), "--engine", self.engine)
-        words += ["--host", self.host, "--port", str(port), "--served-model-name", self.model]
-        if self.api_key_file is not None:
-            words += ["--api-key-file", str(self.api_key_file)]
-        if self.modelled_watts_per_core is not None:
-            words += ["--modelled-watts-per-core", str(self.modelled_watts_per_core)]
-        for key, value in self.options.items():
-            words += ["--engine-option", f"{key}={value}"]
-        return words
 
 
 class Server(Protocol):

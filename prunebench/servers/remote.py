@@ -11,7 +11,8 @@ import httpx
 
 from loadgen.control import control_client
 from loadgen.endpoint import Endpoint, LoadError, server_address
-from prunebench.servers.process import ServerCommand, ServerStartError, is_healthy
+from prunebench.servers.commands import ServerCommand
+from prunebench.servers.process import ServerStartError, is_healthy
 
 _ANSWER_S = 30.0
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from prunebench.servers.process import ServerCommand, start_server
+from prunebench.servers.commands import ServerCommand
+from prunebench.servers.process import start_server
 from tests.prunebench.conftest import SYNTHETIC, TINYGLU
 from tests.prunebench.terminal.screen import run_in_terminal
 from tests.reports.compare.test_runs import small

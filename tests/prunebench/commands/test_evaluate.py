@@ -12,7 +12,8 @@ import pytest
 
 from base.errors import UserError
 from prunebench.commands.evaluate import evaluate
-from prunebench.servers.process import ServerCommand, start_server
+from prunebench.servers.commands import ServerCommand
+from prunebench.servers.process import start_server
 from reports.runs.records import TaskResult
 from tests.prunebench.conftest import TINYGLU
 

@@ -16,7 +16,8 @@ from tokenizers import processors
 
 from loadgen.endpoint import Endpoint
 from prunebench.quality.suites import SHIPPED
-from prunebench.servers.process import ServerCommand, start_server
+from prunebench.servers.commands import ServerCommand
+from prunebench.servers.process import start_server
 from reports.runs.records import TaskResult
 from tests.prunebench.conftest import TINYGLU
 from tests.server.engines.tiny_model import reference_logprobs, reference_model

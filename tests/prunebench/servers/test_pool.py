@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from base.network import free_port
+from prunebench.servers.commands import ServerCommand
 from prunebench.servers.pool import HostedServer, HostedServers, HostSettings
-from prunebench.servers.process import ServerCommand, start_server
+from prunebench.servers.process import start_server
 from server.engines.registry import engines
 from tests.prunebench.conftest import TINYGLU
 
