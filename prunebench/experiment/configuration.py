@@ -70,6 +70,11 @@ class Configuration(Record):
     environment: dict[str, str] = Field(
         default={}, description="Environment variables of the server, beside those of `[serve.environment]`."
     )
+    levels: dict[str, str] = Field(
+        default={},
+        description="Its level of each factor, by the factor's name. The report has the effects and interactions of those that name the "
+        "same factors as the baseline; `[grid]` writes them by itself.",
+    )
 
     @model_validator(mode="after")
     def _one_thing(self) -> Configuration:

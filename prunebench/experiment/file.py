@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -14,6 +14,7 @@ from base.records import Record
 from loadgen import REQUEST_TIMEOUT_S
 from loadgen.workloads.base import Workload
 from prunebench.experiment.configuration import Configuration
+from prunebench.experiment.grid import Factor, Level, with_grid
 from pruner.scoring.calibration import Refit
 from pruner.scoring.criteria import criterion_choices, needing_text
 from pruner.scoring.recipe import needs_text
@@ -201,11 +202,21 @@ class Experiment(Record):
     model: Model | None = None
     prune: Prune | None = None
     configurations: Annotated[list[Configuration], AfterValidator(_unique_labels)] = []
+    grid: dict[str, Factor] = Field(default={}, description="Factors, each with its levels.")
+    grid_only: list[dict[str, Level]] = Field(
+        default=[],
+        description="These combinations of the grid's levels alone, each a table with a level of every factor; all without it.",
+    )
     serve: Serve = Serve()
     protocol: Protocol = Protocol()
     energy: EnergySettings = EnergySettings()
     quality: QualitySettings | None = None
     workloads: Annotated[list[Workload], Field(min_length=1), AfterValidator(_unique_names)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_grid(cls, data: Any) -> Any:
+        return with_grid(data)
 
     @model_validator(mode="after")
     def _something_to_compare(self) -> Experiment:

@@ -159,6 +159,7 @@ def _describe(planned: Planned, baseline: Planned, folder: Path | None, manifest
         checkpoint_bytes=found and found.bytes,
         tokenizer_sha256=tokenizer_sha256(folder),
         treatment=treatment(planned, baseline),
+        levels=asked.levels,
         pruned_alone=alike,
         shape=None if folder is None else _shape(folder),
         engine=asked.engine or "",

@@ -7,6 +7,7 @@ from pathlib import Path
 from reports.analysis.cells import cell_figures, trial_figures
 from reports.analysis.energy_fit import fit_energy_models
 from reports.analysis.family import compare_family
+from reports.analysis.grid import Grid, GridFigures
 from reports.analysis.quality import analyse_quality
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES
 from reports.analysis.records import Analysis, Cell, ConfigurationFigures
@@ -36,6 +37,7 @@ def analyse(run: MeasuredRun, *, folder: str, margin: float = MARGIN) -> Analysi
         workloads=workloads,
         cells=cells,
         trials=[trial_figures(t) for t in sorted(run.trials, key=lambda t: t.cell.order)],
+        grid=_grid(run, margin),
         family=compare_family(workloads, lambda workload, key: _comparisons(cells, workload, key), margin),
         checks=group_findings(check_run(run)),
         failures=run.failures,
@@ -55,6 +57,25 @@ def analyse(run: MeasuredRun, *, folder: str, margin: float = MARGIN) -> Analysi
 
 def _comparisons(cells: list[Cell], workload: str, key: str) -> dict[str, Comparison]:
     return {c.label: found for c in cells if c.workload == workload and (found := c.values[key].comparison)}
+
+
+def _grid(run: MeasuredRun, margin: float) -> list[GridFigures]:
+    """Effects and interactions of every quantity that was measured under a workload; empty without two levels of a factor."""
+    grid = Grid({c.label: c.levels for c in run.configurations}, run.info.baseline)
+    if not grid.factors:
+        return []
+    fit = [trial_figures(trial) for trial in run.trials]
+    fit = [trial for trial in fit if trial.unfit is None]
+    found = []
+    for workload in run.info.workloads:
+        for key, quantity in QUANTITIES.items():
+            values: dict[str, dict[int, float]] = {}
+            for trial in fit:
+                if trial.workload == workload and key in trial.values:
+                    values.setdefault(trial.label, {})[trial.block] = trial.values[key]
+            if values:
+                found.append(grid.analyse(workload, key, values, quantity.better, margin=margin))
+    return found
 
 
 def _cost_columns(run: MeasuredRun, cells: list[Cell]) -> dict[str, list[float | None]]:

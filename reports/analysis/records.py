@@ -13,6 +13,7 @@ from loadgen.metrics.backlog import Backlog
 from loadgen.workloads.base import Workload
 from reports.analysis.energy_model import EnergyModel
 from reports.analysis.family import FamilyComparison
+from reports.analysis.grid import GridFigures
 from reports.analysis.power import PowerFigures
 from reports.analysis.quality import QualityFigures
 from reports.analysis.wall_time import WallTime
@@ -104,6 +105,7 @@ class Analysis(Record):
     cells: list[Cell]
     trials: list[TrialFigures]
     family: list[FamilyComparison]  # the comparisons behind the advice, with simultaneous intervals
+    grid: list[GridFigures] = []  # of configurations with levels of factors
     checks: list[CheckResult]
     failures: list[FailedCell]
     damaged: list[DamagedTrial] = []  # left out

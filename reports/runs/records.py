@@ -119,6 +119,7 @@ class ConfigurationInfo(Record):
     # What was asked to differ from the baseline, in words, by its key: server, checkpoint, width, layers, engine, options.KEY,
     # environment.KEY. Empty for the baseline, and in older records.
     treatment: dict[str, str] = {}
+    levels: dict[str, str] = {}  # of a grid: factor -> level; empty outside of one, and in older records
     pruned_alone: bool = True  # it is the baseline, or differs from it in what the pruner did and in nothing else
     shape: ModelShape | None = None  # None: config.json lacks a field, or a token reads only some experts
     engine: str

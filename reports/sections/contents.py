@@ -16,6 +16,7 @@ from reports.sections.energy.model import energy_model_section
 from reports.sections.energy.power import timeline_section
 from reports.sections.expected import expected_section
 from reports.sections.fleet import fleet_section
+from reports.sections.grid import grid_section
 from reports.sections.loads.curves import curves_section
 from reports.sections.loads.latency import latency_section
 from reports.sections.pruning import pruning_section
@@ -31,6 +32,7 @@ SECTIONS: list[Builder] = [
     evidence_section,
     limits_section,
     workloads_section,
+    grid_section,
     energy_section,
     timeline_section,
     energy_model_section,

@@ -45,6 +45,7 @@ def render() -> str:
 def _models(value: dict[str, Any]) -> list[str]:
     """Names of the models that a key holds: none for a plain value, several for a union."""
     inner = value.get("items", value)
+    inner = inner["additionalProperties"] if isinstance(inner.get("additionalProperties"), dict) else inner
     choices = [inner, *inner.get("anyOf", []), *inner.get("oneOf", [])]
     return [choice["$ref"].rpartition("/")[2] for choice in choices if "$ref" in choice]
 
@@ -52,6 +53,7 @@ def _models(value: dict[str, Any]) -> list[str]:
 def _sections(key: str, models: list[str], known: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
     """Title, model and keys: one section for a model; for a union the keys of all first, then those of each."""
     brackets = f"`[[{key}]]`" if key in {"workloads", "configurations"} else f"`[{key}]`"
+    brackets = "`[grid.FACTOR]`" if key == "grid" else brackets
     found = [known[name] for name in models]
     if len(found) == 1:
         yield brackets, found[0], list(found[0]["properties"])
