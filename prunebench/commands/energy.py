@@ -1,4 +1,4 @@
-"""`prunebench energy`: watch the meters, measure power at rest, predict joules of other shapes of requests."""
+"""`prunebench energy`: watch the meters, meter a command or power at rest, predict joules of other shapes of requests."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ import httpx
 import typer
 from pydantic import ValidationError
 
+from base.files import write_record
 from base.quantities import SECONDS
+from energy.command import meter_command
 from energy.meters.base import EnergyError
 from energy.records import EnergyTrace, MeterEnergy
 from energy.sampler import start_sampler
 from energy.window import window_energy
 from loadgen.endpoint import Endpoint, server_address
-from prunebench.commands.options import Json, quantity
+from prunebench.commands.options import Json, ModelledWattsPerCore, quantity
 from prunebench.terminal.command_help import examples
-from prunebench.terminal.console import out, print_line
+from prunebench.terminal.console import err, out, print_line
 from prunebench.terminal.damaged import analyse_run
-from prunebench.terminal.power_view import PowerView
+from prunebench.terminal.power_view import PowerView, command_lines
 
 _DELAY_NS = 300_000_000  # figures are shown this late: by then every usual counter has moved on
 _ANSWER_S = 10.0  # timeout of one answer of a server's meters
+_NOT_FOUND, _NOT_RUN = 127, 126  # exit statuses, as a shell has them
 _FIRST_S = 1.0  # for the first refreshes of the counters
 Read = Callable[[int], EnergyTrace]  # from a time of the metered machine's clock on
 
@@ -117,6 +120,46 @@ def idle(
         for part in whole.parts:
             print_line(_part_line(part))
     raise typer.Exit(0 if whole.mean_watts is not None else 1)
+
+
+@energy.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@examples(
+    ("A training step", "prunebench energy run -- python train.py --steps 100"),
+    (
+        "Another tool's benchmark, its joules as JSON in a file",
+        "prunebench energy run --output joules.json -- guidellm benchmark",
+    ),
+)
+def run(
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND", help="What is run, with its own options.")],
+    idle: Annotated[
+        float, quantity(SECONDS, "Idle power is measured for this long before and after; 0: not at all.", least=0)
+    ] = 5.0,
+    output: Annotated[Path | None, typer.Option(help="Write the figures as JSON to this file too.")] = None,
+    modelled_watts_per_core: ModelledWattsPerCore = None,
+    as_json: Json = False,
+) -> None:
+    """Joules of any command, printed to stderr once it has ended; its exit status is passed on.
+
+    Without a meter it runs all the same, and its joules are null with the reason.
+    """
+    sampler = start_sampler(modelled_watts_per_core=None, process_ids=list)
+    try:
+        time.sleep(_FIRST_S)
+        found = meter_command(command, sampler.trace, idle_s=idle, modelled_watts_per_core=modelled_watts_per_core)
+    except OSError as error:
+        print_line(f"prunebench: {command[0]}: {error.strerror}", err)
+        raise typer.Exit(_NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_RUN) from None
+    finally:
+        sampler.stop()
+    if output is not None:
+        write_record(output, found)
+    if as_json:
+        print_line(found.model_dump_json(exclude={"energy": {"conditions"}}), err, whole=True)
+    else:
+        for line in command_lines(found):
+            print_line(line, err)
+    raise typer.Exit(found.status)
 
 
 @energy.command()

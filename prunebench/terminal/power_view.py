@@ -8,6 +8,7 @@ from typing import Any
 from rich.live import Live
 from rich.table import Table
 
+from energy.command import MeteredCommand
 from energy.records import Conditions, EnergyTrace, WindowEnergy
 from energy.units import kilowatt_hours
 from energy.window import meter_energy, window_energy
@@ -49,16 +50,39 @@ class PowerView:
             line = json.dumps({"energy": energy.model_dump(mode="json", exclude={"conditions"})})
             print_line(line, whole=True)
             return
-        if energy.gross_joules is None:
-            print_line(f"no joules over {seconds:.1f} s: {energy.reason}")
-        else:
-            half = energy.gross_joules_uncertainty or 0.0
-            print_line(
-                f"{energy.gross_joules:.1f} J ± {half:.1f} J over {seconds:.1f} s, {energy.mean_watts:.1f} W on average,"
-                f" {kilowatt_hours(energy.gross_joules):.3g} kWh ({energy.source})",
-            )
-        if energy.modelled_joules is not None:
-            print_line(f"modelled, not measured: {energy.modelled_joules:.1f} J ({energy.modelled_basis})")
+        for line in _joules(energy, seconds):
+            print_line(line)
+
+
+def command_lines(found: MeteredCommand) -> list[str]:
+    """Of a command that has ended: joules, those less idle power, CPU time."""
+    energy = found.energy
+    lines = _joules(energy, found.wall_s)
+    if energy.net_joules is not None:
+        half = energy.net_joules_uncertainty or 0.0
+        lines.append(f"{energy.net_joules:.1f} J ± {half:.1f} J less the idle power of {energy.idle_watts:.1f} W")
+    elif energy.gross_joules is not None and energy.net_reason is not None:
+        lines.append(f"idle power is not subtracted: {energy.net_reason}")
+    lines += [
+        f"no {one.source}: {one.reason}{'; ' + one.remedy if one.remedy else ''}"
+        for one in energy.missing
+        if energy.gross_joules is None
+    ]
+    return [*lines, f"{found.cpu_s:.1f} CPU-s, status {found.status}"]
+
+
+def _joules(energy: WindowEnergy, seconds: float) -> list[str]:
+    """Measured joules or why there are none, and modelled ones."""
+    if energy.gross_joules is None:
+        lines = [f"no joules over {seconds:.1f} s: {energy.reason}"]
+    else:
+        half = energy.gross_joules_uncertainty or 0.0
+        hours = f"{kilowatt_hours(energy.gross_joules):.3g} kWh ({energy.source})"
+        mean = f"{energy.mean_watts:.1f} W on average"
+        lines = [f"{energy.gross_joules:.1f} J ± {half:.1f} J over {seconds:.1f} s, {mean}, {hours}"]
+    if energy.modelled_joules is not None:
+        lines.append(f"modelled, not measured: {energy.modelled_joules:.1f} J ({energy.modelled_basis})")
+    return lines
 
 
 def _tick_row(seconds: float, now: WindowEnergy, sums: WindowEnergy) -> dict[str, Any]:

@@ -109,7 +109,8 @@ def _commands(text: str) -> Iterator[list[str]]:
     for line in code.replace("\\\n", " ").splitlines():
         found = re.search(r"(?:^|\s)prunebench ([a-z-]+(?!\S).*)", re.split(r"\s#\s|\s\|\s|\s&&\s", line)[0])
         if found:
-            yield found[1].split()
+            words = found[1].split()
+            yield words[: words.index("--")] if "--" in words else words  # what follows is another command's
 
 
 def _options(words: list[str]) -> set[str] | None:

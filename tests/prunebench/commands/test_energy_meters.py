@@ -107,6 +107,33 @@ def test_idle_says_watts_with_their_uncertainty_and_both_halves(energy):
     assert "W ± " in ended(energy("idle", "--duration", 1, gpus=[{"watts": 73}]))
 
 
+def test_a_command_is_metered_and_its_status_and_output_are_its_own(energy, tmp_path):
+    words = [sys.executable, "-c", "import time; print('at work'); time.sleep(1.5); raise SystemExit(7)"]
+    process = energy("run", "--idle", 0.5, "--output", tmp_path / "joules.json", "--", *words, gpus=[{"watts": 200}])
+    said, errors = process.communicate(timeout=60)
+    assert process.returncode == 7, errors
+    assert said == "at work\n"
+    assert " J ± " in errors
+    assert "less the idle power of 2" in errors
+    found = json.loads((tmp_path / "joules.json").read_text())
+    assert found["status"] == 7
+    assert found["energy"]["gross_joules"] == pytest.approx(200 * found["wall_s"], rel=0.1)
+    assert abs(found["energy"]["net_joules"]) <= found["energy"]["net_joules_uncertainty"]
+    assert found["idle_before"]["mean_watts"] == pytest.approx(200, rel=0.1)
+
+
+def test_a_command_runs_without_a_meter_and_its_joules_are_null_with_the_reason(energy):
+    if Path("/sys/class/powercap/intel-rapl:0").exists():
+        pytest.skip("this machine has package counters")
+    process = energy("run", "--json", "--modelled-watts-per-core", 10, "--", "true", gpus=[], init=9)
+    said, errors = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, "")
+    found = json.loads(errors)
+    assert found["energy"]["gross_joules"] is None
+    assert found["energy"]["reason"]
+    assert found["energy"]["modelled_joules"] == pytest.approx(10 * found["cpu_s"])
+
+
 def test_a_gpu_that_cannot_be_read_gives_no_figure_its_reason_and_status_1(energy):
     said = ended(energy("idle", "--duration", 1, gpus=[{}, {"mig": 1}]), status=1)
     assert "MIG is on" in said
