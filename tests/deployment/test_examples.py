@@ -84,7 +84,8 @@ def test_the_job_has_a_gpu_a_token_from_a_secret_and_volumes_for_checkpoints_and
     assert claims == claimed
     assert options["checkpoints"].is_relative_to("/storage")
     assert Path(variables["HF_HOME"]).is_relative_to("/storage")
-    assert (ROOT / options["experiment"]).is_file()
+    (experiment,) = options["targets"]
+    assert (ROOT / experiment).is_file()
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)

@@ -103,7 +103,7 @@ def test_a_killed_evaluation_goes_on_where_it_was(prunebench, started, tmp_path)
     shutil.copytree(TINYGLU, tmp_path / "other")
     other = prunebench("evaluate", "other", *words[2:], "--resume")
     assert other.returncode == 2
-    assert "--resume: out is of" in other.stderr
+    assert "--resume: out holds an evaluation of" in other.stderr
 
 
 def test_without_a_hub_a_task_says_so_and_the_others_go_on(prunebench, at_a_url, tmp_path, monkeypatch):

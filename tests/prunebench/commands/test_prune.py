@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from prunebench.terminal.progress import Steps
+from reports.document.console import Console
 from tests.prunebench.conftest import TINYGLU
 from tests.pruner.checkpoint.hub_server import COMMIT, Hub, running_hub
 

@@ -30,7 +30,7 @@ def test_words_may_be_suites_tasks_files_and_numbers_of_examples():
 
 def test_a_task_named_twice_is_asked_once_but_not_in_two_ways():
     assert choose_suite(["piqa", "piqa"]).tasks == (TaskChoice("piqa"),)
-    with pytest.raises(QualityError, match="gsm8k is asked for twice"):
+    with pytest.raises(QualityError, match="--tasks: gsm8k is named twice"):
         choose_suite(["fragile-knowledge", "gsm8k:8"])
 
 
