@@ -143,6 +143,8 @@ def run(
 
     Without a meter it runs all the same, and its joules are null with the reason.
     """
+    if output is not None and (output.is_dir() or not output.parent.is_dir()):
+        raise EnergyError(f"--output {output}: {'is a folder' if output.is_dir() else 'its folder is not there'}")
     sampler = start_sampler(modelled_watts_per_core=None, process_ids=list)
     try:
         time.sleep(_FIRST_S)

@@ -134,6 +134,14 @@ def test_a_command_runs_without_a_meter_and_its_joules_are_null_with_the_reason(
     assert found["energy"]["modelled_joules"] == pytest.approx(10 * found["cpu_s"])
 
 
+def test_a_file_that_cannot_be_written_is_named_before_the_command_runs(energy, tmp_path):
+    for place, said in ((tmp_path, "is a folder"), (tmp_path / "none" / "joules.json", "its folder is not there")):
+        process = energy("run", "--output", place, "--", "touch", tmp_path / "ran")
+        _, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors.splitlines()) == (2, [f"prunebench: --output {place}: {said}"])
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_gpu_that_cannot_be_read_gives_no_figure_its_reason_and_status_1(energy):
     said = ended(energy("idle", "--duration", 1, gpus=[{}, {"mig": 1}]), status=1)
     assert "MIG is on" in said
