@@ -16,6 +16,7 @@ from benchmarks.install.ways import ROOT
 _PACKAGES = "python3,python3-venv,python3-pip,pipx,ca-certificates"
 _NEEDED = ("benchmarks/install", "requirements/uv.py", "requirements/lock.txt", "examples/tinyglu")
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+_HOME = "/bench"  # in the new system
 _OF_PIP = ("index-url", "extra-index-url")  # settings that hold on another machine too
 # Its own devices and processes, which go with the process that asked for them.
 _ENTER = 'mount --rbind /dev "$0/dev" && mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
@@ -65,8 +66,8 @@ def _pip_settings() -> list[str]:
 def enter(root: Path, *words: str) -> None:
     """Run a command in the root, with none of our environment."""
     environment = {
-        "PATH": "/root/.local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
-        "HOME": "/root",
+        "PATH": f"{_HOME}/.local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "HOME": _HOME,
         "LANG": "C.UTF-8",
         "PYTHONPATH": "/bench",
         "SSL_CERT_FILE": _CERTIFICATES,

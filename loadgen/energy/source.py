@@ -20,7 +20,7 @@ from loadgen.endpoint import Endpoint, LoadError, server_address
 from loadgen.energy.remote_clock import ClockOffset, estimate_offset
 
 _ROUND_TRIPS = 20
-_LEAD_IN_S = 1.0
+LEAD_IN_S = 1.0  # until a sampler that has just started has seen a slow counter move
 _PAUSE_S, _PAUSES = (
     0.25,
     8,
@@ -156,7 +156,7 @@ def measure_idle(source: EnergySource, seconds: float, *, at_once: bool = False)
     will last if that is less; `at_once` is for meters that have been read for a while.
     """
     if source.measures and not at_once:
-        time.sleep(min(_LEAD_IN_S, seconds))
+        time.sleep(min(LEAD_IN_S, seconds))
     start = time.monotonic_ns()
     if source.measures:
         time.sleep(seconds)

@@ -16,12 +16,13 @@ from pydantic import ValidationError
 
 from base.files import write_record
 from base.quantities import SECONDS
-from energy.command import meter_command
 from energy.meters.base import EnergyError
 from energy.records import EnergyTrace, MeterEnergy
 from energy.sampler import start_sampler
 from energy.window import window_energy
 from loadgen.endpoint import Endpoint, server_address
+from loadgen.energy.command import meter_command
+from loadgen.energy.source import pick_energy
 from prunebench.commands.options import Json, ModelledWattsPerCore, quantity
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import err, out, print_line
@@ -136,6 +137,9 @@ def run(
         float, quantity(SECONDS, "Idle power is measured for this long before and after; 0: not at all.", least=0)
     ] = 5.0,
     output: Annotated[Path | None, typer.Option(help="Write the figures as JSON to this file too.")] = None,
+    source_name: Annotated[
+        str, typer.Option("--energy", help="Whose meters: local, or the URL of a server with /energy.")
+    ] = "local",
     modelled_watts_per_core: ModelledWattsPerCore = None,
     as_json: Json = False,
 ) -> None:
@@ -145,15 +149,12 @@ def run(
     """
     if output is not None and (output.is_dir() or not output.parent.is_dir()):
         raise EnergyError(f"--output {output}: {'is a folder' if output.is_dir() else 'its folder is not there'}")
-    sampler = start_sampler(modelled_watts_per_core=None, process_ids=list)
+    source = pick_energy(source_name, Endpoint(url="http://127.0.0.1", model=""))
     try:
-        time.sleep(_FIRST_S)
-        found = meter_command(command, sampler.trace, idle_s=idle, modelled_watts_per_core=modelled_watts_per_core)
+        found = meter_command(command, source, idle_s=idle, modelled_watts_per_core=modelled_watts_per_core)
     except OSError as error:
         print_line(f"prunebench: {command[0]}: {error.strerror}", err)
         raise typer.Exit(_NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_RUN) from None
-    finally:
-        sampler.stop()
     if output is not None:
         write_record(output, found)
     if as_json:

@@ -27,8 +27,9 @@ class Changes(dict[str, str]):
         """Raises ExperimentError unless there are none, or the user accepts them and they keep the run's cells."""
         if not self:
             return
-        said = f"--resume: the experiment has changed since {folder} was started: {'; '.join(self.values())}"
-        if any(_of_other_cells(key) for key in self):
+        others = [words for key, words in self.items() if _of_other_cells(key)]
+        said = f"--resume: the experiment has changed since {folder} was started: {'; '.join(others or self.values())}"
+        if others:
             raise ExperimentError(f"{said}. This is another run: give it another --output")
         if not accepted:
             blocks = "; more blocks are --blocks N" if _BLOCKS in self else ""
@@ -38,7 +39,7 @@ class Changes(dict[str, str]):
 def _of_other_cells(key: str) -> bool:
     """Whether a change makes other cells, or other prompts: an added or removed workload, or a seed."""
     return (
-        key.split(".", maxsplit=1)[0] in {"name", "seed", "prune"}
+        key.split(".", maxsplit=1)[0] in {"name", "seed", "prune", "grid", "grid_only"}
         or key == "workloads"
         or key.endswith((".name", ".label"))
     )

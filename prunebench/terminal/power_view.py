@@ -8,10 +8,10 @@ from typing import Any
 from rich.live import Live
 from rich.table import Table
 
-from energy.command import MeteredCommand
 from energy.records import Conditions, EnergyTrace, WindowEnergy
 from energy.units import kilowatt_hours
 from energy.window import meter_energy, window_energy
+from loadgen.energy.command import MeteredCommand
 from prunebench.terminal.console import out, print_line
 
 

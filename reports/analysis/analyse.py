@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from reports.analysis.cells import cell_figures, trial_figures
@@ -10,7 +11,7 @@ from reports.analysis.family import compare_family
 from reports.analysis.grid import Grid, GridFigures
 from reports.analysis.quality import analyse_quality
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES
-from reports.analysis.records import Analysis, Cell, ConfigurationFigures
+from reports.analysis.records import Analysis, Cell, ConfigurationFigures, TrialFigures
 from reports.analysis.wall_time import wall_time
 from reports.checks.findings import check_run
 from reports.checks.results import group_findings
@@ -29,6 +30,7 @@ def analyse(run: MeasuredRun, *, folder: str, margin: float = MARGIN) -> Analysi
         cell_figures(run, c.label, workload, margin) for workload in run.info.workloads for c in run.configurations
     ]
     workloads = {t.cell.workload: t.trial.workload for t in run.trials}
+    trials = [trial_figures(t) for t in sorted(run.trials, key=lambda t: t.cell.order)]
     return Analysis(
         folder=folder,
         info=run.info,
@@ -36,8 +38,8 @@ def analyse(run: MeasuredRun, *, folder: str, margin: float = MARGIN) -> Analysi
         configurations=_configurations(run),
         workloads=workloads,
         cells=cells,
-        trials=[trial_figures(t) for t in sorted(run.trials, key=lambda t: t.cell.order)],
-        grid=_grid(run, margin),
+        trials=trials,
+        grid=_grid(run, trials, margin),
         family=compare_family(workloads, lambda workload, key: _comparisons(cells, workload, key), margin),
         checks=group_findings(check_run(run)),
         failures=run.failures,
@@ -59,13 +61,12 @@ def _comparisons(cells: list[Cell], workload: str, key: str) -> dict[str, Compar
     return {c.label: found for c in cells if c.workload == workload and (found := c.values[key].comparison)}
 
 
-def _grid(run: MeasuredRun, margin: float) -> list[GridFigures]:
+def _grid(run: MeasuredRun, trials: Sequence[TrialFigures], margin: float) -> list[GridFigures]:
     """Effects and interactions of every quantity that was measured under a workload; empty without two levels of a factor."""
     grid = Grid({c.label: c.levels for c in run.configurations}, run.info.baseline)
     if not grid.factors:
         return []
-    fit = [trial_figures(trial) for trial in run.trials]
-    fit = [trial for trial in fit if trial.unfit is None]
+    fit = [trial for trial in trials if trial.unfit is None]
     found = []
     for workload in run.info.workloads:
         for key, quantity in QUANTITIES.items():

@@ -100,8 +100,9 @@ class Grid:
     def _key(self, levels: Levels) -> tuple[tuple[str, str], ...]:
         return tuple((factor, levels[factor]) for factor in self.references if factor in levels)
 
-    def _label(self, **changed: str) -> str | None:
-        return self._labels.get(self._key(self.references | changed))
+    def _label(self, changed: Levels) -> str | None:
+        """Of the references but for these levels."""
+        return self._labels.get(self._key({**self.references, **changed}))
 
     def _pairs(self, one: str, other: str) -> list[tuple[dict[str, str], dict[str, str]]]:
         """Levels of two factors whose four combinations were measured, and the references of the others."""
@@ -111,13 +112,13 @@ class Grid:
             ({one: a, other: b}, beside)
             for a in self._levels(one)[1:]
             for b in self._levels(other)[1:]
-            if all(self._label(**levels) for levels in ({}, {one: a}, {other: b}, {one: a, other: b}))
+            if all(self._label(levels) for levels in ({}, {one: a}, {other: b}, {one: a, other: b}))
         ]
 
     def _interaction(self, levels: dict[str, str], values: Values, better: Direction, margin: float) -> Comparison:
         (one, a), (other, b) = levels.items()
-        both, neither = self._label(**levels), self._label()
-        alone = self._label(**{one: a}), self._label(**{other: b})
+        both, neither = self._label(levels), self._label({})
+        alone = self._label({one: a}), self._label({other: b})
         return compare(
             _product([values.get(label or "", {}) for label in (both, neither)]),
             _product([values.get(label or "", {}) for label in alone]),

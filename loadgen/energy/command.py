@@ -1,27 +1,20 @@
-"""A command metered from its start to its end, with the idle power before and after it: what `time` is for seconds.
-
-sampler = start_sampler(modelled_watts_per_core=None, process_ids=list)
-found = meter_command(["python", "train.py"], sampler.trace, idle_s=5)
-"""
+"""A command metered from its start to its end, with the idle power before and after it: what `time` is for seconds."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
 from base.records import Record
 from energy.idle import idle_spread, subtract_idle
-from energy.records import EnergyTrace, IdleWindow, WindowEnergy
-from energy.window import window_energy
-
-SETTLE_S = 0.3  # after this, every usual counter has moved past a moment
-Read = Callable[[int], EnergyTrace]  # the meters' trace from a time of this machine's monotonic clock on
+from energy.records import WindowEnergy
+from loadgen.energy.source import LEAD_IN_S, EnergySource, measure_idle_in_halves
 
 
 class MeteredCommand(Record):
@@ -37,7 +30,7 @@ class MeteredCommand(Record):
 
 
 def meter_command(
-    words: Sequence[str], read: Read, *, idle_s: float, modelled_watts_per_core: float | None = None
+    words: Sequence[str], source: EnergySource, *, idle_s: float, modelled_watts_per_core: float | None = None
 ) -> MeteredCommand:
     """Run it with this process's input and output, and wait for it; a Ctrl-C reaches it from the terminal, SIGTERM is passed on.
 
@@ -45,18 +38,18 @@ def meter_command(
     modelled_watts_per_core: an assumption, times the command's CPU seconds, beside measured joules. Raises OSError if it cannot be
     started.
     """
-    before = _idle(read, idle_s)
-    with _signals_passed_on() as started:
-        start_ns = time.monotonic_ns()
-        child = subprocess.Popen(list(words))
-        started(child.pid)
+    rests = source.measures and idle_s > 0
+    if source.measures:
+        time.sleep(LEAD_IN_S)
+    before = measure_idle_in_halves(source, idle_s) if rests else None
+    start_ns = time.monotonic_ns()
+    child = subprocess.Popen(list(words))
+    with _signals_passed_on(child.pid):
         _, ended, used = os.wait4(child.pid, 0)
-        child.returncode = code = os.waitstatus_to_exitcode(ended)
-        end_ns = time.monotonic_ns()
-    after = _idle(read, idle_s)
-    if after is None:
-        time.sleep(SETTLE_S)
-    found = window_energy(read(start_ns), start_ns, end_ns)
+    end_ns = time.monotonic_ns()
+    child.returncode = code = os.waitstatus_to_exitcode(ended)
+    found = source.over(start_ns, end_ns)
+    after = measure_idle_in_halves(source, idle_s) if rests else None
     if before is not None:
         found = subtract_idle(found, before, after, idle_spread([(before, after)]))
     cpu_s = used.ru_utime + used.ru_stime
@@ -74,38 +67,24 @@ def meter_command(
     )
 
 
-def _idle(read: Read, seconds: float) -> IdleWindow | None:
-    """Power at rest, from now on; None without a meter, or if no time is given to it."""
-    if not seconds or not read(time.monotonic_ns()).meters:
-        return None
-    start = time.monotonic_ns()
-    time.sleep(seconds + SETTLE_S)
-    end = start + round(seconds * 1e9)
-    trace = read(start)
-    return IdleWindow(
-        whole=window_energy(trace, start, end),
-        first_half_joules=window_energy(trace, start, (start + end) // 2).gross_joules,
-    )
-
-
-@contextmanager
-def _signals_passed_on() -> Iterator[Callable[[int], None]]:
+@contextlib.contextmanager
+def _signals_passed_on(process_id: int) -> Iterator[None]:
     """While this lasts, Ctrl-C is the command's, which has it from the terminal, and SIGTERM is sent on to it.
 
-    Handlers, and not "ignore", since a command would inherit that. Outside of the main thread nothing is changed.
+    Outside of the main thread, where Python takes no handlers, nothing is changed.
     """
-    children: list[int] = []
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGTERM and children:
-            os.kill(children[0], number)
+        if number == signal.SIGTERM:
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(process_id, number)
 
     if threading.current_thread() is not threading.main_thread():
-        yield children.append
+        yield
         return
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield children.append
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from energy.command import meter_command
 from energy.records import MissingMeter
 from energy.sampler import Sampler
+from loadgen.energy.command import meter_command
+from loadgen.energy.source import LocalEnergy
 
 
 @pytest.fixture
 def without_meter():
     sampler = Sampler([], [MissingMeter(source="nvml", reason="no driver answers", remedy="")], 0.05)
-    yield sampler.trace
+    yield LocalEnergy(sampler)
     sampler.stop()
 
 
@@ -66,10 +67,11 @@ time.sleep(60)
 """
     outer = f"""
 import sys
-from energy.command import meter_command
 from energy.sampler import Sampler
-sampler = Sampler([], [], 0.05)
-sys.exit(meter_command({python(inner)!r}, sampler.trace, idle_s=0).status)
+from loadgen.energy.command import meter_command
+from loadgen.energy.source import LocalEnergy
+source = LocalEnergy(Sampler([], [], 0.05))
+sys.exit(meter_command({python(inner)!r}, source, idle_s=0).status)
 """
     process = subprocess.Popen([sys.executable, "-c", outer], start_new_session=True)
     deadline = time.monotonic() + 60
