@@ -33,6 +33,7 @@ class Answer:
     def __init__(self, *, keep_text: bool = False) -> None:
         self.prompt_tokens: int | None = None
         self.output_tokens: int | None = None
+        self.output_characters = 0  # of all its text
         self.counted_by: CountedBy | None = None
         self.finish_reason: str | None = None
         self.error: str | None = None
@@ -151,6 +152,7 @@ class Answer:
                     self._silent_ns.append(at_ns)
             elif text:
                 now = before + 1
+            self.output_characters += len(text)
             if text and self._texts is not None:
                 self._texts.append(text)
             if now > before:

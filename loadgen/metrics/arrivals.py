@@ -30,6 +30,12 @@ class Arrivals:
     gap_tokens: npt.NDArray[np.int64]
     is_first: BoolArray
 
+    def of_requests(self, tokens: npt.NDArray[np.int64]) -> FloatArray:
+        """[requests] Sums of [arrivals]."""
+        requests = len(self.lengths)
+        sums: FloatArray = np.bincount(np.repeat(np.arange(requests), self.lengths), tokens, requests).astype(float)
+        return sums
+
     def itl_ms(self, requests: BoolArray) -> npt.NDArray[np.float32]:
         """One entry a token after the first arrival of these requests; of a chunk that claims more than `_MOST`, as many."""
         used = np.repeat(requests, self.lengths) & ~self.is_first & (self.gap_tokens > 0)

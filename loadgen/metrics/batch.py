@@ -16,7 +16,7 @@ from loadgen.records.schema import Trial, WindowRules
 
 COLUMNS = [
     "scheduled_ns", "sent_ns", "first_token_ns", "last_token_ns", "end_ns", "arrival_ns", "arrival_tokens", "asked_tokens", "prompt_tokens",
-    "output_tokens", "counted_by", "error", "finish_reason",
+    "output_tokens", "output_characters", "counted_by", "error", "finish_reason",
 ]  # fmt: skip
 
 
@@ -29,6 +29,7 @@ class Part:
     itl_ms: npt.NDArray[np.float32]
     failed_itl_ms: npt.NDArray[np.float32]
     counts: dict[str, int]
+    window_characters: float  # of text that arrived in the window; NaN: not recorded of a request with tokens there
     in_flight_ms: float  # of the window's milliseconds, for each request those between its sending and its end
     generation_tokens: npt.NDArray[np.int64]
     tokens_by_second: dict[int, int]  # seconds after the first sending -> output tokens that arrived
@@ -50,17 +51,23 @@ def measure_batch(trial: Trial, generations: Generations, batch: Any) -> Part:
     finished = completed & inside(last if trial.window_rules == 1 else end)
     never_sent = np.isnan(sent)
     counted = inside(np.where(never_sent, end, sent) if trial.window_rules == 1 else end)  # whose latencies count
+    characters = _characters(batch)
     arrivals = read_arrivals(batch, start)
+    arrived = arrivals.of_requests(np.where(inside(arrivals.at_ms), arrivals.tokens, 0))
     with np.errstate(invalid="ignore", divide="ignore"):
         # An answer that came in one piece says nothing of the time per token; nor is one expected of a single token.
         several = (last > first) & (output > 1)
         tpot = np.where(several, (last - first) / arrivals.after_first, np.nan)
+        # A token of a request stands for its mean text: the characters of a chunk of its own are not recorded.
+        per_token = characters / arrivals.streamed
+        per_character = np.where(per_token > 0, tpot / per_token, np.nan)
     known = ~np.isnan(arrivals.after_first)
     return Part(
         arrays={
             "ttft_ms": ranked(first - sent, counted, completed),
             "scheduled_ttft_ms": ranked(first - scheduled, counted, completed),
             "tpot_ms": ranked(tpot, counted & (completed | ~(asked <= 1)), completed),
+            "character_ms": ranked(per_character, counted & (completed | ~(asked <= 1)), completed),
             "e2e_ms": ranked(last - sent, counted, completed),
             "lag_ms": sent - scheduled,
             "sent_ms": sent,
@@ -68,6 +75,7 @@ def measure_batch(trial: Trial, generations: Generations, batch: Any) -> Part:
             "asked_tokens": asked,
             "prompt_tokens": prompt,
             "output_tokens": output,
+            "output_characters": characters,
             "streamed_tokens": arrivals.streamed,
         },
         completed=completed,
@@ -75,7 +83,7 @@ def measure_batch(trial: Trial, generations: Generations, batch: Any) -> Part:
         failed_itl_ms=arrivals.itl_ms(counted & ~completed & known),
         counts={
             "chunks": arrivals.chunks,
-            "output_tokens": int(arrivals.tokens[inside(arrivals.at_ms)].sum()),
+            "output_tokens": int(arrived.sum()),
             "prompt_tokens": int(np.nansum(prompt[inside(first)])),
             "requests": int(finished.sum()),
             "no_reason": int(
@@ -88,10 +96,17 @@ def measure_batch(trial: Trial, generations: Generations, batch: Any) -> Part:
         },
         generation_tokens=generations.tokens(arrivals),
         tokens_by_second=_by_second(arrivals, start - trial.first_sent_ns),
+        window_characters=float(np.rint((arrived * per_token)[arrived > 0]).sum()),
         in_flight_ms=_overlap_ms(sent, end, inside.window_ms),
         counted_by={value for value in batch.column("counted_by").unique().to_pylist() if value},
         first_error=next((value for value in batch.column("error").drop_null().to_pylist()), None),
     )
+
+
+def _characters(batch: Any) -> FloatArray:
+    """Of each answer; NaN where they were not recorded."""
+    recorded = "output_characters" in batch.schema.names  # not in older files
+    return _floats(batch.column("output_characters")) if recorded else np.full(batch.num_rows, np.nan)
 
 
 def _by_second(arrivals: Arrivals, shift_ns: int) -> dict[int, int]:

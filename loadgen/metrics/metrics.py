@@ -9,6 +9,7 @@ inside, and both edges are.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ class TrialMetrics:
     ttft_ms: FloatArray
     scheduled_ttft_ms: FloatArray
     tpot_ms: FloatArray
+    character_ms: FloatArray  # time per character: a time per token, over the answer's characters per token
     e2e_ms: FloatArray
     lag_ms: FloatArray
     sent_ms: FloatArray  # after the start of the window
@@ -57,6 +59,7 @@ class TrialMetrics:
     asked_tokens: FloatArray  # output tokens that were asked for
     prompt_tokens: FloatArray
     output_tokens: FloatArray
+    output_characters: FloatArray
     streamed_tokens: FloatArray  # the cumulative count at the last chunk
     itl_ms: dict[int, float]
     completed_itl_ms: dict[int, float]
@@ -64,6 +67,7 @@ class TrialMetrics:
     itl_std_ms: float | None
     chunks: int
     window_output_tokens: int
+    window_output_characters: float | None  # None: not recorded of every answer
     window_prompt_tokens: int  # of requests whose first token arrived in the window
     window_requests: int  # completed, ended in the window
     window_arrivals: int  # completed, sent in the window
@@ -203,10 +207,11 @@ def _measure(trial: Trial, generations: Generations, batches: Iterable[Any]) -> 
     counts = {name: sum(p.counts[name] for p in parts) for name in parts[0].counts}
     itl = Gaps([p.itl_ms for p in parts])
     every = Gaps([p.itl_ms for p in parts] + [p.failed_itl_ms for p in parts])
+    characters = sum(p.window_characters for p in parts)
     steady = trial.workload.window_cut == "steady"
     tpot_reason = _why_unknown(counts["tpot_unknown"], counts["tpot"])
     if tpot_reason is not None:
-        arrays["tpot_ms"][:] = np.nan
+        arrays["tpot_ms"][:] = arrays["character_ms"][:] = np.nan
         itl = every = Gaps([])
     return TrialMetrics(
         window_s=(trial.window_end_ns - trial.window_start_ns) / 1e9,
@@ -219,6 +224,7 @@ def _measure(trial: Trial, generations: Generations, batches: Iterable[Any]) -> 
         first_error=next((p.first_error for p in parts if p.first_error), None),
         chunks=counts["chunks"],
         window_output_tokens=counts["output_tokens"],
+        window_output_characters=None if math.isnan(characters) else characters,
         window_prompt_tokens=counts["prompt_tokens"],
         window_requests=counts["requests"],
         window_arrivals=counts["arrivals"],

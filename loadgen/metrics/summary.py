@@ -39,6 +39,7 @@ def summarize(trial: Trial, metrics: TrialMetrics, flags: Sequence[Flag]) -> dic
         "failed": metrics.failed,
         "total_input_tokens": _total(metrics.prompt_tokens),
         "total_output_tokens": _total(metrics.output_tokens),
+        "total_output_characters": _total(metrics.output_characters),
         "request_throughput": metrics.requests_per_s,
         "request_goodput": _goodput(trial, metrics),
         "output_throughput": metrics.output_tokens_per_s,
@@ -67,6 +68,7 @@ def summarize(trial: Trial, metrics: TrialMetrics, flags: Sequence[Flag]) -> dic
         "window_output_tokens": metrics.window_output_tokens,
         "joules_per_output_token": per(energy.gross_joules, metrics.window_output_tokens),
         "joules_per_total_token": per(energy.gross_joules, metrics.window_tokens),
+        "joules_per_output_character": per(energy.gross_joules, metrics.window_output_characters),
         "joules_per_request": per(energy.gross_joules, metrics.credited_requests),
         "modelled_joules_per_output_token": per(energy.modelled_joules, metrics.window_output_tokens),
         "flags": [flag.model_dump() for flag in flags],
@@ -118,6 +120,6 @@ def _total(tokens: FloatArray) -> int | None:
     return int(np.nansum(tokens)) if np.isfinite(tokens).any() else None
 
 
-def per(joules: float | None, count: int) -> float | None:
+def per(joules: float | None, count: float | None) -> float | None:
     """Joules of each; None where they were not measured, or there is none of these."""
     return joules / count if joules is not None and count else None

@@ -37,6 +37,7 @@ class RequestRecord:
     asked_tokens: int | None = None  # output tokens that were asked for
     prompt_tokens: int | None = None
     output_tokens: int | None = None
+    output_characters: int | None = None  # of the answer's text; None: no answer, or recorded before this field
     counted_by: CountedBy | None = None
     finish_reason: str | None = None
     status: int | None = None
@@ -61,6 +62,7 @@ REQUEST_SCHEMA = pa.schema(
         ("asked_tokens", pa.int32()),
         ("prompt_tokens", pa.int32()),
         ("output_tokens", pa.int32()),
+        ("output_characters", pa.int32()),
         ("counted_by", pa.string()),
         ("finish_reason", pa.string()),
         ("status", pa.int32()),

@@ -184,6 +184,7 @@ def _fill(record: RequestRecord, answer: Answer, lag_ns: array[int]) -> None:
     if record.arrival_ns:
         record.first_token_ns, record.last_token_ns = record.arrival_ns[0], record.arrival_ns[-1]
     record.prompt_tokens, record.output_tokens = answer.prompt_tokens, answer.output_tokens
+    record.output_characters = answer.output_characters
     record.counted_by, record.finish_reason = answer.counted_by, answer.finish_reason
     record.error = answer.error or record.error or answer.incomplete
     lags = sorted(lag for lag in lag_ns if lag >= 0)

@@ -14,7 +14,7 @@ from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_P
 from reports.analysis.records import Analysis, Cell, ConfigurationFigures, TrialFigures
 from reports.analysis.wall_time import wall_time
 from reports.checks.findings import check_run
-from reports.checks.results import group_findings
+from reports.checks.results import CheckResult, group_findings
 from reports.runs.reading import MeasuredRun, read_run
 from reports.statistics.ratios import MARGIN, Comparison
 
@@ -31,6 +31,8 @@ def analyse(run: MeasuredRun, *, folder: str, margin: float = MARGIN) -> Analysi
     ]
     workloads = {t.cell.workload: t.trial.workload for t in run.trials}
     trials = [trial_figures(t) for t in sorted(run.trials, key=lambda t: t.cell.order)]
+    checks = group_findings(check_run(run))
+    per_character = _is_per_character(checks, cells)
     return Analysis(
         folder=folder,
         info=run.info,
@@ -40,8 +42,14 @@ def analyse(run: MeasuredRun, *, folder: str, margin: float = MARGIN) -> Analysi
         cells=cells,
         trials=trials,
         grid=_grid(run, trials, margin),
-        family=compare_family(workloads, lambda workload, key: _comparisons(cells, workload, key), margin),
-        checks=group_findings(check_run(run)),
+        per_character=per_character,
+        family=compare_family(
+            workloads,
+            lambda workload, key: _comparisons(cells, workload, key),
+            margin,
+            per_character=per_character,
+        ),
+        checks=checks,
         failures=run.failures,
         damaged=run.damaged,
         energy_models=fit_energy_models(run),
@@ -55,6 +63,12 @@ def analyse(run: MeasuredRun, *, folder: str, margin: float = MARGIN) -> Analysi
         idles=run.idles,
         quality=analyse_quality(run.tasks, run.configurations, run.info.baseline, _cost_columns(run, cells), margin),
     )
+
+
+def _is_per_character(checks: Sequence[CheckResult], cells: Sequence[Cell]) -> bool:
+    """Whether a tokenizer is another than the baseline's; False where no characters were recorded, as in older runs."""
+    differ = any(check.check == "tokenizers-differ" and check.outcome in {"warn", "fail"} for check in checks)
+    return differ and any(cell.mean_output_characters is not None for cell in cells)
 
 
 def _comparisons(cells: list[Cell], workload: str, key: str) -> dict[str, Comparison]:

@@ -45,6 +45,7 @@ def cell_figures(run: MeasuredRun, label: str, workload: str, margin: float) -> 
         failed_requests=sum(t.metrics.failed for t in trials),
         mean_prompt_tokens=_mean([t.metrics.prompt_tokens[t.metrics.completed] for t in trials]),
         mean_output_tokens=_mean([t.metrics.output_tokens[t.metrics.completed] for t in trials]),
+        mean_output_characters=_mean([t.metrics.output_characters[t.metrics.completed] for t in trials]),
         energy_sources=sorted({e.source for e in energies if e.gross_joules is not None and e.source}),
         modelled_basis=sorted({e.modelled_basis for e in energies if e.modelled_basis}),
         windows=sorted({window_words(t.trial) for t in trials}),

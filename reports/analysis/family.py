@@ -7,7 +7,7 @@ from typing import Literal
 
 from base.records import Record
 from loadgen.workloads.base import Workload
-from reports.analysis.quantities import E2E, JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
+from reports.analysis.quantities import E2E, JOULES, OF_TEXT, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
 from reports.statistics.ratios import Comparison
 from reports.statistics.simultaneous import compare_together
 
@@ -26,10 +26,20 @@ class FamilyComparison(Record):
 
 
 def compare_family(
-    workloads: Mapping[str, Workload], compared: Callable[[str, str], dict[str, Comparison]], margin: float
+    workloads: Mapping[str, Workload],
+    compared: Callable[[str, str], dict[str, Comparison]],
+    margin: float,
+    *,
+    per_character: bool = False,
 ) -> list[FamilyComparison]:
-    """`compared` returns the comparisons of a workload and a quantity by label; each is paired within blocks."""
-    groups = {group: compared(*group[1:]) for group in groups_of(workloads)}
+    """`compared` returns the comparisons of a workload and a quantity by label; each is paired within blocks.
+
+    `per_character`: what is per token is taken per character.
+    """
+    kinds = [
+        (purpose, workload, OF_TEXT[key] if per_character else key) for purpose, workload, key in groups_of(workloads)
+    ]
+    groups = {group: compared(*group[1:]) for group in kinds}
     decided = sum(any(c.verdict is not None for c in group.values()) for group in groups.values())
     return [
         FamilyComparison(purpose=purpose, workload=workload, label=label, quantity=key, comparison=comparison)

@@ -68,15 +68,20 @@ def _scheduled_ttft(trial: Trial, metrics: TrialMetrics) -> Amount:
     return _percentile(metrics.scheduled_ttft_ms, 50)
 
 
-def _per(joules: float | None, credited: int, of_what: str, reason: str | None) -> Amount:
+def _per(joules: float | None, credited: float | None, of_what: str, reason: str | None) -> Amount:
     if joules is None:
         return Amount(None, reason)
+    if credited is None:
+        return Amount(None, f"{of_what}s were not recorded")
     if credited == 0:
         return Amount(None, f"no {of_what} in the window")
     return Amount(joules / credited)
 
 
-def _gross(credited: Callable[[TrialMetrics], int], of_what: str) -> Callable[[Trial, TrialMetrics], Amount]:
+_Count = Callable[[TrialMetrics], float | None]
+
+
+def _gross(credited: _Count, of_what: str) -> Callable[[Trial, TrialMetrics], Amount]:
     def of(trial: Trial, metrics: TrialMetrics) -> Amount:
         energy = trial.energy
         return _per(energy.gross_joules, credited(metrics), of_what, energy.reason or "energy was not measured")
@@ -99,7 +104,7 @@ def _net(trial: Trial, metrics: TrialMetrics) -> Amount:
     return _per(energy.net_joules, metrics.window_output_tokens, "output token", reason)
 
 
-def _modelled(credited: Callable[[TrialMetrics], int], of_what: str) -> Callable[[Trial, TrialMetrics], Amount]:
+def _modelled(credited: _Count, of_what: str) -> Callable[[Trial, TrialMetrics], Amount]:
     def of(trial: Trial, metrics: TrialMetrics) -> Amount:
         return _per(trial.energy.modelled_joules, credited(metrics), of_what, "no power per core was assumed")
 
@@ -114,6 +119,10 @@ def _total(metrics: TrialMetrics) -> int:
     return metrics.window_tokens
 
 
+def _characters(metrics: TrialMetrics) -> float | None:
+    return metrics.window_output_characters
+
+
 def _requests(metrics: TrialMetrics) -> int:
     return metrics.credited_requests
 
@@ -124,10 +133,35 @@ def _throughput(_trial: Trial, metrics: TrialMetrics) -> Amount:
     return Amount(metrics.output_tokens_per_s)
 
 
+def _characters_per_s(_trial: Trial, metrics: TrialMetrics) -> Amount:
+    characters = metrics.window_output_characters
+    if characters is None:
+        return Amount(None, "output characters were not recorded")
+    return Amount(characters / metrics.window_s) if characters else Amount(None, "no output character in the window")
+
+
+def _character_ms(_trial: Trial, metrics: TrialMetrics) -> Amount:
+    if metrics.window_output_characters is None:
+        return Amount(None, "output characters were not recorded")
+    return Amount(None, metrics.tpot_reason) if metrics.tpot_reason else _percentile(metrics.character_ms, 50)
+
+
 OUTPUT_TOKENS_PER_S = "output_tokens_per_s"
 TTFT, TPOT, E2E = "median_ttft_ms", "median_tpot_ms", "median_e2e_ms"
 JOULES, NET_JOULES = "joules_per_output_token", "net_joules_per_output_token"
 MODELLED_JOULES = "modelled_joules_per_output_token"
+REQUEST_JOULES = "joules_per_request"
+# Of text, for configurations whose tokenizers differ.
+OUTPUT_CHARACTERS_PER_S, CHARACTER_MS = "output_characters_per_s", "median_time_per_character_ms"
+CHARACTER_JOULES, MODELLED_CHARACTER_JOULES = "joules_per_output_character", "modelled_joules_per_output_character"
+OF_TEXT = {
+    OUTPUT_TOKENS_PER_S: OUTPUT_CHARACTERS_PER_S,
+    TPOT: CHARACTER_MS,
+    E2E: CHARACTER_MS,  # answers of one length in tokens have other lengths in text
+    JOULES: CHARACTER_JOULES,
+    MODELLED_JOULES: MODELLED_CHARACTER_JOULES,
+}
+JOULES_KEYS = frozenset({JOULES, CHARACTER_JOULES})  # those that the advice looks at
 
 _ALL = (
     Quantity(OUTPUT_TOKENS_PER_S, "Output tokens/s", "tokens/s", "higher", _throughput),
@@ -141,13 +175,23 @@ _ALL = (
     Quantity(E2E, "E2E", "ms", "lower", lambda _, m: _percentile(m.e2e_ms, 50)),
     Quantity(JOULES, "J/output token", "J", "lower", _gross(_output, "output token")),
     Quantity("joules_per_total_token", "J/total token", "J", "lower", _gross(_total, "token")),
-    Quantity("joules_per_request", "J/request", "J", "lower", _gross(_requests, "completed request")),
+    Quantity(REQUEST_JOULES, "J/request", "J", "lower", _gross(_requests, "completed request")),
     Quantity("mean_watts", "Mean power", "W", "lower", _mean_watts),
     Quantity(NET_JOULES, "Net J/output token", "J", "lower", _net),
     Quantity(MODELLED_JOULES, "Modelled J/output token", "J", "lower", _modelled(_output, "output token")),
     Quantity("modelled_joules_per_total_token", "Modelled J/total token", "J", "lower", _modelled(_total, "token")),
     Quantity(
         "modelled_joules_per_request", "Modelled J/request", "J", "lower", _modelled(_requests, "completed request")
+    ),
+    Quantity(OUTPUT_CHARACTERS_PER_S, "Output characters/s", "characters/s", "higher", _characters_per_s),
+    Quantity(CHARACTER_MS, "Time per character", "ms", "lower", _character_ms),
+    Quantity(CHARACTER_JOULES, "J/output character", "J", "lower", _gross(_characters, "output character")),
+    Quantity(
+        MODELLED_CHARACTER_JOULES,
+        "Modelled J/output character",
+        "J",
+        "lower",
+        _modelled(_characters, "output character"),
     ),
 )
 

@@ -16,6 +16,7 @@ from reports.analysis.family import FamilyComparison
 from reports.analysis.grid import GridFigures
 from reports.analysis.power import PowerFigures
 from reports.analysis.quality import QualityFigures
+from reports.analysis.quantities import OF_TEXT
 from reports.analysis.wall_time import WallTime
 from reports.checks.results import CheckResult
 from reports.runs.fleet_plan import FleetPlan
@@ -56,6 +57,7 @@ class Cell(Record):
     failed_requests: int
     mean_prompt_tokens: float | None
     mean_output_tokens: float | None
+    mean_output_characters: float | None = None  # None: not recorded
     energy_sources: list[str]  # of measured joules
     modelled_basis: list[str]
     windows: list[str]  # the rules that cut them
@@ -104,6 +106,7 @@ class Analysis(Record):
     workloads: dict[str, Workload]  # with at least one trial
     cells: list[Cell]
     trials: list[TrialFigures]
+    per_character: bool = False  # tokenizers differ, so that verdicts and advice are per character and not per token
     family: list[FamilyComparison]  # the comparisons behind the advice, with simultaneous intervals
     grid: list[GridFigures] = []  # of configurations with levels of factors
     checks: list[CheckResult]
@@ -134,6 +137,10 @@ class Analysis(Record):
     def cut(self) -> str:
         """What the others do to the baseline: cuts, if pruning alone tells them apart."""
         return "cut" if self.noun == "width" else "change"
+
+    def quantity(self, key: str) -> str:
+        """A quantity per token, or what stands for it where tokenizers differ."""
+        return OF_TEXT.get(key, key) if self.per_character else key
 
     def has_values(self, workload: str, key: str) -> bool:
         """Whether any configuration has a value of a quantity under a workload."""

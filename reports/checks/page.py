@@ -11,6 +11,7 @@ _WITHHELD: dict[Spoils, str] = {
     "all": "the configuration from the advice; all of them where the baseline fails.",
     "latency": "the configuration from advice that is judged by latency.",
     "joules": "the configuration's joules from the advice.",
+    "tokens": "the configuration's figures per token from the advice.",
 }
 
 

@@ -18,7 +18,7 @@ from loadgen.records.schema import Trial
 from reports.runs.reading import MeasuredRun
 
 Outcome = Literal["pass", "warn", "fail", "no data"]
-Spoils = Literal["all", "latency", "joules"]
+Spoils = Literal["all", "latency", "joules", "tokens"]
 SEVERITY: dict[Outcome, int] = {"pass": 0, "no data": 1, "warn": 2, "fail": 3}
 
 
@@ -78,7 +78,12 @@ class Rule:
 
     def spoils_quantity(self, key: str) -> bool:
         """Whether a failure makes comparisons of this quantity unusable."""
-        kinds: dict[Spoils | None, bool] = {"all": True, "joules": "joules" in key, "latency": key.endswith("_ms")}
+        kinds: dict[Spoils | None, bool] = {
+            "all": True,
+            "joules": "joules" in key,
+            "latency": key.endswith("_ms"),
+            "tokens": "character" not in key,
+        }
         return kinds.get(self.spoils, False)
 
     def in_run(self, check: RunCheck) -> RunCheck:

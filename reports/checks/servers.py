@@ -137,7 +137,7 @@ def model_changed(run: MeasuredRun) -> Iterator[Located]:
             yield Located(Finding("pass", f"{first[1]}, in {1 + len(later)} blocks"), configuration.label)
 
 
-@run_rule(position=57)
+@run_rule(position=57, spoils="tokens")
 def tokenizers_differ(run: MeasuredRun) -> Iterator[Located]:
     """The configuration has another tokenizer than the baseline: a token is another piece of text, and figures per token
     compare tokens of different sizes.
@@ -145,7 +145,8 @@ def tokenizers_differ(run: MeasuredRun) -> Iterator[Located]:
     Limits: Warns if the tokenizers differ; fails if one makes over 1 % more tokens of the same prompts than the other. A
     tokenizer that is not known is judged by these counts alone. No data without either.
 
-    Remedy: Compare time and joules per request, with outputs that say the same (natural_stop), and not per token.
+    Remedy: Read time and joules per character, as the advice does, or per request with outputs that say the same
+    (natural_stop), and not per token.
     """
     baseline = next((c for c in run.configurations if c.label == run.info.baseline), None)
     for own in run.configurations:

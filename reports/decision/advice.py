@@ -17,7 +17,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reports.analysis.family import PURPOSES, FamilyComparison, Purpose, speed_of, workload_of
-from reports.analysis.quantities import E2E, JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
+from reports.analysis.quantities import (
+    CHARACTER_JOULES,
+    CHARACTER_MS,
+    E2E,
+    JOULES,
+    JOULES_KEYS,
+    OF_TEXT,
+    OUTPUT_CHARACTERS_PER_S,
+    OUTPUT_TOKENS_PER_S,
+    QUANTITIES,
+    TPOT,
+)
 from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.decision.answers import ONLY_BASELINE
 from reports.decision.quality_evidence import BEARABLE, LEAST_KEPT, Evidence, evidence_of
@@ -31,6 +42,9 @@ _VERBS = {
     TPOT: "takes {} the time per token",
     OUTPUT_TOKENS_PER_S: "gives {} the tokens/s",
     JOULES: "takes {} the J/output token",
+    CHARACTER_MS: "takes {} the time per character",
+    OUTPUT_CHARACTERS_PER_S: "gives {} the characters/s",
+    CHARACTER_JOULES: "takes {} the J/character",
 }
 
 
@@ -89,7 +103,7 @@ def advice(analysis: Analysis) -> list[Answer]:
 
 
 def _answer(analysis: Analysis, purpose: Purpose, workload: str) -> Answer:
-    key = speed_of(analysis.workloads[workload], purpose)
+    key = analysis.quantity(speed_of(analysis.workloads[workload], purpose))
     found, withheld = usable(analysis, purpose)
     candidates = _candidates(analysis, found)
     topic = f"For {purpose}"
@@ -120,7 +134,7 @@ def _answer(analysis: Analysis, purpose: Purpose, workload: str) -> Answer:
 
 def _candidates(analysis: Analysis, found: list[FamilyComparison]) -> list[_Candidate]:
     """The configurations whose speed can be judged."""
-    by_label = {(one.label, one.quantity == JOULES): one.comparison for one in found}
+    by_label = {(one.label, one.quantity in JOULES_KEYS): one.comparison for one in found}
     return [
         _Candidate(
             c,
@@ -189,7 +203,8 @@ def _gain(candidate: _Candidate, key: str) -> str:
     """The quantities that are better, in words."""
     parts = [_VERBS[key].format(from_to(candidate.speed))] if candidate.speed.verdict == "better" else []
     if candidate.joules is not None and candidate.joules.verdict == "better":
-        parts.append(_VERBS[JOULES].format(from_to(candidate.joules)))
+        verb = _VERBS[CHARACTER_JOULES if key in OF_TEXT.values() else JOULES]
+        parts.append(verb.format(from_to(candidate.joules)))
     return " and ".join(parts)
 
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
+from reports.analysis.quantities import (
+    CHARACTER_JOULES,
+    CHARACTER_MS,
+    JOULES,
+    MODELLED_JOULES,
+    OUTPUT_CHARACTERS_PER_S,
+    OUTPUT_TOKENS_PER_S,
+    QUANTITIES,
+    TPOT,
+)
 from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.checks.rules import RULES
 from reports.document.blocks import Answer
@@ -28,6 +37,9 @@ _PHRASES = {
     OUTPUT_TOKENS_PER_S: _Phrases("gives", "the tokens/s", "faster", "slower"),
     TPOT: _Phrases("takes", "the time per output token", "faster", "slower"),
     JOULES: _Phrases("takes", "the J/output token", "lower in joules", "higher in joules"),
+    OUTPUT_CHARACTERS_PER_S: _Phrases("gives", "the characters/s", "faster", "slower"),
+    CHARACTER_MS: _Phrases("takes", "the time per output character", "faster", "slower"),
+    CHARACTER_JOULES: _Phrases("takes", "the J/output character", "lower in joules", "higher in joules"),
 }
 
 
@@ -53,7 +65,7 @@ def answers(analysis: Analysis) -> list[Answer]:
 def speed_quantity(analysis: Analysis, workload: str) -> str:
     """The quantity that shows speed. An open loop's throughput is the offered rate, so TPOT replaces it."""
     known = analysis.workloads.get(workload)
-    return TPOT if known and known.open_loop else OUTPUT_TOKENS_PER_S
+    return analysis.quantity(TPOT if known and known.open_loop else OUTPUT_TOKENS_PER_S)
 
 
 def progress(analysis: Analysis) -> str | None:
@@ -70,7 +82,7 @@ def progress(analysis: Analysis) -> str | None:
 def _workload_answer(analysis: Analysis, workload: str) -> Answer:
     sentences = [sentence(_verdicts(analysis, workload, speed_quantity(analysis, workload)))]
     if analysis.has_values(workload, JOULES):
-        sentences.append(sentence(_verdicts(analysis, workload, JOULES)))
+        sentences.append(sentence(_verdicts(analysis, workload, analysis.quantity(JOULES))))
     failing = _failing_checks(analysis, workload)
     if failing:
         sentences.append(f"Note that {listed(failing)}.")
@@ -83,7 +95,8 @@ def _failing_checks(analysis: Analysis, workload: str) -> list[str]:
     failing = []
     for check in analysis.checks:
         failed = [o for o in check.observations if o.outcome == "fail" and o.workload in {workload, None}]
-        if failed and RULES[check.check].spoils is not None:
+        spoils = RULES[check.check].spoils
+        if failed and spoils is not None and not (spoils == "tokens" and analysis.per_character):
             trials = sum(observation.trials for observation in failed)
             failing.append(f"{check.check} fails" + (f" in {trials} of {measured} trials" if trials else ""))
     return failing

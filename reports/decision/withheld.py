@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reports.analysis.family import FamilyComparison, Purpose
-from reports.analysis.quantities import JOULES
+from reports.analysis.quantities import JOULES_KEYS
 from reports.analysis.records import Analysis
 from reports.checks.results import Observation
 from reports.checks.rules import RULES
@@ -36,7 +36,7 @@ def left_out(withheld: Withheld, names: dict[str, str]) -> list[str]:
     """One sentence per failing check; `names` are the configurations' names by label."""
     sentences = []
     for check, comparisons in withheld.items():
-        whole = {c.label for c in comparisons if c.quantity != JOULES}
+        whole = {c.label for c in comparisons if c.quantity not in JOULES_KEYS}
         labels = dict.fromkeys(c.label for c in comparisons)
         parts = [names[label] if label in whole else f"the joules of {names[label]}" for label in labels]
         sentences.append(sentence(f"left out because {check} fails: {listed(parts)}"))

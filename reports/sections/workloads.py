@@ -8,7 +8,20 @@ from dataclasses import dataclass, replace
 
 from rich.table import Table as TerminalTable
 
-from reports.analysis.quantities import JOULES, MODELLED_JOULES, NET_JOULES, OUTPUT_TOKENS_PER_S, TPOT, TTFT
+from reports.analysis.quantities import (
+    CHARACTER_JOULES,
+    CHARACTER_MS,
+    E2E,
+    JOULES,
+    MODELLED_CHARACTER_JOULES,
+    MODELLED_JOULES,
+    NET_JOULES,
+    OUTPUT_CHARACTERS_PER_S,
+    OUTPUT_TOKENS_PER_S,
+    REQUEST_JOULES,
+    TPOT,
+    TTFT,
+)
 from reports.analysis.records import Analysis, Cell, ConfigurationFigures
 from reports.decision.answers import answers
 from reports.document.blocks import Block, Column, Entry, Heading, Plots, Prose, Row, Section, Table, note_letter
@@ -46,7 +59,9 @@ def workloads_section(analysis: Analysis) -> Section | None:
     blocks: list[Block] = []
     sentences = {answer.topic: answer.sentences for answer in answers(analysis)}
     for workload, table in workload_tables(analysis).items():
-        ratios = [ratio_plot(analysis, workload, key) for key in (OUTPUT_TOKENS_PER_S, TTFT, TPOT)]
+        ratios = [
+            ratio_plot(analysis, workload, key) for key in map(analysis.quantity, (OUTPUT_TOKENS_PER_S, TTFT, TPOT))
+        ]
         blocks += [
             Heading(workload),
             Prose(sentence(_description(analysis, workload)), "lede"),
@@ -125,11 +140,33 @@ def _fields(analysis: Analysis, cells: list[Cell]) -> list[_Field]:
         _quantity(TPOT, Column("TPOT", "ms")),
         _quantity(JOULES, Column("J/output token", ", ".join(sorted({s for c in cells for s in c.energy_sources})))),
     ]
+    if analysis.per_character:
+        fields += _of_text(cells)
     if any(c.values[NET_JOULES].median is not None for c in cells):
         # No ratio: subtracting idle power from both sides makes any saving look larger than the machine's.
         fields.append(_quantity(NET_JOULES, Column("Net J/output token", "less idle"), compared=False))
     if any(c.values[MODELLED_JOULES].median is not None for c in cells):
         fields.append(_quantity(MODELLED_JOULES, Column("Modelled J/output token", "not measured")))
+    return fields
+
+
+def _of_text(cells: list[Cell]) -> list[_Field]:
+    """Columns for tokenizers that differ: lengths in each one's own tokens, and figures that do not depend on them."""
+
+    def lengths(_: ConfigurationFigures, cell: Cell) -> tuple[Entry, None]:
+        prompt, output = or_absent(cell.mean_prompt_tokens, ".1f"), or_absent(cell.mean_output_tokens, ".1f")
+        return Entry(f"{prompt} in, {output} out", f"{or_absent(cell.mean_output_characters, '.0f')} characters"), None
+
+    fields = [
+        _Field(Column("Tokens", "its own"), lengths),
+        _quantity(OUTPUT_CHARACTERS_PER_S, Column("Characters/s")),
+        _quantity(CHARACTER_MS, Column("Time/character", "ms")),
+        _quantity(E2E, Column("Time/request", "ms")),
+        _quantity(CHARACTER_JOULES, Column("J/character")),
+        _quantity(REQUEST_JOULES, Column("J/request")),
+    ]
+    if any(c.values[MODELLED_CHARACTER_JOULES].median is not None for c in cells):
+        fields.append(_quantity(MODELLED_CHARACTER_JOULES, Column("Modelled J/character", "not measured")))
     return fields
 
 

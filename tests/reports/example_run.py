@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -59,6 +59,8 @@ class Example:
     model: str = "tinyglu"
     engine: str = "transformers"
     engine_options: dict[int, dict[str, str]] = field(default_factory=dict)
+    tokenizers: dict[int, str] = field(default_factory=dict)  # by width; None where there is none
+    characters: dict[int, int] = field(default_factory=dict)  # a token, by width; else they are not recorded
     placements: dict[tuple[int, int], Placement] = field(default_factory=dict)  # by block and width
 
     def label(self, width: int) -> str:
@@ -132,6 +134,10 @@ def _write_cells(path: Path, example: Example) -> None:
                     own = shared * (1 + example.noise * float(rng.normal()))
                     offered = example.offered(width, workload)
                     records = offer(offered, example.truth(width, workload), own, clock, rng, example.noise)
+                    if width in example.characters:
+                        records = [
+                            replace(r, output_characters=r.output_tokens * example.characters[width]) for r in records
+                        ]
                     write_trial(path, cell, measure(example, width, workload, records), records)
                     clock = max(r.end_ns or 0 for r in records) + 10**9
 
@@ -155,6 +161,7 @@ def configure(example: Example, width: int) -> ConfigurationInfo:
         engine_version="5.19.0",
         engine_options={"dtype": "float32"} | example.engine_options.get(width, {}),
         dtype="float32",
+        tokenizer_sha256=example.tokenizers.get(width),
         resolved_options={"dtype": "float32", "max_num_seqs": "16"},
         manifest=None if width == baseline else _manifest(width, baseline),
         quality=_quality(example, width),

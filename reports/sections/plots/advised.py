@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reports.analysis.family import FamilyComparison, Purpose
-from reports.analysis.quantities import JOULES, QUANTITIES
+from reports.analysis.quantities import JOULES_KEYS, QUANTITIES
 from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.decision.withheld import Withheld, usable
 from reports.document.blocks import SIGNS, Plot
@@ -51,7 +51,7 @@ def _marks(
     analysis: Analysis, own: list[FamilyComparison], rows: dict[str, int], colour: str, *, shift: float
 ) -> Marks:
     """Ratios of one quantity and colour; speed lies above the middle of a row, joules below."""
-    below = own[0].quantity == JOULES
+    below = own[0].quantity in JOULES_KEYS
     return Marks(
         [one.comparison.ratio or 1.0 for one in own],
         [rows[one.label] + (-shift if below else shift) for one in own],
@@ -97,4 +97,4 @@ def _legend(key: str) -> str:
 
 
 def _symbol(key: str) -> Symbol:
-    return "diamond" if key == JOULES else "circle"
+    return "diamond" if key in JOULES_KEYS else "circle"

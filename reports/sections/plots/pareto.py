@@ -31,7 +31,7 @@ class _Point:
 
 def perplexity_plot(analysis: Analysis, workload: str) -> Plot:
     """Perplexity against measured joules, or against TPOT where there are none."""
-    cost = QUANTITIES[JOULES if analysis.has_values(workload, JOULES) else TPOT]
+    cost = QUANTITIES[analysis.quantity(JOULES if analysis.has_values(workload, JOULES) else TPOT)]
     title = f"{workload}: perplexity against {cost.title}"
     points = [
         _Point(c, mean, c.info.quality.perplexity)
@@ -55,7 +55,8 @@ def score_plots(analysis: Analysis, quality: QualityFigures) -> list[Plot]:
     plots = []
     for workload in analysis.info.workloads:
         measured = analysis.has_values(workload, JOULES)
-        plots.append(_score_plot(analysis, quality, workload, JOULES if measured else OUTPUT_TOKENS_PER_S))
+        key = analysis.quantity(JOULES if measured else OUTPUT_TOKENS_PER_S)
+        plots.append(_score_plot(analysis, quality, workload, key))
         if analysis.has_values(workload, MODELLED_JOULES):
             plots.append(_score_plot(analysis, quality, workload, MODELLED_JOULES))
     return plots

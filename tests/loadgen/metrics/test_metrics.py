@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -68,6 +68,22 @@ def test_adjoining_windows_share_out_every_token_once():
     for name in ("window_output_tokens", "window_prompt_tokens", "window_requests"):
         assert sum(getattr(part, name) for part in parts) == getattr(whole, name)
     assert (whole.window_output_tokens, whole.window_prompt_tokens, whole.window_requests) == (10, 15, 3)
+
+
+def test_characters_are_credited_with_the_tokens_that_brought_them():
+    spelled = [
+        replace(RECORDS[0], output_characters=12),
+        RECORDS[1],
+    ]  # four a token, at 10, 20 and 30; one failed before any
+    found = measure_records(trial(10, 30), spelled)
+    assert (found.window_output_characters, found.window_output_tokens) == (8, 2)
+    np.testing.assert_array_equal(found.character_ms, [10 / 4, np.nan])
+    assert measure_records(trial(0, 100), spelled).window_output_characters == 12
+
+
+def test_where_the_characters_of_one_answer_are_not_known_there_is_no_count_of_them():
+    found = measure_records(trial(0, 100), [replace(RECORDS[0], output_characters=12), RECORDS[2]])
+    assert found.window_output_characters is None
 
 
 def test_requests_and_latencies_are_those_of_requests_that_ended_in_the_window():

@@ -42,6 +42,7 @@ def test_an_answer_handed_on_in_parts_is_one_record():
     assert (record.arrival_ns, record.arrival_tokens) == ([MS, 11 * MS, 12 * MS], [1, 2, 3])
     assert (record.first_token_ns, record.last_token_ns, record.end_ns) == (MS, 12 * MS, 99 * MS)
     assert (record.read_lag_p50_ns, record.read_lag_max_ns) == (MS, MS)
+    assert record.output_characters == 3
 
 
 def test_answers_side_by_side_do_not_mix_and_come_out_in_the_order_of_the_requests():

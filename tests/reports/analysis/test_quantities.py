@@ -11,7 +11,7 @@ from loadgen.metrics.metrics import measure_records, read_metrics
 from loadgen.records.schema import RequestRecord, Trial
 from loadgen.workloads.base import Workload
 from loadgen.workloads.open_loop import ConstantLoad
-from reports.analysis.quantities import QUANTITIES
+from reports.analysis.quantities import OF_TEXT, QUANTITIES
 from tests.reports.example_run import (
     BATCH,
     EPOCH_NS,
@@ -47,6 +47,17 @@ def test_latencies_are_those_of_the_definitions(records):
     assert value("median_ttft_ms", trial, records).value == pytest.approx(statistics.median(ttft))
     assert value("median_tpot_ms", trial, records).value == pytest.approx(statistics.median(tpot))
     assert value("median_e2e_ms", trial, records).value == pytest.approx(statistics.median(e2e))
+
+
+def test_figures_per_character_are_those_per_token_over_the_answers_characters_per_token(records):
+    spelled = [replace(r, output_characters=4 * r.output_tokens) for r in records]
+    trial = trial_of(spelled)
+    for of_tokens, of_text in OF_TEXT.items():
+        if of_tokens in {"median_tpot_ms", "joules_per_output_token", "output_tokens_per_s"}:
+            factor = 4 if QUANTITIES[of_text].better == "higher" else 1 / 4
+            expected = factor * value(of_tokens, trial, spelled).value
+            assert value(of_text, trial, spelled).value == pytest.approx(expected), of_text
+    assert value("joules_per_output_character", trial, records) == (None, "output characters were not recorded")
 
 
 def test_joules_are_divided_by_the_tokens_credited_in_the_same_window(records):

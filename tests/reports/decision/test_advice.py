@@ -42,6 +42,17 @@ def test_a_width_that_gains_and_keeps_its_quality_is_chosen(tmp_path):
     assert said(found).startswith("It gives 1.25x to 1.25x the tokens/s and takes 0.80x to 0.80x the J/output token")
 
 
+def test_where_tokenizers_differ_the_advice_is_per_character(tmp_path):
+    """Its tokens come a quarter faster, and hold a third of the text."""
+    other = {"tokenizers": {1024: "a", 512: "b"}, "workloads": (SMALL_BATCH.model_copy(update={"prompt_as": "text"}),)}
+    told = advised(tmp_path / "text", Mild(widths=(1024, 512), characters={1024: 3, 512: 1}, **other))["For batch work"]
+    assert told.choice == "Keep the baseline, width 1024: narrower widths gain nothing here"
+    assert "Output characters/s is 0.42x to 0.42x that of the baseline" in said(told)
+    told = advised(tmp_path / "more", Mild(widths=(1024, 512), characters={1024: 3, 512: 6}, **other))["For batch work"]
+    assert told.choice == "Choose width 512"
+    assert said(told).startswith("It gives 2.50x to 2.50x the characters/s and takes 0.40x to 0.40x the J/character")
+
+
 def test_advice_from_an_extended_run_says_that_it_is_not_corrected(tmp_path):
     example = Mild(widths=(1024, 512), workloads=(SMALL_BATCH,))
     analysis = analyse_folder(write_run(tmp_path / "run", example))

@@ -71,6 +71,15 @@ def test_joules_name_their_source(exact):
     ]
 
 
+def test_where_tokenizers_differ_lengths_are_in_each_ones_tokens_and_figures_per_character_and_request(tmp_path):
+    two = {"widths": (1024, 512), "tokenizers": {1024: "a", 512: "b"}, "workloads": (SMALL,)}
+    table = table_of(tmp_path, Example(characters={1024: 3, 512: 6}, **two))
+    own = dict(zip(headings(table), table.rows[1].entries, strict=True))
+    assert (own["Tokens"].text, own["Tokens"].change) == ("64.0 in, 32.0 out", "192 characters")
+    assert {"Characters/s", "Time/character", "Time/request", "J/character", "J/request"} <= own.keys()
+    assert own["J/character"].text != own["J/output token"].text
+
+
 def test_net_joules_have_no_ratio(exact):
     assert all(row.entries[8].change is None for row in tables_of(exact)[1].rows)
 
