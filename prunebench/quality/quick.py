@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from loadgen.endpoint import Endpoint, check_endpoint
 from loadgen.prompts.synthetic import served_encoding
 from prunebench.experiment.file import QualitySettings
-from prunebench.quality.perplexity import Encode, PerplexityProbe, checkpoint_tokens
+from prunebench.quality.perplexity import Encode, PerplexityProbe, Tokens, checkpoint_tokens
 from prunebench.terminal.progress import Progress, unseen
 from reports.runs.records import Quality
 
@@ -47,7 +48,8 @@ def quality_line(found: Quality) -> str:
     if found.perplexity is None:
         return f"no perplexity: {found.reason}"
     error = "" if found.standard_error is None else f" ± {found.standard_error:.3g}"
-    return f"perplexity {found.perplexity:.4g}{error} a token, over {found.tokens:,} tokens: {found.text}"
+    bits = "" if found.bits_per_byte is None else f" ({found.bits_per_byte:.4g} bits a byte)"
+    return f"perplexity {found.perplexity:.4g}{error} a token{bits}, over {found.tokens:,} tokens: {found.text}"
 
 
 def served_tokens_of(endpoint: Endpoint, longest: int | None) -> tuple[Encode, int]:
@@ -56,10 +58,9 @@ def served_tokens_of(endpoint: Endpoint, longest: int | None) -> tuple[Encode, i
     """
     piece = _PIECE * (longest or _SHORTEST)
 
-    def encode(texts: Sequence[str]) -> list[list[int]]:
-        return [
-            [i for part in _parts(text[:_CHARACTERS], piece) for i in served_encoding(endpoint, part)] for text in texts
-        ]
+    def encode(texts: Sequence[str]) -> list[Tokens]:
+        parts = ([served_encoding(endpoint, part) for part in _parts(text[:_CHARACTERS], piece)] for text in texts)
+        return [Tokens(list(itertools.chain.from_iterable(found)), None) for found in parts]
 
     return encode, piece
 

@@ -80,7 +80,7 @@ class Bench:
         self._last_block = last_block
         self._host = host
         self._workloads = {w.name: w for w in experiment.workloads}
-        self._describer = Describer(experiment, serves_here=host is None)
+        self._describer = Describer(experiment, serves_here=host is None, one_tokenizer=self._have_one_tokenizer)
         protocol = experiment.protocol
         self._until = Steadiness(protocol.steady_within, protocol.warmup_limit_s) if protocol.warmup_limit_s else None
         self._pool = ServerPool(self._start, keep=experiment.serve.keep_servers)
@@ -165,6 +165,10 @@ class Bench:
         """The baseline's tokenizer, for prompts of which it is to make the stated number of tokens."""
         baseline = next(info for info in self._configurations.values() if info.is_baseline)
         return () if baseline.checkpoint is None else read_tokenizer(Path(baseline.checkpoint))
+
+    def _have_one_tokenizer(self) -> bool:
+        known = {info.tokenizer_sha256 for info in self._configurations.values()}
+        return len(known) == 1 and None not in known
 
     def _begin(self, visit: Visit, progress: Progress) -> tuple[Server, EnergySource, VisitIdle | None]:
         """The visit's server, its meters, and idle power before its load; on its first visit a configuration is described too."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from energy.records import IdleWindow, WindowEnergy
 from loadgen import UNREADABLE
 from loadgen.endpoint import Endpoint, LoadError, ServedModel, check_endpoint
 from loadgen.energy.source import EnergySource, measure_idle, measure_idle_in_halves, measure_idle_without_server
-from prunebench.experiment.file import Experiment
+from prunebench.experiment.file import Experiment, QualitySettings
 from prunebench.experiment.tokenizers import tokenizer_sha256
 from prunebench.quality.perplexity import PerplexityProbe, checkpoint_tokens, no_perplexity
 from prunebench.quality.quick import served_tokens_of
@@ -39,9 +40,10 @@ def visit_idle(experiment: Experiment) -> tuple[float, float]:
 class Describer:
     """Measures the same facts of every configuration; they are fields of its ConfigurationInfo."""
 
-    def __init__(self, experiment: Experiment, *, serves_here: bool) -> None:
+    def __init__(self, experiment: Experiment, *, serves_here: bool, one_tokenizer: Callable[[], bool]) -> None:
         self._energy = experiment.energy
         self._visit_idle = visit_idle(experiment)
+        self._one_tokenizer = one_tokenizer  # whether all configurations are known to share one
         self._serves_here = serves_here  # and not on another host
         quality = experiment.quality
         self._probes: dict[str | None, PerplexityProbe] = {}  # by tokenizer
@@ -103,16 +105,26 @@ class Describer:
         if self._quality is None:
             return None
         written = 0 if served.engine else 1  # our server scores a prompt alone
+        try:
+            probe = self._probe(info, self._quality, endpoint, served)
+        except LoadError as error:
+            return no_perplexity(f"{error}, and its tokenizer is not here")
+        except ValueError as error:
+            return no_perplexity(f"{error}")
+        return probe.measure(endpoint, written=written, progress=progress)
+
+    def _probe(
+        self, info: ConfigurationInfo, quality: QualitySettings, endpoint: Endpoint, served: ServedModel
+    ) -> PerplexityProbe:
+        same_text = not self._one_tokenizer()
         if info.checkpoint is None:
-            try:
-                probe = PerplexityProbe(self._quality, served_tokens_of(endpoint, served.max_model_len)[0])
-            except LoadError as error:
-                return no_perplexity(f"{error}, and its tokenizer is not here")
-            return probe.measure(endpoint, written=written, progress=progress)
+            encode, _ = served_tokens_of(endpoint, served.max_model_len)
+            return PerplexityProbe(quality, encode, same_text=same_text)
         key = tokenizer_sha256(Path(info.checkpoint))
         if key not in self._probes:
-            self._probes[key] = PerplexityProbe(self._quality, checkpoint_tokens(Path(info.checkpoint)))
-        return self._probes[key].measure(endpoint, written=written, progress=progress)
+            encode = checkpoint_tokens(Path(info.checkpoint))
+            self._probes[key] = PerplexityProbe(quality, encode, same_text=same_text)
+        return self._probes[key]
 
     def answer(self, endpoint: Endpoint) -> str:
         """The model's name, and what it answers greedily to one prompt: another model rarely answers the same.

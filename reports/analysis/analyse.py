@@ -9,6 +9,7 @@ from reports.analysis.cells import cell_figures, trial_figures
 from reports.analysis.energy_fit import fit_energy_models
 from reports.analysis.family import compare_family
 from reports.analysis.grid import Grid, GridFigures
+from reports.analysis.perplexity import compare_perplexity
 from reports.analysis.quality import analyse_quality
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES
 from reports.analysis.records import Analysis, Cell, ConfigurationFigures, TrialFigures
@@ -113,18 +114,5 @@ def _energy_remedies(run: MeasuredRun) -> list[str]:
 
 def _configurations(run: MeasuredRun) -> list[ConfigurationFigures]:
     baseline = next((c for c in run.configurations if c.label == run.info.baseline), None)
-    of_baseline = baseline.quality.perplexity if baseline and baseline.quality else None
-    its_tokens = baseline.quality.tokens_sha256 if baseline and baseline.quality else None
-    figures = []
-    for info in run.configurations:
-        own = info.quality.perplexity if info.quality else None
-        reason = None
-        if own is None:
-            reason = (info.quality and info.quality.reason) or "quality was not measured"
-        elif of_baseline is None:
-            reason = "the baseline has no perplexity"
-        elif info.quality and its_tokens != info.quality.tokens_sha256:
-            reason = "other tokens than the baseline's were scored, so that a perplexity per token does not compare"
-        ratio = own / of_baseline if own and of_baseline and reason is None else None
-        figures.append(ConfigurationFigures(info=info, perplexity_ratio=ratio, perplexity_reason=reason))
-    return figures
+    of_baseline = baseline.quality if baseline else None
+    return [compare_perplexity(info, of_baseline) for info in run.configurations]

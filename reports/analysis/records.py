@@ -92,8 +92,11 @@ class ConfigurationFigures(Record):
     """The figures of a configuration that do not depend on the load."""
 
     info: ConfigurationInfo
-    perplexity_ratio: float | None
+    perplexity_ratio: float | None  # where its tokenizer is another: of the same text, per token of the baseline
     perplexity_reason: str | None  # why there is no perplexity, or no ratio
+    # Ratios to the baseline's over windows of text, without a verdict; None: windows were not recorded, or are other texts.
+    perplexity: Comparison | None = None
+    bits_per_byte: Comparison | None = None
 
 
 class Analysis(Record):

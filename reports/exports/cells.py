@@ -58,6 +58,7 @@ def as_markdown(rows: Sequence[dict[str, Any]]) -> bytes:
 
 def _row(analysis: Analysis, configuration: ConfigurationFigures, cell: Cell) -> dict[str, Any]:
     info, quality = configuration.info, configuration.info.quality
+    perplexity, bits = configuration.perplexity, configuration.bits_per_byte
     row = {
         "run": analysis.folder,
         "label": info.label,
@@ -71,7 +72,13 @@ def _row(analysis: Analysis, configuration: ConfigurationFigures, cell: Cell) ->
         "perplexity": quality.perplexity if quality else None,
         "perplexity_standard_error": quality.standard_error if quality else None,
         "perplexity_ratio": configuration.perplexity_ratio,
+        "perplexity_ratio_low": perplexity.low if perplexity else None,
+        "perplexity_ratio_high": perplexity.high if perplexity else None,
         "perplexity_reason": configuration.perplexity_reason,
+        "bits_per_byte": quality.bits_per_byte if quality else None,
+        "bits_per_byte_ratio": bits.ratio if bits else None,
+        "bits_per_byte_ratio_low": bits.low if bits else None,
+        "bits_per_byte_ratio_high": bits.high if bits else None,
         "trials": cell.trials,
         "requests": cell.requests,
         "failed_requests": cell.failed_requests,

@@ -25,6 +25,12 @@ class Quality(Record):
     text: str  # the evaluated text, in words
     text_sha256: str
     tokens_sha256: str | None = None  # of the token ids that were scored; None: recorded before this was
+    # Of the scored text, in UTF-8; None: its tokens' places in the text are not known, or recorded before this was.
+    bytes: int | None = None
+    bits_per_byte: float | None = None
+    window_nats: list[float] = []  # negative log-likelihood of each window; empty: recorded before this was
+    window_tokens: list[int] = []
+    windows_sha256: str | None = None  # the same of two configurations whose windows are the same text
     reason: str | None = None  # why perplexity is None
 
 

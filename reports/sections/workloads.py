@@ -44,6 +44,9 @@ from reports.document.wording import (
 )
 from reports.sections.plots.ratios import ratio_plot
 
+_OTHER_TOKENS = (
+    "Perplexities are per token of each tokenizer; their ratios are over the same text, per token of the baseline."
+)
 _CAPTION = "Medians over trials; beneath, the ratio to the baseline with its interval."
 
 
@@ -111,7 +114,11 @@ def _table(analysis: Analysis, workload: str) -> Table:
         columns=[field.column for field in fields],
         rows=rows,
         notes=notes,
-        remarks=[*_undecided(list(cells.values()), fields), *_remarks(list(cells.values()))],
+        remarks=[
+            *_undecided(list(cells.values()), fields),
+            *([_OTHER_TOKENS] if _has_other_tokens(analysis) else []),
+            *_remarks(list(cells.values())),
+        ],
     )
 
 
@@ -127,6 +134,7 @@ def _fields(analysis: Analysis, cells: list[Cell]) -> list[_Field]:
     fields = []
     if not all(is_named_by_width(c.info) for c in configurations):
         fields.append(_Field(Column("Configuration"), lambda c, _: (Entry(c.info.label), None)))
+    perplexity = _Field(Column("Perplexity"), lambda c, _: _perplexity(c))
     fields += [
         _Field(Column("Width"), lambda c, _: (Entry(or_absent(c.info.width, "d")), None)),
         _Field(Column("Ratio"), lambda c, _: (Entry(or_absent(c.info.expansion_ratio, ".2f")), None)),
@@ -134,7 +142,7 @@ def _fields(analysis: Analysis, cells: list[Cell]) -> list[_Field]:
             Column("Parameters"),
             lambda c, _: (Entry(ABSENT if c.info.parameters is None else parameters(c.info.parameters)), None),
         ),
-        _Field(Column("Perplexity"), lambda c, _: _perplexity(c)),
+        perplexity,
         _quantity(OUTPUT_TOKENS_PER_S, Column("Output tokens/s")),
         _quantity(TTFT, Column("TTFT", "ms")),
         _quantity(TPOT, Column("TPOT", "ms")),
@@ -142,6 +150,8 @@ def _fields(analysis: Analysis, cells: list[Cell]) -> list[_Field]:
     ]
     if analysis.per_character:
         fields += _of_text(cells)
+    if _has_other_tokens(analysis):
+        fields.insert(fields.index(perplexity) + 1, _Field(Column("Bits/byte"), lambda c, _: _bits_per_byte(c)))
     if any(c.values[NET_JOULES].median is not None for c in cells):
         # No ratio: subtracting idle power from both sides makes any saving look larger than the machine's.
         fields.append(_quantity(NET_JOULES, Column("Net J/output token", "less idle"), compared=False))
@@ -177,6 +187,20 @@ def _perplexity(configuration: ConfigurationFigures) -> tuple[Entry, str | None]
     ratio = configuration.perplexity_ratio
     change = times(ratio) if ratio is not None and not configuration.info.is_baseline else None
     return Entry(figure(quality.perplexity), change), configuration.perplexity_reason
+
+
+def _bits_per_byte(configuration: ConfigurationFigures) -> tuple[Entry, str | None]:
+    quality, found = configuration.info.quality, configuration.bits_per_byte
+    if quality is None or quality.bits_per_byte is None:
+        return Entry(ABSENT), configuration.perplexity_reason or "the bytes that its tokens stand for are not known"
+    change = None if configuration.info.is_baseline or found is None else with_interval(found)
+    return Entry(figure(quality.bits_per_byte), change), configuration.perplexity_reason
+
+
+def _has_other_tokens(analysis: Analysis) -> bool:
+    """Whether any perplexity is per token of another tokenizer than the baseline's."""
+    scored = {q.tokens_sha256 for c in analysis.configurations if (q := c.info.quality) and q.perplexity}
+    return len(scored) > 1
 
 
 def _quantity(key: str, column: Column, *, compared: bool = True) -> _Field:

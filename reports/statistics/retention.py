@@ -75,9 +75,9 @@ def kept(own: TaskResult, baseline: TaskResult) -> Kept | str:
     same_items = len(own.values) == len(baseline.values) and own.weights == baseline.weights
     paired = own.statistic is not None and own.statistic == baseline.statistic and same_items
     if paired and own.statistic == "perplexity":
-        return _kept_likelihood(np.array(own.values), np.array(baseline.values), np.array(own.weights))
+        return kept_likelihood(np.array(own.values), np.array(baseline.values), np.array(own.weights))
     if paired and a.higher_is_better:
-        return _kept_mean(np.array(own.values), np.array(baseline.values))
+        return kept_mean(np.array(own.values), np.array(baseline.values))
     return _kept_scores(*((a, b) if a.higher_is_better else (b, a)))
 
 
@@ -91,7 +91,8 @@ def _kept_scores(up: Score, down: Score) -> Kept | str:
     return Kept(share, share**2 * ((up.standard_error / up.value) ** 2 + (down.standard_error / down.value) ** 2))
 
 
-def _kept_mean(own: Floats, baseline: Floats) -> Kept | str:
+def kept_mean(own: Floats, baseline: Floats) -> Kept | str:
+    """[items] values of both: the ratio of their sums, or why there is none."""
     total = float(baseline.sum())
     if total <= 0:
         return "the baseline has no point, so there is no ratio"
@@ -101,7 +102,8 @@ def _kept_mean(own: Floats, baseline: Floats) -> Kept | str:
     return _with_influences(share, (own - share * baseline) / total)
 
 
-def _kept_likelihood(own: Floats, baseline: Floats, weights: Floats) -> Kept:
+def kept_likelihood(own: Floats, baseline: Floats, weights: Floats) -> Kept:
+    """[items] log-likelihoods of both: exp of their difference for each unit of weight, the baseline's perplexity over the own one."""
     gained, total = own - baseline, float(weights.sum())
     mean = float(gained.sum()) / total
     share = math.exp(mean)

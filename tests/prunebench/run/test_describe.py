@@ -24,6 +24,6 @@ def test_idle_power_is_measured_for_idle_s_over_all_blocks(experiment, idle_s, b
 def test_without_a_meter_no_idle_power_is_measured_or_waited_for(experiment, monkeypatch):
     slept = []
     monkeypatch.setattr("time.sleep", slept.append)
-    describer = Describer(load_experiment(experiment(idle_s="30")), serves_here=True)
+    describer = Describer(load_experiment(experiment(idle_s="30")), serves_here=True, one_tokenizer=lambda: True)
     assert describer.idle_of_visit(NoEnergy("--energy none")) is None
     assert slept == []

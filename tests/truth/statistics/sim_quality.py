@@ -12,7 +12,7 @@ from reports.published.quality import changes
 from reports.published.study import Study, StudyModel
 from reports.runs.records import EvaluationSettings, Score, TaskResult
 from reports.statistics.correlation import correlate, holm
-from reports.statistics.retention import Kept, average, kept, slope
+from reports.statistics.retention import Kept, average, kept, kept_likelihood, kept_mean, slope
 from tests.truth.registry import Outcome, Row, covers, simulation
 
 _SETTINGS = EvaluationSettings(backend="endpoint", harness="simulated", chat_template=False, limit=None, seeds={})
@@ -117,6 +117,26 @@ def kept_of_perplexity(rng: np.random.Generator) -> Outcome:
     return {
         "ratio": _covers(_share(_perplexity(own, words), _perplexity(logs, words)), math.exp(-loses)),
         "error": bool(abs(value - math.exp(mean)) <= 1.96 * found.standard_error),
+    }
+
+
+@simulation(
+    short=400,
+    long=5000,
+    perplexity=covers("ratio of perplexities, paired by windows of text", "8 to 64 independent windows of 100 to 600 tokens"),
+    bits=covers("ratio of bits per byte, paired by windows of text", "the same"),
+)  # fmt: skip
+def windows_of_text(rng: np.random.Generator) -> Outcome:
+    """Windows differ in loss per token, which both models share, and in tokens; the truth is over endless text."""
+    n, loses, mean = int(rng.integers(8, 65)), rng.uniform(0, 0.5), rng.uniform(1, 4)
+    tokens = rng.integers(100, 600, n).astype(float)
+    baseline = tokens * (mean + rng.normal(0, 0.3, n))
+    own = baseline + tokens * (loses + rng.normal(0, 0.1, n))
+    bits = kept_mean(own, baseline)
+    assert isinstance(bits, Kept)
+    return {
+        "perplexity": _covers(kept_likelihood(own, baseline, tokens), math.exp(loses)),
+        "bits": _covers(bits, 1 + loses / mean),
     }
 
 
