@@ -30,7 +30,7 @@ RUN set -eu; \
     rm -rf torch/test torch/include pyarrow/include; \
     find torch/bin -type f ! -name torch_shm_manager -delete; \
     /opt/prunebench/bin/python -c "import locust.main, gevent.event"; \
-    /opt/prunebench/bin/python -c "import fastapi, httpx, lm_eval.evaluator, matplotlib.figure, pyarrow.parquet, rich.progress, \
+    /opt/prunebench/bin/python -c "import fastapi, httpx, lm_eval.evaluator, matplotlib.figure, duckdb, nanoarrow.ipc, rich.progress, \
 torch, transformers.models.llama.modeling_llama, typer, uvicorn"
 
 # The rooms apart, so that a change to them changes a megabyte of the image.

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
 from tokenizers import Tokenizer
 
 from base.records import Record
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.prompts.synthetic import FilePrompts, Prompts, make_prompts
-from loadgen.records.schema import REQUEST_SCHEMA, RequestRecord
-from loadgen.records.table import Records, record_batch
+from loadgen.records.arrow import ArrowStream, read_batches
+from loadgen.records.batch import Batch
+from loadgen.records.schema import RequestRecord
+from loadgen.records.table import Records
 from loadgen.workloads.base import Workload
 
 LOAD_VARIABLE, KEY_VARIABLE = "PRUNEBENCH_LOCUST_LOAD", "PRUNEBENCH_API_KEY"
@@ -123,15 +125,16 @@ _TIMES = ("scheduled_ns", "sent_ns", "headers_ns", "first_token_ns", "last_token
 
 def packed(records: list[RequestRecord]) -> bytes:
     """Records as an Arrow stream, to travel in a message."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, REQUEST_SCHEMA) as stream:
-        stream.write_batch(record_batch(records))
-    return bytes(sink.getvalue())
+    sink = io.BytesIO()
+    stream = ArrowStream(sink)
+    stream.write(Batch.of(records))
+    stream.close()
+    return sink.getvalue()
 
 
 def unpacked(data: bytes, offset_ns: int) -> list[RequestRecord]:
     """The same records, their times moved onto another clock."""
-    records = list(Records(pa.ipc.open_stream(data).read_all()))
+    records = list(Records(list(read_batches(io.BytesIO(data)))))
     for record in records if offset_ns else []:
         for name in _TIMES:
             at = getattr(record, name)

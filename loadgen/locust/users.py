@@ -23,7 +23,6 @@ from typing import Any, ClassVar
 
 import gevent
 import gevent.event
-import pyarrow as pa
 from locust import User, events
 from locust.runners import MasterRunner, WorkerRunner
 
@@ -36,8 +35,9 @@ from loadgen.link.messages import Ended, Part
 from loadgen.locust.blocking_wire import BlockingClient
 from loadgen.locust.shared_load import KEY_VARIABLE, LOAD_VARIABLE, ClockReading, Share, SharedLoad, packed, unpacked
 from loadgen.metrics.latencies import record_tpot_ms, record_ttft_ms
-from loadgen.records.schema import REQUEST_SCHEMA, RequestRecord
-from loadgen.records.table import record_batch
+from loadgen.records.arrow import ArrowStream
+from loadgen.records.batch import Batch
+from loadgen.records.schema import RequestRecord
 from loadgen.results.recorder import Recorder
 
 _LEAD_S = 2.0  # from the message to the workers to the first request: they are busy with their users, and make ready
@@ -201,7 +201,7 @@ class Master:
         self._health: dict[int, dict[str, Any]] = {}
         self._gathered = 0
         self._file = self._load.records.open("wb", buffering=0)
-        self._stream = pa.ipc.new_stream(self._file, REQUEST_SCHEMA)
+        self._stream = ArrowStream(self._file)
 
     def begin(self, **_: Any) -> None:
         """All users are spawned: send the workers the load and the moment to start."""
@@ -214,7 +214,7 @@ class Master:
         offset_ns = self._clock.offset_to(ClockReading.model_validate(msg.data["clock"]))
         records = unpacked(msg.data["records"], offset_ns)
         self._gathered += len(records)
-        self._stream.write_batch(record_batch(records))
+        self._stream.write(Batch.of(records))
         health = msg.data["health"]
         if health is not None:
             health["at_ns"] = [at + offset_ns for at in health["at_ns"]]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from loadgen.metrics.latencies import BoolArray, FloatArray, one_token_chunks, tokens_after_first
+from loadgen.records.batch import Batch
 
 _MOST = 2**16  # entries of one gap: beyond any real chunk, and what a server claims takes no more memory
 
@@ -43,12 +43,10 @@ class Arrivals:
         return np.repeat((self.gaps_ms[used] / tokens).astype(np.float32), tokens)
 
 
-def read_arrivals(batch: Any, start_ns: int) -> Arrivals:
+def read_arrivals(batch: Batch, start_ns: int) -> Arrivals:
     """The list columns, flattened: [chunks] times and cumulative tokens, cut into requests by their lengths."""
-    lists = batch.column("arrival_ns")
-    chunks = np.asarray(lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), dtype=np.int64)
-    at_ns = lists.flatten().to_numpy(zero_copy_only=False)
-    cumulative = batch.column("arrival_tokens").flatten().to_numpy(zero_copy_only=False).astype(np.int64)
+    at_ns, chunks = batch.lists("arrival_ns")
+    cumulative = batch.lists("arrival_tokens").values.astype(np.int64)
     request = np.repeat(np.arange(len(chunks)), chunks)
     ordinal = np.arange(1, len(at_ns) + 1) - np.repeat(np.cumsum(chunks) - chunks, chunks)  # of a chunk in its request
     tokens_of_chunks = _steps(cumulative, ordinal == 1)

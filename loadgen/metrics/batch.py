@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from loadgen.metrics.arrivals import Arrivals, read_arrivals
 from loadgen.metrics.generations import Generations
 from loadgen.metrics.latencies import BoolArray, FloatArray, ranked
+from loadgen.records.batch import Batch
 from loadgen.records.schema import Trial, WindowRules
 
 COLUMNS = [
@@ -37,21 +36,21 @@ class Part:
     first_error: str | None
 
 
-def measure_batch(trial: Trial, generations: Generations, batch: Any) -> Part:
+def measure_batch(trial: Trial, generations: Generations, batch: Batch) -> Part:
     """Latencies of each request, and the batch's share of the totals."""
     start = trial.window_start_ns
     scheduled, sent, first, last, end = (
-        _since(batch.column(f"{name}_ns"), start) for name in ("scheduled", "sent", "first_token", "last_token", "end")
+        _since(batch, f"{name}_ns", start) for name in ("scheduled", "sent", "first_token", "last_token", "end")
     )
-    prompt, output = _floats(batch.column("prompt_tokens")), _floats(batch.column("output_tokens"))
-    asked, fixed = _floats(batch.column("asked_tokens")), trial.workload.output_tokens
+    prompt, output = batch.floats("prompt_tokens"), batch.floats("output_tokens")
+    asked, fixed = batch.floats("asked_tokens"), trial.workload.output_tokens
     asked = np.where(np.isnan(asked), fixed if isinstance(fixed, int) else np.nan, asked)
     inside = _Inside((trial.window_end_ns - start) / 1e6, trial.window_rules)
-    completed = batch.column("error").is_null().to_numpy(zero_copy_only=False)
+    completed = ~batch.valid("error")
     finished = completed & inside(last if trial.window_rules == 1 else end)
     never_sent = np.isnan(sent)
     counted = inside(np.where(never_sent, end, sent) if trial.window_rules == 1 else end)  # whose latencies count
-    characters = _characters(batch)
+    characters = batch.floats("output_characters")
     arrivals = read_arrivals(batch, start)
     arrived = arrivals.of_requests(np.where(inside(arrivals.at_ms), arrivals.tokens, 0))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -86,9 +85,7 @@ def measure_batch(trial: Trial, generations: Generations, batch: Any) -> Part:
             "output_tokens": int(arrived.sum()),
             "prompt_tokens": int(np.nansum(prompt[inside(first)])),
             "requests": int(finished.sum()),
-            "no_reason": int(
-                (completed & batch.column("finish_reason").is_null().to_numpy(zero_copy_only=False)).sum()
-            ),
+            "no_reason": int((completed & ~batch.valid("finish_reason")).sum()),
             "arrivals": int((completed & inside(sent)).sum()),
             "offered": int(inside(sent).sum()),
             "tpot": int((counted & completed & several).sum()),
@@ -98,15 +95,9 @@ def measure_batch(trial: Trial, generations: Generations, batch: Any) -> Part:
         tokens_by_second=_by_second(arrivals, start - trial.first_sent_ns),
         window_characters=float(np.rint((arrived * per_token)[arrived > 0]).sum()),
         in_flight_ms=_overlap_ms(sent, end, inside.window_ms),
-        counted_by={value for value in batch.column("counted_by").unique().to_pylist() if value},
-        first_error=next((value for value in batch.column("error").drop_null().to_pylist()), None),
+        counted_by={word for word in batch.words("counted_by") if word},
+        first_error=next((word for word in batch.words("error") if word is not None), None),
     )
-
-
-def _characters(batch: Any) -> FloatArray:
-    """Of each answer; NaN where they were not recorded."""
-    recorded = "output_characters" in batch.schema.names  # not in older files
-    return _floats(batch.column("output_characters")) if recorded else np.full(batch.num_rows, np.nan)
 
 
 def _by_second(arrivals: Arrivals, shift_ns: int) -> dict[int, int]:
@@ -117,16 +108,9 @@ def _by_second(arrivals: Arrivals, shift_ns: int) -> dict[int, int]:
     return {int(second): int(count) for second, count in zip(seconds, tokens, strict=True)}
 
 
-def _since(column: Any, start_ns: int) -> FloatArray:
-    """Milliseconds after `start_ns`; nulls become NaN. The subtraction is done on integers: a float would lose digits."""
-    valid = column.is_valid().to_numpy(zero_copy_only=False)
-    ms = (column.fill_null(0).to_numpy(zero_copy_only=False) - start_ns) / 1e6
-    return np.where(valid, ms, np.nan)
-
-
-def _floats(column: Any) -> FloatArray:
-    values: FloatArray = column.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
-    return values
+def _since(batch: Batch, name: str, start_ns: int) -> FloatArray:
+    """Milliseconds after `start_ns`; NaN where there is none. The subtraction is done on integers: a float would lose digits."""
+    return np.where(batch.valid(name), (batch.numbers(name, 0) - start_ns) / 1e6, np.nan)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
 
+from loadgen.records.batch import Batch, Words
 from loadgen.records.schema import RequestRecord
 
 FloatArray = npt.NDArray[np.float64]
@@ -43,28 +43,28 @@ def percentiles(values: npt.NDArray[np.floating[Any]], wanted: Iterable[float]) 
     return {p: float(v) if h < finite else np.inf for p, v, h in zip(wanted, found, highest, strict=True)}
 
 
-def one_token_chunks(batch: Any, chunks: npt.NDArray[np.int64]) -> BoolArray:
+def one_token_chunks(batch: Batch, chunks: npt.NDArray[np.int64]) -> BoolArray:
     """Of which requests every chunk is known to hold one token.
 
     Of as many chunks as tokens, each holds one; where the model stopped by itself, the token that ends the text is counted and
     has no chunk. Without a usage, the tokens are known if the server stopped at the length that was asked for.
     """
-    by = batch.column("counted_by").fill_null("")
-    total = _numbers(batch.column("output_tokens"))
-    asked = np.where(_is(batch.column("finish_reason"), "length"), _numbers(batch.column("asked_tokens")), -1)
-    ended = _is(by, "server-usage") & _is(batch.column("finish_reason"), "stop") & (chunks + 1 == total)
+    by, finish = batch.words("counted_by"), batch.words("finish_reason")
+    total = batch.numbers("output_tokens")
+    asked = np.where(_is(finish, "length"), batch.numbers("asked_tokens"), -1)
+    ended = _is(by, "server-usage") & _is(finish, "stop") & (chunks + 1 == total)
     counted = _is(by, "server-usage") | _is(by, "tokenizer")
     known: BoolArray = (counted & (chunks == total)) | (_is(by, "chunks") & (chunks == asked)) | ended
     return known
 
 
-def tokens_after_first(batch: Any, single: FloatArray, running: FloatArray) -> FloatArray:
+def tokens_after_first(batch: Batch, single: FloatArray, running: FloatArray) -> FloatArray:
     """Tokens after the first chunk, which is what TPOT divides by. NaN: the count of the first chunk is unknown.
 
     `single`: of requests whose chunks hold one token each (else NaN); `running`: by the running count, which a server's running
     usage makes exact.
     """
-    by_usage = np.where(_is(batch.column("counted_by"), "server-continuous-usage"), running, np.nan)
+    by_usage = np.where(_is(batch.words("counted_by"), "server-continuous-usage"), running, np.nan)
     return np.where(np.isnan(single), by_usage, single)
 
 
@@ -85,11 +85,6 @@ def record_tpot_ms(record: RequestRecord) -> float | None:
     return (last - first) / 1e6 / (tokens[-1] - at_first)
 
 
-def _is(column: Any, word: str) -> BoolArray:
-    found: BoolArray = pc.equal(column.fill_null(""), word).to_numpy(zero_copy_only=False)
-    return found
-
-
-def _numbers(column: Any) -> npt.NDArray[np.int64]:
-    found: npt.NDArray[np.int64] = column.fill_null(-1).to_numpy(zero_copy_only=False)
+def _is(words: Words, word: str) -> BoolArray:
+    found: BoolArray = (words == word).astype(bool)
     return found

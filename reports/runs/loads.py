@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from loadgen.metrics.metrics import TrialMetrics, read_metrics
 from loadgen.records.checksums import find_changed, read_sums
+from loadgen.records.parquet import read_parquet
 from loadgen.records.schema import Trial
 from loadgen.sweeps.points import Sweep
 from reports.errors import ReportError
@@ -64,7 +62,7 @@ def read_loads(path: Path) -> Loads:
             return Loads(path, [_read(stored.folder.name, stored.folder) for stored in RunFolder(path).trials()])
         if folders := _beside(path):
             return Loads(path, [_read(folder.name, folder) for folder in folders])
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise ReportError(f"{path}: cannot be read: {describe_error(error)}") from None
     raise ReportError(
         f"{path}: is no run, no load, and no result of vllm bench serve: it has no run.json, trial.json or sweep.json"
@@ -78,7 +76,7 @@ def _read(name: str, folder: Path) -> Load:
     trial = read_record(folder / "trial.json", Trial)
     parquet = folder / "requests.parquet"
     try:
-        rows = pq.read_table(parquet, page_checksum_verification=True).to_pylist()
+        rows = [row for batch in read_parquet(parquet) for row in batch.rows()]
         return Load(name, trial, read_metrics(trial, parquet), rows)
     except Exception as error:
         if parquet.name in (sums or {}):  # the file is intact, so this is a bug

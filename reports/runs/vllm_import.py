@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from energy.records import WindowEnergy
-from loadgen.metrics.metrics import TrialMetrics, read_metrics
-from loadgen.records.schema import REQUEST_SCHEMA, ClientHealth, Trial
+from loadgen.metrics.metrics import TrialMetrics, measure_records
+from loadgen.records.schema import COLUMN_TYPES, ClientHealth, RequestRecord, Trial
 from loadgen.workloads.base import Workload
 from reports.errors import ReportError
 
@@ -39,10 +35,7 @@ def import_vllm(file: Path) -> tuple[Trial, list[dict[str, Any]], TrialMetrics]:
         trial = _trial(result, rows)
     except (ValueError, TypeError, IndexError) as error:
         raise ReportError(f"{file}: {str(error).partition(chr(10))[0]}") from None
-    with tempfile.TemporaryDirectory() as folder:
-        parquet = Path(folder) / "requests.parquet"
-        pq.write_table(pa.Table.from_pylist(rows, schema=REQUEST_SCHEMA), parquet)
-        return trial, rows, read_metrics(trial, parquet)
+    return trial, rows, measure_records(trial, [RequestRecord(**row) for row in rows])
 
 
 def _rows(result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -60,7 +53,7 @@ def _named(index: int, prompt_tokens: int) -> dict[str, Any]:
 
 def _row(sent: int, output: int, gaps: list[float], error: str) -> dict[str, Any]:
     """One row; `gaps` are the seconds to the first chunk and between chunks. The end of a failed request is not recorded."""
-    row: dict[str, Any] = dict.fromkeys(REQUEST_SCHEMA.names)
+    row: dict[str, Any] = dict.fromkeys(COLUMN_TYPES)
     row |= {"scheduled_ns": sent, "sent_ns": sent, "arrival_ns": [], "arrival_tokens": [], "end_ns": sent}
     if error or not gaps[0]:
         return row | {"error": error.strip().splitlines()[-1] if error.strip() else "no token arrived"}

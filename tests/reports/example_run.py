@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from energy.records import Conditions, MeterEnergy, MeterInfo, MeterPower, MissingMeter, PowerTimeline, WindowEnergy
-from loadgen.records.schema import REQUEST_SCHEMA, ClientHealth, RequestRecord, Trial
+from loadgen.records.parquet import write_parquet
+from loadgen.records.schema import ClientHealth, RequestRecord, Trial
+from loadgen.records.table import Records
 from loadgen.workloads.base import Workload
 from loadgen.workloads.closed_loop import BatchLoad, SingleLoad
 from pruner.output.manifest import Manifest
@@ -342,8 +342,7 @@ def power_of(trial: Trial) -> PowerTimeline:
 def write_trial(path: Path, cell: TrialCell, trial: Trial, records: list[RequestRecord]) -> Path:
     folder = path / "trials" / f"{cell.block}-{cell.label}-{cell.workload}"
     folder.mkdir()
-    columns = {name: [getattr(r, name) for r in records] for name in REQUEST_SCHEMA.names}
-    pq.write_table(pa.table(columns, schema=REQUEST_SCHEMA), folder / "requests.parquet")
+    write_parquet(Records.of(records).batches(), folder / "requests.parquet")
     (folder / "trial.json").write_text(trial.model_dump_json())
     (folder / "cell.json").write_text(cell.model_dump_json())
     (folder / "power.json").write_text(power_of(trial).model_dump_json())

@@ -9,10 +9,10 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from loadgen.metrics import metrics
 from loadgen.metrics.latencies import percentiles
 from loadgen.metrics.metrics import measure_records, read_metrics
 from loadgen.metrics.window import cut_window
+from loadgen.records import parquet
 from loadgen.results.result import TrialResult
 from loadgen.results.store import write_trial
 from tests.loadgen.made import MS, failed, record, summary_of, trial, workload
@@ -34,7 +34,7 @@ def test_however_many_rows_are_read_at_once_the_figures_are_the_same(tmp_path, m
     within = trial(0, 100)
     whole = measure_records(within, RECORDS)
     write_trial(tmp_path / "t", TrialResult(within, RECORDS), [])
-    monkeypatch.setattr(metrics, "ROWS_AT_ONCE", rows)
+    monkeypatch.setattr(parquet, "ROWS_AT_ONCE", rows)
     same(measure_records(within, RECORDS), whole)
     same(read_metrics(within, tmp_path / "t" / "requests.parquet"), whole)
     assert (whole.requests, whole.chunks) == (4, 10)

@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from loadgen.records.table import Records, in_order, record_batch
+from loadgen.records.batch import Batch
+from loadgen.records.table import Records, in_order
 from tests.loadgen.made import failed, record
 
 RECORDS = [record(n, n, n + 5, n + 9, tokens=n % 4 + 1) for n in range(20)] + [failed(20, 1, 2)]
@@ -30,11 +31,11 @@ def test_columns_say_what_is_missing_or_leave_it_out():
 @pytest.mark.parametrize("size", [1, 4, 50])
 def test_batches_in_any_order_become_one_table_in_the_order_of_the_requests(size):
     shuffled = random.Random(size).sample(RECORDS, len(RECORDS))
-    batches = [record_batch(shuffled[n : n + size]) for n in range(0, len(shuffled), size)]
-    assert Records(in_order(batches)) == RECORDS
+    batches = [Batch.of(shuffled[n : n + size]) for n in range(0, len(shuffled), size)]
+    assert in_order(batches) == RECORDS
     assert batches == []
 
 
 def test_no_batches_are_an_empty_table():
-    assert list(Records(in_order([]))) == []
+    assert list(in_order([])) == []
     assert list(Records.of([])) == []
