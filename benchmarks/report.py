@@ -26,13 +26,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from energy.records import WindowEnergy
-from loadgen.records.schema import REQUEST_SCHEMA, ClientHealth, Trial
+from loadgen.records.schema import COLUMN_TYPES, ClientHealth, Trial
 from loadgen.workloads.closed_loop import ConcurrencyLoad
 from reports.runs.records import ConfigurationInfo, RunInfo, TrialCell
 
 LIMIT_S, LIMIT_BYTES = 60, 2 * 10**9
 WIDTHS = (8192, 4096)
 ROWS_AT_ONCE = 10_000
+TYPES = {"string": pa.string(), "int64": pa.int64(), "int32": pa.int32()}
+TYPES |= {f"list {kind}": pa.list_(TYPES[kind]) for kind in ("int64", "int32")}
+REQUEST_SCHEMA = pa.schema([(name, TYPES[kind]) for name, kind in COLUMN_TYPES.items()])
 
 
 def main() -> None:

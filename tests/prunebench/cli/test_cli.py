@@ -106,7 +106,7 @@ def test_help_lists_every_command_and_imports_none(prunebench):
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     modules = found.stdout.splitlines()[-1].split()
     assert not [name for name in modules if name.startswith("prunebench.commands.")]
-    assert not {"numpy", "pydantic", "httpx", "pyarrow", "rich"} & set(modules)
+    assert not {"numpy", "pydantic", "httpx", "duckdb", "nanoarrow", "rich"} & set(modules)
 
 
 def test_every_command_is_the_function_of_its_name_in_the_module_of_its_name():
