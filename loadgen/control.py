@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +22,7 @@ def control_client(
     url: str,
     *,
     api_key: str | None = None,
+    headers: Sequence[tuple[str, str]] = (),
     deadline_s: float = DEADLINE_S,
     socket_path: str | None = None,
     tls: ssl.SSLContext | None = None,
@@ -31,7 +33,7 @@ def control_client(
     """
     return httpx.Client(
         base_url="http://localhost" if socket_path is not None else url,
-        headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+        headers=dict(headers) | ({"Authorization": f"Bearer {api_key}"} if api_key else {}),
         timeout=deadline_s,
         trust_env=False,
         transport=_Deadline(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import urllib.request
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -14,6 +16,11 @@ from loadgen import REQUEST_TIMEOUT_S, UNREADABLE
 if TYPE_CHECKING:  # the processes that send requests start sooner without httpx
     import httpx
 
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2
+_OUR_HEADERS = {
+    "authorization": "give --api-key-file, which no list of processes shows",
+    **dict.fromkeys(("host", "content-type", "content-length", "transfer-encoding"), "is set by the load itself"),
+}
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -31,6 +38,7 @@ class Endpoint:
     url: str
     model: str
     api_key: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()  # the user's, beside the key's
     timeout_s: float = REQUEST_TIMEOUT_S  # of one request, from sending to its end
     idle_timeout_s: float | None = None  # between two reads of an answer, after its first token; None: no such limit
 
@@ -64,6 +72,12 @@ class Endpoint:
         return "localhost" if self.socket_path is not None else urlsplit(self.url).netloc.rpartition("@")[2]
 
     @property
+    def own_headers(self) -> str:
+        """Lines of a request's head: the key's and the user's."""
+        key = (("Authorization", f"Bearer {self.api_key}"),) if self.api_key else ()
+        return "".join(f"{name}: {value}\r\n" for name, value in (*key, *self.headers))
+
+    @property
     def proxy(self) -> str | None:
         """The environment's proxy for this server, which loads never use."""
         scheme = urlsplit(self.url).scheme
@@ -80,6 +94,7 @@ class Endpoint:
         return control_client(
             self.url,
             api_key=self.api_key,
+            headers=self.headers,
             deadline_s=deadline_s or DEADLINE_S,
             socket_path=self.socket_path,
             tls=self.tls(),
@@ -169,6 +184,20 @@ def server_address(text: str, what: str = "URL") -> str:
     if not (text.isascii() and text.isprintable()) or " " in text:
         raise LoadError(f"{what} {text!r}: must be plain ASCII")
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def headers_of(given: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Headers as a user types them, `Name: value`. Raises LoadError for those that are none, or not the user's to set."""
+    found = []
+    for line in given:
+        name, colon, value = line.partition(":")
+        value = value.strip()
+        if not colon or not _HEADER_NAME.fullmatch(name) or not (value.isascii() and value.isprintable()):
+            raise LoadError(f"--header {name}: must be like 'X-Team: search', in plain ASCII")
+        if name.lower() in _OUR_HEADERS:
+            raise LoadError(f"--header {name}: {_OUR_HEADERS[name.lower()]}")
+        found.append((name, value))
+    return tuple(found)
 
 
 def _check_url(endpoint: Endpoint) -> None:

@@ -29,6 +29,7 @@ from loadgen.link.messages import Ended, Finished, Job, Part, Ready, Steadiness
 from loadgen.metrics.client_health import client_health
 from loadgen.metrics.read_lag import LagHistogram
 from loadgen.metrics.window import cut_window
+from loadgen.prompts.request_body import request_form
 from loadgen.prompts.synthetic import Prompts
 from loadgen.records.schema import RequestRecord, Trial, WarmUp, WindowRules
 from loadgen.records.table import Records
@@ -122,7 +123,15 @@ def run_trial(
         read_pause_ms=PAUSE_NS / 1e6,
     )
     result = as_trial(
-        endpoint, workload, seed, load, energy=energy, idle=idle, window_rules=window_rules, interrupt=interrupt
+        endpoint,
+        workload,
+        prompts,
+        seed,
+        load,
+        energy=energy,
+        idle=idle,
+        window_rules=window_rules,
+        interrupt=interrupt,
     )
     return replace(result, stalled=any(each.stalled for each in finished))
 
@@ -144,6 +153,7 @@ class FinishedLoad:
 def as_trial(
     endpoint: Endpoint,
     workload: Workload,
+    prompts: Prompts,
     seed: int,
     load: FinishedLoad,
     *,
@@ -171,6 +181,8 @@ def as_trial(
         model=endpoint.model,
         workload=workload,
         seed=seed,
+        form=request_form(endpoint.model, workload, prompts, seed),
+        headers=[name for name, _ in endpoint.headers],
         request_timeout_s=endpoint.timeout_s,
         idle_timeout_s=endpoint.idle_timeout_s,
         window_start_ns=start,

@@ -9,9 +9,8 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from loadgen.answers.request_body import request_body
 from loadgen.client.exchange import Exchange, wire_error
 from loadgen.client.request_queue import RequestsAhead
 from loadgen.client.timer import Timer
@@ -19,6 +18,7 @@ from loadgen.client.warmup import warm_up
 from loadgen.client.wire import WireClient
 from loadgen.link.frames import Outbox
 from loadgen.link.messages import Ended, Job, Part
+from loadgen.prompts.request_body import prompt_of, request_body, request_path
 from loadgen.records.schema import WarmUp
 
 _AFTER_FAILURE_S = 0.1  # wait of a user whose request has failed: a dead server is not asked a million times
@@ -101,16 +101,12 @@ class Driver:
                     await asyncio.sleep(0)
 
     def request(self, number: int) -> bytes:
-        """The bytes of a request: of one prompt, or of a batch's list of them."""
-        workload, prompts = self.job.workload, self.job.prompts
-        prompt: Any = prompts[number]
-        if workload.sends_lists:
-            size, most = workload.group_size or 1, workload.requests or 10**18
-            first = number * size
-            # Warm-up lists count down, and the last list of all may be short.
-            prompt = [prompts[index] for index in range(first, min(first + size, most))]
+        """The bytes of a request."""
+        workload = self.job.workload
+        prompt = prompt_of(workload, self.job.prompts, number)
         asked = workload.answer_length(self.job.seed, number)
-        return self.client.request("/v1/completions", request_body(self.job.endpoint.model, workload, prompt, asked))
+        body = request_body(self.job.endpoint.model, workload, prompt, asked)
+        return self.client.request(request_path(workload, prompt), body)
 
     async def _closed_loop(self, requests: RequestsAhead) -> None:
         """Users who each send their next request when their last has ended; in a ramp they start one after another."""

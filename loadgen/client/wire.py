@@ -41,8 +41,9 @@ class WireClient:
         self._buffer = bytearray(_READ_BYTES)
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
-        key = f"Authorization: Bearer {endpoint.api_key}\r\n" if endpoint.api_key else ""
-        self._head = f"Host: {endpoint.host_header}\r\n{key}Content-Type: application/json\r\nContent-Length: "
+        self._head = (
+            f"Host: {endpoint.host_header}\r\n{endpoint.own_headers}Content-Type: application/json\r\nContent-Length: "
+        )
 
     async def __aenter__(self) -> Self:
         self._ready = ReadySockets()

@@ -28,9 +28,8 @@ class BlockingClient:
     def __init__(self, endpoint: Endpoint, clock: ArrivalClock) -> None:
         self._endpoint, self._clock = endpoint, clock
         self._tls = endpoint.tls()
-        key = f"Authorization: Bearer {endpoint.api_key}\r\n" if endpoint.api_key else ""
         host = urlsplit(endpoint.url).netloc.rpartition("@")[2] or "localhost"
-        self._head = f"POST /v1/completions HTTP/1.1\r\nHost: {host}\r\n{key}Content-Type: application/json\r\n"
+        self._head = f"Host: {host}\r\n{endpoint.own_headers}Content-Type: application/json\r\n"
         self._socket: socket.socket | None = None
 
     def __enter__(self) -> Self:
@@ -45,9 +44,9 @@ class BlockingClient:
             self._socket.close()
             self._socket = None
 
-    def send(self, body: bytes) -> Exchange:
+    def send(self, path: str, body: bytes) -> Exchange:
         """Send a request and wait for the end of its answer. Failures are in the exchange, never raised."""
-        request = f"{self._head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        request = f"POST {path} HTTP/1.1\r\n{self._head}Content-Length: {len(body)}\r\n\r\n".encode() + body
         kept = self._socket is not None
         exchange = self._exchange(request)
         if kept and exchange.error is not None and exchange.headers_ns is None and self._dropped:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -37,7 +38,7 @@ class SharedLoad(Record):
     records: Path = Path()  # where the master writes records as they arrive, an Arrow stream
     result: Path = Path()  # where it writes the rest when all workers are done
     tokens: str | list[int] | None = None  # a tokenizer.json, or ids that stand for words
-    texts: list[str] | None = None  # the user's own prompts
+    texts: list[str | dict[str, Any]] | None = None  # the user's own prompts, or chats
 
     def endpoint(self, api_key: str | None) -> Endpoint:
         """The server under load."""

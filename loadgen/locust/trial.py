@@ -64,7 +64,9 @@ def run_locust(
             load = FinishedLoad(_interrupted(shared), [], LagHistogram(), started_at, before, lanes=shared.workers)
         else:
             load = _finished(shared, folder, status, started_at, before)
-        return as_trial(endpoint, shared.workload, shared.seed, load, energy=energy, idle=None, interrupt=interrupt)
+        return as_trial(
+            endpoint, shared.workload, prompts, shared.seed, load, energy=energy, idle=None, interrupt=interrupt
+        )
 
 
 def _finished(
@@ -105,7 +107,8 @@ def _warm_up(endpoint: Endpoint, shared: SharedLoad, prompts: Prompts) -> None:
         return
     tokens = {"prompt_tokens": workload.prompt_tokens, "output_tokens": workload.output_tokens}
     load = ConcurrencyLoad(name="warm-up", concurrency=together, requests=groups * together, **tokens)
-    load = load.model_copy(update={"warmup_requests": 0, "natural_stop": workload.natural_stop})
+    same = {name: getattr(workload, name) for name in ("natural_stop", "endpoint", "body")}
+    load = load.model_copy(update={"warmup_requests": 0, **same})
     nothing = NoEnergy("only the warm-up")
     done = run_trial(endpoint, load, _WarmUpPrompts(prompts), seed=shared.seed, energy=nothing)
     errors = [record.error for record in done.records]
@@ -115,7 +118,7 @@ def _warm_up(endpoint: Endpoint, shared: SharedLoad, prompts: Prompts) -> None:
 
 def _reconcile(statistics: dict[str, Any], records: int) -> None:
     """Raise LoadError if Locust's own count of requests is not the number of records."""
-    counted = statistics.get("POST /v1/completions", {}).get("requests", 0)
+    counted = sum(entry["requests"] for name, entry in statistics.items() if name.startswith("POST "))
     if counted != records:
         raise LoadError(f"--driver locust: Locust counted {counted} requests and {records} records arrived")
 

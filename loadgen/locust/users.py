@@ -7,7 +7,7 @@
 The master reads the load (`loadgen.locust.shared_load`) and sends it to the workers when all users are there; every worker sends
 its request records back once a second; the master writes them as they arrive, and ends when all are done.
 
-In Locust's own statistics a request is `POST /v1/completions` with its whole duration; `TTFT`, `TPOT` (milliseconds) and
+In Locust's own statistics a request is `POST` and its path with its whole duration; `TTFT`, `TPOT` (milliseconds) and
 `tokens` (a number, in the column of milliseconds) are entries beside it. They are for watching: Locust rounds percentiles to
 two digits. The figures of a trial come from the records. gevent's patches hold for these processes alone.
 """
@@ -27,7 +27,6 @@ from locust import User, events
 from locust.runners import MasterRunner, WorkerRunner
 
 from base.files import write_text
-from loadgen.answers.request_body import request_body
 from loadgen.client.exchange import wire_error
 from loadgen.client.kernel_stamps import ArrivalClock
 from loadgen.link.client_watch import PROBE_NS, ClientWatch
@@ -35,6 +34,7 @@ from loadgen.link.messages import Ended, Part
 from loadgen.locust.blocking_wire import BlockingClient
 from loadgen.locust.shared_load import KEY_VARIABLE, LOAD_VARIABLE, ClockReading, Share, SharedLoad, packed, unpacked
 from loadgen.metrics.latencies import record_tpot_ms, record_ttft_ms
+from loadgen.prompts.request_body import request_body, request_path
 from loadgen.records.arrow import ArrowStream
 from loadgen.records.batch import Batch
 from loadgen.records.schema import RequestRecord
@@ -121,7 +121,9 @@ class Worker:
         """Send one request and record it. Whether it went well."""
         shared = self._share.shared
         asked = shared.workload.answer_length(shared.seed, index)
-        exchange = client.send(request_body(shared.model, shared.workload, self._prompts[index], asked))
+        prompt = self._prompts[index]
+        body = request_body(shared.model, shared.workload, prompt, asked)
+        exchange = client.send(request_path(shared.workload, prompt), body)
         times = scheduled_ns, exchange.sent_ns, exchange.headers_ns, exchange.end_ns
         error, rest = wire_error(exchange), Part((index,), *exchange.take())
         self._recorder.ended(Ended((index,), group, *times, exchange.status, error, rest))
@@ -129,7 +131,7 @@ class Worker:
 
     def _finished(self, record: RequestRecord) -> None:
         self._done.append(record)
-        _report_to_locust(self._environment, record)
+        _report_to_locust(self._environment, record, request_path(self._share.shared.workload, self._prompts[0]))
 
     def _keep_noting(self) -> None:
         """CPU and lateness of this process, as `loadgen.metrics.client_health` notes them; and once a second the records go out."""
@@ -168,12 +170,12 @@ def _sleep_until(ns: int) -> None:
         gevent.sleep(left / 1e9)
 
 
-def _report_to_locust(environment: Any, record: RequestRecord) -> None:
+def _report_to_locust(environment: Any, record: RequestRecord, path: str) -> None:
     """A request as Locust counts one, and entries of our own beside it."""
     sent, end = record.sent_ns, record.end_ns
     failed = None if record.error is None else RuntimeError(record.error)
     whole_ms = 0.0 if sent is None or end is None else (end - sent) / 1e6
-    entries: list[tuple[str, str, float]] = [("POST", "/v1/completions", whole_ms)]
+    entries: list[tuple[str, str, float]] = [("POST", path, whole_ms)]
     if (ttft_ms := record_ttft_ms(record)) is not None:
         entries.append(("TTFT", "time to first token, ms", ttft_ms))
         if (tpot_ms := record_tpot_ms(record)) is not None:

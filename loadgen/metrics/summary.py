@@ -24,7 +24,7 @@ def summarize(trial: Trial, metrics: TrialMetrics, flags: Sequence[Flag]) -> dic
     open_loop = workload.open_loop
     summary: dict[str, Any] = {
         "date": trial.started_at,
-        "endpoint_type": "openai",
+        "endpoint_type": "openai-chat" if trial.form is not None and "chat" in trial.form.path else "openai",
         "backend": "openai",
         "label": workload.name,
         "model_id": trial.model,

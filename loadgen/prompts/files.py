@@ -1,9 +1,10 @@
 """Prompts of the user's own: a file in one of the usual layouts, or one of the three sources of the published study.
 
     FILE.txt     one prompt a line
-    FILE.jsonl   (or .ndjson) objects with a `prompt` (or `text`) key, or ShareGPT's `conversations`
+    FILE.jsonl   (or .ndjson) objects with `messages`, a `prompt` (or `text`), or ShareGPT's `conversations`; or the lines of
+                 OpenAI's batches, whose `body` is one of these
     FILE.csv     a column `prompt` (or `text`), or a single column; commas, semicolons or tabs
-    FILE.json    ShareGPT: a list of objects with `conversations`, whose first human turn is the prompt
+    FILE.json    ShareGPT: a list of objects with `conversations`, whose first human turn is the prompt, or with `messages`
     hellaswag    Rowan/hellaswag, validation: the context, its four endings as A to D, and "Answer:"
     mmlu         cais/mmlu, all, test: the question alone
     ifeval       google/IFEval, train: the instruction
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from loadgen.endpoint import LoadError
+from loadgen.prompts.messages import Chat, chat_of
 from loadgen.prompts.synthetic import FilePrompts
 from loadgen.workloads.base import Workload
 from loadgen.workloads.input_files import InputFile
@@ -60,9 +62,15 @@ def read_prompts(source: str, seed: int = 0) -> FilePrompts:
     if is_source(source):
         return FilePrompts(_read_source(name, folder or None, seed))
     file = InputFile("--prompts", Path(source))
-    readers = {".jsonl": _json_lines, ".csv": _csv_lines, ".json": _sharegpt}
+    readers: dict[str, Callable[[InputFile], Iterator[str | Chat]]] = {
+        ".jsonl": _json_lines,
+        ".csv": _csv_lines,
+        ".json": _entries,
+    }
     found = list(readers.get(file.layout, _text_lines)(file))
-    texts = [text for text in found if text.strip()]
+    texts = [each for each in found if not isinstance(each, str) or each.strip()]
+    if len({isinstance(each, str) for each in texts}) > 1:
+        raise file.error("mixes messages and plain prompts")
     if not texts:
         raise file.error("holds no prompts")
     without = len(found) - len(texts)
@@ -92,22 +100,32 @@ def input_notes(workload: Workload) -> tuple[str, ...]:
         return tuple(f"--trace {workload.trace_file}: {note}" for note in trace.notes)
     if workload.prompts is None:
         return ()
-    return tuple(f"--prompts {workload.prompts}: {note}" for note in read_prompts(workload.prompts).notes)
+    prompts = read_prompts(workload.prompts)
+    if isinstance(prompts.texts[0], dict):
+        if workload.endpoint == "completions":
+            raise LoadError(f"--prompts {workload.prompts}: has messages, which only --endpoint chat takes")
+        if workload.sends_lists:
+            raise LoadError(f"--prompts {workload.prompts}: has messages, and --batch-as list has none; leave it out")
+    return tuple(f"--prompts {workload.prompts}: {note}" for note in prompts.notes)
 
 
 def _text_lines(file: InputFile) -> Iterator[str]:
     return (line for _, line in file.lines())
 
 
-def _json_lines(file: InputFile) -> Iterator[str]:
-    for number, row in file.json_objects():
-        where = f"line {number}"
-        if "conversations" in row:
+def _json_lines(file: InputFile) -> Iterator[str | Chat]:
+    for number, line in file.json_objects():
+        where, row = f"line {number}", line
+        if isinstance(line.get("body"), dict):  # of a batch
+            row = line["body"]
+        if "messages" in row:
+            yield _chat(file, where, row)
+        elif "conversations" in row:
             yield _first_turn(file, where, row)
         elif "prompt" in row or "text" in row:
             yield _string(file, where, row["prompt"] if "prompt" in row else row["text"])
         else:
-            raise file.error('is not {"prompt": "…"}', number)
+            raise file.error('is not {"prompt": "…"} or {"messages": […]}', number)
 
 
 def _csv_lines(file: InputFile) -> Iterator[str]:
@@ -121,14 +139,22 @@ def _csv_lines(file: InputFile) -> Iterator[str]:
         yield row[column]
 
 
-def _sharegpt(file: InputFile) -> Iterator[str]:
+def _entries(file: InputFile) -> Iterator[str | Chat]:
     entries = file.parsed(file.text())
     if not isinstance(entries, list) or not all(
-        isinstance(entry, dict) and "conversations" in entry for entry in entries
+        isinstance(entry, dict) and entry.keys() & {"conversations", "messages"} for entry in entries
     ):
-        raise file.error("is not a ShareGPT list of objects with conversations")
+        raise file.error("is not a ShareGPT list of objects with conversations, or with messages")
     for number, entry in enumerate(entries, 1):
-        yield _first_turn(file, f"entry {number}", entry)
+        where = f"entry {number}"
+        yield _chat(file, where, entry) if "messages" in entry else _first_turn(file, where, entry)
+
+
+def _chat(file: InputFile, where: str, row: dict[str, Any]) -> Chat:
+    try:
+        return chat_of(row)
+    except ValueError as error:
+        raise file.error(f"{where}: {error}") from None
 
 
 def _first_turn(file: InputFile, where: str, entry: dict[str, Any]) -> str:

@@ -14,11 +14,12 @@ from tokenizers import Tokenizer
 
 from loadgen import UNREADABLE
 from loadgen.endpoint import Endpoint, LoadError
+from loadgen.prompts.messages import Chat, numbered
 from loadgen.workloads.base import Workload
 from loadgen.workloads.lengths import draw_tokens
 from loadgen.workloads.trace_file import TraceRow
 
-Prompt = list[int] | str
+Prompt = list[int] | str | Chat
 
 # Asked of a server's /tokenize where no tokenizer is at hand: ordinary words, so ordinary tokens.
 _WORDS = (
@@ -122,14 +123,17 @@ class WordPrompts:
 
 @dataclass(frozen=True)
 class FilePrompts:
-    """The user's texts in order, and again when they run out: then with a number in front, which no prefix cache holds."""
+    """The user's texts or chats in order, and again when they run out: then with a number in front, which no prefix cache holds."""
 
-    texts: Sequence[str]
+    texts: Sequence[str | Chat]
     notes: tuple[str, ...] = ()  # entries of the file that are skipped
 
     def __getitem__(self, index: int) -> Prompt:
         lap, place = divmod(index, len(self.texts))
-        return f"({lap}) {self.texts[place]}" if lap else self.texts[place]
+        found = self.texts[place]
+        if not lap:
+            return found
+        return f"({lap}) {found}" if isinstance(found, str) else numbered(found, lap)
 
 
 def make_prompts(workload: Workload, tokens: Tokenizer | Sequence[int], seed: int) -> Prompts:

@@ -89,6 +89,15 @@ class ClientHealth(Record):
     cores: int | None = None  # that each of them could run on; None: not recorded
 
 
+class RequestForm(Record):
+    """What a trial's requests look like, without what they say."""
+
+    path: str
+    keys: list[str]  # of the body
+    bytes: int  # of the first measured request's body
+    sha256: str  # of that body
+
+
 class WarmUp(Record):
     """What was sent before the load was recorded, and whether the server had settled by then."""
 
@@ -108,6 +117,8 @@ class Trial(Record):
     engine: str | None = None  # its name, where the server says it; None: it does not, or recorded before this field
     workload: Workload
     seed: int
+    form: RequestForm | None = None  # None: recorded before this field
+    headers: list[str] = []  # names of those that the user added
     request_timeout_s: float | None = None  # from sending to the end; None: recorded before this field
     idle_timeout_s: float | None = None  # between two reads after the first token; None: no such limit
     window_start_ns: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -11,11 +12,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from base.quantities import MILLISECONDS, SECONDS
+from loadgen.workloads.body import Body
 from loadgen.workloads.kinds import KindRecord
 from loadgen.workloads.lengths import Tokens, draw_tokens
 from loadgen.workloads.trace_file import Trace
 
 PromptForm = Literal["ids", "text", "words"]  # words: text whose length is counted in words
+EndpointName = Literal["auto", "completions", "chat"]
 # whole: from the first sending to the last end; generations: of a full closed loop; steady: of a filled open loop.
 WindowCut = Literal["whole", "generations", "steady"]
 
@@ -41,8 +44,18 @@ class Workload(KindRecord):
     output_tokens: Tokens = Field(default=64, description="Length of the answers, written as `prompt_tokens`.")
     prompts: str | None = Field(
         default=None,
-        description="A file of prompts (.txt, .jsonl, .csv, or ShareGPT's .json), or hellaswag, mmlu, ifeval, each with "
+        description="A file of prompts or messages (.txt, .jsonl, .csv, or ShareGPT's .json), or hellaswag, mmlu, ifeval, each with "
         ":FOLDER where there is no hub; without it prompts are synthetic.",
+    )
+    endpoint: EndpointName = Field(
+        default="auto",
+        description="Where requests go: completions, or chat, where a prompt is a user's message; auto: chat if the prompts "
+        "are messages.",
+    )
+    body: Body = Field(
+        default=None,
+        description="Keys for the body of every request, as JSON or a file of it: temperature, top_p, seed, "
+        "chat_template_kwargs; a key that is null is left out.",
     )
     file_sha256: str | None = Field(
         default=None,
@@ -52,7 +65,7 @@ class Workload(KindRecord):
     prompt_as: PromptForm = Field(
         default="ids",
         description="Send synthetic prompts as token ids, as text of exactly `prompt_tokens`, or as text of that number of "
-        "words, which requires no tokenizer.",
+        "words, which requires no tokenizer; chat takes text.",
     )
     shared_prefix: int = Field(default=0, ge=0, description="First tokens that all synthetic prompts share.")
     natural_stop: bool = Field(
@@ -183,7 +196,11 @@ class Workload(KindRecord):
         stop = f"up to {self.output_tokens}" if self.natural_stop else f"exactly {self.output_tokens}"
         length = f"{self.requests} requests" if self.requests else f"{self.duration_s or math.inf:g} s"
         counted = "words" if self.prompt_as == "words" else "tokens"
-        return f"{self.words}; {self.prompt_tokens} prompt {counted}, {stop} output tokens; {length} a trial"
+        chat = "as chat; " if self.endpoint == "chat" else ""
+        body = f"; body with {json.dumps(self.body)}" if self.body else ""
+        return (
+            f"{self.words}; {chat}{self.prompt_tokens} prompt {counted}, {stop} output tokens; {length} a trial{body}"
+        )
 
     def vllm_terms(self) -> dict[str, Any]:
         """The same load in the keys of `vllm bench serve --save-result`."""
@@ -197,6 +214,14 @@ class Workload(KindRecord):
 
     # How it is checked.
 
+    @model_validator(mode="before")
+    @classmethod
+    def _chat_takes_text(cls, given: Any) -> Any:
+        """Messages hold text: without a word on `prompt_as`, prompts for chat are text."""
+        if isinstance(given, Mapping) and given.get("endpoint") == "chat" and given.get("prompts") is None:
+            return {**given, "prompt_as": given.get("prompt_as") or "text"}
+        return given
+
     @model_validator(mode="after")
     def _fits(self) -> Workload:
         self.check()
@@ -206,6 +231,10 @@ class Workload(KindRecord):
         """Raise ValueError for fields that contradict each other."""
         if self.prompts is not None and (self.shared_prefix or self.prompt_as != "ids"):
             raise ValueError("`prompts` cannot be combined with `trace`, `shared_prefix` or `prompt_as`")
+        if self.endpoint == "chat" and self.prompts is None and self.prompt_as == "ids":
+            raise ValueError("`endpoint` chat takes text: `prompt_as` text or words")
+        if self.endpoint == "chat" and self.sends_lists:
+            raise ValueError("`endpoint` chat takes one conversation a request: `batch_as` requests")
         if isinstance(self.prompt_tokens, int) and self.shared_prefix >= self.prompt_tokens:
             raise ValueError("`shared_prefix` must be below `prompt_tokens`")
         self.check_end()

@@ -11,7 +11,7 @@ import typer
 from base.key_file import read_key
 from base.quantities import SECONDS
 from loadgen import REQUEST_TIMEOUT_S
-from loadgen.endpoint import Endpoint, LoadError, check_endpoint, only_model, server_address
+from loadgen.endpoint import Endpoint, LoadError, check_endpoint, headers_of, only_model, server_address
 from loadgen.energy.source import pick_energy
 from loadgen.link.interrupt import Interrupt
 from loadgen.prompts.files import input_notes
@@ -99,6 +99,14 @@ def load(
         str | None, typer.Option(help="The model's name there; default the only one.", rich_help_panel="Server")
     ] = None,
     api_key_file: ServerKeyFile = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME: VALUE",
+            help="Sent with every request; its name is recorded. Repeatable.",
+            rich_help_panel="Server",
+        ),
+    ] = None,
     request_timeout: Annotated[
         float,
         quantity(
@@ -171,8 +179,8 @@ def load(
     if url is None:
         raise typer.BadParameter("missing URL (or --self-test)")
     locust = locust_settings(driver, workers, remote_workers, master_port, web_port, web_host)
-    if locust is not None and processes > 1:
-        raise LoadError("--processes: only for the native driver; with --driver locust give --workers")
+    if locust is not None:
+        _check_native_only(processes, header)
     asked = workload is not None or any(value is not None for value in fields.values())
     loads = [describe_workload(workload or "single", fields, slo)] if asked else default_loads(slo)
     if fail_on and workload == "sweep":
@@ -182,6 +190,7 @@ def load(
         server_address(url),
         model or "",
         api_key=None if api_key_file is None else read_key(api_key_file),
+        headers=headers_of(header or []),
         timeout_s=request_timeout,
         idle_timeout_s=idle_timeout,
     )
@@ -215,6 +224,13 @@ def load(
         finally:
             print_finished(finished, as_json=as_json)
         raise typer.Exit(exit_status(finished, failing))
+
+
+def _check_native_only(processes: int, header: list[str] | None) -> None:
+    if processes > 1:
+        raise LoadError("--processes: only for the native driver; with --driver locust give --workers")
+    if header:
+        raise LoadError("--header: only for the native driver; leave out --driver locust")
 
 
 def _proxy_notes(endpoint: Endpoint) -> list[str]:

@@ -61,9 +61,12 @@ def with_countable_prompts(loads: list[Workload], endpoint: Endpoint) -> tuple[l
     """The loads, with prompt lengths in words where the server does not tokenize, and a note about that."""
     if all(load.prompts is not None for load in loads):
         return loads, []
+    why = "text is counted here" if any(load.prompt_as == "text" for load in loads) else None
     try:
-        served_tokens(endpoint)
+        if why is None:
+            served_tokens(endpoint)
+            return loads, []
     except LoadError:
-        note = f"{endpoint.url} does not tokenize, and there is no --tokenizer: prompt lengths in words"
-        return [load.model_copy(update={"prompt_as": "words"}) for load in loads], [note]
-    return loads, []
+        why = f"{endpoint.url} does not tokenize"
+    note = f"{why}, and there is no --tokenizer: prompt lengths in words"
+    return [load.model_copy(update={"prompt_as": "words"}) for load in loads], [note]

@@ -15,7 +15,7 @@ def exchanged(script, requests=1, timeout_s=5.0):
     with ScriptedServer(script) as server:
         endpoint = Endpoint(server.url, "m", timeout_s=timeout_s)
         with BlockingClient(endpoint, ArrivalClock()) as client:
-            return [client.send(b"{}") for _ in range(requests)], server
+            return [client.send("/v1/completions", b"{}") for _ in range(requests)], server
 
 
 def answer_of(exchange):
@@ -63,7 +63,7 @@ def test_what_breaks_is_reported_and_never_raised(steps, reason):
 
 def test_a_server_that_is_not_there_is_an_error_of_the_request():
     with BlockingClient(Endpoint("http://127.0.0.1:9", "m"), ArrivalClock()) as client:
-        exchange = client.send(b"{}")
+        exchange = client.send("/v1/completions", b"{}")
     assert "no connection" in exchange.error
     assert exchange.sent_ns is None
 

@@ -9,7 +9,7 @@ from loadgen.endpoint import Endpoint
 from loadgen.energy.source import measure_idle, pick_energy
 from loadgen.metrics.metrics import measure_records
 from loadgen.metrics.summary import summarize
-from loadgen.prompts.synthetic import SyntheticPrompts, served_tokens
+from loadgen.prompts.synthetic import SyntheticPrompts, make_prompts, served_tokens
 from loadgen.results.store import read_trial, write_trial
 from loadgen.trial import run_trial
 from reports.checks.findings import check_trial
@@ -50,6 +50,15 @@ def test_every_kind_of_load_finds_the_engines_own_figures(endpoint, kind):
     assert np.nanmin(metrics.ttft_ms) >= 29
     assert np.nanmedian(metrics.ttft_ms) < 150
     assert 4.9 < np.nanmedian(metrics.tpot_ms) < 25
+
+
+def test_chats_through_the_checkpoints_template_are_counted_with_what_it_adds(endpoint):
+    load = workload("concurrency", requests=6, output_tokens=TOKENS, prompt_tokens=9, endpoint="chat", prompt_as="words")
+    result = run_trial(endpoint, load, make_prompts(load, (), 1), seed=1, energy=pick_energy("auto", endpoint))
+    assert [(r.error, r.output_tokens, r.counted_by) for r in result.records] == [
+        (None, TOKENS, "server-continuous-usage")
+    ] * 6
+    assert all(r.prompt_tokens > 9 for r in result.records)
 
 
 @pytest.mark.parametrize("kind", ["single", "batch", "concurrency"])

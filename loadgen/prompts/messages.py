@@ -1,0 +1,35 @@
+"""Prompts that are conversations: what of a row of a file goes into a chat request, and the check that it is one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Chat = dict[str, Any]  # of a request's body: `messages`, and `tools` where there are any
+_KEYS = ("messages", "tools", "tool_choice")
+
+
+def chat_of(row: Mapping[str, Any]) -> Chat:
+    """The chat in a row that has `messages`. Raises ValueError for messages that no server takes."""
+    messages = row["messages"]
+    if not isinstance(messages, list) or not messages or not all(map(_is_message, messages)):
+        raise ValueError('messages must be a list of {"role": "user", "content": "…"}')
+    return {key: row[key] for key in _KEYS if row.get(key) is not None}
+
+
+def numbered(chat: Chat, lap: int) -> Chat:
+    """The same chat with a number before its first message, which no prefix cache holds."""
+    first, *others = chat["messages"]
+    content = first.get("content")
+    if isinstance(content, Sequence) and not isinstance(content, str):
+        content = [{"type": "text", "text": f"({lap})"}, *content]
+    else:
+        content = f"({lap}) {content or ''}"
+    return {**chat, "messages": [{**first, "content": content}, *others]}
+
+
+def _is_message(message: object) -> bool:
+    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+        return False
+    content = message.get("content")
+    return isinstance(content, str | list) or (content is None and "tool_calls" in message)
