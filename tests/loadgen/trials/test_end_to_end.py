@@ -53,7 +53,9 @@ def test_every_kind_of_load_finds_the_engines_own_figures(endpoint, kind):
 
 
 def test_chats_through_the_checkpoints_template_are_counted_with_what_it_adds(endpoint):
-    load = workload("concurrency", requests=6, output_tokens=TOKENS, prompt_tokens=9, endpoint="chat", prompt_as="words")
+    load = workload(
+        "concurrency", requests=6, output_tokens=TOKENS, prompt_tokens=9, endpoint="chat", prompt_as="words"
+    )
     result = run_trial(endpoint, load, make_prompts(load, (), 1), seed=1, energy=pick_energy("auto", endpoint))
     assert [(r.error, r.output_tokens, r.counted_by) for r in result.records] == [
         (None, TOKENS, "server-continuous-usage")

@@ -17,7 +17,9 @@ from tests.loadgen.scripted import END, HEAD, ScriptedServer, chunked, event, st
 
 HELLO = {"messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hello"}]}
 WEATHER = {
-    "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]}],
+    "messages": [
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]}
+    ],
     "tools": [{"type": "function", "function": {"name": "weather", "parameters": {}}}],
 }
 
