@@ -264,7 +264,7 @@ async def test_reads_have_the_kernels_stamp_which_no_busy_client_can_shift():
     with ScriptedServer(lambda *_: stream(4, first_s=0.02, token_s=0.02)) as server:
         async with client_of(server) as client:
             asking = asyncio.create_task(ask(client))
-            while not server.asked:  # it may take a busy machine a while to connect
+            while not server.asked:  # noqa: ASYNC110 - in another thread, and a busy machine takes a while to connect
                 await asyncio.sleep(0.001)
             time.sleep(0.3)  # noqa: ASYNC251 - all of the answer comes meanwhile
             exchange = (await asking)[0]
