@@ -20,6 +20,7 @@ from prunebench.experiment.resolve import load_experiment
 from prunebench.experiment.targets import TargetOptions, experiment_of
 from prunebench.experiment.tokenizers import with_same_texts
 from prunebench.experiment.toml_text import TomlText
+from prunebench.quality.next_tokens import check_next_tokens
 from prunebench.quality.run_tasks import check_tasks
 from prunebench.run.bench import Bench
 from prunebench.run.choose_folder import Resume, choose_run_folder
@@ -195,6 +196,7 @@ def _check(experiment: Experiment, host: RemoteHost | None, cluster: RayCluster 
     if host is not None or cluster is not None:
         check_placement(plan, "--serve-on" if host is not None else "--executor ray")
     check_addresses(plan)
+    check_next_tokens(experiment.quality)
     check_tasks(experiment.quality)
     for workload in experiment.workloads:
         for note in input_notes(workload):

@@ -166,12 +166,22 @@ class QualitySettings(Record):
     )
     context_tokens: int = Field(default=512, ge=8, description="Length of the windows into which each text is cut.")
     max_tokens: int = Field(default=16384, ge=8, description="Read at most this much of the texts.")
+    next_tokens: bool = Field(
+        default=False,
+        description="Also compare the next tokens over these texts with the baseline's, checkpoint by checkpoint: KL divergence and top-1 "
+        "agreement. Loads two checkpoints in transformers, after the trials.",
+    )
     tasks: list[str] = Field(
         default=[], description="As `evaluate --tasks`: `fragile-knowledge`, `offline`, `hellaswag`, `gsm8k:8` …"
     )
     include_paths: list[str] = Field(default=[], description="Folders with task files of your own.")
     limit: int | None = Field(default=None, ge=1, description="At most this many items a task; all without it.")
     concurrency: int = Field(default=32, ge=1, description="Prompts in flight.")
+    reuse: bool = Field(
+        default=False,
+        description="Take results of tasks and next tokens from earlier runs on this machine, where weights, tokenizer, engine, options and "
+        "settings have the same sha256, and keep new ones: ~/.cache/prunebench/quality.",
+    )
 
 
 def _unique_labels(configurations: list[Configuration]) -> list[Configuration]:

@@ -83,6 +83,11 @@ class PerplexityProbe:
         if not same_text:
             self._windows_sha256 = self._tokens_sha256
 
+    @property
+    def pieces(self) -> list[Sequence[int]]:
+        """The token ids that are asked, a list a request."""
+        return [piece for window in self._windows for piece in window.pieces]
+
     def measure(self, endpoint: Endpoint, *, written: int = 0, progress: Progress = unseen) -> Quality:
         """exp(mean negative log-likelihood per scored token) of what the endpoint serves.
 
@@ -123,6 +128,12 @@ class PerplexityProbe:
             tokens_sha256=self._tokens_sha256,
             reason=reason,
         )
+
+
+def token_windows(settings: QualitySettings, encode: Encode) -> list[Sequence[int]]:
+    """The windows of token ids that a perplexity of one tokenizer is measured over, whole ones; a shorter one if there is no other."""
+    windows = PerplexityProbe(settings, encode).pieces
+    return [one for one in windows if len(one) == settings.context_tokens] or windows[:1]
 
 
 def no_perplexity(reason: str) -> Quality:

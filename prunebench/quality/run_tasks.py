@@ -11,15 +11,17 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from base.errors import UserError
+from energy.machine import describe_machine
 from loadgen.energy.source import EnergySource
 from prunebench.experiment.file import QualitySettings
 from prunebench.quality.harness import Harness
-from prunebench.quality.suites import QualityError, Suite, choose_suite
+from prunebench.quality.reuse import Reuse, checkpoint_sha256
+from prunebench.quality.suites import QualityError, Suite, TaskChoice, choose_suite, measured_texts
 from prunebench.quality.task_pass import Pass, Subject, result_line, settings_of
 from prunebench.servers.process import Server
 from prunebench.terminal.progress import Progress, Steps
 from reports.document.console import Console
-from reports.runs.records import ConfigurationInfo
+from reports.runs.records import ConfigurationInfo, TaskResult
 
 
 def check_tasks(settings: QualitySettings | None) -> None:
@@ -52,6 +54,15 @@ def ask_configurations(
     suite = choose_suite(settings.tasks)
     harness = _load_harness(suite, settings.include_paths, settings.limit)
     asking = Pass(harness, suite, settings_of(suite, "endpoint", settings.limit))
+    reuse = Reuse(settings)
+    keys = {
+        (label, choice): _key(info, choice, settings)
+        for label, info in configurations.items()
+        for choice in suite.tasks
+    }
+    for (label, choice), key in keys.items():
+        if key is not None and asking.finished(folder_of(label), choice) is None:
+            asking.take(folder_of(label), choice, reuse.find(key, TaskResult))
     left = [label for label in configurations if not asking.is_finished(folder_of(label))]
     with Steps(console, "asking", len(left) * len(suite.tasks)) as steps:
         for label in left:
@@ -67,10 +78,26 @@ def ask_configurations(
                 steps.advance(len(suite.tasks), f"{label} failed")
                 continue
             for result in asking.results(subject, folder, log, steps.part):
+                choice = next(one for one in suite.tasks if one.name == result.task)
+                if result.scores and not result.reused and (key := keys[label, choice]):
+                    reuse.keep(key, result)
                 if not result.scores:
                     steps.print(f"{label}, {result_line(result)}")
                 steps.advance(1, f"{label}, {result_line(result)}")
     return all(asking.is_finished(folder_of(label)) for label in configurations)
+
+
+def _key(info: ConfigurationInfo, choice: TaskChoice, settings: QualitySettings) -> dict[str, object] | None:
+    """All that a task's scores, time and joules depend on, besides `TaskResult.settings`; None if that is not known."""
+    if not settings.reuse or info.checkpoint is None or info.engine_version is None:
+        return None
+    items = {file: text for file, text in measured_texts(settings).items() if Path(file).stem == choice.file_name}
+    return {
+        "checkpoint": checkpoint_sha256(Path(info.checkpoint)),
+        "engine": [info.engine, info.engine_version, info.dtype, info.engine_options, info.environment, info.command],
+        "task": [choice.name, choice.shots, settings.limit, settings.concurrency, items],
+        "meters": [meter.name for meter in describe_machine().meters],
+    }
 
 
 def _tokenizer(info: ConfigurationInfo) -> Path:

@@ -99,6 +99,12 @@ class Pass:
             return None
         return result if choice.shots in {None, result.shots} else None
 
+    def take(self, folder: Path, choice: TaskChoice, earlier: TaskResult | None) -> None:
+        """Save what an earlier run got, if it was asked with the same settings."""
+        if earlier is not None and earlier.settings == self.settings:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_record(folder / f"{choice.file_name}.json", earlier.model_copy(update={"reused": True}))
+
     def stored(self, folder: Path, choice: TaskChoice) -> TaskResult | None:
         """The saved result of a task, if there is one."""
         file = folder / f"{choice.file_name}.json"

@@ -12,6 +12,7 @@ from base.clock import utc_now
 from loadgen.records.schema import WindowRules
 from prunebench.experiment.changes import hash_checkpoints
 from prunebench.experiment.file import Experiment
+from prunebench.quality.next_tokens import compare_next_tokens
 from prunebench.run.bench import Assignment
 from prunebench.run.configurations import prepare_configurations
 from prunebench.run.resume import cell_state
@@ -83,6 +84,8 @@ class Runner:
             with Steps(self._console, "measuring", sum(len(v.cells) for v in visits)) as steps:
                 executor.measure(visits, steps)
             answered = executor.ask(self._console)
+            executor.close()  # the models that are compared next take its servers' memory
+            compare_next_tokens(self._experiment.quality, self._configurations, self._update, self._console)
         except BaseException:
             with contextlib.suppress(OSError):  # a full disk is already reported by the exception under way
                 self._save("interrupted")
@@ -95,6 +98,10 @@ class Runner:
         self._configurations.update(prepare_configurations(self._experiment, self._writer, self._console))
         self._checkpoint = self._checkpoint or self._source_files()
         self._save(status)
+
+    def _update(self, info: ConfigurationInfo) -> None:
+        self._configurations[info.label] = info
+        self._writer.write_configuration(info)
 
     def _missing_visits(self) -> list[Visit]:
         every = schedule_visits(

@@ -9,7 +9,7 @@ from reports.analysis.cells import cell_figures, trial_figures
 from reports.analysis.energy_fit import fit_energy_models
 from reports.analysis.family import compare_family
 from reports.analysis.grid import Grid, GridFigures
-from reports.analysis.perplexity import compare_perplexity
+from reports.analysis.perplexity import configuration_figures
 from reports.analysis.quality import analyse_quality
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES
 from reports.analysis.records import Analysis, Cell, ConfigurationFigures, TrialFigures
@@ -115,4 +115,4 @@ def _energy_remedies(run: MeasuredRun) -> list[str]:
 def _configurations(run: MeasuredRun) -> list[ConfigurationFigures]:
     baseline = next((c for c in run.configurations if c.label == run.info.baseline), None)
     of_baseline = baseline.quality if baseline else None
-    return [compare_perplexity(info, of_baseline) for info in run.configurations]
+    return [configuration_figures(info, of_baseline) for info in run.configurations]

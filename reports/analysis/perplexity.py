@@ -1,4 +1,4 @@
-"""Held-out perplexity and bits per byte against the baseline's, paired by windows of text."""
+"""What a held-out text says of a configuration against the baseline: perplexity, bits per byte and next tokens, by windows."""
 
 from __future__ import annotations
 
@@ -6,8 +6,22 @@ import numpy as np
 
 from reports.analysis.records import ConfigurationFigures
 from reports.runs.records import ConfigurationInfo, Quality
-from reports.statistics.ratios import Comparison
+from reports.statistics.ratios import Comparison, mean_interval
 from reports.statistics.retention import Kept, kept_likelihood, kept_mean
+
+
+def configuration_figures(info: ConfigurationInfo, baseline: Quality | None) -> ConfigurationFigures:
+    """A configuration's figures beside the load, compared with the baseline's perplexity."""
+    found, next_tokens = compare_perplexity(info, baseline), info.next_tokens
+    if next_tokens is None:
+        return found
+    return found.model_copy(
+        update={
+            "kl_nats": mean_interval(next_tokens.kl_nats) if next_tokens.kl_nats else None,
+            "top1_agreement": mean_interval(next_tokens.agreement) if next_tokens.agreement else None,
+            "next_tokens_reason": next_tokens.reason,
+        }
+    )
 
 
 def compare_perplexity(info: ConfigurationInfo, baseline: Quality | None) -> ConfigurationFigures:

@@ -58,6 +58,7 @@ class QualityFigures(Record):
     fragile: dict[str, Comparison]  # the same over the fragile tasks, where no gain elsewhere can hide a loss
     fragile_tasks: list[str]
     costs: dict[str, SuiteCost]
+    reused: int = 0  # results that an earlier run got
     correlations: dict[str, Correlation]  # "piqa ~ expansion ratio"
 
 
@@ -99,6 +100,7 @@ def analyse_quality(
         overall_tasks=whole,
         fragile=_averages(fragile, pruned, shares, margin),
         fragile_tasks=fragile,
+        reused=sum(r.reused for own in by_task.values() for r in own.values()),
         costs={label: suite_cost(results.get(label, ())) for label in labels if results.get(label)},
         correlations=_correlations(tasks, labels, configurations, columns),
     )

@@ -97,6 +97,10 @@ class ConfigurationFigures(Record):
     # Ratios to the baseline's over windows of text, without a verdict; None: windows were not recorded, or are other texts.
     perplexity: Comparison | None = None
     bits_per_byte: Comparison | None = None
+    # Next tokens over held-out text against the baseline's, over windows; None with `next_tokens_reason`, or not asked for.
+    kl_nats: Interval | None = None
+    top1_agreement: Interval | None = None
+    next_tokens_reason: str | None = None
 
 
 class Analysis(Record):

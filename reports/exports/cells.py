@@ -18,6 +18,7 @@ from loadgen.records.parquet import write_arrow
 from reports.analysis.records import Analysis, Cell, CellValue, ConfigurationFigures
 from reports.document.markdown import plain
 from reports.exports.csv_table import csv_text
+from reports.statistics.ratios import Interval
 
 
 def cell_rows(analyses: Sequence[Analysis]) -> list[dict[str, Any]]:
@@ -89,6 +90,9 @@ def _row(analysis: Analysis, configuration: ConfigurationFigures, cell: Cell) ->
         "bits_per_byte_ratio": bits.ratio if bits else None,
         "bits_per_byte_ratio_low": bits.low if bits else None,
         "bits_per_byte_ratio_high": bits.high if bits else None,
+        **_mean("kl_nats", configuration.kl_nats),
+        **_mean("top1_agreement", configuration.top1_agreement),
+        "next_tokens_reason": configuration.next_tokens_reason,
         "trials": cell.trials,
         "requests": cell.requests,
         "failed_requests": cell.failed_requests,
@@ -105,6 +109,11 @@ def _row(analysis: Analysis, configuration: ConfigurationFigures, cell: Cell) ->
     for key, value in cell.values.items():
         row |= _columns(key, value)
     return row | _quality_columns(analysis, info.label)
+
+
+def _mean(key: str, found: Interval | None) -> dict[str, Any]:
+    ends = (found.mean, found.low, found.high) if found else (None, None, None)
+    return dict(zip((key, f"{key}_low", f"{key}_high"), ends, strict=True))
 
 
 def _quality_columns(analysis: Analysis, label: str) -> dict[str, Any]:

@@ -34,6 +34,16 @@ class Quality(Record):
     reason: str | None = None  # why perplexity is None
 
 
+class NextTokens(Record):
+    """Next tokens of a checkpoint against the baseline's, over windows of held-out text; empty with a `reason`."""
+
+    kl_nats: list[float] = []  # by window: the mean over its positions of KL(baseline || own)
+    agreement: list[float] = []  # by window: the share of positions at which both prefer the same token
+    tokens: int = 0
+    text: str = ""  # the text, in words
+    reason: str | None = None
+
+
 class EvaluationSettings(Record):
     """The settings of a quality task, enough to repeat it; the same for all configurations of a run."""
 
@@ -76,6 +86,7 @@ class TaskResult(Record):
     tokens: int | None = None  # prompt and output tokens, counted by the server; None if it does not report them
     energy: WindowEnergy | None = None  # over those seconds
     evaluated_at: str
+    reused: bool = False  # of an earlier run, with the same weights, tokenizer, engine, machine and settings
     settings: EvaluationSettings
 
 
@@ -140,6 +151,7 @@ class ConfigurationInfo(Record):
     )
     manifest: Manifest | None = None  # None for the unpruned source
     quality: Quality | None = None
+    next_tokens: NextTokens | None = None  # None: not asked for, or the baseline
     # Model loaded, no requests, before the first trial; net joules subtract it under the idle rule "configuration".
     idle: WindowEnergy | None = None
     idle_without_model: WindowEnergy | None = None  # before its server was started

@@ -20,7 +20,9 @@ from reports.sections.grid import grid_section
 from reports.sections.loads.curves import curves_section
 from reports.sections.loads.latency import latency_section
 from reports.sections.pruning import pruning_section
-from reports.sections.quality import perplexity_section, tasks_section
+from reports.sections.quality.dominance import dominance_section
+from reports.sections.quality.tasks import tasks_section
+from reports.sections.quality.text import perplexity_section
 from reports.sections.run import again_section, checks_section, compared_section, failures_section, order_section
 from reports.sections.workloads import workloads_section
 
@@ -41,6 +43,7 @@ SECTIONS: list[Builder] = [
     curves_section,
     tasks_section,
     perplexity_section,
+    dominance_section,
     pruning_section,
     expected_section,
     alignment_section,

@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from reports.analysis.quality import QualityFigures
-from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
+from reports.analysis.quantities import E2E, JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
 from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.decision.quality_evidence import guessed_tasks
 from reports.document.blocks import Plot
 from reports.document.chart import Axis, Chart, Marks
 from reports.document.wording import figure, is_named_by_width, listed, mean_with_interval, name, percent, with_interval
 from reports.statistics.ratios import Comparison, Interval
+
+_LABELLED = 10  # points whose labels do not hide each other
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,26 @@ def perplexity_plot(analysis: Analysis, workload: str) -> Plot:
     lede = f"Lower left is better. Filled: no other configuration is better in both.{_labels(points)} Bars: 95 % intervals over blocks."
     is_wide = max(p.quality for p in points) > 5 * min(p.quality for p in points)
     chart = Chart(Axis(f"{cost.title}, {cost.unit}"), Axis("perplexity", log=is_wide), marks)
+    return Plot(title, lede, f"{title}. Not beaten in both: {best}.", chart)
+
+
+def throughput_plot(analysis: Analysis, workload: str) -> Plot:
+    """Throughput against the time of a request, or of a character where tokenizers differ."""
+    cost, rate = (QUANTITIES[analysis.quantity(key)] for key in (E2E, OUTPUT_TOKENS_PER_S))
+    title = f"{workload}: {rate.title} against {cost.title}"
+    points = []
+    for c in analysis.configurations:
+        values = analysis.cell(c.info.label, workload).values
+        if (mean := values[cost.key].mean) and (speed := values[rate.key].mean):
+            interval = Comparison(ratio=speed.mean, low=speed.low, high=speed.high)
+            points.append(_Point(c, mean, speed.mean, interval))
+    if not points:
+        return Plot(title, absent="no configuration has both")
+    front = pareto_front([p.place for p in points], lower_x_is_better=True)
+    marks = _marks(points, front, lambda p: f"{mean_with_interval(p.cost, cost.unit)}\n{figure(p.quality)} {rate.unit}")
+    best = listed([name(p.configuration.info) for p in points if p.place in front])
+    lede = f"Upper left is better. Filled: no other configuration is better in both.{_labels(points)} Bars: 95 % intervals over blocks."
+    chart = Chart(Axis(f"{cost.title}, {cost.unit}"), Axis(f"{rate.title}, {rate.unit}"), marks)
     return Plot(title, lede, f"{title}. Not beaten in both: {best}.", chart)
 
 
@@ -100,6 +122,8 @@ def _score_plot(analysis: Analysis, quality: QualityFigures, workload: str, key:
 
 
 def _labels(points: Sequence[_Point]) -> str:
+    if len(points) > _LABELLED:
+        return " Named: those and the baseline."
     return " Labels are widths." if all(is_named_by_width(p.configuration.info) for p in points) else ""
 
 
@@ -121,11 +145,17 @@ def _marks(
                 high=[p.interval.high if p.interval else None for p in own] if has_intervals else None,
                 x_low=[p.cost.low for p in own],
                 x_high=[p.cost.high for p in own],
-                texts=[name(p.configuration.info).removeprefix("width ") for p in own],
+                texts=[_text(p, points, is_beaten=is_beaten) for p in own],
                 hover=[f"{name(p.configuration.info)}\n{hover(p)}" for p in own],
             )
         )
     return marks
+
+
+def _text(point: _Point, points: Sequence[_Point], *, is_beaten: bool) -> str:
+    """The label beside a point: of many, only those of the front and the baseline have one, and each has a tooltip."""
+    info = point.configuration.info
+    return name(info).removeprefix("width ") if len(points) <= _LABELLED or not is_beaten or info.is_baseline else ""
 
 
 def pareto_front(

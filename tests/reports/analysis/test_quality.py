@@ -15,7 +15,7 @@ from reports.document.blocks import Plots, Table
 from reports.document.wording import TO
 from reports.runs.records import TaskResult
 from reports.sections.plots.pareto import pareto_front
-from reports.sections.quality import tasks_section
+from reports.sections.quality.tasks import tasks_section
 from tests.reports.example_run import Example, window_energy, write_run
 from tests.reports.statistics.test_retention import accuracy, perplexity
 

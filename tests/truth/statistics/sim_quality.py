@@ -8,10 +8,12 @@ import numpy as np
 from scipy import stats
 
 from prunebench.quality.scores import Items
+from reports.decision.dominance import beats
 from reports.published.quality import changes
 from reports.published.study import Study, StudyModel
 from reports.runs.records import EvaluationSettings, Score, TaskResult
 from reports.statistics.correlation import correlate, holm
+from reports.statistics.ratios import Comparison, compare, mean_interval
 from reports.statistics.retention import Kept, average, kept, kept_likelihood, kept_mean, slope
 from tests.truth.registry import Outcome, Row, covers, simulation
 
@@ -138,6 +140,51 @@ def windows_of_text(rng: np.random.Generator) -> Outcome:
         "perplexity": _covers(kept_likelihood(own, baseline, tokens), math.exp(loses)),
         "bits": _covers(bits, 1 + loses / mean),
     }
+
+
+@simulation(
+    short=400,
+    long=5000,
+    kl=covers("KL divergence of next tokens, mean over windows of text", "16 to 64 independent windows of 512 tokens"),
+    agreement=covers("top-1 agreement of next tokens, mean over windows of text", "the same"),
+)  # fmt: skip
+def next_tokens(rng: np.random.Generator) -> Outcome:
+    """Most tokens hardly differ and a few differ much; windows differ in how much, which their tokens share."""
+    n, mean, agrees = int(rng.integers(16, 65)), 10 ** rng.uniform(-4, 0), rng.uniform(0.5, 0.98)
+    harder = np.exp(rng.normal(0, 0.3, n) - 0.3**2 / 2)
+    kl = [float(rng.gamma(0.2, mean * h / 0.2, 512).mean()) for h in harder]
+    share = [float((rng.uniform(size=512) < chance).mean()) for chance in rng.beta(20 * agrees, 20 * (1 - agrees), n)]
+    found = {"kl": (mean_interval(kl), mean), "agreement": (mean_interval(share), agrees)}
+    return {
+        key: bool(one.low is not None and one.high is not None and one.low <= truth <= one.high)
+        for key, (one, truth) in found.items()
+    }
+
+
+@simulation(
+    short=400,
+    long=5000,
+    false=Row(
+        "a configuration called dominated", "equal on one axis, up to 2 x worse on the other; 3 to 12 blocks, 8 to 64 windows", "at most 5 %", None, 0.05
+    ),
+    both=Row("the same", "equal on both axes", "at most 1 %", None, 0.01),
+)  # fmt: skip
+def dominance(rng: np.random.Generator) -> Outcome:
+    """Costs in blocks and perplexities over windows of two configurations, whose true ratios are known."""
+    blocks, n = int(rng.integers(3, 13)), int(rng.integers(8, 65))
+    tokens = rng.integers(100, 600, n).astype(float)
+
+    def is_dominated(cost: float, loss: float) -> bool:
+        shared = rng.normal(0, 0.1, blocks)
+        own, other = (dict(enumerate(np.exp(m + shared + rng.normal(0, 0.02, blocks)))) for m in (0.0, cost))
+        nats = tokens * (3 + rng.normal(0, 0.3, n))
+        ends = kept_likelihood(nats, nats + tokens * (loss + rng.normal(0, 0.1, n)), tokens).interval()
+        assert ends is not None
+        quality = Comparison(ratio=1.0, low=ends[0], high=ends[1])
+        return beats(compare(own, other, "lower", margin=0.0), "lower") and beats(quality, "lower")
+
+    gap = rng.uniform(0, math.log(2))
+    return {"false": is_dominated(*rng.permutation([gap, 0.0])), "both": is_dominated(0.0, 0.0)}
 
 
 @simulation(

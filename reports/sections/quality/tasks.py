@@ -1,4 +1,4 @@
-"""Quality: scores of the tasks against cost, fragile and robust tasks, the cost of the evaluation, and perplexity."""
+"""Quality tasks: their scores against cost, fragile and robust tasks, and the cost of the evaluation."""
 
 from __future__ import annotations
 
@@ -8,8 +8,18 @@ from reports.analysis.quality import ROBUST, Group, QualityFigures, TaskFigures
 from reports.analysis.records import Analysis
 from reports.decision.quality_evidence import guessed_tasks, why_guessing
 from reports.document.blocks import Block, Entry, Fold, Heading, Plots, Prose, Row, Section, Table, columns, note_letter
-from reports.document.wording import ABSENT, PER_CELL, figure, listed, name, or_absent, percent, sentence, with_interval
-from reports.sections.plots.pareto import perplexity_plot, score_plots
+from reports.document.wording import (
+    ABSENT,
+    PER_CELL,
+    figure,
+    listed,
+    name,
+    or_absent,
+    percent,
+    sentence,
+    with_interval,
+)
+from reports.sections.plots.pareto import score_plots
 from reports.sections.plots.retention import retention_plot
 from reports.statistics.ratios import Comparison
 
@@ -49,17 +59,6 @@ def tasks_section(analysis: Analysis) -> Section | None:
         Fold("Correlations of scores with each other, with the width and with cost", [_correlations(quality)])
     )
     return Section("tasks", f"What each {analysis.noun} still knows", blocks)
-
-
-def perplexity_section(analysis: Analysis) -> Section:
-    """Perplexity against cost."""
-    qualities = [c.info.quality for c in analysis.configurations if c.info.quality and c.info.quality.perplexity]
-    blocks: list[Block] = []
-    if qualities:
-        text = f"Perplexity over {qualities[0].tokens:,} tokens of held-out text: {qualities[0].text}."
-        blocks.append(Prose(text, "lede"))
-    plots = [perplexity_plot(analysis, workload) for workload in analysis.info.workloads]
-    return Section("quality", "Perplexity against cost", [*blocks, Plots(plots)])
 
 
 def _method(quality: QualityFigures) -> str:
@@ -108,7 +107,13 @@ def _scores(analysis: Analysis, quality: QualityFigures) -> Table:
                 )
             )
         rows.append(Row(entries, info.is_baseline))
-    return Table("Scores with their standard errors.", headings, rows, notes, [PER_CELL, *_noise(analysis, quality)])
+    reused = (
+        f"{count} results are of earlier runs with the same weights, tokenizer, engine and settings."
+        if (count := quality.reused)
+        else None
+    )
+    remarks = [PER_CELL, *_noise(analysis, quality), *([reused] if reused else [])]
+    return Table("Scores with their standard errors.", headings, rows, notes, remarks)
 
 
 def _share_kept(overall: Comparison) -> str:

@@ -1,0 +1,114 @@
+"""What dominates what: one configuration is better than another on both of two axes, each shown by its whole interval.
+
+Any two are compared as each is with the baseline: loads in pairs within blocks, perplexity in pairs of windows of the same text.
+Intervals are 95 % for each pair and axis. Both must leave out 1, so that of two which are equal on an axis one is called
+dominated in at most 2.5 of 100 pairs.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from reports.analysis.perplexity import compare_perplexity
+from reports.analysis.quantities import E2E, JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
+from reports.analysis.records import Analysis, ConfigurationFigures
+from reports.checks.rules import RULES
+from reports.statistics.ratios import Comparison, Direction, compare
+
+PERPLEXITY = "perplexity"
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Two keys of quantities, the second may be `PERPLEXITY`."""
+
+    first: str
+    second: str
+
+    @property
+    def keys(self) -> tuple[str, str]:
+        """Both."""
+        return self.first, self.second
+
+
+@dataclass(frozen=True)
+class Dominance:
+    """`better` dominates `worse`, two labels; the ratios are of the better to the worse, by axis."""
+
+    better: str
+    worse: str
+    ratios: tuple[Comparison, Comparison]
+
+
+def axes_of(analysis: Analysis, workload: str) -> list[Axes]:
+    """Cost and quality, time and throughput: joules where they are measured; an open loop's throughput is its rate, and no axis."""
+    is_open = analysis.workloads[workload].open_loop
+    speed = analysis.quantity(TPOT if is_open else OUTPUT_TOKENS_PER_S)
+    cost = analysis.quantity(JOULES) if analysis.has_values(workload, JOULES) else speed
+    axes = [Axes(cost, PERPLEXITY)] if any(c.perplexity for c in analysis.configurations) else []
+    return axes if is_open else [*axes, Axes(analysis.quantity(E2E), speed)]
+
+
+def dominances(analysis: Analysis, workload: str, axes: Axes) -> list[Dominance]:
+    """Every pair of which one dominates the other; configurations that a failed check spoils are left out."""
+    usable = [c for c in analysis.configurations if not _is_spoiled(analysis, c.info.label, workload, axes.keys)]
+    found = []
+    for pair in itertools.combinations(usable, 2):
+        for better, worse in (pair, pair[::-1]):
+            ratios = _ratios(analysis, workload, axes, better, worse)
+            if all(beats(ratio, _direction(key)) for ratio, key in zip(ratios, axes.keys, strict=True)):
+                found.append(Dominance(better.info.label, worse.info.label, ratios))
+                break
+    return found
+
+
+def beats(ratio: Comparison, better: Direction) -> bool:
+    """Whether the whole interval of a ratio lies on the better side of 1."""
+    if ratio.low is None or ratio.high is None:
+        return False
+    return ratio.high < 1 if better == "lower" else ratio.low > 1
+
+
+def dominated_by(found: Sequence[Dominance], label: str) -> list[Dominance]:
+    """What dominates a configuration, the largest gain on the first axis first."""
+
+    def gain(one: Dominance) -> float:
+        ratio = one.ratios[0].ratio or 1.0
+        return max(ratio, 1 / ratio)
+
+    return sorted((one for one in found if one.worse == label), key=gain, reverse=True)
+
+
+def _ratios(
+    analysis: Analysis, workload: str, axes: Axes, own: ConfigurationFigures, other: ConfigurationFigures
+) -> tuple[Comparison, Comparison]:
+    first, second = (_ratio(analysis, workload, key, own, other) for key in axes.keys)
+    return first, second
+
+
+def _ratio(
+    analysis: Analysis, workload: str, key: str, own: ConfigurationFigures, other: ConfigurationFigures
+) -> Comparison:
+    if key == PERPLEXITY:
+        return compare_perplexity(own.info, other.info.quality).perplexity or Comparison()
+    ours, others = (analysis.by_block(one.info.label, workload, key) for one in (own, other))
+    return compare(ours, others, QUANTITIES[key].better, margin=0.0)
+
+
+def _direction(key: str) -> Direction:
+    return "lower" if key == PERPLEXITY else QUANTITIES[key].better
+
+
+def _is_spoiled(analysis: Analysis, label: str, workload: str, keys: tuple[str, str]) -> bool:
+    """A failed check, or failed requests: a latency of those that remain says little."""
+    if analysis.cell(label, workload).failed_requests:
+        return True
+    return any(label in labels or None in labels for key in keys for labels in _failing(analysis, workload, key))
+
+
+def _failing(analysis: Analysis, workload: str, key: str) -> Iterator[set[str | None]]:
+    for check in analysis.checks:
+        if key != PERPLEXITY and RULES[check.check].spoils_quantity(key):
+            yield {o.label for o in check.observations if o.outcome == "fail" and o.workload in {workload, None}}

@@ -1,0 +1,1 @@
+"""The sections of quality: tasks, and held-out text."""
