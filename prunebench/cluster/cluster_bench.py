@@ -65,6 +65,9 @@ class ClusterBench:
             blocks.setdefault(visit.block, []).append(visit)
         self._work([self._job(block, own) for block, own in sorted(blocks.items())], steps)
 
+    def finish(self) -> None:
+        """Nothing: the session that describes the configurations measures their idle power."""
+
     def ask(self, console: Console) -> bool:
         """The quality tasks of every configuration that was served, each in its own session; False if one gave no score."""
         quality = self._experiment.quality

@@ -22,6 +22,7 @@ from prunebench.experiment.tokenizers import with_same_texts
 from prunebench.experiment.toml_text import TomlText
 from prunebench.quality.next_tokens import check_next_tokens
 from prunebench.quality.run_tasks import check_tasks
+from prunebench.run.adaptive import check_goal
 from prunebench.run.bench import Bench
 from prunebench.run.choose_folder import Resume, choose_run_folder
 from prunebench.run.configurations import check_configurations
@@ -55,6 +56,10 @@ from reports.sections.workloads import terminal_tables
         "prunebench run http://127.0.0.1:8000 http://127.0.0.1:8001",
     ),
     ("Five more blocks for a run that has five", "prunebench run experiment.toml --resume --blocks 10"),
+    (
+        "As many blocks as it takes to know TPOT to 2 %",
+        "prunebench run http://127.0.0.1:8000 http://127.0.0.1:8001 --until '+-2% on tpot'",
+    ),
 )
 def run(
     targets: Annotated[
@@ -76,7 +81,18 @@ def run(
     ] = False,
     blocks: Annotated[
         int | None,
-        typer.Option(min=1, help="Of targets, repeats; default 5. With --resume: extend the run to this number."),
+        typer.Option(
+            min=1,
+            help="Of targets, repeats; default 5, with --until at most. With --resume: extend the run to this number.",
+        ),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GOAL",
+            help="Add blocks until ratios are known, such as '+-2% on tpot and output_tokens_per_s'.",
+            rich_help_panel="Of targets",
+        ),
     ] = None,
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Requests in flight; default 8.", rich_help_panel="Of targets")
@@ -155,7 +171,7 @@ def run(
     ):
         if given:
             raise typer.BadParameter(f"{name} {against}")
-    options = TargetOptions(blocks, concurrency, duration, prompt_tokens, output_tokens)
+    options = TargetOptions(blocks, concurrency, duration, prompt_tokens, output_tokens, until)
     file = experiment_of(targets, options, fetch=not dry_run)
     key = None if serve_key_file is None else read_key(serve_key_file, "--serve-key-file")
     loaded = load_experiment(file, model, fetch=not dry_run)
@@ -167,6 +183,8 @@ def run(
         return
     host = RemoteHost(serve_on.rstrip("/"), key) if serve_on else None
     cluster = RayCluster(address) if on_ray else None
+    if on_ray and loaded.protocol.until is not None:
+        raise ExperimentError("protocol.until does not go with --executor ray, which measures blocks side by side")
     _check(loaded, host, cluster)
     folder, resumed = choose_run_folder(loaded, output, resuming)
     writer = RunWriter(folder, checkpoints)
@@ -198,6 +216,7 @@ def _check(experiment: Experiment, host: RemoteHost | None, cluster: RayCluster 
     check_addresses(plan)
     check_next_tokens(experiment.quality)
     check_tasks(experiment.quality)
+    check_goal(experiment, plan)
     for workload in experiment.workloads:
         for note in input_notes(workload):
             print_line(f"note: {note}")

@@ -37,10 +37,10 @@ class Changes(dict[str, str]):
 
 
 def _of_other_cells(key: str) -> bool:
-    """Whether a change makes other cells, or other prompts: an added or removed workload, or a seed."""
+    """Whether a change makes other cells, or other prompts: an added or removed workload, a seed, or what decides the blocks."""
     return (
         key.split(".", maxsplit=1)[0] in {"name", "seed", "prune", "grid", "grid_only"}
-        or key == "workloads"
+        or key in {"workloads", "protocol.until", "protocol.min_blocks"}
         or key.endswith((".name", ".label"))
     )
 

@@ -14,6 +14,7 @@ from prunebench.experiment.file import ExperimentError
 from prunebench.experiment.shipped import find_experiment
 from prunebench.experiment.toml_text import TomlText
 from pruner.checkpoint.hub import find_source
+from reports.analysis.precision import Goal
 
 _ADDRESSES = ("http://", "https://", "unix:", "http+unix:")
 _LONGEST_NAME = 60
@@ -32,10 +33,11 @@ class TargetOptions:
     duration: str | None = None
     prompt_tokens: str | None = None
     output_tokens: str | None = None
+    until: str | None = None
 
     def given(self) -> list[str]:
         """The options that were given and mean nothing to an experiment file, which has them as keys."""
-        names = ("concurrency", "duration", "prompt_tokens", "output_tokens")
+        names = ("concurrency", "duration", "prompt_tokens", "output_tokens", "until")
         return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name) is not None]
 
 
@@ -69,7 +71,7 @@ def experiment_text(targets: Sequence[str], options: TargetOptions, *, fetch: bo
     parts = [
         f"{_HEAD}name = {json.dumps(name)}",
         *tables.values(),
-        f"[protocol]\nblocks = {options.blocks or 5}",
+        _protocol(options),
         "[energy]\nidle_s = 10",
         '[quality]\nperplexity_files = ["stdlib:argparse.py", "stdlib:difflib.py"]\nmax_tokens = 4096',
         f'[[workloads]]\nname = "concurrency-{concurrency}"\nkind = "concurrency"\nconcurrency = {concurrency}\n'
@@ -77,6 +79,17 @@ def experiment_text(targets: Sequence[str], options: TargetOptions, *, fetch: bo
         + "\n".join(f"{key} = {value if value.isdecimal() else json.dumps(value)}" for key, value in lengths.items()),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _protocol(options: TargetOptions) -> str:
+    if options.until is None:
+        return f"[protocol]\nblocks = {options.blocks or 5}"
+    try:
+        Goal.parse(options.until)
+    except ValueError as error:
+        raise ExperimentError(f"--until: {error}") from None
+    most = "" if options.blocks is None else f"\nmin_blocks = {min(5, options.blocks)}\nmax_blocks = {options.blocks}"
+    return f"[protocol]\nuntil = {json.dumps(options.until, ensure_ascii=False)}{most}"
 
 
 def _described(target: str, *, fetch: bool) -> tuple[str, str, str]:

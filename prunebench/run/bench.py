@@ -92,7 +92,6 @@ class Bench:
             steps.advance(0, f"block {visit.block + 1}, {visit.label}: starting")
             for outcome in self.visit(visit, steps.part):
                 outcome.report(steps)
-        self._idle_again()
 
     def visit(self, visit: Visit, progress: Progress = unseen) -> Iterator[Outcome]:
         """One configuration's turn: its server is up and every workload of the block is measured.
@@ -136,7 +135,7 @@ class Bench:
         if self._host is None:
             self._pool.close()
 
-    def _idle_again(self) -> None:
+    def finish(self) -> None:
         """Idle power after the trials, where an attempt was cut short between a configuration's last trial and that."""
         for label, info in self._configurations.items():
             if info.described and info.idle_again is None and self._experiment.energy.idle_s:

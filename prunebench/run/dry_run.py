@@ -88,6 +88,8 @@ def _print(found: Forecast) -> None:
         print_line(f"  block {block}  {label:<14} {', '.join(workload for _, _, workload in cells)}")
     for one in found.resumed:
         print_line(f"  {one.line()}")
+    if found.goes_on is not None:
+        print_line(found.goes_on)
     print_line(f"order {found.order}")
     print_line(found.family.words())
     shares = ", ".join(f"{what} {duration(seconds)}" for what, seconds in found.parts.items() if seconds)

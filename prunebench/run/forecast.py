@@ -18,7 +18,7 @@ from base.records import Record
 from loadgen.client.warmup import FEWEST_GROUPS
 from loadgen.workloads.base import Workload
 from prunebench.experiment.configuration import Configuration
-from prunebench.experiment.file import Experiment, ExperimentError
+from prunebench.experiment.file import Experiment, ExperimentError, Protocol
 from prunebench.experiment.plan import Planned
 from prunebench.experiment.smallest_effect import FamilyForecast
 from prunebench.experiment.treatment import treatment
@@ -78,6 +78,7 @@ class Forecast(Record):
     cells: list[tuple[int, str, str]]
     order: str  # its rule, and the remaining effect of a linear drift, in words
     imbalance: float  # the largest distance of a configuration's mean place from the baseline's, in blocks
+    goes_on: str | None = None  # how results add blocks to these, in words
     finished: int
     seconds: float
     parts: dict[str, float]  # what the seconds are spent on
@@ -132,9 +133,13 @@ def forecast(
         configurations={one.label: _what(one, plan[0]) for one in plan},
         cells=[(c.block + 1, c.label, c.workload) for c in cells],
         order=describe_order(
-            order.rule, residual, blocks=order.counts[-1], configurations=len({v.label for v in every})
+            order.rule,
+            residual,
+            blocks=None if protocol.until else order.counts[-1],
+            configurations=len({v.label for v in every}),
         ),
         imbalance=residual,
+        goes_on=_goes_on(protocol),
         finished=len(planned) - len(cells),
         seconds=sum(parts.values()),
         parts=parts,
@@ -145,6 +150,13 @@ def forecast(
         assumptions=_assumptions(experiment, served.values()),
         family=FamilyForecast.of(experiment.workloads, len(plan) - 1, protocol.blocks, joules=energy.source != "none"),
     )
+
+
+def _goes_on(protocol: Protocol) -> str | None:
+    if protocol.until is None:
+        return None
+    hours = f", {protocol.max_hours:g} h at most" if protocol.max_hours else ""
+    return f"then one block at a time until {protocol.until}, up to {protocol.max_blocks} blocks{hours}; known configurations are left out"
 
 
 def _what(one: Planned, baseline: Planned) -> str:

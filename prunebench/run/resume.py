@@ -7,7 +7,6 @@ from typing import Literal
 from base.records import Record
 from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.run.run_writer import RunWriter
-from reports.document.wording import EXTENDED
 from reports.runs.records import RunInfo, TrialCell
 
 
@@ -43,13 +42,19 @@ def extension_note(experiment: Experiment, begun: RunInfo | None) -> str | None:
     """What an addition of blocks does to the report; None if none are added."""
     if begun is None or experiment.protocol.blocks <= begun.blocks:
         return None
-    return f"extended from {begun.blocks} to {experiment.protocol.blocks} blocks; the report's verdicts will say: {EXTENDED}"
+    return (
+        f"extended from {begun.blocks} to {experiment.protocol.blocks} blocks; the report's intervals will be wider, since they allow "
+        "for the results that were there"
+    )
 
 
 def extended(experiment: Experiment, begun: RunInfo | None, blocks: int | None) -> Experiment:
-    """The experiment with the run's final number of blocks. Raises ExperimentError for fewer than the run has."""
+    """The experiment with the run's final number of blocks, or the most that it may have. Raises ExperimentError for fewer than the run has."""
     there = begun.blocks if begun else 0
     if blocks is not None and blocks < there:
         raise ExperimentError(f"--blocks {blocks}: the run has {there} already")
+    if experiment.protocol.until is not None:
+        most = experiment.protocol.max_blocks if blocks is None else blocks
+        return experiment.model_copy(update={"protocol": experiment.protocol.model_copy(update={"max_blocks": most})})
     wanted = max(blocks or experiment.protocol.blocks, there)
     return experiment.model_copy(update={"protocol": experiment.protocol.model_copy(update={"blocks": wanted})})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import groupby
 from typing import Protocol
 
 import prunebench
@@ -13,6 +15,7 @@ from loadgen.records.schema import WindowRules
 from prunebench.experiment.changes import hash_checkpoints
 from prunebench.experiment.file import Experiment
 from prunebench.quality.next_tokens import compare_next_tokens
+from prunebench.run.adaptive import Looks, show
 from prunebench.run.bench import Assignment
 from prunebench.run.configurations import prepare_configurations
 from prunebench.run.resume import cell_state
@@ -22,7 +25,8 @@ from prunebench.terminal.console import print_line
 from prunebench.terminal.progress import Steps
 from pruner.output.manifest import SourceFile
 from reports.document.console import Console
-from reports.runs.records import ConfigurationInfo, Extension, IdleRule, RunInfo
+from reports.runs.adaptive import Adaptive
+from reports.runs.records import ConfigurationInfo, Extension, IdleRule, RunInfo, Status
 
 
 class Executor(Protocol):
@@ -30,6 +34,9 @@ class Executor(Protocol):
 
     def measure(self, visits: Sequence[Visit], steps: Steps) -> None:
         """Measure every cell of `visits`; one that fails is recorded, and the others continue."""
+
+    def finish(self) -> None:
+        """After the last trial: facts of the configurations that an attempt cut short has left."""
 
     def ask(self, console: Console) -> bool:
         """The quality tasks of every configuration that was served; False if one gave no score."""
@@ -61,6 +68,8 @@ class Runner:
         self._began = time.monotonic()
         self._before_s = _seconds_before(begun)
         self._order = Order.of_run(begun, experiment.protocol.blocks)
+        until = experiment.protocol.until
+        self._adaptive = begun.adaptive if begun and begun.adaptive else Adaptive(until=until) if until else None
         self._extensions = _extensions(begun, self._order, len(writer.folder.trial_folders()))
         self._window_rules: WindowRules = begun.window_rules if begun else 2
         self._idle_rule: IdleRule = begun.idle_rule if begun else "visit"
@@ -82,7 +91,11 @@ class Runner:
         try:
             visits = self._missing_visits()
             with Steps(self._console, "measuring", sum(len(v.cells) for v in visits)) as steps:
-                executor.measure(visits, steps)
+                if self._adaptive is None:
+                    executor.measure(visits, steps)
+                else:
+                    self._measure_until(executor, visits, steps)
+                executor.finish()
             answered = executor.ask(self._console)
             executor.close()  # the models that are compared next take its servers' memory
             compare_next_tokens(self._experiment.quality, self._configurations, self._update, self._console)
@@ -94,7 +107,39 @@ class Runner:
             executor.close()
         return self._save("complete" if answered and not self._writer.folder.failures() else "failed")
 
-    def _prepare(self, status: str) -> None:
+    def _measure_until(self, executor: Executor, visits: Sequence[Visit], steps: Steps) -> None:
+        """Measure block by block, as many as `protocol.until` takes. Raises ExperimentError for a quantity that no trial has."""
+        looks = Looks(self._experiment.protocol, self._writer)
+        began, measured = time.monotonic(), 0
+        for _, block in groupby(visits, key=lambda visit: visit.block):
+            own = list(block)
+            executor.measure(own, steps)
+            measured += len(own)
+            looks.require_measured()
+        while (left := self._look(looks, (time.monotonic() - began) / max(1, measured), steps)) is not None:
+            executor.measure(left, steps)
+            measured += len(left)
+
+    def _look(self, looks: Looks, a_visit_s: float, steps: Steps) -> list[Visit] | None:
+        """Look at the results, and save what follows from them; returns the visits of the next block, None if there is none."""
+        blocks, adaptive = self._order.blocks, self._adaptive
+        assert adaptive is not None  # noqa: S101 - only then is there a look
+        look = looks.look(self._run_info("running"))
+        settled = dict.fromkeys(sorted(look.settled), blocks) | adaptive.settled
+        left = {label for label in self._configurations if label not in settled and label != self._baseline()}
+        ended = looks.ending(look, left, time.monotonic() - self._began, a_visit_s)
+        self._adaptive = adaptive.model_copy(update={"settled": settled, "ended": ended})
+        visits = 0 if ended else look.visits_left(left)
+        show(look, left, a_visit_s * visits, steps)
+        if ended is None:
+            self._order = replace(self._order, singles=self._order.singles + 1, settled=settled)
+        self._save("running")
+        if ended is not None:
+            return None
+        steps.retotal(visits * len(self._experiment.workloads))
+        return [visit for visit in self._missing_visits() if visit.block == blocks]
+
+    def _prepare(self, status: Status) -> None:
         self._configurations.update(prepare_configurations(self._experiment, self._writer, self._console))
         self._checkpoint = self._checkpoint or self._source_files()
         self._save(status)
@@ -106,13 +151,14 @@ class Runner:
     def _missing_visits(self) -> list[Visit]:
         every = schedule_visits(
             list(self._configurations),
-            [w.name for w in self._experiment.workloads],
+            self._workload_names(),
             self._order,
             seed=self._experiment.seed,
             baseline=self._baseline(),
         )
         if self._resumed:
             self._set_damaged_aside(every)
+            self._resumed = False  # that is said once
         return [left for visit in every if (left := visit.without(self._writer.has_trial)).cells]
 
     def _set_damaged_aside(self, visits: Sequence[Visit]) -> None:
@@ -122,30 +168,34 @@ class Runner:
             kept = f" (kept as {self._writer.set_aside(cell).name})" if state.state == "set aside" else ""
             print_line(f"{state.line()}{kept}", self._console)
 
-    def _save(self, status: str) -> str:
-        self._writer.write(
-            "run.json",
-            RunInfo(
-                name=self._experiment.name,
-                created_at=self._created_at,
-                prunebench_version=prunebench.__version__,
-                baseline=self._baseline(),
-                labels=list(self._configurations),
-                workloads=[w.name for w in self._experiment.workloads],
-                blocks=self._experiment.protocol.blocks,
-                seed=self._experiment.seed,
-                window_rules=self._window_rules,
-                status=status,
-                order=self._order.rule,
-                block_counts=self._order.counts,
-                checkpoint=self._checkpoint,
-                accepted_changes=self._accepted_changes,
-                idle_rule=self._idle_rule,
-                extensions=self._extensions,
-                wall_s=self._wall_s(status),
-            ),
-        )
+    def _save(self, status: Status) -> str:
+        self._writer.write("run.json", self._run_info(status))
         return status
+
+    def _run_info(self, status: Status) -> RunInfo:
+        return RunInfo(
+            name=self._experiment.name,
+            created_at=self._created_at,
+            prunebench_version=prunebench.__version__,
+            baseline=self._baseline(),
+            labels=list(self._configurations),
+            workloads=self._workload_names(),
+            blocks=self._order.blocks,
+            seed=self._experiment.seed,
+            window_rules=self._window_rules,
+            status=status,
+            order=self._order.rule,
+            block_counts=self._order.counts,
+            checkpoint=self._checkpoint,
+            accepted_changes=self._accepted_changes,
+            idle_rule=self._idle_rule,
+            extensions=self._extensions,
+            adaptive=self._adaptive,
+            wall_s=self._wall_s(status),
+        )
+
+    def _workload_names(self) -> list[str]:
+        return [w.name for w in self._experiment.workloads]
 
     def _wall_s(self, status: str) -> float | None:
         """Of all attempts; while this one is running, of those before it."""
@@ -174,6 +224,6 @@ def _extensions(begun: RunInfo | None, order: Order, trials: int) -> tuple[Exten
     """The additions of blocks so far, and the one that this attempt begins with."""
     if begun is None:
         return ()
-    before, after = begun.blocks, order.counts[-1]
+    before, after = begun.blocks, order.blocks
     added = (Extension(at=utc_now(), before=before, after=after, trials=trials),) if after > before else ()
     return (*begun.extensions, *added)

@@ -4,13 +4,17 @@ A balanced order is made of groups of blocks. In a pair the second block is the 
 configuration at the same mean place. One block left over is measured in a group of three with equal sums of places (an even
 number of configurations cannot have equal sums in three blocks: half of them are one place earlier, and the next group of three
 makes up for it). Under a linear drift equal mean places leave every ratio to the baseline unchanged.
+
+A block that is added because of the results has only the configurations that still need it, in the order that balances those best:
+whoever came late so far comes early.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from reports.runs.records import OrderRule, RunInfo, TrialCell
 
@@ -30,10 +34,21 @@ class Visit:
 
 @dataclass(frozen=True)
 class Order:
-    """How blocks are ordered. `counts`: the blocks scheduled when the run began, then the total whenever some were added."""
+    """How blocks are ordered. `counts`: the blocks scheduled when the run began, then the total whenever some were added.
+
+    `singles`: the blocks after those that the results asked for one by one, each without the labels that were `settled` by then
+    (label -> blocks it is part of).
+    """
 
     counts: tuple[int, ...]
     rule: OrderRule = "balanced"
+    singles: int = 0
+    settled: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def blocks(self) -> int:
+        """All so far."""
+        return self.counts[-1] + self.singles
 
     @classmethod
     def of_run(cls, info: RunInfo | None, blocks: int) -> Order:
@@ -41,6 +56,8 @@ class Order:
         if info is None:
             return cls((blocks,))
         counts = tuple(info.block_counts) or (info.blocks,)
+        if info.adaptive is not None:
+            return cls(counts, info.order, info.blocks - counts[-1], info.adaptive.settled)
         return cls(counts if counts[-1] >= blocks else (*counts, blocks), info.order)
 
 
@@ -55,9 +72,14 @@ def schedule_visits(
         return _shuffled(labels, workloads, blocks=order.counts[-1], seed=seed)
     visits = []
     place = 0
+    counts = (*order.counts, *range(order.counts[-1] + 1, order.blocks + 1))
+    turns_by_block = balanced_orders(labels, order.counts, seed=f"{seed}/configurations", middle=baseline)
+    for block in range(order.counts[-1], order.blocks):
+        left = [label for label in labels if order.settled.get(label, order.blocks) > block]
+        turns_by_block.append(_evening(left, turns_by_block, baseline, random.Random(f"{seed}/added/{block}")))
     by_block = zip(
-        balanced_orders(labels, order.counts, seed=f"{seed}/configurations", middle=baseline),
-        balanced_orders(workloads, order.counts, seed=f"{seed}/workloads"),  # one order a block, the same for all
+        turns_by_block,
+        balanced_orders(workloads, counts, seed=f"{seed}/workloads"),  # one order a block, the same for all
         strict=True,
     )
     for block, (turns, names) in enumerate(by_block):
@@ -102,6 +124,17 @@ def balanced_orders(
             first = None
         orders[begun:] = groups
     return orders
+
+
+def _evening(left: Sequence[str], before: Sequence[Sequence[str]], baseline: str, shuffle: random.Random) -> list[str]:
+    """An order of the labels left, in which those come first that came the latest after the baseline `before`, added up."""
+    after: Counter[str] = Counter()
+    for turns in before:
+        middle = turns.index(baseline)
+        after.update({label: place - middle for place, label in enumerate(turns)})
+    if not any(after[label] for label in left):
+        return _dealt(left, frozenset(), shuffle, baseline)
+    return sorted(shuffle.sample(left, len(left)), key=lambda label: -after[label])
 
 
 def _dealt(names: Sequence[str], late: frozenset[str], shuffle: random.Random, middle: str | None = None) -> list[str]:

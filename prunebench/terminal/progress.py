@@ -50,6 +50,7 @@ class Steps:
         )
         self._task = self._bar.add_task(title, total=total)
         self._part: TaskID | None = None
+        self._aim: TaskID | None = None
         self._part_at = (0, 0)
 
     def __enter__(self) -> Self:
@@ -64,6 +65,17 @@ class Steps:
     def advance(self, by: int, what: str) -> None:
         """Count `by` more steps as done; `what` says which."""
         self.reach(self._done + by, self._total, what)
+
+    def retotal(self, left: int) -> None:
+        """Expect `left` more steps."""
+        self._total = self._done + left
+        self._bar.update(self._task, total=self._total)
+
+    def aim(self, share: float, what: str) -> None:
+        """Show in a line that stays how near something is to its goal, as a share."""
+        if self._aim is None:
+            self._aim = self._bar.add_task(what, total=1.0)
+        self._bar.update(self._aim, completed=share, description=what)
 
     def bytes_done(self, done: int, total: int) -> None:
         """Progress in bytes, as the pruner reports it, with the mean rate so far."""

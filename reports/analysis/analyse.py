@@ -10,9 +10,10 @@ from reports.analysis.energy_fit import fit_energy_models
 from reports.analysis.family import compare_family
 from reports.analysis.grid import Grid, GridFigures
 from reports.analysis.perplexity import configuration_figures
+from reports.analysis.precision import Goal, precisions, values_of
 from reports.analysis.quality import analyse_quality
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES
-from reports.analysis.records import Analysis, Cell, ConfigurationFigures, TrialFigures
+from reports.analysis.records import Analysis, Cell, ConfigurationFigures, Precision, TrialFigures
 from reports.analysis.wall_time import wall_time
 from reports.checks.findings import check_run
 from reports.checks.results import CheckResult, group_findings
@@ -49,7 +50,9 @@ def analyse(run: MeasuredRun, *, folder: str, margin: float = MARGIN) -> Analysi
             lambda workload, key: _comparisons(cells, workload, key),
             margin,
             per_character=per_character,
+            looks=run.info.looks,
         ),
+        precision=_precision(run, trials, margin),
         checks=checks,
         failures=run.failures,
         damaged=run.damaged,
@@ -76,6 +79,14 @@ def _comparisons(cells: list[Cell], workload: str, key: str) -> dict[str, Compar
     return {c.label: found for c in cells if c.workload == workload and (found := c.values[key].comparison)}
 
 
+def _precision(run: MeasuredRun, trials: Sequence[TrialFigures], margin: float) -> list[Precision]:
+    """Empty for a run of a fixed number of blocks."""
+    if run.info.adaptive is None:
+        return []
+    values = values_of(trials, Goal.parse(run.info.adaptive.until), run.info.labels, run.info.workloads)
+    return precisions(values, run.info.baseline, run.info.looks, margin)
+
+
 def _grid(run: MeasuredRun, trials: Sequence[TrialFigures], margin: float) -> list[GridFigures]:
     """Effects and interactions of every quantity that was measured under a workload; empty without two levels of a factor."""
     grid = Grid({c.label: c.levels for c in run.configurations}, run.info.baseline)
@@ -90,7 +101,7 @@ def _grid(run: MeasuredRun, trials: Sequence[TrialFigures], margin: float) -> li
                 if trial.workload == workload and key in trial.values:
                     values.setdefault(trial.label, {})[trial.block] = trial.values[key]
             if values:
-                found.append(grid.analyse(workload, key, values, quantity.better, margin=margin))
+                found.append(grid.analyse(workload, key, values, quantity.better, margin=margin, looks=run.info.looks))
     return found
 
 

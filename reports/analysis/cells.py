@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,7 +57,11 @@ def cell_figures(run: MeasuredRun, label: str, workload: str, margin: float) -> 
         net_uncertainty=max(map(abs, net_shares), default=None),
         values={
             quantity.key: _value(
-                quantity, own, None if label == run.info.baseline else baseline, margin, _absence(run, label, workload)
+                quantity,
+                own,
+                None if label == run.info.baseline else baseline,
+                _absence(run, label, workload),
+                partial(compare, better=quantity.better, margin=margin, looks=run.info.looks),
             )
             for quantity in QUANTITIES.values()
         },
@@ -73,8 +79,8 @@ def _value(
     quantity: Quantity,
     own: dict[int, MeasuredTrial],
     baseline: dict[int, MeasuredTrial] | None,
-    margin: float,
     absence: str,
+    compared: Callable[[Mapping[int, float], Mapping[int, float]], Comparison],
 ) -> CellValue:
     """One quantity of a cell. `baseline` is None for the baseline's own cell; `absence` is the reason if there is no trial.
 
@@ -90,7 +96,7 @@ def _value(
         of_baseline = {block: quantity.of(t.trial, t.metrics) for block, t in baseline.items()}
         left_out = {b: why for trials in (own, baseline) for b, t in trials.items() if (why := unfit(t.trial))}
         kept = {block: value for block, value in values.items() if block not in left_out}
-        comparison = compare(kept, _present(of_baseline), quantity.better, margin=margin)
+        comparison = compared(kept, _present(of_baseline))
         if left_out and comparison.ratio is None:
             comparison = Comparison(reason=next(iter(left_out.values())))
         if quantity.is_latency:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from base.records import Record
@@ -31,10 +31,11 @@ def compare_family(
     margin: float,
     *,
     per_character: bool = False,
+    looks: Sequence[int] = (),
 ) -> list[FamilyComparison]:
     """`compared` returns the comparisons of a workload and a quantity by label; each is paired within blocks.
 
-    `per_character`: what is per token is taken per character.
+    `per_character`: what is per token is taken per character; `looks`: the run's.
     """
     kinds = [
         (purpose, workload, OF_TEXT[key] if per_character else key) for purpose, workload, key in groups_of(workloads)
@@ -45,7 +46,7 @@ def compare_family(
         FamilyComparison(purpose=purpose, workload=workload, label=label, quantity=key, comparison=comparison)
         for (purpose, workload, key), group in groups.items()
         for label, comparison in compare_together(
-            group, QUANTITIES[key].better, margin=margin, groups=max(1, decided)
+            group, QUANTITIES[key].better, margin=margin, groups=max(1, decided), looks=looks
         ).items()
     ]
 

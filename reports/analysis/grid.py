@@ -10,12 +10,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from base.records import Record
 from reports.statistics.ratios import Comparison, Direction, compare
 
 Levels = Mapping[str, str]  # factor -> level
 Values = Mapping[str, Mapping[int, float]]  # label -> block -> value
+Compared = Callable[[Mapping[int, float], Mapping[int, float]], Comparison]
 
 
 class Effect(Record):
@@ -69,11 +71,19 @@ class Grid:
         return [factor for factor in self.references if len(self._levels(factor)) > 1]
 
     def analyse(
-        self, workload: str, quantity: str, values: Values, better: Direction, *, margin: float = 0.0
+        self,
+        workload: str,
+        quantity: str,
+        values: Values,
+        better: Direction,
+        *,
+        margin: float = 0.0,
+        looks: Sequence[int] = (),
     ) -> GridFigures:
         """Every effect and every interaction of two factors; a combination that was not measured is left out."""
+        compared = partial(compare, better=better, margin=margin, looks=looks)
         interactions = [
-            Interaction(levels=levels, beside=beside, comparison=self._interaction(levels, values, better, margin))
+            Interaction(levels=levels, beside=beside, comparison=self._interaction(levels, values, compared))
             for one, other in itertools.combinations(self.factors, 2)
             for levels, beside in self._pairs(one, other)
         ]
@@ -81,9 +91,7 @@ class Grid:
         for factor in self.factors:
             apart = any(factor in found.levels and found.is_there for found in interactions)
             for level in self._levels(factor)[1:]:
-                effects += self._effects(
-                    factor, level, values, lambda a, b: compare(a, b, better, margin=margin), apart
-                )
+                effects += self._effects(factor, level, values, compared, apart)
         return GridFigures(
             workload=workload,
             quantity=quantity,
@@ -115,15 +123,13 @@ class Grid:
             if all(self._label(levels) for levels in ({}, {one: a}, {other: b}, {one: a, other: b}))
         ]
 
-    def _interaction(self, levels: dict[str, str], values: Values, better: Direction, margin: float) -> Comparison:
+    def _interaction(self, levels: dict[str, str], values: Values, compared: Compared) -> Comparison:
         (one, a), (other, b) = levels.items()
         both, neither = self._label(levels), self._label({})
         alone = self._label({one: a}), self._label({other: b})
-        return compare(
+        return compared(
             _product([values.get(label or "", {}) for label in (both, neither)]),
             _product([values.get(label or "", {}) for label in alone]),
-            better,
-            margin=margin,
         )
 
     def _effects(
@@ -131,7 +137,7 @@ class Grid:
         factor: str,
         level: str,
         values: Values,
-        compared: Callable[[Mapping[int, float], Mapping[int, float]], Comparison],
+        compared: Compared,
         apart: bool,
     ) -> list[Effect]:
         """At each combination of the others that has both sides, and over all of them if there are several."""

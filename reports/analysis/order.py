@@ -41,12 +41,17 @@ def imbalance(trials: Iterable[Placed], baseline: str) -> float:
     return largest
 
 
-def describe_order(rule: OrderRule, found: float, *, blocks: int, configurations: int) -> str:
-    """The order in words; if a drift would shift a ratio, with the number of blocks that balances a new run."""
+def describe_order(rule: OrderRule, found: float, *, blocks: int | None, configurations: int) -> str:
+    """The order in words; if a drift would shift a ratio, with the number of blocks that balances a new run.
+
+    blocks: None where the results decide.
+    """
     if found < _EXACT:
         return f"{rule}: a linear drift of the machine shifts no ratio to the baseline"
     digits = max(2, 1 - math.floor(math.log10(found)))
     shifted = f"a linear drift of 1 % per block shifts a ratio to the baseline by up to {found:.{digits}f} %"
+    if blocks is None:
+        return f"{rule}: {shifted}"
     return f"{rule}: {shifted}; a run of {_balanced_blocks(blocks, configurations)} blocks would be balanced"
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Any
 
@@ -88,6 +89,22 @@ class TrialFigures(Record):
     mean_ttft_ms: float | None = None  # of completed requests; for different prompts only means add up
 
 
+class Precision(Record):
+    """One configuration's ratio to the baseline, with an interval that holds at every look, together with all others of the run."""
+
+    workload: str
+    quantity: str  # its key
+    label: str
+    blocks: int  # that both have
+    comparison: Comparison
+
+    @property
+    def half_width(self) -> float | None:
+        """As a share: 0.02 where the interval reaches from the ratio / 1.02 to the ratio x 1.02. None without an interval."""
+        found = self.comparison
+        return None if not found.low or not found.high else math.sqrt(found.high / found.low) - 1
+
+
 class ConfigurationFigures(Record):
     """The figures of a configuration that do not depend on the load."""
 
@@ -115,6 +132,7 @@ class Analysis(Record):
     trials: list[TrialFigures]
     per_character: bool = False  # tokenizers differ, so that verdicts and advice are per character and not per token
     family: list[FamilyComparison]  # the comparisons behind the advice, with simultaneous intervals
+    precision: list[Precision] = []  # of the ratios that decide the number of blocks
     grid: list[GridFigures] = []  # of configurations with levels of factors
     checks: list[CheckResult]
     failures: list[FailedCell]

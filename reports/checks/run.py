@@ -13,7 +13,7 @@ from reports.checks.energy import energy_missing, idle_drift
 from reports.checks.rules import Finding, Located, Outcome, run_rule
 from reports.checks.trial import output_length_differs
 from reports.runs.reading import MeasuredRun, MeasuredTrial
-from reports.runs.records import ConfigurationInfo, Placement, RunInfo, gpus_of
+from reports.runs.records import ConfigurationInfo, Placement, gpus_of
 
 ENOUGH_BLOCKS = 5
 LENGTHS_DIFFER = 0.05
@@ -45,27 +45,6 @@ def too_few_repeats(run: MeasuredRun) -> Iterator[Located]:
             few: Outcome = "fail" if len(pairs) < 2 else "warn" if len(pairs) < ENOUGH_BLOCKS else "pass"
             words = f"{len(pairs)} paired block{'s' * (len(pairs) != 1)}"
             yield Located(Finding(few, words), label, workload)
-
-
-@run_rule(position=85, spoils=None)
-def extended_after_looking(run: MeasuredRun) -> Iterator[Located]:
-    """Blocks were added after results could be seen. Whoever stops as soon as a difference shows sees one more often
-    than the intervals say: its verdicts are extended after looking, not corrected.
-
-    Limits: Warns if blocks were added once a trial had finished.
-
-    Remedy: Where a decision rests on a close verdict, repeat the experiment with the final protocol.blocks in a new
-    folder.
-    """
-    yield Located(_extensions(run.info))
-
-
-def _extensions(info: RunInfo) -> Finding:
-    extended = info.extended()
-    if not extended:
-        return Finding("pass", "no block was added after a result")
-    steps = "; ".join(f"from {one.before} to {one.after} blocks{f' at {one.at}' if one.at else ''}" for one in extended)
-    return Finding("warn", f"extended {len(extended)} time{'s' * (len(extended) != 1)}: {steps}")
 
 
 def _paired_blocks(run: MeasuredRun) -> Iterator[tuple[str, str, list[int], list[int]]]:

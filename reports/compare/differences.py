@@ -8,7 +8,7 @@ from typing import Any
 from base.records import Record
 from loadgen.workloads.base import Workload
 from reports.analysis.records import Analysis
-from reports.document.wording import EXTENDED, name
+from reports.document.wording import name
 from reports.runs.records import ConfigurationInfo
 
 
@@ -73,7 +73,7 @@ def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def _run_facts(analysis: Analysis) -> dict[str, str]:
     info = analysis.info
     facts = {"blocks": str(info.blocks), "seed": str(info.seed), "status": info.status}
-    return facts | ({"verdicts": EXTENDED} if info.extended() else {})
+    return facts | ({"number of blocks": "decided by results"} if info.looks else {})
 
 
 def _served(info: ConfigurationInfo) -> dict[str, str]:

@@ -34,7 +34,7 @@ from reports.decision.answers import ONLY_BASELINE
 from reports.decision.quality_evidence import BEARABLE, LEAST_KEPT, Evidence, evidence_of
 from reports.decision.withheld import concerns, left_out, usable, why_withheld
 from reports.document.blocks import Answer
-from reports.document.wording import EXTENDED, from_to, listed, name, sentence, smallest_effect, times
+from reports.document.wording import LOOKED, from_to, listed, name, sentence, smallest_effect, times
 from reports.statistics.ratios import Comparison, Verdict
 
 _VERBS = {
@@ -126,8 +126,8 @@ def _answer(analysis: Analysis, purpose: Purpose, workload: str) -> Answer:
     else:
         choice, sentences = _nothing_gained(analysis, candidates, key)
     sentences += left_out(withheld, {c.info.label: name(c.info) for c in analysis.configurations})
-    if analysis.info.extended():
-        sentences.append(sentence(f"these verdicts are {EXTENDED}"))
+    if analysis.info.looks:
+        sentences.append(sentence(LOOKED))
     picked = next((c.configuration.info.label for c in (bearable or unjudged)[:1]), None)
     return Answer(topic, sentences, choice, _basis(analysis, workload, picked))
 

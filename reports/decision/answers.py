@@ -73,10 +73,9 @@ def progress(analysis: Analysis) -> str | None:
     info = analysis.info
     if info.status == "complete":
         return None
-    planned = len(info.labels) * len(info.workloads) * info.blocks
     after = f" after {analysis.stopped_after:%Y-%m-%d %H:%M} UTC" if analysis.stopped_after else ""
     resume = "" if info.status in {"prepared", "running"} else " Add --resume to continue it."
-    return f"This run {info.state}{after}: {len(analysis.trials)} of {planned} trials are finished.{resume}"
+    return f"This run {info.state}{after}: {len(analysis.trials)} of {info.planned_trials} trials are finished.{resume}"
 
 
 def _workload_answer(analysis: Analysis, workload: str) -> Answer:

@@ -11,8 +11,8 @@ from reports.statistics.ratios import Comparison, Interval
 # For every table and plot whose intervals are not the simultaneous ones of `reports.analysis.family`.
 PER_CELL = "Intervals are 95 % per cell, not corrected for their number."
 
-# Of every verdict of a run that was extended once results could be seen, until there are sequential intervals.
-EXTENDED = "extended after looking, not corrected"
+# Of every verdict of a run whose results could decide how many blocks it has.
+LOOKED = "intervals allow for every look after which the run could have ended"
 
 TIMES, TO = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
 ABSENT = "\N{EM DASH}"  # stands for a missing figure

@@ -11,9 +11,12 @@ from base.records import Record
 from energy.records import IdleWindow, WindowEnergy
 from loadgen.records.schema import WindowRules
 from pruner.output.manifest import Manifest, SourceFile
+from reports.runs.adaptive import Adaptive
 
 OrderRule = Literal["shuffled", "balanced"]
 IdleRule = Literal["configuration", "visit"]
+# "stopped" is never written: reading says so of a run that is "running" and has no runner.
+Status = Literal["prepared", "running", "stopped", "interrupted", "failed", "complete"]
 
 
 class Quality(Record):
@@ -266,8 +269,7 @@ class RunInfo(Record):
     blocks: int
     seed: int
     window_rules: WindowRules = 1  # for all its trials; 1: older than the later rules
-    # "stopped" is never written: reading says so of a run that is "running" and has no runner.
-    status: Literal["prepared", "running", "stopped", "interrupted", "failed", "complete"]
+    status: Status
     order: OrderRule = "shuffled"  # of the cells; older runs were shuffled
     # Planned blocks when the run began, then the total after each addition; empty: `blocks` from the start.
     block_counts: tuple[int, ...] = ()
@@ -281,6 +283,26 @@ class RunInfo(Record):
     wall_s: float | None = None
     # Every addition of blocks, the first one first; older records have `block_counts` alone.
     extensions: tuple[Extension, ...] = ()
+    # How its results decide its number of blocks: `blocks` are those so far, and those beyond `block_counts` were added one by one.
+    # None: that is fixed, or an older record.
+    adaptive: Adaptive | None = None
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """The numbers of blocks after which its results could decide whether there are more; none if they could not."""
+        seen = [one.before for one in self.extended()]
+        if self.adaptive is not None:
+            return (*seen, *range(self.block_counts[-1], self.blocks + 1))
+        return (*seen, self.blocks) if seen else ()
+
+    def blocks_of(self, label: str) -> int:
+        """The number of blocks that a configuration is part of."""
+        return self.adaptive.settled.get(label, self.blocks) if self.adaptive else self.blocks
+
+    @property
+    def planned_trials(self) -> int:
+        """Of all blocks so far."""
+        return len(self.workloads) * sum(map(self.blocks_of, self.labels))
 
     @property
     def state(self) -> str:
@@ -288,7 +310,7 @@ class RunInfo(Record):
         return "stopped without ending" if self.status == "stopped" else f"is {self.status}"
 
     def extended(self) -> list[Extension]:
-        """Additions of blocks after results could be seen: no interval of this report allows for them."""
+        """Additions of blocks by hand after results could be seen."""
         known = {one.after: one for one in self.extensions}
         added = zip(self.block_counts, self.block_counts[1:], strict=False)
         every = [known.get(after, Extension(before=before, after=after)) for before, after in added]

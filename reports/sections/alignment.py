@@ -96,7 +96,7 @@ def _cost(analysis: Analysis, labels: dict[int, str], place: tuple[str, int, tup
             expected[block] = values[0] + share * (values[1] - values[0])
         elif len(values) == len(neighbours) == 1:
             expected[block] = values[0]
-    return compare(own, expected, "lower", margin=analysis.margin)
+    return compare(own, expected, "lower", margin=analysis.margin, looks=analysis.info.looks)
 
 
 def _plot(workload: str, found: list[Misfit], key: str) -> Plot:

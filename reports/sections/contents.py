@@ -19,6 +19,7 @@ from reports.sections.fleet import fleet_section
 from reports.sections.grid import grid_section
 from reports.sections.loads.curves import curves_section
 from reports.sections.loads.latency import latency_section
+from reports.sections.precision import precision_section
 from reports.sections.pruning import pruning_section
 from reports.sections.quality.dominance import dominance_section
 from reports.sections.quality.tasks import tasks_section
@@ -33,6 +34,7 @@ SECTIONS: list[Builder] = [
     compared_section,
     evidence_section,
     limits_section,
+    precision_section,
     workloads_section,
     grid_section,
     energy_section,

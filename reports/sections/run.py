@@ -17,7 +17,10 @@ def order_section(analysis: Analysis) -> Section:
     """Drift over the run."""
     info = analysis.info
     order = describe_order(
-        info.order, imbalance(analysis.trials, info.baseline), blocks=info.blocks, configurations=len(info.labels)
+        info.order,
+        imbalance(analysis.trials, info.baseline),
+        blocks=None if info.adaptive else info.blocks,
+        configurations=len(info.labels),
     )
     plots = [order_plot(analysis, workload) for workload in info.workloads]
     lede = Prose(f"Order {order}. {measured_share(analysis.wall_time)}", "lede")

@@ -28,7 +28,7 @@ from reports.document.blocks import Block, Column, Entry, Heading, Plots, Prose,
 from reports.document.terminal import terminal_table
 from reports.document.wording import (
     ABSENT,
-    EXTENDED,
+    LOOKED,
     PER_CELL,
     SIMULATED,
     figure,
@@ -124,8 +124,7 @@ def _table(analysis: Analysis, workload: str) -> Table:
 
 def _caption(analysis: Analysis) -> str:
     """How to read verdicts of this run."""
-    extended = f" {sentence(f'verdicts are {EXTENDED}')}" if analysis.info.extended() else ""
-    return f"{_CAPTION} {PER_CELL}{extended}"
+    return f"{_CAPTION} {PER_CELL}" + (f" {sentence(LOOKED)}" if analysis.info.looks else "")
 
 
 def _fields(analysis: Analysis, cells: list[Cell]) -> list[_Field]:

@@ -21,6 +21,7 @@ import numpy as np
 from base.distributions import t_quantile
 from base.records import Record
 from reports.statistics.confidence import CONFIDENCE
+from reports.statistics.sequential import error_at
 
 MARGIN = 0.01  # smaller differences are not worth a verdict
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
@@ -85,11 +86,12 @@ def compare(
     *,
     margin: float = MARGIN,
     confidence: float = CONFIDENCE,
+    looks: Sequence[int] = (),
 ) -> Comparison:
     """Compare block by block, and judge the interval at `margin`.
 
-    A margin of 0.05 requires a ratio above 1.05 or below 1/1.05; 0 requires one other than 1. Blocks that lack a side are left
-    out. If a value is not positive there is no ratio, with the reason. Raises ValueError for a negative margin.
+    A margin of 0.05 requires a ratio above 1.05 or below 1/1.05; 0 requires one other than 1. `looks`: the numbers of blocks after
+    which the run could end, whose intervals hold together; none if the number was fixed. Blocks that lack a side are left out. If a value is not positive there is no ratio, with the reason. Raises ValueError for a negative margin.
     """
     blocks = sorted(set(values) & set(baseline))
     if not blocks:
@@ -97,7 +99,8 @@ def compare(
     if min(min(values[b], baseline[b]) for b in blocks) <= 0:
         return Comparison(reason="a value is not positive, so there is no ratio")
     ratios = {b: values[b] / baseline[b] for b in blocks}
-    interval = mean_interval([math.log(r) for r in ratios.values()], confidence)
+    error = error_at(blocks[-1] + 1, looks, 1 - confidence)
+    interval = mean_interval([math.log(r) for r in ratios.values()], 1 - error)
     if interval.low is None or interval.high is None:
         return Comparison(ratio=math.exp(interval.mean), ratios=ratios, reason="a single block has no interval")
     found = judged(interval.mean, interval.low, interval.high, better, margin)

@@ -68,6 +68,10 @@ def test_the_run_folder_holds_what_a_reader_needs_to_repeat_it(finished):
     resolved = json.loads((folder / "experiment.json").read_text())
     assert resolved["protocol"] == {
         "blocks": 2,
+        "until": None,
+        "min_blocks": 5,
+        "max_blocks": 20,
+        "max_hours": None,
         "cooldown_s": 0,
         "steady_within": 0.05,
         "warmup_limit_s": 60,
@@ -260,9 +264,10 @@ def test_a_run_is_extended_by_blocks_and_what_was_measured_is_reused(finished, p
     assert (extension.before, extension.after, extension.trials) == (2, 3, CELLS)
     assert "note: extended from 2 to 3 blocks; " in resumed.stdout
     report = (copy / "report.md").read_text("utf-8")
-    assert f"extended 1 time: from 2 to 3 blocks at {extension.at}" in report
-    assert report.count("erdicts are extended after looking, not corrected.") >= 2
-    assert "extended after looking" not in (folder / "report.md").read_text("utf-8")
+    assert f"It was extended from 2 to 3 blocks at {extension.at}, when results could be seen." in report
+    allow = "Intervals allow for every look after which the run could have ended."
+    assert report.count(allow) >= 2
+    assert allow not in (folder / "report.md").read_text("utf-8")
     assert {file.name for file in info.checkpoint} >= {"config.json", "model.safetensors"}
     assert len(read_run(copy).trials) == CELLS + CELLS // 2
 

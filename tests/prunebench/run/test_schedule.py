@@ -103,6 +103,40 @@ def test_the_seed_deals_every_place_to_every_configuration():
     assert first == set(LABELS)
 
 
+def decided(first, added, settled, configurations=5, seed=1):
+    labels = [f"c{n}" for n in range(configurations)]
+    order = Order((first,), singles=added, settled=settled)
+    return schedule_visits(labels, WORKLOADS, order, seed=seed, baseline="c0")
+
+
+@given(
+    first=st.integers(1, 6),
+    added=st.integers(0, 8),
+    seed=st.integers(),
+    gone=st.dictionaries(st.sampled_from(["c1", "c2", "c3"]), st.integers(1, 9)),
+)
+def test_blocks_that_results_ask_for_leave_out_what_is_settled_and_change_no_earlier_block(first, added, seed, gone):
+    settled = {label: max(first, blocks) for label, blocks in gone.items() if max(first, blocks) < first + added}
+    visits = decided(first, added, settled, seed=seed)
+    for block in range(first + added):
+        there = {visit.label for visit in visits if visit.block == block}
+        assert there == {label for label in ("c0", "c1", "c2", "c3", "c4") if settled.get(label, 99) > block}
+    before = decided(first, max(0, added - 1), {k: v for k, v in settled.items() if v < first + added - 1}, seed=seed)
+    assert visits[: len(before)] == before
+
+
+@given(blocks=st.integers(1, 6), configurations=st.integers(2, 8), seed=st.integers())
+def test_blocks_that_results_ask_for_one_by_one_are_as_balanced_as_planned_ones(blocks, configurations, seed):
+    found = imbalance(cells(decided(2, 2 * blocks, {}, configurations, seed)), "c0")
+    assert found == 0
+
+
+@given(gone=st.permutations([4, 6, 7, 9]), seed=st.integers())
+def test_configurations_that_leave_make_no_other_late(gone, seed):
+    settled = {f"c{n}": blocks for n, blocks in enumerate(gone, 1)}
+    assert imbalance(cells(decided(4, 8, settled, 6, seed)), "c0") <= 2 / 4 / 6  # places of the shortest part of a run
+
+
 def test_finished_cells_leave_a_visit():
     (visit,) = plan(["only"], counts=(1,))
     left = visit.without(lambda cell: cell.workload == "single")

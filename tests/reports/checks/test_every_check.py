@@ -17,7 +17,7 @@ from loadgen.workloads.closed_loop import ConcurrencyLoad
 from reports.checks.findings import check_run, find_in_trial
 from reports.checks.rules import RULES, SEVERITY, Finding, graded
 from reports.runs.reading import MeasuredRun, MeasuredTrial
-from reports.runs.records import Extension, Placement, RunInfo, TrialCell, VisitIdle
+from reports.runs.records import Placement, RunInfo, TrialCell, VisitIdle
 from tests.reports.checks.test_trial import OPEN, requests, trial_of, with_conditions, with_energy, with_part
 from tests.reports.example_run import (
     BATCH,
@@ -291,12 +291,6 @@ CASES: dict[str, list[Case]] = {
         ("warn", run(blocks=2)),
         ("fail", run(blocks=1)),
     ],
-    "extended-after-looking": [
-        ("pass", run(about_run={"block_counts": (2,)})),
-        ("pass", run(about_run={"block_counts": (1, 2), "extensions": (Extension(before=1, after=2, trials=0),)})),
-        ("warn", run(about_run={"block_counts": (1, 2), "extensions": (Extension(before=1, after=2, trials=4),)})),
-        ("warn", run(about_run={"block_counts": (1, 2)})),  # recorded before extensions were
-    ],
     "width-unaligned": [
         ("pass", run(width=512)),
         ("warn", run(width=520)),
@@ -491,7 +485,6 @@ CASES: dict[str, list[Case]] = {
 # What these are about is always known, or they are not asked.
 ALWAYS_DECIDED = {
     "baseline-missing",
-    "extended-after-looking",
     "failed-requests",
     "host-shared",
     "load-interrupted",

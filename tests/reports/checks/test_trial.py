@@ -25,8 +25,7 @@ DESIGN = (
     "tokens-disagree · multi-token-chunks · baseline-missing · engine-differs · warm-up-unsteady · energy-missing · "
     "source-fallback · meter-gaps · host-shared · hosts-differ · few-generations · saturated · resolved-options-differ · model-changed · "
     "tokenizers-differ · "
-    "concurrency-missed · preempted-requests · gpu-shared · clocks-differ · idle-temperature-differs · load-interrupted · "
-    "extended-after-looking"
+    "concurrency-missed · preempted-requests · gpu-shared · clocks-differ · idle-temperature-differs · load-interrupted"
 )
 OPEN = ConstantLoad(name="steady", rate=10, requests=20, output_tokens=8)
 NATURAL = SINGLE.model_copy(update={"natural_stop": True})

@@ -53,14 +53,19 @@ def test_where_tokenizers_differ_the_advice_is_per_character(tmp_path):
     assert said(told).startswith("It gives 2.50x to 2.50x the characters/s and takes 0.40x to 0.40x the J/character")
 
 
-def test_advice_from_an_extended_run_says_that_it_is_not_corrected(tmp_path):
-    example = Mild(widths=(1024, 512), workloads=(SMALL_BATCH,))
-    analysis = analyse_folder(write_run(tmp_path / "run", example))
-    extended = analysis.info.model_copy(update={"block_counts": (1, analysis.info.blocks)})
-    for info, ends in ((analysis.info, False), (extended, True)):
-        (found,) = advice(analysis.model_copy(update={"info": info}))
+def test_advice_from_an_extended_run_has_wider_intervals_and_says_what_they_allow_for(tmp_path):
+    example = Mild(widths=(1024, 512), workloads=(SMALL_BATCH,), noise=0.01)
+    before = analyse_folder(write_run(tmp_path / "run", example))
+    info = before.info.model_copy(update={"block_counts": (3, before.info.blocks)})
+    (tmp_path / "run" / "run.json").write_text(info.model_dump_json())
+    after = analyse_folder(tmp_path / "run")
+    for analysis, looked in ((before, False), (after, True)):
+        (found,) = advice(analysis)
         assert found.choice == "Choose width 512"
-        assert ("These verdicts are extended after looking, not corrected." in said(found)) is ends
+        assert ("Intervals allow for every look after which the run could have ended." in said(found)) is looked
+    for one, other in zip(before.family, after.family, strict=True):
+        assert other.comparison.ratio == one.comparison.ratio
+        assert other.comparison.high > one.comparison.high
 
 
 def test_a_larger_gain_at_a_loss_of_quality_is_mentioned(tmp_path):
