@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pruner.checkpoint.folder import Checkpoint
 from pruner.checkpoint.layers import OTHER_TOWERS, PER_LAYER, layer_of
 from pruner.errors import PruneError
+from server.engines.transformers.lean_import import import_transformers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,6 +42,7 @@ class LayeredModel:
     """Raises PruneError if transformers cannot make the model, or does not find one of its weights in the checkpoint."""
 
     def __init__(self, checkpoint: Checkpoint, dtype: str, device: str) -> None:
+        import_transformers()
         import torch
         import transformers
 

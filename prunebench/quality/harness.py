@@ -10,6 +10,7 @@ import difflib
 import logging
 import os
 import random
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,9 +215,7 @@ def _seed() -> None:
     """Seed before every task, so that its random draws do not depend on the tasks before it."""
     random.seed(SEEDS["random"])
     np.random.seed(SEEDS["numpy"])  # noqa: NPY002 - the generator lm-eval's tasks draw from
-    with contextlib.suppress(ImportError):  # tasks asked of an endpoint need no torch
-        import torch
-
+    if torch := sys.modules.get("torch"):  # few tasks import it
         torch.manual_seed(SEEDS["torch"])
 
 

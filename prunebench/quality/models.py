@@ -18,6 +18,7 @@ from lm_eval.models.openai_completions import LocalCompletionsAPI
 
 from loadgen.answers.stream_end import error_of
 from loadgen.endpoint import Endpoint
+from server.engines.transformers.lean_import import import_tokenizers
 
 # It warns of prompts of different lengths in a request, which is intended here.
 logging.getLogger("lm_eval.models.api_models").setLevel(logging.ERROR)
@@ -37,6 +38,7 @@ class ServedModel(LocalCompletionsAPI):  # type: ignore[misc]
         self, endpoint: Endpoint, tokenizer: Path, max_length: int | None, concurrency: int, *, writes: bool = True
     ) -> None:
         """writes: whether scoring a prompt requires generating one token, as OpenAI does; our server does not."""
+        import_tokenizers()
         super().__init__(
             base_url=f"{endpoint.url}/v1/completions",
             model=endpoint.model,

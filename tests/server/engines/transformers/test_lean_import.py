@@ -26,3 +26,21 @@ def test_a_model_is_loaded_without_scipy_and_scikit_learn_which_can_be_imported_
         [sys.executable, "-c", _LOAD, TINYGLU], check=False, timeout=300, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+_TOKENIZE = """
+import sys
+from server.engines.transformers.lean_import import import_tokenizers
+import_tokenizers()
+from transformers import AutoTokenizer
+assert AutoTokenizer.from_pretrained(sys.argv[1])("def read(").input_ids
+assert not {"torch", "sklearn", "scipy"} & sys.modules.keys()
+import torch
+"""
+
+
+def test_a_tokenizer_is_loaded_without_torch_and_without_a_word_about_it():
+    done = subprocess.run(
+        [sys.executable, "-c", _TOKENIZE, TINYGLU], check=False, timeout=300, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
