@@ -81,7 +81,8 @@ def test_a_url_alone_gives_the_perplexity_that_the_checkpoint_gives(prunebench, 
 
 
 def test_a_killed_evaluation_goes_on_where_it_was(prunebench, started, tmp_path):
-    words = ("evaluate", TINYGLU, "--tasks", "tinyglu_form,tinyglu_signature", "--output", "out", *SERVED)
+    served = ("--engine", "synthetic", "--engine-option", "prefill_ms=20", "--engine-option", "token_ms=0.1")
+    words = ("evaluate", TINYGLU, "--tasks", "tinyglu_form,tinyglu_signature", "--output", "out", *served)
     process = started(*words)
     first = tmp_path / "out" / "tinyglu_form.json"
     deadline = time.monotonic() + 150

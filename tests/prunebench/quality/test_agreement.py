@@ -47,6 +47,16 @@ def with_bos(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A server of TinyGLU as it is."""
+    command = ServerCommand(TINYGLU, "tinyglu", "transformers", {"dtype": "float32"}, None)
+    log = tmp_path_factory.mktemp("server") / "log"
+    server = start_server(command, log, start_timeout_s=120, request_timeout_s=60)
+    yield server.endpoint.url
+    server.stop()
+
+
 def evaluated(prunebench: Any, folder: Path, target: object, *words: object) -> dict[str, TaskResult]:
     done = prunebench(
         "evaluate", target, "--tasks", ",".join(TASKS), "--limit", LIMIT, "--output", folder, *words, timeout=300
@@ -63,37 +73,32 @@ def assert_agree(one: dict[str, TaskResult], other: dict[str, TaskResult]) -> No
     assert len(one["tinyglu_text"].values) == LIMIT
 
 
-def test_our_engine_and_lm_evals_own_backend_agree(prunebench, tmp_path, with_bos):
+def test_our_engine_and_lm_evals_own_backend_agree(prunebench, tmp_path, with_bos, plain):
     """With a tokenizer that adds a token of its own, which lm-eval's OpenAI client leaves out and its HF backend does not."""
     pytest.importorskip("accelerate")
-    single, served_by = ("--engine-option", "dtype=float32"), ("--engine", "transformers")
-    served = evaluated(prunebench, tmp_path / "served", with_bos, *served_by, *single)
+    single = ("--engine-option", "dtype=float32")
+    served = evaluated(prunebench, tmp_path / "served", with_bos, "--engine", "transformers", *single)
     assert_agree(served, evaluated(prunebench, tmp_path / "in-process", with_bos, "--in-process", *single))
-    without = evaluated(prunebench, tmp_path / "without", TINYGLU, *served_by, *single)
+    without = evaluated(prunebench, tmp_path / "without", plain, "--tokenizer", TINYGLU)
     assert served["tinyglu_text"].values != pytest.approx(without["tinyglu_text"].values, abs=TEXT)
 
 
-def test_log_likelihoods_are_those_of_transformers_token_by_token(tmp_path):
+def test_log_likelihoods_are_those_of_transformers_token_by_token(plain):
     from lm_eval.api.instance import Instance
 
     from prunebench.quality.models import ServedModel
 
-    command = ServerCommand(TINYGLU, "tinyglu", "transformers", {"dtype": "float32"}, None)
-    server = start_server(command, tmp_path / "log", start_timeout_s=120, request_timeout_s=60)
-    try:
-        client = ServedModel(Endpoint(server.endpoint.url, "tinyglu"), TINYGLU, 1024, 8)
-        reference = reference_model(TINYGLU)
-        lines = (SHIPPED / "tinyglu_text.jsonl").read_text().splitlines()[:4]
-        for text in (json.loads(line)["text"] for line in lines):
-            ids = [client.prefix_token_id, *client.tok_encode(text)]
-            answer = client.model_call(messages=[ids], generate=False)
-            found = answer["choices"][0]["logprobs"]["token_logprobs"][1 : len(ids)]
-            rows = reference_logprobs(reference, ids)
-            expected = [rows[at, token].item() for at, token in enumerate(ids[1:])]
-            assert found == pytest.approx(expected, abs=TOKEN)
-            (whole,) = client.loglikelihood_rolling(
-                [Instance("loglikelihood_rolling", {}, (text,), 0)], disable_tqdm=True
-            )
-            assert whole == pytest.approx(sum(found), abs=1e-6)
-    finally:
-        server.stop()
+    client = ServedModel(Endpoint(plain, "tinyglu"), TINYGLU, 1024, 8)
+    reference = reference_model(TINYGLU)
+    lines = (SHIPPED / "tinyglu_text.jsonl").read_text().splitlines()[:4]
+    for text in (json.loads(line)["text"] for line in lines):
+        ids = [client.prefix_token_id, *client.tok_encode(text)]
+        answer = client.model_call(messages=[ids], generate=False)
+        found = answer["choices"][0]["logprobs"]["token_logprobs"][1 : len(ids)]
+        rows = reference_logprobs(reference, ids)
+        expected = [rows[at, token].item() for at, token in enumerate(ids[1:])]
+        assert found == pytest.approx(expected, abs=TOKEN)
+        (whole,) = client.loglikelihood_rolling(
+            [Instance("loglikelihood_rolling", {}, (text,), 0)], disable_tqdm=True
+        )
+        assert whole == pytest.approx(sum(found), abs=1e-6)

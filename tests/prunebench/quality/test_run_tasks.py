@@ -12,10 +12,11 @@ from tests.prunebench.conftest import one_width
 pytestmark = pytest.mark.slow
 
 EXPERIMENT = (
-    one_width("asked", "transformers")
+    one_width("asked")
     + """
 [serve.options]
-dtype = "float32"
+prefill_ms = "2"
+token_ms = "1"
 [protocol]
 blocks = 1
 [energy]
