@@ -21,19 +21,18 @@ SHORT = SYNTHETIC[: SYNTHETIC.rindex("[[workloads]]")].replace("blocks = 2", "bl
 TASKS = '[quality]\nperplexity_files = ["stdlib:this.py"]\ntasks = ["tinyglu_form"]\nlimit = 2\n'
 LOAD = ["load", "URL", "--model", "tiny", "--output", "out", "--requests", "3", "--output-tokens", "4"]
 
-# What is started: the command itself, and below it a load's client process, Locust's master and workers, servers, the process
-# that looks quality tasks up, and Ray's workers.
+# What is started: the command itself, and below it a load's client process, servers, and the process that looks quality tasks up.
 KINDS = {
     "the command": ["--version"],
     "an import of every part": ["run", "tiny.toml", "--dry-run"],
     "a load's client": [*LOAD],
-    "Locust's processes": pytest.param([*LOAD, "--driver", "locust"], marks=pytest.mark.slow),
-    "a run's servers": pytest.param(["run", "tiny.toml", "--output", "out"], marks=pytest.mark.slow),
-    "quality tasks": pytest.param(["run", "quality.toml", "--output", "out"], marks=pytest.mark.slow),
-    "Ray's workers": pytest.param(
-        ["run", "tiny.toml", "--output", "out", "--executor", "ray"], marks=pytest.mark.slow
-    ),
+    "a run's servers and quality tasks": pytest.param(["run", "quality.toml", "--output", "out"], marks=pytest.mark.slow),
 }  # fmt: skip
+# Locust's master and worker, and Ray's workers, are started alike however the command was.
+OTHER_DRIVERS = {
+    "Locust's processes": ("-m", [*LOAD, "--driver", "locust"]),
+    "Ray's workers": ("the script", ["run", "tiny.toml", "--output", "out", "--executor", "ray"]),
+}
 STARTS = {"the script": [str(Path(sys.executable).with_name("prunebench"))], "-m": [sys.executable, "-m", "prunebench"]}
 
 
@@ -79,6 +78,14 @@ def test_files_with_the_names_of_packages_in_the_working_folder_stay_unread(trap
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert unread(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("start", "words"), OTHER_DRIVERS.values(), ids=OTHER_DRIVERS)
+def test_processes_of_another_driver_read_none_of_them_either(trapped, url, tmp_path, start, words):
+    test_files_with_the_names_of_packages_in_the_working_folder_stay_unread(
+        trapped, url, tmp_path, STARTS[start], words
+    )
 
 
 @pytest.mark.slow

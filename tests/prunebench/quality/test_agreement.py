@@ -98,7 +98,5 @@ def test_log_likelihoods_are_those_of_transformers_token_by_token(plain):
         rows = reference_logprobs(reference, ids)
         expected = [rows[at, token].item() for at, token in enumerate(ids[1:])]
         assert found == pytest.approx(expected, abs=TOKEN)
-        (whole,) = client.loglikelihood_rolling(
-            [Instance("loglikelihood_rolling", {}, (text,), 0)], disable_tqdm=True
-        )
+        (whole,) = client.loglikelihood_rolling([Instance("loglikelihood_rolling", {}, (text,), 0)], disable_tqdm=True)
         assert whole == pytest.approx(sum(found), abs=1e-6)
