@@ -1,7 +1,7 @@
 """`python -m prunebench WORDS…` in a process of its own that has its imports already: forked from one that did nothing else.
 
 Importing is most of what a short command does, and the suite runs hundreds of them. Drawing the pictures of the report is most of
-what a small run does: of these runs each draws only one. Commands started otherwise and the tests of reports draw them all.
+what a small run does: these runs and plans each draw only one. Commands started otherwise and the tests of reports draw them all.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _run(command: Sequence[str], folder: Path, environment: dict[str, str], out:
         os.dup2(opened, number)
         os.close(opened)
     sys.argv = [__main__.__file__, *command[3:]]
-    if command[3:4] == ["run"]:
+    if command[3:4] in (["run"], ["plan"]):
         draw_one_picture()
     main()
 

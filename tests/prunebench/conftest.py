@@ -10,7 +10,18 @@ import pytest
 
 from tests.prunebench.command_line import run_command
 
-TINYGLU = Path(__file__).parents[2] / "examples" / "tinyglu"
+ROOT = Path(__file__).parents[2]
+TINYGLU = ROOT / "examples" / "tinyglu"
+_RUN_DRAWING_ONE_PICTURE = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from prunebench import __main__
+from prunebench.cli import main
+from tests.prunebench.command_line import draw_one_picture
+draw_one_picture()
+sys.argv[0] = __main__.__file__
+main()
+"""
 
 SYNTHETIC = f"""
 name = "tiny"
@@ -78,8 +89,9 @@ def started(tmp_path: Path):
     processes = []
 
     def start(*words: object) -> "subprocess.Popen[str]":
+        code = ["-P", "-c", _RUN_DRAWING_ONE_PICTURE] if words[0] == "run" else ["-m", "prunebench"]
         process = subprocess.Popen(
-            [sys.executable, "-m", "prunebench", *map(str, words)],
+            [sys.executable, *code, *map(str, words)],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -14,6 +14,7 @@ from tests.prunebench.terminal.screen import run_in_terminal
 from tests.reports.compare.test_runs import small
 from tests.reports.example_run import Example, write_run
 
+ONE_CELL_A_WIDTH = SYNTHETIC[: SYNTHETIC.rindex("[[workloads]]")].replace("blocks = 2", "blocks = 1")
 DEMAND = "--requests-per-day 1000 --prompt-tokens 64 --output-tokens 32"
 SHORT = "--prompt-tokens 8 --output-tokens 4 --fail-on none"
 # The command, and a word of what it prints.
@@ -60,7 +61,7 @@ def places(tmp_path_factory) -> dict[str, str]:
 @pytest.fixture
 def typed(places, tmp_path: Path):
     """The words of a line, in a folder with an experiment."""
-    (tmp_path / "tiny.toml").write_text(SYNTHETIC)
+    (tmp_path / "tiny.toml").write_text(ONE_CELL_A_WIDTH)
     return lambda line: [places.get(word, word) for word in line.split()]
 
 

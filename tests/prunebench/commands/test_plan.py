@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from reports.analysis.analyse import analyse_folder
 from reports.fleet.queueing import poisson_arrivals, simulate
 from reports.fleet.replicas import Lengths, replicas
+from tests.prunebench.command_line import run_command
 from tests.prunebench.conftest import one_width
 
 pytestmark = pytest.mark.slow
@@ -56,8 +55,7 @@ DEMAND = ["--requests-per-day", "1e9", "--prompt-tokens", "16", "--output-tokens
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("levels")
     (folder / "levels.toml").write_text(EXPERIMENT)
-    command = [sys.executable, "-m", "prunebench", "run", "levels.toml", "--output", "run"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=400, check=False)
+    done = run_command(["run", "levels.toml", "--output", "run"], folder, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "run"
 
