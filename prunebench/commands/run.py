@@ -32,7 +32,7 @@ from prunebench.run.reopen import reopen
 from prunebench.run.resume import extended, extension_note
 from prunebench.run.run_writer import RunWriter
 from prunebench.run.runner import Runner
-from prunebench.run.serving import check_addresses, check_placement
+from prunebench.run.serving import check_addresses, check_gpu_limits, check_placement
 from prunebench.servers.remote import RemoteHost
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import err, out, print_line
@@ -137,6 +137,14 @@ def run(
             metavar="HOST:PORT", help="Of the Ray cluster; default the one of this machine.", rich_help_panel="Where"
         ),
     ] = None,
+    may_set_gpu_limits: Annotated[
+        bool,
+        typer.Option(
+            "--may-set-gpu-limits",
+            help="Set the GPUs' power_limit_w and clock_mhz that configurations ask for; always restored.",
+            rich_help_panel="Where",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the schedule, its duration and disk use; write nothing.")
     ] = False,
@@ -185,7 +193,7 @@ def run(
     cluster = RayCluster(address) if on_ray else None
     if on_ray and loaded.protocol.until is not None:
         raise ExperimentError("protocol.until does not go with --executor ray, which measures blocks side by side")
-    _check(loaded, host, cluster)
+    _check(loaded, host, cluster, may_set_gpu_limits=may_set_gpu_limits)
     folder, resumed = choose_run_folder(loaded, output, resuming)
     writer = RunWriter(folder, checkpoints)
     with writer.locked():
@@ -208,11 +216,14 @@ def run(
     raise typer.Exit(0 if complete else 1)
 
 
-def _check(experiment: Experiment, host: RemoteHost | None, cluster: RayCluster | None) -> None:
+def _check(
+    experiment: Experiment, host: RemoteHost | None, cluster: RayCluster | None, *, may_set_gpu_limits: bool
+) -> None:
     """Raises UserError for what would stop every cell."""
     plan = check_configurations(experiment)
     if host is not None or cluster is not None:
         check_placement(plan, "--serve-on" if host is not None else "--executor ray")
+    check_gpu_limits(plan, allowed=may_set_gpu_limits)
     check_addresses(plan)
     check_next_tokens(experiment.quality)
     check_tasks(experiment.quality)

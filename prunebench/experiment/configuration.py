@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from base.choices import OneOf
 from base.records import Record
+from energy.gpu_limits import GpuLimits
 from loadgen.endpoint import LoadError, server_address
 from pruner.scoring.calibration import Refit
 from pruner.scoring.criteria import criterion_choices
@@ -17,6 +18,7 @@ from server.settings import EngineName
 
 _PRUNED = ("width", "remove_layers", "criterion", "refit")
 _STARTED = ("engine", "options", "environment")
+_LIMITS = ("power_limit_w", "clock_mhz")  # of the machine that serves it
 
 
 class Configuration(Record):
@@ -70,6 +72,16 @@ class Configuration(Record):
     environment: dict[str, str] = Field(
         default={}, description="Environment variables of the server, beside those of `[serve.environment]`."
     )
+    power_limit_w: float | None = Field(
+        default=None,
+        gt=0,
+        description="Power limit of each GPU in use, while this configuration is served; needs `run --may-set-gpu-limits`, and is restored.",
+    )
+    clock_mhz: int | None = Field(
+        default=None,
+        gt=0,
+        description="Graphics clock to which each GPU in use is locked meanwhile; as `power_limit_w`.",
+    )
     levels: dict[str, str] = Field(
         default={},
         description="Its level of each factor, by the factor's name. The report has the effects and interactions of those that name the "
@@ -81,8 +93,9 @@ class Configuration(Record):
         what = [key for key in ("url", "checkpoint", "command") if getattr(self, key) is not None]
         pruned = [key for key in _PRUNED if getattr(self, key) is not None]
         started = [key for key in _STARTED if getattr(self, key)]
+        limits = [key for key in _LIMITS if getattr(self, key)]
         if self.url is not None and (
-            extra := [key for key in [*what, *pruned, *started, "health"] if key != "url" and self._set(key)]
+            extra := [key for key in [*what, *pruned, *started, *limits, "health"] if key != "url" and self._set(key)]
         ):
             raise ValueError(f"`{extra[0]}` does not go with url, a server that is already there")
         if self.checkpoint is not None and pruned:
@@ -117,6 +130,11 @@ class Configuration(Record):
             raise ValueError("`command` must have {port}, the port on which its server is to listen")
         if self.command is not None and not self.names_checkpoint and (self.checkpoint is not None or self.is_pruned):
             raise ValueError("`command` must have {checkpoint}, the folder that it is to serve")
+
+    @property
+    def gpu_limits(self) -> GpuLimits:
+        """What its GPUs are limited to while it is served."""
+        return GpuLimits(power_limit_w=self.power_limit_w, clock_mhz=self.clock_mhz)
 
     @property
     def names_checkpoint(self) -> bool:

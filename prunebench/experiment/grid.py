@@ -18,7 +18,7 @@ from prunebench.experiment.configuration import Configuration
 
 Level = str | bool | int | float
 NONE = "none"
-_KEYS = ("checkpoint", "width", "remove_layers", "criterion", "refit", "engine")
+_KEYS = ("checkpoint", "width", "remove_layers", "criterion", "refit", "engine", "power_limit_w", "clock_mhz")
 
 
 def _unlike(values: list[Level]) -> list[Level]:

@@ -58,7 +58,7 @@ class Planned:
     def is_served_alike(self) -> tuple[object, ...]:
         """How it is served: the same for configurations that differ in their checkpoints alone."""
         one = self.asked
-        return one.url, one.command, one.model, one.engine, one.options, one.environment
+        return one.url, one.command, one.model, one.engine, one.options, one.environment, one.gpu_limits
 
     def is_same(self, other: Planned) -> bool:
         """Whether both are one thing under two labels."""

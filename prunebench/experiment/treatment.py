@@ -8,7 +8,8 @@ from prunebench.experiment.plan import Planned
 
 
 def treatment(own: Planned, baseline: Planned) -> dict[str, str]:
-    """Every difference in words, by its key: `server`, `checkpoint`, `width`, `layers`, `engine`, `options.KEY`, `environment.KEY`.
+    """Every difference in words, by its key: `server`, `checkpoint`, `width`, `layers`, `engine`, `options.KEY`,
+    `power_limit_w`, `clock_mhz`, `environment.KEY`.
 
     Empty for the baseline. What a server turns out to do is no part of it.
     """
@@ -49,6 +50,16 @@ def _of_settings(own: Planned, baseline: Planned) -> Iterator[tuple[str, str]]:
         yield "engine", f"engine {mine.engine} instead of {other.engine}"
     elif mine.engine is not None and other.engine is not None:
         yield from _of_table("options", mine.options, other.options)
+    for key, words, unit in (("power_limit_w", "power limit", "W"), ("clock_mhz", "clock locked to", "MHz")):
+        own_limit, its_limit = getattr(mine, key), getattr(other, key)
+        if own_limit != its_limit:
+            before = "" if its_limit is None else f" instead of {its_limit:g} {unit}"
+            yield (
+                key,
+                f"{words} {own_limit:g} {unit}{before}"
+                if own_limit is not None
+                else f"no {words} {its_limit:g} {unit}",
+            )
     if mine.url is None and other.url is None:
         yield from _of_table("environment", mine.environment, other.environment)
 

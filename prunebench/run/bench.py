@@ -13,6 +13,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from base.errors import UserError, describe_os_error
+from energy.gpu_limits import GpuLimiter
 from loadgen.endpoint import LoadError
 from loadgen.energy.source import EnergySource, pick_energy
 from loadgen.link.messages import Steadiness
@@ -83,6 +84,7 @@ class Bench:
         self._describer = Describer(experiment, serves_here=host is None, one_tokenizer=self._have_one_tokenizer)
         protocol = experiment.protocol
         self._until = Steadiness(protocol.steady_within, protocol.warmup_limit_s) if protocol.warmup_limit_s else None
+        self._limiter = GpuLimiter()
         self._pool = ServerPool(self._start, keep=experiment.serve.keep_servers)
 
     def measure(self, visits: Sequence[Visit], steps: Steps) -> None:
@@ -131,9 +133,12 @@ class Bench:
         )
 
     def close(self) -> None:
-        """End the servers; those of a host keep running."""
-        if self._host is None:
-            self._pool.close()
+        """End the servers, and restore the GPUs' limits; servers of a host keep running."""
+        try:
+            if self._host is None:
+                self._pool.close()
+        finally:
+            self._limiter.close()
 
     def finish(self) -> None:
         """Idle power after the trials, where an attempt was cut short between a configuration's last trial and that."""
@@ -205,6 +210,7 @@ class Bench:
 
     def _ready(self, label: str, progress: Progress = unseen) -> tuple[Server, EnergySource]:
         """The configuration's server, started if it is not up, and its meters."""
+        self._limiter.set(self._experiment.asked(label).gpu_limits)
         server = self._pool.acquire(label, progress)
         source = self._experiment.asked(label).energy or self._experiment.energy.source
         return server, pick_energy(source, server.endpoint)

@@ -165,6 +165,8 @@ def _describe(planned: Planned, baseline: Planned, folder: Path | None, manifest
         engine=asked.engine or "",
         engine_options=asked.options,
         environment=asked.environment,
+        power_limit_w=asked.power_limit_w,
+        clock_mhz=asked.clock_mhz,
         url=asked.url,
         command=asked.command,
         manifest=manifest,

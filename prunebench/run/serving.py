@@ -6,6 +6,7 @@ from pathlib import Path
 
 from base.errors import UserError
 from base.key_file import read_key
+from energy.gpu_limits import GpuLimiter, GpuLimitError, GpuLimits
 from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.experiment.plan import Planned
 from prunebench.servers.command_line import CommandLine
@@ -56,11 +57,33 @@ def check_addresses(plan: list[Planned]) -> None:
             raise ExperimentError(f"configuration {one.label}: {f'{error}'.replace('--model', 'model')}") from None
 
 
+def check_gpu_limits(plan: list[Planned], *, allowed: bool) -> None:
+    """Set every `power_limit_w` and `clock_mhz` once, and restore. Raises ExperimentError without the leave or the right to."""
+    limited = [planned.asked for planned in plan if planned.asked.gpu_limits != GpuLimits()]
+    if limited and not allowed:
+        raise ExperimentError(
+            f"configuration {limited[0].label}: power_limit_w and clock_mhz set this machine's GPUs: allow it by --may-set-gpu-limits"
+        )
+    limiter = GpuLimiter()
+    try:
+        for one in limited:
+            try:
+                limiter.set(one.gpu_limits)
+            except GpuLimitError as error:
+                raise ExperimentError(f"configuration {one.label}: {error}") from None
+    finally:
+        limiter.close()
+
+
 def check_placement(plan: list[Planned], option: str) -> None:
     """Raises ExperimentError for what can only be served by the machine that runs, where `option` has others serve."""
     for one in (planned.asked for planned in plan):
         key = next((key for key in ("url", "command") if getattr(one, key) is not None), None)
         if key is not None:
             raise ExperimentError(f"configuration {one.label}: {key} does not go with {option}, whose machines serve")
+        if one.gpu_limits != GpuLimits():
+            raise ExperimentError(
+                f"configuration {one.label}: power_limit_w and clock_mhz do not go with {option}, whose machines serve"
+            )
         if one.environment and option == "--serve-on":
             raise ExperimentError(f"configuration {one.label}: a host sets no environment variables for a request")

@@ -136,8 +136,10 @@ class ConfigurationInfo(Record):
     url: str | None = None  # of a server that was there already
     command: str | None = None  # that starts its server
     environment: dict[str, str] = {}  # variables of the server that were asked for
+    power_limit_w: float | None = None  # of each GPU, and the clock that it is locked to; None: as the run found it
+    clock_mhz: int | None = None
     # What was asked to differ from the baseline, in words, by its key: server, checkpoint, width, layers, engine, options.KEY,
-    # environment.KEY. Empty for the baseline, and in older records.
+    # environment.KEY, power_limit_w, clock_mhz. Empty for the baseline, and in older records.
     treatment: dict[str, str] = {}
     levels: dict[str, str] = {}  # of a grid: factor -> level; empty outside of one, and in older records
     pruned_alone: bool = True  # it is the baseline, or differs from it in what the pruner did and in nothing else

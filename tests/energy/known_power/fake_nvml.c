@@ -17,6 +17,7 @@
      reset_at, freeze_at, lost_at NS   from then on: counts from 0, is constant, return code 15
      glitch_from, glitch_to NS         in between every call returns glitch_code; glitch_calls N: only the first N
      mig 1, virtualization N, throttle MASK, temperature C, persistence 0, power_limit W
+     (what is set is appended to $FAKE_NVML.set as "GPU power_limit W" or "GPU clock MHZ", and holds for every process)
      processes PID PID ...             that compute on it
      error.CALL CODE                   handle, energy, field83, field186, samples, power, clocks, temperature, ...
 
@@ -161,6 +162,31 @@ static void set(Gpu *gpu, const char *key, const char *text) {
   abort();
 }
 
+static FILE *settings(const char *mode) {
+  char path[4096];
+  snprintf(path, sizeof path, "%s.set", getenv("FAKE_NVML"));
+  return fopen(path, mode);
+}
+
+/* A setting outlives the process that made it, as a driver's does. */
+static void keep(Gpu *gpu, const char *key, double value) {
+  FILE *file = settings("a");
+  if (!file) return;
+  fprintf(file, "%d %s %g\n", (int)(gpu - gpus), key, value);
+  fclose(file);
+}
+
+static double kept(const Gpu *gpu, const char *wanted, double found) {
+  FILE *file = settings("r");
+  int index;
+  char key[32];
+  double value;
+  while (file && fscanf(file, "%d %31s %lf", &index, key, &value) == 3)
+    if (index == gpu - gpus && !strcmp(key, wanted)) found = value;
+  if (file) fclose(file);
+  return found;
+}
+
 static int initialize(void) {
   const char *path = getenv("FAKE_NVML");
   FILE *file = path ? fopen(path, "r") : NULL;
@@ -231,13 +257,17 @@ int nvmlDeviceGetVbiosVersion(Gpu *gpu, char *text, unsigned size) ANSWER("vbios
 int nvmlDeviceGetMigMode(Gpu *gpu, unsigned *on, unsigned *next) ANSWER("mig", *on = *next = (unsigned)gpu->mig)
 int nvmlDeviceGetVirtualizationMode(Gpu *gpu, unsigned *mode) ANSWER("virtualization", *mode = (unsigned)gpu->virtualization)
 int nvmlDeviceGetPersistenceMode(Gpu *gpu, unsigned *on) ANSWER("persistence", *on = (unsigned)gpu->persistence)
-int nvmlDeviceGetEnforcedPowerLimit(Gpu *gpu, unsigned *mw) ANSWER("limit", *mw = (unsigned)(1e3 * gpu->power_limit))
+int nvmlDeviceGetEnforcedPowerLimit(Gpu *gpu, unsigned *mw) ANSWER("limit", *mw = (unsigned)(1e3 * kept(gpu, "power_limit", gpu->power_limit)))
 int nvmlDeviceGetPowerManagementDefaultLimit(Gpu *gpu, unsigned *mw) ANSWER("limit", *mw = 700000)
 int nvmlDeviceGetPowerManagementLimitConstraints(Gpu *gpu, unsigned *low, unsigned *high) ANSWER("limit", *low = 200000; *high = 700000)
+int nvmlDeviceGetPowerManagementLimit(Gpu *gpu, unsigned *mw) ANSWER("limit", *mw = (unsigned)(1e3 * kept(gpu, "power_limit", gpu->power_limit)))
+int nvmlDeviceSetPowerManagementLimit(Gpu *gpu, unsigned mw) ANSWER("set_limit", keep(gpu, "power_limit", mw / 1e3))
+int nvmlDeviceSetGpuLockedClocks(Gpu *gpu, unsigned low, unsigned high) ANSWER("set_clocks", (void)low; keep(gpu, "clock", high))
+int nvmlDeviceResetGpuLockedClocks(Gpu *gpu) ANSWER("set_clocks", keep(gpu, "clock", 1980))
 int nvmlDeviceGetTotalEnergyConsumption(Gpu *gpu, unsigned long long *mj) ANSWER("energy", *mj = millijoules(gpu))
 int nvmlDeviceGetPowerUsage(Gpu *gpu, unsigned *mw) ANSWER("power", *mw = (unsigned)(1e3 * average(gpu)))
 int nvmlDeviceGetTemperature(Gpu *gpu, int sensor, unsigned *c) ANSWER("temperature", (void)sensor; *c = (unsigned)gpu->temperature)
-int nvmlDeviceGetClockInfo(Gpu *gpu, int type, unsigned *mhz) ANSWER("clocks", *mhz = type == 1 ? 1980 : 2619)
+int nvmlDeviceGetClockInfo(Gpu *gpu, int type, unsigned *mhz) ANSWER("clocks", *mhz = type == 1 ? (unsigned)kept(gpu, "clock", 1980) : 2619)
 int nvmlDeviceGetCurrentClocksThrottleReasons(Gpu *gpu, unsigned long long *mask) ANSWER("reasons", *mask = (unsigned long long)gpu->throttle)
 
 int nvmlDeviceGetSamples(Gpu *gpu, int type, unsigned long long since_us, int *value_type, unsigned *n, Sample *samples) {

@@ -12,7 +12,7 @@ from prunebench.experiment.resolve import load_experiment
 from prunebench.experiment.tokenizers import with_same_texts
 from prunebench.experiment.treatment import treatment
 from prunebench.run.configurations import check_configurations
-from prunebench.run.serving import check_addresses
+from prunebench.run.serving import check_addresses, check_gpu_limits, check_placement
 from tests.server.conftest import running_server
 
 TINYGLU = Path(__file__).parents[3] / "examples" / "tinyglu"
@@ -158,3 +158,20 @@ def test_a_server_that_is_not_there_or_serves_another_model_is_refused(tmp_path:
         check(f'label = "b"\nurl = "{server.url}"')
         with pytest.raises(UserError, match=f"model other: {re.escape(server.url)} serves tinyglu"):
             check(f'label = "b"\nurl = "{server.url}"\nmodel = "other"')
+
+
+def test_gpu_limits_are_a_treatment_and_are_refused_without_leave(tmp_path):
+    capped = 'label = "capped"\npower_limit_w = 300\nclock_mhz = 1200'
+    plan = plan_configurations(experiment(tmp_path, PLAIN, capped))
+    assert treatment(plan[1], plan[0]) == {
+        "power_limit_w": "power limit 300 W",
+        "clock_mhz": "clock locked to 1200 MHz",
+    }
+    with pytest.raises(
+        UserError, match=r"^configuration capped: power_limit_w and clock_mhz set this machine's GPUs: allow"
+    ):
+        check_gpu_limits(plan, allowed=False)
+    with pytest.raises(
+        UserError, match=r"^configuration capped: power_limit_w and clock_mhz do not go with --serve-on"
+    ):
+        check_placement(plan, "--serve-on")
