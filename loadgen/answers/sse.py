@@ -34,6 +34,13 @@ class Answer:
         self.prompt_tokens: int | None = None
         self.output_tokens: int | None = None
         self.output_characters = 0  # of all its text
+        self.first_answer_ns: int | None = (
+            None  # of the first chunk that is no reasoning; None: no reasoning came before it
+        )
+        self.reasoning_tokens: int | None = None  # None: no reasoning apart from the answer
+        self.cached_tokens: int | None = None  # of the prompt, in the server's prefix cache; None: it does not say
+        self._before_answer = -1  # tokens before the first chunk that is no reasoning; -1: none has come
+        self._usage: dict[str, Any] = {}  # the last
         self.counted_by: CountedBy | None = None
         self.finish_reason: str | None = None
         self.error: str | None = None
@@ -102,6 +109,7 @@ class Answer:
             self._at_ns += self._silent_ns
             self._tokens = array("q", range(1, len(self._at_ns) + 1))
         counted = self.counted
+        self._settle_reasoning(counted)
         if self.continuous:
             self.counted_by = "server-continuous-usage"
         elif self.output_tokens is not None:
@@ -113,6 +121,17 @@ class Answer:
         if counted and self.output_tokens is not None and not self.continuous and counted != self.output_tokens:
             total = self.output_tokens
             self._tokens = array("q", (round(n * total / counted) for n in self._tokens))
+
+    def _settle_reasoning(self, counted: int) -> None:
+        """What the usage says of reasoning and cache; the reasoning that was seen, where it says nothing of it."""
+        said = count_of(_details(self._usage, "completion_tokens_details"), "reasoning_tokens")
+        self.cached_tokens = count_of(_details(self._usage, "prompt_tokens_details"), "cached_tokens")
+        seen = counted if self._before_answer < 0 else self._before_answer
+        if not seen:
+            self.first_answer_ns = None
+        elif counted:
+            total = counted if self.continuous or self.output_tokens is None else self.output_tokens
+            self.reasoning_tokens = said or round(seen * total / counted)
 
     def _take_events(self, at_ns: int, found: list[bytes]) -> None:
         for data in found:
@@ -152,12 +171,16 @@ class Answer:
                     self._silent_ns.append(at_ns)
             elif text:
                 now = before + 1
+            if text and self._before_answer < 0 and any(map(_answers, choices)):
+                self._before_answer, self.first_answer_ns = before, at_ns
             self.output_characters += len(text)
             if text and self._texts is not None:
                 self._texts.append(text)
             if now > before:
                 self._at_ns.append(at_ns)
                 self._tokens.append(now)
+        if usage:
+            self._usage = usage
         if tokens:
             self.output_tokens = tokens
         prompt = count_of(usage, "prompt_tokens")
@@ -203,6 +226,17 @@ def content(choice: dict[str, Any]) -> str:
     delta = choice.get("delta") or {}
     found = choice.get("text") or delta.get("content") or delta.get("reasoning_content") or delta.get("reasoning")
     return str(found or "".join(map(_called, delta.get("tool_calls") or [])))
+
+
+def _answers(choice: dict[str, Any]) -> bool:
+    """Whether a chunk's text is of the answer, and not of the reasoning before it."""
+    delta = choice.get("delta") or {}
+    return bool(choice.get("text") or delta.get("content") or delta.get("tool_calls"))
+
+
+def _details(usage: dict[str, Any], key: str) -> dict[str, Any]:
+    found = usage.get(key)
+    return found if isinstance(found, dict) else {}
 
 
 def _encodable(text: str) -> str:

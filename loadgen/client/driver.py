@@ -9,8 +9,9 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
+from loadgen.answers.message import answer_message
 from loadgen.client.exchange import Exchange, wire_error
 from loadgen.client.request_queue import RequestsAhead
 from loadgen.client.timer import Timer
@@ -19,7 +20,9 @@ from loadgen.client.wire import WireClient
 from loadgen.link.frames import Outbox
 from loadgen.link.messages import Ended, Job, Part
 from loadgen.prompts.request_body import prompt_of, request_body, request_path
+from loadgen.prompts.sessions import Message, Sessions, plan_sessions
 from loadgen.records.schema import WarmUp
+from loadgen.workloads.sessions import SessionsLoad
 
 _AFTER_FAILURE_S = 0.1  # wait of a user whose request has failed: a dead server is not asked a million times
 _SPARE = 16  # connections that an open loop opens ahead
@@ -72,6 +75,8 @@ class Driver:
     def requests_ahead(self) -> RequestsAhead:
         """The bodies of this client's requests, in order."""
         job, count = self.job, self.job.workload.requests
+        if job.workload.holds_sessions:
+            return RequestsAhead(self.request, 0)  # what is sent depends on what was answered
         if count is not None and job.workload.sends_lists:
             count = math.ceil(count / (job.workload.group_size or 1))
         mine = None if count is None else len(range(job.lane, count, job.lanes))
@@ -81,7 +86,9 @@ class Driver:
         """Offer the workload from `start_ns` on."""
         with Timer() as timer:
             await timer.until(self.start_ns)
-            if self.job.workload.open_loop:
+            if isinstance(self.job.workload, SessionsLoad):
+                await self._sessions(self.job.workload, cast("Sessions", self.job.prompts), timer)
+            elif self.job.workload.open_loop:
                 await self._open_loop(requests, timer)
             elif self.job.workload.group_size is not None:
                 await self._batches(requests, self.job.workload.group_size)
@@ -102,8 +109,10 @@ class Driver:
 
     def request(self, number: int) -> bytes:
         """The bytes of a request."""
+        return self._bytes(prompt_of(self.job.workload, self.job.prompts, number), number)
+
+    def _bytes(self, prompt: Any, number: int) -> bytes:
         workload = self.job.workload
-        prompt = prompt_of(workload, self.job.prompts, number)
         asked = workload.answer_length(self.job.seed, number)
         body = request_body(self.job.endpoint.model, workload, prompt, asked)
         return self.client.request(request_path(workload, prompt), body)
@@ -116,7 +125,8 @@ class Driver:
             await asyncio.sleep(starts_s)
             await self.turn()
             for index in numbers:
-                if await self._one(requests.take(), (index,), index, time.monotonic_ns()):
+                failed, _ = await self._one(requests.take(), (index,), index, time.monotonic_ns())
+                if failed:
                     await asyncio.sleep(_AFTER_FAILURE_S)
 
         starts = self.job.workload.user_starts()[self.job.lane :: self.job.lanes]
@@ -133,7 +143,7 @@ class Driver:
             taken = [(requests.take(), indices) for indices in sent]
             now = time.monotonic_ns()
             failures = await asyncio.gather(*(self._one(request, of, group, now) for request, of in taken))
-            if all(failures):
+            if all(failed for failed, _ in failures):
                 await asyncio.sleep(_AFTER_FAILURE_S)
 
     async def _open_loop(self, requests: RequestsAhead, timer: Timer) -> None:
@@ -146,6 +156,47 @@ class Driver:
                 request = requests.take()
                 await timer.until(scheduled)
                 tasks.create_task(self._one(request, (index,), index, scheduled))
+
+    async def _sessions(self, workload: SessionsLoad, sessions: Sessions, timer: Timer) -> None:
+        """Users who each begin a session when their last has ended, or sessions that begin on schedule."""
+        job = self.job
+        deadline = math.inf if workload.duration_s is None else self.start_ns + workload.duration_s * 1e9
+        planned = self._unless_stalled(plan_sessions(sessions, workload.requests))
+        mine = (each for each in planned if each[0] % job.lanes == job.lane)
+
+        async def hold(number: int, first: int, scheduled_ns: int) -> None:
+            conversation = sessions.session(number)
+            said: list[Message] = []
+            ended_ns = 0
+            for n, turn in enumerate(conversation.turns):
+                if n:
+                    scheduled_ns = ended_ns + round(workload.think_s(job.seed, first + n) * 1e9)
+                    await asyncio.sleep(max(0.0, (scheduled_ns - time.monotonic_ns()) / 1e9))
+                said += turn.asked
+                request = self._bytes(conversation.chat(said), first + n)
+                failed, exchange = await self._one(request, (first + n,), number, scheduled_ns, turn=n)
+                if failed:
+                    await asyncio.sleep(_AFTER_FAILURE_S)
+                    return
+                ended_ns = exchange.end_ns or time.monotonic_ns()
+                said += turn.recorded if workload.carry == "recorded" else [answer_message(bytes(exchange.kept or b""))]
+
+        async def user() -> None:
+            await self.turn()
+            for number, first in itertools.takewhile(lambda _: time.monotonic_ns() < deadline, mine):
+                await hold(number, first, time.monotonic_ns())
+
+        if workload.concurrency is not None:
+            await asyncio.gather(*(user() for _ in range(self.together or 0)))
+            return
+        async with asyncio.TaskGroup() as tasks:
+            starts = itertools.islice(workload.session_starts(job.seed), job.lane, None, job.lanes)
+            for (number, first), at_s in zip(mine, starts, strict=False):
+                scheduled_ns = self.start_ns + round(at_s * 1e9)
+                if scheduled_ns >= deadline:
+                    return
+                await timer.until(scheduled_ns)
+                tasks.create_task(hold(number, first, scheduled_ns))
 
     def _numbers(self) -> Iterator[int]:
         """Indices of this client's requests: the workload's number of them, or until the time is up."""
@@ -167,14 +218,24 @@ class Driver:
         elif sent is not None and end is not None and end - sent >= self.job.endpoint.timeout_s * 1e9:
             self.stalled = self.stalled or self.last_end_ns < sent
 
-    async def _one(self, request: bytes, indices: tuple[int, ...], group: int, scheduled_ns: int) -> bool:
-        """Send one request and pass its answer on. Returns whether it failed, as far as that shows without parsing it."""
-        exchange = await self.client.send(request, lambda begun: self.under_way.update({indices: begun}))
+    async def _one(
+        self, request: bytes, indices: tuple[int, ...], group: int, scheduled_ns: int, *, turn: int | None = None
+    ) -> tuple[bool, Exchange]:
+        """Send one request and pass its answer on. Returns whether it failed, as far as that shows without parsing it.
+
+        The exchange of a session's turn has `kept` the answer.
+        """
+
+        def begun(exchange: Exchange) -> None:
+            exchange.kept = None if turn is None else bytearray()
+            self.under_way[indices] = exchange
+
+        exchange = await self.client.send(request, begun)
         await self.turn()
         self.under_way.pop(indices, None)
         self._watch_for_stall(exchange)
         error = wire_error(exchange)
         rest = Part(indices, *(exchange.take() if exchange.status == http.HTTPStatus.OK else (b"",) * 4))
         times = (exchange.sent_ns, exchange.headers_ns, exchange.end_ns)
-        self.outbox.put(Ended(indices, group, scheduled_ns, *times, exchange.status, error, rest))
-        return error is not None
+        self.outbox.put(Ended(indices, group, scheduled_ns, *times, exchange.status, error, rest, turn))
+        return error is not None, exchange

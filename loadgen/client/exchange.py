@@ -33,6 +33,7 @@ class Exchange:
     taken: bool = False  # some of the body already
     tail: bytes = b""  # of what was taken
     retry_after: str | None = None
+    kept: bytearray | None = None  # all of the body that was taken, for who must read it here
     framed: bool = False  # the answer says where it ends; else its end is that of the connection
 
     @property
@@ -68,6 +69,8 @@ class Exchange:
     def take(self) -> tuple[bytes, bytes, bytes, bytes]:
         """(at_ns, lag_ns, ends, body) so far, as bytes; it starts anew."""
         self.taken = self.taken or bool(self.body)
+        if self.kept is not None:
+            self.kept += self.body
         self.tail = (self.tail + bytes(self.body[-_TAIL_BYTES:]))[-_TAIL_BYTES:]
         taken = self.at_ns.tobytes(), self.lag_ns.tobytes(), self.ends.tobytes(), bytes(self.body)
         self.at_ns, self.lag_ns, self.ends, self.body = array("q"), array("q"), array("q"), bytearray()

@@ -67,6 +67,7 @@ class Ended:
     status: int | None
     error: str | None
     rest: Part
+    turn: int | None = None  # of a session
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,8 @@ class SharedLoad(Record):
             raise LoadError(
                 f"--workers {self.workers}: a {self.workload.kind} workload has a single user; give --workers 1"
             )
+        if self.workload.holds_sessions:
+            raise LoadError("--workload sessions: only for the native driver; leave out --driver locust")
         if self.workload.sends_lists:
             raise LoadError("--batch-as list: only for the native driver; leave out --driver locust")
         if self.users % self.workers:

@@ -16,6 +16,7 @@ from loadgen.records.schema import Trial, WindowRules
 COLUMNS = [
     "scheduled_ns", "sent_ns", "first_token_ns", "last_token_ns", "end_ns", "arrival_ns", "arrival_tokens", "asked_tokens", "prompt_tokens",
     "output_tokens", "output_characters", "counted_by", "error", "finish_reason",
+    "turn", "cached_tokens", "reasoning_tokens", "first_answer_ns",
 ]  # fmt: skip
 
 
@@ -61,6 +62,7 @@ def measure_batch(trial: Trial, generations: Generations, batch: Batch) -> Part:
         per_token = characters / arrivals.streamed
         per_character = np.where(per_token > 0, tpot / per_token, np.nan)
     known = ~np.isnan(arrivals.after_first)
+    reasoned = batch.valid("reasoning_tokens")
     return Part(
         arrays={
             "ttft_ms": ranked(first - sent, counted, completed),
@@ -76,6 +78,10 @@ def measure_batch(trial: Trial, generations: Generations, batch: Batch) -> Part:
             "output_tokens": output,
             "output_characters": characters,
             "streamed_tokens": arrivals.streamed,
+            "first_answer_ms": ranked(_since(batch, "first_answer_ns", start) - sent, counted & reasoned, completed),
+            "reasoning_tokens": batch.floats("reasoning_tokens"),
+            "cached_tokens": batch.floats("cached_tokens"),
+            "turn": batch.floats("turn"),
         },
         completed=completed,
         itl_ms=arrivals.itl_ms(counted & completed & known),

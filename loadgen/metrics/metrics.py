@@ -60,6 +60,10 @@ class TrialMetrics:
     output_tokens: FloatArray
     output_characters: FloatArray
     streamed_tokens: FloatArray  # the cumulative count at the last chunk
+    first_answer_ms: FloatArray  # from sending to the first chunk after the reasoning, of requests that reasoned
+    reasoning_tokens: FloatArray
+    cached_tokens: FloatArray  # of the prompt
+    turn: FloatArray  # of its session, from 0
     itl_ms: dict[int, float]
     completed_itl_ms: dict[int, float]
     itl_mean_ms: float | None
@@ -227,7 +231,7 @@ def _measure(trial: Trial, generations: Generations, batches: Iterable[Batch]) -
         window_requests=counts["requests"],
         window_arrivals=counts["arrivals"],
         offered_requests=counts["offered"],
-        trend=sending_trend(Records(times)) if times and steady else None,
+        trend=sending_trend(Records(times)) if times and steady and trial.workload.open_loop else None,
         trend_counts=trial.window_rules != 1 and trial.window_rule in {"steady", "half"},
         busiest_second_tokens=max(sum((Counter(p.tokens_by_second) for p in parts), Counter()).values(), default=None),
         generation_ms=generations.ms_per_token(np.sum([p.generation_tokens for p in parts], axis=0)),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from loadgen.metrics.latencies import FloatArray, percentiles
+from loadgen.metrics.latencies import BoolArray, FloatArray, percentiles
 from loadgen.metrics.metrics import TrialMetrics
 from loadgen.records.schema import Flag, Trial
 
@@ -58,6 +58,7 @@ def summarize(trial: Trial, metrics: TrialMetrics, flags: Sequence[Flag]) -> dic
         summary |= _statistics("scheduled_ttft", metrics.scheduled_ttft_ms)
         summary |= {"offered_rate": metrics.offered_rate, "saturated": _saturated(metrics)}
         summary |= _with_failures("scheduled_ttft", metrics.scheduled_ttft_ms)
+    summary |= conversation_figures(metrics, energy.gross_joules)
     return summary | {
         "window_start_ns": trial.window_start_ns,
         "window_end_ns": trial.window_end_ns,
@@ -74,6 +75,48 @@ def summarize(trial: Trial, metrics: TrialMetrics, flags: Sequence[Flag]) -> dic
         "flags": [flag.model_dump() for flag in flags],
         "energy": energy.model_dump(mode="json"),
     }
+
+
+def conversation_figures(metrics: TrialMetrics, joules: float | None) -> dict[str, Any]:
+    """Of reasoning, of the prefix cache and of each turn of sessions, where there are any.
+
+    Joules of reasoning and answers are the window's, shared by tokens. `cached_share` is of the prompt tokens of the requests
+    whose cached ones the server counted. A turn's latencies are over the completed requests of the window.
+    """
+    found: dict[str, Any] = {}
+    reasoning, cached, turns = metrics.reasoning_tokens, metrics.cached_tokens, metrics.turn
+    if np.isfinite(reasoning).any():
+        share = float(np.nansum(reasoning) / np.nansum(metrics.output_tokens))
+        found |= {"total_reasoning_tokens": _total(reasoning), "reasoning_share": share}
+        found |= _statistics("first_answer", metrics.first_answer_ms)
+        found |= {
+            "joules_of_reasoning": None if joules is None else joules * share,
+            "joules_of_answers": None if joules is None else joules * (1 - share),
+        }
+    if np.isfinite(cached).any():
+        found |= {"total_cached_tokens": _total(cached), "cached_share": _cached_share(metrics, np.isfinite(cached))}
+    if np.isfinite(turns).any():
+        numbers = range(int(np.nanmax(turns)) + 1)
+        found["turns"] = [_turn(metrics, turns == number, number) for number in numbers]
+    return found
+
+
+def _turn(metrics: TrialMetrics, chosen: BoolArray, number: int) -> dict[str, Any]:
+    prompts = metrics.prompt_tokens[chosen & np.isfinite(metrics.prompt_tokens)]
+    return {
+        "turn": number + 1,
+        "requests": int(chosen.sum()),
+        "failed": int((chosen & ~metrics.completed).sum()),
+        "mean_prompt_tokens": float(prompts.mean()) if prompts.size else None,
+        "cached_share": _cached_share(metrics, chosen & np.isfinite(metrics.cached_tokens)),
+        **_statistics("ttft", metrics.ttft_ms[chosen]),
+        **_statistics("tpot", metrics.tpot_ms[chosen]),
+    }
+
+
+def _cached_share(metrics: TrialMetrics, chosen: BoolArray) -> float | None:
+    prompts = float(np.nansum(metrics.prompt_tokens[chosen]))
+    return float(np.nansum(metrics.cached_tokens[chosen])) / prompts if prompts else None
 
 
 def _statistics(name: str, values: FloatArray) -> dict[str, float | None]:

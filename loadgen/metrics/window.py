@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +30,7 @@ def cut_window(
     """The window of the measured requests, which `lanes` client processes sent.
 
     The workload names the rule. whole: from the first sending to the last end; the pauses between are part of such a load,
-    and no part of a ramp is steady. generations: see `_generations`. steady: see `_open_loop`.
+    and no part of a ramp is steady. generations: see `_generations`. steady: see `_open_loop`, which takes sessions whole.
     `rules` 1 cuts as runs did that were recorded before generations were counted.
     """
     table = Records.of(records)
@@ -37,6 +38,8 @@ def cut_window(
         return _whole(table)
     if rules == 1:
         return _before_generations(workload, table, lanes)
+    if workload.holds_sessions:
+        return _open_loop(_as_requests(table))
     return _open_loop(table) if workload.window_cut == "steady" else _generations(workload.in_flight or 1, table, lanes)
 
 
@@ -89,6 +92,18 @@ def _open_loop(table: Records) -> Window:
     if not ((ends > start) & (ends <= last)).any():
         return _whole(table)
     return Window(start, last, "steady" if filling <= half else "half")
+
+
+def _as_requests(table: Records) -> Records:
+    """Each session as one request from its first sending to its last end: a server has filled when sessions of all ages are there."""
+    sessions: dict[int, RequestRecord] = {}
+    for record in table:
+        whole = sessions.setdefault(record.group, replace(record))
+        if whole.sent_ns is None or (record.sent_ns is not None and record.sent_ns < whole.sent_ns):
+            whole.sent_ns = record.sent_ns
+        whole.end_ns = max(whole.end_ns or 0, record.end_ns or 0)
+        whole.last_token_ns, whole.error = whole.end_ns, None
+    return Records.of(list(sessions.values()))
 
 
 def _before_generations(workload: Workload, table: Records, lanes: int) -> Window:

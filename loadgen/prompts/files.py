@@ -23,10 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from loadgen.endpoint import LoadError
-from loadgen.prompts.messages import Chat, chat_of
+from loadgen.prompts.messages import Chat, chat_of, conversation_of
+from loadgen.prompts.sessions import FileSessions
 from loadgen.prompts.synthetic import FilePrompts
 from loadgen.workloads.base import Workload
 from loadgen.workloads.input_files import InputFile
+from loadgen.workloads.sessions import SessionsLoad
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,42 @@ def read_prompts(source: str, seed: int = 0) -> FilePrompts:
     return FilePrompts(texts, notes)
 
 
+def file_prompts(workload: Workload, seed: int = 0) -> FilePrompts | FileSessions:
+    """The prompts of a workload that has a file or source of them; of sessions, its conversations. Raises LoadError."""
+    assert workload.prompts is not None  # noqa: S101 - the caller has looked
+    return read_sessions(workload) if isinstance(workload, SessionsLoad) else read_prompts(workload.prompts, seed)
+
+
+def read_sessions(workload: SessionsLoad) -> FileSessions:
+    """The conversations of a file of `messages` or ShareGPT's `conversations`. Raises LoadError naming the line."""
+    source = workload.prompts or ""
+    if is_source(source):
+        raise LoadError(f"--prompts {source}: has single prompts; sessions need a file of conversations")
+    file = InputFile("--prompts", Path(source))
+    if file.layout == ".jsonl":
+        rows = file.json_objects()
+    elif file.layout == ".json":
+        rows = enumerate(_objects(file), 1)
+    else:
+        raise file.error("sessions need a .jsonl or .json file of messages or conversations")
+    chats, without = [], 0
+    for number, row in rows:
+        try:
+            chat = chat_of(row) if "messages" in row else conversation_of(row)
+        except ValueError as error:
+            raise file.error(f"entry {number}: {error}") from None
+        if not any(message["role"] == "user" for message in chat["messages"]):
+            without += 1
+            continue
+        if workload.carry == "answers" and any(message["role"] == "tool" for message in chat["messages"]):
+            raise file.error(f"entry {number}: answers of tools belong to the recorded calls: --carry recorded")
+        chats.append(chat)
+    if not chats:
+        raise file.error("holds no conversations")
+    notes = (f"{without} of {without + len(chats)} entries have no user's turn and are left out",) if without else ()
+    return FileSessions(chats, notes)
+
+
 def input_file(workload: Workload) -> Path | None:
     """The user's file that a workload takes its requests from, if it has one."""
     if workload.trace_file is not None:
@@ -100,8 +138,8 @@ def input_notes(workload: Workload) -> tuple[str, ...]:
         return tuple(f"--trace {workload.trace_file}: {note}" for note in trace.notes)
     if workload.prompts is None:
         return ()
-    prompts = read_prompts(workload.prompts)
-    if isinstance(prompts.texts[0], dict):
+    prompts = file_prompts(workload)
+    if isinstance(prompts, FilePrompts) and isinstance(prompts.texts[0], dict):
         if workload.endpoint == "completions":
             raise LoadError(f"--prompts {workload.prompts}: has messages, which only --endpoint chat takes")
         if workload.sends_lists:
@@ -139,13 +177,17 @@ def _csv_lines(file: InputFile) -> Iterator[str]:
         yield row[column]
 
 
-def _entries(file: InputFile) -> Iterator[str | Chat]:
-    entries = file.parsed(file.text())
+def _objects(file: InputFile) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = file.parsed(file.text())
     if not isinstance(entries, list) or not all(
         isinstance(entry, dict) and entry.keys() & {"conversations", "messages"} for entry in entries
     ):
         raise file.error("is not a ShareGPT list of objects with conversations, or with messages")
-    for number, entry in enumerate(entries, 1):
+    return entries
+
+
+def _entries(file: InputFile) -> Iterator[str | Chat]:
+    for number, entry in enumerate(_objects(file), 1):
         where = f"entry {number}"
         yield _chat(file, where, entry) if "messages" in entry else _first_turn(file, where, entry)
 

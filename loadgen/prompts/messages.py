@@ -7,6 +7,7 @@ from typing import Any
 
 Chat = dict[str, Any]  # of a request's body: `messages`, and `tools` where there are any
 _KEYS = ("messages", "tools", "tool_choice")
+_ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant"}  # of ShareGPT's speakers
 
 
 def chat_of(row: Mapping[str, Any]) -> Chat:
@@ -15,6 +16,17 @@ def chat_of(row: Mapping[str, Any]) -> Chat:
     if not isinstance(messages, list) or not messages or not all(map(_is_message, messages)):
         raise ValueError('messages must be a list of {"role": "user", "content": "…"}')
     return {key: row[key] for key in _KEYS if row.get(key) is not None}
+
+
+def conversation_of(row: Mapping[str, Any]) -> Chat:
+    """The whole of a ShareGPT row's `conversations` as messages. Raises ValueError for turns without from and value."""
+    try:
+        turns = [(_ROLES.get(turn["from"], turn["from"]), turn["value"]) for turn in row["conversations"]]
+    except (KeyError, TypeError):
+        raise ValueError("has a turn without from and value") from None
+    if not all(isinstance(role, str) and isinstance(text, str) for role, text in turns):
+        raise ValueError("has a turn without from and value")
+    return {"messages": [{"role": role, "content": text} for role, text in turns]}
 
 
 def numbered(chat: Chat, lap: int) -> Chat:

@@ -15,8 +15,10 @@ from tokenizers import Tokenizer
 from loadgen import UNREADABLE
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.prompts.messages import Chat, numbered
+from loadgen.prompts.sessions import SyntheticSessions
 from loadgen.workloads.base import Workload
 from loadgen.workloads.lengths import draw_tokens
+from loadgen.workloads.sessions import SessionsLoad
 from loadgen.workloads.trace_file import TraceRow
 
 Prompt = list[int] | str | Chat
@@ -155,13 +157,16 @@ def make_prompts(workload: Workload, tokens: Tokenizer | Sequence[int], seed: in
         made = TracePrompts(pool, trace.rows, seed)
     else:
         made = SyntheticPrompts(pool, workload.prompt_tokens, seed, workload.shared_prefix)
+    prompts: Prompts
     if workload.prompt_as == "words":
-        return WordPrompts(made, words)
-    if workload.prompt_as == "ids":
-        return made
-    if not isinstance(tokens, Tokenizer):
+        prompts = WordPrompts(made, words)
+    elif workload.prompt_as == "ids":
+        prompts = made
+    elif isinstance(tokens, Tokenizer):
+        prompts = TextPrompts(made, tokens)
+    else:
         raise LoadError("--prompt-as text: needs the model's --tokenizer PATH, to count exactly")
-    return TextPrompts(made, tokens)
+    return SyntheticSessions(prompts, workload, seed) if isinstance(workload, SessionsLoad) else prompts
 
 
 def read_tokenizer(path: Path) -> Tokenizer:

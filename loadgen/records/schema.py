@@ -23,7 +23,7 @@ class RequestRecord:
 
     request_id: str
     index: int
-    group: int  # static batch the request belonged to; the request's own index elsewhere
+    group: int  # static batch or session the request belonged to; the request's own index elsewhere
     scheduled_ns: int
     sent_ns: int | None = None
     headers_ns: int | None = None
@@ -36,6 +36,10 @@ class RequestRecord:
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     output_characters: int | None = None  # of the answer's text; None: no answer, or recorded before this field
+    turn: int | None = None  # of its session, from 0; None: of no session
+    cached_tokens: int | None = None  # of the prompt, that the server took from its prefix cache; None: it does not say
+    reasoning_tokens: int | None = None  # of the output; None: it has no reasoning apart
+    first_answer_ns: int | None = None  # of the first chunk after the reasoning
     counted_by: CountedBy | None = None
     finish_reason: str | None = None
     status: int | None = None
@@ -61,6 +65,10 @@ COLUMN_TYPES = {
     "prompt_tokens": "int32",
     "output_tokens": "int32",
     "output_characters": "int32",
+    "turn": "int32",
+    "cached_tokens": "int32",
+    "reasoning_tokens": "int32",
+    "first_answer_ns": "int64",
     "counted_by": "string",
     "finish_reason": "string",
     "status": "int32",

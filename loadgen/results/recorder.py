@@ -112,6 +112,7 @@ class Recorder:
                 sent_ns=ended.sent_ns,
                 headers_ns=ended.headers_ns,
                 end_ns=ended.end_ns,
+                turn=ended.turn,
                 asked_tokens=self._workload.answer_length(self._seed, index),
                 status=ended.status,
                 error=ended.error,
@@ -179,6 +180,8 @@ def _fill(record: RequestRecord, answer: Answer, lag_ns: array[int]) -> None:
         record.first_token_ns, record.last_token_ns = record.arrival_ns[0], record.arrival_ns[-1]
     record.prompt_tokens, record.output_tokens = answer.prompt_tokens, answer.output_tokens
     record.output_characters = answer.output_characters
+    record.cached_tokens, record.reasoning_tokens = answer.cached_tokens, answer.reasoning_tokens
+    record.first_answer_ns = answer.first_answer_ns
     record.counted_by, record.finish_reason = answer.counted_by, answer.finish_reason
     record.error = answer.error or record.error or answer.incomplete
     lags = sorted(lag for lag in lag_ns if lag >= 0)

@@ -4,6 +4,7 @@ from loadgen.workloads.closed_loop import BatchLoad, ConcurrencyLoad, SingleLoad
 from loadgen.workloads.kinds import register
 from loadgen.workloads.open_loop import BurstLoad, ConstantLoad, PoissonLoad
 from loadgen.workloads.ramp import RampLoad
+from loadgen.workloads.sessions import SessionsLoad
 from loadgen.workloads.sweep import SweepLoad
 from loadgen.workloads.trace import TraceLoad
 
@@ -16,3 +17,4 @@ register(BurstLoad)
 register(RampLoad)
 register(TraceLoad)
 register(SweepLoad)
+register(SessionsLoad)

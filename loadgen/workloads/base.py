@@ -115,6 +115,9 @@ class Workload(KindRecord):
     sequential: ClassVar[bool] = False
     """Whether each request, or group, waits for the one before: one process sends it, and nothing overlaps."""
 
+    holds_sessions: ClassVar[bool] = False
+    """Whether its requests are turns of conversations, each sent when the one before it was answered."""
+
     # How it is measured.
 
     window_cut: ClassVar[WindowCut] = "whole"
@@ -164,6 +167,11 @@ class Workload(KindRecord):
     def answer_length(self, seed: int, index: int) -> int:
         """Output tokens that a request asks for."""
         return draw_tokens(self.output_tokens, f"{seed}/output/{index}")
+
+    @property
+    def most_turns(self) -> int:
+        """How many prompts and answers a request's context may hold."""
+        return 1
 
     @property
     def trace_file(self) -> Path | None:
@@ -218,7 +226,10 @@ class Workload(KindRecord):
     @classmethod
     def _chat_takes_text(cls, given: Any) -> Any:
         """Messages hold text: without a word on `prompt_as`, prompts for chat are text."""
-        if isinstance(given, Mapping) and given.get("endpoint") == "chat" and given.get("prompts") is None:
+        default = cls.model_fields["endpoint"].default
+        if not isinstance(given, Mapping) or given.get("prompts") is not None:
+            return given
+        if (given.get("endpoint") or default) == "chat":
             return {**given, "prompt_as": given.get("prompt_as") or "text"}
         return given
 

@@ -37,6 +37,7 @@ def summary_lines(
         "",
         *_latencies(summary, metrics),
         "",
+        *_turns(summary),
         *_histogram(metrics.e2e_ms),
         *_checks(findings),
         "",
@@ -59,6 +60,12 @@ def _totals(summary: Mapping[str, Any]) -> Iterator[str]:
     if summary["modelled_joules_per_output_token"] is not None:
         modelled = figure(summary["modelled_joules_per_output_token"])
         yield from _entry("", f"modelled, not measured: {modelled} J/output token")
+    if summary.get("reasoning_share") is not None:
+        first = summary["mean_first_answer_ms"]
+        after = "no answer came after it" if first is None else f"the answer begins after {figure(first)} ms on average"
+        yield from _entry("reasoning", f"{figure(100 * summary['reasoning_share'])} % of the output tokens; {after}")
+    if summary.get("cached_share") is not None:
+        yield from _entry("prefix cache", f"held {figure(100 * summary['cached_share'])} % of the prompt tokens")
     if summary["prompt_as"] == "words":
         yield from _entry("prompts", "prompt lengths in words; output lengths are tokens, as the server reports them")
 
@@ -92,6 +99,18 @@ def _latencies(summary: Mapping[str, Any], metrics: TrialMetrics) -> Iterator[st
     withheld = [f"p{p} takes {needed_for(p)} requests" for p in _PERCENTILES if not enough[p]]
     if withheld and ended:
         yield from _entry("-", f"{', '.join(withheld)}; {ended:,} ended in the window")
+
+
+def _turns(summary: Mapping[str, Any]) -> Iterator[str]:
+    """A row for each turn of sessions; means, over completed requests of the window."""
+    if "turns" not in summary:
+        return
+    yield _row("sessions", ["requests", "prompt", "cached", "TTFT, ms", "TPOT, ms"])
+    for turn in summary["turns"]:
+        cached = "none" if turn["cached_share"] is None else f"{100 * turn['cached_share']:.0f} %"
+        cells = [f"{turn['requests']:,}", _figure(turn["mean_prompt_tokens"]), cached]
+        yield _row(f"turn {turn['turn']}", [*cells, _figure(turn["mean_ttft_ms"]), _figure(turn["mean_tpot_ms"])])
+    yield ""
 
 
 def _figure(value: float | None) -> str:

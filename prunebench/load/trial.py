@@ -13,7 +13,7 @@ from loadgen.link.interrupt import Interrupt
 from loadgen.locust.processes import LocustSettings
 from loadgen.locust.shared_load import SharedLoad
 from loadgen.locust.trial import run_locust
-from loadgen.prompts.files import read_prompts
+from loadgen.prompts.files import file_prompts, read_prompts
 from loadgen.prompts.synthetic import (
     Prompts,
     check_served_tokenizer,
@@ -75,7 +75,7 @@ class TrialRunner:
     def _prompts(self, workload: Workload, seed: int) -> Prompts:
         """The user's texts, or made up of words, by --tokenizer or by the server's own /tokenize."""
         if workload.prompts is not None:
-            return read_prompts(workload.prompts, seed)
+            return file_prompts(workload, seed)
         if workload.prompt_as == "words":
             return make_prompts(workload, (), seed)
         if self.tokenizer is None:

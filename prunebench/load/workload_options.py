@@ -42,11 +42,11 @@ def objectives(text: str | None) -> dict[str, float]:
 def check_fits(served: ServedModel, workload: Workload) -> None:
     """Raise LoadError if a request can be longer than what the model holds, before the first is sent."""
     prompt = 0 if workload.prompts is not None else most_tokens(workload.prompt_tokens) or 0
-    longest = prompt + (most_tokens(workload.output_tokens) or 0)
+    longest = workload.most_turns * (prompt + (most_tokens(workload.output_tokens) or 0))
     if workload.trace_file is None and served.max_model_len is not None and longest > served.max_model_len:
         raise LoadError(
-            f"--prompt-tokens {workload.prompt_tokens} and --output-tokens {workload.output_tokens}: "
-            f"the model holds {served.max_model_len:,} tokens"
+            f"--prompt-tokens {workload.prompt_tokens} and --output-tokens {workload.output_tokens}"
+            f"{f' in {workload.most_turns} turns' if workload.most_turns > 1 else ''}: the model holds {served.max_model_len:,} tokens"
         )
 
 

@@ -17,7 +17,7 @@ from energy.gpu_limits import GpuLimiter
 from loadgen.endpoint import LoadError
 from loadgen.energy.source import EnergySource, pick_energy
 from loadgen.link.messages import Steadiness
-from loadgen.prompts.files import read_prompts
+from loadgen.prompts.files import file_prompts
 from loadgen.prompts.synthetic import Prompts, make_prompts, read_tokenizer
 from loadgen.records.schema import WindowRules
 from loadgen.results.result import TrialResult
@@ -250,7 +250,7 @@ class Bench:
         workload = self._workloads[cell.workload]
         prompts: Prompts
         if workload.prompts:
-            prompts = read_prompts(workload.prompts, seed)
+            prompts = file_prompts(workload, seed)
         else:
             prompts = make_prompts(workload, () if workload.prompt_as == "words" else self._tokens, seed)
         with off_cores_of(server.engine_process_ids()):  # else the client would at times run on a worker's core

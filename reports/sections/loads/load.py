@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+from loadgen.metrics.summary import conversation_figures
 from reports.analysis.quantities import QUANTITIES
 from reports.analysis.windows import window_words
 from reports.checks.findings import find_in_trial
@@ -47,6 +49,18 @@ def load_article(loads: Loads, article_id: str) -> Article:
     )
 
 
+def turn_table(turns: list[dict[str, Any]]) -> Table:
+    """Turns of sessions; latencies are means over the completed requests of the window."""
+    rows = []
+    for turn in turns:
+        cached = turn["cached_share"]
+        cells = [turn["requests"], turn["failed"], turn["mean_prompt_tokens"], None if cached is None else 100 * cached]
+        cells += [turn["mean_ttft_ms"], turn["mean_tpot_ms"]]
+        rows.append(Row([Entry(f"{turn['turn']}"), *(Entry(or_absent(cell)) for cell in cells)]))
+    names = ("Turn", "Requests", "Failed", "Prompt tokens", "Cached, %", "TTFT, ms", "TPOT, ms")
+    return Table("Turns of sessions", columns(*names), rows, {})
+
+
 def _trial_section(load: Load, section_id: str) -> Section:
     trial, metrics = load.trial, load.metrics
     done = int(metrics.completed.sum())
@@ -64,6 +78,7 @@ def _trial_section(load: Load, section_id: str) -> Section:
         letter = None if value is not None else note_letter(reason or "not measured", notes)
         rows.append(Row([Entry(f"{quantity.title}, {quantity.unit}"), Entry(or_absent(value), note=letter)]))
     blocks: list[Block] = [Prose(text, "lede"), Table("Figures", columns("Quantity", "Value"), rows, notes)]
+    blocks += [turn_table(summary["turns"])] if "turns" in (summary := conversation_figures(metrics, None)) else []
     if percentiles := trial_percentile_table(metrics):
         blocks.append(percentiles)
     found = sorted(find_in_trial(trial, metrics).items(), key=lambda item: -SEVERITY[item[1].outcome])

@@ -1,0 +1,121 @@
+"""Conversations to hold with a server: what the user says at each turn, and the answers that a file recorded."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from loadgen.prompts.messages import Chat, numbered
+from loadgen.workloads.sessions import SessionsLoad
+
+Message = dict[str, Any]
+_FAR = 10_000  # turns that a synthetic session cannot have
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What the user's side adds, and what was answered in the recording."""
+
+    asked: list[Message]
+    recorded: list[Message] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Turns in order, and the chat's other keys."""
+
+    turns: list[Turn]
+    others: Chat = field(default_factory=dict)
+
+    def chat(self, messages: Sequence[Message]) -> Chat:
+        """A request's prompt: what was said so far."""
+        return {**self.others, "messages": list(messages)}
+
+
+class Texts(Protocol):
+    """An endless row of texts."""
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Any:
+        """The text of that number."""
+
+
+class Sessions(Protocol):
+    """An endless row of conversations; as prompts, each one's first turn."""
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Chat:
+        """The first turn of a session."""
+
+    @abstractmethod
+    def session(self, number: int) -> Conversation:
+        """The conversation of session `number`; warm-up sessions count down from -1."""
+
+
+class _FirstTurns(ABC):
+    @abstractmethod
+    def session(self, number: int) -> Conversation:
+        """The conversation of session `number`."""
+
+    def __getitem__(self, index: int) -> Chat:
+        """The first turn of a session."""
+        conversation = self.session(index)
+        return conversation.chat(conversation.turns[0].asked)
+
+
+@dataclass(frozen=True)
+class SyntheticSessions(_FirstTurns):
+    """As many turns as the workload draws, each of new text."""
+
+    texts: Texts
+    workload: SessionsLoad
+    seed: int
+
+    def session(self, number: int) -> Conversation:
+        """Drawn from the seed and the number."""
+        turns = self.workload.session_turns(self.seed, number)
+        texts = (self.texts[number * _FAR + turn] for turn in range(turns))
+        return Conversation([Turn([{"role": "user", "content": text}]) for text in texts])
+
+
+@dataclass(frozen=True)
+class FileSessions(_FirstTurns):
+    """The user's conversations in order, and again with a number in front when they run out."""
+
+    chats: Sequence[Chat]
+    notes: tuple[str, ...] = ()  # entries of the file that are left out
+
+    def session(self, number: int) -> Conversation:
+        """The file's, cut into turns."""
+        lap, place = divmod(number, len(self.chats))
+        return in_turns(numbered(self.chats[place], lap) if lap else self.chats[place])
+
+
+def plan_sessions(sessions: Sessions, requests: int | None) -> Iterator[tuple[int, int]]:
+    """(session, number of its first request) until they have `requests` turns; the last is taken whole. None: without end."""
+    number = first = 0
+    while requests is None or first < requests:
+        yield number, first
+        first += len(sessions.session(number).turns)
+        number += 1
+
+
+def in_turns(chat: Mapping[str, Any]) -> Conversation:
+    """A chat cut after each answer; what an assistant says before any user is left out. Raises ValueError if no user speaks."""
+    turns: list[Turn] = []
+    asked: list[Message] = []
+    for message in chat["messages"]:
+        if message["role"] != "assistant":
+            asked.append(message)
+        elif any(one["role"] != "system" for one in asked):
+            turns.append(Turn(asked, [message]))
+            asked = []
+        elif turns:
+            turns[-1].recorded.append(message)
+    if any(one["role"] != "system" for one in asked):
+        turns.append(Turn(asked))
+    if not turns:
+        raise ValueError("no user says anything")
+    return Conversation(turns, {key: value for key, value in chat.items() if key != "messages"})
