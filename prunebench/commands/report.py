@@ -13,6 +13,7 @@ from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import err, print_line
 from prunebench.terminal.progress import Steps
 from reports.build import build_report
+from reports.compare.index_page import build_index
 from reports.errors import ReportError
 from reports.exports.sinks import send_runs
 from reports.exports.trials import TrialFormat, export
@@ -25,6 +26,7 @@ _START_S = 120.0  # --wait gives up on a prepared run that no runner takes up wi
 @examples(
     ("The newest run under runs/", "prunebench report runs"),
     ("Three runs in one page", "prunebench report runs/a runs/b runs/c --output three.html"),
+    ("Every run of a folder on one page, to sort and filter", "prunebench report runs --index"),
     ("Wait for a run that another process does, then report it", "prunebench report runs/a --wait"),
 )
 def report(
@@ -49,6 +51,9 @@ def report(
     ] = False,
     margin: Margin = "1%",
     png: Annotated[bool, typer.Option("--png", help="The plots as PNG too, for slides.")] = False,
+    index: Annotated[
+        bool, typer.Option("--index", help="One page of many runs instead, a row each, with links to their reports.")
+    ] = False,
     sink: Annotated[
         list[str] | None,
         typer.Option(
@@ -57,6 +62,12 @@ def report(
     ] = None,
 ) -> None:
     """Write the report and print its path. With --wait it may be another process or container than the run."""
+    if index:
+        given = {"--format": form != "html", "--wait": wait, "--png": png, "--sink": bool(sink)}
+        if option := next((option for option, there in given.items() if there), None):
+            raise typer.BadParameter(f"{option} does not go with --index")
+        _report_index(runs, output, share(margin, "--margin"))
+        return
     folders = [_newest_run(run) for run in runs]
     problems = [problem for run in folders if wait and (problem := _wait_for_run(run))]
     if form == "html":
@@ -78,6 +89,19 @@ def report(
     raise typer.Exit(1 if problems else 0)
 
 
+def _report_index(given: list[Path], output: Path | None, margin: float) -> None:
+    """Of the runs, and of all runs in the folders of runs."""
+    folders = [run for path in given for run in _runs_in(path) or [path]]
+    page = output or (given[0] if len(given) == 1 and folders != given else folders[0].absolute().parent) / "index.html"
+    with Steps(err, "index", len(folders)) as steps:
+        build_index(folders, page, margin=margin, notice=_print_notice, progress=steps.reach)
+    print_line(str(page))
+
+
+def _runs_in(path: Path) -> list[Path]:
+    return [] if (path / "run.json").exists() else sorted(file.parent for file in path.glob("*/run.json"))
+
+
 def _print_notice(line: str) -> None:
     print_line(f"prunebench: {line}", err)
 
@@ -86,8 +110,7 @@ def _newest_run(path: Path) -> Path:
     """`path` itself if it is a run folder, else the newest run in it, if there is one."""
     if (path / "run.json").exists():
         return path
-    runs = [RunFolder(file.parent) for file in path.glob("*/run.json")]
-    return max(runs, key=lambda run: run.info().created_at).path if runs else path
+    return max(_runs_in(path), key=lambda run: RunFolder(run).info().created_at, default=path)
 
 
 def _wait_for_run(path: Path) -> str | None:

@@ -29,7 +29,23 @@ def render_page(articles: Sequence[Article], pictures: Mapping[str, Picture]) ->
 
     pictures: of every plot that has a chart, by its id.
     """
-    script = (_TEMPLATES / "report.js").read_text("utf-8")
+    drawings = {plot_id: Markup(inline_svg(picture.svg, plot_id)) for plot_id, picture in pictures.items()}  # noqa: S704
+    return render_template(
+        "report.html",
+        "report.js",
+        articles=articles,
+        title=", ".join(article.title for article in articles),
+        signs=SIGNS,
+        drawings=drawings,
+        ids={id(placed.plot): placed.id for article in articles for placed in article.plots()},
+        # Tooltips contain external text, so `_json` keeps them from ending their script element.
+        points=Markup(_json({plot_id: picture.points for plot_id, picture in pictures.items()})),  # noqa: S704
+    )
+
+
+def render_template(template: str, script_name: str, **values: Any) -> str:
+    """A page of one of our templates, with the style of all pages and the only script that it allows."""
+    script = (_TEMPLATES / script_name).read_text("utf-8")
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -37,24 +53,16 @@ def render_page(articles: Sequence[Article], pictures: Mapping[str, Picture]) ->
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    drawings = {plot_id: Markup(inline_svg(picture.svg, plot_id)) for plot_id, picture in pictures.items()}  # noqa: S704
-    environment.globals.update(
-        signs=SIGNS,
-        drawings=drawings,
-        ids={id(placed.plot): placed.id for article in articles for placed in article.plots()},
-    )
     environment.filters.update(
         sentence=sentence, unbroken=_unbroken, kind=lambda block: type(block).__name__, key=id, chart_table=chart_table
     )
-    return environment.get_template("report.html").render(
-        articles=articles,
-        title=", ".join(article.title for article in articles),
-        # Our own files are inserted unescaped; tooltips contain external text, so `_json` keeps them from ending their script element.
+    environment.globals.update(values)
+    return environment.get_template(template).render(
+        # Our own files are inserted unescaped.
         style=Markup((_TEMPLATES / "report.css").read_text("utf-8")),  # noqa: S704
         script=Markup(script),  # noqa: S704
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        points=Markup(_json({plot_id: picture.points for plot_id, picture in pictures.items()})),  # noqa: S704
-    )  # fmt: skip
+    )
 
 
 def _unbroken(text: str) -> str:
