@@ -40,6 +40,7 @@ class Piece:
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None  # the stop string, or the id from stop_token_ids
     times: RequestTimes | None = None  # with the last piece, where the engine reports them
+    cached_tokens: int | None = None  # with the last piece: of the prompt, from the prefix cache, where the engine knows it
 
 
 class Generator:
@@ -152,6 +153,7 @@ class _Writer:
             finish_reason=delta.finish_reason if self._stops.found is None else "stop",
             stop_reason=reason,
             times=delta.times,
+            cached_tokens=delta.cached_tokens,
         )
 
 

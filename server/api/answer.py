@@ -81,6 +81,8 @@ class Answer(Response):
         # A prompt with several choices counts once.
         self._prompt_tokens = sum(len(job.prompt) for job in jobs[:: request.n])
         self._written = dict.fromkeys(range(len(jobs)), 0)
+        self._choices = request.n
+        self._cached: dict[int, int] = {}  # prompt -> tokens of it from the prefix cache, of those that have ended
         self._begun = False  # whether anything has been sent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,7 +107,7 @@ class Answer(Response):
         if self._jobs:
             async with aclosing(self._model.generator.pieces(self._jobs)) as pieces:
                 async for piece in pieces:
-                    self._written[piece.index] = piece.tokens
+                    self._count(piece)
                     collector.add(piece)
         shape, collected = self._shape, collector.whole()
         size = shape.echo_size + sum(
@@ -146,7 +148,7 @@ class Answer(Response):
         With few layers, since each of them costs time at every token.
         """
         options = self._stream or StreamOptions()
-        shape, written, usage = self._shape, self._written, ""
+        shape, usage = self._shape, ""
         head = (
             f'data: {{"id":"{self._id}","object":"{shape.chunk_kind}","created":{self._created},'
             f'"model":{json.dumps(self._model.name)},"choices":['
@@ -163,7 +165,7 @@ class Answer(Response):
                 if not self._begun:
                     self._begun = True
                     await send({"type": "http.response.start", "status": 200, "headers": _EVENT_HEADERS})
-            written[piece.index] = piece.tokens
+            self._count(piece)
             if options.continuous_usage_stats:
                 usage = f',"usage":{self._usage_text()}'
             event = f"{opening}{head}{shape.piece(piece)}]{usage}}}\n\n".encode()
@@ -177,25 +179,33 @@ class Answer(Response):
             async with aclosing(self._model.generator.pieces(self._jobs)) as pieces:
                 async for piece in pieces:
                     await send_event(piece)
-        last = f'{head}],"usage":{self._usage_text()}}}\n\n' if options.include_usage else ""
+        last = f'{head}],"usage":{json.dumps(self._usage())}}}\n\n' if options.include_usage else ""
         await send({"type": "http.response.body", "body": f"{last}data: [DONE]\n\n".encode(), "more_body": True})
 
     def _empty_pieces(self) -> list[Piece]:
         """Choices with max_tokens 0, which need no engine."""
         return [Piece(index, "", 0, finish_reason="length") for index in self._empty_indices]
 
+    def _count(self, piece: Piece) -> None:
+        self._written[piece.index] = piece.tokens
+        if piece.cached_tokens is not None:
+            self._cached.setdefault(piece.index // self._choices, piece.cached_tokens)
+
     def _usage_text(self) -> str:
         prompt, written = self._prompt_tokens, sum(self._written.values())
         return f'{{"prompt_tokens":{prompt},"total_tokens":{prompt + written},"completion_tokens":{written}}}'
 
-    def _usage(self) -> dict[str, int]:
-        """Of all choices, so far."""
+    def _usage(self) -> dict[str, Any]:
+        """Of all choices, so far; what the prefix cache had, where the engine says it."""
         written = sum(self._written.values())
-        return {
+        usage: dict[str, Any] = {
             "prompt_tokens": self._prompt_tokens,
             "total_tokens": self._prompt_tokens + written,
             "completion_tokens": written,
         }
+        if self._cached:
+            usage["prompt_tokens_details"] = {"cached_tokens": sum(self._cached.values())}
+        return usage
 
 
 # What `streamed_end` returns for nearly every piece: without log-probabilities, not the last.

@@ -32,12 +32,19 @@ class Error(_Answer):
     error: ErrorBody
 
 
+class PromptTokensDetails(_Answer):
+    """What is known of the prompts' tokens."""
+
+    cached_tokens: int  # from the engine's prefix cache
+
+
 class Usage(_Answer):
     """Tokens of all choices together; a prompt with many choices is counted once."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptTokensDetails | None = None  # left out where the engine does not say
 
 
 class _Choice(_Answer):

@@ -78,6 +78,7 @@ class Delta:
     logprobs: Sequence[TokenLogprob] | None = None
     finish_reason: FinishReason | None = None
     times: RequestTimes | None = None  # with the last delta, where the engine knows them
+    cached_tokens: int | None = None  # of the prompt, from the prefix cache, where the engine knows it
 
 
 @dataclass(frozen=True, slots=True)

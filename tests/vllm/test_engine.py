@@ -152,11 +152,13 @@ def test_a_repeated_prompt_counts_as_prefix_hits(vllm):
         before = engine.load().prefix_hit_tokens
         await collect(engine, "a", prompt, max_tokens=1)
         first = engine.load().prefix_hit_tokens
-        await collect(engine, "a", prompt, max_tokens=1)
-        return before, first, engine.load().prefix_hit_tokens
+        options = SamplingOptions(temperature=0.0, max_tokens=1)
+        (said,) = {delta.cached_tokens async for delta in engine.generate("a", prompt, options)}
+        return before, first, engine.load().prefix_hit_tokens, said
 
-    before, first, second = vllm(ask_twice)
+    before, first, second, said = vllm(ask_twice)
     assert before == first < second
+    assert said == second - first
 
 
 @pytest.mark.parametrize(

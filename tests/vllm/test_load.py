@@ -18,7 +18,7 @@ import pytest
 from loadgen.client.wire import WireClient
 from loadgen.endpoint import Endpoint
 from loadgen.energy.source import NoEnergy
-from loadgen.prompts.synthetic import FilePrompts, SyntheticPrompts
+from loadgen.prompts.synthetic import FilePrompts, SyntheticPrompts, make_prompts
 from loadgen.trial import run_trial
 from tests.loadgen.answers.whole import events, read_answer
 from tests.loadgen.made import workload
@@ -33,7 +33,8 @@ OPTIONS = [
     "--enforce-eager",
     "--max-model-len=512",
     "--max-num-seqs=8",
-    "--no-enable-prefix-caching",
+    "--enable-prefix-caching",
+    "--enable-prompt-tokens-details",
 ]
 OPTIONS += ["--kv-cache-memory-bytes=67108864", "--disable-uvicorn-access-log", "--chat-template={{ messages }}"]
 QUIET = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1", "VLLM_NO_USAGE_STATS": "1"}
@@ -112,6 +113,18 @@ def test_a_load_finds_the_tokens_that_the_server_counted(endpoint, kind):
         times = [record.sent_ns, record.headers_ns, *record.arrival_ns, record.end_ns]
         assert times == sorted(times)
         assert record.arrival_tokens[-1] == TOKENS
+
+
+def test_sessions_find_the_share_of_their_prompts_that_the_engine_took_from_its_cache(endpoint):
+    load = workload(
+        "sessions", concurrency=2, requests=6, turns=3, prompt_as="words", prompt_tokens=70, output_tokens=TOKENS
+    )
+    result = measured(endpoint, load, make_prompts(load, (), 1))
+    assert [r.error for r in result.records] == [None] * 6
+    cached = {turn: [r.cached_tokens for r in result.records if r.turn == turn] for turn in range(3)}
+    assert sum(map(sum, cached.values())) == result.trial.server_prefix_hit_tokens > 0
+    assert max(cached[0]) < min(cached[2])  # what was said before is in the cache, the newest turn is not
+    assert all(r.cached_tokens < r.prompt_tokens for r in result.records)
 
 
 def test_each_prompt_of_a_list_has_its_own_tokens(endpoint):

@@ -95,7 +95,8 @@ def delta(answer: Any) -> Delta:
         logprobs = tuple(token_logprob(token, entry) for token, entry in entries)
     # Any other reason is an end that the request did not ask for.
     reason = _FINISH_REASONS.get(output.finish_reason, "abort")
-    return Delta(token_ids, logprobs, reason, None if reason is None else _times(answer.metrics))
+    times = None if reason is None else _times(answer.metrics)
+    return Delta(token_ids, logprobs, reason, times, answer.num_cached_tokens)
 
 
 def token_logprob(token: int, entry: Mapping[int, Any]) -> TokenLogprob:
