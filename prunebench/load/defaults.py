@@ -61,7 +61,7 @@ def with_countable_prompts(loads: list[Workload], endpoint: Endpoint) -> tuple[l
     """The loads, with prompt lengths in words where the server does not tokenize, and a note about that."""
     if all(load.prompts is not None for load in loads):
         return loads, []
-    why = "text is counted here" if any(load.prompt_as == "text" for load in loads) else None
+    why = "chats are text" if any(load.prompt_as == "text" for load in loads) else None
     try:
         if why is None:
             served_tokens(endpoint)

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from loadgen.metrics.latencies import FloatArray, percentiles
+from loadgen.metrics.summary import conversation_figures
 from reports.analysis.power import power_figures
 from reports.analysis.quantities import QUANTITIES, Amount, Quantity
-from reports.analysis.records import LEVELS, TAILS, Cell, CellValue, TrialFigures
+from reports.analysis.records import LEVELS, TAILS, Cell, CellValue, TrialFigures, TurnFigures
 from reports.analysis.windows import unfit, window_words
 from reports.runs.reading import MeasuredRun, MeasuredTrial
 from reports.statistics.block_percentiles import percentiles_over
@@ -166,4 +167,16 @@ def trial_figures(measured: MeasuredTrial) -> TrialFigures:
         power=measured.power and power_figures(measured.power, measured.trial),
         backlog=measured.metrics.backlog,
         mean_ttft_ms=_mean([ttft[np.isfinite(ttft)]]),
+        turns={
+            turn["turn"]: _turn_figures(turn) for turn in conversation_figures(measured.metrics, None).get("turns", [])
+        },
+    )
+
+
+def _turn_figures(turn: Mapping[str, Any]) -> TurnFigures:
+    return TurnFigures(
+        prompt_tokens=turn["mean_prompt_tokens"],
+        cached_share=turn["cached_share"],
+        ttft_ms=turn["mean_ttft_ms"],
+        tpot_ms=turn["mean_tpot_ms"],
     )

@@ -73,6 +73,15 @@ class Cell(Record):
     distributions: dict[str, list[float]]
 
 
+class TurnFigures(Record):
+    """One turn of a trial's sessions: means, of latencies over completed requests of the window."""
+
+    prompt_tokens: float | None
+    cached_share: float | None  # of the prompt tokens; None: the server does not say
+    ttft_ms: float | None
+    tpot_ms: float | None
+
+
 class TrialFigures(Record):
     """One trial: its position in the run, and its quantities without missing ones."""
 
@@ -87,6 +96,7 @@ class TrialFigures(Record):
     power: PowerFigures | None  # None: not recorded, or no meter
     backlog: Backlog | None = None  # of an open loop; None: another load, or an earlier window rule
     mean_ttft_ms: float | None = None  # of completed requests; for different prompts only means add up
+    turns: dict[int, TurnFigures] = {}  # of sessions, from 1
 
 
 class Precision(Record):

@@ -19,6 +19,7 @@ from reports.sections.fleet import fleet_section
 from reports.sections.grid import grid_section
 from reports.sections.loads.curves import curves_section
 from reports.sections.loads.latency import latency_section
+from reports.sections.loads.sessions import sessions_section
 from reports.sections.precision import precision_section
 from reports.sections.pruning import pruning_section
 from reports.sections.quality.dominance import dominance_section
@@ -43,6 +44,7 @@ SECTIONS: list[Builder] = [
     idle_section,
     latency_section,
     curves_section,
+    sessions_section,
     tasks_section,
     perplexity_section,
     dominance_section,
