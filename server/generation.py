@@ -40,7 +40,7 @@ class Piece:
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None  # the stop string, or the id from stop_token_ids
     times: RequestTimes | None = None  # with the last piece, where the engine reports them
-    cached_tokens: int | None = None  # with the last piece: of the prompt, from the prefix cache, where the engine knows it
+    cached_tokens: int | None = None  # of the prompt, from the prefix cache; with the last piece, where it is known
 
 
 class Generator:
