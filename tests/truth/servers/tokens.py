@@ -73,7 +73,7 @@ class Served:
             found.append(
                 RequestRecord(
                     str(index), index, index, sent_ns, sent_ns, sent_ns, at[0], at[-1], at[-1], at,
-                    counts, count, PROMPT, count, "server-usage", "length", 200,
+                    counts, count, PROMPT, count, counted_by="server-usage", finish_reason="length", status=200,
                 )
             )  # fmt: skip
         return found
