@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,7 +43,7 @@ class Batch:
     @classmethod
     def of(cls, records: Sequence[RequestRecord]) -> Batch:
         """The same records as columns."""
-        return cls({name: _column([getattr(r, name) for r in records], kind) for name, kind in COLUMN_TYPES.items()})
+        return cls({n: _column(list(map(attrgetter(n), records)), kind) for n, kind in COLUMN_TYPES.items()})
 
     @classmethod
     def joined(cls, batches: Sequence[Batch]) -> Batch:
@@ -120,6 +121,11 @@ def _column(values: list[Any], kind: str) -> Column:
     if kind != dtype:
         lengths = np.fromiter(map(len, values), np.int64, len(values))
         return Lists(np.fromiter(itertools.chain.from_iterable(values), dtype, int(lengths.sum())), lengths)
+    missing = values.count(None)
+    if missing == len(values):
+        return Numbers(np.zeros(missing, dtype), np.zeros(missing, dtype=bool))
+    if not missing:
+        return Numbers(np.array(values, dtype), np.ones(len(values), dtype=bool))
     valid = np.fromiter((value is not None for value in values), bool, len(values))
     return Numbers(np.fromiter((value or 0 for value in values), dtype, len(values)), valid)
 
