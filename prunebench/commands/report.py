@@ -52,7 +52,12 @@ def report(
     margin: Margin = "1%",
     png: Annotated[bool, typer.Option("--png", help="The plots as PNG too, for slides.")] = False,
     index: Annotated[
-        bool, typer.Option("--index", help="One page of many runs instead, a row each, with links to their reports.")
+        bool,
+        typer.Option(
+            "--index",
+            help="One page of many runs instead, a row each, with links to their reports.",
+            rich_help_panel="Many runs",
+        ),
     ] = False,
     sink: Annotated[
         list[str] | None,
