@@ -171,7 +171,8 @@ class Driver:
             for n, turn in enumerate(conversation.turns):
                 if n:
                     scheduled_ns = ended_ns + round(workload.think_s(job.seed, first + n) * 1e9)
-                    await asyncio.sleep(max(0.0, (scheduled_ns - time.monotonic_ns()) / 1e9))
+                    while (left_ns := scheduled_ns - time.monotonic_ns()) > 0:  # noqa: ASYNC110 - uvloop's timers may fire early
+                        await asyncio.sleep(left_ns / 1e9)
                 said += turn.asked
                 request = self._bytes(conversation.chat(said), first + n)
                 failed, exchange = await self._one(request, (first + n,), number, scheduled_ns, turn=n)

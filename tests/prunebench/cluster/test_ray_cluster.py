@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psutil
@@ -33,20 +33,20 @@ class Nodes:
     """The cluster of `ray_nodes.py`."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
+        self.process = process
         self.address = self._said()
         self.left = 2
 
     def _said(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline().strip()
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline().strip()
         assert line, "the cluster did not start"
         return line
 
     def lose_one(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
         self.left -= 1
 
 
@@ -91,8 +91,10 @@ def servers_of(folder: Path) -> list[psutil.Process]:
     return [process for process, line in words if f"serve {folder}" in line]
 
 
-def listening_beyond_loopback() -> set[str]:
-    rows = psutil.net_connections("tcp")
+def listening_beyond_loopback(processes: Iterable[psutil.Process]) -> set[str]:
+    """Of these and all that they started: other tests' servers are none of ours."""
+    own = {each.pid for one in processes for each in (one, *one.children(recursive=True))}
+    rows = [row for row in psutil.net_connections("tcp") if row.pid in own]
     return {r.laddr.ip for r in rows if r.status == psutil.CONN_LISTEN and "127.0.0.1" not in r.laddr.ip}
 
 
@@ -110,11 +112,14 @@ def test_a_node_lost_in_mid_run_costs_no_finished_trial_and_the_report_is_that_o
     nodes, on_ray, tmp_path, prunebench
 ):
     (tmp_path / "tiny.toml").write_text(RESTING + PERPLEXITY + TASKS)
-    before = listening_beyond_loopback()
+    cluster = psutil.Process(nodes.process.pid)
+    before = listening_beyond_loopback([cluster])
     run = RunFolder(tmp_path / "out")
     runner = on_ray()
     until(lambda: len(blocks_in(run)) == 2)
-    assert listening_beyond_loopback() <= before
+    servers = servers_of(run.path / "checkpoints")
+    assert servers
+    assert listening_beyond_loopback([cluster, psutil.Process(runner.pid), *servers]) <= before
     finished = digests(run.path)
     nodes.lose_one()
     said, complained = runner.communicate(timeout=600)
