@@ -94,7 +94,7 @@ def _ratio(
     if key == PERPLEXITY:
         return compare_perplexity(own.info, other.info.quality).perplexity or Comparison()
     ours, others = (analysis.by_block(one.info.label, workload, key) for one in (own, other))
-    return compare(ours, others, QUANTITIES[key].better, margin=0.0)
+    return compare(ours, others, QUANTITIES[key].better, margin=0.0, looks=analysis.info.looks)
 
 
 def _direction(key: str) -> Direction:
