@@ -41,6 +41,8 @@ _TOGETHER_NS = 2_000_000  # lead before the load starts, so that several process
 _LEAD_NS = 10**9  # of power kept before the first request and after the last
 _GENERATED, _PREFIX_HITS = "vllm:generation_tokens", "vllm:prefix_cache_hits"
 _PREEMPTIONS = "vllm:num_preemptions"
+_DRAFTED, _ACCEPTED = "vllm:spec_decode_num_draft_tokens", "vllm:spec_decode_num_accepted_tokens"
+_COUNTERS = frozenset({_GENERATED, _PREFIX_HITS, _PREEMPTIONS, _DRAFTED, _ACCEPTED})
 
 
 class Watcher:
@@ -202,6 +204,8 @@ def as_trial(
         server_prefix_hit_tokens=_change(load.counters_before, after, _PREFIX_HITS),
         server_generated_tokens=_change(load.counters_before, after, _GENERATED),
         server_preemptions=_change(load.counters_before, after, _PREEMPTIONS),
+        server_draft_tokens=_change(load.counters_before, after, _DRAFTED),
+        server_accepted_tokens=_change(load.counters_before, after, _ACCEPTED),
     )
     first, last = trial.first_sent_ns - _LEAD_NS, trial.last_end_ns + _LEAD_NS
     power = interrupt.bounded(lambda: energy.power(first, last), PowerTimeline(meters=[]))
@@ -244,7 +248,7 @@ def server_counters(endpoint: Endpoint) -> dict[str, float]:
         answer = client.get("/metrics")
         if answer.status_code == httpx.codes.OK:
             for family in text_string_to_metric_families(answer.text):
-                if family.name in {_GENERATED, _PREFIX_HITS, _PREEMPTIONS}:
+                if family.name in _COUNTERS:
                     counters[family.name] = sum(s.value for s in family.samples if s.name.endswith("_total"))
     return counters
 

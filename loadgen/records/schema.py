@@ -143,6 +143,8 @@ class Trial(Record):
     interrupted: bool = False  # Ctrl-C ended it: requests that were in flight then are not in the records
     server_prefix_hit_tokens: int | None = None  # change of the server's counter over the trial; None: not offered
     server_generated_tokens: int | None = None
+    server_draft_tokens: int | None = None  # proposed by a draft, in speculative decoding, and those that were accepted
+    server_accepted_tokens: int | None = None
     server_preemptions: int | None = None  # requests that the server threw out of its batch and computed anew
 
     @property

@@ -17,8 +17,20 @@ from pruner.scoring.criteria import criterion_choices
 from server.settings import EngineName
 
 _PRUNED = ("width", "remove_layers", "criterion", "refit")
-_STARTED = ("engine", "options", "environment")
+_STARTED = ("engine", "options", "environment", "speculative")
 _LIMITS = ("power_limit_w", "clock_mhz")  # of the machine that serves it
+
+
+class Speculative(Record):
+    """Speculative decoding: `tokens` are proposed at a time, by `[model]` pruned to `width`, else by n-grams of the prompt."""
+
+    tokens: int = Field(default=3, ge=1, le=32, description="Tokens that are proposed at a time.")
+    width: int | None = Field(default=None, ge=1, description="The draft: `[model]` pruned to this width.")
+
+    def words(self) -> str:
+        """For people."""
+        draft = "n-grams of the prompt propose" if self.width is None else f"width {self.width} proposes"
+        return f"speculative decoding: {draft} {self.tokens} tokens at a time"
 
 
 class Configuration(Record):
@@ -71,6 +83,10 @@ class Configuration(Record):
     options: dict[str, str] = Field(default={}, description="Options of the engine, beside those of `[serve.options]`.")
     environment: dict[str, str] = Field(
         default={}, description="Environment variables of the server, beside those of `[serve.environment]`."
+    )
+    speculative: Speculative | None = Field(
+        default=None,
+        description="Speculative decoding, by the vllm engine: `{ width = 512, tokens = 3 }`, or without `width` by n-grams.",
     )
     power_limit_w: float | None = Field(
         default=None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.filesize import decimal
@@ -48,6 +48,7 @@ class Planned:
     found: Inspection | None  # of `source`; None: the pruner cannot read it
     pruning: Pruning | None = None
     is_baseline: bool = False
+    draft: Pruning | None = None  # of the model that proposes tokens to it
 
     @property
     def label(self) -> str:
@@ -58,7 +59,16 @@ class Planned:
     def is_served_alike(self) -> tuple[object, ...]:
         """How it is served: the same for configurations that differ in their checkpoints alone."""
         one = self.asked
-        return one.url, one.command, one.model, one.engine, one.options, one.environment, one.gpu_limits
+        return (
+            one.url,
+            one.command,
+            one.model,
+            one.engine,
+            one.options,
+            one.environment,
+            one.gpu_limits,
+            one.speculative,
+        )
 
     def is_same(self, other: Planned) -> bool:
         """Whether both are one thing under two labels."""
@@ -131,6 +141,17 @@ def _made(wanted: Prune, found: Inspection) -> dict[str, Pruning]:
 
 
 def _planned(experiment: Experiment, own: Configuration, model: Inspection | None, ready: list[Pruning]) -> Planned:
+    made = _served(experiment, own, model, ready)
+    width = own.speculative and own.speculative.width
+    if width is None:
+        return made
+    if model is None:
+        raise ExperimentError(f"configuration {own.label}: speculative.width prunes [model], and there is none")
+    draft = own.model_copy(update={"width": width, "remove_layers": None})
+    return replace(made, draft=_pruning(experiment, draft, model, ready))
+
+
+def _served(experiment: Experiment, own: Configuration, model: Inspection | None, ready: list[Pruning]) -> Planned:
     if own.checkpoint is not None:
         folder = Path(own.checkpoint)
         return Planned(own, folder, inspected(folder))
@@ -174,7 +195,7 @@ def _with_baseline(experiment: Experiment, every: list[Planned]) -> list[Planned
     for number, one in enumerate(every):
         if same := next((other.label for other in every[:number] if other.is_same(one)), None):
             raise ExperimentError(f"configuration {one.label} is the same as {same}: leave one of them out")
-    marked = [Planned(p.asked, p.source, p.found, p.pruning, is_baseline=p.label == wanted) for p in every]
+    marked = [replace(p, is_baseline=p.label == wanted) for p in every]
     return sorted(marked, key=lambda planned: not planned.is_baseline)
 
 

@@ -9,7 +9,7 @@ from prunebench.experiment.plan import Planned
 
 def treatment(own: Planned, baseline: Planned) -> dict[str, str]:
     """Every difference in words, by its key: `server`, `checkpoint`, `width`, `layers`, `engine`, `options.KEY`,
-    `power_limit_w`, `clock_mhz`, `environment.KEY`.
+    `speculative`, `power_limit_w`, `clock_mhz`, `environment.KEY`.
 
     Empty for the baseline. What a server turns out to do is no part of it.
     """
@@ -50,6 +50,8 @@ def _of_settings(own: Planned, baseline: Planned) -> Iterator[tuple[str, str]]:
         yield "engine", f"engine {mine.engine} instead of {other.engine}"
     elif mine.engine is not None and other.engine is not None:
         yield from _of_table("options", mine.options, other.options)
+    if mine.speculative != other.speculative:
+        yield "speculative", mine.speculative.words() if mine.speculative else "without speculative decoding"
     for key, words, unit in (("power_limit_w", "power limit", "W"), ("clock_mhz", "clock locked to", "MHz")):
         own_limit, its_limit = getattr(mine, key), getattr(other, key)
         if own_limit != its_limit:

@@ -39,17 +39,22 @@ def check_configurations(experiment: Experiment) -> list[Planned]:
     checked: list[tuple[object, ...]] = []
     for planned in plan:
         one, source = planned.asked, planned.source
-        settings = (one.engine, one.options, source)
+        settings = (one.engine, one.options, one.speculative is not None, source)
         if source is None or one.command is not None or settings in checked:
             continue
         checked.append(settings)
         try:
             served = ServeSettings(checkpoint=source, engine=one.engine or AUTO, engine_options=one.options)
-            check_settings(served).make(source, one.options)
+            engine = check_settings(served)
+            engine.make(source, one.options)
         except UserError as error:
             if planned.label not in of_file:
                 raise
             raise ExperimentError(f"configuration {planned.label}: {error}") from None
+        if one.speculative is not None and engine.draft_options is None:
+            raise ExperimentError(
+                f"configuration {planned.label}: speculative: the {engine.name} engine has no speculative decoding, vllm has"
+            )
     return plan
 
 
@@ -67,19 +72,20 @@ def prepare_configurations(experiment: Experiment, writer: RunWriter, console: C
         place = planned.pruning.place if planned.pruning else None
         folder = planned.source if place is None else writer.checkpoints / place
         info = _describe(planned, baseline, folder, manifests[place] if place else None)
-        kept[info.label] = _updated(before.get(info.label, info), info.checkpoint)
+        draft = str((writer.checkpoints / planned.draft.place).resolve()) if planned.draft else None
+        kept[info.label] = _updated(before.get(info.label, info), info.checkpoint, draft)
         writer.write_configuration(kept[info.label])
     return kept
 
 
-def _updated(info: ConfigurationInfo, checkpoint: str | None) -> ConfigurationInfo:
-    """The saved facts with the checkpoint's present path: a run folder may have been moved."""
-    return info.model_copy(update={"checkpoint": checkpoint})
+def _updated(info: ConfigurationInfo, checkpoint: str | None, draft: str | None) -> ConfigurationInfo:
+    """The saved facts with the checkpoints' present paths: a run folder may have been moved."""
+    return info.model_copy(update={"checkpoint": checkpoint, "draft": draft})
 
 
 def _prune(experiment: Experiment, plan: Sequence[Planned], folder: Path, console: Console) -> dict[str, Manifest]:
     """The manifests of all pruned checkpoints, by their places in `folder`."""
-    pruned = [planned.pruning for planned in plan if planned.pruning]
+    pruned = [one for planned in plan for one in (planned.pruning, planned.draft) if one]
     if not pruned:
         return {}
     wanted = experiment.prune or Prune()

@@ -7,6 +7,7 @@ from pathlib import Path
 from base.errors import UserError
 from base.key_file import read_key
 from energy.gpu_limits import GpuLimiter, GpuLimitError, GpuLimits
+from prunebench.experiment.configuration import Configuration
 from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.experiment.plan import Planned
 from prunebench.servers.command_line import CommandLine
@@ -16,7 +17,7 @@ from prunebench.servers.process import Server, start_server
 from prunebench.servers.remote import RemoteHost
 from prunebench.terminal.progress import Progress
 from reports.runs.records import ConfigurationInfo
-from server.engines.registry import AUTO
+from server.engines.registry import AUTO, choose_engine
 
 
 def serve_configuration(
@@ -36,13 +37,21 @@ def serve_configuration(
     assert checkpoint is not None  # noqa: S101 - all others have one
     assert info.model is not None  # noqa: S101
     watts = experiment.energy.modelled_watts_per_core
-    command = ServerCommand(
-        checkpoint, info.model, asked.engine or AUTO, asked.options, watts, environment=asked.environment
-    )
+    options = asked.options | _draft_options(asked, info)
+    command = ServerCommand(checkpoint, info.model, asked.engine or AUTO, options, watts, environment=asked.environment)
     if host is not None:
         progress(0, 0, f"{info.label}, server starting on {host.url}")
         return host.start(info.label, command, start_timeout_s=start_s, request_timeout_s=request_s)
     return start_server(command, log, start_timeout_s=start_s, request_timeout_s=request_s, progress=progress)
+
+
+def _draft_options(asked: Configuration, info: ConfigurationInfo) -> dict[str, str]:
+    """The options of its engine that `speculative` stands for."""
+    wanted = asked.speculative
+    if wanted is None or info.checkpoint is None:
+        return {}
+    made = choose_engine(asked.engine or AUTO).draft_options
+    return {} if made is None else dict(made(None if info.draft is None else Path(info.draft), wanted.tokens))
 
 
 def check_addresses(plan: list[Planned]) -> None:

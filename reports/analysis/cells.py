@@ -54,6 +54,7 @@ def cell_figures(run: MeasuredRun, label: str, workload: str, margin: float) -> 
         windows=sorted({window_words(t.trial) for t in trials}),
         offered_rate=_offered_rate(trials),
         saturated=sum(t.metrics.saturated for t in trials),
+        draft_acceptance=_draft_acceptance(trials),
         energy_uncertainty=max(shares, default=None),
         net_uncertainty=max(map(abs, net_shares), default=None),
         values={
@@ -69,6 +70,12 @@ def cell_figures(run: MeasuredRun, label: str, workload: str, margin: float) -> 
         percentiles={key: percentiles_over(arrays, TAILS, overlapped=overlapped) for key, arrays in latencies.items()},
         distributions={key: _distribution(_pooled(arrays)) for key, arrays in latencies.items()},
     )
+
+
+def _draft_acceptance(trials: list[MeasuredTrial]) -> float | None:
+    counts = [(t.trial.server_accepted_tokens, t.trial.server_draft_tokens) for t in trials]
+    known = [(accepted, drafted) for accepted, drafted in counts if accepted is not None and drafted]
+    return sum(accepted for accepted, _ in known) / sum(drafted for _, drafted in known) if known else None
 
 
 def _offered_rate(trials: list[MeasuredTrial]) -> float | None:

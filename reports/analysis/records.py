@@ -64,6 +64,7 @@ class Cell(Record):
     windows: list[str]  # the rules that cut them
     offered_rate: float | None  # requests sent per second of the window; open loops; median over trials
     saturated: int  # trials with a growing backlog
+    draft_acceptance: float | None = None  # share of a draft's tokens, over all trials; None: no draft, or not counted
     energy_uncertainty: float | None  # 95 % half-width over the joules, largest of the trials
     net_uncertainty: float | None = None  # of net joules: from gross joules and the subtracted idle power
     values: dict[str, CellValue]

@@ -12,6 +12,7 @@ from reports.runs.reading import MeasuredRun
 from reports.runs.records import ConfigurationInfo
 
 # A narrower model leaves more memory for the cache. A cache that is too small shows as preempted-requests.
+_SPECULATIVE = {"speculative", "speculative_config"}  # treatments
 FREE_TO_DIFFER = {"num_gpu_blocks"}
 SIZES_DIFFER = 0.01  # of the tokens that two tokenizers make of the same prompts
 
@@ -106,6 +107,7 @@ def _compared_options(configuration: ConfigurationInfo, of_baseline: Configurati
         if own.get(key) != baseline.get(key)
     ]
     asked = {key.removeprefix("options.") for key in configuration.treatment}
+    asked |= {"speculative_method"} if asked & _SPECULATIVE else set()
     differing = [words for key, words in unlike if key not in FREE_TO_DIFFER | asked]
     if differing:
         return Finding("fail", "; ".join(differing))
@@ -135,6 +137,35 @@ def model_changed(run: MeasuredRun) -> Iterator[Located]:
             yield Located(Finding("fail", words), configuration.label, block=block)
         if not others:
             yield Located(Finding("pass", f"{first[1]}, in {1 + len(later)} blocks"), configuration.label)
+
+
+@run_rule(position=56)
+def draft_changes_answers(run: MeasuredRun) -> Iterator[Located]:
+    """Speculative decoding changed a greedy answer, which it must not: a draft proposes tokens, and only those that the model
+    would have written are to be accepted.
+
+    Limits: Fails if the greedy answer to one prompt is another than the baseline's, of a configuration whose only
+    treatment is speculative decoding; no data for any other treatment.
+
+    Remedy: Report it to the engine's project; in 16 bits two nearly equal tokens may change places, so try float32.
+    """
+    baseline = next((c for c in run.configurations if c.label == run.info.baseline), None)
+    for own in run.configurations:
+        if not {key.removeprefix("options.") for key in own.treatment} & _SPECULATIVE:
+            continue
+        answers = [_first_answer(one) for one in (own, baseline)]
+        if baseline is None or len(own.treatment) > 1 or None in answers:
+            yield Located(Finding("no data", "it differs in more than its draft, or was not asked"), own.label)
+        elif answers[0] == answers[1]:
+            yield Located(Finding("pass", f"{answers[0]}, as without"), own.label)
+        else:
+            yield Located(Finding("fail", f"{answers[0]}, and without {answers[1]}"), own.label)
+
+
+def _first_answer(info: ConfigurationInfo | None) -> str | None:
+    """Its text, without the name of the model."""
+    answers = sorted(info.answers.items()) if info is not None else []
+    return answers[0][1].partition(": ")[2] if answers else None
 
 
 @run_rule(position=57, spoils="tokens")

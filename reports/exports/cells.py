@@ -98,6 +98,7 @@ def _row(analysis: Analysis, configuration: ConfigurationFigures, cell: Cell) ->
         "failed_requests": cell.failed_requests,
         "offered_rate": cell.offered_rate,
         "saturated_trials": cell.saturated,
+        "draft_acceptance": cell.draft_acceptance,
         "mean_prompt_tokens": cell.mean_prompt_tokens,
         "mean_output_tokens": cell.mean_output_tokens,
         "mean_output_characters": cell.mean_output_characters,

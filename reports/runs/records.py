@@ -139,13 +139,16 @@ class ConfigurationInfo(Record):
     power_limit_w: float | None = None  # of each GPU, and the clock that it is locked to; None: as the run found it
     clock_mhz: int | None = None
     # What was asked to differ from the baseline, in words, by its key: server, checkpoint, width, layers, engine, options.KEY,
-    # environment.KEY, power_limit_w, clock_mhz. Empty for the baseline, and in older records.
+    # environment.KEY, speculative, power_limit_w, clock_mhz. Empty for the baseline, and in older records.
     treatment: dict[str, str] = {}
     levels: dict[str, str] = {}  # of a grid: factor -> level; empty outside of one, and in older records
     pruned_alone: bool = True  # it is the baseline, or differs from it in what the pruner did and in nothing else
     shape: ModelShape | None = None  # None: config.json lacks a field, or a token reads only some experts
     engine: str
     engine_version: str | None = None
+    draft: str | None = (
+        None  # path of the checkpoint that proposes tokens to it; None: none, or n-grams of the prompt do
+    )
     engine_options: dict[str, str] = {}
     dtype: str | None = None
     served_model: str | None = None  # as its server calls it; None: it was not asked yet, or an older record

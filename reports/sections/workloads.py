@@ -248,5 +248,8 @@ def _remarks(cells: list[Cell]) -> list[str]:
     offered = [c.offered_rate for c in cells if c.offered_rate is not None]
     if offered:
         remarks.append(f"Offered: {figure(statistics.median(offered))} requests/s.")
+    drafts = [f"{c.label} {percent(c.draft_acceptance)}" for c in cells if c.draft_acceptance is not None]
+    if drafts:
+        remarks.append(f"Tokens of a draft that were accepted: {listed(drafts)}.")
     remarks += [f"{c.label}: saturated in {c.saturated} of {c.trials} trials." for c in cells if c.saturated]
     return remarks

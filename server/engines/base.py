@@ -90,6 +90,7 @@ class EngineLoad:
     kv_usage: float  # 0 to 1
     prefix_hit_tokens: int | None = None  # prompt tokens ever taken from a prefix cache; None: not reported
     preemptions: int | None = None  # requests ever removed from the batch and computed again; None: not known
+    drafts: tuple[int, int] | None = None  # tokens ever proposed by a draft, and accepted; None: no draft, or none yet
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,9 @@ class EngineEntry:
     suits_machine: Callable[[], bool] = lambda: False  # whether `auto` may take it here, once it is installed
     needs_config: bool = True  # whether it reads the checkpoint's config.json
     start_s: float = 15.0  # typical time from start to healthy, for forecasts
-    # Options that add a draft model, (its folder, tokens it proposes at a time) → options; None: no speculative decoding.
-    draft_options: Callable[[Path, int], Mapping[str, str]] | None = None
+    # Options that add a draft, (folder of its model, None for n-grams; tokens proposed at a time) → options; None: no speculative
+    # decoding.
+    draft_options: Callable[[Path | None, int], Mapping[str, str]] | None = None
     # (TTFT, TPOT) in seconds where the options determine them; None: they depend on model and machine.
     known_times: Callable[[Mapping[str, str]], tuple[float, float]] | None = None
 

@@ -213,3 +213,9 @@ class _Occupancy(Collector):
             )
             preemptions.add_metric([self._model_name], load.preemptions)
             yield preemptions
+        for kind, count in zip(("draft", "accepted"), load.drafts or (), strict=False):
+            family = CounterMetricFamily(
+                f"vllm:spec_decode_num_{kind}_tokens", f"Speculative decoding: {kind} tokens.", labels=_LABELS
+            )
+            family.add_metric([self._model_name], count)
+            yield family

@@ -92,6 +92,8 @@ def _type(value: dict[str, Any]) -> str:
         return ", ".join(f"`{choice}`" for choice in choices)
     if "anyOf" in value:
         return " or ".join(dict.fromkeys(_type(one) for one in value["anyOf"] if one.get("type") != "null"))
+    if "$ref" in value:
+        return TYPES["object"]
     if value.get("type") == "array":
         return f"list of {_type(value['items'])}"
     if "pattern" in value and "examples" in value:  # a number with a unit

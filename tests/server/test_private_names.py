@@ -108,7 +108,9 @@ def test_vllm_has_every_name_of_its_interface():
     from vllm.v1.attention.selector import get_attn_backend
     from vllm.v1.engine.async_llm import AsyncLLM
     from vllm.v1.engine.exceptions import EngineDeadError
-    from vllm.v1.metrics.stats import RequestStateStats
+    from vllm.v1.metrics.loggers import StatLoggerBase
+    from vllm.v1.metrics.stats import RequestStateStats, SchedulerStats
+    from vllm.v1.spec_decode.metrics import SpecDecodingStats
 
     from server.engines.vllm import interface
     from server.engines.vllm.resolved_options import PATHS
@@ -124,6 +126,11 @@ def test_vllm_has_every_name_of_its_interface():
     assert {"token_ids", "logprobs", "finish_reason"} <= {field.name for field in fields(CompletionOutput)}
     stamps = {"queued_ts", "scheduled_ts", "first_token_ts", "last_token_ts", "num_preemptions"}
     assert stamps <= {field.name for field in fields(RequestStateStats)}
+    assert "stat_loggers" in inspect.signature(AsyncLLM.from_engine_args).parameters
+    assert StatLoggerBase.__abstractmethods__ == {"__init__", "record", "log_engine_initialized"}
+    assert list(inspect.signature(StatLoggerBase.record).parameters)[1] == "scheduler_stats"
+    assert "spec_decoding_stats" in {field.name for field in fields(SchedulerStats)}
+    assert {"num_draft_tokens", "num_accepted_tokens"} <= {field.name for field in fields(SpecDecodingStats)}
     variables = {interface.SOCKET_FOLDER, interface.CPU_CACHE_GIB, interface.LOG_LEVEL}
     assert variables <= environment_variables.keys()
     assert callable(set_current_vllm_config)

@@ -42,7 +42,8 @@ class VllmEngine(StartedInfo):
     """Serves `checkpoint` with any field of vLLM's AsyncEngineArgs as an option, given as text.
 
     What differs from vLLM's own defaults: no tokenizer is loaded (the app has one), end-of-sequence ids are ours,
-    statistics are off (`disable_log_stats=false` brings the times of queue, prefill and decode, and counts preemptions); without a GPU also
+    statistics are off but with a `speculative_config`, whose acceptance they count (`disable_log_stats=false` brings the times of queue,
+    prefill and decode, and counts preemptions); without a GPU also
     `enforce_eager`, a cache of 1 GiB (`kv_cache_memory_bytes`) and the longest context that fits it. The prefix cache is
     as vLLM has it (`enable_prefix_caching`). Its log is cut to warnings unless VLLM_LOGGING_LEVEL says otherwise. It starts
     processes, so the calling script needs a `__main__` guard.
@@ -60,6 +61,9 @@ class VllmEngine(StartedInfo):
         self._preemptions = Preemptions(counted=False, blocks=None, block_size=1)
         self._scorings = 0
         self._reports_times = False
+        self._drafts: tuple[int, int] | None = (
+            None  # tokens that a draft proposed, and those of them that were accepted
+        )
 
     async def start(self) -> None:
         """Check the checkpoint, then start vLLM: about 20 s on a CPU. Raises EngineError."""
@@ -97,6 +101,8 @@ class VllmEngine(StartedInfo):
             if interface.CPU_CACHE_GIB not in os.environ:
                 arguments["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
         arguments |= parse_options(interface.arguments_class(), self._options)
+        if arguments.get("speculative_config") and "disable_log_stats" not in self._options:
+            arguments["disable_log_stats"] = False
         self._reports_times = not arguments["disable_log_stats"]
         if arguments.get("enforce_eager") and not torch.cuda.is_available():
             # Eager vLLM still compiles a helper for log-probabilities, and its core dies where there is no C++ compiler.
@@ -105,11 +111,15 @@ class VllmEngine(StartedInfo):
             self._sockets = tempfile.TemporaryDirectory(prefix="prunebench-vllm-")
             os.environ[interface.SOCKET_FOLDER] = self._sockets.name
         try:
-            return interface.start_core(arguments)
+            return interface.start_core(arguments, self._count_drafts)
         except (ValueError, RuntimeError, OSError, TypeError, KeyError, AssertionError, NotImplementedError) as error:
             self._remove_sockets()
             reason = str(error).strip().replace("\n", " ")
             raise EngineError(f"{self._checkpoint}: vLLM cannot start: {reason}") from error
+
+    def _count_drafts(self, proposed: int, accepted: int) -> None:
+        before = self._drafts or (0, 0)
+        self._drafts = before[0] + proposed, before[1] + accepted
 
     def generate(self, request_id: str, prompt: Sequence[int], options: SamplingOptions) -> AsyncGenerator[Delta]:
         """Stream one request; closing the iterator aborts it.
@@ -197,7 +207,12 @@ class VllmEngine(StartedInfo):
         running = sum(held > 0 for held in self._held.values())
         usage = sum(self._held.values()) / self._capacity if self._capacity else 0.0
         return EngineLoad(
-            running, len(self._held) - running, min(1.0, usage), self._prefix_hits, self._preemptions.count
+            running,
+            len(self._held) - running,
+            min(1.0, usage),
+            self._prefix_hits,
+            self._preemptions.count,
+            self._drafts,
         )
 
     def process_ids(self) -> list[int]:

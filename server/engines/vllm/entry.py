@@ -66,8 +66,10 @@ def _has_gpu() -> bool:
         return False
 
 
-def _draft_options(checkpoint: Path, tokens: int) -> dict[str, str]:
-    return {"speculative_config": json.dumps({"model": str(checkpoint), "num_speculative_tokens": tokens})}
+def _draft_options(checkpoint: Path | None, tokens: int) -> dict[str, str]:
+    by_prompt = {"method": "ngram", "prompt_lookup_min": 2, "prompt_lookup_max": 4}
+    draft = by_prompt if checkpoint is None else {"model": str(checkpoint)}
+    return {"speculative_config": json.dumps(draft | {"num_speculative_tokens": tokens})}
 
 
 VLLM = EngineEntry(

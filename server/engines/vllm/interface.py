@@ -6,7 +6,7 @@ All imports are made on use: they take seconds.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 from server.engines.base import BadRequestError, Delta, EngineDeadError, FinishReason, RequestTimes, TokenLogprob
@@ -37,11 +37,29 @@ def arguments_class() -> type:
     return found
 
 
-def start_core(arguments: Mapping[str, Any]) -> Any:
-    """An `AsyncLLM` that has loaded its model. Used of it: generate, abort, errored, shutdown and vllm_config."""
-    from vllm.v1.engine.async_llm import AsyncLLM
+def start_core(arguments: Mapping[str, Any], on_drafts: Callable[[int, int], None]) -> Any:
+    """An `AsyncLLM` that has loaded its model. Used of it: generate, abort, errored, shutdown and vllm_config.
 
-    return AsyncLLM.from_engine_args(arguments_class()(**arguments))
+    `on_drafts` is called with the tokens that a draft proposed and those that were accepted, where vLLM keeps statistics.
+    """
+    from vllm.v1.engine.async_llm import AsyncLLM
+    from vllm.v1.metrics.loggers import StatLoggerBase
+
+    class DraftCounter(StatLoggerBase):  # type: ignore[misc]  # vLLM is not installed everywhere
+        def __init__(self, *_: Any, **__: Any) -> None:
+            pass
+
+        def record(self, scheduler_stats: Any, *_: Any, **__: Any) -> None:
+            stats = getattr(scheduler_stats, "spec_decoding_stats", None)
+            if stats is not None:
+                on_drafts(stats.num_draft_tokens, stats.num_accepted_tokens)
+
+        def log_engine_initialized(self) -> None:
+            pass
+
+    given = arguments_class()(**arguments)
+    drafts = [DraftCounter] if arguments.get("speculative_config") else None
+    return AsyncLLM.from_engine_args(given, stat_loggers=drafts)
 
 
 def sampling_parameters(*, final_only: bool = False, **values: Any) -> Any:

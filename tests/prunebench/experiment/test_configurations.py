@@ -175,3 +175,20 @@ def test_gpu_limits_are_a_treatment_and_are_refused_without_leave(tmp_path):
         UserError, match=r"^configuration capped: power_limit_w and clock_mhz do not go with --serve-on"
     ):
         check_placement(plan, "--serve-on")
+
+
+def test_a_draft_of_a_narrower_width_is_pruned_once_and_is_a_treatment(tmp_path):
+    drafted, ngram = (
+        f'label = "{n}"\nspeculative = {{ {s} tokens = 2 }}' for n, s in (("d", "width = 512,"), ("n", ""))
+    )
+    head = HEAD.replace('engine = "synthetic"', 'engine = "vllm"')
+    plan = plan_configurations(experiment(tmp_path, PLAIN, drafted, ngram, 'label = "narrow"\nwidth = 512', head=head))
+    assert plan[1].draft == plan[3].pruning
+    assert [plan[n].draft for n in (0, 2)] == [None, None]
+    assert treatment(plan[1], plan[0]) == {"speculative": "speculative decoding: width 512 proposes 2 tokens at a time"}
+    assert treatment(plan[2], plan[0])["speculative"].startswith("speculative decoding: n-grams of the prompt propose")
+
+
+def test_an_engine_without_speculative_decoding_is_refused(tmp_path):
+    said = refusal(tmp_path, PLAIN, 'label = "d"\nspeculative = { tokens = 2 }')
+    assert said == "configuration d: speculative: the synthetic engine has no speculative decoding, vllm has"

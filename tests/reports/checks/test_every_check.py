@@ -47,6 +47,8 @@ TREATED = {
     "treatment": {"options.slots": "slots = 4"},
     "engine_options": {"dtype": "float32", "slots": "4"},
 }
+ANSWERED = {"answers": {0: "m: 'a'"}}
+DRAFT = {"options.speculative_config": "speculative_config = ngram"}
 HOST = Placement(host="node-1", boot_id="1", kind="Example CPU, H100", gpus=["GPU-1"])
 
 
@@ -267,6 +269,11 @@ CASES: dict[str, list[Case]] = {
         ("warn", run(both={"tokenizer_sha256": "a"}, configuration={"tokenizer_sha256": "b"}, both_trials=AS_TEXT)),
         ("pass", run(both_trials=AS_TEXT)),
         ("fail", run(both_trials=AS_TEXT, finer=2)),
+    ],
+    "draft-changes-answers": [
+        ("no data", run(both=ANSWERED, configuration={"treatment": DRAFT | {"width": "narrower"}})),
+        ("pass", run(both=ANSWERED, configuration={"treatment": DRAFT})),
+        ("fail", run(both=ANSWERED, configuration={"treatment": DRAFT, "answers": {0: "n: 'b'"}})),
     ],
     "model-changed": [
         ("no data", run()),
