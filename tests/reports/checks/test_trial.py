@@ -24,7 +24,7 @@ DESIGN = (
     "modelled-energy · throttled · thermal-drift · idle-drift · too-few-repeats · failed-requests · prefix-cache-hits · "
     "tokens-disagree · multi-token-chunks · baseline-missing · engine-differs · warm-up-unsteady · energy-missing · "
     "source-fallback · meter-gaps · host-shared · hosts-differ · few-generations · saturated · resolved-options-differ · model-changed · "
-    "tokenizers-differ · "
+    "tokenizers-differ · draft-changes-answers · "
     "concurrency-missed · preempted-requests · gpu-shared · clocks-differ · idle-temperature-differs · load-interrupted"
 )
 OPEN = ConstantLoad(name="steady", rate=10, requests=20, output_tokens=8)
