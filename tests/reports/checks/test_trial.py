@@ -13,10 +13,11 @@ from loadgen.metrics.metrics import measure_records
 from loadgen.records.schema import ClientHealth, RequestRecord, Trial, WarmUp
 from loadgen.workloads.base import Workload
 from loadgen.workloads.open_loop import ConstantLoad
+from loadgen.workloads.sessions import SessionsLoad
 from reports.checks.findings import find_in_trial
 from reports.checks.page import render_page
 from reports.checks.rules import RULES
-from tests.loadgen.made import flags_of
+from tests.loadgen.made import flags_of, record, trial
 from tests.reports.example_run import EPOCH_NS, HIDDEN, SINGLE, Example, measure, request, window_energy
 
 DESIGN = (
@@ -292,3 +293,14 @@ def test_a_rule_that_can_fail_says_which_comparisons_it_spoils():
     assert not RULES["counter-disagrees"].spoils_quantity("median_e2e_ms")
     assert RULES["output-length-differs"].spoils_quantity("median_e2e_ms")
     assert not RULES["output-length-differs"].spoils_quantity("output_tokens_per_s")
+
+
+def test_a_prefix_cache_is_what_sessions_are_for():
+    talk = SessionsLoad(name="talk", concurrency=1, requests=2, turns=2)
+    records = [record(0, 0, 10, 20, turn=0), record(1, 30, 40, 50, turn=1)]
+    held = trial(0, 60, load=talk).model_copy(update={"server_prefix_hit_tokens": 4})
+    single = trial(0, 60, load=SINGLE).model_copy(update={"server_prefix_hit_tokens": 4})
+    assert (outcome("prefix-cache-hits", held, records), outcome("prefix-cache-hits", single, records)) == (
+        "pass",
+        "fail",
+    )
