@@ -34,9 +34,7 @@ class Answer:
         self.prompt_tokens: int | None = None
         self.output_tokens: int | None = None
         self.output_characters = 0  # of all its text
-        self.first_answer_ns: int | None = (
-            None  # of the first chunk that is no reasoning; None: no reasoning came before it
-        )
+        self.first_answer_ns: int | None = None  # of the first chunk after the reasoning; None: there was no reasoning
         self.reasoning_tokens: int | None = None  # None: no reasoning apart from the answer
         self.cached_tokens: int | None = None  # of the prompt, in the server's prefix cache; None: it does not say
         self._before_answer = -1  # tokens before the first chunk that is no reasoning; -1: none has come

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from loadgen.records.schema import RequestRecord, WindowRule, WindowRules
 from loadgen.records.table import Records
 from loadgen.workloads.base import Workload
 
+Times = npt.NDArray[np.int64]
 _SLOWEST = 99  # percentile of E2E after which an open loop counts as filled
 
 
@@ -30,7 +31,7 @@ def cut_window(
     """The window of the measured requests, which `lanes` client processes sent.
 
     The workload names the rule. whole: from the first sending to the last end; the pauses between are part of such a load,
-    and no part of a ramp is steady. generations: see `_generations`. steady: see `_open_loop`, which takes sessions whole.
+    and no part of a ramp is steady. generations: see `_generations`. steady: see `_filled`.
     `rules` 1 cuts as runs did that were recorded before generations were counted.
     """
     table = Records.of(records)
@@ -38,9 +39,9 @@ def cut_window(
         return _whole(table)
     if rules == 1:
         return _before_generations(workload, table, lanes)
-    if workload.holds_sessions:
-        return _open_loop(_as_requests(table))
-    return _open_loop(table) if workload.window_cut == "steady" else _generations(workload.in_flight or 1, table, lanes)
+    if workload.window_cut == "steady":
+        return _filled(table, *(_sessions(table) if workload.holds_sessions else _requests(table)))
+    return _generations(workload.in_flight or 1, table, lanes)
 
 
 def _whole(table: Records) -> Window:
@@ -72,8 +73,8 @@ def _no_longer_full(table: Records, lane: int, lanes: int) -> int:
     return int(after.min()) if after.size else int(table.times("end_ns").max())
 
 
-def _open_loop(table: Records) -> Window:
-    """From the first sending + p99 of E2E of completed requests, when the server has filled, to the last sending.
+def _filled(table: Records, begun: Times, lengths: Times) -> Window:
+    """From the first of `begun` + p99 of `lengths`, when the server has filled, to the last of `begun`; of requests, or of sessions.
 
     "half", where that leaves less than half of the span of sending: the last half of it, which leaves out the time in which
     the server fills fastest. "whole", where p99 is longer than that span, or nothing ended in the window. Both are flagged. In
@@ -81,11 +82,8 @@ def _open_loop(table: Records) -> Window:
     sending lasts longer than p99; beyond that it gets to 40 to 60 %, while the whole load has E2E and joules right to some
     percent, and half the throughput. A saturated server works at its limit in either.
     """
-    sent, ends = table.column("sent_ns"), table.column("end_ns")
-    first, last = int(table.times("sent_ns").min()), int(sent.max())
-    completed = ~table.valid("error") & (table.column("last_token_ns") >= 0)
-    e2e = (table.column("last_token_ns") - sent)[completed]
-    if not e2e.size or (filling := int(np.percentile(e2e, _SLOWEST))) > last - first:
+    ends, first, last = table.column("end_ns"), int(begun.min()), int(begun.max())
+    if not lengths.size or (filling := int(np.percentile(lengths, _SLOWEST))) > last - first:
         return _whole(table)
     half = (last - first) // 2
     start = first + min(filling, half)
@@ -94,16 +92,21 @@ def _open_loop(table: Records) -> Window:
     return Window(start, last, "steady" if filling <= half else "half")
 
 
-def _as_requests(table: Records) -> Records:
-    """Each session as one request from its first sending to its last end: a server has filled when sessions of all ages are there."""
-    sessions: dict[int, RequestRecord] = {}
-    for record in table:
-        whole = sessions.setdefault(record.group, replace(record))
-        if whole.sent_ns is None or (record.sent_ns is not None and record.sent_ns < whole.sent_ns):
-            whole.sent_ns = record.sent_ns
-        whole.end_ns = max(whole.end_ns or 0, record.end_ns or 0)
-        whole.last_token_ns, whole.error = whole.end_ns, None
-    return Records.of(list(sessions.values()))
+def _requests(table: Records) -> tuple[Times, Times]:
+    """When requests were sent, and E2E of the completed ones."""
+    completed = ~table.valid("error") & (table.column("last_token_ns") >= 0)
+    return table.times("sent_ns"), (table.column("last_token_ns") - table.column("sent_ns"))[completed]
+
+
+def _sessions(table: Records) -> tuple[Times, Times]:
+    """When sessions sent their first turn, and from there to their last end: a server has filled when all ages are there."""
+    sent = table.column("sent_ns") >= 0
+    _, places = np.unique(table.column("group")[sent], return_inverse=True)
+    begun = np.full(places.max(initial=-1) + 1, np.iinfo(np.int64).max)
+    ended = np.zeros_like(begun)
+    np.minimum.at(begun, places, table.column("sent_ns")[sent])
+    np.maximum.at(ended, places, table.column("end_ns")[sent])
+    return begun, ended - begun
 
 
 def _before_generations(workload: Workload, table: Records, lanes: int) -> Window:

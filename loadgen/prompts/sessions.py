@@ -42,22 +42,16 @@ class Texts(Protocol):
         """The text of that number."""
 
 
-class Sessions(Protocol):
+class Sessions(ABC):
     """An endless row of conversations; as prompts, each one's first turn."""
-
-    @abstractmethod
-    def __getitem__(self, index: int) -> Chat:
-        """The first turn of a session."""
 
     @abstractmethod
     def session(self, number: int) -> Conversation:
         """The conversation of session `number`; warm-up sessions count down from -1."""
 
-
-class _FirstTurns(ABC):
     @abstractmethod
-    def session(self, number: int) -> Conversation:
-        """The conversation of session `number`."""
+    def turns(self, number: int) -> int:
+        """How many turns it has."""
 
     def __getitem__(self, index: int) -> Chat:
         """The first turn of a session."""
@@ -66,7 +60,7 @@ class _FirstTurns(ABC):
 
 
 @dataclass(frozen=True)
-class SyntheticSessions(_FirstTurns):
+class SyntheticSessions(Sessions):
     """As many turns as the workload draws, each of new text."""
 
     texts: Texts
@@ -75,13 +69,16 @@ class SyntheticSessions(_FirstTurns):
 
     def session(self, number: int) -> Conversation:
         """Drawn from the seed and the number."""
-        turns = self.workload.session_turns(self.seed, number)
-        texts = (self.texts[number * _FAR + turn] for turn in range(turns))
+        texts = (self.texts[number * _FAR + turn] for turn in range(self.turns(number)))
         return Conversation([Turn([{"role": "user", "content": text}]) for text in texts])
+
+    def turns(self, number: int) -> int:
+        """Drawn without the texts."""
+        return self.workload.session_turns(self.seed, number)
 
 
 @dataclass(frozen=True)
-class FileSessions(_FirstTurns):
+class FileSessions(Sessions):
     """The user's conversations in order, and again with a number in front when they run out."""
 
     chats: Sequence[Chat]
@@ -92,13 +89,17 @@ class FileSessions(_FirstTurns):
         lap, place = divmod(number, len(self.chats))
         return in_turns(numbered(self.chats[place], lap) if lap else self.chats[place])
 
+    def turns(self, number: int) -> int:
+        """Those of the file's conversation, in every lap."""
+        return len(in_turns(self.chats[number % len(self.chats)]).turns)
+
 
 def plan_sessions(sessions: Sessions, requests: int | None) -> Iterator[tuple[int, int]]:
     """(session, number of its first request) until they have `requests` turns; the last is taken whole. None: without end."""
     number = first = 0
     while requests is None or first < requests:
         yield number, first
-        first += len(sessions.session(number).turns)
+        first += sessions.turns(number)
         number += 1
 
 

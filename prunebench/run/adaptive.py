@@ -15,7 +15,7 @@ from reports.analysis.cells import trial_figures
 from reports.analysis.precision import Goal, precisions, settled, values_of
 from reports.analysis.quantities import QUANTITIES
 from reports.analysis.records import Precision, TrialFigures
-from reports.document.wording import duration, percent
+from reports.document.wording import around, duration
 from reports.errors import ReportError
 from reports.runs.adaptive import Ending
 from reports.runs.reading import read_measured
@@ -62,13 +62,13 @@ class Look:
         parts = [", ".join(known), f"{ready} settled" if ready else ""]
         more = max((self.blocks_for(label) - self.blocks for label in labels), default=0)
         parts.append(f"about {more} more block{'s' * (more != 1)}, {duration(seconds)}" if more else "")
-        return f"after {self.blocks} blocks, of {_around(self.goal.within)}: {'; '.join(filter(None, parts))}"
+        return f"after {self.blocks} blocks, of {around(self.goal.within)}: {'; '.join(filter(None, parts))}"
 
     def _half_width(self, label: str) -> str:
         widest = self.widest({label})
         if widest is None or widest.half_width is None:
             return f"{label} no interval"
-        return f"{label} {_around(widest.half_width)} ({QUANTITIES[widest.quantity].title}, {widest.workload})"
+        return f"{label} {around(widest.half_width)} ({QUANTITIES[widest.quantity].title}, {widest.workload})"
 
 
 def check_goal(experiment: Experiment, plan: Sequence[Planned]) -> None:
@@ -150,8 +150,4 @@ def show(look: Look, left: set[str], seconds: float, steps: Steps) -> None:
     widest = look.widest(left)
     if widest is not None and widest.half_width is not None:
         share = min(1.0, (math.log1p(look.goal.within) / math.log1p(widest.half_width)) ** 2)
-        steps.aim(share, f"{widest.label} {_around(widest.half_width)} of {_around(look.goal.within)}")
-
-
-def _around(share: float) -> str:
-    return f"\N{PLUS-MINUS SIGN}{percent(round(share, 4))}"
+        steps.aim(share, f"{widest.label} {around(widest.half_width)} of {around(look.goal.within)}")

@@ -30,6 +30,11 @@ def figure(value: float) -> str:
     return f"{rounded:,.{decimals}f}"
 
 
+def around(share: float) -> str:
+    """A half-width: 0.02 -> "±2 %"."""
+    return f"\N{PLUS-MINUS SIGN}{percent(round(share, 4))}"
+
+
 def percent(share: float, *, signed: bool = False) -> str:
     """A share in percent, with up to three significant digits: 0.05 -> "5 %", 0.1234 -> "12.3 %"."""
     value = 100 * share

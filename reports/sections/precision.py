@@ -6,7 +6,7 @@ from reports.analysis.precision import Goal
 from reports.analysis.quantities import QUANTITIES
 from reports.analysis.records import Analysis, Precision
 from reports.document.blocks import Block, Prose, Row, Section, Table, columns, text_row
-from reports.document.wording import ABSENT, name, percent, sentence, with_interval
+from reports.document.wording import ABSENT, around, name, sentence, with_interval
 from reports.runs.records import Extension, RunInfo
 
 _ENDINGS = {
@@ -58,7 +58,7 @@ def _table(analysis: Analysis) -> Table:
     names = {c.info.label: name(c.info) for c in analysis.configurations}
     rows = [_row(one, names.get(one.label, one.label), goal) for one in analysis.precision]
     headings = columns("Configuration", "Workload", "Quantity", "Ratio", "Half-width", "Blocks", "")
-    caption = f"Ratios to the baseline with their sequential intervals; wanted: {_around(goal.within)}."
+    caption = f"Ratios to the baseline with their sequential intervals; wanted: {around(goal.within)}."
     return Table(caption, headings, rows, kind="text")
 
 
@@ -69,11 +69,7 @@ def _row(one: Precision, label: str, goal: Goal) -> Row:
         one.workload,
         QUANTITIES[one.quantity].title,
         with_interval(one.comparison) or ABSENT,
-        ABSENT if half is None else _around(half),
+        ABSENT if half is None else around(half),
         str(one.blocks),
         "known" if half is not None and half <= goal.within else one.comparison.reason or "wider",
     )
-
-
-def _around(share: float) -> str:
-    return f"\N{PLUS-MINUS SIGN}{percent(round(share, 4))}"

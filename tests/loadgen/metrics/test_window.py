@@ -106,3 +106,17 @@ def test_runs_that_began_before_generations_were_counted_keep_their_rules():
     assert cut("constant", open_loop, rules=1) == (35, 60, "steady")
     assert cut("constant", open_loop[:1], rules=1) == (0, 35, "whole")
     assert cut_window(workload("concurrency"), first_tokens, rules=1).generations is None
+
+
+def test_sessions_count_from_when_99_of_100_would_have_ended_to_the_beginning_of_the_last():
+    turns = [(100 * n, 100 * n + 20) for n in range(10)], [(100 * n + 50, 100 * n + 90) for n in range(10)]
+    records = [
+        record(2 * n + turn, sent, sent + 1, end, group=n, turn=turn)
+        for turn, times in enumerate(turns)
+        for n, (sent, end) in enumerate(times)
+    ]
+    assert cut("sessions", records, concurrency=1) == (90, 900, "steady")
+    assert cut("sessions", records[:1] + records[10:11], concurrency=1) == (0, 90, "whole")
+    never = failed(99, 0, 40, "no connection")
+    never.sent_ns = None
+    assert cut("sessions", [*records, never], concurrency=1) == (90, 900, "steady")
