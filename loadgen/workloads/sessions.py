@@ -86,7 +86,8 @@ class SessionsLoad(Workload):
         load = f"{self.concurrency} sessions at a time" if self.concurrency else f"{self.rate} sessions/s"
         turns = "as in the file" if self.prompts is not None else f"{self.turns} turns each"
         think = f", {self.think_time_s:g} s of thought ({self.thinking})" if self.think_time_s else ""
-        return f"{load}, {turns}{think}, {'recorded' if self.carry == 'recorded' else 'its own'} answers carried on"
+        whose = "recorded" if self.carry == "recorded" else "the server's"
+        return f"{load}, {turns}{think}, {whose} answers carried on"
 
     @property
     def level_words(self) -> str:

@@ -10,6 +10,10 @@ _RULES = {
     "half": "the last half of the sending",
     "whole": "the whole load",
 }
+_OF_SESSIONS = {
+    "steady": "from the first session's beginning + p99 of how long one lasts to the last one's beginning",
+    "half": "the last half of the time in which sessions began",
+}
 _EARLIER = {"steady": "the load less its ramps", "whole": "the whole load"}
 
 
@@ -17,7 +21,8 @@ def window_words(trial: Trial) -> str:
     """The rule that cut the window, with the version of the rules if it is not the current one."""
     if trial.window_rules == 1:
         return f"{_EARLIER.get(trial.window_rule, trial.window_rule)}, by window rules 1 of earlier versions"
-    return _RULES[trial.window_rule]
+    words = _RULES | _OF_SESSIONS if trial.workload.holds_sessions else _RULES
+    return words[trial.window_rule]
 
 
 def unfit(trial: Trial) -> str | None:

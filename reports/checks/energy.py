@@ -118,10 +118,13 @@ def _filling(trial: Trial) -> Finding | None:
     """An open loop whose window includes time in which the server was still filling; None for any other."""
     if trial.window_rules == 1 or trial.workload.window_cut != "steady":
         return None
+    sending, longest = "sending", "p99 of E2E"
+    if trial.workload.holds_sessions:
+        sending, longest = "time in which sessions began", "p99 of how long one lasts"
     if trial.window_rule == "half":
-        return Finding("warn", "p99 of E2E is over half of the sending: the window is the last half of the sending")
+        return Finding("warn", f"{longest} is over half of the {sending}: the window is the last half of it")
     if trial.window_rule == "whole":
-        return Finding("fail", "the sending is shorter than p99 of E2E: the window is the whole load")
+        return Finding("fail", f"the {sending} is shorter than {longest}: the window is the whole load")
     return None
 
 

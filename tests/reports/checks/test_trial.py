@@ -14,6 +14,7 @@ from loadgen.records.schema import ClientHealth, RequestRecord, Trial, WarmUp
 from loadgen.workloads.base import Workload
 from loadgen.workloads.open_loop import ConstantLoad
 from loadgen.workloads.sessions import SessionsLoad
+from reports.analysis.windows import window_words
 from reports.checks.findings import find_in_trial
 from reports.checks.page import render_page
 from reports.checks.rules import RULES
@@ -303,4 +304,14 @@ def test_a_prefix_cache_is_what_sessions_are_for():
     assert (outcome("prefix-cache-hits", held, records), outcome("prefix-cache-hits", single, records)) == (
         "pass",
         "fail",
+    )
+
+
+def test_the_window_of_sessions_is_told_by_when_they_began():
+    talk = SessionsLoad(name="talk", concurrency=1, requests=2, turns=2)
+    half = trial(0, 60, load=talk).model_copy(update={"window_rule": "half"})
+    assert window_words(half) == "the last half of the time in which sessions began"
+    assert (
+        "how long one lasts"
+        in find_in_trial(half, measure_records(half, [record(0, 0, 10, 20)]))["window-too-short"].reason
     )
