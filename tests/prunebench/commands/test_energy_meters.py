@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -114,7 +115,8 @@ def test_a_command_is_metered_and_its_status_and_output_are_its_own(energy, tmp_
     assert process.returncode == 7, errors
     assert said == "at work\n"
     assert " J ± " in errors
-    assert "less the idle power of 2" in errors
+    idle = re.search(r"less the idle power of (\S+) W", errors)
+    assert idle and float(idle[1]) == pytest.approx(200, rel=0.1)
     found = json.loads((tmp_path / "joules.json").read_text())
     assert found["status"] == 7
     assert found["energy"]["gross_joules"] == pytest.approx(200 * found["wall_s"], rel=0.1)
