@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import glob
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nanoarrow as na
 from nanoarrow.c_array_stream import CArrayStream
@@ -15,12 +17,16 @@ from loadgen.records.batch import Batch
 from loadgen.records.schema import COLUMN_TYPES
 from loadgen.records.table import ROWS_AT_ONCE
 
-# One thread, since others are measured beside it, and no file but the one that is named.
+if TYPE_CHECKING:
+    import duckdb
+
+# One thread, since others are measured beside it, no file but the one that is named, and nothing of it kept once it is read.
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "threads": 1,
     "temp_directory": "",
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
+    "enable_external_file_cache": False,
 }
 _ROWS = "FROM read_parquet($file, hive_partitioning = false, file_row_number = true)"
 
@@ -37,7 +43,7 @@ def write_arrow(rows: Any, file: Path) -> None:
     import duckdb
 
     try:
-        with duckdb.connect(config=_SETTINGS) as database:
+        with _database(os.getpid()).cursor() as database:
             found = database.from_arrow(rows)
             found.write_parquet(str(file), compression="zstd", row_group_size=ROWS_AT_ONCE)
     except duckdb.Error as error:
@@ -51,7 +57,7 @@ def read_parquet(file: Path, columns: Sequence[str] | None = None) -> Iterator[B
     wanted = list(columns or COLUMN_TYPES)
     try:
         file.open("rb").close()
-        with duckdb.connect(config=_SETTINGS) as database:
+        with _database(os.getpid()).cursor() as database:
             named: dict[str, Any] = {"file": glob.escape(str(file))}
             there = set(database.sql(f"SELECT * {_ROWS}", params=named).columns)
             chosen = ", ".join(f'"{name}"' for name in wanted if name in there)
@@ -63,6 +69,14 @@ def read_parquet(file: Path, columns: Sequence[str] | None = None) -> Iterator[B
                     yield from_arrow(array).with_missing(wanted)
     except (duckdb.Error, RuntimeError) as error:
         raise OSError(_first_line(error)) from None
+
+
+@functools.cache
+def _database(_process_id: int) -> duckdb.DuckDBPyConnection:
+    """The one of this process, in memory: starting one takes longer than reading a small file."""
+    import duckdb
+
+    return duckdb.connect(config=_SETTINGS)
 
 
 def _first_line(error: Exception) -> str:
