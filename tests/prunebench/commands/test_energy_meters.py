@@ -116,7 +116,8 @@ def test_a_command_is_metered_and_its_status_and_output_are_its_own(energy, tmp_
     assert said == "at work\n"
     assert " J ± " in errors
     idle = re.search(r"less the idle power of (\S+) W", errors)
-    assert idle and float(idle[1]) == pytest.approx(200, rel=0.1)
+    assert idle
+    assert float(idle[1]) == pytest.approx(200, rel=0.1)
     found = json.loads((tmp_path / "joules.json").read_text())
     assert found["status"] == 7
     assert found["energy"]["gross_joules"] == pytest.approx(200 * found["wall_s"], rel=0.1)
