@@ -60,9 +60,14 @@ class Picture:
 
 def draw_picture(chart: Chart, width: int = WIDTHS[2], watermark: str = "") -> Picture:
     """The chart as SVG; `width` is in CSS pixels."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     with _drawn(chart, width, watermark) as (figure, axes):
-        svg = _saved(figure, format="svg", metadata={"Date": None, "Creator": "prunebench"})
-        return Picture(svg, _points(chart, figure, axes))
+        file = io.BytesIO()
+        FigureCanvasSVG(figure)
+        _lay_out(figure)
+        figure.canvas.print_svg(file, metadata={"Date": None, "Creator": "prunebench"})
+        return Picture(file.getvalue(), _points(chart, figure, axes))
 
 
 def can_draw() -> bool:
@@ -73,7 +78,9 @@ def can_draw() -> bool:
 def draw_png(chart: Chart, width: int = WIDTHS[2], watermark: str = "") -> bytes:
     """The chart as PNG with two pixels for each of CSS."""
     with _drawn(chart, width, watermark) as (figure, _):
-        return _saved(figure, format="png", dpi=2 * _DPI, metadata={"Software": "prunebench"})
+        file = io.BytesIO()
+        figure.savefig(file, format="png", dpi=2 * _DPI, metadata={"Software": "prunebench"})
+        return file.getvalue()
 
 
 @contextlib.contextmanager
@@ -117,14 +124,14 @@ def _drawn(chart: Chart, width: int, watermark: str) -> Iterator[tuple[Any, Any]
         yield figure, axes
 
 
-def _saved(figure: Any, **how: Any) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, **how)
-    return file.getvalue()
+def _lay_out(figure: Any) -> None:
+    """Find the room that texts need, once: `savefig` would draw everything a second time for it."""
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine("none")
 
 
 def _points(chart: Chart, figure: Any, axes: Any) -> list[Point]:
-    """The places of all points with a tooltip; the figure was laid out by saving it."""
+    """The places of all points with a tooltip; the figure is laid out."""
     place = axes.transData + figure.transFigure.inverted()
     return [
         Point(round(float(across), 4), round(1 - float(up), 4), text)
