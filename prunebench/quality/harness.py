@@ -6,7 +6,6 @@ Raises QualityError for what the user can fix, before the first question.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import logging
 import os
 import random
@@ -21,12 +20,12 @@ import numpy as np
 
 from prunebench.quality.scores import Items, read_items, read_scores
 from prunebench.quality.suites import SHIPPED, QualityError, Suite, TaskChoice
+from prunebench.quality.task_index import known_tasks
 from prunebench.terminal.progress import Progress, unseen
 from reports.runs.records import Score
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
-    from lm_eval.tasks import TaskManager
 
 SEEDS = {"random": 0, "numpy": 1234, "torch": 1234, "fewshot": 1234}  # lm-eval's own defaults
 _BOOTSTRAP = 1000  # resamples for the standard error of what has no formula
@@ -54,7 +53,7 @@ class Harness:
         _import_harness()
         self._suite = suite
         self._limit = limit
-        self._tasks = _known_tasks(suite, include_paths)
+        self._tasks = known_tasks(suite, include_paths)
         self._loaded: dict[TaskChoice, Any] = {}
         self._without_hub: str | None = None
         if any(not self._is_local(task) for task in suite.tasks):
@@ -166,33 +165,6 @@ def _import_harness() -> str:
     except ImportError:
         raise QualityError('quality tasks need lm-eval: pip install "prunebench[quality]"') from None
     return str(lm_eval.__version__)
-
-
-def _known_tasks(suite: Suite, include_paths: Sequence[Path]) -> TaskManager:
-    """lm-eval's index of task names, with tags resolved. Its own 14,000 files are read only if a name needs them."""
-    from lm_eval.tasks import TaskManager
-
-    missing = next((path for path in include_paths if not path.is_dir()), None)
-    if missing is not None:
-        raise QualityError(f"--include-path {missing}: no such folder")
-    folders: list[str | Path] = [SHIPPED, *include_paths]
-    index = TaskManager(include_path=folders, include_defaults=False)
-    if all(_is_known(task, index) for task in suite.tasks):
-        return index
-    index = TaskManager(include_path=folders)
-    for task in suite.tasks:
-        if not _is_known(task, index):
-            near = difflib.get_close_matches(task.name, index.all_tasks, n=3)
-            hint = f"; did you mean {', '.join(near)}?" if near else "; `lm-eval ls tasks` names them all"
-            raise QualityError(f"lm-eval knows no task {task.name}{hint}")
-        if task.name in index.all_tags:
-            names = sorted(name for name, entry in index.task_index.items() if task.name in entry.tags)
-            raise QualityError(f"{task.name} is a tag; name its tasks: {', '.join(names)}")
-    return index
-
-
-def _is_known(task: TaskChoice, index: TaskManager) -> bool:
-    return task.name in index.all_tasks or (task.name.endswith(".yaml") and Path(task.name).is_file())
 
 
 def _go_offline_without_hub() -> str | None:
