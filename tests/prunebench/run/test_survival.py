@@ -25,7 +25,7 @@ from tests.prunebench.command_line import draw_one_picture
 from tests.prunebench.conftest import SYNTHETIC
 
 pytestmark = pytest.mark.slow
-KILLS, BLOCKS = short_or_long((8, 8), (20, 12))
+KILLS, BLOCKS = short_or_long((6, 6), (20, 12))
 CELLS = BLOCKS * 2  # x widths
 TIMED = {"itl", "tpot"}
 PROCESSES = multiprocessing.get_context("forkserver")

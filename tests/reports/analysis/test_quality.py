@@ -137,6 +137,7 @@ def test_every_cost_on_the_front_has_its_interval(analysis: Analysis):
         assert re.search(rf"\([\d.]+{TO}[\d.]+\)", plot.alt)
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_a_task_without_scores_leaves_its_reason_and_the_others_stand(tmp_path: Path):
     found = write(tmp_path / "run", Example(blocks=2), failing=True)
     assert found.quality
@@ -160,6 +161,7 @@ def test_scores_are_correlated_with_width_and_cost(analysis: Analysis):
     assert f"{KNOWLEDGE} ~ {TEXT}" in analysis.quality.correlations
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_the_report_has_it_all_as_data(analysis: Analysis, tmp_path: Path):
     write(tmp_path / "run", Example(blocks=2))
     page = build_report([tmp_path / "run"])

@@ -18,12 +18,7 @@ from tests.reports.example_run import BATCH, BLANK, NO_METER, REMEDY, SINGLE, Ex
 
 SMALL = (SINGLE.model_copy(update={"requests": 3}), BATCH.model_copy(update={"requests": 8}))
 EVIL = "<script>alert(1)</script>"
-
-
-@pytest.fixture(autouse=True)
-def blank_pictures(monkeypatch):
-    """Other tests check the pictures; drawing them for each test here would take a minute."""
-    monkeypatch.setattr("reports.build.draw_picture", lambda *_: BLANK)
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
 class Page(HTMLParser):

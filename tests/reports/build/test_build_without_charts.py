@@ -37,6 +37,7 @@ def test_a_report_is_its_text_and_tables_and_names_the_extra_that_draws(run):
     assert "![" not in (run / "report.md").read_text()
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_the_figures_are_the_same_with_and_without_charts(run, monkeypatch):
     build_report([run])
     written = {name: (run / name).read_bytes() for name in ("report.json", "cells.json", "cells.csv")}

@@ -150,10 +150,10 @@ def test_axe_finds_nothing_folded_or_open(browser, report):
     for theme, width in (("light", 1280), ("dark", 390)):
         visit = Visit(browser, report, theme=theme, width=width)
         visit.ask(script.decode())
-        for is_open in (False, True):
+        for is_open in (False, True) if theme == "light" else (True,):
             if is_open:
                 visit.open_all()
-            found = visit.ask("axe.run()")["violations"]
+            found = visit.ask("axe.run({resultTypes: ['violations']})")["violations"]
             assert [(one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in found] == []
         visit.close()
 

@@ -47,6 +47,7 @@ def test_each_configuration_has_its_coefficients_predictions_and_residuals(run):
     assert sum(len(marks.x) for marks in plots.plots[0].chart.marks) == 2 * 4 * 3
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_the_line_is_in_report_json_for_scripts(run):
     build_report([run])
     [stored] = json.loads((run / "report.json").read_text())["runs"]
