@@ -60,6 +60,14 @@ def test_the_true_offset_lies_within_the_error_however_unlike_the_ways_are(wire,
     assert found.error_ns < 14e6  # half of a quick round trip: the mean one is 31 ms
 
 
+@pytest.mark.parametrize(("ahead_ns", "trips"), [(0, 4), (10**12, 20), (-(10**12), 20)])
+def test_a_clock_that_is_ours_is_asked_a_few_times_only(wire, ahead_ns, trips):
+    other, asked = wire(seed=1, ahead_ns=ahead_ns), []
+    found = estimate_offset(lambda: asked.append(1) or other.ask(), 20)
+    assert len(asked) == trips
+    assert (found.error_ns == 0) == (ahead_ns == 0)
+
+
 def test_many_round_trips_are_more_exact_than_one(wire):
     errors = [
         np.median([estimate_offset(wire(seed=s, ahead_ns=10**12).ask, n).error_ns for s in range(30)]) for n in (1, 20)
