@@ -14,7 +14,7 @@ from loadgen.records.batch import Batch
 from loadgen.records.schema import Trial, WindowRules
 
 COLUMNS = [
-    "scheduled_ns", "sent_ns", "first_token_ns", "last_token_ns", "end_ns", "arrival_ns", "arrival_tokens", "asked_tokens", "prompt_tokens",
+    "scheduled_ns", "sent_ns", "headers_ns", "first_token_ns", "last_token_ns", "end_ns", "arrival_ns", "arrival_tokens", "asked_tokens", "prompt_tokens",
     "output_tokens", "output_characters", "counted_by", "error", "finish_reason",
     "turn", "cached_tokens", "reasoning_tokens", "first_answer_ns",
 ]  # fmt: skip
@@ -30,7 +30,6 @@ class Part:
     failed_itl_ms: npt.NDArray[np.float32]
     counts: dict[str, int]
     window_characters: float  # of text that arrived in the window; NaN: not recorded of a request with tokens there
-    in_flight_ms: float  # of the window's milliseconds, for each request those between its sending and its end
     generation_tokens: npt.NDArray[np.int64]
     tokens_by_second: dict[int, int]  # seconds after the first sending -> output tokens that arrived
     counted_by: set[str]
@@ -40,8 +39,9 @@ class Part:
 def measure_batch(trial: Trial, generations: Generations, batch: Batch) -> Part:
     """Latencies of each request, and the batch's share of the totals."""
     start = trial.window_start_ns
-    scheduled, sent, first, last, end = (
-        _since(batch, f"{name}_ns", start) for name in ("scheduled", "sent", "first_token", "last_token", "end")
+    scheduled, sent, headers, first, last, end = (
+        _since(batch, f"{name}_ns", start)
+        for name in ("scheduled", "sent", "headers", "first_token", "last_token", "end")
     )
     prompt, output = batch.floats("prompt_tokens"), batch.floats("output_tokens")
     asked, fixed = batch.floats("asked_tokens"), trial.workload.output_tokens
@@ -82,6 +82,10 @@ def measure_batch(trial: Trial, generations: Generations, batch: Batch) -> Part:
             "reasoning_tokens": batch.floats("reasoning_tokens"),
             "cached_tokens": batch.floats("cached_tokens"),
             "turn": batch.floats("turn"),
+            "in_flight_ms": overlap_ms(sent, end, inside.window_ms),
+            "answering_ms": overlap_ms(headers, last, inside.window_ms),
+            "prefill_share": _share_inside(sent, first, inside.window_ms),
+            "arrived_tokens": arrived.astype(np.float64),
         },
         completed=completed,
         itl_ms=arrivals.itl_ms(counted & completed & known),
@@ -100,7 +104,6 @@ def measure_batch(trial: Trial, generations: Generations, batch: Batch) -> Part:
         generation_tokens=generations.tokens(arrivals),
         tokens_by_second=_by_second(arrivals, start - trial.first_sent_ns),
         window_characters=float(np.rint((arrived * per_token)[arrived > 0]).sum()),
-        in_flight_ms=_overlap_ms(sent, end, inside.window_ms),
         counted_by={word for word in batch.words("counted_by") if word},
         first_error=next((word for word in batch.words("error") if word is not None), None),
     )
@@ -131,7 +134,15 @@ class _Inside:
         return begun & (ms <= self.window_ms)
 
 
-def _overlap_ms(sent: FloatArray, end: FloatArray, window_ms: float) -> float:
-    """Of all requests together, the time in flight within the window; what was never sent has none."""
-    inside = np.clip(end, 0, window_ms) - np.clip(sent, 0, window_ms)
-    return float(np.nansum(inside))
+def overlap_ms(start: FloatArray, end: FloatArray, window_ms: float) -> FloatArray:
+    """[n] milliseconds of the window between two moments of each request; 0 where one of them did not happen."""
+    inside: FloatArray = np.nan_to_num(np.maximum(np.clip(end, 0, window_ms) - np.clip(start, 0, window_ms), 0))
+    return inside
+
+
+def _share_inside(sent: FloatArray, first: FloatArray, window_ms: float) -> FloatArray:
+    """[n] the share of the time up to the first token that lies in the window; 0 without a first token."""
+    with np.errstate(invalid="ignore"):
+        lasted = np.maximum(first - sent, 1e-6)
+    share: FloatArray = overlap_ms(sent, sent + lasted, window_ms) / np.nan_to_num(lasted, nan=1.0)
+    return share

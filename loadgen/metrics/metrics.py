@@ -9,6 +9,7 @@ inside, and both edges are.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,6 +20,7 @@ import numpy as np
 
 from loadgen.metrics.backlog import Backlog, sending_trend
 from loadgen.metrics.batch import COLUMNS, measure_batch
+from loadgen.metrics.equal_shares import TokenCosts, equal_shares
 from loadgen.metrics.gaps import Gaps
 from loadgen.metrics.generations import TIMES, Generations, find_generations
 from loadgen.metrics.latencies import BoolArray, FloatArray
@@ -64,6 +66,10 @@ class TrialMetrics:
     reasoning_tokens: FloatArray
     cached_tokens: FloatArray  # of the prompt
     turn: FloatArray  # of its session, from 0
+    in_flight_ms: FloatArray  # of the window; 0 for a request outside of it
+    answering_ms: FloatArray  # of those, from the headers to the last token
+    prefill_share: FloatArray  # of the time up to its first token, the share in the window
+    arrived_tokens: FloatArray  # output tokens that arrived in the window
     itl_ms: dict[int, float]
     completed_itl_ms: dict[int, float]
     itl_mean_ms: float | None
@@ -78,12 +84,22 @@ class TrialMetrics:
     trend: Backlog | None  # of an open loop, from when it was filled to the last sending; None: another load
     trend_counts: bool  # whether the window is of that part of the load
     busiest_second_tokens: int | None  # output tokens in the fullest second, counted from the first sending
-    mean_in_flight: float  # requests between sending and end, averaged over the window
     counted_by: frozenset[str]
     first_error: str | None
     no_reason: int  # completed requests without a finish_reason, whose stream ended with [DONE] alone
     generation_ms: FloatArray  # per token, of each generation of a closed loop's window, at most 100; else empty
     tpot_reason: str | None  # why there is no time per token and no gap at all: unknown in more than `UNKNOWN_SHARE`
+    costs: TokenCosts | None = None  # of a run whose energy model is known; None: joules are shared by time in flight
+
+    @property
+    def mean_in_flight(self) -> float:
+        """Requests between sending and end, averaged over the window."""
+        return float(self.in_flight_ms.sum()) / self.window_s / 1e3
+
+    @functools.cached_property
+    def idle_seconds(self) -> tuple[FloatArray, float]:
+        """Each request's equal share of the window's seconds, and those with nothing in flight."""
+        return equal_shares(self.sent_ms / 1e3, self.end_ms / 1e3, self.window_s)
 
     @property
     def requests(self) -> int:
@@ -237,7 +253,7 @@ def _measure(trial: Trial, generations: Generations, batches: Iterable[Batch]) -
         generation_ms=generations.ms_per_token(np.sum([p.generation_tokens for p in parts], axis=0)),
         no_reason=counts["no_reason"],
         tpot_reason=tpot_reason,
-        mean_in_flight=sum(p.in_flight_ms for p in parts) / (trial.window_end_ns - trial.window_start_ns) * 1e6,
+        costs=None,
         **arrays,
     )
 

@@ -9,7 +9,10 @@ import numpy as np
 
 from loadgen.metrics.latencies import BoolArray, FloatArray, percentiles
 from loadgen.metrics.metrics import TrialMetrics
+from loadgen.metrics.request_joules import RequestJoules, share_joules
 from loadgen.records.schema import Flag, Trial
+
+_FOUR = ("mean", "median", "std", "p99")
 
 
 def summarize(trial: Trial, metrics: TrialMetrics, flags: Sequence[Flag]) -> dict[str, Any]:
@@ -58,7 +61,8 @@ def summarize(trial: Trial, metrics: TrialMetrics, flags: Sequence[Flag]) -> dic
         summary |= _statistics("scheduled_ttft", metrics.scheduled_ttft_ms)
         summary |= {"offered_rate": metrics.offered_rate, "saturated": _saturated(metrics)}
         summary |= _with_failures("scheduled_ttft", metrics.scheduled_ttft_ms)
-    summary |= conversation_figures(metrics, energy.gross_joules)
+    shared = share_joules(energy, metrics)
+    summary |= conversation_figures(metrics, energy.gross_joules, shared)
     return summary | {
         "window_start_ns": trial.window_start_ns,
         "window_end_ns": trial.window_end_ns,
@@ -71,17 +75,42 @@ def summarize(trial: Trial, metrics: TrialMetrics, flags: Sequence[Flag]) -> dic
         "joules_per_total_token": per(energy.gross_joules, metrics.window_tokens),
         "joules_per_output_character": per(energy.gross_joules, metrics.window_output_characters),
         "joules_per_request": per(energy.gross_joules, metrics.credited_requests),
+        "joules_per_good_request": _per_good(trial, metrics),
+        **_request_joules(metrics, shared),
         "modelled_joules_per_output_token": per(energy.modelled_joules, metrics.window_output_tokens),
         "flags": [flag.model_dump() for flag in flags],
         "energy": energy.model_dump(mode="json"),
     }
 
 
-def conversation_figures(metrics: TrialMetrics, joules: float | None) -> dict[str, Any]:
+def _request_joules(metrics: TrialMetrics, shared: RequestJoules) -> dict[str, Any]:
+    """Of completed requests that lie wholly in the window, and what none of them has a share of."""
+    own = shared.of_requests(metrics.completed)
+    found = (own.mean(), np.median(own), own.std(), np.percentile(own, 99)) if own.size else (None,) * 4
+    reason = shared.reason or (None if own.size else "no completed request lies wholly in the window")
+    return {
+        **{
+            f"{name}_request_joules": None if value is None else float(value)
+            for name, value in zip(_FOUR, found, strict=True)
+        },
+        "request_joules_reason": reason,
+        "joules_shared_by": shared.shared_by,
+        "unattributed_joules": shared.unattributed_joules,
+        "unattributed_joules_uncertainty": shared.unattributed_joules_uncertainty,
+    }
+
+
+def _per_good(trial: Trial, metrics: TrialMetrics) -> float | None:
+    met = metrics.met_objectives(trial.workload)
+    return None if met is None else per(trial.energy.gross_joules, float(met.sum()))
+
+
+def conversation_figures(metrics: TrialMetrics, joules: float | None, shared: RequestJoules) -> dict[str, Any]:
     """Of reasoning, of the prefix cache and of each turn of sessions, where there are any.
 
-    Joules of reasoning and answers are the window's, shared by tokens. `cached_share` is of the prompt tokens of the requests
-    whose cached ones the server counted. A turn's latencies are over the completed requests of the window.
+    Joules of reasoning and answers are the window's, shared by tokens; those of a reasoning token are the requests' own, shared
+    by their output tokens. `cached_share` is of the prompt tokens of the requests whose cached ones the server counted. A turn's
+    latencies are over the completed requests of the window, its joules over those wholly in it.
     """
     found: dict[str, Any] = {}
     reasoning, cached, turns = metrics.reasoning_tokens, metrics.cached_tokens, metrics.turn
@@ -92,17 +121,27 @@ def conversation_figures(metrics: TrialMetrics, joules: float | None) -> dict[st
         found |= {
             "joules_of_reasoning": None if joules is None else joules * share,
             "joules_of_answers": None if joules is None else joules * (1 - share),
+            "joules_per_reasoning_token": _per_reasoning_token(metrics, shared),
         }
     if np.isfinite(cached).any():
         found |= {"total_cached_tokens": _total(cached), "cached_share": _cached_share(metrics, np.isfinite(cached))}
     if np.isfinite(turns).any():
         numbers = range(int(np.nanmax(turns)) + 1)
-        found["turns"] = [_turn(metrics, turns == number, number) for number in numbers]
+        found["turns"] = [_turn(metrics, shared, turns == number, number) for number in numbers]
     return found
 
 
-def _turn(metrics: TrialMetrics, chosen: BoolArray, number: int) -> dict[str, Any]:
+def _per_reasoning_token(metrics: TrialMetrics, shared: RequestJoules) -> float | None:
+    """Over the reasoning of completed requests that lie wholly in the window; its share of each one's output tokens has that of its joules."""
+    chosen = metrics.completed & shared.whole & np.isfinite(shared.joules) & (metrics.reasoning_tokens > 0)
+    reasoning = metrics.reasoning_tokens[chosen]
+    joules = shared.joules[chosen] * reasoning / metrics.output_tokens[chosen]
+    return float(joules.sum() / reasoning.sum()) if reasoning.size else None
+
+
+def _turn(metrics: TrialMetrics, shared: RequestJoules, chosen: BoolArray, number: int) -> dict[str, Any]:
     prompts = metrics.prompt_tokens[chosen & np.isfinite(metrics.prompt_tokens)]
+    joules = shared.of_requests(metrics.completed & chosen)
     return {
         "turn": number + 1,
         "requests": int(chosen.sum()),
@@ -111,6 +150,7 @@ def _turn(metrics: TrialMetrics, chosen: BoolArray, number: int) -> dict[str, An
         "cached_share": _cached_share(metrics, chosen & np.isfinite(metrics.cached_tokens)),
         **_statistics("ttft", metrics.ttft_ms[chosen]),
         **_statistics("tpot", metrics.tpot_ms[chosen]),
+        "mean_request_joules": float(joules.mean()) if joules.size else None,
     }
 
 
@@ -122,7 +162,7 @@ def _cached_share(metrics: TrialMetrics, chosen: BoolArray) -> float | None:
 def _statistics(name: str, values: FloatArray) -> dict[str, float | None]:
     finite = values[np.isfinite(values)]
     found = (finite.mean(), np.median(finite), finite.std(), np.percentile(finite, 99)) if finite.size else (None,) * 4
-    keys = (f"{which}_{name}_ms" for which in ("mean", "median", "std", "p99"))
+    keys = (f"{which}_{name}_ms" for which in _FOUR)
     return {key: None if value is None else float(value) for key, value in zip(keys, found, strict=True)}
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import nanoarrow as na
 import numpy as np
+import numpy.typing as npt
 from nanoarrow.ipc import InputStream, StreamWriter
 
 from loadgen.records.batch import Batch, Column, Lists, Numbers, Words
@@ -20,10 +21,12 @@ def arrow_type(kind: str) -> Any:
     return na.list_(arrow_type(kind.removeprefix("list "))) if kind.startswith("list ") else _TYPES[kind]
 
 
-def to_arrow(batch: Batch) -> Any:
-    """An Arrow struct array with a field a column."""
-    schema = na.struct({name: arrow_type(COLUMN_TYPES[name]) for name in batch.columns})
+def to_arrow(batch: Batch, figures: Mapping[str, npt.NDArray[np.float64]] = {}) -> Any:
+    """An Arrow struct array with a field a column, and one a figure: [rows], NaN becomes null."""
+    types = {name: arrow_type(COLUMN_TYPES[name]) for name in batch.columns}
+    schema = na.struct(types | dict.fromkeys(figures, na.float64()))
     children = [_to_arrow(column, COLUMN_TYPES[name]) for name, column in batch.columns.items()]
+    children += map(_figures_to_arrow, figures.values())
     return na.c_array_from_buffers(schema, len(batch), [None], null_count=0, children=children)
 
 
@@ -73,6 +76,12 @@ def _to_arrow(column: Column, kind: str) -> Any:
     valid = np.array([word is not None for word in column], bool)
     buffers = [_bits(valid), _offsets([len(text) for text in texts]), b"".join(texts)]
     return na.c_array_from_buffers(_TYPES[kind], len(column), buffers, null_count=_missing(valid))
+
+
+def _figures_to_arrow(values: npt.NDArray[np.float64]) -> Any:
+    valid = ~np.isnan(values)
+    buffers = [_bits(valid), np.where(valid, values, 0.0)]
+    return na.c_array_from_buffers(na.float64(), len(values), buffers, null_count=_missing(valid))
 
 
 def _from_arrow(view: Any, kind: str) -> Column:

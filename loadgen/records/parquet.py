@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nanoarrow as na
+import numpy as np
+import numpy.typing as npt
 from nanoarrow.c_array_stream import CArrayStream
 
 from loadgen.records.arrow import from_arrow, to_arrow
@@ -31,10 +33,18 @@ _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
 _ROWS = "FROM read_parquet($file, hive_partitioning = false, file_row_number = true)"
 
 
-def write_parquet(batches: Iterable[Batch], file: Path) -> None:
-    """Write batches of all columns. Raises OSError if the file cannot be written."""
-    schema = to_arrow(Batch.of([])).schema
-    stream = CArrayStream.from_c_arrays(list(map(to_arrow, batches)), schema)
+def write_parquet(batches: Iterable[Batch], file: Path, figures: Mapping[str, npt.NDArray[np.float64]] = {}) -> None:
+    """Write batches of all columns, and figures made of them for other readers: [rows], NaN becomes null.
+
+    Raises OSError if the file cannot be written.
+    """
+    start, arrays = 0, []
+    for batch in batches:
+        rows = slice(start, start + len(batch))
+        arrays.append(to_arrow(batch, {name: values[rows] for name, values in figures.items()}))
+        start = rows.stop
+    empty = to_arrow(Batch.of([]), {name: values[:0] for name, values in figures.items()})
+    stream = CArrayStream.from_c_arrays(arrays, empty.schema)
     write_arrow(na.ArrayStream(stream), file)
 
 

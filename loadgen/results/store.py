@@ -12,6 +12,7 @@ from pathlib import Path
 
 from base.files import write_folder
 from energy.records import PowerTimeline
+from loadgen.metrics.request_joules import share_joules
 from loadgen.metrics.summary import summarize
 from loadgen.records.checksums import file_sha256, sums_file
 from loadgen.records.parquet import read_parquet, write_parquet
@@ -28,7 +29,8 @@ def write_trial(folder: Path, result: TrialResult, flags: Sequence[Flag], seal: 
 
 
 def _write_files(partial: Path, result: TrialResult, flags: Sequence[Flag], seal: Seal) -> None:
-    write_parquet(Records.of(result.records).batches(), partial / "requests.parquet")
+    shared = share_joules(result.trial.energy, result.metrics)
+    write_parquet(Records.of(result.records).batches(), partial / "requests.parquet", shared.columns)
     texts = {
         "trial.json": result.trial.model_dump_json(indent=1),
         "power.json": result.power.model_dump_json(),

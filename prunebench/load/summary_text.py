@@ -57,6 +57,8 @@ def _totals(summary: Mapping[str, Any]) -> Iterator[str]:
     if summary["request_goodput"] is not None:
         yield from _entry("goodput", f"{figure(summary['request_goodput'])} requests/s met every objective")
     yield from _entry("energy", _energy(summary))
+    if summary["median_request_joules"] is not None:
+        yield from _entry("of a request", _request_joules(summary))
     if summary["modelled_joules_per_output_token"] is not None:
         modelled = figure(summary["modelled_joules_per_output_token"])
         yield from _entry("", f"modelled, not measured: {modelled} J/output token")
@@ -77,6 +79,16 @@ def _energy(summary: Mapping[str, Any]) -> str:
     request = summary["joules_per_request"]
     each = "" if request is None else f", {figure(request)} J/request"
     return f"{figure(joules)} J/output token{each}, {figure(energy['gross_joules'])} J in all ({energy['source']})"
+
+
+def _request_joules(summary: Mapping[str, Any]) -> str:
+    good = summary["joules_per_good_request"]
+    met = "" if good is None else f"; {figure(good)} J for each that met every objective"
+    empty = summary["unattributed_joules"] / summary["energy"]["gross_joules"]
+    return (
+        f"median {figure(summary['median_request_joules'])} J, p99 {figure(summary['p99_request_joules'])} J{met}; "
+        f"active joules shared by {summary['joules_shared_by']}, {figure(100 * empty)} % with nothing in flight"
+    )
 
 
 def _latencies(summary: Mapping[str, Any], metrics: TrialMetrics) -> Iterator[str]:
@@ -105,11 +117,12 @@ def _turns(summary: Mapping[str, Any]) -> Iterator[str]:
     """A row for each turn of sessions; means, over completed requests of the window."""
     if "turns" not in summary:
         return
-    yield _row("sessions", ["requests", "prompt", "cached", "TTFT, ms", "TPOT, ms"])
+    yield _row("sessions", ["requests", "prompt", "cached", "TTFT, ms", "TPOT, ms", "J"])
     for turn in summary["turns"]:
         cached = "none" if turn["cached_share"] is None else f"{100 * turn['cached_share']:.0f} %"
         cells = [f"{turn['requests']:,}", _figure(turn["mean_prompt_tokens"]), cached]
-        yield _row(f"turn {turn['turn']}", [*cells, _figure(turn["mean_ttft_ms"]), _figure(turn["mean_tpot_ms"])])
+        cells += map(_figure, (turn["mean_ttft_ms"], turn["mean_tpot_ms"], turn["mean_request_joules"]))
+        yield _row(f"turn {turn['turn']}", cells)
     yield ""
 
 

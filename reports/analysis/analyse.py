@@ -14,6 +14,7 @@ from reports.analysis.precision import Goal, precisions, values_of
 from reports.analysis.quality import analyse_quality
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES
 from reports.analysis.records import Analysis, Cell, ConfigurationFigures, Precision, TrialFigures
+from reports.analysis.token_costs import with_token_costs
 from reports.analysis.wall_time import wall_time
 from reports.checks.findings import check_run
 from reports.checks.results import CheckResult, group_findings
@@ -28,6 +29,7 @@ def analyse_folder(path: Path, *, margin: float = MARGIN) -> Analysis:
 
 def analyse(run: MeasuredRun, *, folder: str, margin: float = MARGIN) -> Analysis:
     """Cells, comparisons and checks of a measured run; verdicts are judged at `margin`, a share."""
+    run = with_token_costs(run)
     cells = [
         cell_figures(run, c.label, workload, margin) for workload in run.info.workloads for c in run.configurations
     ]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from loadgen.metrics.latencies import FloatArray, percentiles
+from loadgen.metrics.request_joules import share_joules
 from loadgen.metrics.summary import conversation_figures
 from reports.analysis.power import power_figures
 from reports.analysis.quantities import QUANTITIES, Amount, Quantity
@@ -40,6 +41,12 @@ def cell_figures(run: MeasuredRun, label: str, workload: str, margin: float) -> 
     net_shares = [
         e.net_joules_uncertainty / e.net_joules for e in energies if e.net_joules and e.net_joules_uncertainty
     ]
+    shared = [share_joules(t.trial.energy, t.metrics) for t in trials]
+    empty = [
+        each.unattributed_joules / t.trial.energy.gross_joules
+        for each, t in zip(shared, trials, strict=True)
+        if each.unattributed_joules is not None and t.trial.energy.gross_joules
+    ]
     return Cell(
         label=label,
         workload=workload,
@@ -57,6 +64,8 @@ def cell_figures(run: MeasuredRun, label: str, workload: str, margin: float) -> 
         draft_acceptance=_draft_acceptance(trials),
         energy_uncertainty=max(shares, default=None),
         net_uncertainty=max(map(abs, net_shares), default=None),
+        joules_shared_by=sorted({each.shared_by for each in shared if each.shared_by}),
+        unattributed_share=statistics.median(empty) if empty else None,
         values={
             quantity.key: _value(
                 quantity,
@@ -162,6 +171,8 @@ def trial_figures(measured: MeasuredTrial) -> TrialFigures:
     """One trial's place in the run, and its quantities."""
     amounts = {q.key: q.of(measured.trial, measured.metrics).value for q in QUANTITIES.values()}
     cell, ttft = measured.cell, measured.metrics.ttft_ms
+    shared = share_joules(measured.trial.energy, measured.metrics)
+    turns = conversation_figures(measured.metrics, None, shared).get("turns", [])
     return TrialFigures(
         block=cell.block,
         label=cell.label,
@@ -174,9 +185,7 @@ def trial_figures(measured: MeasuredTrial) -> TrialFigures:
         power=measured.power and power_figures(measured.power, measured.trial),
         backlog=measured.metrics.backlog,
         mean_ttft_ms=_mean([ttft[np.isfinite(ttft)]]),
-        turns={
-            turn["turn"]: _turn_figures(turn) for turn in conversation_figures(measured.metrics, None).get("turns", [])
-        },
+        turns={turn["turn"]: _turn_figures(turn) for turn in turns},
     )
 
 
@@ -186,4 +195,5 @@ def _turn_figures(turn: Mapping[str, Any]) -> TurnFigures:
         cached_share=turn["cached_share"],
         ttft_ms=turn["mean_ttft_ms"],
         tpot_ms=turn["mean_tpot_ms"],
+        joules=turn["mean_request_joules"],
     )

@@ -15,7 +15,7 @@ longer context, which a line cannot express; where shapes are repeated, the lack
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from base.distributions import f_above, t_quantile
+from energy.records import WindowEnergy
 from reports.analysis.energy_model import Coefficient, EnergyModel, Residual
 from reports.runs.reading import MeasuredRun
 from reports.statistics.confidence import CONFIDENCE
@@ -50,12 +51,17 @@ class Spent:
     lengths: tuple[float, float] | None = None
 
 
-def fit_energy_models(run: MeasuredRun) -> list[EnergyModel]:
+def gross(energy: WindowEnergy) -> float | None:
+    """Joules with those of idle power."""
+    return energy.gross_joules
+
+
+def fit_energy_models(run: MeasuredRun, joules_of: Callable[[WindowEnergy], float | None] = gross) -> list[EnergyModel]:
     """One model for each configuration and load with measured joules, in the order of the configurations."""
     groups: dict[tuple[str, str], list[Spent]] = {}
     for label in (c.label for c in run.configurations):
         for t in run.trials:
-            joules = t.trial.energy.gross_joules
+            joules = joules_of(t.trial.energy)
             if t.cell.label != label or joules is None or t.metrics.credited_requests == 0:
                 continue
             lengths = (t.metrics.prompt_tokens[t.metrics.completed], t.metrics.output_tokens[t.metrics.completed])

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from loadgen.metrics.latencies import FloatArray, percentiles
 from loadgen.metrics.metrics import TrialMetrics
+from loadgen.metrics.request_joules import share_joules
 from loadgen.records.schema import Trial
 from reports.statistics.failures import AMONG_FAILED
 from reports.statistics.percentiles import percentile
@@ -111,6 +112,25 @@ def _modelled(credited: _Count, of_what: str) -> Callable[[Trial, TrialMetrics],
     return of
 
 
+def _request_joules(wanted: int, of: Callable[[FloatArray, int], Amount]) -> Callable[[Trial, TrialMetrics], Amount]:
+    def found(trial: Trial, metrics: TrialMetrics) -> Amount:
+        shared = share_joules(trial.energy, metrics)
+        own = shared.of_requests(metrics.completed)
+        if shared.reason or not own.size:
+            return Amount(None, shared.reason or "no completed request lies wholly in the window")
+        return of(own, wanted)
+
+    return found
+
+
+def _good_joules(trial: Trial, metrics: TrialMetrics) -> Amount:
+    met = metrics.met_objectives(trial.workload)
+    if met is None:
+        return Amount(None, metrics.tpot_reason or "the workload has no objectives")
+    reason = trial.energy.reason or "energy was not measured"
+    return _per(trial.energy.gross_joules, float(met.sum()), "request that met every objective", reason)
+
+
 def _output(metrics: TrialMetrics) -> int:
     return metrics.window_output_tokens
 
@@ -151,6 +171,8 @@ TTFT, TPOT, E2E = "median_ttft_ms", "median_tpot_ms", "median_e2e_ms"
 JOULES, NET_JOULES = "joules_per_output_token", "net_joules_per_output_token"
 MODELLED_JOULES = "modelled_joules_per_output_token"
 REQUEST_JOULES = "joules_per_request"
+MEDIAN_REQUEST_JOULES, P99_REQUEST_JOULES = "median_request_joules", "p99_request_joules"  # of the requests' shares
+GOOD_JOULES = "joules_per_good_request"
 # Of text, for configurations whose tokenizers differ.
 OUTPUT_CHARACTERS_PER_S, CHARACTER_MS = "output_characters_per_s", "median_time_per_character_ms"
 CHARACTER_JOULES, MODELLED_CHARACTER_JOULES = "joules_per_output_character", "modelled_joules_per_output_character"
@@ -176,6 +198,9 @@ _ALL = (
     Quantity(JOULES, "J/output token", "J", "lower", _gross(_output, "output token")),
     Quantity("joules_per_total_token", "J/total token", "J", "lower", _gross(_total, "token")),
     Quantity(REQUEST_JOULES, "J/request", "J", "lower", _gross(_requests, "completed request")),
+    Quantity(MEDIAN_REQUEST_JOULES, "J/request, median", "J", "lower", _request_joules(50, _percentile)),
+    Quantity(P99_REQUEST_JOULES, "J/request, p99", "J", "lower", _request_joules(99, _tail)),
+    Quantity(GOOD_JOULES, "J/good request", "J", "lower", _good_joules),
     Quantity("mean_watts", "Mean power", "W", "lower", _mean_watts),
     Quantity(NET_JOULES, "Net J/output token", "J", "lower", _net),
     Quantity(MODELLED_JOULES, "Modelled J/output token", "J", "lower", _modelled(_output, "output token")),

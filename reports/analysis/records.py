@@ -67,6 +67,8 @@ class Cell(Record):
     draft_acceptance: float | None = None  # share of a draft's tokens, over all trials; None: no draft, or not counted
     energy_uncertainty: float | None  # 95 % half-width over the joules, largest of the trials
     net_uncertainty: float | None = None  # of net joules: from gross joules and the subtracted idle power
+    joules_shared_by: list[str] = []  # how active joules are shared over requests: "tokens", "time in flight"
+    unattributed_share: float | None = None  # of the gross joules, while nothing was in flight; median over trials
     values: dict[str, CellValue]
     # Of ttft_ms, tpot_ms and e2e_ms: TAILS with intervals, and values at LEVELS over the requests of all trials, without
     # the highest levels if these are among failed requests.
@@ -81,6 +83,7 @@ class TurnFigures(Record):
     cached_share: float | None  # of the prompt tokens; None: the server does not say
     ttft_ms: float | None
     tpot_ms: float | None
+    joules: float | None = None  # a request's share, over those wholly in the window
 
 
 class TrialFigures(Record):

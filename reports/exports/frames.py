@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from reports.analysis.analyse import analyse_folder
 from reports.analysis.records import Analysis
+from reports.analysis.token_costs import read_requests
 from reports.errors import ReportError
 from reports.exports.cells import cell_rows
 from reports.exports.trials import request_rows
-from reports.runs.loads import read_loads
 
 Library = Literal["pandas", "polars"]
 
@@ -51,7 +51,7 @@ class Run:
 
     def requests(self, library: Library = "pandas") -> Any:
         """A row for every request of every trial, also outside the window: its record without the arrivals, latencies in ms."""
-        rows = [row for load in read_loads(self.path).trials for row in request_rows(load)]
+        rows = [row for load in read_requests(self.path).trials for row in request_rows(load)]
         return _frame(rows, library)
 
     def checks(self, library: Library = "pandas") -> Any:

@@ -14,12 +14,14 @@ import loadgen.metrics.summary
 from base.files import write_text
 from loadgen.metrics.latencies import FloatArray
 from loadgen.metrics.metrics import measure_records
+from loadgen.metrics.request_joules import share_joules
 from loadgen.records.schema import RequestRecord
+from reports.analysis.token_costs import read_requests
 from reports.checks.findings import find_in_trial
 from reports.errors import ReportError, require_name
 from reports.exports.csv_table import csv_text
 from reports.exports.guidellm import as_guidellm
-from reports.runs.loads import Load, read_loads
+from reports.runs.loads import Load
 
 TrialFormat = Literal["vllm-json", "guidellm-json", "csv"]
 FILES: dict[TrialFormat, str] = {"vllm-json": "vllm.json", "guidellm-json": "guidellm.json", "csv": "requests.csv"}
@@ -28,7 +30,7 @@ FILES: dict[TrialFormat, str] = {"vllm-json": "vllm.json", "guidellm-json": "gui
 def export(paths: Sequence[Path], form: TrialFormat, output: Path | None) -> Path:
     """Write trials in another format, by default beside their folder or file. Raises ReportError."""
     require_name(output)
-    read = [read_loads(path) for path in paths]
+    read = [read_requests(path) for path in paths]
     loads = [load for each in read for load in each.trials]
     if not loads:
         raise ReportError(f"{paths[0]}: holds no finished trial")
@@ -79,6 +81,7 @@ def _vllm(load: Load) -> dict[str, Any]:
         "queue_times": [_seconds(r.scheduled_ns, r.sent_ns) for r in records],
         "generated_texts": [None] * len(records),
         "errors": [r.error or "" for r in records],
+        **{name: list(map(_finite, values)) for name, values in _joules(load).items()},
     }
 
 
@@ -90,20 +93,31 @@ def as_csv(loads: Sequence[Load]) -> str:
 
 def request_rows(load: Load) -> Iterator[dict[str, Any]]:
     """The requests of a trial, also outside its window: records without the arrivals, and latencies in milliseconds."""
-    for row, tpot in zip(load.rows, _tpot_ms(load), strict=True):
+    shared = _joules(load)
+    by = share_joules(load.trial.energy, load.metrics).shared_by
+    for at, (row, tpot) in enumerate(zip(load.rows, _tpot_ms(load), strict=True)):
         flat: dict[str, Any] = {"trial": load.name, "workload": load.trial.workload.name}
         flat |= {key: value for key, value in row.items() if not isinstance(value, list | dict)}
         first, last = row["first_token_ns"], row["last_token_ns"]
         flat |= {"chunks": len(row["arrival_ns"] or []), "ttft_ms": _ms(row["sent_ns"], first)}
-        flat |= {"tpot_ms": float(tpot) if np.isfinite(tpot) else None}
+        flat |= {"tpot_ms": _finite(tpot)}
         flat |= {"e2e_ms": _ms(row["sent_ns"], last), "lag_ms": _ms(row["scheduled_ns"], row["sent_ns"])}
+        flat |= {name: _finite(values[at]) for name, values in shared.items()} | {"joules_shared_by": by}
         yield flat
+
+
+def _joules(load: Load) -> dict[str, FloatArray]:
+    return share_joules(load.trial.energy, load.metrics).columns
 
 
 def _tpot_ms(load: Load) -> FloatArray:
     """TPOT of every request, including those outside the window."""
     edges = {"window_start_ns": load.trial.first_sent_ns, "window_end_ns": load.trial.last_end_ns}
     return measure_records(load.trial.model_copy(update=edges), [RequestRecord(**row) for row in load.rows]).tpot_ms
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _seconds(start: int | None, end: int | None) -> float | None:

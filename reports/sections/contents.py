@@ -14,6 +14,7 @@ from reports.sections.energy.idle import idle_section
 from reports.sections.energy.joules import energy_section
 from reports.sections.energy.model import energy_model_section
 from reports.sections.energy.power import timeline_section
+from reports.sections.energy.requests import request_joules_section
 from reports.sections.expected import expected_section
 from reports.sections.fleet import fleet_section
 from reports.sections.grid import grid_section
@@ -39,6 +40,7 @@ SECTIONS: list[Builder] = [
     workloads_section,
     grid_section,
     energy_section,
+    request_joules_section,
     timeline_section,
     energy_model_section,
     idle_section,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from energy.records import WindowEnergy
+from loadgen.metrics.request_joules import RequestJoules, share_joules
 from loadgen.metrics.summary import conversation_figures
 from reports.analysis.quantities import QUANTITIES
 from reports.analysis.windows import window_words
@@ -23,7 +25,7 @@ from reports.document.blocks import (
     columns,
     note_letter,
 )
-from reports.document.wording import SIMULATED, SIMULATED_ALERT, figure, or_absent, sentence
+from reports.document.wording import SIMULATED, SIMULATED_ALERT, figure, or_absent, percent, sentence
 from reports.runs.loads import Load, Loads
 from reports.sections.loads.latency import trial_percentile_table
 from reports.sections.loads.sweep import sweep_section
@@ -55,10 +57,19 @@ def turn_table(turns: list[dict[str, Any]]) -> Table:
     for turn in turns:
         cached = turn["cached_share"]
         cells = [turn["requests"], turn["failed"], turn["mean_prompt_tokens"], None if cached is None else 100 * cached]
-        cells += [turn["mean_ttft_ms"], turn["mean_tpot_ms"]]
+        cells += [turn["mean_ttft_ms"], turn["mean_tpot_ms"], turn["mean_request_joules"]]
         rows.append(Row([Entry(f"{turn['turn']}"), *(Entry(or_absent(cell)) for cell in cells)]))
-    names = ("Turn", "Requests", "Failed", "Prompt tokens", "Cached, %", "TTFT, ms", "TPOT, ms")
+    names = ("Turn", "Requests", "Failed", "Prompt tokens", "Cached, %", "TTFT, ms", "TPOT, ms", "J/request")
     return Table("Turns of sessions", columns(*names), rows, {})
+
+
+def _shares(energy: WindowEnergy, shared: RequestJoules) -> str:
+    idle = "" if shared.active_reason is None else f" {sentence(shared.active_reason)}"
+    empty = (shared.unattributed_joules or 0.0) / (energy.gross_joules or 1.0)
+    return (
+        f"A request's joules are its equal share of idle power and, by {shared.shared_by}, of the active joules; "
+        f"{percent(empty)} of the joules are of the time with nothing in flight.{idle}"
+    )
 
 
 def _trial_section(load: Load, section_id: str) -> Section:
@@ -78,7 +89,11 @@ def _trial_section(load: Load, section_id: str) -> Section:
         letter = None if value is not None else note_letter(reason or "not measured", notes)
         rows.append(Row([Entry(f"{quantity.title}, {quantity.unit}"), Entry(or_absent(value), note=letter)]))
     blocks: list[Block] = [Prose(text, "lede"), Table("Figures", columns("Quantity", "Value"), rows, notes)]
-    blocks += [turn_table(summary["turns"])] if "turns" in (summary := conversation_figures(metrics, None)) else []
+    shared = share_joules(trial.energy, metrics)
+    if shared.shared_by is not None:
+        blocks.append(Prose(sentence(_shares(trial.energy, shared))))
+    if "turns" in (summary := conversation_figures(metrics, None, shared)):
+        blocks.append(turn_table(summary["turns"]))
     if percentiles := trial_percentile_table(metrics):
         blocks.append(percentiles)
     found = sorted(find_in_trial(trial, metrics).items(), key=lambda item: -SEVERITY[item[1].outcome])

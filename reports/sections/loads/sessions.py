@@ -50,11 +50,12 @@ def _table(analysis: Analysis, workload: str) -> Table:
                         Entry(or_absent(_median(each.ttft_ms for each in found))),
                         Entry(ratio or ABSENT),
                         Entry(or_absent(_median(each.tpot_ms for each in found))),
+                        Entry(or_absent(_median(each.joules for each in found))),
                     ]
                 )
             )
     titles = ("Configuration", "Turn", "Prompt tokens", "From the cache", "TTFT, ms", "to the baseline's", "TPOT, ms")
-    return Table(workload, columns(*titles), rows, {})
+    return Table(workload, columns(*titles, "J/request"), rows, {})
 
 
 def _ttft(trials: Iterable[TrialFigures], turn: int) -> dict[int, float]:
