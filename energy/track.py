@@ -5,6 +5,7 @@ Separate from the thread that fills it, so that resets, freezes and gaps are tes
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections import deque
 
@@ -21,22 +22,29 @@ LEAD_IN_NS = (
     2_000_000_000  # a trace begins this long before the given moment, so that the edge lies between two changes
 )
 CHANGES_SEEN = 5  # that many changes before a refresh interval is stated
+INTERVALS_KEPT = 51
 FAILURES_KEPT = 1000
-_COLUMNS = np.dtype([("before", "i8"), ("after", "i8"), ("joules", "f8"), ("watts", "f8")])
 
 
 class Track:
-    """Samples of one meter, the oldest overwritten once `capacity` is reached (32 bytes each)."""
+    """Samples of one meter, the oldest overwritten once `capacity` is reached (32 bytes each).
+
+    `append` is called hundreds of times a second, each time after a pause: it touches plain attributes and single elements.
+    """
 
     def __init__(self, info: MeterInfo, capacity: int) -> None:
         self._info = info
-        self._ring = np.empty(capacity, _COLUMNS)
+        self._integrates, self._counts = info.kind == "power", info.kind == "counter"
+        self._capacity = capacity
+        self._before, self._after = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
+        self._joules, self._watts = np.empty(capacity), np.empty(capacity)
         self._first = 0  # samples ever taken are numbered; number i lies at i % capacity
         self._end = 0
+        self._last: Reading | None = None  # with cumulative joules
         self._origin: float | None = None  # the counter's first value
-        self._changed_at = 0  # number of the sample at which joules last changed
+        self._changed_at, self._changed_ns = 0, 0  # number and time of the sample at which joules last changed
         self._unchanged_joules = 0.0  # reported power, integrated since then
-        self._intervals: list[float] = []  # seconds between changes, most recent last
+        self._intervals: deque[float] = deque(maxlen=INTERVALS_KEPT)  # seconds between changes, most recent last
         self._failed: deque[FailedRead] = deque(maxlen=FAILURES_KEPT)
         self.reason: str | None = None
 
@@ -44,18 +52,42 @@ class Track:
         """Add one reading. A gap adds nothing; an impossible counter ends the track with a reason."""
         if self.reason is not None:
             return
-        if reading.error is not None:
-            self._failed.append(FailedRead(at_ns=reading.before_ns, reason=reading.error))
-        joules = self._integrated(reading) if self._info.kind == "power" else self._counted(reading)
-        if joules is None:
+        before_ns, after_ns, joules, watts, error = reading
+        if error is not None:
+            self._failed.append(FailedRead(at_ns=before_ns, reason=error))
+        last = self._last
+        if self._integrates:
+            if watts is None:
+                return
+            joules = 0.0 if last is None else _integrated(last, before_ns + after_ns, watts)
+        elif joules is None:
             return
-        if self._end > self._first and joules < self._last("joules"):
-            self.fail(
-                f"the counter went backwards by {self._last('joules') - joules:.6g} J: the driver or device was reset"
-            )
+        else:
+            if self._origin is None:
+                self._origin = joules
+            joules -= self._origin
+        previous = None if last is None else last.joules
+        if previous is not None and joules < previous:
+            self.fail(f"the counter went backwards by {previous - joules:.6g} J: the driver or device was reset")
             return
-        self._store(reading, joules)
-        self._watch_for_freeze()
+        number = self._end
+        place = number % self._capacity
+        self._before[place], self._after[place] = before_ns, after_ns
+        self._joules[place], self._watts[place] = joules, np.nan if watts is None else watts
+        self._last = Reading(before_ns, after_ns, joules, watts)
+        self._end = number + 1
+        if self._end - self._first > self._capacity:
+            self._first = self._end - self._capacity
+        if last is not None and joules == previous:
+            if watts is not None:
+                self._unchanged_joules += watts * (after_ns - last.after_ns) / 1e9
+                self._watch_for_freeze(after_ns)
+            return
+        # Sample 0 is no change: the counter may have had that value for a while.
+        if self._counts and 0 < self._changed_at >= self._first:
+            self._intervals.append((after_ns - self._changed_ns) / 1e9)
+        self._changed_at, self._changed_ns = number, after_ns
+        self._unchanged_joules = 0.0
 
     def fail(self, reason: str) -> None:
         """End the track. Earlier samples stay readable: a window that ends before the failure is still good."""
@@ -77,82 +109,42 @@ class Track:
         if self._end == self._first:
             reason = self.reason or "the meter has not answered yet"
             return Counter(info=self.info, joules=None, sampled_ns=None, reason=reason)
-        failed = self.reason is not None
+        last = self._last if self.reason is None else None
         return Counter(
             info=self.info,
-            joules=None if failed else self._last("joules"),
-            sampled_ns=int(self._last("after")),
-            watts=None if failed else _optional(self._last("watts")),
+            joules=last and last.joules,
+            sampled_ns=int(self._after[(self._end - 1) % self._capacity]),
+            watts=last and last.watts,
             reason=self.reason,
         )
 
     def since(self, since_ns: int) -> MeterTrace:
         """Samples from the last one before `since_ns` - 2 s, or from the oldest in memory."""
         numbers = range(self._first, self._end)
-        at = bisect_left(numbers, since_ns - LEAD_IN_NS, key=lambda i: int(self._ring["after"][i % len(self._ring)]))
-        wanted = np.arange(max(self._first, self._first + at - 1), self._end) % len(self._ring)
-        rows = self._ring[wanted]
+        at = bisect_left(numbers, since_ns - LEAD_IN_NS, key=lambda i: int(self._after[i % self._capacity]))
+        wanted = np.arange(max(self._first, self._first + at - 1), self._end) % self._capacity
         return MeterTrace(
             info=self.info,
-            before_ns=rows["before"].tolist(),
-            after_ns=rows["after"].tolist(),
-            joules=rows["joules"].tolist(),
-            watts=[_optional(w) for w in rows["watts"].tolist()],
+            before_ns=self._before[wanted].tolist(),
+            after_ns=self._after[wanted].tolist(),
+            joules=self._joules[wanted].tolist(),
+            watts=[None if math.isnan(w) else w for w in self._watts[wanted].tolist()],
             failed_reads=[failed for failed in self._failed if failed.at_ns >= since_ns - LEAD_IN_NS],
             reason=self.reason,
         )
 
-    def _counted(self, reading: Reading) -> float | None:
-        if reading.joules is None:
-            return None
-        if self._origin is None:
-            self._origin = reading.joules
-        return reading.joules - self._origin
-
-    def _integrated(self, reading: Reading) -> float | None:
-        if reading.watts is None:
-            return None
-        if self._end == self._first:
-            return 0.0
-        seconds = (reading.before_ns + reading.after_ns - self._last("before") - self._last("after")) / 2e9
-        return float(self._last("joules") + seconds * (reading.watts + self._last("watts")) / 2)
-
-    def _store(self, reading: Reading, joules: float) -> None:
-        number = self._end
-        previous = self._last("joules") if number > self._first else None
-        watts = np.nan if reading.watts is None else reading.watts
-        self._ring[number % len(self._ring)] = (reading.before_ns, reading.after_ns, joules, watts)
-        self._end = number + 1
-        self._first = max(self._first, self._end - len(self._ring))
-        if previous is None:
-            self._changed_at = number
-            return
-        if joules == previous:
-            before = self._ring[(number - 1) % len(self._ring)]
-            if reading.watts is not None:
-                self._unchanged_joules += reading.watts * (reading.after_ns - int(before["after"])) / 1e9
-            return
-        # Sample 0 is no change: the counter may have had that value for a while.
-        if self._changed_at > 0 and self._changed_at >= self._first and self._info.kind == "counter":
-            changed_ns = int(self._ring["after"][self._changed_at % len(self._ring)])
-            self._intervals = [*self._intervals[-50:], (reading.after_ns - changed_ns) / 1e9]
-        self._changed_at = number
-        self._unchanged_joules = 0.0
-
-    def _watch_for_freeze(self) -> None:
+    def _watch_for_freeze(self, after_ns: int) -> None:
         if self._unchanged_joules < FROZEN_JOULES or self._changed_at < self._first:
             return
-        stood_s = (self._last("after") - float(self._ring["after"][self._changed_at % len(self._ring)])) / 1e9
+        stood_s = (after_ns - self._changed_ns) / 1e9
         if stood_s >= FROZEN_S:
             self.fail(
                 f"the counter stood still for {stood_s:.1f} s while the device reported {self._unchanged_joules:.3g} J"
             )
             self._end = self._changed_at + 1  # samples after the last change are worthless
 
-    def _last(self, column: str) -> float:
-        value: float = self._ring[column][(self._end - 1) % len(self._ring)].item()
-        return value
 
-
-def _optional(value: float) -> float | None:
-    return None if np.isnan(value) else value
+def _integrated(last: Reading, now_ns: int, watts: float) -> float:
+    """Joules up to a reading, by the trapezoid from the last one; `now_ns` is the sum of its two times."""
+    seconds = (now_ns - last.before_ns - last.after_ns) / 2e9
+    return (last.joules or 0.0) + seconds * (watts + (last.watts or 0.0)) / 2

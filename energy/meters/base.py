@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from base.errors import UserError
 from energy.records import Conditions, MeterInfo
@@ -37,8 +37,7 @@ class Metered:
     modelled_watts_per_core: float | None = None  # None: CPU energy is not modelled
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """One read of one meter. Times are `time.monotonic_ns()` and bracket the call that gave the figure.
 
     joules: cumulative since a fixed moment; None for a meter of kind "power".

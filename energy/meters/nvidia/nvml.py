@@ -6,6 +6,7 @@ millijoules and milliwatts; this file returns joules and watts.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,8 +72,13 @@ class NvmlMeter:
             gpu=facts,
         )
         self._handle = handle
-        self._read = read
         self._power = power
+        self._take: Callable[[int], Reading]
+        if isinstance(read, PowerSamples):
+            self._take = read.take
+        else:
+            self._read = read
+            self._take = self._take_power if source.kind == "power" else self._take_counter
         self._neighbours = Neighbours(handle, own_processes)
         self._answered_ns = time.monotonic_ns()
 
@@ -91,20 +97,23 @@ class NvmlMeter:
                 if tried:
                     return Reading(before, after, error=str(error))
             else:
-                self._answered_ns = time.monotonic_ns()
+                self._answered_ns = before
                 return reading
         raise AssertionError  # the loop returns
 
-    def _take(self, before: int) -> Reading:
-        if isinstance(self._read, PowerSamples):
-            return self._read.take(before)
-        value = self._read()
+    def _take_counter(self, before: int) -> Reading:
+        joules = self._read()
         after = time.monotonic_ns()
-        if self.info.kind == "power":
-            return Reading(before, after, watts=value)
-        # Power is only the cross-check: without it the counter's reading is still good.
-        watts = None if self._power is None else first_answer(self._power)
-        return Reading(before, after, value, watts)
+        watts = None
+        if self._power is not None:
+            # Power is only the cross-check: without it the counter's reading is still good.
+            with contextlib.suppress(pynvml.NVMLError):
+                watts = self._power()
+        return Reading(before, after, joules, watts)
+
+    def _take_power(self, before: int) -> Reading:
+        watts = self._read()
+        return Reading(before, time.monotonic_ns(), None, watts)
 
     def conditions(self) -> Conditions:
         """Clocks in MHz, temperature in degrees Celsius, reasons for throttling, and other processes on this GPU."""
