@@ -64,6 +64,11 @@ class RequestJoules:
         found: FloatArray = self.joules[chosen & self.whole & np.isfinite(self.joules)]
         return found
 
+    def typical_uncertainty(self, chosen: BoolArray) -> float | None:
+        """The median half-width of the same; None without any."""
+        found = self.joules_uncertainty[chosen & self.whole & np.isfinite(self.joules)]
+        return float(np.median(found)) if found.size else None
+
 
 @dataclass(frozen=True)
 class _Split:

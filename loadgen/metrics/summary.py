@@ -93,6 +93,7 @@ def _request_joules(metrics: TrialMetrics, shared: RequestJoules) -> dict[str, A
             f"{name}_request_joules": None if value is None else float(value)
             for name, value in zip(_FOUR, found, strict=True)
         },
+        "request_joules_uncertainty": shared.typical_uncertainty(metrics.completed),
         "request_joules_reason": reason,
         "joules_shared_by": shared.shared_by,
         "unattributed_joules": shared.unattributed_joules,

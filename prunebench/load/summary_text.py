@@ -85,9 +85,10 @@ def _request_joules(summary: Mapping[str, Any]) -> str:
     good = summary["joules_per_good_request"]
     met = "" if good is None else f"; {figure(good)} J for each that met every objective"
     empty = summary["unattributed_joules"] / summary["energy"]["gross_joules"]
+    half = figure(summary["request_joules_uncertainty"])
     return (
-        f"median {figure(summary['median_request_joules'])} J, p99 {figure(summary['p99_request_joules'])} J{met}; "
-        f"active joules shared by {summary['joules_shared_by']}, {figure(100 * empty)} % with nothing in flight"
+        f"median {figure(summary['median_request_joules'])} J, each to \N{PLUS-MINUS SIGN}{half} J{met}; "
+        f"active joules shared by {summary['joules_shared_by']}, {figure(100 * empty)} % of all with nothing in flight"
     )
 
 

@@ -9,10 +9,13 @@ import numpy as np
 
 from base.distributions import t_quantile
 from loadgen.metrics.equal_shares import TokenCosts
+from loadgen.records.parquet import read_parquet
 from reports.analysis.energy_fit import fit_energy_models
 from reports.analysis.energy_model import EnergyModel
-from reports.runs.loads import Loads, read_loads
+from reports.runs.loads import Load, Loads, read_loads
 from reports.runs.reading import MeasuredRun, read_run
+from reports.runs.records import TrialCell
+from reports.runs.run_folder import RunFolder
 from reports.statistics.confidence import CONFIDENCE
 
 
@@ -43,14 +46,16 @@ def _costs(model: EnergyModel) -> TokenCosts | None:
 
 def read_requests(path: Path) -> Loads:
     """The trials of a path, whose joules are shared over requests as in its report. Raises ReportError naming an unreadable file."""
-    loads = read_loads(path)
     if not (path / "run.json").is_file():
-        return loads
-    run = with_token_costs(read_run(path))
-    own = {(t.cell.block, f"{t.cell.label}-{t.cell.workload}"): t for t in run.trials}
-    found = []
-    for load in loads.trials:
-        block, _, rest = load.name.partition("-")
-        measured = own[int(block), rest]
-        found.append(replace(load, trial=measured.trial, metrics=measured.metrics))
-    return replace(loads, trials=found)
+        return read_loads(path)
+    measured = {_place(t.cell): t for t in with_token_costs(read_run(path)).trials}
+    loads = []
+    for stored in RunFolder(path).trials():
+        rows = [row for batch in read_parquet(stored.folder / "requests.parquet") for row in batch.rows()]
+        own = measured[_place(stored.cell)]
+        loads.append(Load(stored.folder.name, own.trial, own.metrics, rows))
+    return Loads(path, loads)
+
+
+def _place(cell: TrialCell) -> tuple[int, str, str]:
+    return cell.block, cell.label, cell.workload

@@ -115,7 +115,7 @@ def _window(begun: np.ndarray, ended: np.ndarray) -> tuple[float, float]:
 
 @simulation(
     short=40,
-    long=3000,
+    long=2000,
     active=_held("active joules", f"synthetic engine: power by request; {_LOAD}"),
     joules=_held("joules", f"synthetic engine: power by request; {_LOAD}"),
 )
@@ -140,7 +140,7 @@ def request_joules_by_time(rng: np.random.Generator) -> Outcome:
 
 @simulation(
     short=40,
-    long=3000,
+    long=2000,
     active=_held("active joules", f"tokens and requests of known joules; {_SHAPES}"),
     joules=_held("joules", f"tokens and requests of known joules; {_SHAPES}"),
 )
