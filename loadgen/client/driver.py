@@ -118,19 +118,20 @@ class Driver:
         return self.client.request(request_path(workload, prompt), body)
 
     async def _closed_loop(self, requests: RequestsAhead) -> None:
-        """Users who each send their next request when their last has ended; in a ramp they start one after another."""
+        """Users who each send their next request when their last has ended; in a ramp they come or go one after another."""
         numbers = self._numbers()
 
-        async def user(starts_s: float) -> None:
-            await asyncio.sleep(starts_s)
+        async def user(from_s: float, until_s: float) -> None:
+            await asyncio.sleep(from_s)
             await self.turn()
-            for index in numbers:
+            leaves_ns = self.start_ns + until_s * 1e9
+            while time.monotonic_ns() < leaves_ns and (index := next(numbers, None)) is not None:
                 failed, _ = await self._one(requests.take(), (index,), index, time.monotonic_ns())
                 if failed:
                     await asyncio.sleep(_AFTER_FAILURE_S)
 
-        starts = self.job.workload.user_starts()[self.job.lane :: self.job.lanes]
-        await asyncio.gather(*(user(starts_s) for starts_s in starts))
+        mine = self.job.workload.users()[self.job.lane :: self.job.lanes]
+        await asyncio.gather(*(user(*times) for times in mine))
 
     async def _batches(self, requests: RequestsAhead, size: int) -> None:
         """Send groups together, the next when all of the last have ended."""

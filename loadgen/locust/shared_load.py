@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,7 +71,8 @@ class SharedLoad(Record):
         if self.workload.sends_lists:
             raise LoadError("--batch-as list: only for the native driver; leave out --driver locust")
         if self.users % self.workers:
-            flag = "--end-concurrency" if self.workload.streams is None else "--concurrency"
+            falls = self.workload.users()[-1][1] < math.inf
+            flag = "--concurrency" if self.workload.streams is not None or falls else "--end-concurrency"
             raise LoadError(f"{flag} {self.users}: must be a multiple of --workers {self.workers}")
 
 
@@ -93,11 +95,11 @@ class Share:
         end_ns = began_ns + round((self.shared.workload.duration_s or 0) * 1e9)
         return itertools.takewhile(lambda _: time.monotonic_ns() < end_ns, mine)
 
-    def starts(self) -> list[float]:
-        """When this worker's users begin, in seconds."""
+    def users(self) -> list[tuple[float, float]]:
+        """From when and until when this worker's users send requests, in seconds."""
         if self.shared.workload.open_loop or self.shared.workload.group_size is not None:
-            return [0.0]
-        return self.shared.workload.user_starts()[self.worker :: self.shared.workers]
+            return [(0.0, math.inf)]
+        return self.shared.workload.users()[self.worker :: self.shared.workers]
 
 
 class ClockReading(Record):

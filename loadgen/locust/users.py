@@ -64,7 +64,7 @@ class Worker:
         master = ClockReading.model_validate(msg.data["clock"])
         self._began_ns = msg.data["begins_ns"] + ClockReading.now().offset_to(master)
         self._indices = self._share.indices(self._began_ns)
-        self._starts = iter(self._share.starts())
+        self._users = iter(self._share.users())
         self._recorder = Recorder(shared.workload, shared.seed, on_finished=self._finished)
         gevent.spawn(self._keep_noting)
         self._ready.set()
@@ -72,20 +72,21 @@ class Worker:
     def use(self) -> None:
         """One user's life."""
         self._ready.wait()
-        starts_s = next(self._starts)
+        from_s, until_s = next(self._users)
         workload = self._share.shared.workload
-        _sleep_until(self._began_ns + round(starts_s * 1e9))
+        _sleep_until(self._began_ns + round(from_s * 1e9))
         if workload.open_loop:
             self._on_schedule()
         elif workload.group_size is not None:
             self._in_batches(workload.group_size)
         else:
             with BlockingClient(self._endpoint, self._clock) as client:
-                for index in self._indices:
+                leaves_ns = self._began_ns + until_s * 1e9
+                while time.monotonic_ns() < leaves_ns and (index := next(self._indices, None)) is not None:
                     if not self._ask(client, index, index, time.monotonic_ns()):
                         gevent.sleep(_AFTER_FAILURE_S)
         self._finished_users += 1
-        if self._finished_users == len(self._share.starts()):
+        if self._finished_users == len(self._share.users()):
             self._report(last=True)
 
     def _on_schedule(self) -> None:

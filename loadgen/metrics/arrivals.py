@@ -42,6 +42,21 @@ class Arrivals:
         tokens = np.minimum(self.gap_tokens[used], _MOST)
         return np.repeat((self.gaps_ms[used] / tokens).astype(np.float32), tokens)
 
+    def itl_p99_ms(self) -> FloatArray:
+        """[requests] The 99th percentile of each one's gaps, by the nearest rank, each token one gap; NaN without any."""
+        used = ~self.is_first & (self.gap_tokens > 0)
+        request, tokens = np.repeat(np.arange(len(self.lengths)), self.lengths)[used], self.gap_tokens[used]
+        each_ms = self.gaps_ms[used] / tokens
+        order = np.lexsort((each_ms, request))
+        request, tokens, each_ms = request[order], tokens[order], each_ms[order]
+        totals = np.bincount(request, tokens, len(self.lengths))
+        below = np.cumsum(totals) - totals  # tokens of the requests before
+        high = np.cumsum(tokens) - below[request] >= 0.99 * totals[request]
+        reached, first = np.unique(request[high], return_index=True)
+        found = np.full(len(self.lengths), np.nan)
+        found[reached] = each_ms[high][first]
+        return found
+
 
 def read_arrivals(batch: Batch, start_ns: int) -> Arrivals:
     """The list columns, flattened: [chunks] times and cumulative tokens, cut into requests by their lengths."""

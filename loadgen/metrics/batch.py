@@ -86,6 +86,7 @@ def measure_batch(trial: Trial, generations: Generations, batch: Batch) -> Part:
             "answering_ms": overlap_ms(headers, last, inside.window_ms),
             "prefill_share": _share_inside(sent, first, inside.window_ms),
             "arrived_tokens": arrived.astype(np.float64),
+            "itl_p99_ms": arrivals.itl_p99_ms() if "itl" in trial.workload.objectives else np.full(len(sent), np.nan),
         },
         completed=completed,
         itl_ms=arrivals.itl_ms(counted & completed & known),

@@ -70,6 +70,7 @@ class TrialMetrics:
     answering_ms: FloatArray  # of those, from the headers to the last token
     prefill_share: FloatArray  # of the time up to its first token, the share in the window
     arrived_tokens: FloatArray  # output tokens that arrived in the window
+    itl_p99_ms: FloatArray  # of each request's own gaps; NaN where no objective asks for it
     itl_ms: dict[int, float]
     completed_itl_ms: dict[int, float]
     itl_mean_ms: float | None
@@ -191,10 +192,11 @@ class TrialMetrics:
 
         A failed request meets none. One token has no time per token, and so keeps to any.
         """
-        if workload.slo_tpot_ms is not None and self.tpot_reason is not None:
+        limits = workload.objectives
+        if limits.keys() & {"tpot", "itl"} and self.tpot_reason is not None:
             return None
-        limits = ((workload.slo_ttft_ms, self.ttft_ms), (workload.slo_tpot_ms, self.tpot_ms))
-        broken = [values > limit for limit, values in limits if limit is not None]
+        times = {"ttft": self.ttft_ms, "tpot": self.tpot_ms, "itl": self.itl_p99_ms, "e2e": self.e2e_ms}
+        broken = [times[name] > limit for name, limit in limits.items()]
         return np.isfinite(self.ttft_ms) & ~np.logical_or.reduce(broken) if broken else None
 
 

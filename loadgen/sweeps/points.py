@@ -99,7 +99,6 @@ def judge(
     ttft, tpot = (_measured(percentiles(values, (50, 99))) for values in (metrics.ttft_ms, metrics.tpot_ms))
     e2e = metrics.e2e_ms[np.isfinite(metrics.e2e_ms)]
     few = counted < p99_takes
-    objectives = trial.workload.slo_ttft_ms is not None or trial.workload.slo_tpot_ms is not None
     return SweepPoint(
         rate=trial.workload.level,
         folder=folder,
@@ -118,7 +117,9 @@ def judge(
         p99_reason=f"p99 takes {p99_takes} requests; {counted} count" if few else _why_no_p99(ttft),
         slo_share=share,
         saturated=saturated,
-        good=saturated is None and unclear is None and (not objectives or (share or 0.0) >= sweep.slo_share),
+        good=saturated is None
+        and unclear is None
+        and (not trial.workload.objectives or (share or 0.0) >= sweep.slo_share),
         backlog=backlog,
         unclear=None if saturated else unclear,
     )

@@ -2,6 +2,7 @@
 
 from loadgen.workloads.closed_loop import BatchLoad, ConcurrencyLoad, SingleLoad
 from loadgen.workloads.kinds import register
+from loadgen.workloads.on_off import OnOffLoad
 from loadgen.workloads.open_loop import BurstLoad, ConstantLoad, PoissonLoad
 from loadgen.workloads.ramp import RampLoad
 from loadgen.workloads.sessions import SessionsLoad
@@ -14,6 +15,7 @@ register(ConcurrencyLoad)
 register(ConstantLoad)
 register(PoissonLoad)
 register(BurstLoad)
+register(OnOffLoad)
 register(RampLoad)
 register(TraceLoad)
 register(SweepLoad)

@@ -22,6 +22,7 @@ EndpointName = Literal["auto", "completions", "chat"]
 # whole: from the first sending to the last end; generations: of a full closed loop; steady: of a filled open loop.
 WindowCut = Literal["whole", "generations", "steady"]
 
+OBJECTIVES = ("ttft", "tpot", "itl", "e2e")
 COMMAND_LENGTHS = {"prompt_tokens": 128, "output_tokens": 128}  # on the command line, where it does not say
 
 
@@ -81,6 +82,20 @@ class Workload(KindRecord):
     slo_tpot_ms: Annotated[float | None, MILLISECONDS] = Field(
         default=None, gt=0, description="Objective of the goodput: time per output token."
     )
+    slo_itl_ms: Annotated[float | None, MILLISECONDS] = Field(
+        default=None,
+        gt=0,
+        description="Objective of the goodput: the 99th percentile of a request's times between output tokens.",
+    )
+    slo_e2e_ms: Annotated[float | None, MILLISECONDS] = Field(
+        default=None, gt=0, description="Objective of the goodput: time to the last token."
+    )
+
+    @property
+    def objectives(self) -> dict[str, float]:
+        """The limit in ms of each time that has one: `ttft`, `tpot`, `itl`, `e2e`."""
+        limits = {name: getattr(self, f"slo_{name}_ms") for name in OBJECTIVES}
+        return {name: limit for name, limit in limits.items() if limit is not None}
 
     # When requests leave.
 
@@ -98,9 +113,9 @@ class Workload(KindRecord):
         """How many requests a closed loop keeps in flight, at most; None for open loops."""
         return None
 
-    def user_starts(self) -> list[float]:
-        """Seconds after the start at which each user of a closed loop sends its first request."""
-        return [0.0] * (self.in_flight or 1)
+    def users(self) -> list[tuple[float, float]]:
+        """The seconds after the start from which, and until which, each user of a closed loop sends requests."""
+        return [(0.0, math.inf)] * (self.in_flight or 1)
 
     @property
     def group_size(self) -> int | None:

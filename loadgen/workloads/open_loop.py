@@ -7,18 +7,18 @@ import math
 import random
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from base.quantities import PER_SECOND
-from loadgen.workloads.base import Workload
+from loadgen.workloads.base import WindowCut, Workload
 
 
 class OpenLoop(Workload):
     """Requests that leave as `moments` says, until the workload's number or time is reached."""
 
-    window_cut = "steady"
+    window_cut: ClassVar[WindowCut] = "steady"
 
     @abstractmethod
     def moments(self, seed: int) -> Iterator[float]:

@@ -32,7 +32,7 @@ class RampLoad(Workload):
     ramp_steps: int | None = Field(
         default=None,
         ge=2,
-        description="Rise in this number of equal steps, first and last included, instead of a straight line.",
+        description="Rise or fall in this number of equal steps, first and last included, instead of a straight line.",
     )
     burstiness: float | None = Field(
         default=None, gt=0, description="Shape of the gamma-distributed gaps; without it arrivals are evenly spaced."
@@ -78,11 +78,17 @@ class RampLoad(Workload):
 
     @property
     def in_flight(self) -> int | None:
-        return self.end_concurrency
+        return None if self.open_loop else max(self.concurrency or 1, self.end_concurrency or 1)
 
-    def user_starts(self) -> list[float]:
-        """One user after another, or a step's users together."""
-        first, last = self.concurrency or 1, self.end_concurrency or 1
+    def users(self) -> list[tuple[float, float]]:
+        """They come one after another, or a step's users together; they go as a rising ramp played backwards."""
+        first, last, length = self.concurrency or 1, self.end_concurrency or 1, self.duration_s
+        if first <= last:
+            return [(start, math.inf) for start in self._rise(first, last)]
+        return [(0.0, length - start if start else math.inf) for start in self._rise(last, first)]
+
+    def _rise(self, first: int, last: int) -> list[float]:
+        """Seconds after the start at which each user of a rising ramp sends its first request."""
         length, steps = self.duration_s, self.ramp_steps
         if steps is None:
             return [length * max(0, user - first + 1) / (last - first + 1) for user in range(last)]
@@ -119,5 +125,3 @@ class RampLoad(Workload):
         pairs = [(self.rate, self.end_rate), (self.concurrency, self.end_concurrency)]
         if [None not in pair for pair in pairs].count(True) != 1 or pairs.count((None, None)) != 1:
             raise ValueError("a ramp workload needs `rate` and `end_rate`, or `concurrency` and `end_concurrency`")
-        if self.concurrency is not None and self.concurrency > (self.end_concurrency or 0):
-            raise ValueError("a ramp workload's `end_concurrency` cannot be below its `concurrency`")

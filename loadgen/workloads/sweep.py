@@ -67,7 +67,7 @@ class SweepLoad(Workload):
     @property
     def has_objectives(self) -> bool:
         """Whether a rate can keep up and still not be good."""
-        return self.slo_ttft_ms is not None or self.slo_tpot_ms is not None
+        return bool(self.objectives)
 
     @classmethod
     def completed(cls, given: Mapping[str, object]) -> dict[str, object]:

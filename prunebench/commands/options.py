@@ -75,7 +75,10 @@ PromptTokens = Annotated[str, typer.Option(help="128, uniform:64-256, normal:128
 OutputTokens = Annotated[str, typer.Option(help="As --prompt-tokens.")]
 Slo = Annotated[
     str | None,
-    typer.Option(help="Latency objectives, e.g. ttft=200ms,tpot=50ms.", rich_help_panel="Objectives"),
+    typer.Option(
+        help="Latency objectives, e.g. ttft=200ms,tpot=50ms; a load's also itl (the p99 of a request's times between tokens) and e2e.",
+        rich_help_panel="Objectives",
+    ),
 ]
 
 # Of a report: report, published.

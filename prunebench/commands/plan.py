@@ -85,7 +85,7 @@ def plan(
         carbon_g_per_kwh=carbon,
         gpus_per_replica=gpus_per_replica,
         seed=seed,
-        **objectives(slo),
+        **objectives(slo, ("ttft", "tpot")),
     )
     found = plan_fleet(analyse_run(run), demand, lambda label: print_line(f"planning: {label}", err))
     write_record(run / PLAN_NAME, found)

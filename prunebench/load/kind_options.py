@@ -17,9 +17,9 @@ import typer
 from pydantic.fields import FieldInfo
 
 from base.quantities import Quantity
-from loadgen.workloads.base import Workload
+from loadgen.workloads.base import OBJECTIVES, Workload
 
-_OBJECTIVES = {"slo_ttft_ms", "slo_tpot_ms"}
+_OBJECTIVES = {f"slo_{name}_ms" for name in OBJECTIVES}
 _NOT_OPTIONS = {"name", "kind"} | _OBJECTIVES
 # Of the command's help, in order, with the fields that are not where others of their class are; without one come the main ones.
 _PANELS: dict[str | None, tuple[str, ...]] = {

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
 from base.quantities import MILLISECONDS
 from loadgen.endpoint import LoadError, ServedModel
 from loadgen.prompts.files import with_identity
-from loadgen.workloads.base import Workload
+from loadgen.workloads.base import OBJECTIVES, Workload
 from loadgen.workloads.lengths import most_tokens
 from prunebench.load.kind_options import flag_of, in_flags
 
@@ -24,18 +24,18 @@ def describe_workload(kind: str, options: Mapping[str, object], slo: str | None)
         raise LoadError(_complaint(kind, error)) from None
 
 
-def objectives(text: str | None) -> dict[str, float]:
-    """ttft=200ms,tpot=50ms as {"slo_ttft_ms": 200.0, "slo_tpot_ms": 50.0}."""
+def objectives(text: str | None, names: Sequence[str] = OBJECTIVES) -> dict[str, float]:
+    """ttft=200ms,tpot=50ms as {"slo_ttft_ms": 200.0, "slo_tpot_ms": 50.0}. Raises LoadError for a time not among `names`."""
     found: dict[str, float] = {}
     for part in text.split(",") if text else []:
         name, _, value = part.strip().partition("=")
         try:
-            if name in {"ttft", "tpot"}:
+            if name in names:
                 found[f"slo_{name}_ms"] = float(MILLISECONDS.read(value))
                 continue
         except ValueError:
             pass
-        raise LoadError(f"--slo {text}: must read like ttft=200ms,tpot=50ms")
+        raise LoadError(f"--slo {text}: must read like ttft=200ms,tpot=50ms, with {', '.join(names)}")
     return found
 
 

@@ -39,7 +39,7 @@ def test_a_duration_ends_every_share():
 
 def test_the_users_of_a_ramp_are_dealt_out_by_turns():
     load = workload("ramp", concurrency=1, end_concurrency=4, duration_s=4.0)
-    assert [share.starts() for share in shares(load, 2)] == [[0.0, 2.0], [1.0, 3.0]]
+    assert [[start for start, _ in share.users()] for share in shares(load, 2)] == [[0.0, 2.0], [1.0, 3.0]]
 
 
 def test_an_open_loop_has_a_user_on_every_worker_and_a_closed_one_its_own():
@@ -55,6 +55,7 @@ def test_an_open_loop_has_a_user_on_every_worker_and_a_closed_one_its_own():
         (workload("batch"), "--workers 2: a batch workload has a single user"),
         (workload("concurrency", concurrency=3), "--concurrency 3: must be a multiple of --workers 2"),
         (workload("ramp", concurrency=1, end_concurrency=3, duration_s=1.0), "--end-concurrency 3"),
+        (workload("ramp", concurrency=3, end_concurrency=1, duration_s=1.0), "--concurrency 3"),
     ],
 )
 def test_what_cannot_be_shared_names_its_option(load, reason):

@@ -152,6 +152,27 @@ def test_goodput_is_of_requests_that_met_every_objective():
     assert summary_of(trial(0, 200), [good], [])["request_goodput"] is None
 
 
+def test_goodput_is_also_of_requests_whose_slow_tokens_and_last_one_are_in_time():
+    def gaps(index, *ends):
+        at = [end * MS for end in ends]
+        return record(
+            index,
+            0,
+            ends[0],
+            ends[-1],
+            arrival_ns=at,
+            arrival_tokens=list(range(1, len(at) + 1)),
+            output_tokens=len(at),
+        )
+
+    smooth, stalled = gaps(0, 10, 20, 30, 40), gaps(1, 10, 12, 14, 40)  # the same TPOT
+    for limits, good in (({"slo_itl_ms": 11.0}, 1), ({"slo_itl_ms": 26.0}, 2), ({"slo_e2e_ms": 39.0}, 0)):
+        summary = summary_of(trial(0, 200, load=workload("single", **limits)), [smooth, stalled], [])
+        assert summary["request_goodput"] == good / 0.2
+    many = gaps(2, *range(10, 310), 400)  # one gap of 300 is beyond the 99th percentile
+    assert summary_of(trial(0, 500, load=workload("single", slo_itl_ms=1.5)), [many], [])["request_goodput"] == 2.0
+
+
 def test_the_busiest_second_and_the_most_in_flight():
     records = [
         record(0, 0, 100, 900, tokens=5),

@@ -143,6 +143,15 @@ def test_the_users_of_a_ramp_join_one_after_another():
     assert result.trial.window_rule == "whole"
 
 
+def test_the_users_of_a_falling_ramp_leave_one_after_another_and_no_number_is_lost():
+    load = workload("ramp", concurrency=4, end_concurrency=1, duration_s=0.8, warmup_requests=0, output_tokens=2)
+    result, _ = run(lambda *_: stream(2, first_s=0.02), load)
+    assert most_in_flight(result.records, before_s=0.1) == 4
+    last = max(r.sent_ns for r in result.records)
+    assert most_in_flight([r for r in result.records if r.sent_ns > last - 0.1e9], before_s=9) == 1
+    assert [r.index for r in result.records] == list(range(len(result.records)))
+
+
 def most_in_flight(records, before_s):
     began = min(r.sent_ns for r in records)
     inside = [r for r in records if r.sent_ns - began < before_s * 1e9]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 
 import numpy as np
@@ -96,24 +97,36 @@ def test_a_ramp_with_gamma_gaps_has_as_many_requests_in_each_half_as_its_rate_sa
 
 
 @pytest.mark.parametrize(
-    ("asked", "starts"),
+    ("asked", "starts", "ends"),
     [
-        ({}, [0, 0, 2, 4]),
-        ({"ramp_steps": 3}, [0, 0, 2, 4]),
-        ({"ramp_steps": 2}, [0, 0, 3, 3]),
-        ({"end_concurrency": 2}, [0, 0]),
+        ({}, [0, 0, 2, 4], [math.inf] * 4),
+        ({"ramp_steps": 3}, [0, 0, 2, 4], [math.inf] * 4),
+        ({"ramp_steps": 2}, [0, 0, 3, 3], [math.inf] * 4),
+        ({"end_concurrency": 2}, [0, 0], [math.inf] * 2),
+        ({"concurrency": 4, "end_concurrency": 2}, [0] * 4, [math.inf, math.inf, 4, 2]),
+        ({"concurrency": 4, "end_concurrency": 2, "ramp_steps": 2}, [0] * 4, [math.inf, math.inf, 3, 3]),
     ],
 )
-def test_the_users_of_a_ramp_come_one_after_another(asked, starts):
+def test_the_users_of_a_ramp_come_or_go_one_after_another(asked, starts, ends):
     load = workload("ramp", **{"concurrency": 2, "end_concurrency": 4, "duration_s": 6.0, **asked})
-    assert load.user_starts() == pytest.approx(starts)
+    assert load.users() == list(zip(starts, ends, strict=True))
     assert not load.open_loop
     assert load.in_flight == len(starts)
 
 
+def test_arrivals_that_are_on_and_off_are_poisson_on_a_clock_that_stands_still_meanwhile():
+    found = np.array(list(workload("on-off", rate=20.0, on_s=2.0, off_s=3.0, duration_s=500.0).arrivals(seed=7)))
+    assert np.all(found % 5 < 2)
+    ticks = 20 * (2 * (found // 5) + found % 5)
+    assert stats.kstest(np.diff(ticks, prepend=0.0), stats.expon.cdf).pvalue > 0.01
+    slower = workload("on-off", rate=20.0, on_s=2.0, off_s=3.0, off_rate=2.0, duration_s=500.0)
+    off = [at for at in slower.arrivals(seed=7) if at % 5 >= 2]
+    assert len(off) == pytest.approx(600, rel=0.15)
+
+
 def test_the_users_of_other_closed_loops_are_all_there_from_the_start():
-    assert workload("concurrency", concurrency=3).user_starts() == [0, 0, 0]
-    assert workload("single").user_starts() == [0]
+    assert workload("concurrency", concurrency=3).users() == [(0, math.inf)] * 3
+    assert workload("single").users() == [(0, math.inf)]
 
 
 def test_a_closed_loop_has_no_schedule():
