@@ -5,6 +5,8 @@
                  OpenAI's batches, whose `body` is one of these
     FILE.csv     a column `prompt` (or `text`), or a single column; commas, semicolons or tabs
     FILE.json    ShareGPT: a list of objects with `conversations`, whose first human turn is the prompt, or with `messages`
+    FOLDER       a data set on disk: what `save_to_disk` wrote, or a clone from the hub, of one split; or one of its .arrow or
+                 .parquet files. Its rows are as those of FILE.jsonl
     hellaswag    Rowan/hellaswag, validation: the context, its four endings as A to D, and "Answer:"
     mmlu         cais/mmlu, all, test: the question alone
     ifeval       google/IFEval, train: the instruction
@@ -23,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from loadgen.endpoint import LoadError
+from loadgen.prompts.datasets import Dataset
 from loadgen.prompts.messages import Chat, chat_of, conversation_of
 from loadgen.prompts.sessions import FileSessions
 from loadgen.prompts.synthetic import FilePrompts
@@ -63,7 +66,7 @@ def read_prompts(source: str, seed: int = 0) -> FilePrompts:
     name, _, folder = source.partition(":")
     if is_source(source):
         return FilePrompts(_read_source(name, folder or None, seed))
-    file = InputFile("--prompts", Path(source))
+    file = _opened("--prompts", Path(source))
     readers: dict[str, Callable[[InputFile], Iterator[str | Chat]]] = {
         ".jsonl": _json_lines,
         ".csv": _csv_lines,
@@ -91,13 +94,13 @@ def read_sessions(workload: SessionsLoad) -> FileSessions:
     source = workload.prompts or ""
     if is_source(source):
         raise LoadError(f"--prompts {source}: has single prompts; sessions need a file of conversations")
-    file = InputFile("--prompts", Path(source))
+    file = _opened("--prompts", Path(source))
     if file.layout == ".jsonl":
         rows = file.json_objects()
     elif file.layout == ".json":
         rows = enumerate(_objects(file), 1)
     else:
-        raise file.error("sessions need a .jsonl or .json file of messages or conversations")
+        raise file.error("sessions need a .jsonl or .json file, or a data set, of messages or conversations")
     chats, without = [], 0
     for number, row in rows:
         try:
@@ -129,7 +132,7 @@ def with_identity(workload: Workload) -> Workload:
     if file is None:
         return workload
     flag = "--trace" if workload.trace_file is not None else "--prompts"
-    return workload.model_copy(update={"file_sha256": InputFile(flag, file).sha256()})
+    return workload.model_copy(update={"file_sha256": _opened(flag, file).sha256()})
 
 
 def input_notes(workload: Workload) -> tuple[str, ...]:
@@ -147,13 +150,17 @@ def input_notes(workload: Workload) -> tuple[str, ...]:
     return tuple(f"--prompts {workload.prompts}: {note}" for note in prompts.notes)
 
 
+def _opened(flag: str, path: Path) -> InputFile:
+    return Dataset(flag, path) if Dataset.is_one(path) else InputFile(flag, path)
+
+
 def _text_lines(file: InputFile) -> Iterator[str]:
     return (line for _, line in file.lines())
 
 
 def _json_lines(file: InputFile) -> Iterator[str | Chat]:
     for number, line in file.json_objects():
-        where, row = f"line {number}", line
+        where, row = f"{'row' if isinstance(file, Dataset) else 'line'} {number}", line
         if isinstance(line.get("body"), dict):  # of a batch
             row = line["body"]
         if "messages" in row:

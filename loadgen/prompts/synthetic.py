@@ -46,13 +46,14 @@ class SyntheticPrompts:
     """Ordinary token ids, drawn anew for every request, exactly as many as asked for (`loadgen.workloads.lengths`).
 
     Two prompts differ from their first tokens on, so that a prefix cache has nothing to give; or from after the first
-    `shared_prefix` tokens on, which all have in common.
+    `shared_prefix` tokens on, which all have in common, or those of one of `groups`.
     """
 
     pool: Sequence[int]
     tokens: int | str
     seed: int
     shared_prefix: int = 0
+    groups: int = 1
 
     def __getitem__(self, index: int) -> Prompt:
         return self.ids(index)
@@ -62,7 +63,11 @@ class SyntheticPrompts:
         length = draw_tokens(self.tokens, f"{self.seed}/prompt/{index}")
         shared = min(self.shared_prefix, length)
         own = random.Random(f"{self.seed}/{index}").choices(self.pool, k=length - shared)
-        return random.Random(f"{self.seed}/shared").choices(self.pool, k=shared) + own if shared else own
+        if not shared:
+            return own
+        group = random.Random(f"{self.seed}/group/{index}").randrange(self.groups)
+        of_group = random.Random(f"{self.seed}/shared/{group}" if group else f"{self.seed}/shared")
+        return of_group.choices(self.pool, k=shared) + own
 
 
 @dataclass(frozen=True)
@@ -156,7 +161,7 @@ def make_prompts(workload: Workload, tokens: Tokenizer | Sequence[int], seed: in
     if (trace := workload.recorded()) is not None:
         made = TracePrompts(pool, trace.rows, seed)
     else:
-        made = SyntheticPrompts(pool, workload.prompt_tokens, seed, workload.shared_prefix)
+        made = SyntheticPrompts(pool, workload.prompt_tokens, seed, workload.shared_prefix, workload.prefix_groups)
     prompts: Prompts
     if workload.prompt_as == "words":
         prompts = WordPrompts(made, words)

@@ -81,6 +81,21 @@ def read_parquet(file: Path, columns: Sequence[str] | None = None) -> Iterator[B
         raise OSError(_first_line(error)) from None
 
 
+def read_rows(file: Path) -> Iterator[dict[str, Any]]:
+    """The rows of any Parquet file, as plain values, lists and dicts. Raises OSError if it cannot be read."""
+    import duckdb
+
+    try:
+        file.open("rb").close()
+        with _database(os.getpid()).cursor() as database:
+            rows = database.execute(f"SELECT * EXCLUDE (file_row_number) {_ROWS}", {"file": glob.escape(str(file))})
+            names = [column[0] for column in rows.description]
+            while some := rows.fetchmany(ROWS_AT_ONCE):
+                yield from (dict(zip(names, row, strict=True)) for row in some)
+    except (duckdb.Error, RuntimeError) as error:
+        raise OSError(_first_line(error)) from None
+
+
 @functools.cache
 def _database(_process_id: int) -> duckdb.DuckDBPyConnection:
     """The one of this process, in memory: starting one takes longer than reading a small file."""

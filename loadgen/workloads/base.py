@@ -45,7 +45,7 @@ class Workload(KindRecord):
     output_tokens: Tokens = Field(default=64, description="Length of the answers, written as `prompt_tokens`.")
     prompts: str | None = Field(
         default=None,
-        description="A file of prompts or messages (.txt, .jsonl, .csv, or ShareGPT's .json), or hellaswag, mmlu, ifeval, each with "
+        description="A file of prompts or messages (.txt, .jsonl, .csv, or ShareGPT's .json), a data set's folder, or hellaswag, mmlu, ifeval, each with "
         ":FOLDER where there is no hub; without it prompts are synthetic.",
     )
     endpoint: EndpointName = Field(
@@ -69,6 +69,9 @@ class Workload(KindRecord):
         "words, which requires no tokenizer; chat takes text.",
     )
     shared_prefix: int = Field(default=0, ge=0, description="First tokens that all synthetic prompts share.")
+    prefix_groups: int = Field(
+        default=1, ge=1, description="Share them within this number of groups, of which each prompt draws one."
+    )
     natural_stop: bool = Field(
         default=False,
         description="Let the model stop by itself; otherwise `ignore_eos` makes every answer exactly `output_tokens` long.",
@@ -263,6 +266,8 @@ class Workload(KindRecord):
             raise ValueError("`endpoint` chat takes one conversation a request: `batch_as` requests")
         if isinstance(self.prompt_tokens, int) and self.shared_prefix >= self.prompt_tokens:
             raise ValueError("`shared_prefix` must be below `prompt_tokens`")
+        if self.prefix_groups > 1 and not self.shared_prefix:
+            raise ValueError("`prefix_groups` needs `shared_prefix`")
         self.check_end()
 
     def check_end(self) -> None:

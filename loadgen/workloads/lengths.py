@@ -5,6 +5,7 @@
     normal:128,32                mean and standard deviation in tokens
     lognormal:128,64             mean and standard deviation in tokens, not of the logarithm
     lognormal:128,64,16-1024     the same, held between limits
+    lognormal:p50=128,p90=512    median and 90th percentile, with limits or without
 
 Draws are rounded, and at least 1.
 """
@@ -21,6 +22,8 @@ from pydantic import AfterValidator
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _UNIFORM = re.compile(r"uniform:(\d+)-(\d+)")
 _SPREAD = re.compile(rf"(normal|lognormal):{_NUMBER},{_NUMBER}(?:,(\d+)-(\d+))?")
+_QUANTILES = re.compile(rf"lognormal:p50={_NUMBER},p90={_NUMBER}(?:,(\d+)-(\d+))?")
+_Z90 = 1.2815515655446004  # of the standard normal distribution
 _READS = "must be a number, or read like uniform:64-256, normal:128,32 or lognormal:128,64,16-1024"
 
 
@@ -32,14 +35,17 @@ def check_tokens(tokens: int | str) -> int | str:
         if tokens < 1:
             raise ValueError("must be at least 1")
         return tokens
-    uniform, spread = _UNIFORM.fullmatch(tokens), _SPREAD.fullmatch(tokens)
-    if not (uniform or spread):
+    uniform, spread, quantiles = (each.fullmatch(tokens) for each in (_UNIFORM, _SPREAD, _QUANTILES))
+    found = uniform or spread or quantiles
+    if not found:
         raise ValueError(f"{tokens!r} {_READS}")
-    limits = uniform.groups() if uniform else spread.groups()[3:] if spread else ()
+    limits = found.groups()[-2:]
     if limits[0] is not None and not 1 <= int(limits[0]) <= int(limits[1]):
         raise ValueError(f"{tokens!r}: the limits must be at least 1 and rise")
     if spread and float(spread[2]) < 1:
         raise ValueError(f"{tokens!r}: the mean must be at least 1")
+    if quantiles and not 1 <= float(quantiles[1]) <= float(quantiles[2]):
+        raise ValueError(f"{tokens!r}: p50 must be at least 1, and p90 not below it")
     return tokens
 
 
@@ -53,6 +59,9 @@ def draw_tokens(tokens: int | str, key: str) -> int:
     draw = random.Random(key)
     if uniform := _UNIFORM.fullmatch(tokens):
         return draw.randint(int(uniform[1]), int(uniform[2]))
+    if quantiles := _QUANTILES.fullmatch(tokens):
+        middle, high = math.log(float(quantiles[1])), math.log(float(quantiles[2]))
+        return _held(draw.lognormvariate(middle, (high - middle) / _Z90), quantiles[3], quantiles[4])
     spread = _SPREAD.fullmatch(tokens)
     if spread is None:
         raise ValueError(f"{tokens!r} {_READS}")
@@ -62,8 +71,12 @@ def draw_tokens(tokens: int | str, key: str) -> int:
     else:
         variance = math.log1p((deviation / mean) ** 2)  # of the logarithm
         drawn = draw.lognormvariate(math.log(mean) - variance / 2, math.sqrt(variance))
-    low, high = (int(spread[4]), int(spread[5])) if spread[4] else (1, 10**9)
-    return min(max(round(drawn), low), high)
+    return _held(drawn, spread[4], spread[5])
+
+
+def _held(drawn: float, least: str | None, most: str | None) -> int:
+    """A draw between the limits."""
+    return min(max(round(drawn), int(least or 1)), int(most or 10**9))
 
 
 def most_tokens(tokens: int | str) -> int | None:

@@ -17,8 +17,11 @@ class TraceLoad(OpenLoop):
     """Requests as recorded, `speed` times as fast; their lengths are the trace's, not those of the fields."""
 
     kind: Literal["trace"] = "trace"
-    trace: Path = Field(description="The recorded traffic to replay, Azure's CSV or Mooncake's JSONL.")
+    trace: Path = Field(description="The recorded traffic to replay: Azure's or BurstGPT's CSV, or Mooncake's JSONL.")
     speed: float = Field(default=1.0, gt=0, description="Replay the trace this many times as fast.")
+    block_tokens: int | None = Field(
+        default=None, ge=1, description="Tokens of a prompt that a hash id stands for; default 512, Mooncake's."
+    )
 
     def moments(self, seed: int) -> Iterator[float]:
         return (row.at_s / self.speed for row in self.recorded().rows)
@@ -28,7 +31,7 @@ class TraceLoad(OpenLoop):
         return self.trace
 
     def recorded(self) -> Trace:
-        return open_trace(self.trace)
+        return open_trace(self.trace, self.block_tokens)
 
     def prompt_length(self, seed: int, index: int) -> int:
         return self._row(index).prompt_tokens

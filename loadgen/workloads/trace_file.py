@@ -3,7 +3,8 @@
 Azure LLM inference traces (CSV): `TIMESTAMP,ContextTokens,GeneratedTokens`, the time as a date with up to seven digits of
 a second. Mooncake traces (JSON lines): `timestamp` in milliseconds, `input_length`, `output_length` and `hash_ids`, one for
 each 512 tokens of the prompt: requests that begin with the same ids begin with the same text. Qwen-Bailian traces are like
-Mooncake's, with a `chat_id`, seconds and blocks of 16 tokens.
+Mooncake's, with a `chat_id`, seconds and blocks of 16 tokens. BurstGPT (CSV): `Timestamp` in seconds, `Request tokens`,
+`Response tokens`, which are 0 where the request failed.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from loadgen.workloads.input_files import InputFile
 
 BLOCK_TOKENS = 512
 _QWEN_BLOCK_TOKENS = 16
+_AZURE = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
+_BURST_GPT = ("Timestamp", "Request tokens", "Response tokens")
 _MOST_TOKENS = 100_000_000
 _LONGEST_S = 10 * 365 * 86_400.0
 
@@ -45,13 +48,13 @@ class Trace:
 
 
 @functools.cache
-def open_trace(path: Path) -> Trace:
-    """All rows. Rows without prompt or output have nothing to measure and are left out.
+def open_trace(path: Path, block_tokens: int | None = None) -> Trace:
+    """All rows; a hash id stands for `block_tokens`, by default what its layout says. Rows without prompt or output have nothing to measure and are left out.
 
     Raises LoadError naming the file and the line that is not one of a trace.
     """
     file = InputFile("--trace", path)
-    found = list(_csv_rows(file) if file.layout == ".csv" else _json_rows(file))
+    found = list(_csv_rows(file) if file.layout == ".csv" else _json_rows(file, block_tokens))
     rows = [row for row in found if row.prompt_tokens and row.output_tokens]
     notes = []
     if len(rows) < len(found):
@@ -73,41 +76,50 @@ def open_trace(path: Path) -> Trace:
 
 
 def _csv_rows(file: InputFile) -> Iterator[TraceRow]:
-    needed = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
     for line, row in file.rows():
-        if not set(needed) <= set(row):
-            raise file.error("a CSV trace has the columns TIMESTAMP, ContextTokens and GeneratedTokens")
+        columns = next((each for each in (_AZURE, _BURST_GPT) if set(each) <= set(row)), None)
+        if columns is None:
+            raise file.error(f"a CSV trace has the columns {' or '.join(map(', '.join, (_AZURE, _BURST_GPT)))}")
         try:
-            at = datetime.fromisoformat(row["TIMESTAMP"].strip())
-            at = at if at.tzinfo else at.replace(tzinfo=UTC)
-            prompt, output = (_tokens(name, row[name]) for name in needed[1:])
-            yield TraceRow(at.timestamp(), prompt, output)
+            at, prompt, output = (row[name] for name in columns)
+            at_s = _date_s(at.strip()) if columns is _AZURE else _seconds(at)
+            yield TraceRow(at_s, _tokens(columns[1], prompt), _tokens(columns[2], output))
         except ValueError as error:
             raise file.error(error, line) from None
 
 
-def _json_rows(file: InputFile) -> Iterator[TraceRow]:
+def _date_s(text: str) -> float:
+    at = datetime.fromisoformat(text)
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+
+
+def _json_rows(file: InputFile, block_tokens: int | None) -> Iterator[TraceRow]:
     for line, row in file.json_objects():
         try:
-            yield _json_row(row)
+            yield _json_row(row, block_tokens)
         except KeyError:
             raise file.error("lacks timestamp, input_length or output_length (or name it .csv)", line) from None
         except (ValueError, TypeError) as error:
             raise file.error(error, line) from None
 
 
-def _json_row(row: dict[str, Any]) -> TraceRow:
+def _json_row(row: dict[str, Any], block_tokens: int | None) -> TraceRow:
     """Raises KeyError for a missing key, ValueError or TypeError for a value that cannot be."""
     is_qwen = "chat_id" in row
-    at_s = float(row["timestamp"]) / (1 if is_qwen else 1e3)
-    if not 0 <= at_s < math.inf:
-        raise ValueError(f"timestamp {row['timestamp']}: must not be negative or infinite")
+    at_s = _seconds(row["timestamp"]) / (1 if is_qwen else 1e3)
     prompt, output = (_tokens(name, row[name]) for name in ("input_length", "output_length"))
     ids = tuple(_whole("hash_ids", each) for each in row.get("hash_ids") or ())
-    block = _QWEN_BLOCK_TOKENS if is_qwen else BLOCK_TOKENS
+    block = block_tokens or (_QWEN_BLOCK_TOKENS if is_qwen else BLOCK_TOKENS)
     if len(ids) > math.ceil(prompt / block):
         raise ValueError(f"{len(ids)} hash_ids, but {prompt} tokens have {math.ceil(prompt / block)} blocks of {block}")
     return TraceRow(at_s, prompt, output, ids, block)
+
+
+def _seconds(value: Any) -> float:
+    at = float(value)
+    if not 0 <= at < math.inf:
+        raise ValueError(f"timestamp {value}: must not be negative or infinite")
+    return at
 
 
 def _tokens(name: str, value: Any) -> int:

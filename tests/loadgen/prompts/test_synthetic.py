@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 from tokenizers import Tokenizer
@@ -133,6 +134,13 @@ def test_a_shared_prefix_is_the_same_for_all_and_what_follows_is_not():
     assert {tuple(row[n][:30]) for n in range(-5, 50)} == {tuple(row[0][:30])}
     assert len({tuple(row[n][30:]) for n in range(-5, 50)}) == 55
     assert len(row[7]) == 40
+
+
+def test_prompts_of_a_group_share_a_prefix_and_groups_are_alike_in_size():
+    row = make_prompts(workload(prompt_tokens=40, shared_prefix=30, prefix_groups=4), range(1000), seed=1)
+    found = Counter(tuple(row[n][:30]) for n in range(400))
+    assert len(found) == 4
+    assert min(found.values()) > 70
 
 
 def test_prompts_of_a_trace_begin_alike_where_its_hashes_do():

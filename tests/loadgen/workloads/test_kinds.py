@@ -112,4 +112,4 @@ def test_no_kind_has_the_fields_of_another():
     own = {name: set(kind.model_fields) - shared for name, kind in Workload.kinds.items()}
     assert own["single"] == set()
     assert own["batch"] == {"batch_size", "batch_as"}
-    assert own["trace"] == {"trace", "speed"}
+    assert own["trace"] == {"trace", "speed", "block_tokens"}

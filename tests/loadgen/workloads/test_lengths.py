@@ -29,6 +29,9 @@ def test_what_is_a_length(given, meant):
         "normal:5",
         "normal:0,1",
         "lognormal:9,1,5-2",
+        "lognormal:p50=9,p90=8",
+        "lognormal:p50=0,p90=8",
+        "lognormal:p50=9,p90=99,5-2",
         "1.5",
     ],
 )
@@ -61,6 +64,14 @@ def test_lognormal_lengths_have_the_mean_and_deviation_asked_for_in_tokens():
     assert stats.kstest(dithered, stats.lognorm(sigma, scale=500 * math.exp(-(sigma**2) / 2)).cdf).pvalue > 0.01
     assert found.mean() == pytest.approx(500, rel=0.05)
     assert found.std() == pytest.approx(400, rel=0.1)
+
+
+def test_lognormal_lengths_have_the_median_and_the_90th_percentile_asked_for():
+    found = draws("lognormal:p50=300,p90=1200")
+    assert np.percentile(found, [50, 90]) == pytest.approx([300, 1200], rel=0.08)
+    assert set(draws("lognormal:p50=300,p90=1200,250-260", 300)) <= set(range(250, 261))
+    assert set(draws("lognormal:p50=7,p90=7", 9)) == {7}
+    assert most_tokens("lognormal:p50=300,p90=1200,16-4096") == 4096
 
 
 def test_limits_hold_and_a_length_is_never_below_one():

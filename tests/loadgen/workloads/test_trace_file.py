@@ -38,6 +38,22 @@ def test_azures_later_traces_have_a_zone_in_their_times(tmp_path):
     assert open_trace(written(tmp_path, "z.csv", text)).rows[1].at_s == pytest.approx(4.314579, abs=1e-5)
 
 
+def test_burst_gpts_rows_have_seconds_and_failed_requests_are_left_out(tmp_path):
+    text = "Timestamp,Session ID,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
+    text += "5,,ChatGPT,472,18,490,Conversation log\n45.5,a,GPT-4,1087,230,1317,API log\n50,b,GPT-4,9,0,9,API log\n"
+    found = open_trace(written(tmp_path, "b.csv", text))
+    assert [(r.at_s, r.prompt_tokens, r.output_tokens) for r in found.rows] == [(0, 472, 18), (40.5, 1087, 230)]
+    assert found.notes == ("1 of 3 rows have no prompt or no output tokens and are left out",)
+
+
+def test_a_hash_stands_for_as_many_tokens_as_the_workload_says(tmp_path):
+    trace = written(tmp_path, "m.jsonl", MOONCAKE)
+    blocks = {row.block_tokens for row in workload("trace", trace=trace, block_tokens=2500).recorded().rows}
+    assert blocks == {2500}
+    with pytest.raises(LoadError, match="3 hash_ids, but 6955 tokens have 1 blocks of 8192"):
+        workload("trace", trace=trace, block_tokens=8192).recorded()
+
+
 def test_mooncake_rows_are_in_order_of_time_with_the_hashes_of_their_blocks(tmp_path):
     rows = open_trace(written(tmp_path, "m.jsonl", MOONCAKE)).rows
     assert [(round(r.at_s, 3), r.prompt_tokens, r.output_tokens, r.hash_ids) for r in rows] == [
@@ -71,7 +87,7 @@ def test_every_request_of_a_trace_is_as_long_as_recorded(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "reason"),
     [
-        ("t.csv", "time,tokens\n1,2\n", "columns TIMESTAMP"),
+        ("t.csv", "time,tokens\n1,2\n", "columns TIMESTAMP.* or Timestamp"),
         ("t.csv", AZURE.replace("396", "many"), "line 3"),
         ("t.csv", AZURE.replace("2023-11-16 18:15:50.9951690", "noon"), "line 3"),
         ("t.csv", AZURE.splitlines()[0], "holds no requests"),
