@@ -37,7 +37,10 @@ class Profile:
     prompt_tokens: int
     output_tokens: int
     streams: tuple[int, ...]  # of the server beside the engine
-    matrix: int  # rows and columns of the known load
+    most_repeats: int  # of that comparison
+    most_blocks: int  # of a run
+    phases_s: float  # of the known load, at most
+    matrix: int  # its rows and columns
     calibration_tokens: int
 
     @property
@@ -60,6 +63,9 @@ GPU = Profile(
     prompt_tokens=128,
     output_tokens=64,
     streams=(1, 32, 256),
+    most_repeats=10,
+    most_blocks=8,
+    phases_s=60.0,
     matrix=8192,
     calibration_tokens=16_384,
 )
@@ -77,6 +83,9 @@ REHEARSAL = Profile(
     prompt_tokens=16,
     output_tokens=8,
     streams=(1, 8),
+    most_repeats=2,
+    most_blocks=2,
+    phases_s=7.5,
     matrix=256,
     calibration_tokens=2048,
 )

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 from benchmarks.gpu_day.archive import SCRATCH
-from benchmarks.gpu_day.measuring.checkpoint import random_llama
+from benchmarks.gpu_day.measuring.checkpoint import random_llama, word
 from benchmarks.gpu_day.profiles import own_folder, stage_parser
 
 _HELD_OUT = 512  # tokens at the end of the text, which the refit is not done on
@@ -24,7 +24,7 @@ def main() -> None:
     text = options.work / SCRATCH / "text.txt"
     count = profile.calibration_tokens + _HELD_OUT
     draw = random.Random(0)
-    text.write_text(" ".join(f"w{draw.randrange(profile.shape.vocabulary)}" for _ in range(count)))
+    text.write_text(" ".join(word(draw.randrange(profile.shape.vocabulary)) for _ in range(count)))
     command = [sys.executable, "-P", "-m", "prunebench"]
     prune = [*command, "prune", f"{source}", "--output", f"{options.work / SCRATCH / 'calibrated'}", "--json"]
     prune += ["--criterion", "act", "--calibration", f"{text}", "--refit", "--one-shot"]

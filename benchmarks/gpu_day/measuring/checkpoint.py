@@ -1,7 +1,7 @@
 """A Llama of random bfloat16 weights, made in seconds at any size: its layers cost what a trained model's cost.
 
-A weight is plus or minus 2^-7 to 2^-5, about as large as those of a new model. The tokenizer has a word for each id, `w0`, `w1`
-and so on, so that every vocabulary has text.
+A weight is plus or minus 2^-7 to 2^-5, about as large as those of a new model. The tokenizer has a word for
+each id, so that every vocabulary has text.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ def random_llama(work: Path, shape: Shape) -> Path:
     return folder
 
 
+def word(token: int) -> str:
+    """The text of a token: four letters, so that it is plain text."""
+    return "".join(chr(ord("a") + token // 26**place % 26) for place in range(4))
+
+
 def _fill(folder: Path, shape: Shape) -> None:
     _write_weights(folder / "model.safetensors", dict(_tensors(shape)))
     config = {
@@ -51,8 +56,8 @@ def _fill(folder: Path, shape: Shape) -> None:
         "dtype": "bfloat16",
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2))
-    words = {f"w{place}": place for place in range(shape.vocabulary)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))  # noqa: S106 - no password
+    words = {word(token): token for token in range(shape.vocabulary)}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token=word(0)))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')

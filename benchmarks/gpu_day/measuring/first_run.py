@@ -16,7 +16,7 @@ from benchmarks.gpu_day.measuring.checkpoint import random_llama
 from benchmarks.gpu_day.profiles import Profile, stage_parser
 from energy.meters.nvidia.gpus import find_gpus
 
-_BLOCKS = 2, 8  # at least, at most
+_LEAST_BLOCKS = 2
 _WORKLOADS = 2
 _PATIENT_S = 900.0  # with more than that vLLM compiles
 _CAP = 0.6  # of the default power limit
@@ -80,7 +80,7 @@ keep_servers = true
 [serve.options]
 {given}
 [protocol]
-blocks = {min(max(blocks, _BLOCKS[0]), _BLOCKS[1])}
+blocks = {min(max(blocks, _LEAST_BLOCKS), profile.most_blocks)}
 warmup_limit_s = 0
 
 [energy]

@@ -30,7 +30,6 @@ from energy.sampler import Sampler
 from energy.window import meter_energy
 
 _INTERVAL_S = 0.02
-_LONGEST_S = 60.0  # of all phases together
 _SHARE = 0.6  # of the stage's time that the phases take
 _POLL_S = 1.5  # of the figures' changes, under load
 _SETTLE_S = 1.0  # at the start of a window, for figures that are the mean of the last second
@@ -49,7 +48,7 @@ def main() -> None:
     handle = pynvml.nvmlDeviceGetHandleByIndex(facts.index)
     meters, refused = _every_source(facts, handle)
     load = Matrices(options.profile.matrix, on_gpu=not options.profile.is_rehearsal)
-    unit = min(_LONGEST_S, _SHARE * options.seconds - _POLL_S) / 5
+    unit = min(options.profile.phases_s, _SHARE * options.seconds - _POLL_S) / 5
     watching = _watch(folder / "watch.jsonl", 5 * unit)
     sampler = Sampler(list(meters.values()), [], _INTERVAL_S)
     windows: dict[str, tuple[int, int]] = {}
@@ -126,10 +125,11 @@ def _watch(file: Path, seconds: float) -> subprocess.Popen[bytes]:
 
 
 def _phase(seconds: float) -> tuple[int, int]:
-    """Let time pass; the window without the time in which averages settle."""
-    start = time.monotonic_ns() + round(min(_SETTLE_S, seconds / 2) * 1e9)
+    """Let time pass; the window without the time in which averages settle, and without its end: they look ahead to what comes."""
+    settle_ns = round(min(_SETTLE_S, seconds / 3) * 1e9)
+    start = time.monotonic_ns() + settle_ns
     time.sleep(seconds)
-    return start, time.monotonic_ns()
+    return start, time.monotonic_ns() - settle_ns // 2
 
 
 Row = dict[str, Any]

@@ -29,7 +29,6 @@ from server.engines.transformers.engine import TransformersEngine
 _CONTEXT = 256
 _SHARE, _SHARE_BEFORE_VLLM = 0.8, 0.4  # of the stage's time, after which no repeat begins
 _VLLM_S = 120.0  # with less it is left out
-_MOST = 10  # repeats
 
 
 def main() -> None:
@@ -73,7 +72,7 @@ async def _compare(source: Path, profile: Profile, folder: Path, until: float) -
 
         shuffle = random.Random(0)
         found: dict[str, dict[str, list[dict[str, Any]]]] = {}
-        for repeat in range(-1, _MOST):  # the first one only warms up
+        for repeat in range(-1, profile.most_repeats):  # the first one only warms up
             if repeat > 0 and time.monotonic() > until:
                 break
             for streams in shuffle.sample(profile.streams, len(profile.streams)):

@@ -34,7 +34,7 @@ def archived(output: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def test_a_rehearsal_of_the_first_three_stages_brings_nvml_energy_and_a_run_home(tmp_path):
-    done = spend(tmp_path / "results", "--minutes", "8", "--stages", "a,b,c", "--engine", "synthetic")
+    done = spend(tmp_path / "results", "--minutes", "60", "--stages", "a,b,c", "--engine", "synthetic")
     assert done.returncode == 0, done.stdout + done.stderr
     held = archived(tmp_path / "results")
     stages = json.loads(held["stages.json"])["stages"]
