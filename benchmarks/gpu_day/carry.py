@@ -14,18 +14,16 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 import tomllib
 from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from benchmarks.gpu_day.preparing import CARRIED, ROOT
 
 LIMIT_BYTES = 60 * 2**20
-_EXTRAS = ("report",)
 _THERE = frozenset({"hf-xet", "huggingface-hub", "numpy", "safetensors", "tokenizers", "torch", "transformers"})
 _GLIBC = (39, 35, 34, 31, 28, 27, 26, 24, 17, 12, 5)  # pip takes each tag as it is, not as at least that
 
@@ -58,9 +56,8 @@ def main() -> None:
 def carried() -> dict[str, str]:
     """Package → the versions that will do, of all that prunebench needs and a Python with transformers does not have anyway."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *(line for one in _EXTRAS for line in project["optional-dependencies"][one])]
     found: dict[str, str] = {}
-    for line in wanted:
+    for line in project["dependencies"]:  # without the charts of reports, for which there is no room
         _collect(Requirement(line), found)
     return dict(sorted(found.items()))
 
@@ -87,15 +84,9 @@ def _download(needs: dict[str, str], wheels: Path, python: str, machine: str) ->
     platforms += [f"--platform=manylinux{year}_{machine}" for year in (2014, 2010, 1)]
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
     pip += ["--only-binary=:all:", "--implementation=cp", f"--python-version={python}", *platforms]
-    found = {}
-    with tempfile.TemporaryDirectory() as scratch:
-        for name, specifier in needs.items():
-            folder = Path(scratch) / name
-            subprocess.run([*pip, "--dest", folder, f"{name}=={pins[name]}"], check=True)
-            (file,) = folder.iterdir()
-            shutil.move(file, wheels / file.name)
-            found[name] = {"file": file.name, "needs": specifier}
-    return found
+    subprocess.run([*pip, "--dest", wheels, *(f"{name}=={pins[name]}" for name in needs)], check=True)
+    files = {parse_wheel_filename(file.name)[0]: file.name for file in wheels.glob("*.whl")}
+    return {name: {"file": files[canonicalize_name(name)], "needs": specifier} for name, specifier in needs.items()}
 
 
 def _copy_tree(output: Path) -> None:

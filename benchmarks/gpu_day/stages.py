@@ -32,7 +32,7 @@ class _Kind:
 _KINDS = {
     "a": _Kind("what is there", 0.06, "nvml_calls", ()),
     "b": _Kind("energy: the counter against integrated power", 0.14, "known_load", ("metering", "cuda")),
-    "c": _Kind("prunebench run on random weights", 0.55, "first_run", ("runs", "engine", "cuda"), ("--letter", "c")),
+    "c": _Kind("prunebench run on random weights", 0.6, "first_run", ("runs", "engine", "cuda"), ("--letter", "c")),
     "d": _Kind("the same on vLLM", 0.45, "first_run", ("runs", "vllm", "cuda"), ("--letter", "d", "--engine", "vllm")),
     "e": _Kind("the server beside the engine alone", 0.45, "serving", ("runs", "engine", "serving", "cuda")),
     "f": _Kind("calibrated pruning", 0.6, "calibrated", ("runs", "calibration", "cuda")),

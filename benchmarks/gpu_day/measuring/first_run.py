@@ -16,7 +16,7 @@ from benchmarks.gpu_day.measuring.checkpoint import random_llama
 from benchmarks.gpu_day.profiles import Profile, stage_parser
 from energy.meters.nvidia.gpus import find_gpus
 
-_LEAST_BLOCKS = 2
+_LEAST_BLOCKS = 3  # with fewer an interval says nothing
 _WORKLOADS = 2
 _PATIENT_S = 900.0  # with more than that vLLM compiles
 _CAP = 0.6  # of the default power limit
@@ -43,7 +43,7 @@ def main() -> None:
     name = f"{options.letter}-{options.engine}"
     run = next(runs / one for one in (name, *(f"{name}-{n}" for n in range(2, 100))) if not (runs / one).exists())
     file = run.with_suffix(".toml")
-    file.write_text(_experiment(run.name, source, options, more))
+    file.write_text(experiment(run.name, source, options, more))
     words = [sys.executable, "-P", "-m", "prunebench", "run", f"{file}", "--output", f"{run}"]
     words += [
         "--checkpoints",
@@ -54,7 +54,7 @@ def main() -> None:
     os.execv(words[0], words)  # noqa: S606 - so that the run itself gets the interrupt of a stage that is cut
 
 
-def _experiment(name: str, source: Path, options: argparse.Namespace, more: str) -> str:
+def experiment(name: str, source: Path, options: argparse.Namespace, more: str) -> str:
     profile: Profile = options.profile
     configurations = 1 + len(profile.widths) + more.count("[[configurations]]")
     for_cells = 0.85 * options.seconds - profile.start_s * configurations / (1 + len(profile.widths))

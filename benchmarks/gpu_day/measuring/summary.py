@@ -67,11 +67,13 @@ def _serving(work: Path) -> Iterator[str]:
     for file in sorted(work.glob("e/*.json")):
         yield f"## Server beside engine: {file.stem}"
         yield ""
-        yield from _table("streams", "system", "tokens/s", "of the engine's", "median TTFT, ms", header=True)
-        for streams, systems in _read(file)["summary"].items():
+        yield from _table(
+            "streams", "system", "tokens/s", "of the engine's", "from", "to", "median TTFT, ms", header=True
+        )
+        for streams, systems in sorted(_read(file)["summary"].items(), key=lambda one: int(one[0])):
             for name, row in systems.items():
-                figures = (row["tokens_per_second"], row["ratio_to_engine"], row["median_ttft_ms"])
-                yield from _table(streams, name, *figures)
+                ratio = (row["ratio_to_engine"], *row["ratio_interval"])
+                yield from _table(streams, name, row["tokens_per_second"], *ratio, row["median_ttft_ms"])
         yield ""
 
 
