@@ -89,7 +89,7 @@ def _write_weights(file: Path, tensors: dict[str, tuple[int, ...]]) -> None:
         header[name] = {"dtype": "BF16", "shape": list(dimensions), "data_offsets": [start, end]}
     raw = json.dumps(header).encode()
     raw += b" " * (-len(raw) % 8)
-    random = np.random.default_rng(0)
+    random = np.random.Generator(np.random.SFC64(0))  # the fastest
     with file.open("wb") as opened:
         opened.write(len(raw).to_bytes(8, "little") + raw)
         for dimensions in tensors.values():
@@ -104,6 +104,8 @@ def _norm(count: int) -> bytes:
     return np.full(count, _ONE, "<u2").tobytes()
 
 
-def _weights(random: np.random.Generator, count: int) -> bytes:
-    bits = np.frombuffer(random.bytes(2 * count), "<u2")
-    return ((bits & _SIGN_AND_FRACTION) | _EXPONENT).astype("<u2").tobytes()
+def _weights(random: np.random.Generator, count: int) -> memoryview:
+    bits = random.integers(0, 2**64, -(-count // 4), np.uint64).view("<u2")[:count]
+    bits &= _SIGN_AND_FRACTION
+    bits |= _EXPONENT
+    return bits.data
