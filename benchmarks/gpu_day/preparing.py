@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +32,8 @@ def with_wheels(scratch: Path, wheels: Path | None, environment: Mapping[str, st
     site = scratch / "site"
     path = os.pathsep.join([f"{ROOT}", f"{site}"])
     made = {**environment, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
+    if not _is_there("prunebench", ""):
+        _announce_tree(site)
     folder = wheels or next((one for one in WHEEL_FOLDERS if (one / CARRIED).exists()), None)
     if folder is None:
         return made, []
@@ -81,6 +84,14 @@ def probe(needs: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any
     except (ValueError, IndexError):
         return {"missing": dict.fromkeys(needs, f"the probe failed: {_last_line(done.stderr)}")}
     return found
+
+
+def _announce_tree(site: Path) -> None:
+    """Give the tree the metadata of an installed package: prunebench states its version by it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    folder = site / f"prunebench-{project['version']}.dist-info"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: prunebench\nVersion: {project['version']}\n")
 
 
 def _is_there(name: str, needs: str) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.gpu_day import preparing
 from benchmarks.gpu_day.carry import carried
 from benchmarks.gpu_day.preparing import CARRIED, with_wheels
 from tests.project.test_packaging import PYPROJECT, ROOT
@@ -66,10 +67,26 @@ def test_a_wheel_for_another_python_costs_only_itself(tmp_path, wheels):
     assert notes[2:] == ["unpacked gpu_day_missing-1.0-py3-none-any.whl"]
 
 
-def test_without_carried_wheels_nothing_is_unpacked(tmp_path, wheels):
+def test_without_carried_wheels_nothing_is_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(preparing, "WHEEL_FOLDERS", (tmp_path / "wheels",))
     environment, notes = with_wheels(tmp_path, None, {"HOME": "/root"})
     assert (notes, environment["HOME"]) == ([], "/root")
     assert environment["PYTHONPATH"].startswith(f"{ROOT}{os.pathsep}")
+
+
+def test_a_tree_that_is_not_installed_has_its_version_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(preparing, "WHEEL_FOLDERS", ())
+    monkeypatch.setattr(preparing, "_is_there", lambda *_: False)
+    environment, _ = with_wheels(tmp_path, None, os.environ)
+    words = [
+        sys.executable,
+        "-P",
+        "-S",
+        "-c",
+        "import prunebench; print(prunebench.__version__)",
+    ]  # -S: as not installed
+    printed = subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == PYPROJECT["project"]["version"]
 
 
 def test_everything_that_prunebench_needs_is_carried_at_the_locks_version_or_is_there_with_transformers():
