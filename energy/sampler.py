@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from energy.meters.base import EnergyError, Meter, Metered, MeterLost, ReportsConditions
+from energy.meters.base import EnergyError, Meter, Metered, MeterLost, Reading, ReportsConditions
 from energy.meters.registry import find_meters
 from energy.records import Conditions, EnergyCounters, EnergyTrace, MissingMeter
 from energy.track import LEAD_IN_NS, Track
@@ -43,7 +43,7 @@ class Sampler:
             raise EnergyError(f"the sampling interval must lie between 0.001 and 1 s, not {interval_s:g}")
         self._interval_ns = round(interval_s * 1e9)
         capacity = round(HISTORY_S / interval_s)
-        self._tracks = [(meter, Track(meter.info, capacity)) for meter in meters]
+        self._tracks = [(meter, Track(meter.info, capacity), meter.info.measured) for meter in meters]
         self._missing = list(missing)
         self._conditions: deque[Conditions] = deque(maxlen=round(HISTORY_S / CONDITIONS_INTERVAL_S))
         self._due_ns: dict[int, int] = {}  # next read, by position, of meters that are not read at every tick
@@ -56,13 +56,13 @@ class Sampler:
     def counters(self) -> EnergyCounters:
         """Joules since the sampler started, one row a meter."""
         with self._lock:
-            rows = [track.counter() for _, track in self._tracks]
+            rows = [track.counter() for _, track, _ in self._tracks]
         return EnergyCounters(now_ns=time.monotonic_ns(), meters=rows, missing=self._missing)
 
     def trace(self, since_ns: int) -> EnergyTrace:
         """All samples since `since_ns`, and of the two seconds before it, for interpolation at the window's start."""
         with self._lock:
-            meters = [track.since(since_ns) for _, track in self._tracks]
+            meters = [track.since(since_ns) for _, track, _ in self._tracks]
             conditions = [c for c in self._conditions if c.at_ns >= since_ns - LEAD_IN_NS]
         return EnergyTrace(now_ns=time.monotonic_ns(), meters=meters, conditions=conditions, missing=self._missing)
 
@@ -82,29 +82,28 @@ class Sampler:
             self._tick(time.monotonic_ns())
 
     def _tick(self, now_ns: int) -> None:
-        for position, (meter, track) in enumerate(self._tracks):
-            if track.reason is None and (meter.info.measured or self._is_due(position, now_ns, MODELLED_INTERVAL_S)):
-                self._sample(meter, track)
-        if self._is_due(-1, now_ns, CONDITIONS_INTERVAL_S):
-            for meter, track in self._tracks:
-                if track.reason is None and isinstance(meter, ReportsConditions):
-                    conditions = meter.conditions()
-                    with self._lock:
-                        self._conditions.append(conditions)
-
-    def _sample(self, meter: Meter, track: Track) -> None:
-        try:
-            reading = meter.read()
-        except MeterLost as lost:
-            reason = str(lost)
-        except Exception as error:  # noqa: BLE001 - one broken meter must not silence the others
-            reason = f"reading it failed: {type(error).__name__}: {error}"
-        else:
-            with self._lock:
-                track.append(reading)
-            return
+        """Read what is due, then note all of it at once: the lock is taken once a tick."""
+        taken: list[tuple[Track, Reading | str]] = []
+        for position, (meter, track, measured) in enumerate(self._tracks):
+            if track.reason is None and (measured or self._is_due(position, now_ns, MODELLED_INTERVAL_S)):
+                try:
+                    taken.append((track, meter.read()))
+                except MeterLost as lost:
+                    taken.append((track, str(lost)))
+                except Exception as error:  # noqa: BLE001 - one broken meter must not silence the others
+                    taken.append((track, f"reading it failed: {type(error).__name__}: {error}"))
         with self._lock:
-            track.fail(reason)
+            for track, reading in taken:
+                if isinstance(reading, str):
+                    track.fail(reading)
+                else:
+                    track.append(reading)
+        if self._is_due(-1, now_ns, CONDITIONS_INTERVAL_S):
+            found = [
+                m.conditions() for m, t, _ in self._tracks if t.reason is None and isinstance(m, ReportsConditions)
+            ]
+            with self._lock:
+                self._conditions.extend(found)
 
     def _is_due(self, position: int, now_ns: int, interval_s: float) -> bool:
         if now_ns < self._due_ns.get(position, 0):

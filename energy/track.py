@@ -23,13 +23,15 @@ LEAD_IN_NS = (
 )
 CHANGES_SEEN = 5  # that many changes before a refresh interval is stated
 INTERVALS_KEPT = 51
+MOST_RECENT = 256
 FAILURES_KEPT = 1000
 
 
 class Track:
     """Samples of one meter, the oldest overwritten once `capacity` is reached (32 bytes each).
 
-    `append` is called hundreds of times a second, each time after a pause: it touches plain attributes and single elements.
+    `append` is called hundreds of times a second, each time after a pause with cold caches: a sample is a tuple in a list until
+    there are some hundreds of them, or somebody reads.
     """
 
     def __init__(self, info: MeterInfo, capacity: int) -> None:
@@ -38,9 +40,11 @@ class Track:
         self._capacity = capacity
         self._before, self._after = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
         self._joules, self._watts = np.empty(capacity), np.empty(capacity)
+        self._recent: list[tuple[int, int, float, float]] = []  # samples that are not in the columns yet
+        self._most_recent = min(MOST_RECENT, capacity)
+        self._last: tuple[int, int, float, float] | None = None
         self._first = 0  # samples ever taken are numbered; number i lies at i % capacity
         self._end = 0
-        self._last: Reading | None = None  # with cumulative joules
         self._origin: float | None = None  # the counter's first value
         self._changed_at, self._changed_ns = 0, 0  # number and time of the sample at which joules last changed
         self._unchanged_joules = 0.0  # reported power, integrated since then
@@ -66,25 +70,22 @@ class Track:
             if self._origin is None:
                 self._origin = joules
             joules -= self._origin
-        previous = None if last is None else last.joules
-        if previous is not None and joules < previous:
-            self.fail(f"the counter went backwards by {previous - joules:.6g} J: the driver or device was reset")
+        if last is not None and joules < last[2]:
+            self.fail(f"the counter went backwards by {last[2] - joules:.6g} J: the driver or device was reset")
             return
+        self._last = row = (before_ns, after_ns, joules, math.nan if watts is None else watts)
+        self._recent.append(row)
         number = self._end
-        place = number % self._capacity
-        self._before[place], self._after[place] = before_ns, after_ns
-        self._joules[place], self._watts[place] = joules, np.nan if watts is None else watts
-        self._last = Reading(before_ns, after_ns, joules, watts)
         self._end = number + 1
-        if self._end - self._first > self._capacity:
-            self._first = self._end - self._capacity
-        if last is not None and joules == previous:
+        if len(self._recent) == self._most_recent:
+            self._settle()
+        if last is not None and joules == last[2]:
             if watts is not None:
-                self._unchanged_joules += watts * (after_ns - last.after_ns) / 1e9
+                self._unchanged_joules += watts * (after_ns - last[1]) / 1e9
                 self._watch_for_freeze(after_ns)
             return
         # Sample 0 is no change: the counter may have had that value for a while.
-        if self._counts and 0 < self._changed_at >= self._first:
+        if self._counts and self._changed_at and self._end - self._changed_at <= self._capacity:
             self._intervals.append((after_ns - self._changed_ns) / 1e9)
         self._changed_at, self._changed_ns = number, after_ns
         self._unchanged_joules = 0.0
@@ -106,20 +107,22 @@ class Track:
 
     def counter(self) -> Counter:
         """The latest sample, as a row of `GET /energy`."""
+        self._settle()
         if self._end == self._first:
             reason = self.reason or "the meter has not answered yet"
             return Counter(info=self.info, joules=None, sampled_ns=None, reason=reason)
-        last = self._last if self.reason is None else None
+        newest, failed = (self._end - 1) % self._capacity, self.reason is not None
         return Counter(
             info=self.info,
-            joules=last and last.joules,
-            sampled_ns=int(self._after[(self._end - 1) % self._capacity]),
-            watts=last and last.watts,
+            joules=None if failed else float(self._joules[newest]),
+            sampled_ns=int(self._after[newest]),
+            watts=None if failed else _optional(float(self._watts[newest])),
             reason=self.reason,
         )
 
     def since(self, since_ns: int) -> MeterTrace:
         """Samples from the last one before `since_ns` - 2 s, or from the oldest in memory."""
+        self._settle()
         numbers = range(self._first, self._end)
         at = bisect_left(numbers, since_ns - LEAD_IN_NS, key=lambda i: int(self._after[i % self._capacity]))
         wanted = np.arange(max(self._first, self._first + at - 1), self._end) % self._capacity
@@ -128,23 +131,39 @@ class Track:
             before_ns=self._before[wanted].tolist(),
             after_ns=self._after[wanted].tolist(),
             joules=self._joules[wanted].tolist(),
-            watts=[None if math.isnan(w) else w for w in self._watts[wanted].tolist()],
+            watts=[_optional(watts) for watts in self._watts[wanted].tolist()],
             failed_reads=[failed for failed in self._failed if failed.at_ns >= since_ns - LEAD_IN_NS],
             reason=self.reason,
         )
 
+    def _settle(self) -> None:
+        """Move the recent samples into the columns, over the oldest ones."""
+        if not self._recent:
+            return
+        places = np.arange(self._end - len(self._recent), self._end) % self._capacity
+        columns = (self._before, self._after, self._joules, self._watts)
+        for column, values in zip(columns, zip(*self._recent, strict=True), strict=True):
+            column[places] = values
+        self._recent.clear()
+        self._first = max(self._first, self._end - self._capacity)
+
     def _watch_for_freeze(self, after_ns: int) -> None:
-        if self._unchanged_joules < FROZEN_JOULES or self._changed_at < self._first:
+        if self._unchanged_joules < FROZEN_JOULES or self._end - self._changed_at > self._capacity:
             return
         stood_s = (after_ns - self._changed_ns) / 1e9
         if stood_s >= FROZEN_S:
             self.fail(
                 f"the counter stood still for {stood_s:.1f} s while the device reported {self._unchanged_joules:.3g} J"
             )
+            self._settle()
             self._end = self._changed_at + 1  # samples after the last change are worthless
 
 
-def _integrated(last: Reading, now_ns: int, watts: float) -> float:
+def _integrated(last: tuple[int, int, float, float], now_ns: int, watts: float) -> float:
     """Joules up to a reading, by the trapezoid from the last one; `now_ns` is the sum of its two times."""
-    seconds = (now_ns - last.before_ns - last.after_ns) / 2e9
-    return (last.joules or 0.0) + seconds * (watts + (last.watts or 0.0)) / 2
+    before_ns, after_ns, joules, last_watts = last
+    return joules + (now_ns - before_ns - after_ns) / 2e9 * (watts + last_watts) / 2
+
+
+def _optional(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -176,7 +175,7 @@ def _facts(seen: _Seen, mig: bool | None, unanswered: tuple[str, ...]) -> GpuFac
             first_answer(lambda: pynvml.nvmlDeviceGetPowerManagementDefaultLimit(handle))
         ),
         power_limit_range_watts=None if low_high is None else (low_high[0] / 1e3, low_high[1] / 1e3),
-        module_watts=first_answer(partial(module_watts, handle)),
+        module_watts=first_answer(module_watts(handle)),
         unanswered=unanswered,
     )
 
@@ -187,7 +186,7 @@ def _best_source(handle: Any) -> tuple[NvmlSource, Call | PowerSamples, tuple[st
     for source in SOURCES:
         read: Call | PowerSamples
         try:
-            read = _samples(handle) if source.read is None else partial(source.read, handle)
+            read = _samples(handle) if source.read is None else source.read(handle)
             error = None if isinstance(read, PowerSamples) else _probe_call(read)
         except LookupError as unusable:
             error = str(unusable)
@@ -208,7 +207,7 @@ def _samples(handle: Any) -> PowerSamples:
 
 
 def _power_beside(handle: Any) -> Call | None:
-    for read in (partial(instant_watts, handle), partial(average_watts, handle)):
+    for read in (instant_watts(handle), average_watts(handle)):
         if _probe_call(read) is None:
             return read
     return None

@@ -6,9 +6,9 @@ millijoules and milliwatts; this file returns joules and watts.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
+from ctypes import byref, c_ulonglong
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,13 +34,13 @@ Call = Callable[[], float]
 
 @dataclass(frozen=True)
 class NvmlSource:
-    """One way to read energy or power from a GPU. `read` is None for the driver's buffer of samples."""
+    """One way to read energy or power from a GPU: `read` makes a call of a handle; it is None for the driver's buffer of samples."""
 
     name: str  # as `MeterInfo.source`
     words: str
     kind: Kind
     lag_s: float
-    read: Callable[[Any], float] | None
+    read: Callable[[Any], Call] | None
     whole_module: bool = False
 
 
@@ -87,29 +87,33 @@ class NvmlMeter:
 
         Raises MeterLost if the GPU is lost, or silent for 30 s.
         """
-        for tried in (False, True):
-            before = time.monotonic_ns()
-            try:
-                reading = self._take(before)
-            except pynvml.NVMLError as error:
-                after = time.monotonic_ns()
-                self._judge(error, after)
-                if tried:
-                    return Reading(before, after, error=str(error))
-            else:
-                self._answered_ns = before
-                return reading
-        raise AssertionError  # the loop returns
+        before = time.monotonic_ns()
+        try:
+            reading = self._take(before)
+        except pynvml.NVMLError as error:
+            return self._again(error)
+        self._answered_ns = before
+        return reading
+
+    def _again(self, error: Any) -> Reading:
+        self._judge(error, time.monotonic_ns())
+        before = time.monotonic_ns()
+        try:
+            reading = self._take(before)
+        except pynvml.NVMLError as again:
+            after = time.monotonic_ns()
+            self._judge(again, after)
+            return Reading(before, after, error=str(again))
+        self._answered_ns = before
+        return reading
 
     def _take_counter(self, before: int) -> Reading:
         joules = self._read()
         after = time.monotonic_ns()
-        watts = None
-        if self._power is not None:
-            # Power is only the cross-check: without it the counter's reading is still good.
-            with contextlib.suppress(pynvml.NVMLError):
-                watts = self._power()
-        return Reading(before, after, joules, watts)
+        try:
+            return Reading(before, after, joules, None if self._power is None else self._power())
+        except pynvml.NVMLError:  # power is only the cross-check: without it the counter's reading is still good
+            return Reading(before, after, joules)
 
     def _take_power(self, before: int) -> Reading:
         watts = self._read()
@@ -169,29 +173,39 @@ class NvmlMeter:
             raise MeterLost(f"the GPU has not answered for {silent_s:.0f} s: {error}")
 
 
-def counter_joules(handle: Any) -> float:
+def counter_joules(handle: Any) -> Call:
     """The total-energy counter's own call, joules since the driver was loaded."""
-    return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3
+    function = _function("nvmlDeviceGetTotalEnergyConsumption")
+    millijoules = c_ulonglong()
+    answer = byref(millijoules)
+
+    def call() -> float:
+        code = function(handle, answer)
+        if code:
+            raise pynvml.NVMLError(code)
+        return millijoules.value / 1e3
+
+    return call
 
 
-def field_joules(handle: Any) -> float:
+def field_joules(handle: Any) -> Call:
     """The same counter as a field value, which works on some boards that refuse the call."""
-    return _field(handle, FIELD_ENERGY) / 1e3
+    return _field(handle, FIELD_ENERGY)
 
 
-def instant_watts(handle: Any) -> float:
+def instant_watts(handle: Any) -> Call:
     """Power, as the driver last sampled it."""
-    return _field(handle, FIELD_POWER_INSTANT) / 1e3
+    return _field(handle, FIELD_POWER_INSTANT)
 
 
-def module_watts(handle: Any) -> float:
+def module_watts(handle: Any) -> Call:
     """Power of the whole module, its processor included; only boards on a module with a CPU report it."""
-    return _field(handle, FIELD_POWER_INSTANT, SCOPE_MODULE) / 1e3
+    return _field(handle, FIELD_POWER_INSTANT, SCOPE_MODULE)
 
 
-def average_watts(handle: Any) -> float:
+def average_watts(handle: Any) -> Call:
     """Power averaged over one second on Ampere and later (GA100 apart), instant before."""
-    return float(pynvml.nvmlDeviceGetPowerUsage(handle)) / 1e3
+    return lambda: float(pynvml.nvmlDeviceGetPowerUsage(handle)) / 1e3
 
 
 SOURCES = (  # best first
@@ -205,9 +219,30 @@ SOURCES = (  # best first
 )
 
 
-def _field(handle: Any, field: int, scope: int = SCOPE_GPU) -> float:
-    """One field. The request succeeds even if a field fails: each has its own return code, and its own type."""
-    value = pynvml.nvmlDeviceGetFieldValues(handle, [(field, scope)])[0]
-    if value.nvmlReturn != pynvml.NVML_SUCCESS:
-        raise pynvml.NVMLError(value.nvmlReturn)
-    return float(getattr(value.value, VALUE_MEMBERS[value.valueType]))
+def _field(handle: Any, field: int, scope: int = SCOPE_GPU) -> Call:
+    """One field, in thousandths. The request succeeds even if a field fails: each has its own return code, and its own type.
+
+    The request is written once, as nvidia-ml-py would write it each time.
+    """
+    function = _function("nvmlDeviceGetFieldValues")
+    request = (pynvml.c_nvmlFieldValue_t * 1)()
+    value = request[0]
+    value.fieldId, value.scopeId = field, scope
+    answer, union = byref(request), value.value
+
+    def call() -> float:
+        code = function(handle, 1, answer) or value.nvmlReturn
+        if code:
+            raise pynvml.NVMLError(code)
+        return float(getattr(union, VALUE_MEMBERS[value.valueType])) / 1e3
+
+    return call
+
+
+def _function(name: str) -> Any:
+    """The library's own function; where the library lacks it, one that returns that code."""
+
+    def missing(*_: object) -> int:
+        return int(pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
+
+    return getattr(pynvml.nvmlLib, name, missing)
