@@ -90,6 +90,7 @@ class TrialMetrics:
     no_reason: int  # completed requests without a finish_reason, whose stream ended with [DONE] alone
     generation_ms: FloatArray  # per token, of each generation of a closed loop's window, at most 100; else empty
     tpot_reason: str | None  # why there is no time per token and no gap at all: unknown in more than `UNKNOWN_SHARE`
+    itl_reason: str | None = None  # why there is no gap although there are times per token: of an imported load
     costs: TokenCosts | None = None  # of a run whose energy model is known; None: joules are shared by time in flight
 
     @property
@@ -255,6 +256,7 @@ def _measure(trial: Trial, generations: Generations, batches: Iterable[Batch]) -
         generation_ms=generations.ms_per_token(np.sum([p.generation_tokens for p in parts], axis=0)),
         no_reason=counts["no_reason"],
         tpot_reason=tpot_reason,
+        itl_reason=None,
         costs=None,
         **arrays,
     )

@@ -33,7 +33,7 @@ def report(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            help="Run folders (of a folder of runs, the newest), folders of `load`, or results of `vllm bench serve`."
+            help="Run folders (of a folder of runs, the newest), folders of `load`, or results of vLLM's bench, guidellm or aiperf."
         ),
     ],
     output: Annotated[

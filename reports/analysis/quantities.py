@@ -57,8 +57,8 @@ def _tpot(metrics: TrialMetrics, of: Callable[[FloatArray, int], Amount], wanted
 
 
 def _itl(metrics: TrialMetrics, wanted: int) -> Amount:
-    if metrics.tpot_reason:
-        return Amount(None, metrics.tpot_reason)
+    if metrics.tpot_reason or metrics.itl_reason:
+        return Amount(None, metrics.tpot_reason or metrics.itl_reason)
     found = metrics.itl_ms.get(wanted)
     return Amount(found, None if found is not None else "no request has a second token")
 

@@ -1,4 +1,4 @@
-"""Read trials outside a run: folders of `prunebench load`, and results of `vllm bench serve --save-detailed`."""
+"""Read trials outside a run: folders of `prunebench load`, and results of other tools."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from loadgen.records.parquet import read_parquet
 from loadgen.records.schema import Trial
 from loadgen.sweeps.points import Sweep
 from reports.errors import ReportError
+from reports.runs.other_tools import import_result
 from reports.runs.run_folder import RunFolder, describe_error, read_record
-from reports.runs.vllm_import import import_vllm
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,12 @@ def _beside(path: Path) -> list[Path]:
 
 
 def read_loads(path: Path) -> Loads:
-    """Read a trial, several, a sweep, a run's trials, or a result of `vllm bench serve`. Raises ReportError naming an unreadable file."""
+    """Read a trial, several, a sweep, a run's trials, or another tool's result. Raises ReportError naming an unreadable file."""
     try:
         if path.is_file():
-            trial, rows, metrics = import_vllm(path)
-            return Loads(path, [Load(path.stem, trial, metrics, rows)])
+            found = import_result(path)
+            names = [path.stem] if len(found) == 1 else [f"{path.stem}-{n}" for n in range(1, len(found) + 1)]
+            return Loads(path, [Load(n, i.trial, i.metrics, i.rows) for n, i in zip(names, found, strict=True)])
         if (path / "trial.json").is_file():
             return Loads(path, [_read(path.name, path)])
         if (path / "sweep.json").is_file():
@@ -65,7 +66,7 @@ def read_loads(path: Path) -> Loads:
     except (OSError, ValueError, KeyError) as error:
         raise ReportError(f"{path}: cannot be read: {describe_error(error)}") from None
     raise ReportError(
-        f"{path}: is no run, no load, and no result of vllm bench serve: it has no run.json, trial.json or sweep.json"
+        f"{path}: is no run, no load, and no result of another tool: it has no run.json, trial.json or sweep.json"
     )
 
 

@@ -15,7 +15,7 @@ from reports.build import build_report
 from reports.errors import ReportError
 from reports.exports.trials import export
 from reports.runs.loads import read_loads
-from reports.runs.vllm_import import import_vllm
+from reports.runs.other_tools import import_result
 from tests.loadgen.made import failed, record, trial, workload
 
 DETAILED = {
@@ -79,7 +79,8 @@ def test_a_loads_percentiles_have_an_interval_only_if_no_two_requests_overlapped
 
 
 def test_a_vllm_result_is_read_without_invented_figures(imported):
-    found, rows, metrics = import_vllm(imported)
+    (load,) = import_result(imported)
+    found, rows, metrics = load.trial, load.rows, load.metrics
     assert metrics.ttft_ms[:2].tolist() == pytest.approx([100, 200])
     assert np.isnan(metrics.tpot_ms[:2]).all()
     assert "unknown in 1 of 2 requests" in metrics.tpot_reason
@@ -105,7 +106,7 @@ def test_a_vllm_result_is_read_without_invented_figures(imported):
 )
 def test_the_offered_load_is_derived_from_the_file(imported, said, kind):
     imported.write_text(json.dumps(DETAILED | said | {"label": "../my label"}))
-    load = import_vllm(imported)[0].workload
+    load = import_result(imported)[0].trial.workload
     assert (load.kind, load.name) == (kind, "my-label")
 
 
@@ -121,7 +122,7 @@ def test_another_file_is_refused_by_name(imported, text):
 
 def test_vllms_format_can_be_read_back_with_the_same_figures(folder, tmp_path):
     there = read_loads(folder).trials[0].metrics
-    back = import_vllm(export([folder], "vllm-json", tmp_path / "out.json"))[2]
+    back = import_result(export([folder], "vllm-json", tmp_path / "out.json"))[0].metrics
     assert back.ttft_ms[:2].tolist() == pytest.approx(there.ttft_ms[:2].tolist())
     assert back.tpot_ms[:2].tolist() == pytest.approx(there.tpot_ms[:2].tolist())
     written = json.loads((tmp_path / "out.json").read_text())
