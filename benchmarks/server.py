@@ -206,8 +206,8 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
             name: stack.enter_context(server(words, scratch / f"{name}.log"))
             for name, words in (("ours", our_arguments(folder, most)), ("vllm", their_arguments(folder, most)))
         }
-        for name, (url, _) in served.items():
-            wait_until_healthy(url, scratch / f"{name}.log")
+        for name, (url, process_id) in served.items():
+            wait_until_healthy(url, scratch / f"{name}.log", process_id)
         for name, engine in alone.items():
             if not engine.poll(START_S) or engine.recv() != "ready":
                 raise TimeoutError(f"{name} did not start")

@@ -132,8 +132,8 @@ def main() -> None:
         words = ["-m", "prunebench", "serve", str(checkpoint), "--engine", "synthetic"]
         words += [f"--engine-option={option}" for option in options]
         log, rows = Path(folder) / "server.log", []
-        with server(words, log) as (url, _):
-            wait_until_healthy(url, log)
+        with server(words, log) as (url, process_id):
+            wait_until_healthy(url, log, process_id)
             for repeat in range(arguments.repeats):
                 for costly in (None, *costly_requests()):
                     row = {"request": costly.name if costly else "idle", "repeat": repeat, **measure(url, costly)}

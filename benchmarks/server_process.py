@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 
 from base.network import free_port
 
@@ -39,10 +40,10 @@ def server(arguments: list[str], log: Path) -> Iterator[tuple[str, int]]:
                 child.wait()
 
 
-def wait_until_healthy(url: str, log: Path) -> None:
-    """Raises TimeoutError with the end of the server's log."""
+def wait_until_healthy(url: str, log: Path, process_id: int) -> None:
+    """Raises TimeoutError with the end of the server's log, at once if its process has ended."""
     deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and psutil.Process(process_id).status() != psutil.STATUS_ZOMBIE:
         with contextlib.suppress(httpx.TransportError):
             if httpx.get(f"{url}/health", timeout=5).is_success:
                 return

@@ -53,9 +53,9 @@ async def _compare(source: Path, profile: Profile, folder: Path, until: float) -
     engine = TransformersEngine(source, {key: f"{value}" for key, value in given.items()})
     words = ["-P", "-m", "prunebench", "serve", f"{source}", "--engine", "transformers", "--served-model-name", "nano"]
     words += [f"--engine-option={key}={value}" for key, value in given.items()]
-    with server(words, folder / "server.log") as (url, _):
+    with server(words, folder / "server.log") as (url, process_id):
         await engine.start()
-        wait_until_healthy(url, folder / "server.log")
+        wait_until_healthy(url, folder / "server.log", process_id)
         count = 0
 
         async def ask(prompt: list[int]) -> float:
