@@ -49,7 +49,7 @@ class MeterInfo(Record):
     """One meter: what it reads, on which device, and the facts that decide how its readings are used."""
 
     source: str  # the meter's name in records and reports, e.g. "nvml-counter"; nothing decides by it
-    domain: str  # the metered part: "gpu", "cpu-package", "dram"; others are shown and never added to the headline
+    domain: str  # the metered part: "gpu", "cpu-package", "dram"; others, as "wall", are shown and never added to the headline
     device: str  # GPU UUID, RAPL zone, or "process" for modelled energy
     name: str | None = None  # for people: "NVIDIA H100", "package-0", "7.5 W per core, assumed"
     kind: Kind = "counter"

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from energy.meters.base import EnergyError, Meter, Metered, MeterLost, Reading, ReportsConditions
+from energy.meters.base import EnergyError, Meter, Metered, MeterLost, Reading, ReportsConditions, Stops
 from energy.meters.registry import find_meters
 from energy.records import Conditions, EnergyCounters, EnergyTrace, MissingMeter
 from energy.track import LEAD_IN_NS, Track
@@ -70,6 +70,9 @@ class Sampler:
         """End the thread; its samples stay readable. Safe to call twice."""
         self._stopped.set()
         self._thread.join()
+        for meter, _, _ in self._tracks:
+            if isinstance(meter, Stops):
+                meter.stop()
 
     def _run(self) -> None:
         due = time.monotonic_ns()

@@ -156,7 +156,7 @@ class _Serving:
                 modelled_watts_per_core=watts, process_ids=engine.process_ids, extra_meters=engine.meters()
             )
         except EnergyError as error:
-            raise ServeError(f"--modelled-watts-per-core {watts}: {error}") from None
+            raise ServeError(str(error)) from None
 
     async def _watch(self, engine: Engine) -> int:
         while not self._stopping.is_set():

@@ -66,6 +66,15 @@ class Meter(Protocol):
 
 
 @runtime_checkable
+class Stops(Protocol):
+    """A meter with something to end when nobody reads it any more."""
+
+    def stop(self) -> None:
+        """End it; safe to call twice."""
+        ...
+
+
+@runtime_checkable
 class ReportsConditions(Protocol):
     """A meter whose device also reports its clocks, temperature and reasons for throttling."""
 

@@ -8,6 +8,7 @@ from energy.meters.base import Meter, Metered
 from energy.meters.modelled import model_cpu
 from energy.meters.nvidia.gpus import find_gpus
 from energy.meters.rapl import find_rapl
+from energy.meters.wall import find_wall
 from energy.records import MissingMeter
 
 # Probes the machine: its meters of one kind, and a reason for each that is missing. Raises EnergyError for a wrong setting.
@@ -16,6 +17,7 @@ Finder = Callable[[Metered], tuple[Sequence[Meter], Sequence[MissingMeter]]]
 _FINDERS: list[Finder] = [
     lambda metered: find_gpus(metered.process_ids),
     lambda _: find_rapl(),
+    lambda _: find_wall(),
     model_cpu,
 ]
 

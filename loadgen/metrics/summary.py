@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from energy.wall import wall_energy
 from loadgen.metrics.latencies import BoolArray, FloatArray, percentiles
 from loadgen.metrics.metrics import TrialMetrics
 from loadgen.metrics.request_joules import RequestJoules, share_joules
@@ -61,7 +62,7 @@ def summarize(trial: Trial, metrics: TrialMetrics, flags: Sequence[Flag]) -> dic
         summary |= _statistics("scheduled_ttft", metrics.scheduled_ttft_ms)
         summary |= {"offered_rate": metrics.offered_rate, "saturated": _saturated(metrics)}
         summary |= _with_failures("scheduled_ttft", metrics.scheduled_ttft_ms)
-    shared = share_joules(energy, metrics)
+    shared, wall = share_joules(energy, metrics), wall_energy(energy)
     summary |= conversation_figures(metrics, energy.gross_joules, shared)
     return summary | {
         "window_start_ns": trial.window_start_ns,
@@ -77,6 +78,7 @@ def summarize(trial: Trial, metrics: TrialMetrics, flags: Sequence[Flag]) -> dic
         "joules_per_request": per(energy.gross_joules, metrics.credited_requests),
         "joules_per_good_request": _per_good(trial, metrics),
         **_request_joules(metrics, shared),
+        "wall": None if wall is None else wall.model_dump(),
         "modelled_joules_per_output_token": per(energy.modelled_joules, metrics.window_output_tokens),
         "flags": [flag.model_dump() for flag in flags],
         "energy": energy.model_dump(mode="json"),

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from energy.wall import WallEnergy, wall_words
 from loadgen.metrics.latencies import FloatArray, percentiles
 from loadgen.metrics.metrics import TrialMetrics
 from reports.checks.rules import SEVERITY, Finding
@@ -57,6 +58,8 @@ def _totals(summary: Mapping[str, Any]) -> Iterator[str]:
     if summary["request_goodput"] is not None:
         yield from _entry("goodput", f"{figure(summary['request_goodput'])} requests/s met every objective")
     yield from _entry("energy", _energy(summary))
+    if summary["wall"] is not None:
+        yield from _entry("", wall_words(WallEnergy.model_validate(summary["wall"])))
     if summary["median_request_joules"] is not None:
         yield from _entry("of a request", _request_joules(summary))
     if summary["modelled_joules_per_output_token"] is not None:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from energy.records import Conditions, EnergyTrace, WindowEnergy
 from energy.units import kilowatt_hours
+from energy.wall import wall_energy, wall_words
 from energy.window import meter_energy, window_energy
 from loadgen.energy.command import MeteredCommand
 from prunebench.terminal.console import out, print_line
@@ -80,6 +81,8 @@ def _joules(energy: WindowEnergy, seconds: float) -> list[str]:
         hours = f"{kilowatt_hours(energy.gross_joules):.3g} kWh ({energy.source})"
         mean = f"{energy.mean_watts:.1f} W on average"
         lines = [f"{energy.gross_joules:.1f} J ± {half:.1f} J over {seconds:.1f} s, {mean}, {hours}"]
+    if (wall := wall_energy(energy)) is not None:
+        lines.append(wall_words(wall))
     if energy.modelled_joules is not None:
         lines.append(f"modelled, not measured: {energy.modelled_joules:.1f} J ({energy.modelled_basis})")
     return lines
