@@ -1,4 +1,4 @@
-"""A Llama of random bfloat16 weights, made in seconds at any size: its layers cost what a trained model's cost.
+"""A Llama of random bfloat16 weights, made in seconds at any size: shapes and kernels decide what a token costs.
 
 A weight is plus or minus 2^-7 to 2^-5, about as large as those of a new model. The tokenizer has a word for
 each id, so that every vocabulary has text.
