@@ -12,7 +12,6 @@ import json
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from benchmarks.gpu_day.measuring.matrices import Matrices
 from benchmarks.gpu_day.measuring.polling import changes
 from benchmarks.gpu_day.profiles import own_folder, stage_parser
 from energy.meters.nvidia.gpus import find_gpus
-from energy.meters.nvidia.nvml import SOURCES, Call, NvmlMeter, instant_watts
+from energy.meters.nvidia.nvml import SOURCES, NvmlMeter, instant_watts
 from energy.meters.nvidia.samples import PowerSamples
 from energy.records import EnergyTrace, GpuFacts, MeterEnergy
 from energy.sampler import Sampler
@@ -103,16 +102,13 @@ def _every_source(facts: GpuFacts, handle: Any) -> tuple[dict[str, NvmlMeter], d
     refused: dict[str, str] = {}
     for name, source in zip(_NAMES, SOURCES, strict=True):
         try:
-            read: Call | PowerSamples
-            if source.read is None:
-                read = PowerSamples(handle)
-            else:
-                read = partial(source.read, handle)
+            read = PowerSamples(handle) if source.read is None else source.read(handle)
+            if not isinstance(read, PowerSamples):
                 read()
         except (pynvml.NVMLError, LookupError) as error:
             refused[name] = f"{error}"
         else:
-            beside = partial(instant_watts, handle) if source.kind == "counter" else None
+            beside = instant_watts(handle) if source.kind == "counter" else None
             meters[name] = NvmlMeter(facts, source, handle, read, beside, own_processes=list)
     return meters, refused
 
