@@ -224,9 +224,11 @@ class Workload(KindRecord):
         counted = "words" if self.prompt_as == "words" else "tokens"
         chat = "as chat; " if self.endpoint == "chat" else ""
         body = f"; body with {json.dumps(self.body)}" if self.body else ""
-        return (
-            f"{self.words}; {chat}{self.prompt_tokens} prompt {counted}, {stop} output tokens; {length} a trial{body}"
-        )
+        asked = f"{self.prompt_tokens} prompt {counted}" if self.prompts is None else f"prompts of {self.prompts}"
+        if self.shared_prefix:
+            groups = "" if self.prefix_groups == 1 else f" within {self.prefix_groups} groups"
+            asked += f" of which {self.shared_prefix} are shared{groups}"
+        return f"{self.words}; {chat}{asked}, {stop} output tokens; {length} a trial{body}"
 
     def vllm_terms(self) -> dict[str, Any]:
         """The same load in the keys of `vllm bench serve --save-result`."""

@@ -113,3 +113,19 @@ def test_no_kind_has_the_fields_of_another():
     assert own["single"] == set()
     assert own["batch"] == {"batch_size", "batch_as"}
     assert own["trace"] == {"trace", "speed", "block_tokens"}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"prompt_tokens": 9}, "; 9 prompt tokens, exactly"),
+        ({"prompts": "chats.jsonl"}, "; prompts of chats.jsonl, exactly"),
+        ({"prompt_tokens": 9, "shared_prefix": 5}, "; 9 prompt tokens of which 5 are shared, exactly"),
+        (
+            {"prompt_tokens": 9, "shared_prefix": 5, "prefix_groups": 3},
+            "; 9 prompt tokens of which 5 are shared within 3 groups, exactly",
+        ),
+    ],
+)
+def test_a_workload_says_in_words_what_its_prompts_are(given, said):
+    assert said in offered("single", requests=1, **given).describe()
