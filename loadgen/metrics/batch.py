@@ -14,7 +14,7 @@ from loadgen.records.batch import Batch
 from loadgen.records.schema import Trial, WindowRules
 
 COLUMNS = [
-    "scheduled_ns", "sent_ns", "headers_ns", "first_token_ns", "last_token_ns", "end_ns", "arrival_ns", "arrival_tokens", "asked_tokens", "prompt_tokens",
+    "index", "scheduled_ns", "sent_ns", "headers_ns", "first_token_ns", "last_token_ns", "end_ns", "arrival_ns", "arrival_tokens", "asked_tokens", "prompt_tokens",
     "output_tokens", "output_characters", "counted_by", "error", "finish_reason",
     "turn", "cached_tokens", "reasoning_tokens", "first_answer_ns",
 ]  # fmt: skip
@@ -62,6 +62,7 @@ def measure_batch(trial: Trial, generations: Generations, batch: Batch) -> Part:
         per_token = characters / arrivals.streamed
         per_character = np.where(per_token > 0, tpot / per_token, np.nan)
     known = ~np.isnan(arrivals.after_first)
+    wants_gaps = any("itl" in objectives for objectives in trial.workload.all_objectives)
     reasoned = batch.valid("reasoning_tokens")
     return Part(
         arrays={
@@ -86,7 +87,8 @@ def measure_batch(trial: Trial, generations: Generations, batch: Batch) -> Part:
             "answering_ms": overlap_ms(headers, last, inside.window_ms),
             "prefill_share": _share_inside(sent, first, inside.window_ms),
             "arrived_tokens": arrived.astype(np.float64),
-            "itl_p99_ms": arrivals.itl_p99_ms() if "itl" in trial.workload.objectives else np.full(len(sent), np.nan),
+            "itl_p99_ms": arrivals.itl_p99_ms() if wants_gaps else np.full(len(sent), np.nan),
+            "part": _parts(trial, batch),
         },
         completed=completed,
         itl_ms=arrivals.itl_ms(counted & completed & known),
@@ -107,6 +109,15 @@ def measure_batch(trial: Trial, generations: Generations, batch: Batch) -> Part:
         window_characters=float(np.rint((arrived * per_token)[arrived > 0]).sum()),
         counted_by={word for word in batch.words("counted_by") if word},
         first_error=next((word for word in batch.words("error") if word is not None), None),
+    )
+
+
+def _parts(trial: Trial, batch: Batch) -> FloatArray:
+    """[requests] Which part of a mix each request is of; 0 of another load."""
+    if not trial.workload.part_names:
+        return np.zeros(len(batch))
+    return np.array(
+        [trial.workload.part_number(trial.seed, index) for index in batch.numbers("index", 0).tolist()], float
     )
 
 

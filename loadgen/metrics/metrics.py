@@ -70,6 +70,7 @@ class TrialMetrics:
     answering_ms: FloatArray  # of those, from the headers to the last token
     prefill_share: FloatArray  # of the time up to its first token, the share in the window
     arrived_tokens: FloatArray  # output tokens that arrived in the window
+    part: FloatArray  # of a mix, its number; 0 of another load
     itl_p99_ms: FloatArray  # of each request's own gaps; NaN where no objective asks for it
     itl_ms: dict[int, float]
     completed_itl_ms: dict[int, float]
@@ -193,11 +194,11 @@ class TrialMetrics:
 
         A failed request meets none. One token has no time per token, and so keeps to any.
         """
-        limits = workload.objectives
-        if limits.keys() & {"tpot", "itl"} and self.tpot_reason is not None:
+        limits = [(part, *each) for part, of in enumerate(workload.all_objectives) for each in of.items()]
+        if self.tpot_reason is not None and {"tpot", "itl"} & {name for _, name, _ in limits}:
             return None
         times = {"ttft": self.ttft_ms, "tpot": self.tpot_ms, "itl": self.itl_p99_ms, "e2e": self.e2e_ms}
-        broken = [times[name] > limit for name, limit in limits.items()]
+        broken = [(self.part == part) & (times[name] > limit) for part, name, limit in limits]
         return np.isfinite(self.ttft_ms) & ~np.logical_or.reduce(broken) if broken else None
 
 

@@ -12,6 +12,7 @@ from loadgen.metrics.latencies import BoolArray, FloatArray, percentiles
 from loadgen.metrics.metrics import TrialMetrics
 from loadgen.metrics.request_joules import RequestJoules, share_joules
 from loadgen.records.schema import Flag, Trial
+from loadgen.workloads.base import Workload
 
 _FOUR = ("mean", "median", "std", "p99")
 
@@ -64,6 +65,8 @@ def summarize(trial: Trial, metrics: TrialMetrics, flags: Sequence[Flag]) -> dic
         summary |= _with_failures("scheduled_ttft", metrics.scheduled_ttft_ms)
     shared, wall = share_joules(energy, metrics), wall_energy(energy)
     summary |= conversation_figures(metrics, energy.gross_joules, shared)
+    if parts := part_figures(workload, metrics, shared):
+        summary["parts"] = parts
     return summary | {
         "window_start_ns": trial.window_start_ns,
         "window_end_ns": trial.window_end_ns,
@@ -130,7 +133,25 @@ def conversation_figures(metrics: TrialMetrics, joules: float | None, shared: Re
         found |= {"total_cached_tokens": _total(cached), "cached_share": _cached_share(metrics, np.isfinite(cached))}
     if np.isfinite(turns).any():
         numbers = range(int(np.nanmax(turns)) + 1)
-        found["turns"] = [_turn(metrics, shared, turns == number, number) for number in numbers]
+        found["turns"] = [{"turn": number + 1, **_group(metrics, shared, turns == number)} for number in numbers]
+    return found
+
+
+def part_figures(workload: Workload, metrics: TrialMetrics, shared: RequestJoules) -> list[dict[str, Any]]:
+    """Of each part of a mix, as of a turn of sessions; `good_share` of its requests of the window met its objectives."""
+    met = metrics.met_objectives(workload)
+    found = []
+    for number, name in enumerate(workload.part_names):
+        chosen = metrics.part == number
+        counted = int((chosen & ~np.isnan(metrics.e2e_ms)).sum())  # failed ones too
+        found.append(
+            {
+                "part": name,
+                **_group(metrics, shared, chosen),
+                **_statistics("e2el", metrics.e2e_ms[chosen]),
+                "good_share": None if met is None or not counted else float((met & chosen).sum()) / counted,
+            }
+        )
     return found
 
 
@@ -142,11 +163,10 @@ def _per_reasoning_token(metrics: TrialMetrics, shared: RequestJoules) -> float 
     return float(joules.sum() / reasoning.sum()) if reasoning.size else None
 
 
-def _turn(metrics: TrialMetrics, shared: RequestJoules, chosen: BoolArray, number: int) -> dict[str, Any]:
+def _group(metrics: TrialMetrics, shared: RequestJoules, chosen: BoolArray) -> dict[str, Any]:
     prompts = metrics.prompt_tokens[chosen & np.isfinite(metrics.prompt_tokens)]
     joules = shared.of_requests(metrics.completed & chosen)
     return {
-        "turn": number + 1,
         "requests": int(chosen.sum()),
         "failed": int((chosen & ~metrics.completed).sum()),
         "mean_prompt_tokens": float(prompts.mean()) if prompts.size else None,

@@ -18,6 +18,7 @@ from loadgen.prompts.messages import Chat, numbered
 from loadgen.prompts.sessions import SyntheticSessions
 from loadgen.workloads.base import Workload
 from loadgen.workloads.lengths import draw_tokens
+from loadgen.workloads.mix import MixLoad
 from loadgen.workloads.sessions import SessionsLoad
 from loadgen.workloads.trace_file import TraceRow
 
@@ -143,11 +144,26 @@ class FilePrompts:
         return f"({lap}) {found}" if isinstance(found, str) else numbered(found, lap)
 
 
+@dataclass(frozen=True)
+class MixPrompts:
+    """Those of the part that each request is of."""
+
+    parts: Sequence[Prompts]
+    workload: MixLoad
+    seed: int
+
+    def __getitem__(self, index: int) -> Prompt:
+        return self.parts[self.workload.part_number(self.seed, index)][index]
+
+
 def make_prompts(workload: Workload, tokens: Tokenizer | Sequence[int], seed: int) -> Prompts:
     """Synthetic prompts of a workload, from a tokenizer or from ids that stand for words. Raises LoadError.
 
     Prompts that are counted in words take nothing of `tokens`.
     """
+    if isinstance(workload, MixLoad):
+        parts = [make_prompts(one, tokens, workload.seed_of(seed, n)) for n, one in enumerate(workload.alone)]
+        return MixPrompts(parts, workload, seed)
     words = _WORDS.split()
     if workload.prompt_as == "words":
         pool = list(range(len(words)))

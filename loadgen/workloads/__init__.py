@@ -2,6 +2,7 @@
 
 from loadgen.workloads.closed_loop import BatchLoad, ConcurrencyLoad, SingleLoad
 from loadgen.workloads.kinds import register
+from loadgen.workloads.mix import MixLoad
 from loadgen.workloads.on_off import OnOffLoad
 from loadgen.workloads.open_loop import BurstLoad, ConstantLoad, PoissonLoad
 from loadgen.workloads.ramp import RampLoad
@@ -16,6 +17,7 @@ register(ConstantLoad)
 register(PoissonLoad)
 register(BurstLoad)
 register(OnOffLoad)
+register(MixLoad)
 register(RampLoad)
 register(TraceLoad)
 register(SweepLoad)

@@ -11,10 +11,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from base.quantities import MILLISECONDS, SECONDS
+from base.quantities import SECONDS
 from loadgen.workloads.body import Body
 from loadgen.workloads.kinds import KindRecord
 from loadgen.workloads.lengths import Tokens, draw_tokens
+from loadgen.workloads.objectives import Objectives
 from loadgen.workloads.trace_file import Trace
 
 PromptForm = Literal["ids", "text", "words"]  # words: text whose length is counted in words
@@ -22,11 +23,10 @@ EndpointName = Literal["auto", "completions", "chat"]
 # whole: from the first sending to the last end; generations: of a full closed loop; steady: of a filled open loop.
 WindowCut = Literal["whole", "generations", "steady"]
 
-OBJECTIVES = ("ttft", "tpot", "itl", "e2e")
 COMMAND_LENGTHS = {"prompt_tokens": 128, "output_tokens": 128}  # on the command line, where it does not say
 
 
-class Workload(KindRecord):
+class Workload(Objectives, KindRecord):
     """What load is offered. The same object goes into the experiment file, the trial and the report.
 
     Read as `Workload`, a record becomes an object of its kind: one class each, registered by `register`.
@@ -79,26 +79,6 @@ class Workload(KindRecord):
     warmup_requests: int = Field(
         default=2, ge=0, description="Requests of the same shapes that are sent first and not measured."
     )
-    slo_ttft_ms: Annotated[float | None, MILLISECONDS] = Field(
-        default=None, gt=0, description="Objective of the goodput: time to first token."
-    )
-    slo_tpot_ms: Annotated[float | None, MILLISECONDS] = Field(
-        default=None, gt=0, description="Objective of the goodput: time per output token."
-    )
-    slo_itl_ms: Annotated[float | None, MILLISECONDS] = Field(
-        default=None,
-        gt=0,
-        description="Objective of the goodput: the 99th percentile of a request's times between output tokens.",
-    )
-    slo_e2e_ms: Annotated[float | None, MILLISECONDS] = Field(
-        default=None, gt=0, description="Objective of the goodput: time to the last token."
-    )
-
-    @property
-    def objectives(self) -> dict[str, float]:
-        """The limit in ms of each time that has one: `ttft`, `tpot`, `itl`, `e2e`."""
-        limits = {name: getattr(self, f"slo_{name}_ms") for name in OBJECTIVES}
-        return {name: limit for name, limit in limits.items() if limit is not None}
 
     # When requests leave.
 
@@ -186,6 +166,28 @@ class Workload(KindRecord):
         """Output tokens that a request asks for."""
         return draw_tokens(self.output_tokens, f"{seed}/output/{index}")
 
+    def shapes(self) -> list[tuple[int | str, int | str]]:
+        """The lengths of prompts and of answers, of each part."""
+        return [(self.prompt_tokens, self.output_tokens)]
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """The parts of a mix, by their numbers; none of another load."""
+        return ()
+
+    def part_number(self, seed: int, index: int) -> int:  # noqa: ARG002 - of a mix
+        """The part of a mix that a request is of."""
+        return 0
+
+    def objectives_of(self, part: int) -> dict[str, float]:  # noqa: ARG002 - of a mix
+        """The objectives of a part's requests."""
+        return self.objectives
+
+    @property
+    def all_objectives(self) -> list[dict[str, float]]:
+        """Those of every part, by number; of another load its own."""
+        return [self.objectives_of(number) for number in range(len(self.part_names) or 1)]
+
     @property
     def most_turns(self) -> int:
         """How many prompts and answers a request's context may hold."""
@@ -220,7 +222,6 @@ class Workload(KindRecord):
     def describe(self) -> str:
         """The whole workload in words, for reports."""
         stop = f"up to {self.output_tokens}" if self.natural_stop else f"exactly {self.output_tokens}"
-        length = f"{self.requests} requests" if self.requests else f"{self.duration_s or math.inf:g} s"
         counted = "words" if self.prompt_as == "words" else "tokens"
         chat = "as chat; " if self.endpoint == "chat" else ""
         body = f"; body with {json.dumps(self.body)}" if self.body else ""
@@ -228,7 +229,12 @@ class Workload(KindRecord):
         if self.shared_prefix:
             groups = "" if self.prefix_groups == 1 else f" within {self.prefix_groups} groups"
             asked += f" of which {self.shared_prefix} are shared{groups}"
-        return f"{self.words}; {chat}{asked}, {stop} output tokens; {length} a trial{body}"
+        return f"{self.words}; {chat}{asked}, {stop} output tokens; {self.length_words}{body}"
+
+    @property
+    def length_words(self) -> str:
+        """How long a trial of it is."""
+        return f"{self.requests} requests a trial" if self.requests else f"{self.duration_s or math.inf:g} s a trial"
 
     def vllm_terms(self) -> dict[str, Any]:
         """The same load in the keys of `vllm bench serve --save-result`."""

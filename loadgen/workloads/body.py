@@ -21,21 +21,26 @@ _NOT_FREE = {
 
 def read_body(given: Any) -> Any:
     """A JSON object as text, or the file that holds one; what is no text stays as it is. Raises ValueError."""
+    return read_json(given, dict, '{"temperature": 0.7}')
+
+
+def read_json(given: Any, kind: type[Any], example: str) -> Any:
+    """JSON of a kind as text, or the file that holds it; what is no text stays as it is. Raises ValueError with the example."""
     if not isinstance(given, str):
         return given
     text = given
-    if not given.lstrip().startswith("{"):
+    if not given.lstrip().startswith(example[0]):
         try:
             text = Path(given).expanduser().read_text("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             said = error.strerror if isinstance(error, OSError) else "not UTF-8"
-            raise ValueError(f"is neither a JSON object nor a file of one: {given} ({said})") from None
+            raise ValueError(f"is neither JSON like {example} nor a file of it: {given} ({said})") from None
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"is not JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise ValueError('must be a JSON object, such as {"temperature": 0.7}')  # noqa: TRY004 - what pydantic reads
+    if not isinstance(found, kind):
+        raise ValueError(f"must be JSON such as {example}")  # noqa: TRY004 - what pydantic reads
     return found
 
 

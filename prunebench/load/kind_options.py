@@ -17,7 +17,9 @@ import typer
 from pydantic.fields import FieldInfo
 
 from base.quantities import Quantity
-from loadgen.workloads.base import OBJECTIVES, Workload
+from base.records import Record
+from loadgen.workloads.base import Workload
+from loadgen.workloads.objectives import OBJECTIVES
 
 _OBJECTIVES = {f"slo_{name}_ms" for name in OBJECTIVES}
 _NOT_OPTIONS = {"name", "kind"} | _OBJECTIVES
@@ -98,11 +100,15 @@ def _option_type(annotation: Any, quantities: list[Quantity]) -> tuple[Any, dict
     if get_origin(annotation) in {Union, types.UnionType}:
         kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
         annotation = kinds[0] if len(kinds) == 1 else str
-    if get_origin(annotation) is list:
+    if get_origin(annotation) is list and not _is_record(get_args(annotation)[0]):
         return str, {"parser": lambda text: [part.strip() for part in text.split(",")], "metavar": "VALUE,…"}
     if annotation in {int, float, bool, Path} or get_origin(annotation) is Literal:
         return annotation, {}
     return str, {}
+
+
+def _is_record(element: Any) -> bool:
+    return isinstance(element, type) and issubclass(element, Record)
 
 
 def _help(name: str, fields: dict[str, FieldInfo]) -> str:

@@ -38,7 +38,7 @@ def summary_lines(
         "",
         *_latencies(summary, metrics),
         "",
-        *_turns(summary),
+        *_groups(summary),
         *_histogram(metrics.e2e_ms),
         *_checks(findings),
         "",
@@ -117,17 +117,25 @@ def _latencies(summary: Mapping[str, Any], metrics: TrialMetrics) -> Iterator[st
         yield from _entry("-", f"{', '.join(withheld)}; {ended:,} ended in the window")
 
 
-def _turns(summary: Mapping[str, Any]) -> Iterator[str]:
-    """A row for each turn of sessions; means, over completed requests of the window."""
-    if "turns" not in summary:
-        return
-    yield _row("sessions", ["requests", "prompt", "cached", "TTFT, ms", "TPOT, ms", "J"])
-    for turn in summary["turns"]:
-        cached = "none" if turn["cached_share"] is None else f"{100 * turn['cached_share']:.0f} %"
-        cells = [f"{turn['requests']:,}", _figure(turn["mean_prompt_tokens"]), cached]
-        cells += map(_figure, (turn["mean_ttft_ms"], turn["mean_tpot_ms"], turn["mean_request_joules"]))
-        yield _row(f"turn {turn['turn']}", cells)
-    yield ""
+def _groups(summary: Mapping[str, Any]) -> Iterator[str]:
+    """A row for each turn of sessions or part of a mix; means, over completed requests of the window."""
+    for title, key, groups in (
+        ("sessions", "turn", summary.get("turns", [])),
+        ("of the mix", "part", summary.get("parts", [])),
+    ):
+        if not groups:
+            continue
+        share, named = ("cached_share", "cached") if key == "turn" else ("good_share", "in time")
+        yield _row(title, ["requests", "prompt", named, "TTFT, ms", "TPOT, ms", "J"])
+        for group in groups:
+            cells = [f"{group['requests']:,}", _figure(group["mean_prompt_tokens"]), _percent(group[share])]
+            cells += map(_figure, (group["mean_ttft_ms"], group["mean_tpot_ms"], group["mean_request_joules"]))
+            yield _row(f"turn {group[key]}" if key == "turn" else group[key][: _LABEL - 1], cells)
+        yield ""
+
+
+def _percent(share: float | None) -> str:
+    return "none" if share is None else f"{100 * share:.0f} %"
 
 
 def _figure(value: float | None) -> str:

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from base.quantities import MILLISECONDS
 from loadgen.endpoint import LoadError, ServedModel
 from loadgen.prompts.files import with_identity
-from loadgen.workloads.base import OBJECTIVES, Workload
+from loadgen.workloads.base import Workload
 from loadgen.workloads.lengths import most_tokens
+from loadgen.workloads.objectives import OBJECTIVES
 from prunebench.load.kind_options import flag_of, in_flags
 
 
@@ -41,11 +42,18 @@ def objectives(text: str | None, names: Sequence[str] = OBJECTIVES) -> dict[str,
 
 def check_fits(served: ServedModel, workload: Workload) -> None:
     """Raise LoadError if a request can be longer than what the model holds, before the first is sent."""
-    prompt = 0 if workload.prompts is not None else most_tokens(workload.prompt_tokens) or 0
-    longest = workload.most_turns * (prompt + (most_tokens(workload.output_tokens) or 0))
+    own = workload.prompts is not None
+    asked, answered, longest = max(
+        (
+            (prompt, output, (0 if own else most_tokens(prompt) or 0) + (most_tokens(output) or 0))
+            for prompt, output in workload.shapes()
+        ),
+        key=lambda shape: shape[2],
+    )
+    longest *= workload.most_turns
     if workload.trace_file is None and served.max_model_len is not None and longest > served.max_model_len:
         raise LoadError(
-            f"--prompt-tokens {workload.prompt_tokens} and --output-tokens {workload.output_tokens}"
+            f"--prompt-tokens {asked} and --output-tokens {answered}"
             f"{f' in {workload.most_turns} turns' if workload.most_turns > 1 else ''}: the model holds {served.max_model_len:,} tokens"
         )
 

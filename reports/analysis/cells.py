@@ -13,10 +13,10 @@ import numpy as np
 
 from loadgen.metrics.latencies import FloatArray, percentiles
 from loadgen.metrics.request_joules import share_joules
-from loadgen.metrics.summary import conversation_figures
+from loadgen.metrics.summary import conversation_figures, part_figures
 from reports.analysis.power import power_figures
 from reports.analysis.quantities import QUANTITIES, Amount, Quantity
-from reports.analysis.records import LEVELS, TAILS, Cell, CellValue, TrialFigures, TurnFigures
+from reports.analysis.records import LEVELS, TAILS, Cell, CellValue, GroupFigures, TrialFigures
 from reports.analysis.windows import unfit, window_words
 from reports.runs.reading import MeasuredRun, MeasuredTrial
 from reports.statistics.block_percentiles import percentiles_over
@@ -172,6 +172,7 @@ def trial_figures(measured: MeasuredTrial) -> TrialFigures:
     amounts = {q.key: q.of(measured.trial, measured.metrics).value for q in QUANTITIES.values()}
     cell, ttft = measured.cell, measured.metrics.ttft_ms
     shared = share_joules(measured.trial.energy, measured.metrics)
+    parts = part_figures(measured.trial.workload, measured.metrics, shared)
     turns = conversation_figures(measured.metrics, None, shared).get("turns", [])
     return TrialFigures(
         block=cell.block,
@@ -185,15 +186,18 @@ def trial_figures(measured: MeasuredTrial) -> TrialFigures:
         power=measured.power and power_figures(measured.power, measured.trial),
         backlog=measured.metrics.backlog,
         mean_ttft_ms=_mean([ttft[np.isfinite(ttft)]]),
-        turns={turn["turn"]: _turn_figures(turn) for turn in turns},
+        turns={turn["turn"]: _group_figures(turn) for turn in turns},
+        parts={part["part"]: _group_figures(part) for part in parts},
     )
 
 
-def _turn_figures(turn: Mapping[str, Any]) -> TurnFigures:
-    return TurnFigures(
-        prompt_tokens=turn["mean_prompt_tokens"],
-        cached_share=turn["cached_share"],
-        ttft_ms=turn["mean_ttft_ms"],
-        tpot_ms=turn["mean_tpot_ms"],
-        joules=turn["mean_request_joules"],
+def _group_figures(group: Mapping[str, Any]) -> GroupFigures:
+    return GroupFigures(
+        prompt_tokens=group["mean_prompt_tokens"],
+        cached_share=group["cached_share"],
+        ttft_ms=group["mean_ttft_ms"],
+        tpot_ms=group["mean_tpot_ms"],
+        joules=group["mean_request_joules"],
+        e2e_ms=group.get("mean_e2el_ms"),
+        good_share=group.get("good_share"),
     )

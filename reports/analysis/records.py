@@ -76,14 +76,16 @@ class Cell(Record):
     distributions: dict[str, list[float]]
 
 
-class TurnFigures(Record):
-    """One turn of a trial's sessions: means, of latencies over completed requests of the window."""
+class GroupFigures(Record):
+    """One turn of a trial's sessions, or one part of its mix: means, of latencies over completed requests of the window."""
 
     prompt_tokens: float | None
     cached_share: float | None  # of the prompt tokens; None: the server does not say
     ttft_ms: float | None
     tpot_ms: float | None
     joules: float | None = None  # a request's share, over those wholly in the window
+    e2e_ms: float | None = None
+    good_share: float | None = None  # of its requests, that met its objectives; None: there are none
 
 
 class TrialFigures(Record):
@@ -100,7 +102,8 @@ class TrialFigures(Record):
     power: PowerFigures | None  # None: not recorded, or no meter
     backlog: Backlog | None = None  # of an open loop; None: another load, or an earlier window rule
     mean_ttft_ms: float | None = None  # of completed requests; for different prompts only means add up
-    turns: dict[int, TurnFigures] = {}  # of sessions, from 1
+    turns: dict[int, GroupFigures] = {}  # of sessions, from 1
+    parts: dict[str, GroupFigures] = {}  # of a mix
 
 
 class Precision(Record):

@@ -20,6 +20,7 @@ from reports.sections.fleet import fleet_section
 from reports.sections.grid import grid_section
 from reports.sections.loads.curves import curves_section
 from reports.sections.loads.latency import latency_section
+from reports.sections.loads.mixes import mixes_section
 from reports.sections.loads.sessions import sessions_section
 from reports.sections.precision import precision_section
 from reports.sections.pruning import pruning_section
@@ -47,6 +48,7 @@ SECTIONS: list[Builder] = [
     latency_section,
     curves_section,
     sessions_section,
+    mixes_section,
     tasks_section,
     perplexity_section,
     dominance_section,

@@ -7,7 +7,7 @@ from typing import Any
 
 from energy.records import WindowEnergy
 from loadgen.metrics.request_joules import RequestJoules, share_joules
-from loadgen.metrics.summary import conversation_figures
+from loadgen.metrics.summary import conversation_figures, part_figures
 from reports.analysis.quantities import QUANTITIES
 from reports.analysis.windows import window_words
 from reports.checks.findings import find_in_trial
@@ -51,16 +51,22 @@ def load_article(loads: Loads, article_id: str) -> Article:
     )
 
 
-def turn_table(turns: list[dict[str, Any]]) -> Table:
-    """Turns of sessions; latencies are means over the completed requests of the window."""
+def group_table(title: str, key: str, groups: list[dict[str, Any]]) -> Table:
+    """Turns or parts by their `key`; latencies are means over the completed requests of the window."""
     rows = []
-    for turn in turns:
-        cached = turn["cached_share"]
-        cells = [turn["requests"], turn["failed"], turn["mean_prompt_tokens"], None if cached is None else 100 * cached]
-        cells += [turn["mean_ttft_ms"], turn["mean_tpot_ms"], turn["mean_request_joules"]]
-        rows.append(Row([Entry(f"{turn['turn']}"), *(Entry(or_absent(cell)) for cell in cells)]))
-    names = ("Turn", "Requests", "Failed", "Prompt tokens", "Cached, %", "TTFT, ms", "TPOT, ms", "J/request")
-    return Table("Turns of sessions", columns(*names), rows, {})
+    judged = any(group.get("good_share") is not None for group in groups)
+    for group in groups:
+        cells = [group["requests"], group["failed"], group["mean_prompt_tokens"], _percentage(group["cached_share"])]
+        cells += [group["mean_ttft_ms"], group["mean_tpot_ms"]]
+        cells += [_percentage(group["good_share"])] if judged else []
+        cells += [group["mean_request_joules"]]
+        rows.append(Row([Entry(f"{group[key]}"), *(Entry(or_absent(cell)) for cell in cells)]))
+    names = [key.capitalize(), "Requests", "Failed", "Prompt tokens", "Cached, %", "TTFT, ms", "TPOT, ms"]
+    return Table(title, columns(*names, *(["Met its objectives, %"] if judged else []), "J/request"), rows, {})
+
+
+def _percentage(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _shares(energy: WindowEnergy, shared: RequestJoules) -> str:
@@ -93,7 +99,9 @@ def _trial_section(load: Load, section_id: str) -> Section:
     if shared.shared_by is not None:
         blocks.append(Prose(sentence(_shares(trial.energy, shared))))
     if "turns" in (summary := conversation_figures(metrics, None, shared)):
-        blocks.append(turn_table(summary["turns"]))
+        blocks.append(group_table("Turns of sessions", "turn", summary["turns"]))
+    if parts := part_figures(trial.workload, metrics, shared):
+        blocks.append(group_table("Parts of the mix", "part", parts))
     if percentiles := trial_percentile_table(metrics):
         blocks.append(percentiles)
     found = sorted(find_in_trial(trial, metrics).items(), key=lambda item: -SEVERITY[item[1].outcome])

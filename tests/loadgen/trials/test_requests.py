@@ -157,7 +157,7 @@ def test_messages_do_not_go_to_completions_nor_into_a_list(tmp_path):
     ("given", "said"),
     [
         ("{", "is not JSON"),
-        ("nowhere.json", "neither a JSON object nor a file"),
+        ("nowhere.json", "is neither JSON like"),
         ('{"stream": false}', "cannot set stream"),
         ('{"messages": []}', "cannot set messages"),
         ([1], "valid dictionary"),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from loadgen.workloads.sessions import SessionsLoad
 from reports.analysis.analyse import analyse_folder
-from reports.analysis.records import TurnFigures
+from reports.analysis.records import GroupFigures
 from reports.sections.loads.sessions import sessions_section
 from tests.reports.example_run import SINGLE, Example, write_run
 
@@ -13,7 +13,7 @@ def with_turns(trial, baseline):
     """Second turns take half as long as first ones, and a pruned model 0.8 of the baseline's time."""
     share = 1.0 if trial.label == baseline else 0.8
     turns = {
-        n: TurnFigures(
+        n: GroupFigures(
             prompt_tokens=30.0 * n, cached_share=None if n == 1 else 0.5, ttft_ms=share * 20 / n, tpot_ms=5.0
         )
         for n in (1, 2)
