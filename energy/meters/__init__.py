@@ -1,1 +1,1 @@
-"""The meters: NVIDIA's NVML, RAPL and energy modelled from CPU time, and the registry that finds them."""
+"""The meters: NVIDIA's NVML, AMD's SMI, RAPL, the wall and energy modelled from CPU time, and the registry that finds them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from energy.meters.amd import find_amd
 from energy.meters.base import Meter, Metered
 from energy.meters.modelled import model_cpu
 from energy.meters.nvidia.gpus import find_gpus
@@ -16,6 +17,7 @@ Finder = Callable[[Metered], tuple[Sequence[Meter], Sequence[MissingMeter]]]
 
 _FINDERS: list[Finder] = [
     lambda metered: find_gpus(metered.process_ids),
+    lambda _: find_amd(),
     lambda _: find_rapl(),
     lambda _: find_wall(),
     model_cpu,
