@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks.gpu_day.archive import SCRATCH
 from benchmarks.gpu_day.measuring.checkpoint import random_llama
 from benchmarks.gpu_day.profiles import Profile, stage_parser
+from energy.gpu_limits import GpuLimiter, GpuLimitError, GpuLimits
 from energy.meters.nvidia.gpus import find_gpus
 
 _LEAST_BLOCKS = 3  # with fewer an interval says nothing
@@ -113,16 +114,24 @@ def _engine_options(profile: Profile, engine: str, seconds: float) -> dict[str, 
 
 
 def _capped() -> str:
-    """A configuration whose power limit is six tenths of the default; none where no GPU says what it takes."""
-    facts = [meter.facts for meter in find_gpus()[0]]
-    if not facts or any(one.default_power_limit_watts is None or one.power_limit_range_watts is None for one in facts):
-        return ""
+    """A configuration whose power limit is six tenths of the default; none, with a line in the log, where it cannot be set."""
     limits = [
-        max(one.power_limit_range_watts[0], _CAP * one.default_power_limit_watts)
-        for one in facts
-        if one.power_limit_range_watts and one.default_power_limit_watts
+        max(facts.power_limit_range_watts[0], _CAP * facts.default_power_limit_watts)
+        for facts in (meter.facts for meter in find_gpus()[0])
+        if facts.power_limit_range_watts and facts.default_power_limit_watts
     ]
-    return f'\n[[configurations]]\nlabel = "capped"\npower_limit_w = {max(limits):.0f}\n'
+    if not limits:
+        print("no capped configuration: no GPU says which power limits it takes")
+        return ""
+    limiter = GpuLimiter()
+    try:
+        limiter.set(GpuLimits(power_limit_w=round(max(limits))))
+    except GpuLimitError as error:
+        print(f"no capped configuration: {error}")
+        return ""
+    finally:
+        limiter.close()
+    return f'\n[[configurations]]\nlabel = "capped"\npower_limit_w = {round(max(limits))}\n'
 
 
 def _in_8_bits(source: Path) -> str:
