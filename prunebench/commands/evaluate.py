@@ -39,7 +39,7 @@ from prunebench.quality.task_pass import Pass, Subject, cost_line, result_line, 
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import err, out, print_line
 from prunebench.terminal.progress import Progress, Steps
-from reports.analysis.cost import suite_cost
+from reports.analysis.quality.cost import suite_cost
 from server.engines.registry import AUTO
 
 

@@ -17,7 +17,7 @@ from loadgen.energy.source import EnergySource, pick_energy
 from prunebench.quality.harness import SEEDS, Harness, UnavailableError, harness_version, one_line
 from prunebench.quality.suites import QualityError, Suite, TaskChoice
 from prunebench.terminal.progress import Progress, unseen
-from reports.analysis.cost import SuiteCost
+from reports.analysis.quality.cost import SuiteCost
 from reports.runs.records import EvaluationSettings, TaskResult
 from reports.runs.run_folder import read_record
 

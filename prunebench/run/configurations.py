@@ -20,7 +20,7 @@ from pruner.output.manifest import Manifest
 from pruner.prune import prune
 from pruner.scoring.calibration import Refit
 from pruner.scoring.recipe import needs_text
-from reports.analysis.roofline import shape_of
+from reports.analysis.energy.roofline import shape_of
 from reports.document.console import Console
 from reports.runs.records import ConfigurationInfo, ModelShape
 from server.engines.registry import AUTO

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reports.analysis.cells import cell_figures, trial_figures
-from reports.analysis.energy_fit import fit_energy_models
+from reports.analysis.energy.fit import fit_energy_models
+from reports.analysis.energy.token_costs import with_token_costs
 from reports.analysis.family import compare_family
 from reports.analysis.grid import Grid, GridFigures
-from reports.analysis.perplexity import configuration_figures
 from reports.analysis.precision import Goal, precisions, values_of
-from reports.analysis.quality import analyse_quality
+from reports.analysis.quality.perplexity import configuration_figures
+from reports.analysis.quality.tasks import analyse_quality
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES
 from reports.analysis.records import Analysis, Cell, ConfigurationFigures, Precision, TrialFigures
-from reports.analysis.token_costs import with_token_costs
 from reports.analysis.wall_time import wall_time
 from reports.checks.findings import check_run
 from reports.checks.results import CheckResult, group_findings

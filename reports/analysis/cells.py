@@ -14,7 +14,7 @@ import numpy as np
 from loadgen.metrics.latencies import FloatArray, percentiles
 from loadgen.metrics.request_joules import share_joules
 from loadgen.metrics.summary import conversation_figures, part_figures
-from reports.analysis.power import power_figures
+from reports.analysis.energy.power import power_figures
 from reports.analysis.quantities import QUANTITIES, Amount, Quantity
 from reports.analysis.records import LEVELS, TAILS, Cell, CellValue, GroupFigures, TrialFigures
 from reports.analysis.windows import unfit, window_words

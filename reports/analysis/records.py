@@ -12,11 +12,11 @@ from typing import Any
 from base.records import Record
 from loadgen.metrics.backlog import Backlog
 from loadgen.workloads.base import Workload
-from reports.analysis.energy_model import EnergyModel
+from reports.analysis.energy.model import EnergyModel
+from reports.analysis.energy.power import PowerFigures
 from reports.analysis.family import FamilyComparison
 from reports.analysis.grid import GridFigures
-from reports.analysis.power import PowerFigures
-from reports.analysis.quality import QualityFigures
+from reports.analysis.quality.tasks import QualityFigures
 from reports.analysis.quantities import OF_TEXT
 from reports.analysis.wall_time import WallTime
 from reports.checks.results import CheckResult

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from base.distributions import normal_quantile
-from reports.analysis.quality import QualityFigures, TaskFigures, TaskScore
+from reports.analysis.quality.tasks import QualityFigures, TaskFigures, TaskScore
 from reports.document.wording import from_to, listed, percent, with_interval
 from reports.statistics.confidence import CONFIDENCE
 from reports.statistics.ratios import Comparison

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reports.analysis.analyse import analyse_folder
+from reports.analysis.energy.token_costs import read_requests
 from reports.analysis.records import Analysis
-from reports.analysis.token_costs import read_requests
 from reports.errors import ReportError
 from reports.exports.cells import cell_rows
 from reports.exports.trials import request_rows

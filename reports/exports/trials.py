@@ -16,7 +16,7 @@ from loadgen.metrics.latencies import FloatArray
 from loadgen.metrics.metrics import measure_records
 from loadgen.metrics.request_joules import share_joules
 from loadgen.records.schema import RequestRecord
-from reports.analysis.token_costs import read_requests
+from reports.analysis.energy.token_costs import read_requests
 from reports.checks.findings import find_in_trial
 from reports.errors import ReportError, require_name
 from reports.exports.csv_table import csv_text

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from reports.analysis.energy_fit import INFLATED
-from reports.analysis.energy_model import Coefficient, EnergyModel
+from reports.analysis.energy.fit import INFLATED
+from reports.analysis.energy.model import Coefficient, EnergyModel
 from reports.analysis.records import Analysis
 from reports.document.blocks import Block, Column, Entry, Items, Plot, Plots, Prose, Row, Section, Table, note_letter
 from reports.document.chart import Axis, Chart, Marks, Rule, at_least, series_style

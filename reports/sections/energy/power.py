@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.analysis.power import PowerFigures
+from reports.analysis.energy.power import PowerFigures
 from reports.analysis.records import Analysis, TrialFigures
 from reports.document.blocks import Block, Plot, Plots, Prose, Section
 from reports.document.chart import Axis, Band, Chart, Marks, ramp

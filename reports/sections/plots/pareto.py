@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from reports.analysis.quality import QualityFigures
+from reports.analysis.quality.tasks import QualityFigures
 from reports.analysis.quantities import E2E, JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
 from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.decision.quality_evidence import guessed_tasks

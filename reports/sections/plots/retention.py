@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.analysis.quality import Group, QualityFigures
+from reports.analysis.quality.tasks import Group, QualityFigures
 from reports.analysis.records import Analysis
 from reports.document.blocks import Plot
 from reports.document.chart import Axis, Marks, Rule, at_least, series_style

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reports.analysis.quality import ROBUST, Group, QualityFigures, TaskFigures
+from reports.analysis.quality.tasks import ROBUST, Group, QualityFigures, TaskFigures
 from reports.analysis.records import Analysis
 from reports.decision.quality_evidence import guessed_tasks, why_guessing
 from reports.document.blocks import Block, Entry, Fold, Heading, Plots, Prose, Row, Section, Table, columns, note_letter

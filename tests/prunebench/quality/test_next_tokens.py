@@ -9,7 +9,7 @@ from prunebench.experiment.file import QualitySettings
 from prunebench.quality.next_tokens import check_next_tokens, compare_next_tokens, divergence, why_not
 from prunebench.quality.perplexity import checkpoint_tokens, token_windows
 from prunebench.quality.suites import QualityError
-from reports.analysis.perplexity import configuration_figures
+from reports.analysis.quality.perplexity import configuration_figures
 from reports.document.console import Console
 from reports.runs.records import ConfigurationInfo
 from tests.prunebench.conftest import TINYGLU

@@ -11,7 +11,7 @@ from loadgen.endpoint import Endpoint
 from prunebench.experiment.file import QualitySettings
 from prunebench.quality.perplexity import PerplexityProbe, Tokens, checkpoint_tokens
 from prunebench.quality.quick import served_tokens_of
-from reports.analysis.perplexity import compare_perplexity
+from reports.analysis.quality.perplexity import compare_perplexity
 from reports.runs.records import Quality
 from tests.prunebench.conftest import TINYGLU
 from tests.reports.example_run import Example, configure

@@ -9,7 +9,7 @@ from loadgen.workloads.closed_loop import ConcurrencyLoad
 from loadgen.workloads.open_loop import PoissonLoad
 from reports.analysis.analyse import analyse_folder
 from reports.analysis.family import workload_of
-from reports.analysis.quality import QualityFigures, TaskFigures, TaskScore
+from reports.analysis.quality.tasks import QualityFigures, TaskFigures, TaskScore
 from reports.checks.results import Observation
 from reports.decision.advice import advice
 from reports.document.blocks import Answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reports.analysis.quality import QualityFigures, TaskFigures, TaskScore
+from reports.analysis.quality.tasks import QualityFigures, TaskFigures, TaskScore
 from reports.decision.quality_evidence import evidence_of
 from reports.statistics.ratios import Comparison
 

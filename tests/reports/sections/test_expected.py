@@ -5,8 +5,8 @@ import pytest
 from loadgen.workloads.closed_loop import ConcurrencyLoad
 from loadgen.workloads.open_loop import PoissonLoad
 from reports.analysis.analyse import analyse_folder
+from reports.analysis.energy.roofline import decode_cost
 from reports.analysis.quantities import JOULES, TPOT
-from reports.analysis.roofline import decode_cost
 from reports.document.blocks import Plots, Prose
 from reports.document.wording import TIMES
 from reports.sections.alignment import alignment_section, misfits

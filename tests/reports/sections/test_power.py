@@ -4,7 +4,7 @@ import pytest
 
 from energy.records import MeterInfo, MeterPower, PowerTimeline
 from reports.analysis.analyse import analyse_folder
-from reports.analysis.power import MOST_STEPS, power_figures
+from reports.analysis.energy.power import MOST_STEPS, power_figures
 from reports.document.blocks import Plots
 from reports.sections.energy.power import timeline_section
 from tests.reports.example_run import BATCH, SINGLE, Example, measure, offer, write_run

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from energy.records import WindowEnergy
-from reports.analysis.cost import suite_cost
+from reports.analysis.quality.cost import suite_cost
 from reports.runs.records import EvaluationSettings, Score, TaskResult
 from reports.statistics.ratios import geometric_mean
 from tests.truth.registry import Outcome, covers, simulation

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from reports.analysis.energy_fit import NAMES, Spent, fit_energy_model
+from reports.analysis.energy.fit import NAMES, Spent, fit_energy_model
 from tests.truth.registry import Outcome, Row, covers, simulation
 from tests.truth.servers.batching import Engine, Log, serve
 

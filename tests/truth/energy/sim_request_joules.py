@@ -13,7 +13,7 @@ from loadgen.metrics.equal_shares import TokenCosts
 from loadgen.metrics.metrics import TrialMetrics, measure_records
 from loadgen.metrics.request_joules import share_joules
 from loadgen.records.schema import RequestRecord
-from reports.analysis.energy_fit import Spent, fit_energy_model
+from reports.analysis.energy.fit import Spent, fit_energy_model
 from tests.loadgen.made import trial
 from tests.truth.registry import Outcome, Row, simulation
 

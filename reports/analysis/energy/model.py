@@ -1,4 +1,4 @@
-"""The energy model: joules per prompt token, output token and request, fitted by `reports.analysis.energy_fit`, and its predictions."""
+"""The energy model: joules per prompt token, output token and request, fitted by `reports.analysis.energy.fit`, and its predictions."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from reports.analysis.roofline import decode_cost, shape_of
+from reports.analysis.energy.roofline import decode_cost, shape_of
 from tests.reports.example_run import SHAPE, Example, configure
 
 LLAMA_1B = {

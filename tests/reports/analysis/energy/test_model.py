@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from reports.analysis.energy_fit import Spent, fit_energy_model
-from reports.analysis.energy_model import EnergyModel
+from reports.analysis.energy.fit import Spent, fit_energy_model
+from reports.analysis.energy.model import EnergyModel
 
 TRUTH = np.array([0.02, 0.9, 4.0])  # joules a prompt token, an output token, a request
 SHAPES = tuple(itertools.product((64, 1024), (32, 512)))

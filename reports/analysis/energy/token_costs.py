@@ -10,8 +10,8 @@ import numpy as np
 from base.distributions import t_quantile
 from loadgen.metrics.equal_shares import TokenCosts
 from loadgen.records.parquet import read_parquet
-from reports.analysis.energy_fit import fit_energy_models
-from reports.analysis.energy_model import EnergyModel
+from reports.analysis.energy.fit import fit_energy_models
+from reports.analysis.energy.model import EnergyModel
 from reports.runs.loads import Load, Loads, read_loads
 from reports.runs.reading import MeasuredRun, read_run
 from reports.runs.records import TrialCell

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from base.distributions import f_above, t_quantile
 from energy.records import WindowEnergy
-from reports.analysis.energy_model import Coefficient, EnergyModel, Residual
+from reports.analysis.energy.model import Coefficient, EnergyModel, Residual
 from reports.runs.reading import MeasuredRun
 from reports.statistics.confidence import CONFIDENCE
 

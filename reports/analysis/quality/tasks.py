@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from base.records import Record
-from reports.analysis.cost import SuiteCost, suite_cost
+from reports.analysis.quality.cost import SuiteCost, suite_cost
 from reports.runs.records import ConfigurationInfo, EvaluationSettings, TaskResult
 from reports.statistics.correlation import Correlation, correlate_all
 from reports.statistics.ratios import Comparison

@@ -9,7 +9,7 @@ import pytest
 
 from loadgen.metrics.request_joules import share_joules
 from reports.analysis.analyse import analyse_folder
-from reports.analysis.token_costs import read_requests
+from reports.analysis.energy.token_costs import read_requests
 from reports.exports.trials import as_csv
 from reports.sections.energy.requests import request_joules_section
 from tests.reports.example_run import SINGLE, Example, Truth, write_run

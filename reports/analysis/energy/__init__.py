@@ -1,0 +1,1 @@
+"""Joules, watts and what they depend on."""

@@ -1,0 +1,1 @@
+"""Scores, perplexity and what they cost, against the baseline."""
