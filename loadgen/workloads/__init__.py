@@ -3,8 +3,7 @@
 from loadgen.workloads.closed_loop import BatchLoad, ConcurrencyLoad, SingleLoad
 from loadgen.workloads.kinds import register
 from loadgen.workloads.mix import MixLoad
-from loadgen.workloads.on_off import OnOffLoad
-from loadgen.workloads.open_loop import BurstLoad, ConstantLoad, PoissonLoad
+from loadgen.workloads.open_loop import BurstLoad, ConstantLoad, OnOffLoad, PoissonLoad
 from loadgen.workloads.ramp import RampLoad
 from loadgen.workloads.sessions import SessionsLoad
 from loadgen.workloads.sweep import SweepLoad
