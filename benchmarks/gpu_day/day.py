@@ -99,7 +99,10 @@ class Day:
     def save(self) -> None:
         """Write the archive and the records."""
         self._saved = time.monotonic()
-        self._left_out = write_archive(self._output / RESULTS, self._work, self._text)
+        try:
+            self._left_out = write_archive(self._output / RESULTS, self._work, self._text)
+        except OSError as error:  # a full disk must not end the day: the next stage may need none of it
+            print(f"{self._output / RESULTS}: {error.strerror}", flush=True)
         self._write_stages()
 
     def _run(self, stage: Stage, record: Record, environment: Mapping[str, str]) -> None:
@@ -147,8 +150,11 @@ class Day:
     def _write_stages(self) -> None:
         target = self._output / STAGES
         partial = target.with_name(f"{STAGES}.partial")
-        with partial.open("w") as file:
-            file.write(self._text(self._left_out))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
+        try:
+            with partial.open("w") as file:
+                file.write(self._text(self._left_out))
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(target)
+        except OSError as error:
+            print(f"{target}: {error.strerror}", flush=True)

@@ -86,7 +86,7 @@ REHEARSAL = Profile(
     most_repeats=2,
     most_blocks=2,
     phases_s=7.5,
-    matrix=256,
+    matrix=128,
     calibration_tokens=2048,
 )
 PROFILES = {profile.name: profile for profile in (GPU, REHEARSAL)}

@@ -93,6 +93,15 @@ def test_a_command_that_is_not_there_is_a_stage_that_failed(tmp_path):
     assert (found["a"]["status"], found["a"]["reason"]) == ("failed", "./not-there: No such file or directory")
 
 
+def test_results_that_cannot_be_written_do_not_end_the_day(tmp_path):
+    blocked = "rm -f {0}.partial; mkdir -p {0}.partial"  # as on a full disk, for as long as it is there
+    block = "; ".join(blocked.format(tmp_path / name) for name in ("results.tar.gz", "stages.json"))
+    free = f"rmdir {tmp_path}/*.partial; echo 2 > $WORK/b"
+    _, found = spend(tmp_path, 60, shell("a", f"echo 1 > $WORK/a; {block}"), shell("b", free))
+    assert {one["status"] for one in found.values()} == {"done"}
+    assert {"a", "b"} <= archived(tmp_path).keys()
+
+
 def test_what_cannot_run_or_has_no_time_is_skipped_with_the_reason(tmp_path):
     stages = shell("a", "exit 1", missing="vllm is not installed"), shell("b", "exit 1", share=0.01)
     status, found = spend(tmp_path, 60, *stages)
