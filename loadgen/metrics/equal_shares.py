@@ -13,11 +13,13 @@ from loadgen.metrics.latencies import FloatArray
 class TokenCosts:
     """Joules less idle power of a prompt token, an output token and a request, as an energy model has them.
 
-    `covariance` [3, 3] is theirs, in square joules; `quantile` is the half-width of a 95 % interval in standard deviations.
+    `covariance` [3, 3] is theirs, in square joules; `deviation` is how far trials lie from the line, as a share, one standard
+    deviation; `quantile` is the half-width of a 95 % interval in standard deviations.
     """
 
     joules: tuple[float, float, float]
     covariance: FloatArray
+    deviation: float
     quantile: float
 
 

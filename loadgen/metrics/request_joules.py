@@ -16,9 +16,10 @@ Half-widths are of 95 %. That of active joules has
     meter     the share of the half-width of net joules
     time      of shares by time: the server may have worked for a request from its headers to its last token only. The joules of
               the other seconds bound the error, and so do those that all requests together have of them, in proportion
-    costs     of shares by tokens: the covariance of the energy model's coefficients
+    costs     of shares by tokens: the covariance of the energy model's coefficients, and as much scatter of requests around its
+              line as trials have
 
-but not that a second in flight, or a token, may cost one request more than another.
+but not that a second in flight may cost one request more than another, nor a token where the line does not say so.
 """
 
 from __future__ import annotations
@@ -160,4 +161,5 @@ def _by_tokens(costs: TokenCosts | None, metrics: TrialMetrics) -> _Split | None
     shares = weights / total
     slopes = (units - shares[:, None] * units.sum(axis=0)) / total  # of the shares in the coefficients
     variance = np.einsum("ni,ij,nj->n", slopes, costs.covariance, slopes)
-    return _Split(shares, costs.quantile * np.sqrt(np.maximum(variance, 0.0)), "tokens")
+    variance = np.maximum(variance, 0.0) + (costs.deviation * shares) ** 2
+    return _Split(shares, costs.quantile * np.sqrt(variance), "tokens")

@@ -41,7 +41,7 @@ def _costs(model: EnergyModel) -> TokenCosts | None:
     if min(joules) < 0:
         return None
     quantile = t_quantile((1 + CONFIDENCE) / 2, model.degrees_of_freedom)
-    return TokenCosts(joules, np.array(model.covariance), quantile)
+    return TokenCosts(joules, np.array(model.covariance), model.relative_deviation or 0.0, quantile)
 
 
 def read_requests(path: Path) -> Loads:

@@ -44,7 +44,7 @@ def generated(rng):
         prefill_share=np.where(in_flight > 0, rng.random(n), 0.0),
         arrived_tokens=np.where(in_flight > 0, rng.integers(0, 500, n), 0).astype(float),
         prompt_tokens=np.where(rng.random(n) < 0.1, np.nan, rng.integers(1, 4000, n)),
-        costs=TokenCosts((0.01, 0.5, 2.0), np.eye(3) * 1e-4, 2.1) if rng.random() < 0.5 else None,
+        costs=TokenCosts((0.01, 0.5, 2.0), np.eye(3) * 1e-4, 0.01, 2.1) if rng.random() < 0.5 else None,
     )
 
 
@@ -101,12 +101,13 @@ def test_by_time_a_request_has_its_idle_share_and_a_constant_power_for_its_secon
 
 
 def test_by_tokens_a_request_has_what_its_tokens_cost_within_the_window():
-    costs = TokenCosts((0.1, 1.0, 0.5), np.zeros((3, 3)), 2.0)
+    costs = TokenCosts((0.1, 1.0, 0.5), np.zeros((3, 3)), 0.01, 2.0)
     # 5 prompt tokens each. The second one's prefill begins before the window, and half of its tokens come after it.
     records = [record(0, 10, 20, 90, tokens=4), record(1, -10, 10, 190, tokens=4)]
     found = shared(records, end=100, costs=costs, gross_joules=20.0, net_joules=10.0, idle_watts=100.0)
     weights = np.array([5 * 0.1 + 4 + 0.5, (5 * 0.1 + 0.5) / 2 + 2])
     assert found.active_joules == pytest.approx(10 * weights / weights.sum())
+    assert found.active_joules_uncertainty == pytest.approx(2 * 0.01 * found.active_joules)
     assert found.shared_by == "tokens"
 
 

@@ -19,7 +19,7 @@ from tests.truth.registry import Outcome, Row, simulation
 
 _METER = "gross joules and idle power off by up to 2 % each"
 _LOAD = f"Poisson or closed loops, 0.05 to 5 s a request, 0 to 4 ms before and after it; {_METER}"
-_SHAPES = f"4 shapes, 3 to 5 blocks of net joules, 1 to 2 % noise a trial; Poisson, lengths of a factor of 4; {_METER}"
+_SHAPES = f"4 shapes, 3 to 5 blocks of net joules, 1 to 2 % noise a trial and a request; Poisson, lengths of a factor of 4; {_METER}"
 
 
 def _held(joules: str, conditions: str) -> Row:
@@ -157,7 +157,8 @@ def request_joules_by_tokens(rng: np.random.Generator) -> Outcome:
     if any(each is None or each.joules < 0 for each in found):
         return {}
     fitted = tuple(each.joules for each in found if each is not None)
-    costs = TokenCosts(fitted, np.array(model.covariance), t_quantile(0.975, model.degrees_of_freedom))  # type: ignore[arg-type]
+    scatter, quantile = model.relative_deviation, t_quantile(0.975, model.degrees_of_freedom)
+    costs = TokenCosts(fitted, np.array(model.covariance), scatter, quantile)  # type: ignore[arg-type]
     count = int(rng.integers(20, 60))
     prompts, outputs = rng.integers(128, 513, count), rng.integers(32, 129, count)
     lengths = 0.05 + 0.02 * outputs
@@ -172,4 +173,5 @@ def request_joules_by_tokens(rng: np.random.Generator) -> Outcome:
     arrivals = [np.linspace(a, b, o) for a, b, o in zip(first, last, outputs, strict=True)]
     arrived = np.array([((at > start) & (at <= stop)).sum() for at in arrivals])
     active = (truth[0] * prompts + truth[2]) * prefill + truth[1] * arrived
+    active *= 1 + noise * rng.normal(size=count)
     return _judged(rng, records, (start, stop), rng.uniform(20, 300), active, costs)
