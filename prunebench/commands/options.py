@@ -81,6 +81,12 @@ Slo = Annotated[
     ),
 ]
 
+# Prices: plan, report.
+PriceKwh = Annotated[
+    float | None, typer.Option(min=0, help="Price of a kWh, in your currency.", rich_help_panel="Cost")
+]
+GpuHour = Annotated[float | None, typer.Option(min=0, help="Price of a GPU for an hour.", rich_help_panel="Cost")]
+
 # Of a report: report, published.
 Margin = Annotated[
     str, typer.Option(help="Differences up to this count as equivalent, e.g. 1% or 0.01; 0: any that is not chance.")

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from base.files import write_record
 from base.quantities import PER_DAY
-from prunebench.commands.options import Json, OutputTokens, PromptTokens, Slo, quantity
+from prunebench.commands.options import GpuHour, Json, OutputTokens, PriceKwh, PromptTokens, Slo, quantity
 from prunebench.load.workload_options import objectives
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import err, out, print_line
@@ -59,12 +59,8 @@ def plan(
     pue: Annotated[
         float, typer.Option(min=1, help="Energy of the site over that of what is metered.", rich_help_panel="Cost")
     ] = 1.2,
-    price_kwh: Annotated[
-        float | None, typer.Option(min=0, help="Price of a kWh, in your currency.", rich_help_panel="Cost")
-    ] = None,
-    gpu_hour: Annotated[
-        float | None, typer.Option(min=0, help="Price of a GPU for an hour.", rich_help_panel="Cost")
-    ] = None,
+    price_kwh: PriceKwh = None,
+    gpu_hour: GpuHour = None,
     carbon: Annotated[float | None, typer.Option(min=0, help="Grams of CO2 for a kWh.", rich_help_panel="Cost")] = None,
     gpus_per_replica: Annotated[
         int, typer.Option(min=1, help="GPUs that one server of the model takes.", rich_help_panel="Demand")

@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from prunebench.commands.options import Margin, share
+from prunebench.commands.options import GpuHour, Margin, PriceKwh, share
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import err, print_line
 from prunebench.terminal.progress import Steps
 from reports.build import build_report
+from reports.card import build_card
 from reports.compare.index_page import build_index
 from reports.errors import ReportError
 from reports.exports.sinks import send_runs
@@ -27,6 +28,7 @@ _START_S = 120.0  # --wait gives up on a prepared run that no runner takes up wi
     ("The newest run under runs/", "prunebench report runs"),
     ("Three runs in one page", "prunebench report runs/a runs/b runs/c --output three.html"),
     ("Every run of a folder on one page, to sort and filter", "prunebench report runs --index"),
+    ("The decision on one picture", "prunebench report runs/a --card --price-kwh 0.30"),
     ("Wait for a run that another process does, then report it", "prunebench report runs/a --wait"),
 )
 def report(
@@ -59,6 +61,16 @@ def report(
             rich_help_panel="Many runs",
         ),
     ] = False,
+    card: Annotated[
+        bool,
+        typer.Option(
+            "--card",
+            help="The decision on one picture instead, as PNG and SVG, for a chat or a slide.",
+            rich_help_panel="Card",
+        ),
+    ] = False,
+    price_kwh: PriceKwh = None,
+    gpu_hour: GpuHour = None,
     sink: Annotated[
         list[str] | None,
         typer.Option(
@@ -68,14 +80,24 @@ def report(
 ) -> None:
     """Write the report and print its path. With --wait it may be another process or container than the run."""
     if index:
-        given = {"--format": form != "html", "--wait": wait, "--png": png, "--sink": bool(sink)}
+        given = {"--format": form != "html", "--wait": wait, "--png": png, "--card": card, "--sink": bool(sink)}
         if option := next((option for option, there in given.items() if there), None):
             raise typer.BadParameter(f"{option} does not go with --index")
         _report_index(runs, output, share(margin, "--margin"))
         return
     folders = [_newest_run(run) for run in runs]
+    if card:
+        given = {"--format": form != "html", "--png": png, "--sink": bool(sink), "a second run": len(folders) > 1}
+        if option := next((option for option, there in given.items() if there), None):
+            raise typer.BadParameter(f"{option} does not go with --card")
+    elif price_kwh is not None or gpu_hour is not None:
+        raise typer.BadParameter(f"{'--price-kwh' if price_kwh is not None else '--gpu-hour'} belongs to --card")
     problems = [problem for run in folders if wait and (problem := _wait_for_run(run))]
-    if form == "html":
+    if card:
+        *_, written = build_card(
+            folders[0], output, margin=share(margin, "--margin"), price_kwh=price_kwh, gpu_hour=gpu_hour
+        )
+    elif form == "html":
         with Steps(err, "report") as steps:
             written = build_report(
                 folders,

@@ -84,27 +84,40 @@ def draw_png(chart: Chart, width: int = WIDTHS[2], watermark: str = "") -> bytes
 
 
 @contextlib.contextmanager
+def our_settings() -> Iterator[None]:
+    """Matplotlib's settings for all that we draw, while it lasts."""
+    from matplotlib import rc_context
+
+    with rc_context(_SETTINGS), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a name may contain characters that the font lacks
+        yield
+
+
+def draw_chart(axes: Any, chart: Chart) -> None:
+    """Draw a chart, without its legend, on axes of Matplotlib's."""
+    axes.spines[:].set_color(palette()["muted"])
+    for band in chart.bands:
+        _draw_band(axes, band)
+    for rule in chart.rules:
+        _draw_rule(axes, rule)
+    for marks in chart.marks:
+        _draw_marks(axes, marks)
+    _format_axis(axes, "x", chart.x, [x for m in chart.marks for x in m.x])
+    _format_axis(axes, "y", chart.y, [y for m in chart.marks for y in m.y])
+
+
+@contextlib.contextmanager
 def _drawn(chart: Chart, width: int, watermark: str) -> Iterator[tuple[Any, Any]]:
     """The figure and its axes, under our settings."""
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     height = chart.height + (22 if chart.has_legend else 0)
-    with rc_context(_SETTINGS), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a name may contain characters that the font lacks
+    with our_settings():
         figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, layout="constrained")
         axes = figure.add_subplot()
         figure.patch.set_gid(BACKGROUND)
         axes.patch.set_gid(BACKGROUND)
-        axes.spines[:].set_color(palette()["muted"])
-        for band in chart.bands:
-            _draw_band(axes, band)
-        for rule in chart.rules:
-            _draw_rule(axes, rule)
-        for marks in chart.marks:
-            _draw_marks(axes, marks)
-        _format_axis(axes, "x", chart.x, [x for m in chart.marks for x in m.x])
-        _format_axis(axes, "y", chart.y, [y for m in chart.marks for y in m.y])
+        draw_chart(axes, chart)
         if chart.has_legend:
             columns = max(1, width // 160)
             figure.legend(
@@ -146,7 +159,7 @@ def _points(chart: Chart, figure: Any, axes: Any) -> list[Point]:
 def _draw_marks(axes: Any, marks: Marks) -> None:
     colour = palette()[marks.colour]
     x, y = list(marks.x), list(marks.y)
-    style: dict[str, Any] = {"color": colour, "label": _text(marks.name) if marks.name else "_", "linestyle": "none"}
+    style: dict[str, Any] = {"color": colour, "label": drawable(marks.name) if marks.name else "_", "linestyle": "none"}
     if marks.line:
         style |= {
             "linestyle": _DASHES[marks.line],
@@ -168,7 +181,12 @@ def _draw_marks(axes: Any, marks: Marks) -> None:
     axes.plot(x, y, **style)
     for at_x, at_y, text in zip(x, y, marks.texts or [], strict=bool(marks.texts)):
         axes.annotate(
-            _text(text), (at_x, at_y), xytext=(4, 4), textcoords="offset points", fontsize=7.5, color=palette()["muted"]
+            drawable(text),
+            (at_x, at_y),
+            xytext=(4, 4),
+            textcoords="offset points",
+            fontsize=7.5,
+            color=palette()["muted"],
         )
 
 
@@ -186,7 +204,7 @@ def _draw_band(axes: Any, band: Band) -> None:
     axes.axvspan(band.start, band.end, color=palette()["accent"], alpha=0.12, linewidth=0, zorder=0.5)
     if band.name:
         axes.annotate(
-            _text(band.name), ((band.start + band.end) / 2, 1), xycoords=("data", "axes fraction"), ha="center", va="top",
+            drawable(band.name), ((band.start + band.end) / 2, 1), xycoords=("data", "axes fraction"), ha="center", va="top",
             fontsize=7, color=palette()["muted"],
         )  # fmt: skip
 
@@ -196,7 +214,7 @@ def _format_axis(axes: Any, which: Literal["x", "y"], axis: Axis, drawn: Sequenc
 
     colours = palette()
     own = getattr(axes, f"{which}axis")
-    own.set_label_text(_text(axis.title), color=colours["ink"])
+    own.set_label_text(drawable(axis.title), color=colours["ink"])
     axes.tick_params(axis=which, colors=colours["muted"], length=0)
     if axis.grid:
         axes.grid(visible=True, axis=which, color=colours["grid"], linewidth=0.8)
@@ -211,7 +229,7 @@ def _format_axis(axes: Any, which: Literal["x", "y"], axis: Axis, drawn: Sequenc
         getattr(axes, f"set_{which}lim")(low * (low / high) ** 0.06 * 0.98, high * (high / low) ** 0.06 * 1.02)
     if axis.names:
         own.set_major_locator(FixedLocator(range(len(axis.names))))
-        own.set_ticklabels([_text(name) for name in axis.names])
+        own.set_ticklabels([drawable(name) for name in axis.names])
     if axis.limits:
         getattr(axes, f"set_{which}lim")(*axis.limits)
     if axis.form == "ratio":
@@ -221,7 +239,7 @@ def _format_axis(axes: Any, which: Literal["x", "y"], axis: Axis, drawn: Sequenc
         own.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
 
-def _text(text: str) -> str:
+def drawable(text: str) -> str:
     """Text without characters that XML forbids; a name that begins with "_" is protected, since matplotlib omits it from the legend."""
     clean = _CONTROL.sub("", text)
     return f"\u200b{clean}" if clean.startswith("_") else clean
