@@ -31,6 +31,13 @@ def test_a_gpu_that_counts_is_where_gross_joules_come_from(fake_gpus):
     assert any("passed through" in note for note in described.notes)
 
 
+def test_a_gpu_that_mps_shares_is_named_with_what_cannot_be_known(fake_gpus):
+    fake_gpus({"processes": "41 42", "mps": "41 42"}, {"processes": "43"})
+    (note,) = [note for note in describe_machine().notes if "MPS" in note]
+    assert note.startswith("GPU 0")
+    assert "2 clients of MPS share it: joules are the whole GPU's" in note
+
+
 def test_one_unreadable_gpu_leaves_no_headline_and_has_a_remedy(fake_gpus):
     fake_gpus({}, {"mig": 1})
     described = describe_machine()

@@ -16,7 +16,7 @@ import pynvml
 
 from energy.meters.base import MeterLost, Reading
 from energy.meters.nvidia.answers import first_answer, watts_of
-from energy.meters.nvidia.processes import Neighbours
+from energy.meters.nvidia.processes import Neighbours, clients_of_mps
 from energy.meters.nvidia.samples import VALUE_MEMBERS, PowerSamples
 from energy.records import Conditions, GpuFacts, Kind, MeterInfo
 
@@ -146,6 +146,10 @@ class NvmlMeter:
         notes = [f"{name} falls back to {info.source}: {'; '.join(facts.unanswered)}"] if facts.unanswered else []
         if facts.persistence is False:
             notes.append(f"{name}: persistence mode is off, so its idle power changes: `sudo nvidia-smi -pm 1`")
+        if clients := clients_of_mps(self._handle):
+            notes.append(
+                f"{name}: {clients} clients of MPS share it: joules are the whole GPU's, and no meter tells whose"
+            )
         if facts.virtualization in _VIRTUAL:
             notes.append(f"{name} is {_VIRTUAL[facts.virtualization]}")
         if facts.power_limit_watts is not None:

@@ -37,3 +37,8 @@ class Neighbours:
             own = running & frozenset(self._own())
             self._others = sorted(running - own) if own else None
         return self._others
+
+
+def clients_of_mps(handle: Any) -> int:
+    """How many processes share one GPU through MPS; 0 where that is not known."""
+    return len(first_answer(lambda: pynvml.nvmlDeviceGetMPSComputeRunningProcesses_v3(handle)) or ())

@@ -19,6 +19,7 @@
      mig 1, virtualization N, throttle MASK, temperature C, persistence 0, power_limit W
      (what is set is appended to $FAKE_NVML.set as "GPU power_limit W" or "GPU clock MHZ", and holds for every process)
      processes PID PID ...             that compute on it
+     mps PID PID ...                   of those, the clients of a server of MPS
      error.CALL CODE                   handle, energy, field83, field186, samples, power, clocks, temperature, ...
 
    Beside NVML's own there are calls for tests: stand_in_watts sets a GPU's power from now on, stand_in_joules returns the true energy,
@@ -46,7 +47,7 @@ typedef struct {
   double watts, amplitude, period, refresh, phase, scale, reset_at, freeze_at, lost_at, glitch_from, glitch_to, glitch_code;
   double glitch_calls, sensor, sensor_window, filter, sample_period, module_watts;
   double mig, virtualization, throttle, temperature, persistence, power_limit;
-  unsigned pids[PROCESSES], process_count;
+  unsigned pids[PROCESSES], process_count, clients[PROCESSES], client_count;
 } Gpu;
 
 /* As the vendor's header lays them out. */
@@ -138,10 +139,11 @@ static void set(Gpu *gpu, const char *key, const char *text) {
       {"power_limit", &gpu->power_limit}};
   if (!strcmp(key, "uuid")) { snprintf(gpu->uuid, sizeof gpu->uuid, "%s", text); return; }
   if (!strcmp(key, "name")) { snprintf(gpu->name, sizeof gpu->name, "%s", text); return; }
-  if (!strcmp(key, "processes")) {
+  if (!strcmp(key, "processes") || !strcmp(key, "mps")) {
+    unsigned *listed = *key == 'm' ? gpu->clients : gpu->pids, *many = *key == 'm' ? &gpu->client_count : &gpu->process_count;
     char *end = NULL;
-    for (unsigned pid; gpu->process_count < PROCESSES && (pid = (unsigned)strtoul(text, &end, 10)) && end != text; text = end)
-      gpu->pids[gpu->process_count++] = pid;
+    for (unsigned pid; *many < PROCESSES && (pid = (unsigned)strtoul(text, &end, 10)) && end != text; text = end)
+      listed[(*many)++] = pid;
     return;
   }
   if (!strcmp(key, "curve")) {
@@ -288,19 +290,23 @@ int nvmlDeviceGetSamples(Gpu *gpu, int type, unsigned long long since_us, int *v
   return found ? 0 : 6; /* nothing new is "not found" */
 }
 
-static int processes(Gpu *gpu, unsigned *n, Process *found) {
+static int listed(Gpu *gpu, const unsigned *pids, unsigned many, unsigned *n, Process *found) {
   int code = trouble(gpu, "processes");
   unsigned room = found ? *n : 0;
   if (code) return code;
-  *n = gpu->process_count;
-  if (room < gpu->process_count) return 7;
-  for (unsigned i = 0; i < gpu->process_count; i++) found[i] = (Process){gpu->pids[i], 1 << 30, 0, 0};
+  *n = many;
+  if (room < many) return 7;
+  for (unsigned i = 0; i < many; i++) found[i] = (Process){pids[i], 1 << 30, 0, 0};
   return 0;
 }
+static int processes(Gpu *gpu, unsigned *n, Process *found) { return listed(gpu, gpu->pids, gpu->process_count, n, found); }
 int nvmlDeviceGetComputeRunningProcesses_v2(Gpu *gpu, unsigned *n, Process *found) { return processes(gpu, n, found); }
 
 #ifndef OLD_DRIVER
 int nvmlDeviceGetComputeRunningProcesses_v3(Gpu *gpu, unsigned *n, Process *found) { return processes(gpu, n, found); }
+int nvmlDeviceGetMPSComputeRunningProcesses_v3(Gpu *gpu, unsigned *n, Process *found) {
+  return listed(gpu, gpu->clients, gpu->client_count, n, found);
+}
 typedef struct { unsigned version; int sensor, celsius; } Temperature;
 int nvmlDeviceGetTemperatureV(Gpu *gpu, Temperature *t) ANSWER("temperaturev", t->celsius = (int)gpu->temperature)
 int nvmlDeviceGetCurrentClocksEventReasons(Gpu *gpu, unsigned long long *mask) ANSWER("reasons", *mask = (unsigned long long)gpu->throttle)
