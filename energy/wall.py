@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from base.records import Record
-from energy.records import WindowEnergy
+from energy.records import MeterPower, PowerTimeline, WindowEnergy
+from energy.window import choose_headline
 
 _WITHIN = ("gpu", "cpu-package", "dram")  # parts of the machine that meters cover without overlap
+_STEP_S, _EARLIEST_S, _LATEST_S = 0.1, -5.0, 30.0  # of delays that are looked for
+_LEAST_S = 20.0  # of power that both have, and half of it at any delay
+_SMOOTHED_S = 1.0  # no wall meter shows shorter changes
+_VARIES, _AGREES = 0.05, 0.8  # least deviation of power over its mean, least correlation of both
+_NOTED_S = 0.5  # a delay below is within what a meter that is asked twice a second can show
 
 
 class WallEnergy(Record):
@@ -21,10 +31,14 @@ class WallEnergy(Record):
     over_gross_reason: str | None = None
     rest_joules: float | None = None  # of what no other meter here covers: fans, supply, and parts without a meter
     covered: tuple[str, ...] = ()  # by other meters
+    delay_s: float | None = None  # of its power behind the headline's, beyond the stated lag; None: it cannot be told
 
 
-def wall_energy(energy: WindowEnergy) -> WallEnergy | None:
-    """The sum of the wall meters; None if there is none. Two of them are the two supplies of one machine."""
+def wall_energy(energy: WindowEnergy, power: PowerTimeline | None = None) -> WallEnergy | None:
+    """The sum of the wall meters; None if there is none. Two of them are the two supplies of one machine.
+
+    `power`: of the load around the window, from which the delay is estimated.
+    """
     parts = [p for p in energy.parts if p.info.domain == "wall" and p.copy_of is None]
     gone = [m for m in energy.missing if m.domain == "wall"]
     if not parts and not gone:
@@ -34,12 +48,16 @@ def wall_energy(energy: WindowEnergy) -> WallEnergy | None:
         return WallEnergy(joules=None, reason="; ".join(reasons))
     joules = math.fsum(p.joules or 0.0 for p in parts)
     half = math.hypot(*(p.uncertainty_joules or 0.0 for p in parts))
+    delay_s = None if power is None else wall_delay(power)
+    if delay_s is not None and abs(delay_s) > _NOTED_S:  # power of as long lies on the wrong side of each edge
+        half += abs(delay_s) * joules / ((energy.end_ns - energy.start_ns) / 1e9)
     within = [p for p in energy.parts if p.info.domain in _WITHIN and p.copy_of is None and p.joules is not None]
     found = WallEnergy(
         joules=joules,
         joules_uncertainty=half,
         rest_joules=joules - math.fsum(p.joules or 0.0 for p in within),
         covered=tuple(sorted({p.info.domain for p in within})),
+        delay_s=delay_s,
     )
     gross = energy.gross_joules
     if any(p.info.simulated for p in energy.parts):
@@ -51,6 +69,48 @@ def wall_energy(energy: WindowEnergy) -> WallEnergy | None:
     return found.model_copy(update={"over_gross": ratio, "over_gross_uncertainty": ratio * relative})
 
 
+def wall_delay(power: PowerTimeline) -> float | None:
+    """How much later the wall shows what the headline's power does, in seconds: where both agree most.
+
+    None if power is too steady or was seen too briefly to tell, or if they do not agree at any delay.
+    """
+    headline, _ = choose_headline([meter.info for meter in power.meters], [])
+    wall = [meter for meter in power.meters if meter.info.domain == "wall"]
+    own = [meter for meter in power.meters if meter.info in headline]
+    if not wall or not own:
+        return None
+    start = max(meter.start_ns for meter in [*wall, *own])
+    end = min(meter.start_ns + len(meter.watts) * meter.step_ns for meter in [*wall, *own])
+    grid = np.arange(start, end, _STEP_S * 1e9, dtype=np.float64)
+    if len(grid) <= _LEAST_S / _STEP_S:
+        return None
+    cause, effect = _watts(own, grid), _watts(wall, grid)
+    if cause.std() < _VARIES * abs(cause.mean()):
+        return None
+    steps = range(round(_EARLIEST_S / _STEP_S), round(_LATEST_S / _STEP_S) + 1)
+    found = {step: _agreement(cause, effect, step) for step in steps if abs(step) <= len(cause) / 2}
+    best = max(found, key=lambda step: found[step])
+    return best * _STEP_S if found[best] >= _AGREES else None
+
+
+def _watts(meters: Sequence[MeterPower], grid: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean power of all over a second from each step of the grid on."""
+    joules = np.zeros(len(grid))
+    for meter in meters:
+        times = meter.start_ns + meter.step_ns * np.arange(len(meter.watts) + 1)
+        joules += np.interp(grid, times, np.concatenate(([0.0], np.cumsum(meter.watts))) * meter.step_ns / 1e9)
+    over = round(_SMOOTHED_S / _STEP_S)
+    return (joules[over:] - joules[:-over]) / _SMOOTHED_S
+
+
+def _agreement(cause: NDArray[np.float64], effect: NDArray[np.float64], step: int) -> float:
+    """Their correlation, the effect `step` later; -1 where one of them is constant."""
+    first, then = (cause[: len(cause) - step], effect[step:]) if step >= 0 else (cause[-step:], effect[:step])
+    if not first.std() or not then.std():
+        return -1.0
+    return float(np.corrcoef(first, then)[0, 1])
+
+
 def wall_words(wall: WallEnergy) -> str:
     """One sentence for people."""
     if wall.joules is None:
@@ -60,6 +120,10 @@ def wall_words(wall: WallEnergy) -> str:
     )
     if wall.over_gross is not None:
         words += f": {wall.over_gross:.2f} \N{PLUS-MINUS SIGN} {wall.over_gross_uncertainty:.2f} times the joules above"
+    if wall.delay_s is not None and abs(wall.delay_s) > _NOTED_S:
+        late, longer = ("behind", "longer") if wall.delay_s > 0 else ("ahead of", "shorter")
+        by = abs(wall.delay_s)
+        words += f"; its power comes {by:.1f} s {late} the load's: state a lag that is {2 * by:.1f} s {longer}"
     if wall.covered:
         words += f"; {wall.rest_joules:.1f} J of it are of parts that no meter of {', '.join(wall.covered)} covers"
     return words

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from energy.records import PowerTimeline
 from energy.wall import wall_energy
 from loadgen.metrics.latencies import BoolArray, FloatArray, percentiles
 from loadgen.metrics.metrics import TrialMetrics
@@ -17,7 +18,9 @@ from loadgen.workloads.base import Workload
 _FOUR = ("mean", "median", "std", "p99")
 
 
-def summarize(trial: Trial, metrics: TrialMetrics, flags: Sequence[Flag]) -> dict[str, Any]:
+def summarize(
+    trial: Trial, metrics: TrialMetrics, flags: Sequence[Flag], power: PowerTimeline | None = None
+) -> dict[str, Any]:
     """A flat dictionary, ready for JSON; None where there are no data.
 
     Totals are over all measured requests. Throughputs are over the window, tokens credited by their arrival in it, and
@@ -63,7 +66,7 @@ def summarize(trial: Trial, metrics: TrialMetrics, flags: Sequence[Flag]) -> dic
         summary |= _statistics("scheduled_ttft", metrics.scheduled_ttft_ms)
         summary |= {"offered_rate": metrics.offered_rate, "saturated": _saturated(metrics)}
         summary |= _with_failures("scheduled_ttft", metrics.scheduled_ttft_ms)
-    shared, wall = share_joules(energy, metrics), wall_energy(energy)
+    shared, wall = share_joules(energy, metrics), wall_energy(energy, power)
     summary |= conversation_figures(metrics, energy.gross_joules, shared)
     if parts := part_figures(workload, metrics, shared):
         summary["parts"] = parts

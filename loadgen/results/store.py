@@ -34,7 +34,7 @@ def _write_files(partial: Path, result: TrialResult, flags: Sequence[Flag], seal
     texts = {
         "trial.json": result.trial.model_dump_json(indent=1),
         "power.json": result.power.model_dump_json(),
-        "summary.json": json.dumps(summarize(result.trial, result.metrics, flags), indent=1),
+        "summary.json": json.dumps(summarize(result.trial, result.metrics, flags, result.power), indent=1),
     }
     _write_texts(partial, texts)
     _write_texts(partial, seal({file.name: file_sha256(file) for file in sorted(partial.iterdir())}))

@@ -30,7 +30,7 @@ class Finished:
     @cached_property
     def summary(self) -> dict[str, Any]:
         """As in `summary.json`."""
-        return summarize(self.result.trial, self.result.metrics, self.flags)
+        return summarize(self.result.trial, self.result.metrics, self.flags, self.result.power)
 
     def lines(self) -> list[str]:
         """The same for people."""
