@@ -17,6 +17,7 @@ import numpy as np
 from loadgen.client.exchange import Exchange
 from loadgen.endpoint import LoadError
 from loadgen.link.messages import Steadiness
+from loadgen.prompts.request_body import way_out
 from loadgen.records.schema import WarmUp
 
 FEWEST_GROUPS = 3  # groups: two always lie on a line
@@ -42,7 +43,8 @@ async def warm_up(
         exchanges = await send_group(len(times))
         errors = [error_of(exchange) for exchange in exchanges]
         if all(errors):
-            raise LoadError(f"{where}: every warm-up request failed, the first with: {errors[0]}")
+            first = f"every warm-up request failed, the first with: {errors[0]}{way_out(errors[0] or '')}"
+            raise LoadError(f"{where}: {first}")
         requests += len(exchanges)
         times.append(_time_per_byte(exchanges))
         steady = until and is_steady(times, until.within)

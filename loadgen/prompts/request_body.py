@@ -10,6 +10,14 @@ from loadgen.prompts.synthetic import Prompts
 from loadgen.records.schema import RequestForm
 from loadgen.workloads.base import Workload
 
+LENGTH = "$output_tokens"  # in a workload's own body: the length that the request asks for
+# What a server that does not know a key names in its refusal, and the body that does without.
+_WITHOUT = {
+    "max_completion_tokens": '{"max_tokens": null, "max_completion_tokens": "$output_tokens"}',
+    "ignore_eos": '{"ignore_eos": null}',
+    "continuous_usage_stats": '{"stream_options": {"include_usage": true}}',
+    "stream_options": '{"stream_options": null}',
+}
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
 
 
@@ -42,8 +50,17 @@ def request_body(model: str, workload: Workload, prompt: Any, max_tokens: int) -
     if not workload.natural_stop:
         body["ignore_eos"] = True
     if workload.body:
-        body = {key: value for key, value in {**body, **workload.body}.items() if value is not None}
+        own = {key: max_tokens if value == LENGTH else value for key, value in workload.body.items()}
+        body = {key: value for key, value in {**body, **own}.items() if value is not None}
     return json.dumps(body).encode()
+
+
+def way_out(error: str) -> str:
+    """What to add to an error if the server refused a key that not all servers know; empty if it is about something else."""
+    if not error.startswith(("HTTP 400", "HTTP 422")):
+        return ""
+    body = next((body for named, body in _WITHOUT.items() if named in error), None)
+    return "" if body is None else f"; this server may take --body '{body}'"
 
 
 def request_form(model: str, workload: Workload, prompts: Prompts, seed: int) -> RequestForm:

@@ -56,7 +56,7 @@ class Workload(Objectives, KindRecord):
     body: Body = Field(
         default=None,
         description="Keys for the body of every request, as JSON or a file of it: temperature, top_p, seed, "
-        "chat_template_kwargs; a key that is null is left out.",
+        'chat_template_kwargs; a key that is null is left out, and "$output_tokens" is the length that a request asks for.',
     )
     file_sha256: str | None = Field(
         default=None,

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import re
 import signal
 import subprocess
 import sys
@@ -283,6 +285,31 @@ def test_a_server_that_refuses_every_warm_up_request_is_reported_before_the_load
     no = sized(b'{"error": {"message": "max_tokens is too large"}}', "400 Bad Request")
     with pytest.raises(LoadError, match="warm-up request failed, the first with: HTTP 400: max_tokens is too large"):
         run(lambda *_: [no], workload("single", requests=100))
+
+
+@pytest.mark.parametrize(
+    ("message", "body", "key"),
+    [
+        ("Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.", "max_completion_tokens", 7),
+        ("Extra inputs are not permitted: ignore_eos", "ignore_eos", None),
+        ("unknown field `continuous_usage_stats`", "stream_options", {"include_usage": True}),
+        ("stream_options is not supported", "stream_options", None),
+    ],
+)
+def test_a_server_that_refuses_a_key_of_ours_is_asked_without_it_by_the_body_that_its_error_names(message, body, key):
+    def script(_, asked):
+        refused = asked.body.get(body) != key
+        no = sized(json.dumps({"error": {"message": message}}).encode(), "400 Bad Request")
+        return [no] if refused else stream(7)
+
+    load = workload("single", requests=2, warmup_requests=1, output_tokens=7)
+    with pytest.raises(LoadError, match="this server may take --body") as caught:
+        run(script, load)
+    advised = re.search(r"--body '(.*)'$", str(caught.value))
+    assert advised
+    result, asked = run(script, load.model_copy(update={"body": json.loads(advised[1])}))
+    assert [record.error for record in result.records] == [None, None]
+    assert {str(a.body.get(body)) for a in asked} == {str(key)}
 
 
 def test_nobody_there_is_an_error_of_one_line():
