@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.long import long_only
-
 ROOT = Path(__file__).parents[3]
 RUN = ROOT / "deployment" / "gpu-day" / "run.sh"
 
@@ -58,7 +56,6 @@ def test_a_rehearsal_of_the_first_two_stages_brings_home_what_nvml_answers_and_w
     assert found["refused"] == {"module": "Not Supported"}
 
 
-@long_only
 @pytest.mark.slow
 def test_a_rehearsal_without_a_model_brings_home_a_run_of_four_widths_and_its_report(tmp_path):
     done = spend(tmp_path / "results", "--minutes", "60", "--stages", "c,g", "--engine", "synthetic")
