@@ -9,10 +9,9 @@ import numpy as np
 
 from base.distributions import t_quantile
 from loadgen.metrics.equal_shares import TokenCosts
-from loadgen.records.parquet import read_parquet
 from reports.analysis.energy.fit import fit_energy_models
 from reports.analysis.energy.model import EnergyModel
-from reports.runs.loads import Load, Loads, read_loads
+from reports.runs.loads import Loads, read_loads
 from reports.runs.reading import MeasuredRun, read_run
 from reports.runs.records import TrialCell
 from reports.runs.run_folder import RunFolder
@@ -46,15 +45,16 @@ def _costs(model: EnergyModel) -> TokenCosts | None:
 
 def read_requests(path: Path) -> Loads:
     """The trials of a path, whose joules are shared over requests as in its report. Raises ReportError naming an unreadable file."""
+    loads = read_loads(path)
     if not (path / "run.json").is_file():
-        return read_loads(path)
+        return loads
     measured = {_place(t.cell): t for t in with_token_costs(read_run(path)).trials}
-    loads = []
-    for stored in RunFolder(path).trials():
-        rows = [row for batch in read_parquet(stored.folder / "requests.parquet") for row in batch.rows()]
-        own = measured[_place(stored.cell)]
-        loads.append(Load(stored.folder.name, own.trial, own.metrics, rows))
-    return Loads(path, loads)
+    own = [measured.get(_place(stored.cell)) for stored in RunFolder(path).trials()]  # None: left out, as damaged
+    shared = [
+        load if one is None else replace(load, trial=one.trial, metrics=one.metrics)
+        for load, one in zip(loads.trials, own, strict=True)
+    ]
+    return replace(loads, trials=shared)
 
 
 def _place(cell: TrialCell) -> tuple[int, str, str]:

@@ -17,7 +17,7 @@ import pytest
 from loadgen.results.store import read_trial
 from prunebench.cli import main
 from reports.analysis.analyse import analyse_folder
-from reports.analysis.quantities import NET_JOULES
+from reports.analysis.quantities import MEDIAN_REQUEST_JOULES, NET_JOULES, P99_REQUEST_JOULES
 from reports.analysis.records import Analysis
 from reports.runs.run_folder import RunFolder
 from tests.long import short_or_long
@@ -25,9 +25,10 @@ from tests.prunebench.command_line import draw_one_picture
 from tests.prunebench.conftest import SYNTHETIC
 
 pytestmark = pytest.mark.slow
-KILLS, BLOCKS = short_or_long((6, 6), (20, 12))
+KILLS, BLOCKS = short_or_long((8, 8), (20, 12))
 CELLS = BLOCKS * 2  # x widths
 TIMED = {"itl", "tpot"}
+OF_THE_RUN = {NET_JOULES, MEDIAN_REQUEST_JOULES, P99_REQUEST_JOULES}
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["prunebench.cli", "prunebench.commands.run"])  # a runner then starts in a moment
 
@@ -107,9 +108,9 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def figures_of(analysis: Analysis) -> dict[tuple[int, str, str], dict[str, float]]:
-    """What each trial measured. Net joules are worked out from the idle power of the whole run, and come last."""
+    """What each trial measured. What is worked out from the idle power of the whole run comes last."""
     return {
-        (t.block, t.label, t.workload): {key: value for key, value in t.values.items() if key != NET_JOULES}
+        (t.block, t.label, t.workload): {key: value for key, value in t.values.items() if key not in OF_THE_RUN}
         for t in analysis.trials
     }
 
@@ -131,6 +132,7 @@ def skeleton(analysis: Analysis) -> dict:
             for c in analysis.cells
             for key, v in c.values.items()
             if not TIMED & set(key.split("_"))  # tokens that are read together have no time between them, and no ratio
+            and key not in OF_THE_RUN  # of requests that lie wholly in the window, which is chance
         },
         "configurations": [
             (c.info.label, c.info.parameters, c.info.engine_version, c.info.manifest, c.info.idle_again is None)
