@@ -31,7 +31,8 @@ def estimate_offset(ask: Callable[[], int], round_trips: int) -> ClockOffset:
 
     It looked at its clock somewhere within each round trip, however unlike the ways there and back were: so each trip bounds
     the offset from both sides, and what all of them allow is mostly narrower than the quickest alone. If that includes 0 the
-    clocks are one: two machines that started within a round trip of each other are not to be met. (The address does not decide: 127.0.0.1 may be one end of a tunnel.)
+    clocks are one: two machines that started within a round trip of each other are not to be met. (The address does not
+    decide: 127.0.0.1 may be one end of a tunnel.)
     """
     bounds: list[tuple[int, int]] = []
     began = time.monotonic_ns()

@@ -25,6 +25,7 @@ class MixPart(Objectives):
     prompt_tokens: Tokens | None = Field(default=None, description="Length of its prompts.")
     output_tokens: Tokens | None = Field(default=None, description="Length of its answers.")
     shared_prefix: int | None = Field(default=None, ge=0, description="First tokens that its prompts share.")
+    prefix_groups: int | None = Field(default=None, ge=1, description="Groups of its prompts that share them.")
 
 
 def _read(given: Any) -> Any:
@@ -64,9 +65,8 @@ class MixLoad(PoissonLoad):
     @property
     def alone(self) -> list[Workload]:
         """Each part as a workload of its own, for what its requests are."""
-        inherited = {
-            name: getattr(self, name) for name in ("prompt_tokens", "output_tokens", "shared_prefix", "prompt_as")
-        }
+        names = ("prompt_tokens", "output_tokens", "shared_prefix", "prefix_groups", "prompt_as")
+        inherited = {name: getattr(self, name) for name in names}
         own = [part.model_dump(exclude_none=True, include=set(inherited)) for part in self.parts]
         return [
             SingleLoad.model_validate({"name": part.name, "requests": 1, **inherited, **fields})

@@ -81,6 +81,7 @@ def report(
     """Write the report and print its path. With --wait it may be another process or container than the run."""
     if index:
         given = {"--format": form != "html", "--wait": wait, "--png": png, "--card": card, "--sink": bool(sink)}
+        given |= {"--price-kwh": price_kwh is not None, "--gpu-hour": gpu_hour is not None}
         if option := next((option for option, there in given.items() if there), None):
             raise typer.BadParameter(f"{option} does not go with --index")
         _report_index(runs, output, share(margin, "--margin"))

@@ -81,8 +81,8 @@ def resolved_options_differ(run: MeasuredRun) -> Iterator[Located]:
     caches, attention backend.
 
     Limits: Fails if any resolved option differs that the configuration's treatment does not name, except the number of
-    cache blocks, which grows as weights shrink; no data if a server does not report them, or another engine was asked
-    for.
+    cache blocks, which grows as weights shrink, and the quantization that another checkpoint has; no data if a server
+    does not report them, or another engine was asked for.
 
     Remedy: Set the option in serve.options, so that it is the same for all, or in the configuration's own options if
     the difference is meant.
@@ -108,6 +108,7 @@ def _compared_options(configuration: ConfigurationInfo, of_baseline: Configurati
     ]
     asked = {key.removeprefix("options.") for key in configuration.treatment}
     asked |= {"speculative_method"} if asked & _SPECULATIVE else set()
+    asked |= {"quantization"} if "checkpoint" in asked else set()  # which another checkpoint brings with it
     differing = [words for key, words in unlike if key not in FREE_TO_DIFFER | asked]
     if differing:
         return Finding("fail", "; ".join(differing))

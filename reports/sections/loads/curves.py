@@ -40,7 +40,8 @@ def _family(workload: Workload) -> str:
     if workload.swept_by:
         return workload.swept_by
     stop = "up to " if workload.natural_stop else ""
-    return f"{workload.family}, {workload.prompt_tokens} prompt tokens, {stop}{workload.output_tokens} output tokens"
+    shapes = (f"{prompt} prompt tokens, {stop}{output} output tokens" for prompt, output in workload.shapes())
+    return f"{workload.family}, {' or '.join(shapes)}"
 
 
 def _plot(analysis: Analysis, family: str, names: Sequence[str], key: str) -> Plot:

@@ -38,6 +38,16 @@ def test_prompts_are_as_long_as_the_workload_says_and_only_those_of_a_part_share
     assert sum(part == 0 for part, _ in begun) > 50
 
 
+def test_groups_of_a_shared_prefix_are_the_workloads_or_a_parts_own():
+    for load in (
+        mix(parts=[CHAT, {**LONG, "prefix_groups": 3}]),
+        mix(parts=[CHAT, LONG], prompt_tokens=50, shared_prefix=10, prefix_groups=3),
+    ):
+        prompts = make_prompts(load, range(1000), seed=1)
+        begun = {tuple(prompts[index][:10]) for index in range(200) if load.part_number(1, index)}
+        assert len(begun) == 3
+
+
 def test_a_mix_is_read_back_as_it_was_and_from_text_and_a_file(tmp_path):
     load = mix()
     assert type(load).model_validate_json(load.model_dump_json()) == load
@@ -54,6 +64,7 @@ def test_a_mix_is_read_back_as_it_was_and_from_text_and_a_file(tmp_path):
         ({"parts": '["chat"'}, "is not JSON"),
         ({"parts": [CHAT, {**LONG, "wieght": 2}]}, "wieght"),
         ({"parts": [CHAT, {**LONG, "shared_prefix": 50, "prompt_tokens": 50}]}, "`shared_prefix` must be below"),
+        ({"parts": [CHAT, {**LONG, "shared_prefix": 0, "prefix_groups": 2}]}, "`prefix_groups` needs `shared_prefix`"),
         ({"prompts": "chats.jsonl"}, "`prompts` cannot be combined with `parts`"),
     ],
 )

@@ -257,6 +257,8 @@ CASES: dict[str, list[Case]] = {
         ("pass", run(both={"resolved_options": GIVEN}, configuration={"resolved_options": GIVEN | {"num_gpu_blocks": "9"}})),
         ("fail", run(both={"resolved_options": GIVEN}, configuration={"resolved_options": GIVEN | {"max_num_seqs": "8"}})),
         ("fail", run(both={"resolved_options": GIVEN}, configuration={"resolved_options": {"num_gpu_blocks": "7"}})),
+        ("pass", run(both={"resolved_options": GIVEN}, configuration={"treatment": {"checkpoint": "8 bits"}, "resolved_options": GIVEN | {"quantization": "w8a8"}})),
+        ("fail", run(both={"resolved_options": GIVEN}, configuration={"resolved_options": GIVEN | {"quantization": "w8a8"}})),
         ("pass", run(both={"resolved_options": GIVEN}, configuration=TREATED | {"resolved_options": GIVEN | {"slots": "4"}})),
         ("no data", run(both={"resolved_options": GIVEN}, configuration={"treatment": {"server": "there"}, "engine": "vllm"})),
         ("no data", run(configuration={"resolved_options": None})),
