@@ -13,7 +13,7 @@ from nanoarrow.ipc import InputStream
 
 from loadgen.endpoint import LoadError
 from loadgen.records.parquet import read_rows
-from loadgen.workloads.input_files import InputFile
+from loadgen.workloads.fields.input_files import InputFile
 
 _KINDS = (".arrow", ".parquet", ".jsonl")
 _SHARD = re.compile(r"-\d+-of-\d+$")

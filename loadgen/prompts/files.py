@@ -30,7 +30,7 @@ from loadgen.prompts.messages import Chat, chat_of, conversation_of
 from loadgen.prompts.sessions import FileSessions
 from loadgen.prompts.synthetic import FilePrompts
 from loadgen.workloads.base import Workload
-from loadgen.workloads.input_files import InputFile
+from loadgen.workloads.fields.input_files import InputFile
 from loadgen.workloads.sessions import SessionsLoad
 
 

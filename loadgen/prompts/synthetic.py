@@ -17,10 +17,10 @@ from loadgen.endpoint import Endpoint, LoadError
 from loadgen.prompts.messages import Chat, numbered
 from loadgen.prompts.sessions import SyntheticSessions
 from loadgen.workloads.base import Workload
-from loadgen.workloads.lengths import draw_tokens
+from loadgen.workloads.fields.lengths import draw_tokens
+from loadgen.workloads.fields.trace_file import TraceRow
 from loadgen.workloads.mix import MixLoad
 from loadgen.workloads.sessions import SessionsLoad
-from loadgen.workloads.trace_file import TraceRow
 
 Prompt = list[int] | str | Chat
 
@@ -44,7 +44,7 @@ class Prompts(Protocol):
 
 @dataclass(frozen=True)
 class SyntheticPrompts:
-    """Ordinary token ids, drawn anew for every request, exactly as many as asked for (`loadgen.workloads.lengths`).
+    """Ordinary token ids, drawn anew for every request, exactly as many as asked for (`loadgen.workloads.fields.lengths`).
 
     Two prompts differ from their first tokens on, so that a prefix cache has nothing to give; or from after the first
     `shared_prefix` tokens on, which all have in common, or those of one of `groups`.

@@ -12,11 +12,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from base.quantities import SECONDS
-from loadgen.workloads.body import Body
+from loadgen.workloads.fields.body import Body
+from loadgen.workloads.fields.lengths import Tokens, draw_tokens
+from loadgen.workloads.fields.objectives import Objectives
+from loadgen.workloads.fields.trace_file import Trace
 from loadgen.workloads.kinds import KindRecord
-from loadgen.workloads.lengths import Tokens, draw_tokens
-from loadgen.workloads.objectives import Objectives
-from loadgen.workloads.trace_file import Trace
 
 PromptForm = Literal["ids", "text", "words"]  # words: text whose length is counted in words
 EndpointName = Literal["auto", "completions", "chat"]

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from loadgen.workloads.base import Workload
-from loadgen.workloads.body import read_json
 from loadgen.workloads.closed_loop import SingleLoad
-from loadgen.workloads.lengths import Tokens, draw_tokens
-from loadgen.workloads.objectives import Objectives
+from loadgen.workloads.fields.body import read_json
+from loadgen.workloads.fields.lengths import Tokens, draw_tokens
+from loadgen.workloads.fields.objectives import Objectives
 from loadgen.workloads.open_loop import PoissonLoad
 
 _APART = 1_000_003  # between the seeds of two parts, so that their prompts share nothing

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from base.quantities import PER_SECOND, SECONDS
 from loadgen.workloads.base import EndpointName, Workload
-from loadgen.workloads.lengths import Tokens, draw_tokens, most_tokens
+from loadgen.workloads.fields.lengths import Tokens, draw_tokens, most_tokens
 
 Carry = Literal["answers", "recorded"]
 Thinking = Literal["constant", "exponential"]

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from loadgen.workloads.base import COMMAND_LENGTHS
+from loadgen.workloads.fields.trace_file import Trace, TraceRow, open_trace
 from loadgen.workloads.open_loop import OpenLoop
-from loadgen.workloads.trace_file import Trace, TraceRow, open_trace
 
 
 class TraceLoad(OpenLoop):

@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from base.quantities import Quantity
 from base.records import Record
 from loadgen.workloads.base import Workload
-from loadgen.workloads.objectives import OBJECTIVES
+from loadgen.workloads.fields.objectives import OBJECTIVES
 
 _OBJECTIVES = {f"slo_{name}_ms" for name in OBJECTIVES}
 _NOT_OPTIONS = {"name", "kind"} | _OBJECTIVES

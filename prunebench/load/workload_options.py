@@ -10,8 +10,8 @@ from base.quantities import MILLISECONDS
 from loadgen.endpoint import LoadError, ServedModel
 from loadgen.prompts.files import with_identity
 from loadgen.workloads.base import Workload
-from loadgen.workloads.lengths import most_tokens
-from loadgen.workloads.objectives import OBJECTIVES
+from loadgen.workloads.fields.lengths import most_tokens
+from loadgen.workloads.fields.objectives import OBJECTIVES
 from prunebench.load.kind_options import flag_of, in_flags
 
 

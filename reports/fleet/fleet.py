@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from loadgen.workloads.lengths import draw_tokens
+from loadgen.workloads.fields.lengths import draw_tokens
 from reports.analysis.records import Analysis
 from reports.fleet.measured_rates import MeasuredRates, measured_rates
 from reports.fleet.queueing import Arrivals, Replica, Served, poisson_arrivals, saturated_rate, simulate

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from base.records import Record
-from loadgen.workloads.lengths import Tokens
+from loadgen.workloads.fields.lengths import Tokens
 
 PLAN_NAME = "plan.json"
 SECONDS_PER_DAY = 86_400

@@ -18,7 +18,7 @@ from loadgen.prompts.synthetic import (
     read_tokenizer,
     served_tokens,
 )
-from loadgen.workloads.trace_file import TraceRow
+from loadgen.workloads.fields.trace_file import TraceRow
 from tests.loadgen.made import workload
 from tests.loadgen.scripted import ScriptedServer
 from tests.server.conftest import byte_level_tokenizer, running_server, sentencepiece_tokenizer, write_checkpoint

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from loadgen.endpoint import LoadError
-from loadgen.workloads.trace_file import open_trace
+from loadgen.workloads.fields.trace_file import open_trace
 from tests.loadgen.made import workload
 
 AZURE = """TIMESTAMP,ContextTokens,GeneratedTokens

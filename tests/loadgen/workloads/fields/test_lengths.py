@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from loadgen.workloads.lengths import check_tokens, draw_tokens, most_tokens
+from loadgen.workloads.fields.lengths import check_tokens, draw_tokens, most_tokens
 
 
 @pytest.mark.parametrize(

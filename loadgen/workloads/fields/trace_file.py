@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from loadgen.workloads.input_files import InputFile
+from loadgen.workloads.fields.input_files import InputFile
 
 BLOCK_TOKENS = 512
 _QWEN_BLOCK_TOKENS = 16

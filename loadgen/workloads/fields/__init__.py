@@ -1,0 +1,1 @@
+"""What the fields of a workload hold: lengths, objectives, a body, and the files that they name."""
