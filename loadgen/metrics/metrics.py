@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from loadgen.metrics.backlog import Backlog, sending_trend
-from loadgen.metrics.batch import COLUMNS, measure_batch
 from loadgen.metrics.equal_shares import TokenCosts, equal_shares
-from loadgen.metrics.gaps import Gaps
-from loadgen.metrics.generations import TIMES, Generations, find_generations
 from loadgen.metrics.latencies import BoolArray, FloatArray
+from loadgen.metrics.measuring.batch import COLUMNS, measure_batch
+from loadgen.metrics.measuring.gaps import Gaps
+from loadgen.metrics.measuring.generations import TIMES, Generations, find_generations
 from loadgen.records.batch import Batch
 from loadgen.records.parquet import read_parquet
 from loadgen.records.schema import RequestRecord, Trial

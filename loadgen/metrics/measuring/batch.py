@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.metrics.arrivals import Arrivals, read_arrivals
-from loadgen.metrics.generations import Generations
 from loadgen.metrics.latencies import BoolArray, FloatArray, ranked
+from loadgen.metrics.measuring.arrivals import Arrivals, read_arrivals
+from loadgen.metrics.measuring.generations import Generations
 from loadgen.records.batch import Batch
 from loadgen.records.schema import Trial, WindowRules
 

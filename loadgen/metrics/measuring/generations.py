@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.metrics.arrivals import Arrivals
 from loadgen.metrics.latencies import FloatArray
+from loadgen.metrics.measuring.arrivals import Arrivals
 from loadgen.records.schema import Trial
 from loadgen.records.table import Records
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from loadgen.metrics.gaps import Gaps
+from loadgen.metrics.measuring.gaps import Gaps
 
 QUANTILES = (0, 5, 25, 50, 75, 95, 99, 100)
 PARTS = st.lists(

@@ -1,0 +1,1 @@
+"""How records become the figures of a trial: arrivals, gaps and generations, a batch of rows at a time."""
