@@ -6,7 +6,8 @@ import functools
 from dataclasses import dataclass, field
 
 from energy.records import PowerTimeline
-from loadgen.metrics.metrics import TrialMetrics, measure_records
+from loadgen.metrics.measuring.measure import measure_records
+from loadgen.metrics.metrics import TrialMetrics
 from loadgen.records.schema import Trial
 from loadgen.records.table import Records
 

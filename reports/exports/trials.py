@@ -13,7 +13,7 @@ import numpy as np
 import loadgen.metrics.summary
 from base.files import write_text
 from loadgen.metrics.latencies import FloatArray
-from loadgen.metrics.metrics import measure_records
+from loadgen.metrics.measuring.measure import measure_records
 from loadgen.metrics.request_joules import share_joules
 from loadgen.records.schema import RequestRecord
 from reports.analysis.energy.token_costs import read_requests

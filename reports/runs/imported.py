@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from energy.records import WindowEnergy
-from loadgen.metrics.metrics import TrialMetrics, measure_records
+from loadgen.metrics.measuring.measure import measure_records
+from loadgen.metrics.metrics import TrialMetrics
 from loadgen.records.schema import COLUMN_TYPES, ClientHealth, RequestRecord, Trial
 from loadgen.workloads.base import Workload
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loadgen.metrics.metrics import TrialMetrics, read_metrics
+from loadgen.metrics.measuring.measure import read_metrics
+from loadgen.metrics.metrics import TrialMetrics
 from loadgen.records.checksums import find_changed, read_sums
 from loadgen.records.parquet import read_parquet
 from loadgen.records.schema import Trial

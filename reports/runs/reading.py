@@ -9,7 +9,8 @@ from typing import Any
 
 from energy.idle import idle_spread, subtract_idle
 from energy.records import PowerTimeline
-from loadgen.metrics.metrics import TrialMetrics, read_metrics
+from loadgen.metrics.measuring.measure import read_metrics
+from loadgen.metrics.metrics import TrialMetrics
 from loadgen.records.schema import Trial
 from reports.errors import ReportError
 from reports.runs.fleet_plan import PLAN_NAME, FleetPlan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from energy.records import WindowEnergy
-from loadgen.metrics.metrics import measure_records
+from loadgen.metrics.measuring.measure import measure_records
 from loadgen.metrics.summary import summarize
 from loadgen.records.schema import ClientHealth, RequestRecord, Trial
 from loadgen.workloads.base import Workload

@@ -16,7 +16,7 @@ from energy.meters.registry import register_meter
 from energy.records import EnergyCounters, EnergyTrace, MeterInfo, MissingMeter
 from energy.sampler import start_sampler
 from energy.window import window_energy
-from loadgen.metrics.metrics import measure_records
+from loadgen.metrics.measuring.measure import measure_records
 from reports.checks.findings import find_in_trial
 from reports.checks.rules import Finding
 from tests.reports.checks.test_trial import requests, trial_of

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from loadgen.metrics.latencies import percentiles
-from loadgen.metrics.metrics import measure_records, read_metrics
+from loadgen.metrics.measuring.measure import measure_records, read_metrics
 from loadgen.metrics.window import cut_window
 from loadgen.records import parquet
 from loadgen.results.result import TrialResult

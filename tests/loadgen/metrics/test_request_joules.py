@@ -11,7 +11,7 @@ import pytest
 from energy.records import WindowEnergy
 from loadgen.metrics.equal_shares import TokenCosts, equal_shares
 from loadgen.metrics.measuring.batch import overlap_ms
-from loadgen.metrics.metrics import measure_records
+from loadgen.metrics.measuring.measure import measure_records
 from loadgen.metrics.request_joules import share_joules
 from tests.loadgen.made import failed, record, summary_of, trial, workload
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from loadgen.metrics.backlog import Backlog
-from loadgen.metrics.metrics import measure_records
+from loadgen.metrics.measuring.measure import measure_records
 from loadgen.metrics.window import cut_window
 from loadgen.sweeps.points import SweepPoint, judge
 from loadgen.sweeps.rate_search import conclude, rates_to_try

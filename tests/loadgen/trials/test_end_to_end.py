@@ -7,7 +7,7 @@ import pytest
 
 from loadgen.endpoint import Endpoint
 from loadgen.energy.source import measure_idle, pick_energy
-from loadgen.metrics.metrics import measure_records
+from loadgen.metrics.measuring.measure import measure_records
 from loadgen.metrics.summary import summarize
 from loadgen.prompts.synthetic import SyntheticPrompts, make_prompts, served_tokens
 from loadgen.results.store import read_trial, write_trial

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from loadgen.metrics.metrics import measure_records, read_metrics
+from loadgen.metrics.measuring.measure import measure_records, read_metrics
 from loadgen.records.schema import RequestRecord, Trial
 from loadgen.workloads.base import Workload
 from loadgen.workloads.open_loop import ConstantLoad

@@ -11,7 +11,7 @@ import pytest
 
 from energy.records import Conditions, FailedRead, GpuFacts, MeterInfo, MissingMeter, WindowEnergy
 from energy.window import window_energy
-from loadgen.metrics.metrics import measure_records
+from loadgen.metrics.measuring.measure import measure_records
 from reports.checks.findings import find_in_trial
 from tests.energy.known_power.simulate import Board, moment, steady, trace_of
 from tests.loadgen.made import flags_of, summary_of

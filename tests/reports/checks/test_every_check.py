@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from energy.records import GpuFacts, IdleWindow, MissingMeter, WindowEnergy
-from loadgen.metrics.metrics import measure_records
+from loadgen.metrics.measuring.measure import measure_records
 from loadgen.records.schema import ClientHealth, RequestRecord, Trial, WarmUp
 from loadgen.workloads.closed_loop import ConcurrencyLoad
 from reports.checks.findings import check_run, find_in_trial

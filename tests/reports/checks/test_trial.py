@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from energy.records import Conditions, WindowEnergy
-from loadgen.metrics.metrics import measure_records
+from loadgen.metrics.measuring.measure import measure_records
 from loadgen.records.schema import ClientHealth, RequestRecord, Trial, WarmUp
 from loadgen.workloads.base import Workload
 from loadgen.workloads.open_loop import ConstantLoad

@@ -10,7 +10,8 @@ import numpy as np
 from base.distributions import t_quantile
 from energy.records import WindowEnergy
 from loadgen.metrics.equal_shares import TokenCosts
-from loadgen.metrics.metrics import TrialMetrics, measure_records
+from loadgen.metrics.measuring.measure import measure_records
+from loadgen.metrics.metrics import TrialMetrics
 from loadgen.metrics.request_joules import share_joules
 from loadgen.records.schema import RequestRecord
 from reports.analysis.energy.fit import Spent, fit_energy_model

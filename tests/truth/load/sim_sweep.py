@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from loadgen.metrics.metrics import measure_records
+from loadgen.metrics.measuring.measure import measure_records
 from loadgen.sweeps.points import Sweep, SweepPoint, judge
 from loadgen.sweeps.rate_search import conclude, rates_to_try
 from loadgen.workloads.base import Workload

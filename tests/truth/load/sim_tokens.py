@@ -10,7 +10,8 @@ import math
 
 import numpy as np
 
-from loadgen.metrics.metrics import TrialMetrics, measure_records
+from loadgen.metrics.measuring.measure import measure_records
+from loadgen.metrics.metrics import TrialMetrics
 from loadgen.records.schema import RequestRecord
 from tests.loadgen.answers.whole import read_answer
 from tests.loadgen.made import MS, trial, workload

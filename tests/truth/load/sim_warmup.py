@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.metrics.metrics import TrialMetrics, measure_records
+from loadgen.metrics.measuring.measure import measure_records
+from loadgen.metrics.metrics import TrialMetrics
 from loadgen.metrics.settling import settling
 from loadgen.metrics.window import cut_window
 from loadgen.records.schema import RequestRecord

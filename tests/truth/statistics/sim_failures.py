@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from loadgen.metrics.metrics import TrialMetrics, measure_records
+from loadgen.metrics.measuring.measure import measure_records
+from loadgen.metrics.metrics import TrialMetrics
 from loadgen.records.schema import RequestRecord
 from reports.analysis.quantities import QUANTITIES
 from reports.statistics.failures import Failures, judge_failures, shares_differ
