@@ -77,7 +77,9 @@ class TrialMetrics:
     first_error: str | None
     no_reason: int  # completed requests without a finish_reason, whose stream ended with [DONE] alone
     generation_ms: FloatArray  # per token, of each generation of a closed loop's window, at most 100; else empty
-    tpot_reason: str | None  # why there is no time per token and no gap at all: unknown in more than `measure.UNKNOWN_SHARE`
+    tpot_reason: (
+        str | None
+    )  # why there is no time per token and no gap at all: unknown in more than `measure.UNKNOWN_SHARE`
     itl_reason: str | None = None  # why there is no gap although there are times per token: of an imported load
     costs: TokenCosts | None = None  # of a run whose energy model is known; None: joules are shared by time in flight
 

@@ -1,13 +1,13 @@
-"""What every kind of workload is: the fields that all share, and the questions that the rest of the program asks."""
+"""What every kind of workload is: the fields that all share, what its requests are, and its words."""
 
 from __future__ import annotations
 
 import json
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,17 +16,15 @@ from loadgen.workloads.fields.body import Body
 from loadgen.workloads.fields.lengths import Tokens, draw_tokens
 from loadgen.workloads.fields.objectives import Objectives
 from loadgen.workloads.fields.trace_file import Trace
-from loadgen.workloads.kinds import KindRecord
+from loadgen.workloads.timing import Timing
 
 PromptForm = Literal["ids", "text", "words"]  # words: text whose length is counted in words
 EndpointName = Literal["auto", "completions", "chat"]
-# whole: from the first sending to the last end; generations: of a full closed loop; steady: of a filled open loop.
-WindowCut = Literal["whole", "generations", "steady"]
 
 COMMAND_LENGTHS = {"prompt_tokens": 128, "output_tokens": 128}  # on the command line, where it does not say
 
 
-class Workload(Objectives, KindRecord):
+class Workload(Objectives, Timing):
     """What load is offered. The same object goes into the experiment file, the trial and the report.
 
     Read as `Workload`, a record becomes an object of its kind: one class each, registered by `register`.
@@ -80,75 +78,9 @@ class Workload(Objectives, KindRecord):
         default=2, ge=0, description="Requests of the same shapes that are sent first and not measured."
     )
 
-    # When requests leave.
-
-    @property
-    def open_loop(self) -> bool:
-        """Whether requests leave by a schedule that no answer delays."""
-        return False
-
-    def arrivals(self, seed: int) -> Iterator[float]:  # noqa: ARG002 - open loops depend on it
-        """Seconds after the start at which an open loop's requests leave, rising. Raises ValueError for closed loops."""
-        raise ValueError(f"a {self.kind} workload has no schedule")
-
-    @property
-    def in_flight(self) -> int | None:
-        """How many requests a closed loop keeps in flight, at most; None for open loops."""
-        return None
-
-    def users(self) -> list[tuple[float, float]]:
-        """The seconds after the start from which, and until which, each user of a closed loop sends requests."""
-        return [(0.0, math.inf)] * (self.in_flight or 1)
-
-    @property
-    def group_size(self) -> int | None:
-        """Requests that are sent together, the next group when all have ended; None: not in groups."""
-        return None
-
-    @property
-    def sends_lists(self) -> bool:
-        """Whether a group is one HTTP request whose prompt is a list."""
-        return False
-
-    sequential: ClassVar[bool] = False
-    """Whether each request, or group, waits for the one before: one process sends it, and nothing overlaps."""
-
-    holds_sessions: ClassVar[bool] = False
-    """Whether its requests are turns of conversations, each sent when the one before it was answered."""
-
-    # How it is measured.
-
-    window_cut: ClassVar[WindowCut] = "whole"
-    """Which part of the load is steady, and becomes the window (`loadgen.metrics.window`)."""
-
-    @property
-    def streams(self) -> int | None:
-        """Requests in flight all the time, each end starting the next; None: no such loop."""
-        return None
-
-    @property
-    def constant_in_flight(self) -> int | None:
-        """Requests in flight throughout; None where that varies or is not the workload's to say."""
-        return None
-
-    @property
-    def constant_rate(self) -> float | None:
-        """Requests per second throughout; None where that varies or is not the workload's to say."""
-        return None
-
-    @property
-    def level(self) -> float:
-        """Orders the loads of a family: requests in flight, or requests per second; of a ramp the first; 0: unknown."""
-        return float(self.constant_in_flight or self.constant_rate or 0)
-
     def points(self) -> list[Workload]:
         """The workloads that are offered in its place in an experiment: itself, except for a sweep."""
         return [self]
-
-    @property
-    def swept_by(self) -> str | None:
-        """The name of the sweep whose point it is, if any."""
-        return None
 
     @classmethod
     def completed(cls, given: Mapping[str, object]) -> dict[str, object]:

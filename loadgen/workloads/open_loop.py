@@ -12,7 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from base.quantities import PER_SECOND, SECONDS
-from loadgen.workloads.base import WindowCut, Workload
+from loadgen.workloads.base import Workload
+from loadgen.workloads.timing import WindowCut
 
 
 class OpenLoop(Workload):
