@@ -17,7 +17,6 @@ import numpy as np
 from loadgen.metrics.backlog import Backlog
 from loadgen.metrics.equal_shares import TokenCosts, equal_shares
 from loadgen.metrics.latencies import BoolArray, FloatArray
-from loadgen.workloads.base import Workload
 
 QUANTILES = (5, 25, 50, 75, 95, 99)
 
@@ -35,6 +34,7 @@ class TrialMetrics:
     """
 
     window_s: float
+    objectives: list[dict[str, float]]  # of each part of a mix, by number; of another load one
     completed: BoolArray
     ttft_ms: FloatArray
     scheduled_ttft_ms: FloatArray
@@ -178,14 +178,25 @@ class TrialMetrics:
         seconds = float(np.ptp(sent)) / 1e3
         return float(max(sent.size - 1, 1) / max(seconds, 1e-9))
 
-    def met_objectives(self, workload: Workload) -> BoolArray | None:
+    @functools.cached_property
+    def good(self) -> BoolArray | None:
         """Which requests of the window met every objective; None without objectives, or where the time per token is unknown.
 
         A failed request meets none. One token has no time per token, and so keeps to any.
         """
-        limits = [(part, *each) for part, of in enumerate(workload.all_objectives) for each in of.items()]
+        limits = [(part, *each) for part, of in enumerate(self.objectives) for each in of.items()]
         if self.tpot_reason is not None and {"tpot", "itl"} & {name for _, name, _ in limits}:
             return None
         times = {"ttft": self.ttft_ms, "tpot": self.tpot_ms, "itl": self.itl_p99_ms, "e2e": self.e2e_ms}
         broken = [(self.part == part) & (times[name] > limit) for part, name, limit in limits]
         return np.isfinite(self.ttft_ms) & ~np.logical_or.reduce(broken) if broken else None
+
+    def good_share(self, chosen: BoolArray | None = None) -> float | None:
+        """The share of the requests, or of those chosen, that met every objective: of the window's, and of those that failed
+        after it. The window ends with the last sending, and a server that has died refuses what would be sent.
+        """
+        if self.good is None:
+            return None
+        failed_later = ~self.completed & (self.end_ms > self.window_s * 1e3)
+        judged = (~np.isnan(self.e2e_ms) | failed_later) & (True if chosen is None else chosen)
+        return float((self.good & judged).sum() / judged.sum()) if judged.any() else None

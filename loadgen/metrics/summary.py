@@ -49,7 +49,7 @@ def summarize(
         "total_output_tokens": _total(metrics.output_tokens),
         "total_output_characters": _total(metrics.output_characters),
         "request_throughput": metrics.requests_per_s,
-        "request_goodput": _goodput(trial, metrics),
+        "request_goodput": _goodput(metrics),
         "output_throughput": metrics.output_tokens_per_s,
         "total_token_throughput": metrics.tokens_per_s,
         "max_output_tokens_per_s": float(busiest) if (busiest := metrics.busiest_second_tokens) is not None else None,
@@ -110,8 +110,8 @@ def _request_joules(metrics: TrialMetrics, shared: RequestJoules) -> dict[str, A
 
 
 def _per_good(trial: Trial, metrics: TrialMetrics) -> float | None:
-    met = metrics.met_objectives(trial.workload)
-    return None if met is None else per(trial.energy.gross_joules, float(met.sum()))
+    good = metrics.good
+    return None if good is None else per(trial.energy.gross_joules, float(good.sum()))
 
 
 def conversation_figures(metrics: TrialMetrics, joules: float | None, shared: RequestJoules) -> dict[str, Any]:
@@ -141,18 +141,16 @@ def conversation_figures(metrics: TrialMetrics, joules: float | None, shared: Re
 
 
 def part_figures(workload: Workload, metrics: TrialMetrics, shared: RequestJoules) -> list[dict[str, Any]]:
-    """Of each part of a mix, as of a turn of sessions; `good_share` of its requests of the window met its objectives."""
-    met = metrics.met_objectives(workload)
+    """Of each part of a mix, as of a turn of sessions; `good_share` of its requests met its objectives."""
     found = []
     for number, name in enumerate(workload.part_names):
         chosen = metrics.part == number
-        counted = int((chosen & ~np.isnan(metrics.e2e_ms)).sum())  # failed ones too
         found.append(
             {
                 "part": name,
                 **_group(metrics, shared, chosen),
                 **_statistics("e2el", metrics.e2e_ms[chosen]),
-                "good_share": None if met is None or not counted else float((met & chosen).sum()) / counted,
+                "good_share": metrics.good_share(chosen),
             }
         )
     return found
@@ -213,10 +211,9 @@ def _itl(metrics: TrialMetrics) -> dict[str, float | None]:
     }
 
 
-def _goodput(trial: Trial, metrics: TrialMetrics) -> float | None:
+def _goodput(metrics: TrialMetrics) -> float | None:
     """Requests per second of the window that met every objective."""
-    met = metrics.met_objectives(trial.workload)
-    return None if met is None else float(met.sum()) / metrics.window_s
+    return None if metrics.good is None else float(metrics.good.sum()) / metrics.window_s
 
 
 def _saturated(metrics: TrialMetrics) -> bool | None:

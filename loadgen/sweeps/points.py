@@ -93,9 +93,8 @@ def judge(
     if backlog is None or backlog.reason == NEVER_FILLED:
         backlog, unclear = None, NEVER_FILLED
     saturated = _saturated(metrics, backlog)
-    met = metrics.met_objectives(trial.workload)
     counted = int((~np.isnan(metrics.e2e_ms)).sum())  # failed ones too
-    share = None if met is None or not counted else float(met.sum()) / counted
+    share = metrics.good_share()
     ttft, tpot = (_measured(percentiles(values, (50, 99))) for values in (metrics.ttft_ms, metrics.tpot_ms))
     e2e = metrics.e2e_ms[np.isfinite(metrics.e2e_ms)]
     few = counted < p99_takes

@@ -124,11 +124,10 @@ def _request_joules(wanted: int, of: Callable[[FloatArray, int], Amount]) -> Cal
 
 
 def _good_joules(trial: Trial, metrics: TrialMetrics) -> Amount:
-    met = metrics.met_objectives(trial.workload)
-    if met is None:
+    if metrics.good is None:
         return Amount(None, metrics.tpot_reason or "the workload has no objectives")
     reason = trial.energy.reason or "energy was not measured"
-    return _per(trial.energy.gross_joules, float(met.sum()), "request that met every objective", reason)
+    return _per(trial.energy.gross_joules, float(metrics.good.sum()), "request that met every objective", reason)
 
 
 def _output(metrics: TrialMetrics) -> int:

@@ -56,6 +56,7 @@ def _measure(trial: Trial, generations: Generations, batches: Iterable[Batch]) -
         itl = every = Gaps([])
     return TrialMetrics(
         window_s=(trial.window_end_ns - trial.window_start_ns) / 1e9,
+        objectives=trial.workload.all_objectives,
         completed=np.concatenate([p.completed for p in parts]),
         itl_ms=every.percentiles(QUANTILES),
         completed_itl_ms=itl.percentiles(QUANTILES),

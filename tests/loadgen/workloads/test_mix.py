@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from loadgen.prompts.synthetic import make_prompts
-from tests.loadgen.made import record, summary_of, trial, workload
+from loadgen.records.schema import RequestRecord
+from tests.loadgen.made import MS, record, summary_of, trial, workload
 
 CHAT = {"name": "chat", "weight": 3, "prompt_tokens": 20, "output_tokens": 8, "slo_ttft_ms": "15ms"}
 LONG = {"name": "long", "prompt_tokens": "uniform:50-60", "shared_prefix": 40, "slo_e2e_ms": 100}
@@ -87,6 +88,20 @@ def test_a_part_is_judged_by_its_own_objectives_and_has_its_own_figures():
     assert (long["part"], long["requests"], long["good_share"]) == ("long", sum(numbers), 1.0)
     assert (long["mean_ttft_ms"], long["mean_e2el_ms"]) == (50, 70)
     assert summary["request_goodput"] == pytest.approx((sum(in_time) + sum(numbers)) / 0.2)
+
+
+def test_what_a_server_refuses_after_it_has_died_was_not_in_time_though_the_window_ends_before():
+    load = mix(requests=40)
+    answered = [record(index, 10 * index, 10 * index + 10, 10 * index + 20) for index in range(10)]
+    refused = [
+        RequestRecord(f"0-{n}", n, n, 10 * n * MS, end_ns=(10 * n + 1) * MS, error="no connection: refused")
+        for n in range(12, 40)
+    ]
+    summary = summary_of(trial(0, 115, load=load), answered + refused)
+    for number, part in enumerate(summary["parts"]):
+        asked = [r.error is None for r in answered + refused if load.part_number(0, r.index) == number]
+        assert part["good_share"] == pytest.approx(sum(asked) / len(asked))
+        assert part["good_share"] < 0.5
 
 
 def test_a_load_that_is_no_mix_has_no_parts():
