@@ -121,8 +121,8 @@ def read_sessions(workload: SessionsLoad) -> FileSessions:
 
 def input_file(workload: Workload) -> Path | None:
     """The user's file that a workload takes its requests from, if it has one."""
-    if workload.trace_file is not None:
-        return workload.trace_file
+    for file in workload.files.values():
+        return file
     return None if workload.prompts is None or is_source(workload.prompts) else Path(workload.prompts)
 
 
@@ -131,14 +131,16 @@ def with_identity(workload: Workload) -> Workload:
     file = input_file(workload)
     if file is None:
         return workload
-    flag = "--trace" if workload.trace_file is not None else "--prompts"
+    flag = "".join(f"--{field}" for field in workload.files) or "--prompts"
     return workload.model_copy(update={"file_sha256": _opened(flag, file).sha256()})
 
 
 def input_notes(workload: Workload) -> tuple[str, ...]:
     """Read a workload's file and report the entries that are skipped. Raises LoadError for a file that cannot be used."""
     if (trace := workload.recorded()) is not None:
-        return tuple(f"--trace {workload.trace_file}: {note}" for note in trace.notes)
+        return tuple(f"--trace {workload.files['trace']}: {note}" for note in trace.notes)
+    if (pairs := workload.length_pairs()) is not None:
+        return tuple(f"--lengths {workload.lengths}: {note}" for note in pairs.notes)
     if workload.prompts is None:
         return ()
     prompts = file_prompts(workload)

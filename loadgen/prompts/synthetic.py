@@ -17,6 +17,7 @@ from loadgen.endpoint import Endpoint, LoadError
 from loadgen.prompts.messages import Chat, numbered
 from loadgen.prompts.sessions import SyntheticSessions
 from loadgen.workloads.base import Workload
+from loadgen.workloads.fields.length_pairs import LengthPairs
 from loadgen.workloads.fields.lengths import draw_tokens
 from loadgen.workloads.fields.trace_file import TraceRow
 from loadgen.workloads.mix import MixLoad
@@ -44,14 +45,14 @@ class Prompts(Protocol):
 
 @dataclass(frozen=True)
 class SyntheticPrompts:
-    """Ordinary token ids, drawn anew for every request, exactly as many as asked for (`loadgen.workloads.fields.lengths`).
+    """Ordinary token ids, drawn anew for every request, exactly as many as asked for (`loadgen.workloads.fields`).
 
     Two prompts differ from their first tokens on, so that a prefix cache has nothing to give; or from after the first
     `shared_prefix` tokens on, which all have in common, or those of one of `groups`.
     """
 
     pool: Sequence[int]
-    tokens: int | str
+    tokens: int | str | LengthPairs
     seed: int
     shared_prefix: int = 0
     groups: int = 1
@@ -61,7 +62,10 @@ class SyntheticPrompts:
 
     def ids(self, index: int) -> list[int]:
         """The token ids of request `index`."""
-        length = draw_tokens(self.tokens, f"{self.seed}/prompt/{index}")
+        if isinstance(self.tokens, LengthPairs):
+            length, _ = self.tokens.draw(self.seed, index)
+        else:
+            length = draw_tokens(self.tokens, f"{self.seed}/prompt/{index}")
         shared = min(self.shared_prefix, length)
         own = random.Random(f"{self.seed}/{index}").choices(self.pool, k=length - shared)
         if not shared:
@@ -177,7 +181,8 @@ def make_prompts(workload: Workload, tokens: Tokenizer | Sequence[int], seed: in
     if (trace := workload.recorded()) is not None:
         made = TracePrompts(pool, trace.rows, seed)
     else:
-        made = SyntheticPrompts(pool, workload.prompt_tokens, seed, workload.shared_prefix, workload.prefix_groups)
+        lengths = workload.length_pairs() or workload.prompt_tokens
+        made = SyntheticPrompts(pool, lengths, seed, workload.shared_prefix, workload.prefix_groups)
     prompts: Prompts
     if workload.prompt_as == "words":
         prompts = WordPrompts(made, words)

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from base.quantities import SECONDS
 from loadgen.workloads.fields.body import Body
+from loadgen.workloads.fields.length_pairs import LengthPairs, open_pairs
 from loadgen.workloads.fields.lengths import Tokens, draw_tokens
 from loadgen.workloads.fields.objectives import Objectives
 from loadgen.workloads.fields.trace_file import Trace
@@ -41,6 +42,11 @@ class Workload(Objectives, Timing):
         description="Length of synthetic prompts: 128, uniform:64-256, normal:128,32 or lognormal:128,64,16-1024.",
     )
     output_tokens: Tokens = Field(default=64, description="Length of the answers, written as `prompt_tokens`.")
+    lengths: Path | None = Field(
+        default=None,
+        description="A file of pairs of prompt and output tokens (.csv or .jsonl), of which each request draws one, instead of "
+        "`prompt_tokens` and `output_tokens`.",
+    )
     prompts: str | None = Field(
         default=None,
         description="A file of prompts or messages (.txt, .jsonl, .csv, or ShareGPT's .json), a data set's folder, or hellaswag, mmlu, ifeval, each with "
@@ -58,7 +64,7 @@ class Workload(Objectives, Timing):
     )
     file_sha256: str | None = Field(
         default=None,
-        description="Content of the trace or file of prompts; set by the program.",
+        description="Content of the trace or file of prompts or lengths; set by the program.",
         json_schema_extra={"readOnly": True},
     )
     prompt_as: PromptForm = Field(
@@ -92,15 +98,22 @@ class Workload(Objectives, Timing):
 
     def prompt_length(self, seed: int, index: int) -> int:
         """Tokens of a request's prompt. Warm-up requests count down from -1."""
-        return draw_tokens(self.prompt_tokens, f"{seed}/prompt/{index}")
+        pairs = self.length_pairs()
+        return pairs.draw(seed, index)[0] if pairs else draw_tokens(self.prompt_tokens, f"{seed}/prompt/{index}")
 
     def answer_length(self, seed: int, index: int) -> int:
         """Output tokens that a request asks for."""
-        return draw_tokens(self.output_tokens, f"{seed}/output/{index}")
+        pairs = self.length_pairs()
+        return pairs.draw(seed, index)[1] if pairs else draw_tokens(self.output_tokens, f"{seed}/output/{index}")
+
+    def length_pairs(self) -> LengthPairs | None:
+        """The rows of the file of `lengths`, if there is one. Raises LoadError if it cannot be read."""
+        return None if self.lengths is None else open_pairs(self.lengths)
 
     def shapes(self) -> list[tuple[int | str, int | str]]:
-        """The lengths of prompts and of answers, of each part."""
-        return [(self.prompt_tokens, self.output_tokens)]
+        """The lengths of prompts and of answers, of each part; of a file of pairs the longest."""
+        pairs = self.length_pairs()
+        return [pairs.longest if pairs else (self.prompt_tokens, self.output_tokens)]
 
     @property
     def part_names(self) -> tuple[str, ...]:
@@ -126,12 +139,12 @@ class Workload(Objectives, Timing):
         return 1
 
     @property
-    def trace_file(self) -> Path | None:
-        """The recorded traffic that it replays, if any."""
-        return None
+    def files(self) -> dict[str, Path]:
+        """The user's files that say how long its requests are, by the field that names them."""
+        return {} if self.lengths is None else {"lengths": self.lengths}
 
     def recorded(self) -> Trace | None:
-        """The rows of that file. Raises LoadError if it cannot be read."""
+        """The rows of the traffic that it replays, if any. Raises LoadError if it cannot be read."""
         return None
 
     # In words.
@@ -153,15 +166,26 @@ class Workload(Objectives, Timing):
 
     def describe(self) -> str:
         """The whole workload in words, for reports."""
-        stop = f"up to {self.output_tokens}" if self.natural_stop else f"exactly {self.output_tokens}"
+        stop = "up to" if self.natural_stop else "exactly"
+        output = self.output_tokens if self.lengths is None else "as many"
         counted = "words" if self.prompt_as == "words" else "tokens"
         chat = "as chat; " if self.endpoint == "chat" else ""
         body = f"; body with {json.dumps(self.body)}" if self.body else ""
         asked = f"{self.prompt_tokens} prompt {counted}" if self.prompts is None else f"prompts of {self.prompts}"
+        if self.lengths is not None:
+            asked = f"prompt {counted} as in a row of {self.lengths.name}"
         if self.shared_prefix:
             groups = "" if self.prefix_groups == 1 else f" within {self.prefix_groups} groups"
             asked += f" of which {self.shared_prefix} are shared{groups}"
-        return f"{self.words}; {chat}{asked}, {stop} output tokens; {self.length_words}{body}"
+        return f"{self.words}; {chat}{asked}, {stop} {output} output tokens; {self.length_words}{body}"
+
+    @property
+    def shape_words(self) -> str:
+        """The lengths of its requests."""
+        if self.lengths is not None:
+            return f"prompt and output tokens as in {self.lengths.name}"
+        stop = "up to " if self.natural_stop else ""
+        return f"{self.prompt_tokens} prompt tokens, {stop}{self.output_tokens} output tokens"
 
     @property
     def length_words(self) -> str:
@@ -200,11 +224,13 @@ class Workload(Objectives, Timing):
         """Raise ValueError for fields that contradict each other."""
         if self.prompts is not None and (self.shared_prefix or self.prompt_as != "ids"):
             raise ValueError("`prompts` cannot be combined with `trace`, `shared_prefix` or `prompt_as`")
+        if self.lengths is not None and (self.prompts is not None or self.holds_sessions):
+            raise ValueError("`lengths` cannot be combined with `prompts`, and does not apply to sessions")
         if self.endpoint == "chat" and self.prompts is None and self.prompt_as == "ids":
             raise ValueError("`endpoint` chat takes text: `prompt_as` text or words")
         if self.endpoint == "chat" and self.sends_lists:
             raise ValueError("`endpoint` chat takes one conversation a request: `batch_as` requests")
-        if isinstance(self.prompt_tokens, int) and self.shared_prefix >= self.prompt_tokens:
+        if self.lengths is None and isinstance(self.prompt_tokens, int) and self.shared_prefix >= self.prompt_tokens:
             raise ValueError("`shared_prefix` must be below `prompt_tokens`")
         if self.prefix_groups > 1 and not self.shared_prefix:
             raise ValueError("`prefix_groups` needs `shared_prefix`")

@@ -72,7 +72,7 @@ class BatchLoad(ClosedLoop):
 
     def check(self) -> None:
         super().check()
-        if self.sends_lists and not isinstance(self.output_tokens, int):
+        if self.sends_lists and (self.lengths is not None or not isinstance(self.output_tokens, int)):
             raise ValueError("`batch_as` list needs a plain number of `output_tokens`: one request has one max_tokens")
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from loadgen.workloads.base import Workload
+from loadgen.workloads.base import COMMAND_LENGTHS, Workload
 from loadgen.workloads.closed_loop import SingleLoad
 from loadgen.workloads.fields.body import read_json
-from loadgen.workloads.fields.lengths import Tokens, draw_tokens
+from loadgen.workloads.fields.lengths import Tokens
 from loadgen.workloads.fields.objectives import Objectives
 from loadgen.workloads.open_loop import PoissonLoad
 
@@ -54,20 +55,19 @@ class MixLoad(PoissonLoad):
 
     def prompt_length(self, seed: int, index: int) -> int:
         number = self.part_number(seed, index)
-        tokens = self.parts[number].prompt_tokens or self.prompt_tokens
-        return draw_tokens(tokens, f"{self.seed_of(seed, number)}/prompt/{index}")
+        return self.alone[number].prompt_length(self.seed_of(seed, number), index)
 
     def answer_length(self, seed: int, index: int) -> int:
         number = self.part_number(seed, index)
-        tokens = self.parts[number].output_tokens or self.output_tokens
-        return draw_tokens(tokens, f"{self.seed_of(seed, number)}/output/{index}")
+        return self.alone[number].answer_length(self.seed_of(seed, number), index)
 
-    @property
+    @cached_property
     def alone(self) -> list[Workload]:
-        """Each part as a workload of its own, for what its requests are."""
-        names = ("prompt_tokens", "output_tokens", "shared_prefix", "prefix_groups", "prompt_as")
+        """Each part as a workload of its own, for what its requests are. One with a length of its own draws no pairs."""
+        names = ("prompt_tokens", "output_tokens", "lengths", "shared_prefix", "prefix_groups", "prompt_as")
         inherited = {name: getattr(self, name) for name in names}
         own = [part.model_dump(exclude_none=True, include=set(inherited)) for part in self.parts]
+        own = [fields | ({"lengths": None} if fields.keys() & COMMAND_LENGTHS else {}) for fields in own]
         return [
             SingleLoad.model_validate({"name": part.name, "requests": 1, **inherited, **fields})
             for part, fields in zip(self.parts, own, strict=True)
@@ -78,7 +78,13 @@ class MixLoad(PoissonLoad):
         return seed + part * _APART
 
     def shapes(self) -> list[tuple[int | str, int | str]]:
-        return [(part.prompt_tokens, part.output_tokens) for part in self.alone]
+        return [shape for part in self.alone for shape in part.shapes()]
+
+    @property
+    def shape_words(self) -> str:
+        return " or ".join(
+            part.model_copy(update={"natural_stop": self.natural_stop}).shape_words for part in self.alone
+        )
 
     @property
     def words(self) -> str:
@@ -87,7 +93,7 @@ class MixLoad(PoissonLoad):
     def describe(self) -> str:
         total = sum(part.weight for part in self.parts)
         shares = (
-            f"{part.weight / total:.0%} {one.name} of {one.prompt_tokens} prompt and {one.output_tokens} output tokens"
+            f"{part.weight / total:.0%} {one.name} of {one.shape_words.replace(' tokens,', ' and')}"
             for part, one in zip(self.parts, self.alone, strict=True)
         )
         return f"{super().describe().partition(';')[0]}: {', '.join(shares)}; {self.length_words}"

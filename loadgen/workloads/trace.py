@@ -27,8 +27,8 @@ class TraceLoad(OpenLoop):
         return (row.at_s / self.speed for row in self.recorded().rows)
 
     @property
-    def trace_file(self) -> Path:
-        return self.trace
+    def files(self) -> dict[str, Path]:
+        return {"trace": self.trace}
 
     def recorded(self) -> Trace:
         return open_trace(self.trace, self.block_tokens)
@@ -64,6 +64,8 @@ class TraceLoad(OpenLoop):
     def check(self) -> None:
         if self.prompts is not None:
             raise ValueError("`prompts` cannot be combined with `trace`, `shared_prefix` or `prompt_as`")
+        if self.lengths is not None:
+            raise ValueError("`lengths` cannot be combined with `trace`, which has its own")
         super().check()
 
     def check_end(self) -> None:

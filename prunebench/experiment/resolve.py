@@ -103,10 +103,8 @@ def _resolve_text(name: str, file: TomlText) -> str:
 
 
 def _resolve_files(workload: Workload, file: TomlText) -> Workload:
-    """A trace or a file of prompts beside the experiment, by its absolute path."""
-    found: dict[str, object] = {}
-    if workload.trace_file is not None:
-        found["trace"] = _beside(file.path, workload.trace_file)
+    """A workload's files beside the experiment, by their absolute paths."""
+    found: dict[str, object] = {field: _beside(file.path, named) for field, named in workload.files.items()}
     if workload.prompts is not None and not is_source(workload.prompts):
         found["prompts"] = str(_beside(file.path, workload.prompts))
     for key, named in found.items():

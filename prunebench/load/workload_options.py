@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from base.quantities import MILLISECONDS
 from loadgen.endpoint import LoadError, ServedModel
 from loadgen.prompts.files import with_identity
-from loadgen.workloads.base import Workload
+from loadgen.workloads.base import COMMAND_LENGTHS, Workload
 from loadgen.workloads.fields.lengths import most_tokens
 from loadgen.workloads.fields.objectives import OBJECTIVES
 from prunebench.load.kind_options import flag_of, in_flags
@@ -18,6 +18,8 @@ from prunebench.load.kind_options import flag_of, in_flags
 def describe_workload(kind: str, options: Mapping[str, object], slo: str | None) -> Workload:
     """The workload of a kind; an option that is None was not given. Raises LoadError naming the option that does not fit."""
     given = {name: value for name, value in options.items() if value is not None}
+    if "lengths" in given and (own := given.keys() & COMMAND_LENGTHS):
+        raise LoadError(f"{flag_of(min(own))}: cannot be combined with --lengths, which has both")
     given = Workload.kinds[kind].completed(given)
     try:
         return with_identity(Workload.model_validate({"name": kind, "kind": kind, **given, **objectives(slo)}))
@@ -51,11 +53,12 @@ def check_fits(served: ServedModel, workload: Workload) -> None:
         key=lambda shape: shape[2],
     )
     longest *= workload.most_turns
-    if workload.trace_file is None and served.max_model_len is not None and longest > served.max_model_len:
-        raise LoadError(
-            f"--prompt-tokens {asked} and --output-tokens {answered}"
-            f"{f' in {workload.most_turns} turns' if workload.most_turns > 1 else ''}: the model holds {served.max_model_len:,} tokens"
-        )
+    if "trace" not in workload.files and served.max_model_len is not None and longest > served.max_model_len:
+        given = f"--prompt-tokens {asked} and --output-tokens {answered}"
+        if workload.lengths is not None:
+            given = f"--lengths {workload.lengths}: {asked} prompt and {answered} output tokens"
+        turns = f" in {workload.most_turns} turns" if workload.most_turns > 1 else ""
+        raise LoadError(f"{given}{turns}: the model holds {served.max_model_len:,} tokens")
 
 
 def _complaint(kind: str, error: ValidationError) -> str:

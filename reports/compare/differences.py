@@ -46,7 +46,7 @@ def workload_differences(before: Workload, after: Workload) -> str:
 
     Files are equal if their contents are, where both runs recorded the hash; their paths then do not matter.
     """
-    paths = {"trace", "prompts"} if before.file_sha256 and after.file_sha256 else {"file_sha256"}
+    paths = {"trace", "lengths", "prompts"} if before.file_sha256 and after.file_sha256 else {"file_sha256"}
     old, new = before.model_dump(exclude=paths), after.model_dump(exclude=paths)
     return ", ".join(f"{key} {old.get(key)} and {new.get(key)}" for key in old | new if old.get(key) != new.get(key))
 

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from loadgen.endpoint import LoadError
 _LONGEST_FIELD = 16 * 1024 * 1024  # characters; the csv module's own limit is 128 Ki
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _DELIMITERS = ",;\t"
+_MOST_TOKENS = 100_000_000
 
 
 class InputFile:
@@ -110,6 +112,25 @@ class InputFile:
                 raise self.error(f"has {len(fields)} fields, the header {len(names)}", lines.line_num)
             else:
                 yield lines.line_num, dict(zip(names, fields, strict=True))
+
+
+def token_count(name: str, value: Any) -> int:
+    """A number of tokens in a row, in any of the forms of `whole_number`. Raises ValueError that names the column."""
+    number = whole_number(name, value)
+    if not 0 <= number <= _MOST_TOKENS:
+        raise ValueError(f"{name} {value}: must be between 0 and {_MOST_TOKENS:,}")
+    return number
+
+
+def whole_number(name: str, value: Any) -> int:
+    """A whole number, also as text (`"10"`) or as a float without a fraction (`374.0`). Raises ValueError that names the column."""
+    try:
+        number = float(value) if not isinstance(value, bool) else math.nan
+        if number.is_integer():
+            return int(value) if isinstance(value, int) else int(number)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(f"{name} {value!r}: must be a whole number")
 
 
 def _refused(name: str) -> None:

@@ -18,13 +18,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from loadgen.workloads.fields.input_files import InputFile
+from loadgen.workloads.fields.input_files import InputFile, token_count, whole_number
 
 BLOCK_TOKENS = 512
 _QWEN_BLOCK_TOKENS = 16
 _AZURE = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 _BURST_GPT = ("Timestamp", "Request tokens", "Response tokens")
-_MOST_TOKENS = 100_000_000
 _LONGEST_S = 10 * 365 * 86_400.0
 
 
@@ -83,7 +82,7 @@ def _csv_rows(file: InputFile) -> Iterator[TraceRow]:
         try:
             at, prompt, output = (row[name] for name in columns)
             at_s = _date_s(at.strip()) if columns is _AZURE else _seconds(at)
-            yield TraceRow(at_s, _tokens(columns[1], prompt), _tokens(columns[2], output))
+            yield TraceRow(at_s, token_count(columns[1], prompt), token_count(columns[2], output))
         except ValueError as error:
             raise file.error(error, line) from None
 
@@ -107,8 +106,8 @@ def _json_row(row: dict[str, Any], block_tokens: int | None) -> TraceRow:
     """Raises KeyError for a missing key, ValueError or TypeError for a value that cannot be."""
     is_qwen = "chat_id" in row
     at_s = _seconds(row["timestamp"]) / (1 if is_qwen else 1e3)
-    prompt, output = (_tokens(name, row[name]) for name in ("input_length", "output_length"))
-    ids = tuple(_whole("hash_ids", each) for each in row.get("hash_ids") or ())
+    prompt, output = (token_count(name, row[name]) for name in ("input_length", "output_length"))
+    ids = tuple(whole_number("hash_ids", each) for each in row.get("hash_ids") or ())
     block = block_tokens or (_QWEN_BLOCK_TOKENS if is_qwen else BLOCK_TOKENS)
     if len(ids) > math.ceil(prompt / block):
         raise ValueError(f"{len(ids)} hash_ids, but {prompt} tokens have {math.ceil(prompt / block)} blocks of {block}")
@@ -120,21 +119,3 @@ def _seconds(value: Any) -> float:
     if not 0 <= at < math.inf:
         raise ValueError(f"timestamp {value}: must not be negative or infinite")
     return at
-
-
-def _tokens(name: str, value: Any) -> int:
-    number = _whole(name, value)
-    if not 0 <= number <= _MOST_TOKENS:
-        raise ValueError(f"{name} {value}: must be between 0 and {_MOST_TOKENS:,}")
-    return number
-
-
-def _whole(name: str, value: Any) -> int:
-    """A whole number, also as text (`"10"`) or as a float without a fraction (`374.0`)."""
-    try:
-        number = float(value) if not isinstance(value, bool) else math.nan
-        if number.is_integer():
-            return int(value) if isinstance(value, int) else int(number)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise ValueError(f"{name} {value!r}: must be a whole number")

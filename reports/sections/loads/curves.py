@@ -39,9 +39,7 @@ def _family(workload: Workload) -> str:
     """A sweep's name, or kind and lengths. Single requests, batches and closed loops of equal lengths are one family."""
     if workload.swept_by:
         return workload.swept_by
-    stop = "up to " if workload.natural_stop else ""
-    shapes = (f"{prompt} prompt tokens, {stop}{output} output tokens" for prompt, output in workload.shapes())
-    return f"{workload.family}, {' or '.join(shapes)}"
+    return f"{workload.family}, {workload.shape_words}"
 
 
 def _plot(analysis: Analysis, family: str, names: Sequence[str], key: str) -> Plot:
