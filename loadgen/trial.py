@@ -6,19 +6,13 @@ for everything that is not measured.
 
 from __future__ import annotations
 
-import contextlib
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx
-from prometheus_client.parser import text_string_to_metric_families
-
 from energy.records import PowerTimeline, WindowEnergy
-from loadgen import UNREADABLE
 from loadgen.client.polling import PAUSE_NS
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.energy.source import EnergySource
@@ -35,14 +29,19 @@ from loadgen.records.schema import RequestRecord, Trial, WarmUp, WindowRules
 from loadgen.records.table import Records
 from loadgen.results.recorder import Recorder
 from loadgen.results.result import TrialResult
+from loadgen.results.server_counters import (
+    ACCEPTED,
+    DRAFTED,
+    GENERATED,
+    PREEMPTIONS,
+    PREFIX_HITS,
+    change,
+    server_counters,
+)
 from loadgen.workloads.base import Workload
 
 _TOGETHER_NS = 2_000_000  # lead before the load starts, so that several processes start together
 _LEAD_NS = 10**9  # of power kept before the first request and after the last
-_GENERATED, _PREFIX_HITS = "vllm:generation_tokens", "vllm:prefix_cache_hits"
-_PREEMPTIONS = "vllm:num_preemptions"
-_DRAFTED, _ACCEPTED = "vllm:spec_decode_num_draft_tokens", "vllm:spec_decode_num_accepted_tokens"
-_COUNTERS = frozenset({_GENERATED, _PREFIX_HITS, _PREEMPTIONS, _DRAFTED, _ACCEPTED})
 
 
 class Watcher:
@@ -201,11 +200,11 @@ def as_trial(
         energy=joules,
         warmup=load.warmup,
         interrupted=interrupt.came,
-        server_prefix_hit_tokens=_change(load.counters_before, after, _PREFIX_HITS),
-        server_generated_tokens=_change(load.counters_before, after, _GENERATED),
-        server_preemptions=_change(load.counters_before, after, _PREEMPTIONS),
-        server_draft_tokens=_change(load.counters_before, after, _DRAFTED),
-        server_accepted_tokens=_change(load.counters_before, after, _ACCEPTED),
+        server_prefix_hit_tokens=change(load.counters_before, after, PREFIX_HITS),
+        server_generated_tokens=change(load.counters_before, after, GENERATED),
+        server_preemptions=change(load.counters_before, after, PREEMPTIONS),
+        server_draft_tokens=change(load.counters_before, after, DRAFTED),
+        server_accepted_tokens=change(load.counters_before, after, ACCEPTED),
     )
     first, last = trial.first_sent_ns - _LEAD_NS, trial.last_end_ns + _LEAD_NS
     power = interrupt.bounded(lambda: energy.power(first, last), PowerTimeline(meters=[]))
@@ -239,21 +238,3 @@ def _warmed_up(ready: list[Ready]) -> WarmUp:
             "steady": None if worst.steady is None else all(part.steady for part in parts),
         }
     )
-
-
-def server_counters(endpoint: Endpoint) -> dict[str, float]:
-    """The server's own counters that it offers, by name."""
-    counters: dict[str, float] = {}
-    with contextlib.suppress(httpx.HTTPError, *UNREADABLE), endpoint.client() as client:
-        answer = client.get("/metrics")
-        if answer.status_code == httpx.codes.OK:
-            for family in text_string_to_metric_families(answer.text):
-                if family.name in _COUNTERS:
-                    counters[family.name] = sum(s.value for s in family.samples if s.name.endswith("_total"))
-    return counters
-
-
-def _change(before: dict[str, float], after: dict[str, float], name: str) -> int | None:
-    """Growth of a counter; None if the server does not offer it, or was restarted in between."""
-    change = after.get(name, math.nan) - before.get(name, math.nan)
-    return round(change) if change >= 0 and math.isfinite(change) else None

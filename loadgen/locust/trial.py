@@ -25,7 +25,8 @@ from loadgen.prompts.synthetic import Prompt, Prompts
 from loadgen.records.table import Records
 from loadgen.results.recorder import read_stream
 from loadgen.results.result import TrialResult
-from loadgen.trial import FinishedLoad, as_trial, run_trial, server_counters
+from loadgen.results.server_counters import server_counters
+from loadgen.trial import FinishedLoad, as_trial, run_trial
 from loadgen.workloads.closed_loop import ConcurrencyLoad
 
 _POLL_S = 0.05
