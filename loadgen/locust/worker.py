@@ -1,0 +1,173 @@
+"""A worker of a Locust load: its share of the requests, sent by its users, and their records on their way to the master."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from typing import Any
+
+import gevent
+import gevent.event
+
+from loadgen.client.exchange import wire_error
+from loadgen.client.kernel_stamps import ArrivalClock
+from loadgen.link.client_watch import PROBE_NS, ClientWatch
+from loadgen.link.messages import Ended, Part
+from loadgen.locust.blocking_wire import BlockingClient
+from loadgen.locust.shared_load import KEY_VARIABLE, ClockReading, Share, SharedLoad, packed
+from loadgen.metrics.latencies import record_tpot_ms, record_ttft_ms
+from loadgen.prompts.request_body import request_body, request_path
+from loadgen.records.schema import RequestRecord
+from loadgen.results.recorder import Recorder
+
+_AFTER_FAILURE_S = 0.1
+_REPORT_NS = 10**9
+
+
+class Worker:
+    """A process's share of the load. Its users wait for the load, then each takes requests until there are none."""
+
+    def __init__(self, environment: Any) -> None:
+        self._environment = environment
+        self._ready = gevent.event.Event()
+        self._done: list[RequestRecord] = []
+        self._finished_users = 0
+        self._watch, self._clock = ClientWatch(), ArrivalClock()
+
+    def begin(self, environment: Any, msg: Any) -> None:  # noqa: ARG002 - Locust calls by these names
+        """Take the load that the master has sent."""
+        shared = SharedLoad.model_validate_json(msg.data["load"])
+        self._share = Share(shared, self._environment.runner.worker_index)
+        self._prompts, self._endpoint = shared.prompts(), shared.endpoint(os.environ.get(KEY_VARIABLE))
+        master = ClockReading.model_validate(msg.data["clock"])
+        self._began_ns = msg.data["begins_ns"] + ClockReading.now().offset_to(master)
+        self._indices = self._share.indices(self._began_ns)
+        self._users = iter(self._share.users())
+        self._recorder = Recorder(shared.workload, shared.seed, on_finished=self._finished)
+        gevent.spawn(self._keep_noting)
+        self._ready.set()
+
+    def use(self) -> None:
+        """One user's life."""
+        self._ready.wait()
+        from_s, until_s = next(self._users)
+        workload = self._share.shared.workload
+        _sleep_until(self._began_ns + round(from_s * 1e9))
+        if workload.open_loop:
+            self._on_schedule()
+        elif workload.group_size is not None:
+            self._in_batches(workload.group_size)
+        else:
+            with BlockingClient(self._endpoint, self._clock) as client:
+                leaves_ns = self._began_ns + until_s * 1e9
+                while time.monotonic_ns() < leaves_ns and (index := next(self._indices, None)) is not None:
+                    if not self._ask(client, index, index, time.monotonic_ns()):
+                        gevent.sleep(_AFTER_FAILURE_S)
+        self._finished_users += 1
+        if self._finished_users == len(self._share.users()):
+            self._report(last=True)
+
+    def _on_schedule(self) -> None:
+        """Requests leave when they are due, each in its own greenlet; connections are kept for the next."""
+        idle: list[BlockingClient] = []
+        under_way = []
+
+        def send(index: int, scheduled_ns: int) -> None:
+            client = idle.pop() if idle else BlockingClient(self._endpoint, self._clock)
+            self._ask(client, index, index, scheduled_ns)
+            idle.append(client)
+
+        for index, at_s in enumerate(self._share.shared.workload.arrivals(self._share.shared.seed)):
+            if self._share.is_mine(index):
+                scheduled_ns = self._began_ns + round(at_s * 1e9)
+                _sleep_until(scheduled_ns)
+                under_way.append(gevent.spawn(send, index, scheduled_ns))
+        gevent.joinall(under_way)
+
+    def _in_batches(self, size: int) -> None:
+        clients = [BlockingClient(self._endpoint, self._clock) for _ in range(size)]
+        for group in itertools.count():
+            members = list(itertools.islice(self._indices, size))
+            if not members:
+                return
+            now = time.monotonic_ns()
+            jobs = [gevent.spawn(self._ask, c, i, group, now) for c, i in zip(clients, members, strict=False)]
+            gevent.joinall(jobs)
+            if not any(job.value for job in jobs):
+                gevent.sleep(_AFTER_FAILURE_S)
+
+    def _ask(self, client: BlockingClient, index: int, group: int, scheduled_ns: int) -> bool:
+        """Send one request and record it. Whether it went well."""
+        shared = self._share.shared
+        asked = shared.workload.answer_length(shared.seed, index)
+        prompt = self._prompts[index]
+        body = request_body(shared.model, shared.workload, prompt, asked)
+        exchange = client.send(request_path(shared.workload, prompt), body)
+        times = scheduled_ns, exchange.sent_ns, exchange.headers_ns, exchange.end_ns
+        error, rest = wire_error(exchange), Part((index,), *exchange.take())
+        self._recorder.ended(Ended((index,), group, *times, exchange.status, error, rest))
+        return error is None
+
+    def _finished(self, record: RequestRecord) -> None:
+        self._done.append(record)
+        _report_to_locust(self._environment, record, request_path(self._share.shared.workload, self._prompts[0]))
+
+    def _keep_noting(self) -> None:
+        """CPU and lateness of this process, as `loadgen.metrics.client_health` notes them; and once a second the records go out."""
+        reported_ns = time.monotonic_ns()
+        while True:
+            due = time.monotonic_ns() + PROBE_NS
+            _sleep_until(due)
+            self._watch.note(due)
+            if due - reported_ns > _REPORT_NS:
+                reported_ns = due
+                self._clock.check()
+                self._report(last=False)
+
+    def _report(self, *, last: bool) -> None:
+        records, self._done = self._done, []
+        self._recorder.records()  # it keeps them too
+        data: dict[str, Any] = {"worker": self._share.worker, "clock": ClockReading.now().model_dump(), "health": None}
+        data["records"] = packed(records)
+        if last:
+            lags, watch = self._recorder.lags, self._watch
+            data["health"] = {
+                "at_ns": watch.at_ns.tolist(),
+                "cpu_ns": watch.cpu_ns.tolist(),
+                "lag_ns": watch.lag_ns.tolist(),
+                "clock_steps": self._clock.steps,
+                "reads": lags.reads,
+                "stamped": lags.stamped,
+                "seconds": {str(second): counts.tolist() for second, counts in lags.seconds.items()},
+            }
+        if records or last:
+            self._environment.runner.send_message("prunebench-records", data)
+
+
+def _sleep_until(ns: int) -> None:
+    while (left := ns - time.monotonic_ns()) > 0:
+        gevent.sleep(left / 1e9)
+
+
+def _report_to_locust(environment: Any, record: RequestRecord, path: str) -> None:
+    """A request as Locust counts one, and entries of our own beside it."""
+    sent, end = record.sent_ns, record.end_ns
+    failed = None if record.error is None else RuntimeError(record.error)
+    whole_ms = 0.0 if sent is None or end is None else (end - sent) / 1e6
+    entries: list[tuple[str, str, float]] = [("POST", path, whole_ms)]
+    if (ttft_ms := record_ttft_ms(record)) is not None:
+        entries.append(("TTFT", "time to first token, ms", ttft_ms))
+        if (tpot_ms := record_tpot_ms(record)) is not None:
+            entries.append(("TPOT", "time per output token, ms", tpot_ms))
+    if record.output_tokens is not None:
+        entries.append(("tokens", "output tokens", float(record.output_tokens)))
+    for kind, name, value in entries:
+        environment.events.request.fire(
+            request_type=kind,
+            name=name,
+            response_time=value,
+            response_length=0,
+            exception=failed if kind == "POST" else None,
+            context={},
+        )
