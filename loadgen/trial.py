@@ -95,7 +95,7 @@ def run_trial(
         workload, seed, file=keep, count_tokens=count_tokens, on_finished=watcher.finished, on_tokens=watcher.tokens
     )
     with recorder, Clients(jobs) as clients:
-        warmup = _warmed_up(clients.ready())
+        warmup = warmed_up(clients.ready())
         before = server_counters(endpoint)
         if interrupt is not None:
             interrupt.note()
@@ -223,7 +223,7 @@ def _lanes(workload: Workload, processes: int) -> int:
     return processes
 
 
-def _warmed_up(ready: list[Ready]) -> WarmUp:
+def warmed_up(ready: list[Ready]) -> WarmUp:
     """The warm-up of all processes together, as steady as the least steady. Raises LoadError if one failed."""
     for each in ready:
         if each.error is not None:

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 from base.records import Record
 from loadgen.endpoint import Endpoint, LoadError
+from loadgen.prompts.sessions import FileSessions, Sessions, plan_sessions
 from loadgen.prompts.synthetic import FilePrompts, Prompts, make_prompts
 from loadgen.records.arrow import ArrowStream, read_batches
 from loadgen.records.batch import Batch
@@ -39,7 +40,12 @@ class SharedLoad(Record):
     records: Path = Path()  # where the master writes records as they arrive, an Arrow stream
     result: Path = Path()  # where it writes the rest when all workers are done
     tokens: str | list[int] | None = None  # a tokenizer.json, or ids that stand for words
-    texts: list[str | dict[str, Any]] | None = None  # the user's own prompts, or chats
+    texts: list[Any] | None = None  # the user's own prompts, or chats
+
+    def with_absolute_paths(self) -> SharedLoad:
+        """The same load for processes that work in another folder, as Locust's do."""
+        files = {field: path.absolute() for field, path in self.workload.files.items()}
+        return self.model_copy(update={"workload": self.workload.model_copy(update=files)})
 
     def endpoint(self, api_key: str | None) -> Endpoint:
         """The server under load."""
@@ -50,7 +56,7 @@ class SharedLoad(Record):
     def prompts(self) -> Prompts:
         """The same row for every worker."""
         if self.texts is not None:
-            return FilePrompts(self.texts)
+            return FileSessions(self.texts) if self.workload.holds_sessions else FilePrompts(self.texts)
         tokens = Tokenizer.from_str(self.tokens) if isinstance(self.tokens, str) else self.tokens or []
         return make_prompts(self.workload, tokens, self.seed)
 
@@ -66,13 +72,11 @@ class SharedLoad(Record):
             raise LoadError(
                 f"--workers {self.workers}: a {self.workload.kind} workload has a single user; give --workers 1"
             )
-        if self.workload.holds_sessions:
-            raise LoadError("--workload sessions: only for the native driver; leave out --driver locust")
         if self.workload.sends_lists:
             raise LoadError("--batch-as list: only for the native driver; leave out --driver locust")
         if self.users % self.workers:
-            falls = self.workload.users()[-1][1] < math.inf
-            flag = "--concurrency" if self.workload.streams is not None or falls else "--end-concurrency"
+            *_, (begins, _) = self.workload.users()
+            flag = "--end-concurrency" if begins else "--concurrency"
             raise LoadError(f"{flag} {self.users}: must be a multiple of --workers {self.workers}")
 
 
@@ -95,9 +99,14 @@ class Share:
         end_ns = began_ns + round((self.shared.workload.duration_s or 0) * 1e9)
         return itertools.takewhile(lambda _: time.monotonic_ns() < end_ns, mine)
 
+    def sessions(self, sessions: Sessions) -> Iterator[tuple[int, int]]:
+        """The sessions of this worker, with the number of each one's first request (`plan_sessions`)."""
+        planned = plan_sessions(sessions, self.shared.workload.requests)
+        return (each for each in planned if self.is_mine(each[0]))
+
     def users(self) -> list[tuple[float, float]]:
         """From when and until when this worker's users send requests, in seconds."""
-        if self.shared.workload.open_loop or self.shared.workload.group_size is not None:
+        if self.shared.workload.in_flight is None or self.shared.workload.group_size is not None:
             return [(0.0, math.inf)]
         return self.shared.workload.users()[self.worker :: self.shared.workers]
 

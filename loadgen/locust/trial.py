@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 import time
 from array import array
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,22 @@ import numpy as np
 
 from base.clock import utc_now
 from loadgen.endpoint import Endpoint, LoadError
-from loadgen.energy.source import EnergySource, NoEnergy
+from loadgen.energy.source import EnergySource
+from loadgen.link.client_processes import Clients
 from loadgen.link.client_watch import ClientWatch
 from loadgen.link.interrupt import Interrupt
+from loadgen.link.messages import Job
 from loadgen.locust.processes import LocustSettings, check_installed, last_line, running
 from loadgen.locust.shared_load import SharedLoad
 from loadgen.metrics.read_lag import LagHistogram
-from loadgen.prompts.synthetic import Prompt, Prompts
+from loadgen.prompts.synthetic import Prompts
+from loadgen.records.schema import WarmUp
 from loadgen.records.table import Records
 from loadgen.results.recorder import read_stream
 from loadgen.results.result import TrialResult
 from loadgen.results.server_counters import server_counters
-from loadgen.trial import FinishedLoad, as_trial, run_trial
-from loadgen.workloads.closed_loop import ConcurrencyLoad
+from loadgen.trial import FinishedLoad, as_trial, warmed_up
+from loadgen.workloads.base import Workload
 
 _POLL_S = 0.05
 
@@ -52,8 +54,8 @@ def run_locust(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shared = shared.model_copy(update={"records": folder / "records.arrow", "result": folder / "result.json"})
-        (folder / "load.json").write_text(shared.model_dump_json())
-        _warm_up(endpoint, shared, prompts)
+        (folder / "load.json").write_text(shared.with_absolute_paths().model_dump_json())
+        warmup = warm_up(endpoint, shared.workload, prompts, shared.seed)
         started_at, before = utc_now(), server_counters(endpoint)
         if interrupt is not None:
             interrupt.note()
@@ -65,6 +67,7 @@ def run_locust(
             load = FinishedLoad(_interrupted(shared), [], LagHistogram(), started_at, before, lanes=shared.workers)
         else:
             load = _finished(shared, folder, status, started_at, before)
+        load = replace(load, warmup=warmup)
         return as_trial(
             endpoint, shared.workload, prompts, shared.seed, load, energy=energy, idle=None, interrupt=interrupt
         )
@@ -89,32 +92,10 @@ def _interrupted(shared: SharedLoad) -> Records:
     raise KeyboardInterrupt
 
 
-@dataclass(frozen=True)
-class _WarmUpPrompts:
-    """Prompts of warm-up requests, by negative indices: none of them is measured."""
-
-    prompts: Prompts
-
-    def __getitem__(self, index: int) -> Prompt:
-        return self.prompts[-1 - index]
-
-
-def _warm_up(endpoint: Endpoint, shared: SharedLoad, prompts: Prompts) -> None:
-    """Warm up with the native driver: the same number of requests, of the same shapes. No record is kept."""
-    workload = shared.workload
-    together = workload.in_flight or 1
-    groups = math.ceil(workload.warmup_requests / together)
-    if not groups:
-        return
-    tokens = {"prompt_tokens": workload.prompt_tokens, "output_tokens": workload.output_tokens}
-    load = ConcurrencyLoad(name="warm-up", concurrency=together, requests=groups * together, **tokens)
-    same = {name: getattr(workload, name) for name in ("natural_stop", "endpoint", "body")}
-    load = load.model_copy(update={"warmup_requests": 0, **same})
-    nothing = NoEnergy("only the warm-up")
-    done = run_trial(endpoint, load, _WarmUpPrompts(prompts), seed=shared.seed, energy=nothing)
-    errors = [record.error for record in done.records]
-    if all(errors):
-        raise LoadError(f"{endpoint.url}: every warm-up request failed, the first with: {errors[0]}")
+def warm_up(endpoint: Endpoint, workload: Workload, prompts: Prompts, seed: int) -> WarmUp:
+    """Warm up as the native driver does, by a client process that is ended before its load. Raises LoadError if all of it failed."""
+    with Clients([Job(endpoint, workload.model_copy(update={"requests": 1}), prompts, seed)]) as clients:
+        return warmed_up(clients.ready())
 
 
 def _reconcile(statistics: dict[str, Any], records: int) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import time
-from typing import Any
+from typing import Any, cast
 
 import gevent
 import gevent.event
 
-from loadgen.client.exchange import wire_error
+from loadgen.answers.message import answer_message
+from loadgen.client.exchange import Exchange, wire_error
 from loadgen.client.kernel_stamps import ArrivalClock
 from loadgen.link.client_watch import PROBE_NS, ClientWatch
 from loadgen.link.messages import Ended, Part
@@ -18,8 +20,11 @@ from loadgen.locust.blocking_wire import BlockingClient
 from loadgen.locust.shared_load import KEY_VARIABLE, ClockReading, Share, SharedLoad, packed
 from loadgen.metrics.latencies import record_tpot_ms, record_ttft_ms
 from loadgen.prompts.request_body import request_body, request_path
+from loadgen.prompts.sessions import Message, Sessions
+from loadgen.prompts.synthetic import Prompt
 from loadgen.records.schema import RequestRecord
 from loadgen.results.recorder import Recorder
+from loadgen.workloads.sessions import SessionsLoad
 
 _AFTER_FAILURE_S = 0.1
 _REPORT_NS = 10**9
@@ -44,6 +49,8 @@ class Worker:
         self._began_ns = msg.data["begins_ns"] + ClockReading.now().offset_to(master)
         self._indices = self._share.indices(self._began_ns)
         self._users = iter(self._share.users())
+        if isinstance(self._prompts, Sessions):
+            self._sessions = self._share.sessions(self._prompts)
         self._recorder = Recorder(shared.workload, shared.seed, on_finished=self._finished)
         gevent.spawn(self._keep_noting)
         self._ready.set()
@@ -54,7 +61,9 @@ class Worker:
         from_s, until_s = next(self._users)
         workload = self._share.shared.workload
         _sleep_until(self._began_ns + round(from_s * 1e9))
-        if workload.open_loop:
+        if isinstance(workload, SessionsLoad):
+            self._hold_sessions(workload)
+        elif workload.open_loop:
             self._on_schedule()
         elif workload.group_size is not None:
             self._in_batches(workload.group_size)
@@ -97,17 +106,70 @@ class Worker:
             if not any(job.value for job in jobs):
                 gevent.sleep(_AFTER_FAILURE_S)
 
+    def _hold_sessions(self, workload: SessionsLoad) -> None:
+        """A user's sessions, one after another; or all of this worker's, each in its own greenlet when it is due."""
+        ends_ns = self._began_ns + (workload.duration_s or math.inf) * 1e9
+        idle: list[BlockingClient] = []
+
+        def hold(number: int, first: int, scheduled_ns: int) -> None:
+            client = idle.pop() if idle else BlockingClient(self._endpoint, self._clock)
+            self._hold(workload, client, number, first, scheduled_ns)
+            idle.append(client)
+
+        if workload.concurrency is not None:
+            while (now := time.monotonic_ns()) < ends_ns and (planned := next(self._sessions, None)) is not None:
+                hold(*planned, now)
+            return
+        shared, under_way = self._share.shared, []
+        starts = itertools.islice(workload.session_starts(shared.seed), self._share.worker, None, shared.workers)
+        for (number, first), at_s in zip(self._sessions, starts, strict=False):
+            scheduled_ns = self._began_ns + round(at_s * 1e9)
+            if scheduled_ns >= ends_ns:
+                break
+            _sleep_until(scheduled_ns)
+            under_way.append(gevent.spawn(hold, number, first, scheduled_ns))
+        gevent.joinall(under_way)
+
+    def _hold(self, workload: SessionsLoad, client: BlockingClient, number: int, first: int, scheduled_ns: int) -> None:
+        """One session, turn by turn, until one fails."""
+        conversation = cast("Sessions", self._prompts).session(number)
+        said: list[Message] = []
+        for n, turn in enumerate(conversation.turns):
+            if n:
+                _sleep_until(scheduled_ns)
+            said += turn.asked
+            exchange = self._send(client, conversation.chat(said), first + n, number, scheduled_ns, turn=n)
+            if wire_error(exchange) is not None:
+                gevent.sleep(_AFTER_FAILURE_S)
+                return
+            think_ns = round(workload.think_s(self._share.shared.seed, first + n + 1) * 1e9)
+            scheduled_ns = (exchange.end_ns or time.monotonic_ns()) + think_ns
+            said += turn.recorded if workload.carry == "recorded" else [answer_message(bytes(exchange.kept or b""))]
+
     def _ask(self, client: BlockingClient, index: int, group: int, scheduled_ns: int) -> bool:
         """Send one request and record it. Whether it went well."""
+        return wire_error(self._send(client, self._prompts[index], index, group, scheduled_ns)) is None
+
+    def _send(
+        self,
+        client: BlockingClient,
+        prompt: Prompt,
+        index: int,
+        group: int,
+        scheduled_ns: int,
+        *,
+        turn: int | None = None,
+    ) -> Exchange:
+        """Send one request and record it. The exchange of a session's turn has `kept` the answer."""
         shared = self._share.shared
         asked = shared.workload.answer_length(shared.seed, index)
-        prompt = self._prompts[index]
         body = request_body(shared.model, shared.workload, prompt, asked)
         exchange = client.send(request_path(shared.workload, prompt), body)
+        exchange.kept = None if turn is None else bytearray()
         times = scheduled_ns, exchange.sent_ns, exchange.headers_ns, exchange.end_ns
         error, rest = wire_error(exchange), Part((index,), *exchange.take())
-        self._recorder.ended(Ended((index,), group, *times, exchange.status, error, rest))
-        return error is None
+        self._recorder.ended(Ended((index,), group, *times, exchange.status, error, rest, turn))
+        return exchange
 
     def _finished(self, record: RequestRecord) -> None:
         self._done.append(record)

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from loadgen.endpoint import Endpoint
 from loadgen.energy.source import EnergySource
@@ -13,7 +14,8 @@ from loadgen.link.interrupt import Interrupt
 from loadgen.locust.processes import LocustSettings
 from loadgen.locust.shared_load import SharedLoad
 from loadgen.locust.trial import run_locust
-from loadgen.prompts.files import file_prompts, read_prompts
+from loadgen.prompts.files import file_prompts
+from loadgen.prompts.sessions import FileSessions
 from loadgen.prompts.synthetic import (
     Prompts,
     check_served_tokenizer,
@@ -93,7 +95,10 @@ class TrialRunner:
 
     def _shared_load(self, workload: Workload, seed: int, workers: int) -> SharedLoad:
         """The trial for Locust's workers, which may be on other machines: the source of the prompts is part of it."""
-        texts = list(read_prompts(workload.prompts, seed).texts) if workload.prompts is not None else None
+        texts: list[Any] | None = None
+        if workload.prompts is not None:
+            own = file_prompts(workload, seed)
+            texts = list(own.chats if isinstance(own, FileSessions) else own.texts)
         tokens: str | list[int] | None = None
         if texts is None and workload.prompt_as != "words":
             tokens = read_tokenizer(self.tokenizer).to_str() if self.tokenizer else served_tokens(self.endpoint)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 
 import pytest
 
 from loadgen.endpoint import LoadError
 from loadgen.locust.shared_load import ClockReading, Share, SharedLoad, packed, unpacked
+from loadgen.prompts.sessions import Sessions, plan_sessions
 from tests.loadgen.made import failed, record, workload
 
 
@@ -61,6 +63,34 @@ def test_an_open_loop_has_a_user_on_every_worker_and_a_closed_one_its_own():
 def test_what_cannot_be_shared_names_its_option(load, reason):
     with pytest.raises(LoadError, match=reason):
         shared(load).check()
+
+
+def test_every_session_is_one_workers_with_the_numbers_that_its_requests_have_in_one_process():
+    load = workload("sessions", concurrency=2, requests=20, turns="uniform:1-4", prompt_as="words")
+    prompts = shared(load).prompts()
+    assert isinstance(prompts, Sessions)
+    dealt = [list(share.sessions(prompts)) for share in shares(load, 2)]
+    assert sorted(itertools.chain.from_iterable(dealt)) == list(plan_sessions(prompts, 20))
+    assert [[number % 2 for number, _ in own] for own in dealt] == [[0] * len(dealt[0]), [1] * len(dealt[1])]
+
+
+def test_sessions_of_a_rate_have_a_user_on_every_worker():
+    load = workload("sessions", rate=2.0, prompt_as="words")
+    assert shared(load, workers=3).users == 3
+    assert [share.users() for share in shares(load, 3)] == [[(0.0, math.inf)]] * 3
+
+
+def test_conversations_of_a_file_travel_whole():
+    chats = [{"messages": [{"role": "user", "content": "hello"}]}]
+    load = workload("sessions", concurrency=2, prompts="chats.jsonl")
+    there = SharedLoad.model_validate_json(shared(load, texts=chats).model_dump_json()).prompts()
+    assert there.session(0).turns[0].asked == chats[0]["messages"]
+
+
+def test_files_are_found_from_the_folder_that_locust_works_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    load = workload("trace", trace="azure.csv", requests=None)
+    assert shared(load).with_absolute_paths().workload.trace == tmp_path / "azure.csv"
 
 
 def test_a_list_is_for_the_native_driver():

@@ -70,6 +70,17 @@ def test_the_page_is_there_while_the_load_runs_and_ends_with_it(started, url):
     assert process.wait(60) == 0
 
 
+def test_sessions_are_held_turn_by_turn_with_what_was_answered(prunebench, url, tmp_path):
+    words = ["--workers", 2, "--workload", "sessions", "--concurrency", 2, "--requests", 8, "--turns", 2]
+    summary, result = load(prunebench, url, tmp_path, *words, "--prompt-as", "words", "--output-tokens", 6)
+    sessions = [[r for r in result.records if r.group == number] for number in range(4)]
+    for number, (first, second) in enumerate(sessions):
+        assert [(r.index, r.turn, r.error) for r in (first, second)] == [(2 * number + n, n, None) for n in (0, 1)]
+        assert first.end_ns <= second.scheduled_ns <= second.sent_ns
+        assert second.prompt_tokens > 2 * first.prompt_tokens - 10  # all of the first, its answer, and as many words
+    assert [turn["requests"] for turn in summary["turns"]] == [4, 4]
+
+
 def test_batches_are_one_workers(prunebench, url, tmp_path):
     _, result = load(
         prunebench, url, tmp_path, "--workload", "batch", "--batch-size", 3, "--requests", 7, "--output-tokens", 4
