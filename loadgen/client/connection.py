@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
+from collections.abc import Callable
+from time import monotonic_ns
 
 import httptools
 
-from loadgen.client.exchange import NOT_HTTP, Exchange, is_interim, not_http
+from loadgen.client.exchange import NOT_HTTP, OK, OTHER_BYTES, Exchange, is_interim, not_http
 from loadgen.client.kernel_stamps import ANCILLARY_BYTES, ArrivalClock, unpack_stamp
 from loadgen.client.polling import ReadySockets
 from loadgen.client.tls import TlsSession
@@ -33,10 +34,11 @@ class Connection:
         self.usable = True
         self.dropped = False  # closed by the server before a byte of the answer
         self._socket, self._tls, self._clock = opened, tls, clock
-        self._buffers, self._view = [buffer], memoryview(buffer)
+        self._receive, self._buffers, self._view = opened.recvmsg_into, [buffer], memoryview(buffer)
         self._loop = asyncio.get_running_loop()
         self._unsent = b""
         self._parser: httptools.HttpResponseParser | None = None
+        self._feed: Callable[[bytes | memoryview], None] | None = None  # the parser's, while an answer is due
         self._exchange = Exchange()
         self._done: asyncio.Future[None] | None = None
         self._at_ns = self._lag_ns = 0
@@ -46,10 +48,11 @@ class Connection:
     def send(self, request: bytes) -> tuple[Exchange, asyncio.Future[None]]:
         """Write a request; the future is done when the answer has ended, well or not."""
         self._parser = httptools.HttpResponseParser(self)
+        self._feed = self._parser.feed_data
         self._exchange = Exchange()
         self._done = self._loop.create_future()
         self._at_ns = 0
-        self._exchange.sent_ns = time.monotonic_ns()
+        self._exchange.sent_ns = monotonic_ns()
         self._write(self._tls.seal(request) if self._tls else request)
         return self._exchange, self._done
 
@@ -70,13 +73,13 @@ class Connection:
 
     def _readable(self) -> None:
         try:
-            length, stamps, _, _ = self._socket.recvmsg_into(self._buffers, ANCILLARY_BYTES)
+            length, stamps, _, _ = self._receive(self._buffers, ANCILLARY_BYTES)
         except BlockingIOError:
             return
         except OSError as error:
             self._lost(error)
             return
-        read_ns = time.monotonic_ns()
+        read_ns = monotonic_ns()
         if not length:
             self._lost(None)
             return
@@ -103,11 +106,11 @@ class Connection:
             self._parse(said)
 
     def _parse(self, data: bytes | memoryview) -> None:
-        if self._parser is None or self._done is None or self._done.done():
+        if self._feed is None:
             self.close()  # unsolicited data from the server
             return
         try:
-            self._parser.feed_data(data)
+            self._feed(data)
         except NOT_HTTP as error:
             self._finish(not_http(error))
             self.close()  # also where the answer was whole and more came after it
@@ -134,7 +137,7 @@ class Connection:
     def _lost(self, error: OSError | None) -> None:
         self.close()
         self.dropped = self._at_ns == 0
-        self._at_ns = time.monotonic_ns()
+        self._at_ns = monotonic_ns()
         unframed = error is None and self._exchange.headers_ns is not None and not self._exchange.framed
         if unframed or self._exchange.said_done:
             self._finish(None)
@@ -161,7 +164,8 @@ class Connection:
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body with the times of its read."""
         exchange = self._exchange
-        exchange.add(body)
+        if exchange.status == OK or len(exchange.body) < OTHER_BYTES:
+            exchange.body += body
         exchange.at_ns.append(self._at_ns)
         exchange.lag_ns.append(self._lag_ns)
         exchange.ends.append(len(exchange.body))
@@ -179,6 +183,7 @@ class Connection:
     def _finish(self, error: str | None) -> None:
         if self._done is None or self._done.done():
             return
+        self._feed = None
         self._exchange.end_ns = self._at_ns
         self._exchange.error = error
         if error is not None:

@@ -49,7 +49,10 @@ class ArrivalClock:
     def arrival(self, stamp: tuple[int, int], read_ns: int) -> int:
         """The monotonic moment of a (seconds, nanoseconds) stamp, of bytes read at `read_ns`; never after that."""
         wall = stamp[0] * 1_000_000_000 + stamp[1]
-        if not 0 <= read_ns - wall + self._offset_ns < _ODD_NS and read_ns >= self._looked_ns + _LOOK_NS:
+        arrived = wall - self._offset_ns
+        if 0 <= read_ns - arrived < _ODD_NS:
+            return arrived
+        if read_ns >= self._looked_ns + _LOOK_NS:
             self._looked_ns = read_ns
             self.check()
         return min(wall - self._offset_ns, read_ns)
