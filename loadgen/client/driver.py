@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import http
 import itertools
 import math
 import time
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from loadgen.answers.message import answer_message
-from loadgen.client.exchange import Exchange, wire_error
+from loadgen.client.exchange import OK, Exchange, wire_error
 from loadgen.client.request_queue import RequestsAhead
 from loadgen.client.timer import Timer
 from loadgen.client.warmup import warm_up
@@ -27,6 +26,7 @@ from loadgen.workloads.sessions import SessionsLoad
 _AFTER_FAILURE_S = 0.1  # wait of a user whose request has failed: a dead server is not asked a million times
 _SPARE = 16  # connections that an open loop opens ahead
 _HAND_ON_S = 0.5  # between two hand-ons of unfinished answers
+_HANDED_ON = 1000  # of them together: each costs as much as some chunks do
 _Step = TypeVar("_Step")
 _AT_ONCE = 16  # tasks that resume before sockets are read again
 
@@ -96,13 +96,16 @@ class Driver:
                 await self._closed_loop(requests)
 
     async def hand_on(self) -> None:
-        """Pass unfinished answers on every `_HAND_ON_S`; never ends."""
+        """Pass unfinished answers on every `_HAND_ON_S`, of very many those whose turn was longest ago; never ends."""
         while True:
             await asyncio.sleep(_HAND_ON_S)
             self.client.clock.check()
-            for n, indices in enumerate(list(self.under_way)):
-                exchange = self.under_way.get(indices)
-                if exchange is not None and exchange.body and exchange.status == http.HTTPStatus.OK:
+            for n, indices in enumerate(list(itertools.islice(self.under_way, _HANDED_ON))):
+                exchange = self.under_way.pop(indices, None)
+                if exchange is None:
+                    continue  # it has ended meanwhile
+                self.under_way[indices] = exchange  # behind the others
+                if exchange.body and exchange.status == OK:
                     self.outbox.put(Part(indices, *exchange.take()))
                 if n % _AT_ONCE == _AT_ONCE - 1:
                     await asyncio.sleep(0)
@@ -237,7 +240,7 @@ class Driver:
         self.under_way.pop(indices, None)
         self._watch_for_stall(exchange)
         error = wire_error(exchange)
-        rest = Part(indices, *(exchange.take() if exchange.status == http.HTTPStatus.OK else (b"",) * 4))
+        rest = Part(indices, *(exchange.take() if exchange.status == OK else (b"",) * 4))
         times = (exchange.sent_ns, exchange.headers_ns, exchange.end_ns)
         self.outbox.put(Ended(indices, group, scheduled_ns, *times, exchange.status, error, rest, turn))
         return error is not None, exchange
