@@ -20,7 +20,7 @@ BASE ?= main
 # As many files at a time as cores, slow ones first, and whole files, since the tests of one share its servers. One thread for each, since torch's own would spin against each other.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 AT_ONCE := -n $$(nproc) --dist loadfile --no-loadscope-reorder
-QUICK := $(TESTS) $(AT_ONCE) -q -m "not slow and not docker and not alone"
+QUICK := $(TESTS) $(AT_ONCE) -q -m "not slow and not docker and not peer and not alone"
 CODE := $(ROOMS) tests examples benchmarks requirements
 # Compiled modules are kept, whatever the shell says: else every process of the tests would compile all that it imports again,
 # which doubles the time that torch, scipy and vLLM take to import.
@@ -35,7 +35,7 @@ DEMO_ENVIRONMENT := $(if $(wildcard .venv/.full),.venv/.full,.venv/.demo)
 DEMO := experiments/demo.toml
 endif
 
-.PHONY: demo real test test-containers check check-changed check-all coverage lint venv format lock audit audit-image wheel wheelhouse system-packages container-packages clean
+.PHONY: demo real test test-containers test-peers check check-changed check-all coverage lint venv format lock audit audit-image wheel wheelhouse system-packages container-packages clean
 
 demo: $(DEMO_ENVIRONMENT)
 	$(BIN)/python -m prunebench run $(DEMO)
@@ -47,12 +47,16 @@ real: .venv/.full
 venv: .venv/.full
 
 test: .venv/.full system-packages
-	$(TESTS) $(AT_ONCE) -m "not docker and not alone"
+	$(TESTS) $(AT_ONCE) -m "not docker and not peer and not alone"
 	$(TESTS) -m alone $$(grep -rl 'mark\.alone' tests --include='test_*.py')
 
 # docker-compose.yml for real, on an engine of its own; skipped, with the reason, where none can be started.
 test-containers: .venv/.full wheelhouse container-packages
 	$(BIN)/python -m pytest -m docker tests/deployment
+
+# The load generator against another project's server, started for real.
+test-peers: .venv/.full
+	$(TESTS) -m peer tests/prunebench/load
 
 # The wheels from which the image is built, so that its build needs no network and no CUDA package gets in.
 wheelhouse: | .venv/bin/python

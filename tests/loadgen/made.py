@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from energy.records import WindowEnergy
 from loadgen.metrics.measuring.measure import measure_records
 from loadgen.metrics.summary import summarize
@@ -10,6 +12,20 @@ from loadgen.workloads.base import Workload
 from reports.checks.findings import check_trial
 
 MS = 1_000_000
+# Every kind of load, a small one: what a kind needs beside `workload`'s own. Prompts of up to 30 tokens or words, 8 tokens answered.
+EVERY_KIND = {
+    "single": {},
+    "batch": {},
+    "concurrency": {},
+    "constant": {"rate": 20.0},
+    "poisson": {"rate": 20.0},
+    "burst": {"rate": 20.0, "burstiness": 0.5},
+    "on-off": {"rate": 30.0, "on_s": 0.1, "off_s": 0.1},
+    "ramp": {"rate": 10.0, "end_rate": 30.0, "duration_s": 0.3},
+    "mix": {"rate": 20.0, "parts": [{"name": "short", "prompt_tokens": 8}, {"name": "long", "prompt_tokens": 30}]},
+    "sessions": {"concurrency": 2, "turns": 2, "prompt_as": "words"},
+    "trace": {"requests": None},
+}
 
 
 def flags_of(trial, records):
@@ -55,6 +71,16 @@ def workload(kind="single", **other):
     needs |= {"poisson": needs["constant"], "burst": {"rate": 10.0, "burstiness": 0.5}, "sweep": {"rate": 1.0}}
     stop = {} if "duration_s" in other else {"requests": 4}
     return Workload.model_validate({"name": kind, "kind": kind, **stop, **needs.get(kind, {}), **other})
+
+
+def one_of_every_kind(kind, folder, **other):
+    """A load of a kind in `EVERY_KIND`; a trace's file is written into `folder`."""
+    given = {"output_tokens": 8, "prompt_tokens": 12, **EVERY_KIND[kind], **other}
+    if kind == "trace":
+        rows = [{"timestamp": 50 * n, "input_length": 10 + n, "output_length": 8, "hash_ids": []} for n in range(4)]
+        given["trace"] = folder / "trace.jsonl"
+        given["trace"].write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return workload(kind, **given)
 
 
 def trial(start, end, *, load=None, rules=2, **energy):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from loadgen.energy.source import NoEnergy
 from loadgen.prompts.synthetic import FilePrompts, SyntheticPrompts, make_prompts
 from loadgen.trial import run_trial
 from tests.loadgen.answers.whole import events, read_answer
-from tests.loadgen.made import workload
+from tests.loadgen.made import EVERY_KIND, one_of_every_kind, workload
 from tests.prunebench.conftest import TINYGLU
 from tests.server.engines.tiny_model import save_model, tiny_llama_config
 
@@ -100,14 +101,16 @@ async def asked(endpoint, path, begun=None, **body):
         return await client.send(client.request(path, json.dumps(body).encode()), begun)
 
 
-@pytest.mark.parametrize("kind", ["single", "concurrency", "poisson"])
-def test_a_load_finds_the_tokens_that_the_server_counted(endpoint, kind):
-    result = measured(endpoint, workload(kind, requests=6, output_tokens=TOKENS, prompt_tokens=PROMPT_TOKENS))
-    assert [r.error for r in result.records] == [None] * 6
-    assert {(r.output_tokens, r.prompt_tokens, r.counted_by, r.finish_reason) for r in result.records} == {
-        (TOKENS, PROMPT_TOKENS, "server-continuous-usage", "length")
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_a_load_of_any_kind_finds_the_tokens_that_the_server_counted(endpoint, tmp_path, kind):
+    load = one_of_every_kind(kind, tmp_path)
+    result = measured(endpoint, load, make_prompts(load, range(10, 4000), 1))
+    assert {(r.error, r.output_tokens, r.counted_by, r.finish_reason) for r in result.records} == {
+        (None, TOKENS, "server-continuous-usage", "length")
     }
-    assert result.trial.server_generated_tokens == 6 * TOKENS
+    if not load.holds_sessions:  # whose prompts are words, and what was said before
+        assert [r.prompt_tokens for r in result.records] == [load.prompt_length(1, r.index) for r in result.records]
+    assert result.trial.server_generated_tokens == TOKENS * len(result.records) >= 4 * TOKENS
     assert result.trial.server_preemptions == 0
     for record in result.records:
         times = [record.sent_ns, record.headers_ns, *record.arrival_ns, record.end_ns]
@@ -125,6 +128,32 @@ def test_sessions_find_the_share_of_their_prompts_that_the_engine_took_from_its_
     assert sum(map(sum, cached.values())) == result.trial.server_prefix_hit_tokens > 0
     assert max(cached[0]) < min(cached[2])  # what was said before is in the cache, the newest turn is not
     assert all(r.cached_tokens < r.prompt_tokens for r in result.records)
+
+
+def test_a_trace_with_hash_ids_finds_in_the_cache_what_its_blocks_share(process, endpoint, tmp_path):
+    """vLLM's rule: whole blocks of the beginning that an earlier prompt had whole, and never all of the prompt."""
+    block = int(re.search(r'cache_config_info\{.*block_size="(\d+)"', httpx.get(f"{process[1]}/metrics").text)[1])
+    rows = [(3 * block, (1, 2, 3)), (3 * block, (1, 2, 3)), (2 * block + 40, (1, 2, 4)), (3 * block + 9, (1, 2, 4, 5))]
+    rows += [(3 * block + 1, (1, 2, 3, 6)), (block, (1,)), (50, (7,)), (50, (7,)), (2 * block, (8, 2))]
+    file = tmp_path / "trace.jsonl"
+    keys = ("timestamp", "input_length", "output_length", "hash_ids")
+    file.write_text("".join(json.dumps(dict(zip(keys, (0, n, 4, ids), strict=True))) + "\n" for n, ids in rows))
+    trace = workload("trace", trace=file, requests=None, block_tokens=block)
+    one_at_a_time = workload("single", requests=len(rows), output_tokens=4, warmup_requests=0)
+    result = measured(endpoint, one_at_a_time, make_prompts(trace, range(10, 4000), 7))
+    assert [(r.error, r.prompt_tokens) for r in result.records] == [(None, length) for length, _ in rows]
+    cached = [r.cached_tokens for r in result.records]
+    assert cached == [held_by_the_cache(rows[:n], *row, block) for n, row in enumerate(rows)]
+    assert cached == [block * blocks for blocks in (0, 2, 2, 2, 3, 0, 0, 0, 0)]
+    assert sum(cached) == result.trial.server_prefix_hit_tokens
+
+
+def held_by_the_cache(earlier, length, ids, block):
+    """Tokens of a prompt's beginning that those before it left in the cache, where nothing is evicted."""
+    whole = [their[: n // block] for n, their in earlier]
+    alike = ([own == other for own, other in zip(ids, their, strict=False)] for their in whole)
+    shared = max(([*each, False].index(False) for each in alike), default=0)
+    return min(shared, (length - 1) // block) * block
 
 
 def test_each_prompt_of_a_list_has_its_own_tokens(endpoint):

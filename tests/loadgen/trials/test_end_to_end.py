@@ -13,7 +13,7 @@ from loadgen.prompts.synthetic import SyntheticPrompts, make_prompts, served_tok
 from loadgen.results.store import read_trial, write_trial
 from loadgen.trial import run_trial
 from reports.checks.findings import check_trial
-from tests.loadgen.made import summary_of, workload
+from tests.loadgen.made import EVERY_KIND, one_of_every_kind, summary_of, workload
 from tests.server.conftest import serve_process, url_once_ready, write_checkpoint
 
 pytestmark = pytest.mark.slow  # real servers under real load
@@ -31,25 +31,49 @@ def endpoint(tmp_path_factory):
     process.communicate(timeout=30)
 
 
-def measured(endpoint, load, **more):
-    prompts = SyntheticPrompts(served_tokens(endpoint), load.prompt_tokens, seed=1)
+def measured(endpoint, load, prompts=None, **more):
+    prompts = prompts or SyntheticPrompts(served_tokens(endpoint), load.prompt_tokens, seed=1)
     return run_trial(endpoint, load, prompts, seed=1, energy=pick_energy("auto", endpoint), **more)
 
 
-@pytest.mark.parametrize("kind", ["single", "batch", "concurrency", "constant", "poisson"])
-def test_every_kind_of_load_finds_the_engines_own_figures(endpoint, kind):
-    load = workload(kind, requests=12, output_tokens=TOKENS, prompt_tokens=16)
-    result = measured(endpoint, load)
-    assert [r.error for r in result.records] == [None] * 12
-    assert {(r.output_tokens, r.prompt_tokens, r.counted_by) for r in result.records} == {
-        (TOKENS, 16, "server-continuous-usage")
-    }
-    assert result.trial.server_generated_tokens == 12 * TOKENS
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_every_kind_of_load_finds_the_engines_own_figures(endpoint, tmp_path, kind):
+    load = one_of_every_kind(kind, tmp_path)
+    result = measured(endpoint, load, prompts=make_prompts(load, served_tokens(endpoint), 1))
+    assert {(r.error, r.output_tokens, r.counted_by) for r in result.records} == {(None, 8, "server-continuous-usage")}
+    if not load.holds_sessions:  # whose prompts are words, and what was said before
+        assert [r.prompt_tokens for r in result.records] == [load.prompt_length(1, r.index) for r in result.records]
+    assert len(result.records) >= 4
+    assert result.trial.server_generated_tokens == 8 * len(result.records)
     metrics = measure_records(result.trial, result.records)
     # The engine never writes early; how late a busy machine makes it is not for a test to say.
     assert np.nanmin(metrics.ttft_ms) >= 29
     assert np.nanmedian(metrics.ttft_ms) < 150
     assert 4.9 < np.nanmedian(metrics.tpot_ms) < 25
+
+
+def test_a_mix_of_two_is_reported_as_each_is_alone(endpoint):
+    """What meets the objectives is the engine's: a first token takes 30 ms or more, and no answer takes a minute."""
+    chat = {"prompt_tokens": 6, "output_tokens": 4, "slo_ttft_ms": 25}
+    long = {"prompt_tokens": 40, "output_tokens": 16, "slo_e2e_ms": "60s"}
+    tokens = served_tokens(endpoint)
+
+    def reported(load):
+        result = measured(endpoint, load, prompts=make_prompts(load, tokens, 1))
+        assert {r.error for r in result.records} == {None}
+        return result
+
+    parts = [{"name": "chat", **chat}, {"name": "long", **long}]
+    mixed = reported(workload("mix", rate=25.0, requests=24, parts=parts))
+    for part, own in zip(summary_of(mixed.trial, mixed.records)["parts"], (chat, long), strict=True):
+        alone = reported(workload("poisson", rate=12.0, requests=12, **own))
+        summary = summary_of(alone.trial, alone.records)
+        assert part["good_share"] == alone.metrics.good_share() == float("slo_e2e_ms" in own)
+        assert part["mean_prompt_tokens"] == summary["total_input_tokens"] / 12 == own["prompt_tokens"]
+        for figures in (part, summary):
+            assert 29 <= figures["median_ttft_ms"] < 150
+            assert 4.9 < figures["median_tpot_ms"] < 25
+            assert figures["median_e2el_ms"] >= 29 + 5 * (own["output_tokens"] - 1)
 
 
 def test_chats_through_the_checkpoints_template_are_counted_with_what_it_adds(endpoint):
