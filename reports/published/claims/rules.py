@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from reports.published.claims.efficiency import batch_benefits, energy_per_token, single_request_latency
+from reports.published.claims.instruction_following import instruction_following
 from reports.published.claims.judging import ClaimResult, undecidable
 from reports.published.claims.quality import (
-    instruction_following,
     knowledge_against_truthfulness,
     knowledge_degrades,
     reasoning_robust,
