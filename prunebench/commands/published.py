@@ -68,6 +68,7 @@ def _print(analysis: StudyAnalysis) -> None:
     for claim in analysis.claims:
         out.print(Text(claim.says, style="bold"))
         by = f", judged by: {claim.standard}" if claim.standard else ""
+        by += f" · {claim.in_versions(analysis.versions)}" if claim.fate else ""
         out.print(Text.assemble("  ", (claim.standing, _STYLES[claim.standing]), by))
         for said in claim.because:
             out.print(Padding(Text(said), (0, 0, 0, 4)))

@@ -32,6 +32,7 @@ from reports.published.plots import (
     token_time_plots,
 )
 from reports.published.study import Study
+from reports.published.versions import versions_section
 
 _TABLE = ((NET, "Net J/token"), (GROSS, "Gross J/token"), (REQUEST, "Net J/prompt"), (TOKEN_MS, "Time per token"), (LATENCY, "Latency"), (LENGTH, "Output tokens"))  # fmt: skip
 
@@ -45,6 +46,7 @@ def study_article(study: Study, analysis: StudyAnalysis, version: str) -> Articl
         kicker=f"prunebench {version} · a published study, re-analysed",
         subtitle=f"arXiv {study.source.get('arxiv', '?')} · {study.hardware.get('gpu', 'an unnamed GPU')} · {runs}",
         sections=[
+            versions_section(study, analysis),
             _answer(analysis),
             _limits(analysis),
             _quality(study, analysis),
@@ -63,7 +65,7 @@ def _answer(analysis: StudyAnalysis) -> Section:
             claim.says,
             claim.because,
             choice=sentence(claim.standing),
-            checks=_judged_by(claim),
+            checks=_judged_by(claim, analysis),
         )
         for claim in analysis.claims
     ]
@@ -83,8 +85,9 @@ def _answer(analysis: StudyAnalysis) -> Section:
     return Section("answer", "The answer", [*blocks, Answers(answers), _standards(analysis), Prose(fine, "fine")])
 
 
-def _judged_by(claim: ClaimResult) -> str | None:
-    parts = [] if claim.standard is None else [f"Judged by: {STANDARDS[claim.standard]} ({claim.standard})."]
+def _judged_by(claim: ClaimResult, analysis: StudyAnalysis) -> str | None:
+    parts = [f"Made by {claim.in_versions(analysis.versions)}."] if claim.fate else []
+    parts += [] if claim.standard is None else [f"Judged by: {STANDARDS[claim.standard]} ({claim.standard})."]
     if claim.reproduced is not None:
         parts.append(
             f"Its published figures {'follow' if claim.reproduced else 'do not follow'} from its published data."

@@ -14,7 +14,7 @@ from reports.published.efficiency import (
     odd_pairs,
 )
 from reports.published.energy import LeftOut, Metering, Power, Unit, left_out, metering, powers, unit
-from reports.published.quality import Association, Change, associations, at_chance, changes
+from reports.published.quality import Association, Change, Perplexities, associations, at_chance, changes, perplexities
 from reports.published.study import Study
 from reports.statistics.ratios import MARGIN
 
@@ -30,6 +30,7 @@ class Facts(Record):
     associations: list[Association]
     changes: dict[str, list[Change]]
     at_chance: dict[str, dict[str, list[int]]]
+    perplexities: list[Perplexities]
     cells: list[Cell]
     lengthening: Lengthening
     odd_pairs: list[OddPair]
@@ -50,6 +51,7 @@ def find_facts(study: Study, *, margin: float = MARGIN) -> Facts:
         associations=associations(study),
         changes={metric: changes(study, metric, margin=margin) for metric in METRICS},
         at_chance={metric: at_chance(study, metric) for metric in METRICS},
+        perplexities=perplexities(study),
         cells=cells,
         lengthening=lengthening(cells, margin),
         odd_pairs=odd_pairs(study),

@@ -47,6 +47,14 @@ class Change(Record):
     p_holm: float | None = None
 
 
+class Perplexities(Record):
+    """A perplexity of one model by width, from the widest; each was measured once and has no interval."""
+
+    model: str
+    metric: str
+    values: dict[int, float]
+
+
 def associations(study: Study) -> list[Association]:
     """MMLU against TruthfulQA-MC2 in every model, Holm-corrected over the models."""
     columns = [(m, m.metric(KNOWLEDGE), m.metric(TRUTHFULNESS)) for m in study.models]
@@ -95,6 +103,21 @@ def changes(study: Study, metric: str, *, margin: float = MARGIN) -> list[Change
         p_holm = holm([c.p for c in family])
         corrected += [c.model_copy(update={"p_holm": p}) for c, p in zip(family, p_holm, strict=True)]
     return corrected
+
+
+def perplexities(study: Study) -> list[Perplexities]:
+    """Every perplexity that a model has at two widths or more, the unpruned one included."""
+    found = [
+        Perplexities(
+            model=model.model,
+            metric=metric,
+            values={c.intermediate_size: v for c in model.configurations if (v := c.quality.get(metric)) is not None},
+        )
+        for model in study.models
+        for metric in model.configurations[0].quality
+        if metric.endswith("perplexity") and model.configurations[0].quality[metric] is not None
+    ]
+    return [one for one in found if len(one.values) > 1]
 
 
 def at_chance(study: Study, metric: str) -> dict[str, list[int]]:

@@ -1,4 +1,4 @@
-"""The published study as a table: quality and efficiency per width, its claims, and, from `--data`, its raw runs.
+"""The published study as a table: quality and efficiency per width, the claims of its versions, and, from `--data`, its raw runs.
 
 The shipped `study.json` has facts and figures with their source. A folder of raw data adds `llama-3.2-efficiency-runs.csv`, one row
 per run, and may replace the shipped quality figures by `llama-3.2-width-pruning.json`.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
@@ -52,13 +52,26 @@ class StudyModel(_Row):
         return [c.quality.get(name) for c in self.configurations]
 
 
+class Version(_Row):
+    """A version of the paper or the repository, and where its claims can be read; `date` is None where it is not known."""
+
+    id: str
+    kind: Literal["paper", "repository"]
+    date: str | None = None
+    criterion: str  # its name for the score by which neurons were chosen
+    source: str
+    copies: list[str] = []  # addresses
+
+
 class Claim(_Row):
-    """A claim of the study, with its figures."""
+    """A claim of the study, with its figures. `stated`: by the id of each version that makes it, how it does."""
 
     id: str
     says: str
     figures: dict[str, float] = {}
     model: str | None = None
+    widths: dict[str, int] = {}  # by model, where the claim is about one width of each
+    stated: dict[str, str] = {}
 
 
 class Run(_Row):
@@ -104,6 +117,9 @@ class Study(_Row):
     hardware: dict[str, Any]
     items: dict[str, int]  # number of questions of a task
     chance: dict[str, float]  # score of guessing among a task's choices
+    versions: list[Version]
+    remarks: list[str]  # on the versions
+    files: dict[str, str]  # by model, the repository's file of its quality
     claims: list[Claim]
     models: list[StudyModel]
     runs: list[Run]

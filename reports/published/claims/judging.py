@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from base.records import Record
 from reports.document.wording import ABSENT
-from reports.published.study import Claim
+from reports.published.study import Claim, Version
 from reports.statistics.ratios import Interval
 
 Standing = Literal["survives", "survives in part", "does not survive", "cannot be decided"]
 STANDINGS: tuple[Standing, ...] = ("survives", "survives in part", "does not survive")
+Fate = Literal["kept", "gone", "new"]  # in the last version of the paper, as against those before it
 Standard = Literal["beyond chance", "beyond the margin", "by means alone", "not refuted"]
 STANDARDS: dict[Standard, str] = {
     "beyond chance": "p below 0.05, corrected by Holm where several are tested",
@@ -25,7 +26,8 @@ STANDARDS: dict[Standard, str] = {
 class ClaimResult(Record):
     """One claim. `reproduced`: whether its published numbers follow from the published data; None if it states none.
 
-    `standard`: the criterion of the standing; None where it cannot be decided.
+    `standard`: the criterion of the standing; None where it cannot be decided. `stated`: by version, how that makes the claim;
+    `fate`: what became of it, None where no paper is known to make it.
     """
 
     id: str
@@ -36,6 +38,14 @@ class ClaimResult(Record):
     standard: Standard | None
     because: list[str]
     figures: dict[str, Any]
+    stated: dict[str, str] = {}
+    fate: Fate | None = None
+
+    def in_versions(self, versions: Sequence[Version]) -> str:
+        """The papers that make the claim, and whether the last one does: "v1, v2; gone from v3"."""
+        papers = [version.id for version in versions if version.kind == "paper"]
+        there = ", ".join(paper for paper in papers if paper in self.stated)
+        return f"{there}; gone from {papers[-1]}" if self.fate == "gone" else there
 
 
 class Judged(Record):
@@ -54,6 +64,14 @@ def count_by_standard(claims: Sequence[ClaimResult]) -> list[Judged]:
     """Every standard by which a claim was judged, in the order of `STANDARDS`."""
     counts = {standard: Counter(c.standing for c in claims if c.standard == standard) for standard in STANDARDS}
     return [Judged(standard=s, asks=STANDARDS[s], standings=dict(found)) for s, found in counts.items() if found]
+
+
+def fate_of(claim: Claim, versions: Sequence[Version]) -> Fate | None:
+    """Whether the last paper makes the claim, and whether one before it did."""
+    made = [version.id in claim.stated for version in versions if version.kind == "paper"]
+    if not any(made):
+        return None
+    return "gone" if not made[-1] else "kept" if any(made[:-1]) else "new"
 
 
 def undecidable(claim: Claim, why: str) -> ClaimResult:
@@ -80,6 +98,7 @@ def result(
         standard=standard,
         because=because,
         figures=figures,
+        stated=claim.stated,
     )
 
 

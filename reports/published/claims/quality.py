@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from reports.document.wording import listed, times
+from reports.document.wording import figure, listed, times
 from reports.published.claims.judging import (
     ClaimResult,
     Standing,
@@ -82,6 +82,23 @@ def _rises(found: list[Change]) -> str:
     return f"The fall is not monotonic: from one width to the next narrower, mmlu rises in {up} of {len(steps)} steps."
 
 
+def perplexity_degrades(claim: Claim, facts: Facts) -> ClaimResult:
+    """The widths whose perplexity is above the unpruned one by more than the margin, and the steps in which it rises."""
+    because, worse, total = [], 0, 0
+    for one in facts.perplexities:
+        unpruned, *pruned = one.values.values()
+        over = sum(value > unpruned * (1 + facts.margin) for value in pruned)
+        up = sum(after > before for before, after in itertools.pairwise(one.values.values()))
+        worse, total = worse + over, total + len(pruned)
+        because.append(
+            f"{one.model}, {one.metric}: {figure(unpruned)} unpruned, {figure(min(pruned))} to {figure(max(pruned))}; above the unpruned "
+            f"in {over} of {len(pruned)} widths, and it rises in {up} of {len(pruned)} steps to the next narrower."
+        )
+    if not total:
+        return undecidable(claim, "No pruned width has a perplexity.")
+    return result(claim, all_some(worse, total), "by means alone", because, worse=worse, of=total)
+
+
 def reasoning_robust(claim: Claim, facts: Facts) -> ClaimResult:
     """Whether MUSR falls at any width, and whether the unpruned score exceeds guessing."""
     found = facts.changes["musr"]
@@ -100,7 +117,7 @@ def reasoning_robust(claim: Claim, facts: Facts) -> ClaimResult:
     unpruned = [m for m, widths in guessing.items() if facts.baselines.get(m) in widths]
     if unpruned:
         because.append(
-            f"Unpruned, {listed(unpruned)} is not distinguishable from guessing here, so there was nothing to lose."
+            f"Unpruned, {listed(unpruned)} {'is' if len(unpruned) == 1 else 'are'} not distinguishable from guessing here, so there was nothing to lose."
         )
     standing: Standing = "does not survive" if worse else "survives in part" if unpruned else "survives"
     return result(

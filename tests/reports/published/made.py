@@ -68,7 +68,7 @@ def write_study(folder: Path, rows: list[Row], table: dict[str, Any] | None = No
     return folder
 
 
-def quality_table(**metrics: list[float]) -> dict[str, Any]:
+def quality_table(model: str = "Llama-3.2-3B", **metrics: list[float]) -> dict[str, Any]:
     """One model with these scores at its widths."""
     configurations = [
         {
@@ -77,10 +77,10 @@ def quality_table(**metrics: list[float]) -> dict[str, Any]:
         }
         for i, width in enumerate((8192, 7373, 6554, 5735, 4916, 4096, 3277)[: len(next(iter(metrics.values())))])
     ]  # fmt: skip
-    model = {
-        "model": "Llama-3.2-3B",
+    own = {
+        "model": model,
         "hidden_size": 2048,
         "base_intermediate_size": 8192,
         "configurations": configurations,
     }
-    return {"models": [model]}
+    return {"models": [own]}

@@ -124,6 +124,39 @@ def test_gains_of_ifeval_survive_where_they_exceed_chance(tmp_path, scores, stan
     assert (found.standing, found.reproduced) == (standing, False)
 
 
+@pytest.mark.parametrize(
+    ("at_the_ratio", "elsewhere", "standing"),
+    [(0.3, 0.3, "survives"), (0.15, 0.1, "survives in part"), (0.1, 0.3, "does not survive")],
+)
+def test_gains_at_one_ratio_survive_where_they_exceed_chance_among_all_widths(
+    tmp_path, at_the_ratio, elsewhere, standing
+):
+    tables = [
+        quality_table(model=model, ifeval=[0.1, *(at_the_ratio if i == named else elsewhere for i in range(1, 7))])
+        for model, named in (("Llama-3.2-1B", 4), ("Llama-3.2-3B", 1))
+    ]
+    found = analysed(tmp_path, table={"models": [model for table in tables for model in table["models"]]})
+    own = claim(found, "instruction-following-at-one-ratio")
+    assert (own.standing, own.reproduced) == (standing, False)
+    assert claim(found, "both-sizes").standing == "cannot be decided", "there is no score of knowledge"
+
+
+def test_a_pattern_in_one_size_alone_is_not_consistent(tmp_path):
+    falls = {"mmlu": [0.6, 0.4, 0.3], "gsm8k": [0.5, 0.2, 0.1], "musr": [0.4, 0.4, 0.4]}
+    rising = quality_table(model="Llama-3.2-1B", ifeval=[0.1, 0.3, 0.3], **falls)["models"]
+    same = quality_table(model="Llama-3.2-3B", ifeval=[0.1, 0.1, 0.1], **falls)["models"]
+    (tmp_path / "both").mkdir()
+    assert claim(analysed(tmp_path, table={"models": [*rising, *same]}), "both-sizes").standing == "does not survive"
+    both = [*rising, {**rising[0], "model": "Llama-3.2-3B"}]
+    assert claim(analysed(tmp_path / "both", table={"models": both}), "both-sizes").standing == "survives"
+
+
+def test_a_perplexity_that_stays_does_not_degrade(tmp_path):
+    found = analysed(tmp_path, table=quality_table(wikitext_word_perplexity=[10.0, 12.0, 10.05]))
+    own = claim(found, "perplexity-degrades")
+    assert (own.standing, own.figures) == ("survives in part", {"worse": 1, "of": 2})
+
+
 def test_a_task_at_chance_has_nothing_to_lose(tmp_path):
     at_chance = claim(analysed(tmp_path, table=quality_table(musr=[0.34, 0.35, 0.33])), "reasoning-robust")
     assert at_chance.standing == "survives in part"
@@ -139,7 +172,7 @@ def test_each_claim_names_the_standard_that_it_was_judged_by_and_claims_are_coun
     assert claim(found, "knowledge-degrades").standard == "beyond chance"
     assert claim(found, "reasoning-robust").standard == "not refuted"
     counted = {j.standard: sum(j.standings.values()) for j in found.standards}
-    assert counted == {"beyond chance": 3, "beyond the margin": 3, "not refuted": 1}
+    assert counted == {"beyond chance": 5, "beyond the margin": 3, "by means alone": 1, "not refuted": 1}
     (tmp_path / "fallen").mkdir()
     fallen = analysed(tmp_path / "fallen", table=quality_table(musr=[0.6, 0.4, 0.6]))
     assert claim(fallen, "reasoning-robust").standard == "beyond chance"

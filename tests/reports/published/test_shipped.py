@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from reports.document.markdown import render_markdown
 from reports.published.analysis import analyse_study
+from reports.published.article import study_article
 from reports.published.study import load_study
 
 
@@ -72,3 +74,58 @@ def test_runs_left_out_of_the_published_means_are_named(analysis):
     assert {(o.workload, o.width, o.kept, o.made) for o in analysis.facts.left_out} == {
         ("ifeval_latency_b1", width, 1, 3) for width in (8192, 7373, 6554)
     }
+
+
+def test_of_each_claim_it_is_known_which_versions_make_it_and_what_became_of_it(analysis):
+    fates = {}
+    for one in analysis.claims:
+        fates.setdefault(one.fate, set()).add(one.id)
+    assert fates == {
+        "kept": {"knowledge-degrades", "perplexity-degrades", "reasoning-robust", "both-sizes"},
+        "new": {"instruction-following-at-one-ratio"},
+        "gone": {
+            "instruction-following", "knowledge-against-truthfulness", "energy-per-token", "single-request-latency", "batch-benefits",
+        },
+    }  # fmt: skip
+    said = {one.id: one.in_versions(analysis.versions) for one in analysis.claims}
+    assert said["energy-per-token"] == "v1, v2; gone from v3"
+    assert said["instruction-following-at-one-ratio"] == "v3"
+    ids = {version.id for version in analysis.versions}
+    assert all(one.stated.keys() <= ids for one in analysis.claims)
+    assert all(version.copies for version in analysis.versions), "a reader can look it up"
+
+
+def test_the_gains_of_the_last_version_follow_from_the_scores_and_none_is_beyond_chance_among_all_widths(analysis):
+    own = claim(analysis, "instruction-following-at-one-ratio")
+    assert (own.reproduced, own.standing) == (True, "survives in part")
+    assert (own.figures["beyond_chance"], own.figures["beyond_chance_of_all"], own.figures["of"]) == (1, 0, 2)
+
+
+def test_the_instructed_model_falls_where_the_headline_rises(analysis):
+    for name in ("instruction-following", "instruction-following-at-one-ratio", "both-sizes"):
+        assert (
+            "Llama-3.2-1B-Instruct: 0.364 unpruned, 0.222 at 7373, 0.146 at 4916, 0.137 at 3277; the fall is beyond chance in 3 of 3 widths."
+            in claim(analysis, name).because
+        )
+
+
+def test_perplexity_rises_at_every_width(analysis):
+    own = claim(analysis, "perplexity-degrades")
+    assert (own.standing, own.standard, own.figures) == ("survives", "by means alone", {"worse": 27, "of": 27})
+
+
+def test_the_versions_are_side_by_side_on_one_page_with_the_source_of_each(analysis):
+    study = load_study()
+    page = render_markdown([study_article(study, analysis, "0")], None)
+    assert "Of 9 claims of the abstracts before v3, 4 are in it and 5 are gone; 1 is new." in page
+    [row] = [line for line in page.splitlines() if line.startswith("| Pruned configurations take up to 23 %")]
+    assert [cell.strip() for cell in row.split("|")][2:5] == ["up to 23 %", "up to 23 %", "—"]
+    [raw] = [line for line in page.splitlines() if line.startswith("| 7373 (10 % pruned)")]
+    assert "0.2218 -39% ▼" in raw
+    for source in (
+        "arxiv.org/html/2512.22671v1",
+        "prismix.dev",
+        "llama_1b_I_complete_results_latest.json".replace("_", "\\_"),
+        "97f9190",
+    ):
+        assert source in page
