@@ -58,6 +58,10 @@ class ClusterBench:
         self._sessions: list[_Session] = []  # running and ended
         self._good = True
 
+    def places(self) -> int:
+        """The sessions for which the nodes that are alive have room together; at least one."""
+        return max(1, self._cluster.places())
+
     def measure(self, visits: Sequence[Visit], steps: Steps) -> None:
         """Measure every cell of `visits`; one that fails is recorded, and the others continue."""
         blocks: dict[int, list[Visit]] = {}

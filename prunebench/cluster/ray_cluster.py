@@ -91,7 +91,12 @@ class RayCluster:
 
     def has_room(self) -> bool:
         """Whether some node that is alive could hold a session, if it were free."""
-        return any(all(node.get(kind, 0) >= amount for kind, amount in self._takes.items()) for node in self._nodes())
+        return self.places() > 0
+
+    def places(self) -> int:
+        """The sessions that the nodes that are alive could hold at once, if they were free."""
+        taken = {kind: amount for kind, amount in self._takes.items() if amount}
+        return sum(min(int(node.get(kind, 0) // amount) for kind, amount in taken.items()) for node in self._nodes())
 
     def submit(self, job: Job) -> Any:
         """Queue a session and return the stream of its results; Ray starts it once there is room, spreading sessions over nodes."""

@@ -191,8 +191,6 @@ def run(
         return
     host = RemoteHost(serve_on.rstrip("/"), key) if serve_on else None
     cluster = RayCluster(address) if on_ray else None
-    if on_ray and loaded.protocol.until is not None:
-        raise ExperimentError("protocol.until does not go with --executor ray, which measures blocks side by side")
     _check(loaded, host, cluster, may_set_gpu_limits=may_set_gpu_limits)
     folder, resumed = choose_run_folder(loaded, output, resuming)
     writer = RunWriter(folder, checkpoints)

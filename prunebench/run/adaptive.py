@@ -121,14 +121,14 @@ class Looks:
         values = values_of(self._figures.values(), self._goal, info.labels, info.workloads)
         return Look(self._goal, info.blocks, self._protocol.max_blocks, precisions(values, info.baseline, info.looks))
 
-    def ending(self, look: Look, left: set[str], seconds: float, a_visit_s: float) -> Ending | None:
-        """Why there is no other block, `seconds` after the attempt began; None: there is one."""
+    def ending(self, look: Look, left: set[str], seconds: float) -> Ending | None:
+        """Why there is no other block, which would end `seconds` after the attempt began; None: there is one."""
         if not left:
             return "reached"
         if look.blocks >= self._protocol.max_blocks:
             return "max_blocks"
         hours = self._protocol.max_hours
-        late = hours is not None and seconds + a_visit_s * (1 + len(left)) > 3600 * hours
+        late = hours is not None and seconds > 3600 * hours
         return "max_hours" if late else None
 
     def _read(self) -> None:

@@ -87,6 +87,10 @@ class Bench:
         self._limiter = GpuLimiter()
         self._pool = ServerPool(self._start, keep=experiment.serve.keep_servers)
 
+    def places(self) -> int:
+        """One: blocks side by side on one machine would disturb each other."""
+        return 1
+
     def measure(self, visits: Sequence[Visit], steps: Steps) -> None:
         """Measure every cell of `visits`; one that fails is recorded, and the others continue."""
         self._try_commands(visits, steps)

@@ -32,6 +32,9 @@ from reports.runs.records import ConfigurationInfo, Extension, IdleRule, RunInfo
 class Executor(Protocol):
     """What measures: this process, or sessions on a cluster."""
 
+    def places(self) -> int:
+        """The number of blocks that it can measure at once."""
+
     def measure(self, visits: Sequence[Visit], steps: Steps) -> None:
         """Measure every cell of `visits`; one that fails is recorded, and the others continue."""
 
@@ -108,36 +111,48 @@ class Runner:
         return self._save("complete" if answered and not self._writer.folder.failures() else "failed")
 
     def _measure_until(self, executor: Executor, visits: Sequence[Visit], steps: Steps) -> None:
-        """Measure block by block, as many as `protocol.until` takes. Raises ExperimentError for a quantity that no trial has."""
+        """Measure as many blocks as `protocol.until` takes, those that the executor can measure at once between two looks.
+
+        Raises ExperimentError for a quantity that no trial has.
+        """
         looks = Looks(self._experiment.protocol, self._writer)
         began, measured = time.monotonic(), 0
-        for _, block in groupby(visits, key=lambda visit: visit.block):
-            own = list(block)
+        blocks = [list(block) for _, block in groupby(visits, key=lambda visit: visit.block)]
+        places = executor.places()
+        for first in range(0, len(blocks), places):
+            own = [visit for block in blocks[first : first + places] for visit in block]
             executor.measure(own, steps)
             measured += len(own)
             looks.require_measured()
-        while (left := self._look(looks, (time.monotonic() - began) / max(1, measured), steps)) is not None:
+        while (
+            left := self._look(looks, executor.places(), (time.monotonic() - began) / max(1, measured), steps)
+        ) is not None:
             executor.measure(left, steps)
             measured += len(left)
 
-    def _look(self, looks: Looks, a_visit_s: float, steps: Steps) -> list[Visit] | None:
-        """Look at the results, and save what follows from them; returns the visits of the next block, None if there is none."""
+    def _look(self, looks: Looks, places: int, a_visit_s: float, steps: Steps) -> list[Visit] | None:
+        """Look at the results, and save what follows from them; returns the visits of the next blocks, None if there are none.
+
+        `a_visit_s` is of the clock: of visits side by side each has its share.
+        """
         blocks, adaptive = self._order.blocks, self._adaptive
         assert adaptive is not None  # noqa: S101 - only then is there a look
         look = looks.look(self._run_info("running"))
         settled = dict.fromkeys(sorted(look.settled), blocks) | adaptive.settled
         left = {label for label in self._configurations if label not in settled and label != self._baseline()}
-        ended = looks.ending(look, left, time.monotonic() - self._began, a_visit_s)
+        added = max(1, min(places, self._experiment.protocol.max_blocks - blocks))
+        next_s = a_visit_s * added * (1 + len(left))
+        ended = looks.ending(look, left, time.monotonic() - self._began + next_s)
         self._adaptive = adaptive.model_copy(update={"settled": settled, "ended": ended})
         visits = 0 if ended else look.visits_left(left)
         show(look, left, a_visit_s * visits, steps)
         if ended is None:
-            self._order = replace(self._order, singles=self._order.singles + 1, settled=settled)
+            self._order = replace(self._order, singles=self._order.singles + added, settled=settled)
         self._save("running")
         if ended is not None:
             return None
         steps.retotal(visits * len(self._experiment.workloads))
-        return [visit for visit in self._missing_visits() if visit.block == blocks]
+        return [visit for visit in self._missing_visits() if visit.block >= blocks]
 
     def _prepare(self, status: Status) -> None:
         self._configurations.update(prepare_configurations(self._experiment, self._writer, self._console))

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from prunebench.cluster.ray_cluster import gpus_of_session
+from prunebench.cluster.ray_cluster import RayCluster, gpus_of_session
 from prunebench.cluster.session import Job, run_job
 from prunebench.experiment.file import ExperimentError
 from prunebench.experiment.resolve import load_experiment
@@ -203,6 +203,14 @@ def test_a_session_undoes_the_limit_of_threads_that_ray_sets_and_numbers_gpus_as
 )
 def test_a_session_takes_the_gpus_of_one_server(options, gpus):
     assert gpus_of_session(options) == gpus
+
+
+@pytest.mark.parametrize(("takes", "places"), [({"CPU": 1, "GPU": 2}, 3), ({"CPU": 4, "GPU": 0}, 4)])
+def test_places_are_counted_node_by_node(monkeypatch, takes, places):
+    cluster = RayCluster(None, takes)
+    nodes = [{"CPU": 8.0, "GPU": 5.0}, {"CPU": 8.0, "GPU": 1.0}, {"CPU": 1.0, "GPU": 4.0}, {"memory": 1.0}]
+    monkeypatch.setattr(cluster, "_nodes", lambda: nodes)
+    assert (cluster.places(), cluster.has_room()) == (places, True)
 
 
 @pytest.mark.parametrize(

@@ -46,11 +46,18 @@ NOISE = {"width-1024": 0.002, "width-768": 0.002, "width-512": 0.03}
 class MadeUp:
     """Trials with a known spread in place of a bench."""
 
-    def __init__(self, assignment):
-        self.assignment, self.blocks = assignment, []
+    def __init__(self, assignment, places):
+        self.assignment, self._places, self.blocks, self.rounds = assignment, places, [], []
+
+    def places(self):
+        return self._places
 
     def measure(self, visits, steps):
-        self.blocks.append([visit.label for visit in visits])
+        own = {}
+        for visit in visits:
+            own.setdefault(visit.block, []).append(visit.label)
+        self.blocks += own.values()
+        self.rounds.append(list(own))
         workload = self.assignment.experiment.workloads[0]
         for visit in visits:
             info = self.assignment.configurations[visit.label]
@@ -77,7 +84,7 @@ class MadeUp:
 def attempt(tmp_path):
     """One attempt at the run in the same folder, with some of the experiment's text replaced; returns its executor and its output."""
 
-    def run(*replaced, blocks=None):
+    def run(*replaced, blocks=None, places=1):
         text = EXPERIMENT
         for before, after in replaced:
             assert before in text
@@ -91,7 +98,7 @@ def attempt(tmp_path):
         made, out = [], io.StringIO()
 
         def executor(assignment):
-            made.append(MadeUp(assignment))
+            made.append(MadeUp(assignment, places))
             return made[0]
 
         Runner(experiment, writer, Console(file=out, width=200), executor).run()
@@ -144,6 +151,16 @@ def test_a_run_ends_at_its_most_blocks_and_goes_on_with_more_of_them(attempt, tm
     after = analyse_folder(tmp_path / "out").info
     assert (after.blocks, after.adaptive.ended, after.extensions) == (6, "max_blocks", ())
     assert len(executor.blocks) == 2
+
+
+def test_blocks_that_are_measured_side_by_side_end_together_before_the_next_look(attempt, tmp_path):
+    executor, out = attempt(("max_blocks = 15", "max_blocks = 6"), ("+-5% on", "+-0.1% on"), places=2)
+    info = analyse_folder(tmp_path / "out").info
+    assert executor.rounds == [[0, 1], [2], [3, 4], [5]]
+    assert (info.blocks, info.adaptive.ended) == (6, "max_blocks")
+    assert [line.split(",")[0] for line in out.splitlines() if line.startswith("after ")] == [
+        "after 3 blocks", "after 5 blocks", "after 6 blocks",
+    ]  # fmt: skip
 
 
 def test_no_block_begins_that_would_end_past_the_time_and_another_attempt_has_its_own(attempt, tmp_path):
