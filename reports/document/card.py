@@ -14,6 +14,8 @@ from reports.document.pictures import draw_chart, drawable, our_settings, palett
 SIZE = (1200, 630)  # pixels
 _DPI = 100
 _LEFT, _RIGHT, _GAP = 0.035, 0.965, 0.03  # shares of the width
+_TICK = 0.006  # between a chart and the names of its rows
+_LETTERS = 28  # of a row's name
 _SPARE = 0.92  # of a line: letters of one line may be wider than those of the whole text
 
 
@@ -77,14 +79,24 @@ def lay_out(card: Card) -> Any:
 
 
 def _draw(figure: Any, chart: Chart, left: float, width: float) -> None:
-    axes = figure.add_axes((left + 0.12, 0.31, width - 0.14, 0.25))
-    names = [name.replace("\n", ", ") for name in chart.y.names]
+    """The chart in its column, with as much room on the left as the names of its rows take."""
+    axes = figure.add_axes((left, 0.31, width, 0.25))
+    parts = [name.partition("\n") for name in chart.y.names]
+    names = [", ".join(filter(None, (_cut(named), beneath))) for named, _, beneath in parts]
     x = replace(chart.x, title=f"{chart.x.title}, with simultaneous 95\u00a0% intervals")
     draw_chart(axes, replace(chart, x=x, y=replace(chart.y, names=names)))
     axes.tick_params(labelsize=8.5)
     axes.tick_params(axis="y", labelsize=min(8.5, 95 / max(1, len(names))))
+    boxes = [label.get_window_extent() for label in axes.get_yticklabels()]
+    room = max([box.width for box in boxes], default=0) / SIZE[0] + _TICK
+    axes.xaxis.label.set(x=1.0, horizontalalignment="right")
+    axes.set_position((left + room, 0.31, width - room - 0.02, 0.25))
     if chart.has_legend:
         axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.97), ncols=2, frameon=False, fontsize=8, borderpad=0)
+
+
+def _cut(named: str) -> str:
+    return named if len(named) <= _LETTERS else f"{named[: _LETTERS - 1]}…"
 
 
 def _write(

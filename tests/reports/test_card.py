@@ -33,8 +33,9 @@ def outside(card):
         figure = lay_out(card)
         figure.draw_without_rendering()
         boxes = [(text.get_text(), text.get_window_extent()) for text in figure.texts if not text.get_rotation()]
+        rows = [(row.get_text(), row.get_window_extent()) for axes in figure.axes for row in axes.get_yticklabels()]
         legends = [axes.get_legend().get_window_extent() for axes in figure.axes if axes.get_legend()]
-    out = [said for said, box in boxes if box.x0 < 0 or box.x1 > SIZE[0] or box.y0 < 0 or box.y1 > SIZE[1]]
+    out = [said for said, box in boxes + rows if box.x0 < 0 or box.x1 > SIZE[0] or box.y0 < 0 or box.y1 > SIZE[1]]
     crossed = [said for said, box in boxes if any(box.overlaps(legend) for legend in legends)]
     others = [
         (one, other)
@@ -73,7 +74,13 @@ def test_money_stands_there_only_with_prices_that_were_given(analysis):
 def test_long_names_and_many_rows_stay_inside(analysis):
     card = card_of(analysis)
     long = replace(card.columns[1], choice="Choose " + "a configuration with a name " * 4, why="It takes less. " * 30)
+    chart = card.columns[0].chart
+    names = [
+        f"a treatment with a name that says it all, row {row}\n1.00x perplexity" for row, _ in enumerate(chart.y.names)
+    ]
+    named = replace(card.columns[0], chart=replace(chart, y=replace(chart.y, names=names)))
     assert outside(replace(card, kicker="k" * 400, columns=[long, card.columns[0]], lines=["word " * 200] * 2)) == []
+    assert outside(replace(card, columns=[named, named])) == []
 
 
 def test_it_is_1200_by_630_pixels_and_the_words_of_the_svg_are_text(run, tmp_path):
