@@ -1,8 +1,8 @@
 """What dominates what: one configuration is better than another on both of two axes, each shown by its whole interval.
 
-Any two are compared as each is with the baseline: loads in pairs within blocks, perplexity in pairs of windows of the same text.
-Intervals are 95 % for each pair and axis. Both must leave out 1, so that of two which are equal on an axis one is called
-dominated in at most 2.5 of 100 pairs.
+Any two are compared as each is with the baseline: loads in pairs within blocks, perplexity in pairs of windows of the same text,
+scores of tasks item by item. Intervals are 95 % for each pair and axis. Both must leave out 1, or for scores 0, so that of two
+which are equal on an axis one is called dominated in at most 2.5 of 100 pairs.
 """
 
 from __future__ import annotations
@@ -15,14 +15,20 @@ from reports.analysis.quality.perplexity import compare_perplexity
 from reports.analysis.quantities import E2E, JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
 from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.checks.rules import RULES
-from reports.statistics.ratios import Comparison, Direction, compare
+from reports.statistics.ratios import Comparison, Direction, Interval, compare
 
 PERPLEXITY = "perplexity"
+SCORES = "mean share of scores kept"
+_OF_QUALITY: dict[str, Direction] = {PERPLEXITY: "lower", SCORES: "higher"}
+
+Gap = (
+    Comparison | Interval
+)  # a ratio of two configurations; of scores, by how much more of the baseline's the first keeps
 
 
 @dataclass(frozen=True)
 class Axes:
-    """Two keys of quantities, the second may be `PERPLEXITY`."""
+    """Two keys of quantities, the second may be `PERPLEXITY` or `SCORES`."""
 
     first: str
     second: str
@@ -35,11 +41,11 @@ class Axes:
 
 @dataclass(frozen=True)
 class Dominance:
-    """`better` dominates `worse`, two labels; the ratios are of the better to the worse, by axis."""
+    """`better` dominates `worse`, two labels; the gaps are of the better to the worse, by axis, the first a ratio."""
 
     better: str
     worse: str
-    ratios: tuple[Comparison, Comparison]
+    gaps: tuple[Comparison, Gap]
 
 
 def axes_of(analysis: Analysis, workload: str) -> list[Axes]:
@@ -48,6 +54,7 @@ def axes_of(analysis: Analysis, workload: str) -> list[Axes]:
     speed = analysis.quantity(TPOT if is_open else OUTPUT_TOKENS_PER_S)
     cost = analysis.quantity(JOULES) if analysis.has_values(workload, JOULES) else speed
     axes = [Axes(cost, PERPLEXITY)] if any(c.perplexity for c in analysis.configurations) else []
+    axes += [Axes(cost, SCORES)] if analysis.quality and analysis.quality.kept_more else []
     return axes if is_open else [*axes, Axes(analysis.quantity(E2E), speed)]
 
 
@@ -57,48 +64,59 @@ def dominances(analysis: Analysis, workload: str, axes: Axes) -> list[Dominance]
     found = []
     for pair in itertools.combinations(usable, 2):
         for better, worse in (pair, pair[::-1]):
-            ratios = _ratios(analysis, workload, axes, better, worse)
-            if all(beats(ratio, _direction(key)) for ratio, key in zip(ratios, axes.keys, strict=True)):
-                found.append(Dominance(better.info.label, worse.info.label, ratios))
+            first = _ratio(analysis, workload, axes.first, better, worse)
+            second = _gap(analysis, workload, axes.second, better, worse)
+            if all(beats(gap, _direction(key)) for gap, key in zip((first, second), axes.keys, strict=True)):
+                found.append(Dominance(better.info.label, worse.info.label, (first, second)))
                 break
     return found
 
 
-def beats(ratio: Comparison, better: Direction) -> bool:
-    """Whether the whole interval of a ratio lies on the better side of 1."""
-    if ratio.low is None or ratio.high is None:
+def beats(gap: Gap, better: Direction) -> bool:
+    """Whether the whole interval of a ratio lies on the better side of 1, or that of a difference on the better side of 0."""
+    if gap.low is None or gap.high is None:
         return False
-    return ratio.high < 1 if better == "lower" else ratio.low > 1
+    even = 1 if isinstance(gap, Comparison) else 0
+    return gap.high < even if better == "lower" else gap.low > even
 
 
 def dominated_by(found: Sequence[Dominance], label: str) -> list[Dominance]:
     """What dominates a configuration, the largest gain on the first axis first."""
 
     def gain(one: Dominance) -> float:
-        ratio = one.ratios[0].ratio or 1.0
+        ratio = one.gaps[0].ratio or 1.0
         return max(ratio, 1 / ratio)
 
     return sorted((one for one in found if one.worse == label), key=gain, reverse=True)
 
 
-def _ratios(
-    analysis: Analysis, workload: str, axes: Axes, own: ConfigurationFigures, other: ConfigurationFigures
-) -> tuple[Comparison, Comparison]:
-    first, second = (_ratio(analysis, workload, key, own, other) for key in axes.keys)
-    return first, second
+def _gap(analysis: Analysis, workload: str, key: str, own: ConfigurationFigures, other: ConfigurationFigures) -> Gap:
+    if key == PERPLEXITY:
+        return compare_perplexity(own.info, other.info.quality).perplexity or Comparison()
+    if key == SCORES:
+        return _scores_gap(analysis, own.info.label, other.info.label)
+    return _ratio(analysis, workload, key, own, other)
+
+
+def _scores_gap(analysis: Analysis, own: str, other: str) -> Gap:
+    known = analysis.quality.kept_more if analysis.quality else {}
+    if found := known.get(own, {}).get(other):
+        return found
+    if not (turned := known.get(other, {}).get(own)):
+        return Comparison()
+    low, high = (None if end is None else -end for end in (turned.high, turned.low))
+    return Interval(mean=-turned.mean, low=low, high=high, n=turned.n)
 
 
 def _ratio(
     analysis: Analysis, workload: str, key: str, own: ConfigurationFigures, other: ConfigurationFigures
 ) -> Comparison:
-    if key == PERPLEXITY:
-        return compare_perplexity(own.info, other.info.quality).perplexity or Comparison()
     ours, others = (analysis.by_block(one.info.label, workload, key) for one in (own, other))
     return compare(ours, others, QUANTITIES[key].better, margin=0.0, looks=analysis.info.looks)
 
 
 def _direction(key: str) -> Direction:
-    return "lower" if key == PERPLEXITY else QUANTITIES[key].better
+    return _OF_QUALITY.get(key) or QUANTITIES[key].better
 
 
 def _is_spoiled(analysis: Analysis, label: str, workload: str, keys: tuple[str, str]) -> bool:
@@ -110,5 +128,5 @@ def _is_spoiled(analysis: Analysis, label: str, workload: str, keys: tuple[str, 
 
 def _failing(analysis: Analysis, workload: str, key: str) -> Iterator[set[str | None]]:
     for check in analysis.checks:
-        if key != PERPLEXITY and RULES[check.check].spoils_quantity(key):
+        if key not in _OF_QUALITY and RULES[check.check].spoils_quantity(key):
             yield {o.label for o in check.observations if o.outcome == "fail" and o.workload in {workload, None}}

@@ -72,13 +72,41 @@ def kept(own: TaskResult, baseline: TaskResult) -> Kept | str:
     a, b = own.scores[0], baseline.scores[0]
     if (a.metric, a.filter) != (b.metric, b.filter):
         return f"it has {a.metric}, the baseline {b.metric}"
-    same_items = len(own.values) == len(baseline.values) and own.weights == baseline.weights
-    paired = own.statistic is not None and own.statistic == baseline.statistic and same_items
+    paired = _have_same_items(own, baseline)
     if paired and own.statistic == "perplexity":
         return kept_likelihood(np.array(own.values), np.array(baseline.values), np.array(own.weights))
     if paired and a.higher_is_better:
         return kept_mean(np.array(own.values), np.array(baseline.values))
     return _kept_scores(*((a, b) if a.higher_is_better else (b, a)))
+
+
+def kept_more(own: TaskResult, other: TaskResult, baseline: TaskResult) -> Kept | str:
+    """By how much more of the baseline's score `own` keeps than `other`: the difference of both shares, or why there is none.
+
+    0 if they are as good. Either may be the baseline. A difference of scores is taken item by item, and the baseline's score only
+    scales it: its interval leaves out 0 where that of the difference does.
+    """
+    shares = [Kept(1.0, 0.0) if one is baseline else kept(one, baseline) for one in (own, other)]
+    if reason := next((share for share in shares if isinstance(share, str)), None):
+        return reason
+    first, second = (share for share in shares if isinstance(share, Kept))
+    gap = first.share - second.share
+    if _have_same_items(own, baseline) and _have_same_items(other, baseline):
+        if own.statistic == "mean" and own.scores[0].higher_is_better:
+            apart = np.array(own.values) - np.array(other.values)
+            return _with_influences(gap, (apart - apart.mean()) / math.fsum(baseline.values))
+        if own.statistic == "perplexity":
+            ours, others = (0.0 if one.influences is None else one.influences for one in (first, second))
+            return _with_influences(gap, np.zeros(len(own.values)) + ours - others)
+    if first.variance is None or second.variance is None:
+        return Kept(gap, None)
+    return Kept(gap, first.variance + second.variance)  # as if independent, though both have the baseline's noise
+
+
+def _have_same_items(own: TaskResult, other: TaskResult) -> bool:
+    if own.statistic is None or own.statistic != other.statistic:
+        return False
+    return len(own.values) == len(other.values) and own.weights == other.weights
 
 
 def _kept_scores(up: Score, down: Score) -> Kept | str:

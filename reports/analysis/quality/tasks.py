@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -10,8 +11,8 @@ from base.records import Record
 from reports.analysis.quality.cost import SuiteCost, suite_cost
 from reports.runs.records import ConfigurationInfo, EvaluationSettings, TaskResult
 from reports.statistics.correlation import Correlation, correlate_all
-from reports.statistics.ratios import Comparison
-from reports.statistics.retention import Kept, average, kept, slope
+from reports.statistics.ratios import Comparison, Interval
+from reports.statistics.retention import Kept, average, kept, kept_more, slope
 
 ROBUST = 0.01  # a task is robust if it loses less than this share of its score for a tenth of the width, with its whole interval
 Group = Literal["fragile", "robust", "undecided"]
@@ -57,6 +58,9 @@ class QualityFigures(Record):
     overall_tasks: list[str]
     fragile: dict[str, Comparison]  # the same over the fragile tasks, where no gain elsewhere can hide a loss
     fragile_tasks: list[str]
+    # label -> other label: by how much more of the baseline's scores it keeps than the other, the mean over `overall_tasks`, of which
+    # there are n. Of each two only one way round.
+    kept_more: dict[str, dict[str, Interval]] = {}
     costs: dict[str, SuiteCost]
     reused: int = 0  # results that an earlier run got
     correlations: dict[str, Correlation]  # "piqa ~ expansion ratio"
@@ -98,6 +102,7 @@ def analyse_quality(
         tasks=tasks,
         overall=_averages(whole, pruned, shares, margin),
         overall_tasks=whole,
+        kept_more=_kept_more([by_task[t] for t in whole], labels, baseline),
         fragile=_averages(fragile, pruned, shares, margin),
         fragile_tasks=fragile,
         reused=sum(r.reused for own in by_task.values() for r in own.values()),
@@ -113,6 +118,20 @@ def _averages(
         return {}
     kept_by = {label: [one for t in tasks if isinstance(one := shares[t][label], Kept)] for label in labels}
     return {label: average(known).comparison(margin) for label, known in kept_by.items()}
+
+
+def _kept_more(
+    tasks: Sequence[Mapping[str, TaskResult]], labels: Sequence[str], baseline: str
+) -> dict[str, dict[str, Interval]]:
+    found: dict[str, dict[str, Interval]] = {}
+    for own, other in itertools.combinations(labels, 2):
+        gaps = [kept_more(task[own], task[other], task[baseline]) for task in tasks]
+        known = [gap for gap in gaps if isinstance(gap, Kept)]
+        if known and len(known) == len(gaps):
+            mean = average(known) if len(known) > 1 else known[0]
+            low, high = mean.interval() or (None, None)
+            found.setdefault(own, {})[other] = Interval(mean=mean.share, low=low, high=high, n=len(known))
+    return found
 
 
 def _shares(own: Mapping[str, TaskResult], baseline: str) -> dict[str, Kept | str]:

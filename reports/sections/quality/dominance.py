@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from reports.analysis.quantities import QUANTITIES
 from reports.analysis.records import Analysis
-from reports.decision.dominance import PERPLEXITY, Axes, axes_of, dominances, dominated_by
+from reports.decision.dominance import Axes, Gap, axes_of, dominances, dominated_by
 from reports.document.blocks import Block, Plots, Prose, Section, Table, columns, text_row
-from reports.document.wording import ABSENT, name, names, with_interval
+from reports.document.wording import ABSENT, TO, figure, name, names, with_interval
 from reports.sections.plots.pareto import throughput_plot
+from reports.statistics.ratios import Comparison
 
 _LEDE = (
     "One configuration dominates another where it is better on both axes and both intervals say so: loads in pairs within blocks, perplexity "
-    "in pairs of windows of text. Intervals are 95 % for each pair and axis, not corrected for their number. What nothing dominates is left to "
-    "choose from: with little data that is much."
+    "in pairs of windows of text, scores of tasks item by item. Intervals are 95 % for each pair and axis, not corrected for their number. What "
+    "nothing dominates is left to choose from: with little data that is much."
 )
 
 
@@ -38,7 +39,7 @@ def _found(analysis: Analysis, workload: str, axes: Axes) -> list[Block]:
         text_row(
             name(info),
             name(infos[own[0].better]),
-            *(with_interval(ratio) or ABSENT for ratio in own[0].ratios),
+            *map(_words, own[0].gaps),
             str(len(own) - 1),
         )
         for label, info in infos.items()
@@ -51,4 +52,12 @@ def _found(analysis: Analysis, workload: str, axes: Axes) -> list[Block]:
 
 
 def _title(key: str) -> str:
-    return PERPLEXITY if key == PERPLEXITY else QUANTITIES[key].title
+    return QUANTITIES[key].title if key in QUANTITIES else key
+
+
+def _words(gap: Gap) -> str:
+    """A ratio; of shares, the difference in percentage points: +12 points (8.1-15.9)."""
+    if isinstance(gap, Comparison):
+        return with_interval(gap) or ABSENT
+    low, high = (ABSENT if end is None else figure(100 * end) for end in (gap.low, gap.high))
+    return f"{100 * gap.mean:+.3g} points ({low}{TO}{high})"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from reports.runs.records import EvaluationSettings, Score, TaskResult
-from reports.statistics.retention import Kept, average, kept, slope
+from reports.statistics.retention import Kept, average, kept, kept_more, slope
 
 SETTINGS = EvaluationSettings(backend="endpoint", harness="lm-eval 0.4.13", chat_template=False, limit=None, seeds={})
 
@@ -129,3 +129,48 @@ def test_the_mean_over_tasks_adds_their_variances():
     found = average([Kept(0.9, 0.04), Kept(0.7, 0.12)])
     assert (found.share, found.variance) == (pytest.approx(0.8), pytest.approx(0.04))
     assert average([Kept(0.9, 0.04), Kept(0.7, None)]).interval() is None
+
+
+def more(own: TaskResult, other: TaskResult, baseline: TaskResult) -> Kept:
+    found = kept_more(own, other, baseline)
+    assert isinstance(found, Kept), found
+    return found
+
+
+def test_one_more_right_answer_of_four_is_a_quarter_of_the_baselines_score_more():
+    own, other, baseline = accuracy([1, 1, 1, 0]), accuracy([1, 1, 0, 0]), accuracy([1, 1, 1, 1])
+    found = more(own, other, baseline)
+    assert found.share == 0.25
+    turned = more(other, own, baseline)
+    assert turned.share == -0.25
+    assert turned.variance == found.variance == pytest.approx(1 / 16)  # of a mean of 1, 0, 0 and 0
+    assert more(baseline, own, baseline).share == 0.25
+
+
+def test_perplexities_are_apart_by_the_difference_of_what_they_keep_item_by_item():
+    own, other, baseline = (perplexity(logs, [10, 20]) for logs in ([-30.0, -66.0], [-40.0, -86.0], [-20.0, -40.0]))
+    found = more(own, other, baseline)
+    assert found.share == pytest.approx(share_of(own, baseline).share - share_of(other, baseline).share)
+    assert found.influences is not None
+    assert more(baseline, own, baseline).share == pytest.approx(1 - share_of(own, baseline).share)
+
+
+def test_of_a_baseline_that_hardly_answers_right_no_lead_is_shown():
+    few, none = accuracy([1] * 3 + [0] * 97), accuracy([0] * 100)
+    ends = more(few, none, few).interval()
+    assert ends is not None
+    assert ends[0] < 0 < 1 < ends[1]
+
+
+def test_equal_numbers_of_right_answers_have_an_interval_too():
+    ends = more(accuracy([1, 0, 1, 0]), accuracy([0, 1, 1, 0]), accuracy([1, 1, 1, 1])).interval()
+    assert ends is not None
+    assert ends[0] < 0 < ends[1]
+
+
+def test_without_items_the_variances_of_both_add():
+    apart = accuracy([1, 0, 1, 1]), accuracy([1, 0, 0, 1]), accuracy([1, 1, 1, 1])
+    own, other, baseline = (one.model_copy(update={"values": [], "statistic": None}) for one in apart)
+    found = more(own, other, baseline)
+    parts = [share_of(one, baseline).variance for one in (own, other)]
+    assert found.variance == pytest.approx(sum(part for part in parts if part is not None))

@@ -14,7 +14,7 @@ from reports.published.study import Study, StudyModel
 from reports.runs.records import EvaluationSettings, Score, TaskResult
 from reports.statistics.correlation import correlate, holm
 from reports.statistics.ratios import Comparison, compare, mean_interval
-from reports.statistics.retention import Kept, average, kept, kept_likelihood, kept_mean, slope
+from reports.statistics.retention import Kept, average, kept, kept_likelihood, kept_mean, kept_more, slope
 from tests.truth.registry import Outcome, Row, covers, simulation
 
 _SETTINGS = EvaluationSettings(backend="endpoint", harness="simulated", chat_template=False, limit=None, seeds={})
@@ -97,6 +97,41 @@ def kept_of_accuracy(rng: np.random.Generator) -> Outcome:
         "apart": _covers(apart, keeps),
         "loss": _covers(line, falls),
         "overall": _covers(average(shares), float(wanted.mean())),
+    }
+
+
+@simulation(
+    short=200,
+    long=5000,
+    one=covers("difference of two scores over the baseline's, paired by items", "100 to 1,000 items, each right in 30 to 65 %"),
+    several=covers("the same, mean over tasks", "2 to 8 tasks of 100 to 1,000 items"),
+    false=Row("a score called better", "the same, equal in truth", "at most 2.5 %", None, 0.025),
+)  # fmt: skip
+def lead_in_scores(rng: np.random.Generator) -> Outcome:
+    """Two configurations and the baseline answer the same items; the truth is in units of the baseline's measured score."""
+
+    def task(own: float, other: float) -> tuple[Kept, float]:
+        n = int(rng.integers(100, 1000))
+        chance = rng.uniform(0.3, 0.9, n)
+        shared, apart = rng.uniform(size=(3, n)), rng.uniform(size=n)
+        answers = [
+            np.where(rng.uniform(size=n) < 0.5, apart, draws) < k * chance
+            for draws, k in zip(shared, (own, other, 1.0), strict=True)
+        ]
+        baseline = _accuracy(answers[2])
+        found = kept_more(_accuracy(answers[0]), _accuracy(answers[1]), baseline)
+        assert isinstance(found, Kept)
+        return found, (own - other) * 0.6 / baseline.scores[0].value
+
+    first, truth = task(rng.uniform(0.5, 1.05), rng.uniform(0.5, 1.05))
+    parts = [task(*rng.uniform(0.5, 1.05, 2)) for _ in range(int(rng.integers(2, 9)))]
+    equal, _ = task(*[rng.uniform(0.5, 1.05)] * 2)
+    ends = equal.interval()
+    assert ends is not None
+    return {
+        "one": _covers(first, truth),
+        "several": _covers(average([found for found, _ in parts]), float(np.mean([t for _, t in parts]))),
+        "false": ends[0] > 0,
     }
 
 
