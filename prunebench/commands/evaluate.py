@@ -13,6 +13,7 @@ import typer
 
 from base.files import write_record
 from base.key_file import read_key
+from loadgen.endpoint import check_endpoint
 from loadgen.energy.source import pick_energy
 from prunebench.commands.options import (
     EnergySourceName,
@@ -34,6 +35,7 @@ from prunebench.quality.evaluation import (
 )
 from prunebench.quality.harness import Harness
 from prunebench.quality.quick import WORDS, quality_line, quick_perplexity
+from prunebench.quality.reuse import KnownTasks, Reuse
 from prunebench.quality.suites import QualityError, choose_suite
 from prunebench.quality.task_pass import Pass, Subject, cost_line, result_line, settings_of
 from prunebench.terminal.command_help import examples
@@ -69,6 +71,14 @@ def evaluate(
         list[Path] | None, typer.Option(help="A folder of task YAML; repeatable.", rich_help_panel="Tasks")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many items a task.")] = None,
+    reuse: Annotated[
+        bool,
+        typer.Option(
+            "--reuse",
+            help="Take results of the same weights, engine and settings from earlier runs, and keep new ones.",
+            rich_help_panel="Tasks",
+        ),
+    ] = False,
     chat_template: Annotated[
         bool, typer.Option("--chat-template", help="Ask through the model's chat template.", rich_help_panel="Tasks")
     ] = False,
@@ -111,7 +121,7 @@ def evaluate(
     folder = output or default_folder(model or found.model, resume=resume)
     if suite is None:
         for option, value in {"--resume": resume, "--include-path": include_path, "--limit": limit,
-                              "--chat-template": chat_template, "--in-process": in_process}.items():  # fmt: skip
+                              "--chat-template": chat_template, "--in-process": in_process, "--reuse": reuse}.items():  # fmt: skip
             if value:
                 raise QualityError(f"{option}: belongs to --tasks")
         tokens = None if found.url is not None and tokenizer is None else find_tokenizer(tokenizer or target)
@@ -122,19 +132,24 @@ def evaluate(
         raise QualityError(
             "--tokenizer: name the folder of the served checkpoint, or its OWNER/NAME: prompts are sent as its token ids"
         )
+    if found.url is not None and reuse:
+        raise QualityError("--reuse: needs the checkpoint itself; what a server at a URL serves is not known")
     tokens = None if in_process else find_tokenizer(tokenizer or target)
     harness = Harness(suite, include_path or [], limit)  # reads thousands of files for a task of lm-eval's own
-    asking = Pass(harness, suite, settings_of(suite, "in-process" if in_process else "endpoint", limit))
+    how = settings_of(suite, "in-process" if in_process else "endpoint", limit)
+    asking = Pass(harness, suite, how, KnownTasks(Reuse(wanted=reuse), how, include_path or []))
     claim_folder(folder, subject, resume=resume)
 
     @contextlib.contextmanager
     def opened(progress: Progress) -> Iterator[Subject]:
         """The model that is asked: by HTTP with a tokenizer, else in process."""
         if tokens is None:
-            yield Subject.in_process(Path(subject.target), found.options.get("dtype", "auto"), energy)
+            evaluated = found.evaluated(None, energy, concurrency) if reuse else None
+            yield Subject.in_process(Path(subject.target), found.options.get("dtype", "auto"), energy, evaluated)
             return
         with found.served(folder, progress) as endpoint:
-            yield Subject.served(endpoint, tokens, pick_energy(energy, endpoint), concurrency)
+            evaluated = found.evaluated(check_endpoint(endpoint), energy, concurrency) if reuse else None
+            yield Subject.served(endpoint, tokens, pick_energy(energy, endpoint), concurrency, evaluated)
 
     answered = _ask_tasks(asking, opened, subject, folder, as_json=as_json)
     raise typer.Exit(0 if answered else 1)

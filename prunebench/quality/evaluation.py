@@ -6,11 +6,13 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 
 from base.files import write_record
 from base.records import Record
-from loadgen.endpoint import Endpoint, only_model, server_address
+from loadgen.endpoint import Endpoint, ServedModel, only_model, server_address
+from prunebench.quality.reuse import Evaluated
 from prunebench.quality.suites import QualityError
 from prunebench.servers.commands import ServerCommand
 from prunebench.servers.process import start_server
@@ -68,6 +70,29 @@ class Target:
         engine = "lm-eval hf" if in_process else self.engine
         return EvaluatedSubject(
             target=str(self.checkpoint.resolve()), model=None, engine=engine, engine_options=self.options
+        )
+
+    def evaluated(self, served: ServedModel | None, energy: str, concurrency: int) -> Evaluated | None:
+        """All that the results of a checkpoint depend on; None if its engine does not say which version it is.
+
+        `served` is what its server says of it, None in process; `energy` the source of joules.
+        """
+        if self.checkpoint is None:
+            return None
+        if served is None:
+            versions = f"lm-eval hf, torch {metadata.version('torch')}, transformers {metadata.version('transformers')}"
+            return Evaluated(self.checkpoint, "in process", versions, options=self.options, energy=[energy])
+        if served.engine is None or served.engine_version is None:
+            return None
+        return Evaluated(
+            self.checkpoint,
+            served.engine,
+            served.engine_version,
+            served.dtype,
+            self.options,
+            served.options,
+            energy=[energy, self.watts_per_core],
+            concurrency=concurrency,
         )
 
 

@@ -53,7 +53,7 @@ def compare_next_tokens(
     windows: list[Sequence[int]] = []
     if baseline.checkpoint is not None:
         windows = token_windows(settings, checkpoint_tokens(Path(baseline.checkpoint)))
-    reuse, tokens, words = Reuse(settings), sum(map(len, windows)), _words(settings)
+    reuse, tokens, words = Reuse(wanted=settings.reuse), sum(map(len, windows)), _words(settings)
     apart = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
     with apart, Steps(console, "next tokens", len(left)) as steps:
         for info in left:

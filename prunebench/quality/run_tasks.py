@@ -11,17 +11,17 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from base.errors import UserError
-from energy.machine import describe_machine
 from loadgen.energy.source import EnergySource
-from prunebench.experiment.file import QualitySettings
+from prunebench.experiment.file import Experiment, QualitySettings
 from prunebench.quality.harness import Harness
-from prunebench.quality.reuse import Reuse, checkpoint_sha256
-from prunebench.quality.suites import QualityError, Suite, TaskChoice, choose_suite, measured_texts
+from prunebench.quality.reuse import Evaluated, KnownTasks, Reuse, checkpoint_sha256
+from prunebench.quality.suites import QualityError, Suite, choose_suite
 from prunebench.quality.task_pass import Pass, Subject, result_line, settings_of
 from prunebench.servers.process import Server
+from prunebench.terminal.console import print_line
 from prunebench.terminal.progress import Progress, Steps
 from reports.document.console import Console
-from reports.runs.records import ConfigurationInfo, TaskResult
+from reports.runs.records import ConfigurationInfo
 
 
 def check_tasks(settings: QualitySettings | None) -> None:
@@ -36,33 +36,32 @@ def check_tasks(settings: QualitySettings | None) -> None:
 
 
 def ask_configurations(
-    settings: QualitySettings | None,
+    experiment: Experiment,
     configurations: Mapping[str, ConfigurationInfo],
     *,
     acquire: Callable[[str, Progress], tuple[Server, EnergySource]],
     folder_of: Callable[[str], Path],
     logs: Path,
     console: Console,
+    host: str | None = None,
 ) -> bool:
     """Ask every configuration every task it has not answered yet; for a task or server that fails the reason is saved.
 
     `acquire` returns a configuration's running server and its meters, `folder_of` the folder for its results; each is saved immediately.
-    Returns whether no result is missing.
+    `host` is the address of one that serves, if this machine does not. Returns whether no result is missing.
     """
+    settings = experiment.quality
     if settings is None or not settings.tasks:
         return True
     suite = choose_suite(settings.tasks)
     harness = _load_harness(suite, settings.include_paths, settings.limit)
-    asking = Pass(harness, suite, settings_of(suite, "endpoint", settings.limit))
-    reuse = Reuse(settings)
-    keys = {
-        (label, choice): _key(info, choice, settings)
-        for label, info in configurations.items()
-        for choice in suite.tasks
-    }
-    for (label, choice), key in keys.items():
-        if key is not None and asking.finished(folder_of(label), choice) is None:
-            asking.take(folder_of(label), choice, reuse.find(key, TaskResult))
+    how = settings_of(suite, "endpoint", settings.limit)
+    known = KnownTasks(Reuse(wanted=settings.reuse), how, map(Path, settings.include_paths))
+    asking = Pass(harness, suite, how, known)
+    evaluated = {label: _evaluated(experiment, settings, info, host) for label, info in configurations.items()}
+    for label, one in evaluated.items():
+        if one is not None and (taken := asking.take_known(folder_of(label), one)):
+            print_line(f"{label}: {taken} of {len(suite.tasks)} quality tasks taken from earlier runs", console)
     left = [label for label in configurations if not asking.is_finished(folder_of(label))]
     with Steps(console, "asking", len(left) * len(suite.tasks)) as steps:
         for label in left:
@@ -70,7 +69,11 @@ def ask_configurations(
             try:
                 server, energy = acquire(label, steps.part)
                 subject = Subject.served(
-                    server.endpoint, _tokenizer(configurations[label]), energy, settings.concurrency
+                    server.endpoint,
+                    _tokenizer(configurations[label]),
+                    energy,
+                    settings.concurrency,
+                    evaluated[label],
                 )
             except UserError as error:
                 asking.give_up(folder, f"{error}")
@@ -78,26 +81,39 @@ def ask_configurations(
                 steps.advance(len(suite.tasks), f"{label} failed")
                 continue
             for result in asking.results(subject, folder, log, steps.part):
-                choice = next(one for one in suite.tasks if one.name == result.task)
-                if result.scores and not result.reused and (key := keys[label, choice]):
-                    reuse.keep(key, result)
                 if not result.scores:
                     steps.print(f"{label}, {result_line(result)}")
                 steps.advance(1, f"{label}, {result_line(result)}")
     return all(asking.is_finished(folder_of(label)) for label in configurations)
 
 
-def _key(info: ConfigurationInfo, choice: TaskChoice, settings: QualitySettings) -> dict[str, object] | None:
-    """All that a task's scores, time and joules depend on, besides `TaskResult.settings`; None if that is not known."""
+def _evaluated(
+    experiment: Experiment, settings: QualitySettings, info: ConfigurationInfo, host: str | None
+) -> Evaluated | None:
+    """All that its results depend on; None if they are not to be reused, or that is not known, as of a server at a URL."""
     if not settings.reuse or info.checkpoint is None or info.engine_version is None:
         return None
-    items = {file: text for file, text in measured_texts(settings).items() if Path(file).stem == choice.file_name}
-    return {
-        "checkpoint": checkpoint_sha256(Path(info.checkpoint)),
-        "engine": [info.engine, info.engine_version, info.dtype, info.engine_options, info.environment, info.command],
-        "task": [choice.name, choice.shots, settings.limit, settings.concurrency, items],
-        "meters": [meter.name for meter in describe_machine().meters],
-    }
+    asked = experiment.asked(info.label)
+    draft = None if info.draft is None else checkpoint_sha256(Path(info.draft))
+    return Evaluated(
+        Path(info.checkpoint),
+        info.engine,
+        info.engine_version,
+        info.dtype,
+        info.engine_options,
+        info.resolved_options,
+        how={
+            "environment": info.environment,
+            "command": info.command,
+            "speculative": asked.speculative,
+            "draft": draft,
+            "power_limit_w": info.power_limit_w,
+            "clock_mhz": info.clock_mhz,
+            "host": host,
+        },
+        energy=[asked.energy or experiment.energy.source, experiment.energy.modelled_watts_per_core],
+        concurrency=settings.concurrency,
+    )
 
 
 def _tokenizer(info: ConfigurationInfo) -> Path:

@@ -15,6 +15,7 @@ from energy.records import WindowEnergy
 from loadgen.endpoint import Endpoint, check_endpoint
 from loadgen.energy.source import EnergySource, pick_energy
 from prunebench.quality.harness import SEEDS, Harness, UnavailableError, harness_version, one_line
+from prunebench.quality.reuse import Evaluated, KnownTasks
 from prunebench.quality.suites import QualityError, Suite, TaskChoice
 from prunebench.terminal.progress import Progress, unseen
 from reports.analysis.quality.cost import SuiteCost
@@ -31,19 +32,27 @@ class Subject:
 
     model: LM
     energy: EnergySource
+    evaluated: Evaluated | None = None  # under what its results are reused; None: they are not
 
     @classmethod
-    def served(cls, endpoint: Endpoint, tokenizer: Path, energy: EnergySource, concurrency: int) -> Subject:
+    def served(
+        cls,
+        endpoint: Endpoint,
+        tokenizer: Path,
+        energy: EnergySource,
+        concurrency: int,
+        evaluated: Evaluated | None = None,
+    ) -> Subject:
         """The model behind an endpoint, with `concurrency` requests in flight. Raises LoadError if it does not answer."""
         from prunebench.quality.models import ServedModel
 
         served = check_endpoint(endpoint)
         writes = served.engine is None  # not our server
         model = ServedModel(endpoint, tokenizer, served.max_model_len, concurrency, writes=writes)
-        return cls(model, energy)
+        return cls(model, energy, evaluated)
 
     @classmethod
-    def in_process(cls, checkpoint: Path, dtype: str, energy: str) -> Subject:
+    def in_process(cls, checkpoint: Path, dtype: str, energy: str, evaluated: Evaluated | None = None) -> Subject:
         """A checkpoint in lm-eval's own HF backend, metered by this machine's meters."""
         try:
             from prunebench.quality.models import in_process_model
@@ -52,7 +61,7 @@ class Subject:
         except ImportError as error:
             raise QualityError(f'--in-process: {error}: pip install "prunebench[quality,transformers]"') from None
         here = Endpoint("http://127.0.0.1", str(checkpoint))
-        return cls(model, pick_energy("local" if energy == "auto" else energy, here))
+        return cls(model, pick_energy("local" if energy == "auto" else energy, here), evaluated)
 
     def tokens(self) -> int | None:
         """Prompt and output tokens of all answers so far, as the server counts them; None if it does not."""
@@ -67,6 +76,7 @@ class Pass:
     harness: Harness
     suite: Suite
     settings: EvaluationSettings
+    known: KnownTasks
 
     def results(
         self, subject: Subject, folder: Path, log_file: Path, progress: Progress = unseen
@@ -77,12 +87,16 @@ class Pass:
         An interrupt loses only the task under way, whose answers are counted to `progress`.
         """
         folder.mkdir(parents=True, exist_ok=True)
+        if subject.evaluated is not None:
+            self.take_known(folder, subject.evaluated)
         with log_file.open("a", encoding="utf-8") as log:
             for choice in self.suite.tasks:
                 result = self.finished(folder, choice)
                 if result is None:
                     result = self._ask(choice, subject, log, progress)
                     write_record(folder / f"{choice.file_name}.json", result)
+                    if subject.evaluated is not None:
+                        self.known.keep(subject.evaluated, choice, result)
                 yield result
 
     def give_up(self, folder: Path, reason: str) -> None:
@@ -99,11 +113,15 @@ class Pass:
             return None
         return result if choice.shots in {None, result.shots} else None
 
-    def take(self, folder: Path, choice: TaskChoice, earlier: TaskResult | None) -> None:
-        """Save what an earlier run got, if it was asked with the same settings."""
-        if earlier is not None and earlier.settings == self.settings:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_record(folder / f"{choice.file_name}.json", earlier.model_copy(update={"reused": True}))
+    def take_known(self, folder: Path, evaluated: Evaluated) -> int:
+        """Save what earlier runs got of the same in place of every missing result; the number of these."""
+        taken = 0
+        for choice in self.suite.tasks:
+            if self.finished(folder, choice) is None and (result := self.known.find(evaluated, choice)):
+                folder.mkdir(parents=True, exist_ok=True)
+                write_record(folder / f"{choice.file_name}.json", result)
+                taken += 1
+        return taken
 
     def stored(self, folder: Path, choice: TaskChoice) -> TaskResult | None:
         """The saved result of a task, if there is one."""
@@ -157,9 +175,9 @@ def result_line(result: TaskResult) -> str:
     first = result.scores[0]
     error = "" if first.standard_error is None else f" ± {first.standard_error:.4f}"
     shots = f", {result.shots}-shot" if result.shots else ""
-    return (
-        f"{result.task}: {first.metric} {first.value:.4f}{error} ({result.items} items{shots}, {result.seconds:.1f} s)"
-    )
+    when = ", of an earlier run" if result.reused else ""
+    cost = f"{result.items} items{shots}, {result.seconds:.1f} s{when}"
+    return f"{result.task}: {first.metric} {first.value:.4f}{error} ({cost})"
 
 
 def cost_line(cost: SuiteCost) -> str:

@@ -128,12 +128,13 @@ class Bench:
         """The quality tasks of every configuration that was served; False if one gave no score."""
         served = {label: info for label, info in self._configurations.items() if info.described}
         return ask_configurations(
-            self._experiment.quality,
+            self._experiment,
             served,
             acquire=self._ready,
             folder_of=self._writer.quality_folder,
             logs=self._writer.path / "logs",
             console=console,
+            host=None if self._host is None else self._host.url,
         )
 
     def close(self) -> None:

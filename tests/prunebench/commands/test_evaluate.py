@@ -153,6 +153,11 @@ def test_tasks_of_ones_own_are_found_in_a_folder(prunebench, at_a_url, tmp_path)
         ("http://127.0.0.1:9", {}, "http://127.0.0.1:9 does not answer"),
         (TINYGLU, {"tasks": None, "limit": 8}, "--limit: belongs to --tasks"),
         ("http://127.0.0.1:9", {"model": "m"}, "--tokenizer: name the folder"),
+        (
+            "http://127.0.0.1:9",
+            {"model": "m", "tokenizer": str(TINYGLU), "reuse": True},
+            "--reuse: needs the checkpoint",
+        ),
         ("http://127.0.0.1:9", {"in_process": True}, "--in-process evaluates a checkpoint"),
         (TINYGLU, {"include_path": [Path("nowhere")]}, "--include-path nowhere: no such folder"),
         (TINYGLU, {"in_process": True, "engine_option": ["a=b"]}, "--engine-option: in process there is only dtype"),
