@@ -28,8 +28,9 @@ from prunebench.run.describe import Describer
 from prunebench.run.run_writer import RunWriter
 from prunebench.run.schedule import Visit
 from prunebench.run.serving import serve_configuration
-from prunebench.servers.process import Server, ServerPool
+from prunebench.servers.process import Server
 from prunebench.servers.remote import RemoteHost
+from prunebench.servers.run_servers import ServerPool
 from prunebench.terminal.progress import Progress, Steps, unseen
 from reports.checks.findings import check_trial
 from reports.document.console import Console

@@ -17,7 +17,8 @@ from prunebench.experiment.file import Experiment, QualitySettings
 from prunebench.experiment.tokenizers import tokenizer_sha256
 from prunebench.quality.perplexity import PerplexityProbe, checkpoint_tokens, no_perplexity
 from prunebench.quality.quick import served_tokens_of
-from prunebench.servers.process import Server, ServerPool
+from prunebench.servers.process import Server
+from prunebench.servers.run_servers import ServerPool
 from prunebench.terminal.progress import Progress
 from reports.runs.records import ConfigurationInfo, Quality
 

@@ -1,4 +1,4 @@
-"""The servers of a run: one process per configuration, `prunebench serve` or another, started, watched and ended here."""
+"""A server in a process of its own, `prunebench serve` or another: started, watched and ended here."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -199,38 +198,3 @@ def is_healthy(url: str, path: str = "/health") -> bool:
     with contextlib.suppress(httpx.TransportError), control_client(url, deadline_s=_HEALTH_S) as client:
         return client.get(path).status_code == httpx.codes.OK
     return False
-
-
-@dataclass
-class ServerPool:
-    """The servers a run has up: one at a time, or all side by side (`serve.keep_servers`)."""
-
-    start: Callable[[str, Progress], Server]
-    keep: bool
-    _running: dict[str, Server] = field(default_factory=dict)
-
-    def acquire(self, label: str, progress: Progress = unseen) -> Server:
-        """The healthy server of a configuration, started if need be."""
-        server = self._running.get(label)
-        if server is not None and server.alive():
-            return server
-        self.discard(label)
-        if not self.keep:
-            self.close()
-        self._running[label] = self.start(label, progress)
-        return self._running[label]
-
-    def any_running(self) -> bool:
-        """Whether any server is up."""
-        return any(server.alive() for server in self._running.values())
-
-    def discard(self, label: str) -> None:
-        """End one server, because it failed or is no longer needed."""
-        server = self._running.pop(label, None)
-        if server is not None:
-            server.stop()
-
-    def close(self) -> None:
-        """End them all."""
-        for label in list(self._running):
-            self.discard(label)
