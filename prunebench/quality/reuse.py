@@ -102,9 +102,10 @@ class KnownTasks:
             self._reuse.keep(self._key(evaluated, choice), result)
 
     def _key(self, evaluated: Evaluated, choice: TaskChoice) -> dict[str, Any]:
-        files = _files_sha256([*SHIPPED.iterdir(), *(f for path in self._include_paths for f in path.rglob("*"))])
-        own = _files_sha256(Path(choice.name).parent.iterdir()) if choice.name.endswith(".yaml") else None
-        task = [choice.file_name, choice.shots, files, own]
+        own = Path(choice.name).parent.iterdir() if choice.name.endswith(".yaml") else ()
+        given = () if choice.ships else (f for path in self._include_paths for f in path.rglob("*"))
+        files = (file for file in (*SHIPPED.iterdir(), *own, *given) if file.suffix in _OF_TASKS and file.is_file())
+        task = [choice.file_name, choice.shots, _sha256(files)]
         return evaluated.key() | {"task": task, "settings": self._settings.model_dump(mode="json")}
 
 
@@ -114,14 +115,10 @@ def checkpoint_sha256(folder: Path) -> str:
     return _sha256(file for file in folder.iterdir() if file.suffix in _EVALUATED and file.name != MANIFEST_NAME)
 
 
-def _files_sha256(files: Iterable[Path]) -> str:
-    """Of definitions and items of tasks."""
-    return _sha256(file for file in files if file.suffix in _OF_TASKS and file.is_file())
-
-
 def _sha256(files: Iterable[Path]) -> str:
-    found = hashlib.sha256()
-    for file in sorted(files):
+    """Of files with their names, in whatever folders and order."""
+    found = []
+    for file in files:
         with file.open("rb") as content:
-            found.update(f"{file.name} {hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
-    return found.hexdigest()
+            found.append(f"{file.name} {hashlib.file_digest(content, 'sha256').hexdigest()}")
+    return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()

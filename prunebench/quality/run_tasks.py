@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 from base.errors import UserError
@@ -27,9 +28,11 @@ from reports.runs.records import ConfigurationInfo
 def check_tasks(settings: QualitySettings | None) -> None:
     """Check, before anything is measured, that lm-eval is installed and knows every task. Raises QualityError if not.
 
-    The check runs in another process, to keep this one small.
+    The check runs in another process, to keep this one small, and not at all for tasks that ship: lm-eval takes seconds to import.
     """
     if settings is None or not settings.tasks:
+        return
+    if not settings.include_paths and find_spec("lm_eval") and choose_suite(settings.tasks).ships:
         return
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as apart:
         apart.submit(_check, choose_suite(settings.tasks), settings.include_paths).result()

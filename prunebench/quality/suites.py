@@ -36,6 +36,11 @@ class TaskChoice:
         stem = Path(self.name).stem if self.name.endswith(".yaml") else self.name
         return "".join(c if c.isalnum() or c in "._-" else "_" for c in stem)
 
+    @property
+    def ships(self) -> bool:
+        """Whether it comes with prunebench."""
+        return (SHIPPED / f"{self.name}.yaml").is_file()
+
 
 @dataclass(frozen=True)
 class Suite:
@@ -43,6 +48,11 @@ class Suite:
 
     tasks: tuple[TaskChoice, ...]
     chat_template: bool = False
+
+    @property
+    def ships(self) -> bool:
+        """Whether all of its tasks come with prunebench."""
+        return all(task.ships for task in self.tasks)
 
 
 # arXiv 2512.22671: mmlu and gsm8k with five examples, the others as lm-eval defines them.

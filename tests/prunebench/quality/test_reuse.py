@@ -87,8 +87,19 @@ def test_nor_for_a_task_that_is_asked_otherwise(evaluated, tmp_path):
     assert asked.find(evaluated, choice) is not None
     assert asked.find(evaluated, TaskChoice("spelling", 5)) is None
     assert known(SETTINGS.model_copy(update={"limit": 9}), (own,)).find(evaluated, choice) is None
+    asked.keep(evaluated, TaskChoice("tinyglu_form"), accuracy([1, 0]))
     (own / "spelling.yaml").write_text("task: spelling\ndoc_to_text: 'Spell {{word}}'")
     assert asked.find(evaluated, choice) is None
+    assert asked.find(evaluated, TaskChoice("tinyglu_form")) is not None
+
+
+def test_the_folder_of_a_task_may_be_named_in_any_way(evaluated, tmp_path, monkeypatch):
+    own = tmp_path / "tasks"
+    own.mkdir()
+    (own / "spelling.yaml").write_text("task: spelling")
+    known(include=(own,)).keep(evaluated, TaskChoice("spelling"), accuracy([1, 0]))
+    monkeypatch.chdir(tmp_path)
+    assert known(include=(Path("tasks"),)).find(evaluated, TaskChoice("spelling")) is not None
 
 
 def test_without_scores_or_unasked_nothing_is_kept(evaluated, cache):
