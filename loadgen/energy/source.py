@@ -21,10 +21,8 @@ from loadgen.energy.remote_clock import ClockOffset, estimate_offset
 
 _ROUND_TRIPS = 20
 LEAD_IN_S = 1.0  # until a sampler that has just started has seen a slow counter move
-_PAUSE_S, _PAUSES = (
-    0.25,
-    8,
-)  # wait for samples past the window's end, which make its edge exact, and pause between two looks
+# Waits for samples past the window's end, which make its edge exact: until all but slow meters have been read, and until those have.
+_PAUSES_S = (0.1, 0.15, *(0.25,) * 7)
 
 
 class EnergySource(Protocol):
@@ -194,8 +192,9 @@ def _trace_past(end_ns: int, read: Callable[[], EnergyTrace], *, ago_s: float) -
 
     The window ended `ago_s` seconds ago: the first pause is shorter by that.
     """
-    for number in range(_PAUSES):
-        time.sleep(_PAUSE_S if number else max(0.0, _PAUSE_S - ago_s))
+    for pause_s in _PAUSES_S:
+        time.sleep(max(0.0, pause_s - ago_s))
+        ago_s = 0.0
         trace = read()
         if all(_is_past(meter, end_ns) for meter in trace.meters):
             break

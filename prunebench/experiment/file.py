@@ -124,7 +124,9 @@ class Serve(Record):
         default={}, description="Environment variables of the servers that are started."
     )
     keep_servers: bool = Field(
-        default=False, description="Keep all configurations loaded side by side, if memory holds them."
+        default=False,
+        description="Keep all configurations loaded side by side, if memory holds them. Servers of the transformers engine then start "
+        "side by side too, one for each core, before the first trial.",
     )
     start_timeout_s: Annotated[float, SECONDS] = Field(
         default=600,

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from prunebench.quality.run_tasks import ask_configurations
 from prunebench.run.describe import Describer
 from prunebench.run.run_writer import RunWriter
 from prunebench.run.schedule import Visit
-from prunebench.run.serving import serve_configuration
+from prunebench.run.serving import launch_configuration, serve_configuration, starts_together
 from prunebench.servers.process import Server
 from prunebench.servers.remote import RemoteHost
 from prunebench.servers.run_servers import ServerPool
@@ -87,6 +87,7 @@ class Bench:
         self._until = Steadiness(protocol.steady_within, protocol.warmup_limit_s) if protocol.warmup_limit_s else None
         self._limiter = GpuLimiter()
         self._pool = ServerPool(self._start, keep=experiment.serve.keep_servers)
+        self._together: list[str] = []  # whose servers are to be started side by side with the first
 
     def places(self) -> int:
         """One: blocks side by side on one machine would disturb each other."""
@@ -95,6 +96,9 @@ class Bench:
     def measure(self, visits: Sequence[Visit], steps: Steps) -> None:
         """Measure every cell of `visits`; one that fails is recorded, and the others continue."""
         self._try_commands(visits, steps)
+        if self._host is None:
+            labels = dict.fromkeys(visit.label for visit in visits)
+            self._together = [label for label in labels if starts_together(self._experiment, label)]
         for visit in visits:
             steps.advance(0, f"block {visit.block + 1}, {visit.label}: starting")
             for outcome in self.visit(visit, steps.part):
@@ -155,8 +159,23 @@ class Bench:
                     self._update(label, idle_again=self._describer.when_quiet(energy))
 
     def _start(self, label: str, progress: Progress) -> Server:
-        log = self._writer.path / "logs" / f"{label}.log"
-        return serve_configuration(self._experiment, self._configurations[label], log, self._host, progress)
+        return serve_configuration(
+            self._experiment, self._configurations[label], self._log(label), self._host, progress
+        )
+
+    def _start_together(self, progress: Progress) -> None:
+        """Start the servers that may be started side by side, those that are up apart."""
+        labels, self._together = [one for one in self._together if not self._pool.is_up(one)], []
+        if len(labels) < 2:
+            return
+        launches = {
+            label: partial(launch_configuration, self._experiment, self._configurations[label], self._log(label))
+            for label in labels
+        }
+        self._pool.start_together(launches, self._experiment.serve.start_timeout_s, progress)
+
+    def _log(self, label: str) -> Path:
+        return self._writer.path / "logs" / f"{label}.log"
 
     def _try_commands(self, visits: Sequence[Visit], steps: Steps) -> None:
         """Start the server of every `command` once, before anything is measured. Raises ExperimentError for one that does not come up."""
@@ -196,7 +215,8 @@ class Bench:
             idle = self._writer.new_idle(idle)
         if first:
             facts = self._describer.first_visit(self._configurations[visit.label], server, energy, before, progress)
-            self._update(visit.label, idle_without_model=alone, **facts)
+            beside = self._pool.was_started_together(visit.label)
+            self._update(visit.label, idle_without_model=alone, started_beside=beside, **facts)
         answers = self._configurations[visit.label].answers
         if visit.block not in answers:
             self._update(visit.label, answers=answers | {visit.block: self._describer.answer(server.endpoint)})
@@ -216,6 +236,7 @@ class Bench:
 
     def _ready(self, label: str, progress: Progress = unseen) -> tuple[Server, EnergySource]:
         """The configuration's server, started if it is not up, and its meters."""
+        self._start_together(progress)
         self._limiter.set(self._experiment.asked(label).gpu_limits)
         server = self._pool.acquire(label, progress)
         source = self._experiment.asked(label).energy or self._experiment.energy.source

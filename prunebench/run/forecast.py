@@ -25,6 +25,8 @@ from prunebench.experiment.treatment import treatment
 from prunebench.run.describe import AFTER_LOAD_S, visit_idle
 from prunebench.run.resume import CellState
 from prunebench.run.schedule import Order, Visit
+from prunebench.run.serving import starts_together
+from prunebench.servers.run_servers import starts_at_once
 from reports.analysis.order import describe_order, imbalance
 from reports.runs.records import TrialCell
 from server.engines.registry import find_engine
@@ -120,7 +122,7 @@ def forecast(
     around = len(visits) * 2 * (rest_s + length_s)
     once = min(energy.idle_s, AFTER_LOAD_S) - rest_s + (0 if experiment.serve.keep_servers else energy.idle_s)
     parts = {
-        "starting servers": sum(served[label].start_s for label in starts),
+        "starting servers": _starting_s(experiment, [(label, served[label].start_s) for label in starts]),
         "idle power": around + len({v.label for v in visits}) * once,
         "rests": len(cells) * protocol.cooldown_s,
         "warm-up": sum(_warmup_s(workloads[c.workload], served[c.label].times, fewest) for c in cells),
@@ -199,6 +201,13 @@ def _assumptions(experiment: Experiment, served: Iterable[_Served]) -> list[str]
     uncounted = "pruning" if experiment.quality is None else "pruning, quality"
     words.append(f"{uncounted} and the report are not counted")
     return words
+
+
+def _starting_s(experiment: Experiment, starts: Sequence[tuple[str, float]]) -> float:
+    """Of servers one after another, and of those that start side by side as many at a time as do."""
+    together = [start_s for label, start_s in starts if starts_together(experiment, label)]
+    apart = [start_s for label, start_s in starts if not starts_together(experiment, label)]
+    return sum(apart) + math.ceil(len(together) / starts_at_once()) * max(together, default=0.0)
 
 
 def _load_s(workload: Workload, times: Times) -> float:

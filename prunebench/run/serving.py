@@ -13,7 +13,7 @@ from prunebench.experiment.plan import Planned
 from prunebench.servers.command_line import CommandLine
 from prunebench.servers.commands import Command, ServerCommand
 from prunebench.servers.joined import join_server
-from prunebench.servers.process import Server, start_server
+from prunebench.servers.process import RunningServer, Server, launch_server, start_server
 from prunebench.servers.remote import RemoteHost
 from prunebench.terminal.progress import Progress
 from reports.runs.records import ConfigurationInfo
@@ -29,20 +29,37 @@ def serve_configuration(
     if asked.url is not None:
         key = None if asked.api_key_file is None else read_key(asked.api_key_file, "api_key_file")
         return join_server(asked.url, asked.model, key, request_timeout_s=request_s)
+    command = _command(experiment, info)
+    if host is not None and isinstance(command, ServerCommand):
+        progress(0, 0, f"{info.label}, server starting on {host.url}")
+        return host.start(info.label, command, start_timeout_s=start_s, request_timeout_s=request_s)
+    return start_server(command, log, start_timeout_s=start_s, request_timeout_s=request_s, progress=progress)
+
+
+def starts_together(experiment: Experiment, label: str) -> bool:
+    """Whether a configuration's server may start beside others: they are kept, and its engine does not mind."""
+    asked = experiment.asked(label)
+    if not experiment.serve.keep_servers or asked.url is not None or asked.command is not None:
+        return False
+    return choose_engine(asked.engine or AUTO).starts_together
+
+
+def launch_configuration(experiment: Experiment, info: ConfigurationInfo, log: Path) -> RunningServer:
+    """The process of a configuration's server, without waiting for it."""
+    return launch_server(_command(experiment, info), log, request_timeout_s=experiment.protocol.request_timeout_s)
+
+
+def _command(experiment: Experiment, info: ConfigurationInfo) -> Command:
+    """What starts a configuration's server; it has no `url`."""
+    asked = experiment.asked(info.label)
     checkpoint = None if info.checkpoint is None else Path(info.checkpoint)
-    command: Command
     if asked.command is not None:
-        command = CommandLine(asked.command, checkpoint, asked.model, asked.health, asked.environment)
-        return start_server(command, log, start_timeout_s=start_s, request_timeout_s=request_s, progress=progress)
+        return CommandLine(asked.command, checkpoint, asked.model, asked.health, asked.environment)
     assert checkpoint is not None  # noqa: S101 - all others have one
     assert info.model is not None  # noqa: S101
     watts = experiment.energy.modelled_watts_per_core
     options = asked.options | _draft_options(asked, info)
-    command = ServerCommand(checkpoint, info.model, asked.engine or AUTO, options, watts, environment=asked.environment)
-    if host is not None:
-        progress(0, 0, f"{info.label}, server starting on {host.url}")
-        return host.start(info.label, command, start_timeout_s=start_s, request_timeout_s=request_s)
-    return start_server(command, log, start_timeout_s=start_s, request_timeout_s=request_s, progress=progress)
+    return ServerCommand(checkpoint, info.model, asked.engine or AUTO, options, watts, environment=asked.environment)
 
 
 def _draft_options(asked: Configuration, info: ConfigurationInfo) -> dict[str, str]:

@@ -89,6 +89,10 @@ class RunningServer:
             raise ServerStartError(f"the server was not healthy in time (serve.start_timeout_s): {line}")
         return False
 
+    def is_up(self, timeout_s: float) -> bool:
+        """Ask it whether it is up. Raises as `has_started`."""
+        return self.has_started(timeout_s, healthy=is_healthy(self.endpoint.url, self.health))
+
     def alive(self) -> bool:
         """Whether the process still runs."""
         return self.process.poll() is None
@@ -144,7 +148,7 @@ def start_server(
     """
     server = launch_server(command, log_file, request_timeout_s=request_timeout_s)
     try:
-        while not server.has_started(start_timeout_s, healthy=is_healthy(server.endpoint.url, command.health)):
+        while not server.is_up(start_timeout_s):
             progress(0, 0, f"{command.model or log_file.stem}, {starting_words(log_file, server.log_start)}")
             time.sleep(POLL_S)
         progress(1, 1, f"{command.model or log_file.stem}, server started")

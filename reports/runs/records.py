@@ -166,6 +166,7 @@ class ConfigurationInfo(Record):
     idle_after_load: WindowEnergy | None = None  # right after its last trial: clocks and temperature are still high
     idle_again: WindowEnergy | None = None  # model loaded, no requests, after the last trial
     load_s: float | None = None  # from start of the server process to healthy
+    started_beside: bool = False  # other servers started at the same time, so that `load_s` may be longer than alone
 
     @property
     def described(self) -> bool:

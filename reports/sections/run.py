@@ -108,7 +108,7 @@ def _served(analysis: Analysis) -> Table:
             engine(info),
             info.dtype or ABSENT,
             " ".join(f"{key}={value}" for key, value in info.engine_options.items()) or ABSENT,
-            ABSENT if info.load_s is None else f"{figure(info.load_s)} s",
+            ABSENT if info.load_s is None else f"{figure(info.load_s)} s{', beside others' * info.started_beside}",
         )
         for info in (c.info for c in analysis.configurations)
     ]

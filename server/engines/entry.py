@@ -34,6 +34,8 @@ class EngineEntry:
     suits_machine: Callable[[], bool] = lambda: False  # whether `auto` may take it here, once it is installed
     needs_config: bool = True  # whether it reads the checkpoint's config.json
     start_s: float = 15.0  # typical time from start to healthy, for forecasts
+    # Whether several may start at the same time on one machine: not if one takes a share of the memory that it finds free.
+    starts_together: bool = False
     # Options that add a draft, (folder of its model, None for n-grams; tokens proposed at a time) → options; None: no speculative
     # decoding.
     draft_options: Callable[[Path | None, int], Mapping[str, str]] | None = None

@@ -21,5 +21,6 @@ SYNTHETIC = EngineEntry(
     options="server.engines.synthetic.options:SyntheticOptions",
     needs_config=False,
     start_s=2.0,
+    starts_together=True,
     known_times=_known_times,
 )

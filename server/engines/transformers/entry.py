@@ -14,4 +14,5 @@ TRANSFORMERS = EngineEntry(
     remedy="pip install 'prunebench[transformers]'",
     suits_machine=lambda: True,
     start_s=15.0,
+    starts_together=True,
 )

@@ -155,6 +155,13 @@ def test_idle_power_is_known_before_and_after_and_without_a_model_only_where_non
     assert without[0].gross_joules is not None or without[0].reason
 
 
+def test_servers_that_are_kept_were_started_side_by_side_where_there_are_cores_for_it(finished):
+    folder, _ = finished
+    configurations = RunFolder(folder).configurations()
+    assert [c.started_beside for c in configurations] == [len(os.sched_getaffinity(0)) > 1] * 2
+    assert all(c.load_s for c in configurations)
+
+
 def test_net_joules_subtract_the_idle_power_around_each_visit(finished):
     folder, _ = finished
     idles = RunFolder(folder).idles()
