@@ -150,4 +150,5 @@ def show(look: Look, left: set[str], seconds: float, steps: Steps) -> None:
     widest = look.widest(left)
     if widest is not None and widest.half_width is not None:
         share = min(1.0, (math.log1p(look.goal.within) / math.log1p(widest.half_width)) ** 2)
-        steps.aim(share, f"{widest.label} {around(widest.half_width)} of {around(look.goal.within)}")
+        still = f", about {duration(seconds)} left" if seconds else ""
+        steps.aim(share, f"{widest.label} {around(widest.half_width)} of {around(look.goal.within)}{still}")

@@ -8,9 +8,18 @@ from types import TracebackType
 from typing import Self
 
 from rich.filesize import decimal
-from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Task,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bars
 from rich.table import Column
+from rich.text import Text
 
 from prunebench.terminal.console import print_line
 from reports.document.console import Console
@@ -24,6 +33,20 @@ _FIGURES = 26  # columns: share, times, and the gaps between
 
 def unseen(_done: int, _total: int, _what: str) -> None:
     """Progress that nobody watches."""
+
+
+class _Elapsed(TimeElapsedColumn):
+    """Nothing beside an aim, which comes nearer by leaps."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.fields.get("is_aim") else super().render(task)
+
+
+class _Remaining(TimeRemainingColumn):
+    """Nothing beside an aim: its pace so far says little of the time left."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.fields.get("is_aim") else super().render(task)
 
 
 class Steps:
@@ -41,8 +64,8 @@ class Steps:
             TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, max_width=words)),
             BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=_BAR)),  # what the words leave
             TaskProgressColumn("{task.percentage:3.0f} %", "", markup=False, table_column=Column(no_wrap=True)),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            _Elapsed(),
+            _Remaining(),
             console=console,
             transient=True,
             expand=True,
@@ -72,9 +95,9 @@ class Steps:
         self._bar.update(self._task, total=self._total)
 
     def aim(self, share: float, what: str) -> None:
-        """Show in a line that stays how near something is to its goal, as a share."""
+        """Show in a line that stays how near something is to its goal, as a share, with no times but those of `what`."""
         if self._aim is None:
-            self._aim = self._bar.add_task(what, total=1.0)
+            self._aim = self._bar.add_task(what, total=1.0, is_aim=True)
         self._bar.update(self._aim, completed=share, description=what)
 
     def bytes_done(self, done: int, total: int) -> None:

@@ -56,6 +56,18 @@ def test_the_step_under_way_has_a_line_of_its_own_until_it_is_done():
     assert after.startswith("measuring")
 
 
+def test_an_aim_has_a_line_that_stays_with_no_other_time_left_than_the_one_it_says():
+    file = io.StringIO()
+    with Steps(Console(file=file, force_terminal=True, width=100), "measuring", 10) as steps:
+        steps.aim(0.25, "width-512 ±4 % of ±2 %, about 0:10:00 left")
+        steps.reach(3, 10, "block 4")
+        steps._bar.refresh()
+        bar, aim = lines_of(file.getvalue())[-2:]
+    assert bar.startswith("measuring: block 4")
+    assert (aim.count(":"), aim.rstrip().endswith("25 %")) == (2, True)
+    assert aim.startswith("width-512 ±4 % of ±2 %, about 0:10:00 left")
+
+
 def test_a_log_has_lines_of_the_step_under_way(monkeypatch):
     monkeypatch.setattr(progress, "_PLAIN_EVERY_S", 0)
     file = io.StringIO()
