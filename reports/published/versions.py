@@ -66,7 +66,8 @@ def _ifeval(study: Study, analysis: StudyAnalysis) -> Table:
         Row(
             [
                 Entry(
-                    f"{width} ({max(c.pruning_percentage for (_, w), c in by_width.items() if w == width):g} % pruned)"
+                    str(width),
+                    f"{max(c.pruning_percentage for (_, w), c in by_width.items() if w == width):g} % pruned",
                 ),
                 *(
                     _score(one.quality.get("ifeval") if one else None, changes.get((m.model, width)))
