@@ -1,0 +1,41 @@
+"""The runs whose results are published: their experiment files, and what is copied of a run folder."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.small_model import PERCENTAGES, PUBLISHED, RUNS, experiment, publish
+from prunebench.experiment.resolve import load_experiment
+
+TINYGLU = Path(__file__).parents[2] / "examples" / "tinyglu"
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_each_run_is_an_experiment_that_prunebench_reads(name: str, tmp_path: Path) -> None:
+    for checkpoint in ("smollm2", "smollm2-w8a8"):
+        (tmp_path / checkpoint).symlink_to(TINYGLU)
+    for text in ("calibration.jsonl", "held-out-chat.txt", "held-out-gsm8k.txt"):
+        (tmp_path / text).write_text('{"text": "Hello"}\n')
+    file = tmp_path / "run.toml"
+    file.write_text(experiment(name, {"ifeval": tmp_path / "tasks" / "ifeval.yaml"}, limit=7, hours=0.25))
+    read = load_experiment(file)
+    assert read.prune.pruning_percentages == PERCENTAGES
+    assert (read.quality.limit, read.quality.tasks, read.protocol.max_hours) == (7, ["tasks/ifeval.yaml"], 0.25)
+    assert [one.label for one in read.configurations] == (["int8"] if name == "study-vllm" else [])
+
+
+def test_what_is_published_has_no_path_of_the_machine(tmp_path: Path) -> None:
+    run = tmp_path / "home" / "runs" / "one"
+    run.mkdir(parents=True)
+    for name in PUBLISHED:
+        (run / name).write_text(f"{sys.executable} run {tmp_path}/home/smollm2 {TINYGLU}")
+    publish(run, tmp_path / "results", ["run", "one.toml"])
+    publish(run, tmp_path / "results", ["run", "one.toml", "--resume"])
+    assert (tmp_path / "results" / "report.html").read_text() == "python run smollm2 examples/tinyglu"
+    said = (tmp_path / "results" / "commands.txt").read_text().splitlines()
+    assert [line.partition(": ")[2].rpartition(": ")[2] for line in said] == [
+        "prunebench run one.toml", "prunebench run one.toml --resume",
+    ]  # fmt: skip
