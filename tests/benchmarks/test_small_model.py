@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.small_model import PERCENTAGES, PUBLISHED, RUNS, experiment, publish
+from benchmarks.small_model.experiments import HELD_OUT, PERCENTAGES, RUNS, experiment
+from benchmarks.small_model.publishing import PUBLISHED, publish
 from prunebench.experiment.resolve import load_experiment
 
 TINYGLU = Path(__file__).parents[2] / "examples" / "tinyglu"
@@ -17,10 +18,10 @@ TINYGLU = Path(__file__).parents[2] / "examples" / "tinyglu"
 def test_each_run_is_an_experiment_that_prunebench_reads(name: str, tmp_path: Path) -> None:
     for checkpoint in ("smollm2", "smollm2-w8a8"):
         (tmp_path / checkpoint).symlink_to(TINYGLU)
-    for text in ("calibration.jsonl", "held-out-chat.txt", "held-out-gsm8k.txt"):
+    for text in ("calibration.jsonl", *HELD_OUT):
         (tmp_path / text).write_text('{"text": "Hello"}\n')
     file = tmp_path / "run.toml"
-    file.write_text(experiment(name, {"ifeval": tmp_path / "tasks" / "ifeval.yaml"}, limit=7, hours=0.25))
+    file.write_text(experiment(name, ["tasks/ifeval.yaml"], limit=7, hours=0.25))
     read = load_experiment(file)
     assert read.prune.pruning_percentages == PERCENTAGES
     assert (read.quality.limit, read.quality.tasks, read.protocol.max_hours) == (7, ["tasks/ifeval.yaml"], 0.25)
@@ -32,8 +33,8 @@ def test_what_is_published_has_no_path_of_the_machine(tmp_path: Path) -> None:
     run.mkdir(parents=True)
     for name in PUBLISHED:
         (run / name).write_text(f"{sys.executable} run {tmp_path}/home/smollm2 {TINYGLU}")
-    publish(run, tmp_path / "results", ["run", "one.toml"])
-    publish(run, tmp_path / "results", ["run", "one.toml", "--resume"])
+    publish(tmp_path / "home", "one", tmp_path / "results", ["run", "one.toml"])
+    publish(tmp_path / "home", "one", tmp_path / "results", ["run", "one.toml", "--resume"])
     assert (tmp_path / "results" / "report.html").read_text() == "python run smollm2 examples/tinyglu"
     said = (tmp_path / "results" / "commands.txt").read_text().splitlines()
     assert [line.partition(": ")[2].rpartition(": ")[2] for line in said] == [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.pruning_quality.tasks import above_the_floor, table
+from benchmarks.small_model.floor import above_the_floor
 from examples.real.tasks import write_tasks
 from prunebench.quality.harness import Harness
 from prunebench.quality.suites import TaskChoice, choose_suite
@@ -35,13 +35,5 @@ def test_the_tasks_are_lm_evals_own_with_the_items_of_the_files(
 
 
 def test_pruned_models_are_asked_only_what_the_whole_model_can_do_at_all() -> None:
-    assert above_the_floor(None)
     assert above_the_floor({"value": 0.10, "standard_error": 0.03})
     assert not above_the_floor({"value": 0.02, "standard_error": 0.014})
-
-
-def test_the_table_has_a_row_for_each_model_and_task() -> None:
-    score = {"metric": "m", "value": 0.25, "standard_error": 0.05, "items": 100, "seconds": 61.4}
-    shown = table({"scores": {"whole": {"ifeval": score, "gsm8k": score}, "maw, 10 %": {"ifeval": score}}})
-    assert shown.count("0.250 ± 0.050") == 3
-    assert shown.splitlines()[-1].split() == ["maw,", "10", "%", "ifeval", "0.250", "±", "0.050", "61"]

@@ -1,0 +1,30 @@
+"""What is committed of a run folder: its page and summaries, without this machine's paths."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+PUBLISHED = ("report.html", "report.md", "cells.csv", "environment.json", "experiment.toml", "run.json", "card.png")
+
+
+def publish(folder: Path, name: str, results: Path, command: Sequence[str]) -> None:
+    """Copy PUBLISHED from `folder/runs/name`, and note the command that made it and the day in `commands.txt`."""
+    results.mkdir(parents=True, exist_ok=True)
+    ours = {f"{folder}/": "", sys.executable: "python", f"{Path(__file__).parents[2]}/": ""}
+    for file in (folder / "runs" / name / one for one in PUBLISHED):
+        if file.suffix == ".png":
+            shutil.copy(file, results)
+            continue
+        text = file.read_text()
+        for path, shown in ours.items():
+            text = text.replace(path, shown)
+        (results / file.name).write_text(text)
+    day = time.strftime("%Y-%m-%d", time.gmtime())
+    with (results / "commands.txt").open("a") as commands:
+        commands.write(
+            f"{day}: python -P -m benchmarks.small_model --data FOLDER --runs {name}: prunebench {' '.join(command)}\n"
+        )
