@@ -59,6 +59,7 @@ def by_vllm(pruned):
     with (
         pytest.MonkeyPatch.context() as patch,
         temporary_files(patch) as files,
+        with_the_model_in_the_core(patch),
         serving(pruned, "vllm", engine_options=options) as served,
     ):
         patch.undo()  # only the server has its temporary files there
@@ -117,6 +118,13 @@ def temporary_files(monkeypatch):
     with tempfile.TemporaryDirectory() as folder:
         monkeypatch.setenv("TMPDIR", folder)
         yield Path(folder)
+
+
+@contextmanager
+def with_the_model_in_the_core(monkeypatch):
+    """One process less that imports vLLM, which takes longest."""
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    yield
 
 
 def assert_reports_where_the_time_went(client):
