@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from loadgen.metrics.latencies import FloatArray
+from reports.exports.wall_clock import begun, unix_seconds
 from reports.runs.loads import Load
 
 _PROFILE_FIELDS = {"streams", "rate", "time_scale", "schedule_turn"}
@@ -145,27 +145,16 @@ def _arguments(load: Load) -> dict[str, Any]:
 
 
 def _moments(load: Load) -> dict[str, float]:
-    """Unix seconds, exact to each other; as a date good to some seconds, since a trial keeps its wall time for people only.
-
-    Seconds from its start where an imported result has no date that can be read.
-    """
+    """Unix seconds; seconds from its start where an imported result has no date that can be read."""
     trial = load.trial
-    moments: dict[str, int | None] = {
-        "start_time": None,
+    moments = {
         "request_start_time": trial.first_sent_ns,
         "measure_start_time": trial.window_start_ns,
         "measure_end_time": trial.window_end_ns,
         "request_end_time": trial.last_end_ns,
         "end_time": trial.last_end_ns,
     }
-    try:
-        begun = datetime.fromisoformat(trial.started_at).timestamp()
-    except ValueError:
-        begun = 0.0
-    first_sent = begun + (trial.warmup.seconds if trial.warmup is not None else 0.0)
-    return {
-        name: begun if ns is None else first_sent + (ns - trial.first_sent_ns) / 1e9 for name, ns in moments.items()
-    }
+    return {"start_time": begun(trial) or 0.0, **{name: unix_seconds(trial, ns) for name, ns in moments.items()}}
 
 
 def _by_status(values: FloatArray, done: np.ndarray[Any, np.dtype[np.bool_]] | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Write trials in other tools' formats: `prunebench report --format vllm-json|guidellm-json|csv`."""
+"""Write trials in other tools' formats: `prunebench report --format vllm-json|guidellm-json|llm-d-json|csv`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,23 @@ from reports.checks.findings import find_in_trial
 from reports.errors import ReportError, require_name
 from reports.exports.csv_table import csv_text
 from reports.exports.guidellm import as_guidellm
+from reports.exports.llmd import as_llmd
 from reports.runs.loads import Load
 
-TrialFormat = Literal["vllm-json", "guidellm-json", "csv"]
-FILES: dict[TrialFormat, str] = {"vllm-json": "vllm.json", "guidellm-json": "guidellm.json", "csv": "requests.csv"}
+TrialFormat = Literal["vllm-json", "guidellm-json", "llm-d-json", "csv"]
+FILES: dict[TrialFormat, str] = {
+    "vllm-json": "vllm.json",
+    "guidellm-json": "guidellm.json",
+    "llm-d-json": "llm-d.json",
+    "csv": "requests.csv",
+}
 
 
 def export(paths: Sequence[Path], form: TrialFormat, output: Path | None) -> Path:
-    """Write trials in another format, by default beside their folder or file. Raises ReportError."""
+    """Write trials in another format, by default beside their folder or file. Raises ReportError.
+
+    llm-d's has one trial a file: those of several are in a folder, the format's name without its ending by default.
+    """
     require_name(output)
     read = [read_requests(path) for path in paths]
     loads = [load for each in read for load in each.trials]
@@ -36,12 +45,26 @@ def export(paths: Sequence[Path], form: TrialFormat, output: Path | None) -> Pat
         raise ReportError(f"{paths[0]}: holds no finished trial")
     first = paths[0]
     target = output or (first / FILES[form] if first.is_dir() else first.with_name(f"{first.stem}-{FILES[form]}"))
-    text = {"vllm-json": as_vllm, "guidellm-json": as_guidellm, "csv": as_csv}[form](loads)
     try:
-        write_text(target, text)
+        if form == "llm-d-json":
+            return _write_llmd(loads, target, named=output is not None)
+        write_text(target, {"vllm-json": as_vllm, "guidellm-json": as_guidellm, "csv": as_csv}[form](loads))
     except OSError as error:
         raise ReportError(f"--output {target}: {error.strerror}") from None
     return target
+
+
+def _write_llmd(loads: Sequence[Load], target: Path, *, named: bool) -> Path:
+    """A file of one trial, else a folder with a file of each."""
+    texts = as_llmd(loads)
+    if len(texts) == 1:
+        write_text(target, texts[0])
+        return target
+    folder = target if named else target.with_suffix("")
+    folder.mkdir(exist_ok=True)
+    for number, (load, text) in enumerate(zip(loads, texts, strict=True), 1):
+        write_text(folder / f"{number:03d}-{load.name}.json", text)
+    return folder
 
 
 def as_vllm(loads: Sequence[Load]) -> str:

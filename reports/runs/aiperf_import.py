@@ -48,6 +48,7 @@ def import_aiperf(records: list[dict[str, Any]], file: Path) -> Imported:
     return import_rows(
         rows,
         _workload(phase, rows),
+        tool="aiperf",
         url=f"imported from aiperf ({', '.join(config['endpoint']['urls'])})",
         model=", ".join(each["name"] for each in config["models"]["items"]),
         started_at=datetime.fromtimestamp(first / 1e9, UTC).isoformat(timespec="seconds"),

@@ -42,6 +42,7 @@ def _benchmark(benchmark: dict[str, Any]) -> Imported:
     found = import_rows(
         rows,
         _workload(strategy, rows),
+        tool="guidellm",
         url=f"imported from guidellm ({backend.get('target') or 'target not recorded'})",
         model=backend.get("model"),
         started_at=datetime.fromtimestamp(first, UTC).isoformat(timespec="seconds"),

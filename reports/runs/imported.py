@@ -24,6 +24,7 @@ class Imported:
     trial: Trial
     rows: list[dict[str, Any]]
     metrics: TrialMetrics
+    tool: str
 
 
 def blank_row(index: int, request_id: str, sent_ns: int) -> dict[str, Any]:
@@ -37,6 +38,7 @@ def import_rows(
     rows: list[dict[str, Any]],
     workload: Workload,
     *,
+    tool: str,
     url: str,
     model: str | None,
     started_at: str,
@@ -61,7 +63,7 @@ def import_rows(
         client=ClientHealth(cpu_fraction=None, loop_lag_p99_ms=None, schedule_lag_p99_ms=None),
         energy=WindowEnergy(start_ns=-1, end_ns=end, reason=without_joules),
     )
-    return Imported(trial, rows, measure_records(trial, [RequestRecord(**row) for row in rows]))
+    return Imported(trial, rows, measure_records(trial, [RequestRecord(**row) for row in rows]), tool)
 
 
 def offered(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from energy.records import PowerTimeline
 from loadgen.metrics.measuring.measure import read_metrics
 from loadgen.metrics.metrics import TrialMetrics
 from loadgen.records.checksums import find_changed, read_sums
@@ -14,6 +15,7 @@ from loadgen.records.schema import Trial
 from loadgen.sweeps.points import Sweep
 from reports.errors import ReportError
 from reports.runs.other_tools import import_result
+from reports.runs.records import ConfigurationInfo
 from reports.runs.run_folder import RunFolder, describe_error, read_record
 
 
@@ -25,6 +27,10 @@ class Load:
     trial: Trial
     metrics: TrialMetrics
     rows: list[dict[str, Any]]
+    power: PowerTimeline | None = None  # None: not recorded
+    configuration: ConfigurationInfo | None = None  # None: not of a run
+    tool: str = "prunebench"  # that measured it
+    tool_version: str | None = None  # None: not recorded
 
 
 @dataclass(frozen=True)
@@ -54,14 +60,16 @@ def read_loads(path: Path) -> Loads:
         if path.is_file():
             found = import_result(path)
             names = [path.stem] if len(found) == 1 else [f"{path.stem}-{n}" for n in range(1, len(found) + 1)]
-            return Loads(path, [Load(n, i.trial, i.metrics, i.rows) for n, i in zip(names, found, strict=True)])
+            return Loads(
+                path, [Load(n, i.trial, i.metrics, i.rows, tool=i.tool) for n, i in zip(names, found, strict=True)]
+            )
         if (path / "trial.json").is_file():
             return Loads(path, [_read(path.name, path)])
         if (path / "sweep.json").is_file():
             sweep = read_record(path / "sweep.json", Sweep)
             return Loads(path, [_read(point.folder, path / point.folder) for point in sweep.points], sweep)
         if (path / "run.json").is_file():
-            return Loads(path, [_read(stored.folder.name, stored.folder) for stored in RunFolder(path).trials()])
+            return Loads(path, _of_run(RunFolder(path)))
         if folders := _beside(path):
             return Loads(path, [_read(folder.name, folder) for folder in folders])
     except (OSError, ValueError, KeyError) as error:
@@ -71,15 +79,29 @@ def read_loads(path: Path) -> Loads:
     )
 
 
+def _of_run(run: RunFolder) -> list[Load]:
+    version, infos = run.info().prunebench_version, {info.label: info for info in run.configurations()}
+    return [
+        replace(
+            _read(stored.folder.name, stored.folder),
+            configuration=infos.get(stored.cell.label),
+            tool_version=version,
+        )
+        for stored in run.trials()
+    ]
+
+
 def _read(name: str, folder: Path) -> Load:
     sums = read_sums(folder)
     if changed := find_changed(folder, sums or {}):
         raise ReportError(changed)
     trial = read_record(folder / "trial.json", Trial)
+    kept = folder / "power.json"
+    power = read_record(kept, PowerTimeline) if kept.exists() else None
     parquet = folder / "requests.parquet"
     try:
         rows = [row for batch in read_parquet(parquet) for row in batch.rows()]
-        return Load(name, trial, read_metrics(trial, parquet), rows)
+        return Load(name, trial, read_metrics(trial, parquet), rows, power)
     except Exception as error:
         if parquet.name in (sums or {}):  # the file is intact, so this is a bug
             raise

@@ -27,6 +27,7 @@ def import_vllm(result: dict[str, Any]) -> Imported:
     return import_rows(
         rows,
         _workload(result, rows),
+        tool="vllm-benchmark",
         url=f"imported from vllm bench serve ({result.get('backend') or 'backend not recorded'})",
         model=result.get("model_id"),
         started_at=_date(str(result.get("date", ""))),
