@@ -1,4 +1,4 @@
-"""Power over time, for plots: mean watts per step, from the curve that joules are taken from.
+"""Power over time, for plots: mean watts per step, from the curve that joules are taken from; and power by clock.
 
 Steps are equal and at least as long as the meter's own, so that for every meter the area under them is the energy.
 """
@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from base.records import Record
 from energy.curve import NoEnergy, curve_of
-from energy.records import EnergyTrace, MeterPower, MeterTrace, PowerTimeline
+from energy.records import EnergyTrace, MeterPower, MeterTrace, PowerTimeline, WindowEnergy
 
 SHORTEST_STEP_S = 0.1
+_AROUND_NS = 500_000_000  # power of so long before and after a reading of the clock, which comes once a second
 MOST_STEPS = 1200  # as many as a plot shows; keeps a trial's file near 10 kB a meter
 
 
@@ -42,3 +44,31 @@ def _meter_power(trace: MeterTrace, start_ns: int, end_ns: int, offset_ns: int) 
         step_ns=round(step * 1e9),
         watts=[float(f"{watts:.4g}") for watts in np.diff(joules) / step],
     )
+
+
+class ClockPower(Record):
+    """Mean power of one GPU while its SM clock was read as this."""
+
+    device: str
+    sm_clock_mhz: int
+    seconds: int  # in which the clock was read, once in each
+    mean_watts: float
+
+
+def power_at_clocks(power: PowerTimeline, energy: WindowEnergy) -> list[ClockPower]:
+    """Over a window, by GPU and rising clock; power is the mean of the second around each reading. None of it without clocks."""
+    watts: dict[tuple[str, int], list[float]] = {}
+    meters = {meter.info.device: meter for meter in power.meters if meter.info.measured}
+    for one in energy.conditions:
+        meter = meters.get(one.device)
+        if meter is None or one.sm_clock_mhz is None:
+            continue
+        middles = meter.start_ns + meter.step_ns * np.arange(len(meter.watts)) + meter.step_ns // 2
+        around = max(one.at_ns - _AROUND_NS, energy.start_ns), min(one.at_ns + _AROUND_NS, energy.end_ns)
+        first, end = np.searchsorted(middles, around)
+        if end > first:
+            watts.setdefault((one.device, one.sm_clock_mhz), []).append(float(np.mean(meter.watts[first:end])))
+    return [
+        ClockPower(device=device, sm_clock_mhz=clock, seconds=len(found), mean_watts=float(np.mean(found)))
+        for (device, clock), found in sorted(watts.items())
+    ]

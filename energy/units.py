@@ -1,4 +1,4 @@
-"""Joules as kWh, the unit of bills. Joules never become a mass of CO2: that requires a grid's intensity, which is not measured."""
+"""Joules as kWh, the unit of bills. They become a mass of CO2 in `energy.carbon` alone, by an intensity that the user states."""
 
 from __future__ import annotations
 

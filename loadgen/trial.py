@@ -22,6 +22,7 @@ from loadgen.link.interrupt import Interrupt
 from loadgen.link.messages import Ended, Finished, Job, Part, Ready, Steadiness
 from loadgen.metrics.client_health import client_health
 from loadgen.metrics.read_lag import LagHistogram
+from loadgen.metrics.steady_state import metered_warm_up, steady_state
 from loadgen.metrics.window import cut_window
 from loadgen.prompts.request_body import request_form
 from loadgen.prompts.synthetic import Prompts
@@ -96,6 +97,7 @@ def run_trial(
     )
     with recorder, Clients(jobs) as clients:
         warmup = warmed_up(clients.ready())
+        warmed_ns = time.monotonic_ns()
         before = server_counters(endpoint)
         if interrupt is not None:
             interrupt.note()
@@ -120,6 +122,7 @@ def run_trial(
         started_at,
         before,
         warmup,
+        warmed_ns,
         lanes,
         read_pause_ms=PAUSE_NS / 1e6,
     )
@@ -147,6 +150,7 @@ class FinishedLoad:
     started_at: str
     counters_before: dict[str, float]  # `server_counters` when the warm-up was over
     warmup: WarmUp | None = None
+    warmed_ns: int = 0  # when the warm-up ended
     lanes: int = 1
     read_pause_ms: float = 0.0  # between two looks at the sockets
 
@@ -176,6 +180,11 @@ def as_trial(
     start, end, rule, generations = cut_window(workload, records, lanes=load.lanes, rules=window_rules)
     unread = WindowEnergy(start_ns=start, end_ns=end, reason="the load was interrupted before the meters had answered")
     joules = interrupt.bounded(lambda: energy.over(start, end, idle=idle), unread)
+
+    def over(begin: int, finish: int) -> WindowEnergy:
+        none = unread.model_copy(update={"start_ns": begin, "end_ns": finish})
+        return interrupt.bounded(lambda: energy.over(begin, finish), none)
+
     after = interrupt.bounded(lambda: server_counters(endpoint), dict[str, float]())
     trial = Trial(
         url=endpoint.url,
@@ -198,7 +207,8 @@ def as_trial(
             workload, records, load.watches, load.lags, read_pause_ms=load.read_pause_ms, start_ns=start, end_ns=end
         ),
         energy=joules,
-        warmup=load.warmup,
+        warmup=load.warmup and metered_warm_up(load.warmup, load.warmed_ns, over),
+        steady_state=steady_state(workload, records, over),
         interrupted=interrupt.came,
         server_prefix_hit_tokens=change(load.counters_before, after, PREFIX_HITS),
         server_generated_tokens=change(load.counters_before, after, GENERATED),

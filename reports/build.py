@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from base.files import write_bytes
+from energy.carbon import Intensity
 from reports.analysis.analyse import analyse_folder
 from reports.analysis.records import Analysis
 from reports.document.blocks import Article
@@ -19,7 +20,7 @@ from reports.document.pictures import NO_CHARTS, WIDTHS, can_draw, draw_picture,
 from reports.document.wording import SIMULATED
 from reports.errors import ReportError, require_name
 from reports.exports.cells import as_csv, as_json, as_markdown, as_parquet, cell_rows
-from reports.runs.loads import is_load, read_loads
+from reports.runs.loads import Loads, is_load, read_loads
 from reports.runs.records import damaged_line
 from reports.sections.contents import run_article
 from reports.sections.loads.load import load_article
@@ -37,6 +38,8 @@ def build_report(
     notice: Callable[[str], None] = lambda _: None,
     progress: Progress = lambda *_: None,
     analyses: Sequence[Analysis] | None = None,
+    intensity: Intensity | None = None,
+    options: Sequence[str] = (),
 ) -> Path:
     """Write the report of one or more runs and return the file to open: the page, or what `write_readable` writes instead.
 
@@ -44,8 +47,8 @@ def build_report(
     the stem of `output` if that is not "report". If figures are simulated, the page by default is report-simulated.html and
     report.html a link to it. Each file is replaced as a whole. Verdicts are judged at `margin`, a share.
     `notice` receives a line for each damaged trial, which is left out, `progress` each picture that is drawn.
-    `analyses`: of the runs, where the caller has them. Raises ReportError naming a path that cannot be read or
-    written.
+    `analyses`: of the runs, where the caller has them. `intensity`: of the grid, where it is stated now; `options`: what the caller
+    was given, for the command in the foot. Raises ReportError naming a path that cannot be read or written.
     """
     if not runs:
         raise ReportError("name at least one run folder")
@@ -54,19 +57,19 @@ def build_report(
     if any(is_load(run) for run in runs):
         if not all(is_load(run) for run in runs):
             raise ReportError("a report cannot combine runs and single loads")
-        made = (_command(runs, margin=margin, png=png),)
+        made = (_command(runs, margin=margin, png=png, options=options),)
         articles = [
-            replace(load_article(read_loads(run), f"load-{number}"), commands=made)
+            replace(load_article(_with_carbon(read_loads(run), intensity), f"load-{number}"), commands=made)
             for number, run in enumerate(runs, 1)
         ]
         readable = write_readable(articles, page, png=png, notice=notice, progress=progress)
         return readable if output else _say_simulated(articles, readable)
-    analyses = analyses or [analyse_folder(run, margin=margin) for run in runs]
+    analyses = analyses or [analyse_folder(run, margin=margin, intensity=intensity) for run in runs]
     for damaged in [one for analysis in analyses for one in analysis.damaged]:
         notice(damaged_line(damaged))
     stem = page.stem
     cells = "cells" if stem == "report" else f"{stem}-cells"
-    report = _command(runs, margin=margin, png=png)
+    report = _command(runs, margin=margin, png=png, options=options)
     articles = []
     for number, (run, analysis) in enumerate(zip(runs, analyses, strict=True), 1):
         again = (
@@ -118,10 +121,14 @@ def _say_simulated(articles: Sequence[Article], page: Path) -> Path:
     return page
 
 
-def _command(runs: Sequence[Path], *, margin: float, png: bool) -> tuple[str, str]:
+def _with_carbon(loads: Loads, intensity: Intensity | None) -> Loads:
+    return replace(loads, trials=[replace(one, trial=one.trial.with_carbon(intensity)) for one in loads.trials])
+
+
+def _command(runs: Sequence[Path], *, margin: float, png: bool, options: Sequence[str]) -> tuple[str, str]:
     """What made a report, as its foot says it."""
-    options = [] if margin == MARGIN else ["--margin", f"{100 * margin:g}%"]
-    return "This report", shlex.join(["prunebench", "report", *map(str, runs), *options, *["--png"] * png])
+    own = [] if margin == MARGIN else ["--margin", f"{100 * margin:g}%"]
+    return "This report", shlex.join(["prunebench", "report", *map(str, runs), *own, *["--png"] * png, *options])
 
 
 def write_articles(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -168,17 +169,19 @@ def measure_idle_in_halves(source: EnergySource, seconds: float) -> IdleWindow:
     return IdleWindow(whole=whole, first_half_joules=half.gross_joules)
 
 
-def measure_idle_without_server(choice: str, seconds: float) -> WindowEnergy:
-    """Idle power while nothing is served, by the meters that `choice` (as of `pick_energy`) will read.
+@contextlib.contextmanager
+def meters_without_server(choice: str) -> Iterator[EnergySource]:
+    """The meters that `choice` (as of `pick_energy`) will read, while there is no server to ask.
 
     For a server that is to run here they are this machine's, read only meanwhile: a client that measures latencies must not
     have a thread beside it that samples for nobody.
     """
     if choice not in {"auto", "local"}:
-        return measure_idle(pick_energy(choice, Endpoint(url="http://127.0.0.1", model="")), seconds)
+        yield pick_energy(choice, Endpoint(url="http://127.0.0.1", model=""))
+        return
     sampler = start_sampler(modelled_watts_per_core=None, process_ids=list)
     try:
-        return measure_idle(LocalEnergy(sampler), seconds)
+        yield LocalEnergy(sampler)
     finally:
         sampler.stop()
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from energy.records import PowerTimeline
+from energy.records import PowerTimeline, WindowEnergy
+from energy.timeline import power_at_clocks
 from energy.wall import wall_energy
 from loadgen.metrics.latencies import BoolArray, FloatArray, percentiles
 from loadgen.metrics.metrics import TrialMetrics
@@ -85,10 +86,34 @@ def summarize(
         "joules_per_good_request": _per_good(trial, metrics),
         **_request_joules(metrics, shared),
         "wall": None if wall is None else wall.model_dump(),
+        **_beside_the_window(trial),
+        **_clocks(energy, power),
         "modelled_joules_per_output_token": per(energy.modelled_joules, metrics.window_output_tokens),
         "flags": [flag.model_dump() for flag in flags],
         "energy": energy.model_dump(mode="json"),
     }
+
+
+def _beside_the_window(trial: Trial) -> dict[str, Any]:
+    """ML.ENERGY's steady state, the warm-up, and carbon where an intensity was stated; None where they were not recorded."""
+    steady, warmup = trial.steady_state, trial.warmup
+    found: dict[str, Any] = {"steady_state": None, "warm_up": None if warmup is None else warmup.model_dump()}
+    if steady is not None:
+        seconds = None if steady.end_ns is None or steady.start_ns is None else (steady.end_ns - steady.start_ns) / 1e9
+        each = per(steady.joules, steady.output_tokens)
+        found["steady_state"] = {
+            "rule": "ML.ENERGY",
+            **steady.model_dump(),
+            "seconds": seconds,
+            "joules_per_output_token": each,
+        }
+    return found if trial.carbon is None else found | {"carbon": trial.carbon.model_dump()}
+
+
+def _clocks(energy: WindowEnergy, power: PowerTimeline | None) -> dict[str, Any]:
+    found = [] if power is None else power_at_clocks(power, energy)
+    reason = None if found else "power was not kept" if power is None else "no meter that answers reports a clock"
+    return {"power_at_clock": [one.model_dump() for one in found] or None, "power_at_clock_reason": reason}
 
 
 def _request_joules(metrics: TrialMetrics, shared: RequestJoules) -> dict[str, Any]:

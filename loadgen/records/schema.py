@@ -6,9 +6,11 @@ Times ending in `_ns` are `time.monotonic_ns()` of the load side unless they say
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 from base.records import Record
+from energy.carbon import Carbon, Intensity, carbon_of
 from energy.records import WindowEnergy
 from loadgen.workloads.base import Workload
 
@@ -114,6 +116,21 @@ class WarmUp(Record):
     seconds: float
     steady: bool | None  # None: a fixed number of requests was asked for
     change: float | None  # of the time per token over the last groups, as a share of it; None: fewer than three groups
+    joules: float | None = None  # gross, over its seconds
+    joules_uncertainty: float | None = None  # half-width of a 95 % interval
+    joules_reason: str | None = None  # why there are none; None too in older records
+
+
+class SteadyState(Record):
+    """The same load by ML.ENERGY's rule (`loadgen.metrics.steady_state`), beside the window's own."""
+
+    batch: int | None = None  # requests that the loop keeps in flight
+    start_ns: int | None = None
+    end_ns: int | None = None
+    output_tokens: int | None = None  # that arrived between the two
+    joules: float | None = None  # gross
+    joules_uncertainty: float | None = None  # half-width of a 95 % interval
+    reason: str | None = None  # why there is no such time, or no joules
 
 
 class Trial(Record):
@@ -140,12 +157,34 @@ class Trial(Record):
     client: ClientHealth
     energy: WindowEnergy
     warmup: WarmUp | None = None
+    steady_state: SteadyState | None = None  # None: recorded before this field, or of another tool
+    carbon: Carbon | None = None  # None: no intensity was stated
     interrupted: bool = False  # Ctrl-C ended it: requests that were in flight then are not in the records
     server_prefix_hit_tokens: int | None = None  # change of the server's counter over the trial; None: not offered
     server_generated_tokens: int | None = None
     server_draft_tokens: int | None = None  # proposed by a draft, in speculative decoding, and those that were accepted
     server_accepted_tokens: int | None = None
     server_preemptions: int | None = None  # requests that the server threw out of its batch and computed anew
+
+    @property
+    def begun(self) -> float | None:
+        """Unix seconds of its start; None where an imported result has no date that can be read."""
+        try:
+            return datetime.fromisoformat(self.started_at).timestamp()
+        except ValueError:
+            return None
+
+    def unix_seconds(self, ns: int) -> float:
+        """A moment as Unix seconds: exact to others, and as a date good to some seconds. Without a date, seconds from the start."""
+        first_sent = (self.begun or 0.0) + (self.warmup.seconds if self.warmup is not None else 0.0)
+        return first_sent + (ns - self.first_sent_ns) / 1e9
+
+    def with_carbon(self, intensity: Intensity | None) -> Trial:
+        """The trial with the grams of its window's joules, where an intensity is stated."""
+        if intensity is None:
+            return self
+        start = None if self.begun is None else self.unix_seconds(self.window_start_ns)
+        return self.model_copy(update={"carbon": carbon_of(self.energy, start, intensity)})
 
     @property
     def simulated(self) -> bool:

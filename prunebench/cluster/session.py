@@ -28,7 +28,7 @@ from reports.runs.records import ConfigurationInfo, IdleRule, Placement
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # Facts of one GPU and one server start only.
-_OF_ONE_PLACE = ("idle", "idle_without_model", "idle_after_load", "idle_again", "load_s", "served_model")
+_OF_ONE_PLACE = ("idle", "idle_without_model", "idle_after_load", "idle_again", "load_s", "load_energy", "served_model")
 
 
 @dataclass(frozen=True)

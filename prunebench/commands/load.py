@@ -17,7 +17,16 @@ from loadgen.link.interrupt import Interrupt
 from loadgen.prompts.files import input_notes
 from loadgen.workloads.base import Workload
 from loadgen.workloads.sweep import SweepLoad
-from prunebench.commands.options import EnergySourceName, Json, ServerKeyFile, Slo, quantity
+from prunebench.commands.options import (
+    CarbonIntensity,
+    CarbonSource,
+    EnergySourceName,
+    Json,
+    ServerKeyFile,
+    Slo,
+    intensity,
+    quantity,
+)
 from prunebench.load.defaults import default_loads, output_folder, with_countable_prompts
 from prunebench.load.fail_on import DEFAULT, chosen_checks
 from prunebench.load.finished import Finished, exit_status, print_finished
@@ -78,6 +87,8 @@ def load(
     ] = 0,
     slo: Slo = None,
     energy: EnergySourceName = "auto",
+    carbon: CarbonIntensity = None,
+    carbon_source: CarbonSource = None,
     fail_on: Annotated[
         list[str] | None,
         typer.Option(
@@ -186,6 +197,7 @@ def load(
     if fail_on and workload == "sweep":
         raise LoadError("--fail-on: does not go with a sweep, which looks for the rate at which checks fail")
     failing = chosen_checks(fail_on or [DEFAULT])
+    stated = intensity(carbon, carbon_source)
     endpoint = Endpoint(
         server_address(url),
         model or "",
@@ -209,7 +221,7 @@ def load(
         for note in notes:
             print_line(f"note: {note}", err)
         meters = pick_energy(energy, endpoint)
-        runner = TrialRunner(endpoint, meters, folder, tokens, locust, processes, served.engine)
+        runner = TrialRunner(endpoint, meters, folder, tokens, locust, processes, served.engine, stated)
         if isinstance(loads[0], SweepLoad):
             raise typer.Exit(run_sweep(runner, loads[0], seed, as_json=as_json))
         finished: list[Finished] = []

@@ -10,6 +10,7 @@ import typer
 
 from base.errors import UserError
 from base.quantities import Quantity
+from energy.carbon import Intensity, read_intensity
 from pruner.scoring.targets import Target
 from server.engines.registry import engine_choices
 
@@ -70,6 +71,20 @@ EnergySourceName = Annotated[
     str, typer.Option(help="auto, none, local, or the URL of a server with /energy.", rich_help_panel="Energy")
 ]
 
+# The grid: load, report.
+CarbonIntensity = Annotated[
+    str | None,
+    typer.Option(
+        "--carbon",
+        metavar="G|FILE",
+        help="Grams of CO2 for a kWh, or a .csv or .json file with time and g_per_kwh; without it there is no mass.",
+        rich_help_panel="Energy",
+    ),
+]
+CarbonSource = Annotated[
+    str | None, typer.Option(metavar="WORDS", help="Where --carbon is from, for the report.", rich_help_panel="Energy")
+]
+
 # Of requests: load, plan.
 PromptTokens = Annotated[str, typer.Option(help="128, uniform:64-256, normal:128,32 or lognormal:128,64,16-1024.")]
 OutputTokens = Annotated[str, typer.Option(help="As --prompt-tokens.")]
@@ -107,6 +122,15 @@ def quantity(kind: Quantity, words: str, *, least: float, most: float | None = N
         return int(value) if value.is_integer() else value
 
     return typer.Option(help=words, metavar=kind.metavar, parser=read, min=least, max=most, rich_help_panel=panel)
+
+
+def intensity(carbon: str | None, source: str | None) -> Intensity | None:
+    """--carbon with its --carbon-source. Raises CarbonError for one that cannot be used."""
+    if carbon is None:
+        if source is not None:
+            raise typer.BadParameter("--carbon-source belongs to --carbon")
+        return None
+    return read_intensity(carbon, source)
 
 
 def targets(ratios: list[float] | None, percentages: list[float] | None, widths: list[int] | None) -> list[Target]:

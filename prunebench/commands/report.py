@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from prunebench.commands.options import GpuHour, Margin, PriceKwh, share
+from prunebench.commands.options import CarbonIntensity, CarbonSource, GpuHour, Margin, PriceKwh, intensity, share
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import err, print_line
 from prunebench.terminal.progress import Steps
@@ -71,6 +71,8 @@ def report(
     ] = False,
     price_kwh: PriceKwh = None,
     gpu_hour: GpuHour = None,
+    carbon: CarbonIntensity = None,
+    carbon_source: CarbonSource = None,
     sink: Annotated[
         list[str] | None,
         typer.Option(
@@ -81,11 +83,18 @@ def report(
     """Write the report and print its path. With --wait it may be another process or container than the run."""
     if index:
         given = {"--format": form != "html", "--wait": wait, "--png": png, "--card": card, "--sink": bool(sink)}
-        given |= {"--price-kwh": price_kwh is not None, "--gpu-hour": gpu_hour is not None}
+        given |= {
+            "--price-kwh": price_kwh is not None,
+            "--gpu-hour": gpu_hour is not None,
+            "--carbon": carbon is not None,
+        }
         if option := next((option for option, there in given.items() if there), None):
             raise typer.BadParameter(f"{option} does not go with --index")
         _report_index(runs, output, share(margin, "--margin"))
         return
+    stated = intensity(carbon, carbon_source)
+    if stated is not None and (card or form != "html"):
+        raise typer.BadParameter(f"--carbon does not go with {'--card' if card else f'--format {form}'}")
     folders = [_newest_run(run) for run in runs]
     if card:
         given = {"--format": form != "html", "--png": png, "--sink": bool(sink), "a second run": len(folders) > 1}
@@ -107,6 +116,8 @@ def report(
                 png=png,
                 notice=_print_notice,
                 progress=steps.reach,
+                intensity=stated,
+                options=_carbon_options(carbon, carbon_source),
             )
     else:
         written = export(folders, form, output)
@@ -115,6 +126,10 @@ def report(
     for problem in problems:
         _print_notice(problem)
     raise typer.Exit(1 if problems else 0)
+
+
+def _carbon_options(carbon: str | None, source: str | None) -> list[str]:
+    return [] if carbon is None else ["--carbon", carbon, *([] if source is None else ["--carbon-source", source])]
 
 
 def _report_index(given: list[Path], output: Path | None, margin: float) -> None:

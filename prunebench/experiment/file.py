@@ -11,6 +11,7 @@ from base.choices import OneOf
 from base.errors import UserError
 from base.quantities import SECONDS
 from base.records import Record
+from energy.carbon import Intensity, read_intensity
 from loadgen import REQUEST_TIMEOUT_S
 from loadgen.workloads.base import Workload
 from prunebench.experiment.configuration import Configuration
@@ -190,7 +191,7 @@ class Protocol(Record):
 
 
 class EnergySettings(Record):
-    """Which meter. Modelled energy needs its assumption stated; it never shares a column with measured energy."""
+    """Which meter, and what joules weigh. Modelled energy needs its assumption stated; it never shares a column with measured energy."""
 
     source: str = Field(default="auto", description="`auto`, `none`, `local`, or the URL of a server with `/energy`.")
     modelled_watts_per_core: float | None = Field(
@@ -201,6 +202,21 @@ class EnergySettings(Record):
         ge=0,
         description="Idle power is measured for this long before a configuration's loads, and after them, over all blocks.",
     )
+    carbon: float | Path | None = Field(
+        default=None,
+        description="Grams of CO2 for a kWh of the grid, or a .csv or .json file with `time` and `g_per_kwh`; without it there is no mass.",
+    )
+    carbon_source: str | None = Field(default=None, description="Where `carbon` is from, for the report.")
+
+    @model_validator(mode="after")
+    def _source_of_something(self) -> EnergySettings:
+        if self.carbon is None and self.carbon_source is not None:
+            raise ValueError("`carbon_source` belongs to carbon, which is missing")
+        return self
+
+    def intensity(self) -> Intensity | None:
+        """The stated intensity of the grid. Raises CarbonError for a file that cannot be used."""
+        return None if self.carbon is None else read_intensity(f"{self.carbon}", self.carbon_source, "energy.carbon")
 
 
 class QualitySettings(Record):

@@ -16,10 +16,11 @@ from pydantic import ValidationError
 
 from base.paths import expand
 from base.records import Record
+from energy.carbon import CarbonError
 from loadgen.prompts.files import is_source, with_identity
 from loadgen.workloads.base import Workload
 from prunebench.experiment.configuration import Configuration
-from prunebench.experiment.file import Experiment, ExperimentError, Model
+from prunebench.experiment.file import EnergySettings, Experiment, ExperimentError, Model
 from prunebench.experiment.texts import STDLIB_PREFIX, text_path
 from prunebench.experiment.toml_text import Location, TomlText
 from pruner.checkpoint.hub import find_source
@@ -53,6 +54,7 @@ def load_experiment(given: Path | TomlText, model: str | None = None, *, fetch: 
         update={
             "model": experiment.model and _resolve_model(model, experiment.model, file, fetch=fetch),
             "prune": prune,
+            "energy": _resolve_energy(experiment.energy, file),
             "configurations": [_resolve_served(n, one, file) for n, one in enumerate(experiment.configurations)],
             "quality": quality,
             "workloads": workloads,
@@ -86,6 +88,17 @@ def _resolve_served(number: int, one: Configuration, file: TomlText) -> Configur
 def _beside(experiment_file: Path, name: str | Path) -> Path:
     """The absolute path of a file or folder that an experiment file names."""
     return experiment_file.parent.resolve() / expand(name)
+
+
+def _resolve_energy(energy: EnergySettings, file: TomlText) -> EnergySettings:
+    found = energy
+    if isinstance(energy.carbon, Path):
+        found = energy.model_copy(update={"carbon": _beside(file.path, energy.carbon).resolve()})
+    try:
+        found.intensity()
+    except CarbonError as error:
+        raise file.error(("energy", "carbon"), f"{error}".removeprefix("energy.carbon ")) from None
+    return found
 
 
 def _resolve_calibration(name: Path, file: TomlText) -> Path:

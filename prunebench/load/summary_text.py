@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from energy.carbon import Carbon, carbon_words
 from energy.wall import WallEnergy, wall_words
 from loadgen.metrics.latencies import FloatArray, percentiles
 from loadgen.metrics.metrics import TrialMetrics
@@ -60,6 +61,8 @@ def _totals(summary: Mapping[str, Any]) -> Iterator[str]:
     yield from _entry("energy", _energy(summary))
     if summary["wall"] is not None:
         yield from _entry("", wall_words(WallEnergy.model_validate(summary["wall"])))
+    if summary.get("carbon") is not None:
+        yield from _entry("carbon", carbon_words(Carbon.model_validate(summary["carbon"])))
     if summary["median_request_joules"] is not None:
         yield from _entry("of a request", _request_joules(summary))
     if summary["modelled_joules_per_output_token"] is not None:

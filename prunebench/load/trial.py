@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from energy.carbon import Intensity
 from loadgen.endpoint import Endpoint
 from loadgen.energy.source import EnergySource
 from loadgen.link.interrupt import Interrupt
@@ -46,6 +47,7 @@ class TrialRunner:
     locust: LocustSettings | None = None  # None: the native driver
     processes: int = 1  # of the native driver
     engine: str | None = None  # as the server calls it
+    intensity: Intensity | None = None  # of the grid, where it was stated
 
     def run(
         self, workload: Workload, seed: int, folder: Path, interrupt: Interrupt | None = None
@@ -87,8 +89,9 @@ class TrialRunner:
         return make_prompts(workload, tokenizer, seed)
 
     def _write(self, result: TrialResult, folder: Path) -> tuple[TrialResult, list[Flag]]:
-        """Check it and write it with the engine's name."""
-        result = replace(result, trial=result.trial.model_copy(update={"engine": self.engine}))
+        """Check it and write it with the engine's name, and with carbon where its intensity was stated."""
+        trial = result.trial.model_copy(update={"engine": self.engine})
+        result = replace(result, trial=trial.with_carbon(self.intensity))
         flags = check_trial(result.trial, result.metrics)
         write_trial(folder, result, flags)
         return result, flags

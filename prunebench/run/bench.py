@@ -85,6 +85,7 @@ class Bench:
         self._describer = Describer(experiment, serves_here=host is None, one_tokenizer=self._have_one_tokenizer)
         protocol = experiment.protocol
         self._until = Steadiness(protocol.steady_within, protocol.warmup_limit_s) if protocol.warmup_limit_s else None
+        self._intensity = experiment.energy.intensity()
         self._limiter = GpuLimiter()
         self._pool = ServerPool(self._start, keep=experiment.serve.keep_servers)
         self._together: list[str] = []  # whose servers are to be started side by side with the first
@@ -203,9 +204,9 @@ class Bench:
         """The visit's server, its meters, and idle power before its load; on its first visit a configuration is described too."""
         first = not self._configurations[visit.label].described
         ours = self._configurations[visit.label].url is None
-        alone = (
-            self._describer.idle_without_model(self._pool) if first and ours and self._last_block is not None else None
-        )
+        facts: dict[str, Any] = {}
+        if first and ours and self._last_block is not None:
+            _, facts = self._describer.start(self._pool, visit.label, lambda: self._server(visit.label, progress))
         server, energy = self._ready(visit.label, progress)
         before = self._describer.idle_of_visit(energy) if self._idle_rule == "visit" else None
         idle = None
@@ -214,9 +215,9 @@ class Bench:
             idle = VisitIdle(block=visit.block, label=visit.label, workloads=workloads, before=before)
             idle = self._writer.new_idle(idle)
         if first:
-            facts = self._describer.first_visit(self._configurations[visit.label], server, energy, before, progress)
+            facts |= self._describer.first_visit(self._configurations[visit.label], server, energy, before, progress)
             beside = self._pool.was_started_together(visit.label)
-            self._update(visit.label, idle_without_model=alone, started_beside=beside, **facts)
+            self._update(visit.label, started_beside=beside, **facts)
         answers = self._configurations[visit.label].answers
         if visit.block not in answers:
             self._update(visit.label, answers=answers | {visit.block: self._describer.answer(server.endpoint)})
@@ -236,11 +237,14 @@ class Bench:
 
     def _ready(self, label: str, progress: Progress = unseen) -> tuple[Server, EnergySource]:
         """The configuration's server, started if it is not up, and its meters."""
-        self._start_together(progress)
-        self._limiter.set(self._experiment.asked(label).gpu_limits)
-        server = self._pool.acquire(label, progress)
+        server = self._server(label, progress)
         source = self._experiment.asked(label).energy or self._experiment.energy.source
         return server, pick_energy(source, server.endpoint)
+
+    def _server(self, label: str, progress: Progress) -> Server:
+        self._start_together(progress)
+        self._limiter.set(self._experiment.asked(label).gpu_limits)
+        return self._pool.acquire(label, progress)
 
     def _failed(self, cells: tuple[TrialCell, ...], error: Exception) -> Outcome:
         """Record the cause of each and discard the server; `--resume` tries them again."""
@@ -259,6 +263,7 @@ class Bench:
         kept = self._writer.records_file(cell)
         try:
             result = self._trial(cell, server, energy, kept)
+            result = replace(result, trial=result.trial.with_carbon(self._intensity))
             if idle is not None:
                 result = _without_net(result)
             self._writer.write_trial(cell, result, check_trial(result.trial, result.metrics))

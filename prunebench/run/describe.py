@@ -12,7 +12,13 @@ import httpx
 from energy.records import IdleWindow, WindowEnergy
 from loadgen import UNREADABLE
 from loadgen.endpoint import Endpoint, LoadError, ServedModel, check_endpoint
-from loadgen.energy.source import EnergySource, measure_idle, measure_idle_in_halves, measure_idle_without_server
+from loadgen.energy.source import (
+    LEAD_IN_S,
+    EnergySource,
+    measure_idle,
+    measure_idle_in_halves,
+    meters_without_server,
+)
 from prunebench.experiment.file import Experiment, QualitySettings
 from prunebench.experiment.tokenizers import tokenizer_sha256
 from prunebench.quality.perplexity import PerplexityProbe, checkpoint_tokens, no_perplexity
@@ -25,6 +31,7 @@ from reports.runs.records import ConfigurationInfo, Quality
 AFTER_LOAD_S = 10.0  # length of the power measurement right after a load: power falls to the idle level within seconds
 _REST_S = 5.0  # before idle power is measured around a visit, at most
 _QUESTION, _ANSWER_TOKENS = "The three things that everybody should know about the sea are", 12
+_BESIDE = "other servers started at the same time, so that no joules are its own"
 _SHORTEST_S = 0.5  # a counter that refreshes ten times a second needs at least this long
 
 
@@ -50,14 +57,32 @@ class Describer:
         self._probes: dict[str | None, PerplexityProbe] = {}  # by tokenizer
         self._quality = quality if quality and quality.perplexity_files else None
 
-    def idle_without_model(self, pool: ServerPool) -> WindowEnergy | None:
-        """Idle power before a configuration's server is started; None where another's stays loaded beside it, where the
-        servers are another host's, and if idle_s is 0.
+    def start(
+        self, pool: ServerPool, label: str, acquire: Callable[[], Server]
+    ) -> tuple[Server, dict[str, Any]]:
+        """A configuration's server, started with this machine's meters read meanwhile, and what they said before and of it.
+
+        There is no idle power without a model where another's stays loaded beside it, and if idle_s is 0; neither figure where
+        the servers are another host's.
         """
-        if not self._energy.idle_s or not self._serves_here or (pool.keep and pool.any_running()):
-            return None
-        pool.close()
-        return measure_idle_without_server(self._energy.source, self._energy.idle_s)
+        if not self._serves_here:
+            return acquire(), {}
+        with meters_without_server(self._energy.source) as meters:
+            facts: dict[str, Any] = {}
+            if self._energy.idle_s and not (pool.keep and pool.any_running()):
+                pool.close()
+                facts["idle_without_model"] = measure_idle(meters, self._energy.idle_s)
+            elif meters.measures and not pool.is_up(label):
+                time.sleep(LEAD_IN_S)
+            start_ns = time.monotonic_ns()
+            server = acquire()
+            end_ns = time.monotonic_ns()
+            lasted_ns = round((server.load_s or 0.0) * 1e9)
+            if pool.was_started_together(label):
+                facts["load_energy"] = WindowEnergy(start_ns=start_ns, end_ns=end_ns, reason=_BESIDE)
+            elif 0 < lasted_ns <= end_ns - start_ns:  # else it was up already
+                facts["load_energy"] = meters.over(end_ns - lasted_ns, end_ns).model_copy(update={"conditions": []})
+            return server, facts
 
     def idle_of_visit(self, energy: EnergySource, *, rested: bool = False) -> IdleWindow | None:
         """Idle power before or after a visit's load, once it is quiet; None without a meter and if idle_s is 0."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from energy.carbon import Intensity
 from reports.analysis.cells import cell_figures, trial_figures
 from reports.analysis.energy.fit import fit_energy_models
 from reports.analysis.energy.token_costs import with_token_costs
@@ -22,9 +24,13 @@ from reports.runs.reading import MeasuredRun, read_run
 from reports.statistics.ratios import MARGIN, Comparison
 
 
-def analyse_folder(path: Path, *, margin: float = MARGIN) -> Analysis:
-    """Read a run folder and analyse it. Raises ReportError naming the path that cannot be read."""
-    return analyse(read_run(path), folder=path.resolve().name, margin=margin)
+def analyse_folder(path: Path, *, margin: float = MARGIN, intensity: Intensity | None = None) -> Analysis:
+    """Read a run folder and analyse it; `intensity` takes the place of what the run stated. Raises ReportError naming the path that
+    cannot be read.
+    """
+    run = read_run(path)
+    trials = [replace(one, trial=one.trial.with_carbon(intensity)) for one in run.trials]
+    return analyse(replace(run, trials=trials), folder=path.resolve().name, margin=margin)
 
 
 def analyse(run: MeasuredRun, *, folder: str, margin: float = MARGIN) -> Analysis:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from energy.timeline import power_at_clocks
 from loadgen.metrics.latencies import FloatArray, percentiles
 from loadgen.metrics.request_joules import share_joules
 from loadgen.metrics.summary import conversation_figures, part_figures
@@ -188,6 +189,10 @@ def trial_figures(measured: MeasuredTrial) -> TrialFigures:
         mean_ttft_ms=_mean([ttft[np.isfinite(ttft)]]),
         turns={turn["turn"]: _group_figures(turn) for turn in turns},
         parts={part["part"]: _group_figures(part) for part in parts},
+        steady_state=measured.trial.steady_state,
+        warm_up=measured.trial.warmup,
+        carbon=measured.trial.carbon,
+        clocks=power_at_clocks(measured.power, measured.trial.energy) if measured.power else [],
     )
 
 

@@ -10,7 +10,10 @@ from datetime import datetime
 from typing import Any
 
 from base.records import Record
+from energy.carbon import Carbon
+from energy.timeline import ClockPower
 from loadgen.metrics.backlog import Backlog
+from loadgen.records.schema import SteadyState, WarmUp
 from loadgen.workloads.base import Workload
 from reports.analysis.energy.model import EnergyModel
 from reports.analysis.energy.power import PowerFigures
@@ -104,6 +107,10 @@ class TrialFigures(Record):
     mean_ttft_ms: float | None = None  # of completed requests; for different prompts only means add up
     turns: dict[int, GroupFigures] = {}  # of sessions, from 1
     parts: dict[str, GroupFigures] = {}  # of a mix
+    steady_state: SteadyState | None = None  # by ML.ENERGY's rule; None: recorded before it was
+    warm_up: WarmUp | None = None
+    carbon: Carbon | None = None  # None: no intensity was stated
+    clocks: list[ClockPower] = []  # power at each clock of the GPUs; empty: no clock or no power was recorded
 
 
 class Precision(Record):

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from loadgen.metrics.latencies import FloatArray
-from reports.exports.wall_clock import begun, unix_seconds
 from reports.runs.loads import Load
 
 _PROFILE_FIELDS = {"streams", "rate", "time_scale", "schedule_turn"}
@@ -154,7 +153,7 @@ def _moments(load: Load) -> dict[str, float]:
         "request_end_time": trial.last_end_ns,
         "end_time": trial.last_end_ns,
     }
-    return {"start_time": begun(trial) or 0.0, **{name: unix_seconds(trial, ns) for name, ns in moments.items()}}
+    return {"start_time": trial.begun or 0.0, **{name: trial.unix_seconds(ns) for name, ns in moments.items()}}
 
 
 def _by_status(values: FloatArray, done: np.ndarray[Any, np.dtype[np.bool_]] | None) -> dict[str, Any]:

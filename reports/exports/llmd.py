@@ -20,7 +20,6 @@ from loadgen.metrics.latencies import FloatArray
 from loadgen.metrics.summary import per
 from loadgen.records.schema import Trial
 from reports.analysis.energy.power import PowerFigures, power_figures
-from reports.exports.wall_clock import begun, unix_seconds
 from reports.runs.loads import Load
 from reports.runs.records import gpus_of
 
@@ -68,9 +67,9 @@ def _known(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _times(trial: Trial) -> dict[str, str] | None:
     """Of the window, exact to each other, as a date good to some seconds; None without a date."""
-    if begun(trial) is None:
+    if trial.begun is None:
         return None
-    start, end = (_date(unix_seconds(trial, ns)) for ns in (trial.window_start_ns, trial.window_end_ns))
+    start, end = (_date(trial.unix_seconds(ns)) for ns in (trial.window_start_ns, trial.window_end_ns))
     return {"start": start, "end": end, "duration": f"PT{(trial.window_end_ns - trial.window_start_ns) / 1e9:.6f}S"}
 
 
@@ -212,7 +211,7 @@ def _observability(load: Load) -> dict[str, Any]:
     if energy.gross_joules is not None:
         power = power_figures(load.power, trial) if load.power else None
         component = {"component_label": _SERVER, "aggregate": {"power_consumption": _power(trial, power)}}
-        if power is not None and power.measured and begun(trial) is not None:
+        if power is not None and power.measured and trial.begun is not None:
             component["time_series"] = {"power_consumption": _series(trial, power)}
         found["components"] = [component]
     kept = {
@@ -242,6 +241,6 @@ def _power(trial: Trial, power: PowerFigures | None) -> dict[str, Any]:
 
 def _series(trial: Trial, power: PowerFigures) -> dict[str, Any]:
     """Mean power of each step, ramps included, at its beginning."""
-    start = unix_seconds(trial, trial.window_start_ns) + power.start_s
+    start = trial.unix_seconds(trial.window_start_ns) + power.start_s
     points = [{"ts": _date(start + n * power.step_s), "value": watts} for n, watts in enumerate(power.watts)]
     return {"units": "Watts", "series": points}

@@ -167,6 +167,8 @@ class ConfigurationInfo(Record):
     idle_again: WindowEnergy | None = None  # model loaded, no requests, after the last trial
     load_s: float | None = None  # from start of the server process to healthy
     started_beside: bool = False  # other servers started at the same time, so that `load_s` may be longer than alone
+    # Over those seconds, by this machine's meters; None: served elsewhere, up already, or an older record.
+    load_energy: WindowEnergy | None = None
 
     @property
     def described(self) -> bool:

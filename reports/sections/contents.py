@@ -10,11 +10,15 @@ from reports.document.blocks import Article, Section
 from reports.document.wording import SIMULATED, engine
 from reports.sections.alignment import alignment_section
 from reports.sections.answer import answer_section, evidence_section, limits_section
+from reports.sections.energy.carbon import carbon_section
+from reports.sections.energy.clocks import clocks_section
 from reports.sections.energy.idle import idle_section
 from reports.sections.energy.joules import energy_section
 from reports.sections.energy.model import energy_model_section
 from reports.sections.energy.power import timeline_section
 from reports.sections.energy.requests import request_joules_section
+from reports.sections.energy.startup import startup_section
+from reports.sections.energy.steady import steady_section
 from reports.sections.expected import expected_section
 from reports.sections.fleet import fleet_section
 from reports.sections.grid import grid_section
@@ -42,9 +46,13 @@ SECTIONS: list[Builder] = [
     grid_section,
     energy_section,
     request_joules_section,
+    steady_section,
     timeline_section,
+    clocks_section,
     energy_model_section,
     idle_section,
+    startup_section,
+    carbon_section,
     latency_section,
     curves_section,
     sessions_section,

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from energy.curve import curve_of
-from energy.timeline import MOST_STEPS, power_timeline
+from energy.records import Conditions, MeterInfo, MeterPower, PowerTimeline, WindowEnergy
+from energy.timeline import MOST_STEPS, ClockPower, power_at_clocks, power_timeline
 from tests.energy.known_power.simulate import Board, load_like, moment, steady, trace_of
 
 
@@ -41,3 +42,17 @@ def test_a_stretch_is_cut_to_what_was_read_and_a_meter_that_was_not_is_left_out(
     assert found.meters[0].start_ns > moment(0)
     assert len(found.meters[0].watts) * found.meters[0].step_ns < 10e9
     assert power_timeline(trace_of(short), moment(20), moment(60)).meters == []
+
+
+def test_power_at_each_clock_is_the_mean_of_the_seconds_in_which_it_was_read():
+    gpu = MeterInfo(source="nvml-counter", domain="gpu", device="GPU-1")
+    watts = [9.0, 100.0] + [100.0] * 8 + [300.0] * 10 + [320.0] * 10  # of 0.1 s, the first before the window
+    power = PowerTimeline(meters=[MeterPower(info=gpu, start_ns=0, step_ns=10**8, watts=watts)])
+    seen = [(0.5, 1000), (1.5, 1980), (2.5, 1980), (9.0, 210)]  # s and MHz; power was not kept of the last
+    conditions = [Conditions(at_ns=round(at * 1e9), device="GPU-1", sm_clock_mhz=clock) for at, clock in seen]
+    others = [Conditions(at_ns=0, device="GPU-1"), Conditions(at_ns=0, device="GPU-2", sm_clock_mhz=1000)]
+    window = WindowEnergy(start_ns=10**8, end_ns=10**10, conditions=conditions + others)
+    assert power_at_clocks(power, window) == [
+        ClockPower(device="GPU-1", sm_clock_mhz=1000, seconds=1, mean_watts=100.0),
+        ClockPower(device="GPU-1", sm_clock_mhz=1980, seconds=2, mean_watts=310.0),
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,6 +87,16 @@ def read_arrivals(batch: Batch, start_ns: int) -> Arrivals:
         gap_tokens=np.where(single[request], _steps(ordinal, is_first), tokens),
         is_first=is_first,
     )
+
+
+def tokens_between(batches: Iterable[Batch], start_ns: int, end_ns: int) -> int:
+    """Output tokens that arrived after the start, up to the end."""
+    total = 0
+    for batch in batches:
+        arrivals = read_arrivals(batch, start_ns)
+        inside = (arrivals.at_ms > 0) & (arrivals.at_ms <= (end_ns - start_ns) / 1e6)
+        total += int(arrivals.tokens[inside].sum())
+    return total
 
 
 def _steps(cumulative: npt.NDArray[np.int64], is_first: BoolArray) -> npt.NDArray[np.int64]:

@@ -27,6 +27,7 @@ from reports.document.blocks import (
 )
 from reports.document.wording import SIMULATED, SIMULATED_ALERT, figure, or_absent, percent, sentence
 from reports.runs.loads import Load, Loads
+from reports.sections.loads.beside import beside_blocks
 from reports.sections.loads.latency import trial_percentile_table
 from reports.sections.loads.sweep import sweep_section
 
@@ -98,6 +99,7 @@ def _trial_section(load: Load, section_id: str) -> Section:
     shared = share_joules(trial.energy, metrics)
     if shared.shared_by is not None:
         blocks.append(Prose(sentence(_shares(trial.energy, shared))))
+    blocks += beside_blocks(load)
     if "turns" in (summary := conversation_figures(metrics, None, shared)):
         blocks.append(group_table("Turns of sessions", "turn", summary["turns"]))
     if parts := part_figures(trial.workload, metrics, shared):

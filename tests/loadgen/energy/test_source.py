@@ -13,7 +13,7 @@ from loadgen.energy.source import (
     ServerEnergy,
     measure_idle,
     measure_idle_in_halves,
-    measure_idle_without_server,
+    meters_without_server,
     pick_energy,
 )
 from tests.loadgen.scripted import ScriptedServer
@@ -102,14 +102,16 @@ def test_without_meters_of_its_own_a_server_on_this_machine_gets_this_machines()
     assert found.gross_joules is not None or found.reason
 
 
-def test_idle_power_without_a_server_leaves_no_thread_beside_the_client():
+def test_meters_without_a_server_leave_no_thread_beside_the_client():
     threads = threading.active_count()
-    found = measure_idle_without_server("auto", 0.2)
+    with meters_without_server("auto") as meters:
+        found = measure_idle(meters, 0.2)
     assert threading.active_count() == threads
     assert found.gross_joules is not None or found.reason
-    assert measure_idle_without_server("none", 60).reason == "--energy none"
-    with metered() as server:
-        assert measure_idle_without_server(server.url, 0.2).mean_watts == pytest.approx(40, rel=0.01)
+    with meters_without_server("none") as meters:
+        assert measure_idle(meters, 60).reason == "--energy none"
+    with metered() as server, meters_without_server(server.url) as meters:
+        assert measure_idle(meters, 0.2).mean_watts == pytest.approx(40, rel=0.01)
 
 
 def test_none_is_none_with_the_reason():

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.records.schema import Flag
+from energy.carbon import read_intensity
+from loadgen.records.schema import Flag, SteadyState, WarmUp
 from tests.loadgen.made import MS, failed, record, summary_of, trial, workload
 
 # fmt: off
@@ -186,3 +187,19 @@ def test_the_busiest_second_and_the_most_in_flight():
 def test_flags_go_with_their_reasons():
     flag = Flag(check="schedule-lag", outcome="warn", reason="late")
     assert summary_of(trial(0, 1), [], [flag])["flags"] == [flag.model_dump()]
+
+
+def test_what_was_metered_beside_the_window_is_apart_and_null_with_the_reason_where_it_was_not():
+    bare = trial(0, 100, reason="no meter")
+    summary = summary_of(bare, [record(0, 0, 10, 30)])
+    assert (summary["steady_state"], summary["warm_up"], summary["power_at_clock"]) == (None, None, None)
+    assert summary["power_at_clock_reason"]
+    assert "carbon" not in summary  # nothing was stated
+    steady = SteadyState(batch=2, start_ns=0, end_ns=2 * 10**9, output_tokens=50, joules=100.0)
+    warmup = WarmUp(requests=2, groups=1, seconds=1.0, steady=True, change=0.0, joules=7.0)
+    whole = bare.model_copy(update={"steady_state": steady, "warmup": warmup}).with_carbon(read_intensity("350"))
+    summary = summary_of(whole, [record(0, 0, 10, 30)])
+    found = summary["steady_state"]
+    assert (found["rule"], found["seconds"], found["joules_per_output_token"]) == ("ML.ENERGY", 2.0, 2.0)
+    assert (summary["warm_up"]["joules"], summary["joules_per_output_token"]) == (7.0, None)
+    assert (summary["carbon"]["grams"], summary["carbon"]["reason"]) == (None, "no meter")
