@@ -37,7 +37,7 @@ class Model:
         self.template = template  # None: the checkpoint has none, and chat is refused
         self.sampler = sampler
         self.metrics = Metrics(self.name, engine.load)
-        self.metrics.metered(sampler.counters)
+        self.metrics.metered(sampler.counters, sampler.trace)
         self.generator = Generator(engine, tokenizer, self.metrics)
         self.in_flight = InFlight(settings.max_concurrent_requests)
         self.longest_text = engine.info.max_model_len * tokenizer.longest_token  # UTF-8 bytes

@@ -54,18 +54,30 @@ def choose(context: typer.Context) -> None:
         "A server's meters for a minute, one JSON object a second",
         "prunebench energy watch --url http://127.0.0.1:8000 --duration 60 --json",
     ),
+    ("An alarm when all GPUs together draw over 2 kW", "prunebench energy watch --alarm-above 2000"),
 )
 def watch(
     url: Url = None,
     interval: Annotated[float, quantity(SECONDS, "Time between two figures.", least=0.1, most=60)] = 1.0,
     duration: Annotated[float | None, quantity(SECONDS, "Stop after this time; default: Ctrl-C.", least=0.1)] = None,
+    alarm_above: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="WATTS",
+            help="Report on stderr when the headline's mean power of an interval rises above this, and when it falls again.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Power and joules of every meter, live; the whole at the end. With --json one object a line."""
+    """Power and joules of every meter, live; the whole at the end. With --json one object a line.
+
+    Exit with 1 without any joules, or if there was an alarm.
+    """
     with _meters(url) as read:
         start = end = _begin(read)
         _require_meter(read(start), as_json=as_json)
-        view = PowerView(as_json=as_json)
+        view = PowerView(as_json=as_json, limit=alarm_above)
         with view:
             try:
                 while duration is None or (end - start) / 1e9 < duration:
@@ -80,7 +92,8 @@ def watch(
             return
         total = window_energy(read(start), start, end)
     view.total(total)
-    raise typer.Exit(0 if total.gross_joules is not None or total.modelled_joules is not None else 1)
+    metered = total.gross_joules is not None or total.modelled_joules is not None
+    raise typer.Exit(0 if metered and not view.alarms else 1)
 
 
 @energy.command()

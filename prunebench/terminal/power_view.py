@@ -13,14 +13,20 @@ from energy.units import kilowatt_hours
 from energy.wall import wall_energy, wall_words
 from energy.window import meter_energy, window_energy
 from loadgen.energy.command import MeteredCommand
-from prunebench.terminal.console import out, print_line
+from prunebench.terminal.console import err, out, print_line
 
 
 class PowerView:
-    """A live table on a terminal, a line a tick elsewhere, or JSON lines."""
+    """A live table on a terminal, a line a tick elsewhere, or JSON lines.
 
-    def __init__(self, *, as_json: bool) -> None:
+    `limit` is in watts: power that rises above it, and falls to it again, is a line on stderr, with a bell on a terminal.
+    """
+
+    def __init__(self, *, as_json: bool, limit: float | None = None) -> None:
         self._as_json = as_json
+        self._limit = limit
+        self._above = False
+        self.alarms = 0  # times that power has risen above the limit
         self._live = Live(console=out, auto_refresh=False) if out.draws and not as_json else None
 
     def __enter__(self) -> None:
@@ -35,14 +41,28 @@ class PowerView:
         """Show the watts from `since` to `end`, and the joules from `start` on."""
         now, sums = window_energy(trace, since, end), window_energy(trace, start, end)
         seconds = (end - start) / 1e9
+        if self._limit is not None and now.mean_watts is not None:
+            self._watch(now.mean_watts, self._limit, seconds)
         if self._as_json:
-            print_line(json.dumps(_tick_row(seconds, now, sums)), whole=True)
+            limited = {} if self._limit is None else {"above_limit": None if now.mean_watts is None else self._above}
+            print_line(json.dumps(_tick_row(seconds, now, sums) | limited), whole=True)
         elif self._live is not None:
             self._live.update(_table(trace, now, sums), refresh=True)
         else:
             watts = "no figure" if now.mean_watts is None else f"{now.mean_watts:.1f} W"
             joules = now.reason if sums.gross_joules is None else f"{sums.gross_joules:.1f} J"
             print_line(f"{seconds:.1f} s: {watts}, {joules} in all")
+
+    def _watch(self, watts: float, limit: float, seconds: float) -> None:
+        above = watts > limit
+        if above == self._above:
+            return
+        self._above = above
+        self.alarms += above
+        if above and err.is_terminal:
+            err.bell()
+        told = "ALARM: above" if above else "no longer above"
+        print_line(f"prunebench: {seconds:.1f} s: {told} {limit:g} W: {watts:.1f} W", err)
 
     def total(self, energy: WindowEnergy) -> None:
         """Show the joules of the whole watch."""

@@ -13,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from energy.records import EnergyCounters
+from energy.records import EnergyCounters, EnergyTrace
 from server.engines.base import EngineLoad, FinishReason, RequestTimes
 from server.machine.memory import Footprint
 from server.monitoring.energy_metrics import EnergyCollector
@@ -125,9 +125,9 @@ class Metrics:
                     value
                 )
 
-    def metered(self, counters: Callable[[], EnergyCounters]) -> None:
-        """Add energy."""
-        self._registry.register(EnergyCollector(self._model_name, counters))
+    def metered(self, counters: Callable[[], EnergyCounters], trace: Callable[[int], EnergyTrace]) -> None:
+        """Add energy, as the sampler has it."""
+        self._registry.register(EnergyCollector(self._model_name, counters, trace))
 
     def text(self) -> bytes:
         """The exposition format."""

@@ -149,7 +149,9 @@ def _probe(seen: _Seen, own_processes: Callable[[], list[int]]) -> NvmlMeter:
         raise Unmeterable(FATAL.get(seen.error.value, f"it does not report its name: {seen.error}"))
     mig = first_answer(lambda: pynvml.nvmlDeviceGetMigMode(handle))
     if mig is not None and mig[0]:
-        raise Unmeterable("MIG is on, and the counter reads the whole board: `nvidia-smi -mig 0`")
+        raise Unmeterable(
+            "MIG is on: the counter reads the whole board, and no meter tells a slice's share: `nvidia-smi -mig 0`"
+        )
     source, read, unanswered = _best_source(handle)
     facts = _facts(seen, bool(mig[0]) if mig is not None else None, unanswered)
     power = _power_beside(handle) if source.kind == "counter" else None

@@ -93,6 +93,18 @@ def test_watch_as_json_is_an_object_a_line_and_joules_are_watts_times_seconds(en
     assert found["gross_joules"] == pytest.approx(250 * (found["end_ns"] - found["start_ns"]) / 1e9, rel=0.1)
 
 
+def test_power_above_a_limit_is_an_alarm_on_stderr_and_status_1(energy):
+    watching = [
+        energy("watch", "--duration", 1, "--interval", 0.5, "--json", "--alarm-above", limit, gpus=[{"watts": 250}])
+        for limit in (200, 300)
+    ]
+    (said, errors), (_, none) = (process.communicate(timeout=60) for process in watching)
+    assert [process.returncode for process in watching] == [1, 0]
+    assert re.search(r"ALARM: above 200 W: 2\d\d", errors)
+    assert json.loads(said.splitlines()[0])["above_limit"] is True
+    assert "ALARM" not in none
+
+
 def test_ctrl_c_ends_a_watch_with_its_sum(energy):
     process = energy("watch", "--interval", 0.2, gpus=[{}])
     process.stdout.readline()  # it is under way

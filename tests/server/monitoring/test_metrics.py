@@ -3,7 +3,7 @@ from __future__ import annotations
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from energy.records import Counter, EnergyCounters, MeterInfo
+from energy.records import Counter, EnergyCounters, EnergyTrace, MeterInfo, MeterTrace, MissingMeter
 from server.engines.base import EngineLoad
 from server.machine.memory import Footprint
 from server.monitoring.metrics import Metrics
@@ -105,14 +105,47 @@ def test_joules_are_those_of_the_energy_endpoint_and_only_ever_grow(checkpoint):
     assert 0 < before <= found <= after
 
 
-def test_modelled_energy_has_a_name_of_its_own_and_a_failed_meter_no_sample():
-    def counter(source, joules, *, measured):
-        info = MeterInfo(source=source, domain="cpu-package", device="d", measured=measured)
-        return Counter(info=info, joules=joules, sampled_ns=None, reason=None if joules else "lost")
+def counter(source, joules, *, domain="cpu-package", device="d", measured=True):
+    info = MeterInfo(source=source, domain=domain, device=device, measured=measured)
+    return Counter(info=info, joules=joules, sampled_ns=None, reason=None if joules else "lost")
 
+
+def shown(*meters, missing=(), traces=()):
+    """The samples of energy."""
     metrics = Metrics("m", lambda: EngineLoad(0, 0, 0.0))
-    meters = [counter("rapl", None, measured=True), counter("modelled-cpu", 5.0, measured=False)]
-    metrics.metered(lambda: EnergyCounters(now_ns=1, meters=meters, missing=[]))
-    found = samples(metrics.text().decode())
-    assert found["prunebench_modelled_energy_joules_total", None] == 5.0
-    assert not [name for name, _ in found if name.startswith("prunebench_energy")]
+    metrics.metered(
+        lambda: EnergyCounters(now_ns=1, meters=list(meters), missing=list(missing)),
+        lambda _: EnergyTrace(now_ns=1, meters=list(traces), conditions=[], missing=[]),
+    )
+    return {name: value for (name, _), value in samples(metrics.text().decode()).items() if "joules" in name}
+
+
+HEADLINE = "prunebench_headline_energy_joules_total"
+
+
+def test_modelled_energy_has_a_name_of_its_own_and_a_failed_meter_no_sample():
+    found = shown(counter("rapl", None), counter("modelled-cpu", 5.0, measured=False))
+    assert found == {"prunebench_modelled_energy_joules_total": 5.0}
+
+
+def test_the_headline_adds_gpus_alone_and_never_a_package_or_the_wall():
+    gpus = [counter("nvml-counter", 100.0 * n, domain="gpu", device=f"GPU-{n}") for n in (1, 2)]
+    others = [counter("rapl", 30.0), counter("rapl", 5.0, domain="dram"), counter("wall-http", 500.0, domain="wall")]
+    assert shown(*gpus, *others)[HEADLINE] == 300.0
+    assert shown(*others)[HEADLINE] == 35.0
+    assert HEADLINE not in shown(others[-1])
+
+
+def test_a_headline_that_lacks_a_part_is_not_shown():
+    gpus = [counter("nvml-counter", 100.0, domain="gpu"), counter("nvml-counter", None, domain="gpu", device="GPU-2")]
+    assert HEADLINE not in shown(*gpus)
+    lost = MissingMeter(source="nvml-counter", domain="gpu", device="GPU-2", reason="MIG is on")
+    assert HEADLINE not in shown(gpus[0], missing=[lost])
+
+
+def test_a_copy_of_a_counter_is_not_added_again():
+    gpus = [counter("nvml-counter", 100.0, domain="gpu", device=f"GPU-{n}") for n in (1, 2)]
+    times, joules = list(range(30)), [7.5 * n for n in range(30)]
+    columns = {"before_ns": times, "after_ns": times, "joules": joules, "watts": [None] * 30}
+    traces = [MeterTrace(info=gpu.info, **columns) for gpu in gpus]
+    assert shown(*gpus, traces=traces)[HEADLINE] == 100.0
