@@ -12,7 +12,7 @@ from prunebench.commands.schema import experiment_schema
 PAGE = "docs/reference/experiment-file.md"
 COLUMNS = 100
 UNITS_BY_ENDING = {"_s": "s", "_ms": "ms", "_tokens": "tokens", "_per_core": "W per core", "_percentages": "%"}
-UNITS = {"rate": "requests/s", "end_rate": "requests/s", "rates": "requests/s", "widths": "neurons"}
+UNITS = {"carbon": "g/kWh", "rate": "requests/s", "end_rate": "requests/s", "rates": "requests/s", "widths": "neurons"}
 TYPES = {"string": "text", "integer": "integer", "number": "number", "boolean": "true or false", "object": "table"}
 LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
