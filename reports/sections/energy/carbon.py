@@ -8,7 +8,7 @@ from energy.units import kilowatt_hours
 from reports.analysis.quantities import JOULES
 from reports.analysis.records import Analysis
 from reports.document.blocks import Column, Entry, Prose, Row, Section, Table, note_letter
-from reports.document.wording import ABSENT, figure
+from reports.document.wording import ABSENT, TIMES, figure
 
 _TOKENS = 1e6
 
@@ -23,7 +23,7 @@ def carbon_section(analysis: Analysis) -> Section | None:
     amount = low if low == high else f"{low} to {high}"
     sources = ", ".join(dict.fromkeys(c.source for c in stated))
     lede = (
-        f"Gross joules x the grid's intensity, {amount} g/kWh, as stated: {sources}. It is of the meters that the joules are of, "
+        f"Gross joules {TIMES} the grid's intensity, {amount} g/kWh, as stated: {sources}. It is of the meters that the joules are of, "
         "without what they do not cover, and without making the machine."
     )
     return Section(

@@ -12,8 +12,8 @@ from reports.document.blocks import Column, Entry, Prose, Row, Section, Table, n
 from reports.document.wording import ABSENT, figure, or_absent, percent
 
 _LEDE = (
-    "ML.ENERGY counts from the moment when as many requests as are in flight have had a first token to the end of the last but "
-    "that many and one; the window of this report counts whole generations of the loop. Both are of the same trials."
+    "ML.ENERGY counts from when as many requests as are in flight have had a first token until all but that many and one more have "
+    "ended; the window of this report counts whole generations of the loop. Both are of the same trials."
 )
 
 
