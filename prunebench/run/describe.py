@@ -57,9 +57,7 @@ class Describer:
         self._probes: dict[str | None, PerplexityProbe] = {}  # by tokenizer
         self._quality = quality if quality and quality.perplexity_files else None
 
-    def start(
-        self, pool: ServerPool, label: str, acquire: Callable[[], Server]
-    ) -> tuple[Server, dict[str, Any]]:
+    def start(self, pool: ServerPool, label: str, acquire: Callable[[], Server]) -> tuple[Server, dict[str, Any]]:
         """A configuration's server, started with this machine's meters read meanwhile, and what they said before and of it.
 
         There is no idle power without a model where another's stays loaded beside it, and if idle_s is 0; neither figure where

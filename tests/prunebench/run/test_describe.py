@@ -8,7 +8,7 @@ import pytest
 from loadgen.energy.source import NoEnergy
 from prunebench.experiment.resolve import load_experiment
 from prunebench.run.describe import Describer, visit_idle
-from prunebench.servers.process import ServerPool
+from prunebench.servers.run_servers import ServerPool
 from tests.server.conftest import running_server, write_checkpoint
 
 
@@ -61,7 +61,7 @@ def started(load_s):
 
 def test_loading_has_its_joules_apart_from_the_idle_power_before_it(experiment, meters):
     pool = ServerPool(lambda *_: None, keep=False)
-    _, facts = describer_of(experiment, source=meters).start(pool, started(0.25))
+    _, facts = describer_of(experiment, source=meters).start(pool, "wide", started(0.25))
     assert facts["idle_without_model"].mean_watts == pytest.approx(50, rel=0.02)
     found = facts["load_energy"]
     assert found.gross_joules == pytest.approx(50 * 0.25, rel=0.02)
@@ -72,14 +72,21 @@ def test_without_idle_power_loading_is_metered_all_the_same_and_without_a_meter_
     experiment, meters
 ):
     pool = ServerPool(lambda *_: None, keep=False)
-    _, facts = describer_of(experiment, source=meters, idle_s="0").start(pool, started(0.25))
+    _, facts = describer_of(experiment, source=meters, idle_s="0").start(pool, "wide", started(0.25))
     assert facts["load_energy"].gross_joules == pytest.approx(50 * 0.25, rel=0.02)
-    _, facts = describer_of(experiment, source="none").start(pool, started(0.25))
+    _, facts = describer_of(experiment, source="none").start(pool, "wide", started(0.25))
     assert (facts["load_energy"].gross_joules, facts["load_energy"].reason) == (None, "--energy none")
 
 
 def test_a_server_that_was_up_already_or_is_elsewhere_has_no_joules_of_loading(experiment, meters):
     pool = ServerPool(lambda *_: None, keep=False)
-    _, facts = describer_of(experiment, source=meters).start(pool, started(60.0))
+    _, facts = describer_of(experiment, source=meters).start(pool, "wide", started(60.0))
     assert "load_energy" not in facts
-    assert describer_of(experiment, source=meters, serves_here=False).start(pool, started(0.25))[1] == {}
+    assert describer_of(experiment, source=meters, serves_here=False).start(pool, "wide", started(0.25))[1] == {}
+
+
+def test_servers_that_start_side_by_side_have_no_joules_of_their_own(experiment, meters):
+    pool = ServerPool(lambda *_: None, keep=True, _together={"wide"})
+    _, facts = describer_of(experiment, source=meters).start(pool, "wide", started(0.25))
+    assert facts["load_energy"].gross_joules is None
+    assert "other servers started at the same time" in facts["load_energy"].reason
