@@ -167,7 +167,7 @@ def _describe(planned: Planned, baseline: Planned, folder: Path | None, manifest
         treatment=treatment(planned, baseline),
         levels=asked.levels,
         pruned_alone=alike,
-        shape=None if folder is None else _shape(folder),
+        shape=None if folder is None or asked.options.get("quantization", "none") != "none" else _shape(folder),
         engine=asked.engine or "",
         engine_options=asked.options,
         environment=asked.environment,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from server.engines.base import EngineError
@@ -22,6 +23,13 @@ class TransformersOptions:
         "auto",
         "`float32`, `bfloat16` or `float16`, of weights and cache; auto is the checkpoint's own on a GPU, float32 on a CPU",
     )
+    quantization: Literal["none", "torchao-int8", "torchao-int8-dynamic", "bitsandbytes-int8", "bitsandbytes-nf4"] = (
+        _option(
+            "none",
+            "linear weights in 8 bits (`torchao-int8`, with activations too `torchao-int8-dynamic`, `bitsandbytes-int8`) or in 4 "
+            "(`bitsandbytes-nf4`), quantized as they are loaded; needs `prunebench[quantization]`",
+        )
+    )
     device: str = _option("auto", "`cpu`, `cuda` or `cuda:N`; auto takes a GPU if there is one")
     # The event loop needs the other core: two spinning threads on a busy two-core machine collapse to a third of their speed.
     threads: int = _option(0, "torch threads on the CPU; 0 is one fewer than the usable cores, at least one")
@@ -31,7 +39,13 @@ class TransformersOptions:
     )
 
     def check(self) -> None:
-        """Raise EngineError for a number out of range."""
+        """Raise EngineError for a number out of range, or a package that is missing."""
+        package = self.quantization.partition("-")[0]
+        if missing := [name for name in (package, "accelerate") if package != "none" and not find_spec(name)]:
+            raise EngineError(
+                f"--engine-option quantization={self.quantization}: {missing[0]} is not installed; "
+                "pip install 'prunebench[quantization]'"
+            )
         for key, least, allowed in (("threads", 0, 0), ("max_num_seqs", 1, 1), ("max_model_len", 2, 0)):
             value = getattr(self, key)
             if value < least and value != allowed:

@@ -41,7 +41,7 @@ def pack_linears(model: torch.nn.Module) -> int:
         return 0
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is torch.nn.Linear:
+            if type(child) is torch.nn.Linear and type(child.weight) is torch.nn.Parameter:  # not a quantized one
                 try:
                     setattr(parent, name, PackedLinear(child))
                 except (RuntimeError, AttributeError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from server.engines.checkpoint import read_config
 from server.engines.shape_check import check_tensor_shapes
 from server.engines.transformers.options import TransformersOptions
 from server.engines.transformers.packing import pack_linears
+from server.engines.transformers.quantization import loading_arguments, resolved
 from server.engines.transformers.slot_cache import ATTENTION, SlotCache
 
 _DEFAULT_CONTEXT = 4096  # a model may allow 131,072, whose slots would not fit; ask for more with max_model_len
@@ -36,7 +37,9 @@ class SlotModel:
         self.vocabulary = int(config.get("vocab_size", 0))
         self.slots = options.max_num_seqs
         self.max_model_len = _pick_length(options.max_model_len, config)
-        self._model = _load(checkpoint, self._dtype_name(options.dtype), self.device)
+        self._quantization = resolved(options.quantization, config)
+        how = loading_arguments(options.quantization, str(self.device), config)
+        self._model = _load(checkpoint, self._dtype_name(options.dtype), self.device, how)
         self.dtype: torch.dtype = self._model.dtype
         self._check_memory()
         self._cache = SlotCache(self.slots, self.max_model_len)
@@ -46,6 +49,7 @@ class SlotModel:
         return {
             "dtype": str(self.dtype).removeprefix("torch."),
             "kv_cache_dtype": str(self.dtype).removeprefix("torch."),
+            "quantization": self._quantization,
             "device": str(self.device),
             "threads": str(torch.get_num_threads()),
             "max_num_seqs": str(self.slots),
@@ -123,7 +127,8 @@ class SlotModel:
             raise EngineError(
                 f"{name} does not work with the transformers engine: {failure}; use --engine vllm"
             ) from failure
-        if not error < (1e-3 if self.dtype == torch.float32 else 0.1):
+        exact = self.dtype == torch.float32 and self._quantization == "None"
+        if not error < (1e-3 if exact else 0.1):
             raise EngineError(
                 f"{name} does not work with the transformers engine's cache (logits differ by {error:.1%}); "
                 "use --engine vllm"
@@ -177,7 +182,7 @@ def _pick_length(requested: int, config: dict[str, Any]) -> int:
     return requested or min(limit or _DEFAULT_CONTEXT, _DEFAULT_CONTEXT)
 
 
-def _load(checkpoint: Path, dtype: str, device: torch.device) -> Any:
+def _load(checkpoint: Path, dtype: str, device: torch.device, how: Mapping[str, Any]) -> Any:
     """The model in evaluation mode. EngineError names what transformers could not load, or would initialise at random."""
     transformers.utils.logging.disable_progress_bar()
     try:
@@ -188,8 +193,9 @@ def _load(checkpoint: Path, dtype: str, device: torch.device) -> Any:
             local_files_only=True,
             use_safetensors=True,
             output_loading_info=True,
+            **how,
         )
-        model = model.to(device)
+        model = model if how else model.to(device)  # a quantized one is there already, and may not be moved
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise EngineError(f"{checkpoint}: transformers cannot load it: {reason}") from error

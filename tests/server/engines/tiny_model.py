@@ -46,9 +46,9 @@ def prompts(count, longest, seed=0):
     return [torch.randint(VOCABULARY, (longest - i,), generator=generator).tolist() for i in range(count)]
 
 
-def reference_model(folder, dtype=torch.float32):
+def reference_model(folder, dtype=torch.float32, **how):
     """The same checkpoint in plain transformers."""
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **how)
 
 
 def reference_tokens(model, prompt, count):
