@@ -1,7 +1,7 @@
 """Poll all sockets together, at most once a millisecond.
 
 A hundred streams of a hundred tokens a second would wake the client ten thousand times a second, each time with cold caches
-(`benchmarks/reading.py`). Where the kernel stamps what comes, a chunk may lie in its socket for a moment without being measured later.
+(`benchmarks/load/reading.py`). Where the kernel stamps what comes, a chunk may lie in its socket for a moment without being measured later.
 Where chunks come further apart than that, each is read immediately.
 """
 

@@ -1,7 +1,7 @@
 """The measured streams' client: HTTP/1.1 over plain sockets on uvloop's loop.
 
 httpx and aiohttp spend tens of microseconds on every event, and a client that is busy parsing stamps the next event late.
-asyncio's transports hide `recvmsg` and with it the kernel's own stamps, so there are none (`benchmarks/reading.py` has what either
+asyncio's transports hide `recvmsg` and with it the kernel's own stamps, so there are none (`benchmarks/load/reading.py` has what either
 costs); sockets that are stamped need not be read immediately, and are read together (`loadgen.client.polling`). Proxies from the
 environment are not used: a proxy would be measured too.
 """

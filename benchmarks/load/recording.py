@@ -1,6 +1,6 @@
 """What reading and keeping answers costs: time a chunk, and the most memory, from the first answer to the written folder.
 
-    python -P benchmarks/recording.py --chunks 24000000 --output recording.json
+    python -P -m benchmarks.load.recording --chunks 24000000 --output recording.json
 
 Feeds the recorder what client processes hand on, as fast as it takes it: 24 million chunks are ten minutes at 40,000 a second.
 """

@@ -1,6 +1,6 @@
 """What it costs to read a stream of small chunks, one way of reading beside the other: which the wire client uses was chosen by it.
 
-    python -P benchmarks/reading.py --streams 400 --rate 100 --output reading.json
+    python -P -m benchmarks.load.reading --streams 400 --rate 100 --output reading.json
 
 One process sends `--rate` chunks a second on each of `--streams` connections from one core; this one reads them on another:
 `transport`, uvloop's own transport and `data_received`, which hides the kernel's stamps; `add_reader`, a callback a socket;

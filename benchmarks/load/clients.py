@@ -1,8 +1,8 @@
 """How far each client's figures are from the truth: a server of known timings on one core, the client on another, in turn.
 
-    python -P benchmarks/loadgen.py --clients ours,vllm,guidellm,aiperf --aiperf DIR --output loadgen.json
+    python -P -m benchmarks.load.clients --clients ours,vllm,guidellm,aiperf --aiperf DIR --output loadgen.json
 
-The truth is the server's own notes (`benchmarks/known_server.c`, compiled by gcc): a request counts from its arrival by the kernel's stamp, a
+The truth is the server's own notes (`benchmarks/load/known_server.c`, compiled by gcc): a request counts from its arrival by the kernel's stamp, a
 token from the moment it was written. How late the server was against its schedule is given too. Each client is asked to keep
 `--streams` requests in flight until `--requests` are done, and is confined to one core; its figures are read from the file it
 writes. CPU seconds are those of its whole process tree, start-up included. Ours reports a window without the ramps: its
@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-TOKENIZER = Path(__file__).parents[1] / "examples" / "tinyglu"
+TOKENIZER = Path(__file__).parents[2] / "examples" / "tinyglu"
 VLLM_BENCH = """
 import argparse
 from vllm.benchmarks.serve import add_cli_args, main
@@ -152,7 +152,7 @@ def measure(name: str, arguments: argparse.Namespace, program: Path) -> dict[str
         stdout=subprocess.PIPE,
         text=True,
     )
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     assert server.stdin is not None
     assert server.stdout is not None
     with tempfile.TemporaryDirectory() as folder, server:
