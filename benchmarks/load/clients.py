@@ -16,130 +16,13 @@ import argparse
 import json
 import os
 import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-TOKENIZER = Path(__file__).parents[2] / "examples" / "tinyglu"
-VLLM_BENCH = """
-import argparse
-from vllm.benchmarks.serve import add_cli_args, main
-from vllm.utils.argparse_utils import FlexibleArgumentParser
-parser = FlexibleArgumentParser()
-add_cli_args(parser)
-main(parser.parse_args())
-"""
-Figures = dict[str, float | None]
-
-
-@dataclass(frozen=True)
-class Client:
-    """How to call a client, and what its file says: (TTFT p50, p99, TPOT p50 ms, tokens/s, completed, window ns)."""
-
-    command: Callable[[argparse.Namespace, str, Path], list[str]]
-    read: Callable[[Path], tuple[Figures, tuple[int, int] | None]]
-
-
-def ours(arguments: argparse.Namespace, url: str, folder: Path) -> list[str]:
-    words = [sys.executable, "-m", "prunebench", "load", url, "--model", "known", "--output", str(folder / "out")]
-    words += [
-        "--workload",
-        "concurrency",
-        "--concurrency",
-        f"{arguments.streams}",
-        "--requests",
-        f"{arguments.requests}",
-    ]
-    words += ["--prompt-tokens", "64", "--output-tokens", f"{arguments.output_tokens}", "--tokenizer", str(TOKENIZER)]
-    return [*words, "--energy", "none", "--json", "--processes", f"{arguments.processes}"]
-
-
-def locust(arguments: argparse.Namespace, url: str, folder: Path) -> list[str]:
-    words = ours(arguments, url, folder)
-    return [*words[: words.index("--processes")], "--driver", "locust", "--workers", f"{arguments.processes}"]
-
-
-def read_ours(folder: Path) -> tuple[Figures, tuple[int, int] | None]:
-    found = json.loads((folder / "out" / "summary.json").read_text())
-    client = json.loads((folder / "out" / "trial.json").read_text())["client"]
-    own = {f"own_{name}": client[name] for name in ("cpu_fraction", "read_lag_p50_ms", "read_lag_p99_ms")}
-    return _vllm_keys(found) | own, (found["window_start_ns"], found["window_end_ns"])
-
-
-def vllm(arguments: argparse.Namespace, url: str, folder: Path) -> list[str]:
-    # What `vllm bench serve` calls; the command itself requires a distribution of that name, and the one for CPUs has another.
-    words = [sys.executable, "-P", "-c", VLLM_BENCH, "--backend", "openai", "--base-url", url]
-    words += ["--endpoint", "/v1/completions", "--model", "known", "--tokenizer", str(TOKENIZER)]
-    words += ["--dataset-name", "random", "--random-input-len", "64"]
-    words += ["--random-output-len", f"{arguments.output_tokens}", "--ignore-eos"]
-    words += ["--num-prompts", f"{arguments.requests}", "--max-concurrency", f"{arguments.streams}"]
-    return [*words, "--save-result", "--result-dir", str(folder), "--result-filename", "out.json"]
-
-
-def read_vllm(folder: Path) -> tuple[Figures, None]:
-    return _vllm_keys(json.loads((folder / "out.json").read_text())), None
-
-
-def _vllm_keys(found: dict[str, Any]) -> Figures:
-    names = ("median_ttft_ms", "p99_ttft_ms", "median_tpot_ms", "output_throughput", "completed")
-    keys = ("ttft_p50_ms", "ttft_p99_ms", "tpot_p50_ms", "tokens_per_s", "completed")
-    return {key: found[name] for key, name in zip(keys, names, strict=True)}
-
-
-def guidellm(arguments: argparse.Namespace, url: str, folder: Path) -> list[str]:
-    words = [str(Path(sys.executable).parent / "guidellm"), "run", "--disable-console"]
-    words += ["--backend", f"kind=openai_http,target={url},model=known,request_format=/v1/completions"]
-    words += ["--profile", f"kind=concurrent,streams={arguments.streams}"]
-    words += ["--constraint", f"kind=max_requests,count={arguments.requests}"]
-    words += ["--tokenizer", f"kind=huggingface_auto,model={TOKENIZER}"]
-    words += ["--data", f"kind=synthetic_text,prompt_tokens=64,output_tokens={arguments.output_tokens}"]
-    return [*words, "--output", f"kind=json,path={folder / 'out.json'}"]
-
-
-def read_guidellm(folder: Path) -> tuple[Figures, None]:
-    metrics = json.loads((folder / "out.json").read_text())["benchmarks"][0]["metrics"]
-    ttft, itl = (metrics[name]["successful"] for name in ("time_to_first_token_ms", "inter_token_latency_ms"))
-    return {
-        "ttft_p50_ms": ttft["median"],
-        "ttft_p99_ms": ttft["percentiles"]["p99"],
-        "tpot_p50_ms": itl["median"],  # its mean gap of each request is what others call TPOT
-        "tokens_per_s": metrics["output_tokens_per_second"]["successful"]["mean"],
-        "completed": ttft["count"],
-    }, None
-
-
-def aiperf(arguments: argparse.Namespace, url: str, folder: Path) -> list[str]:
-    words = [str(arguments.aiperf / "bin" / "aiperf"), "profile", "--model", "known", "--url", url, "--streaming"]
-    words += ["--endpoint-type", "completions", "--tokenizer", str(TOKENIZER), "--isl", "64"]
-    words += ["--osl", f"{arguments.output_tokens}", "--concurrency", f"{arguments.streams}"]
-    words += ["--request-count", f"{arguments.requests}", "--extra-inputs", "ignore_eos:true", "--no-gpu-telemetry"]
-    return [*words, "--use-server-token-count", "--ui", "none", "--artifact-dir", str(folder / "out")]
-
-
-def read_aiperf(folder: Path) -> tuple[Figures, None]:
-    found = json.loads((folder / "out" / "profile_export_aiperf.json").read_text())
-    return {
-        "ttft_p50_ms": found["time_to_first_token"]["p50"],
-        "ttft_p99_ms": found["time_to_first_token"]["p99"],
-        "tpot_p50_ms": found["inter_token_latency"]["p50"],
-        "tokens_per_s": found["output_token_throughput"]["avg"],
-        "completed": found["request_count"]["avg"],
-    }, None
-
-
-CLIENTS = {
-    "ours": Client(ours, read_ours),
-    "vllm": Client(vllm, read_vllm),
-    "guidellm": Client(guidellm, read_guidellm),
-    "locust": Client(locust, read_ours),
-    "aiperf": Client(aiperf, read_aiperf),
-}
+from benchmarks.load.peers import Figures, install_aiperf, run_client
 
 
 def measure(name: str, arguments: argparse.Namespace, program: Path) -> dict[str, Any]:
@@ -152,41 +35,33 @@ def measure(name: str, arguments: argparse.Namespace, program: Path) -> dict[str
         stdout=subprocess.PIPE,
         text=True,
     )
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     assert server.stdin is not None
     assert server.stdout is not None
     with tempfile.TemporaryDirectory() as folder, server:
         try:
             url = f"http://127.0.0.1:{int(server.stdout.readline())}"
-            confined = ["taskset", "-c", ",".join(map(str, cores[1 : 1 + arguments.client_cores] or cores))]
-            began, log = time.monotonic(), Path(folder) / "log"
-            local = environment | {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-            with log.open("w") as said:
-                process = subprocess.Popen(
-                    confined + CLIENTS[name].command(arguments, url, Path(folder)),
-                    stdout=said,
-                    stderr=said,
-                    env=local,
-                )
-                _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            wall_s = time.monotonic() - began
+            seen, window = run_client(
+                name, arguments, url, Path(folder), cores[1 : 1 + arguments.client_cores] or cores
+            )
             server.stdin.close()
             noted = json.loads(server.stdout.readline())
-            if process.returncode:
-                logs = [*Path(folder).glob("**/*.log"), log]
-                return {"client": name, "failed": "".join(each.read_text()[-2000:] for each in logs)}
-            seen, window = CLIENTS[name].read(Path(folder))
+        except RuntimeError as error:
+            return {"client": name, "failed": str(error)}
         finally:
             server.kill()
-    cpu = {"cpu_s": usage.ru_utime + usage.ru_stime, "wall_s": wall_s}
     return {
         "client": name,
         **seen,
-        **cpu,
         **truth(np.array(noted["notes"]), window, arguments, seen),
         "server_late_max_ms": noted["late_ns"] / 1e6,
     }
+
+
+def compile_server(folder: Path) -> Path:
+    """The server of known timings, compiled into a folder."""
+    program = folder / "known_server"
+    subprocess.run(["gcc", "-O2", "-o", program, Path(__file__).with_name("known_server.c")], check=True)
+    return program
 
 
 def truth(
@@ -205,14 +80,8 @@ def truth(
     return found
 
 
-def install_aiperf(folder: Path) -> None:
-    """Into an environment of its own: its pins are not ours."""
-    if not (folder / "bin" / "aiperf").exists():
-        subprocess.run(["python3.11", "-m", "venv", str(folder)], check=True)
-        subprocess.run([str(folder / "bin" / "pip"), "install", "--quiet", "aiperf"], check=True)
-
-
-def main() -> None:
+def options() -> argparse.ArgumentParser:
+    """The options of a load."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--clients", default="ours", help="of ours, locust (ours through Locust), vllm, guidellm, aiperf"
@@ -225,14 +94,20 @@ def main() -> None:
     parser.add_argument("--token-ms", type=float, default=10.0)
     parser.add_argument("--processes", type=int, default=1, help="of our client")
     parser.add_argument("--client-cores", type=int, default=1)
+    parser.add_argument("--model", default="known", help="as the server calls it")
+    parser.add_argument("--endpoint", default="completions", choices=["completions", "chat"], help="of our client")
+    return parser
+
+
+def main() -> None:
+    parser = options()
     parser.add_argument("--output", type=Path, help="also write the figures as JSON")
     arguments = parser.parse_args()
     if "aiperf" in arguments.clients:
         install_aiperf(arguments.aiperf)
     found = []
     with tempfile.TemporaryDirectory() as folder:
-        program = Path(folder) / "known_server"
-        subprocess.run(["gcc", "-O2", "-o", program, Path(__file__).with_name("known_server.c")], check=True)
+        program = compile_server(Path(folder))
         for name in arguments.clients.split(","):
             found.append(measure(name, arguments, program))
             print(f"{name}:")
