@@ -12,8 +12,8 @@ from time import monotonic_ns
 
 import httptools
 
-from loadgen.client.exchange import NOT_HTTP, OK, OTHER_BYTES, Exchange, is_interim, not_http
-from loadgen.client.kernel_stamps import ANCILLARY_BYTES, ArrivalClock, unpack_stamp
+from loadgen.client.exchange import NOT_HTTP, OK, Exchange, is_interim, not_http
+from loadgen.client.kernel_stamps import ANCILLARY_BYTES, ODD_NS, ArrivalClock, unpack_stamp
 from loadgen.client.polling import ReadySockets
 from loadgen.client.tls import TlsSession
 
@@ -41,6 +41,7 @@ class Connection:
         self._feed: Callable[[bytes | memoryview], None] | None = None  # the parser's, while an answer is due
         self._exchange = Exchange()
         self._done: asyncio.Future[None] | None = None
+        self._add: Callable[[tuple[int, int, bytes]], None] = self._exchange.add
         self._at_ns = self._lag_ns = 0
         self._ready = ready
         ready.add(opened.fileno(), self._readable, can_wait=stamped)
@@ -84,9 +85,13 @@ class Connection:
             self._lost(None)
             return
         if stamps:
-            arrived = self._clock.arrival(unpack_stamp(stamps[0][2]), read_ns)
-            self._at_ns = max(arrived, self._at_ns)  # also where the wall clock was set back between two reads
-            self._lag_ns = read_ns - self._at_ns
+            seconds, nanoseconds = stamp = unpack_stamp(stamps[0][2])
+            at_ns = seconds * 1_000_000_000 + nanoseconds - self._clock.offset_ns
+            if (
+                not self._at_ns <= at_ns <= read_ns < at_ns + ODD_NS
+            ):  # also where the wall clock was set back between two reads
+                at_ns = max(self._clock.arrival(stamp, read_ns), self._at_ns)
+            self._at_ns, self._lag_ns = at_ns, read_ns - at_ns
         else:
             self._at_ns, self._lag_ns = read_ns, -1
         if self._tls is None:
@@ -159,16 +164,13 @@ class Connection:
     def on_headers_complete(self) -> None:
         """The status has come."""
         assert self._parser is not None  # noqa: S101 - it is calling
-        self._exchange.take_status(self._parser.get_status_code(), self._at_ns)
+        exchange = self._exchange
+        exchange.take_status(self._parser.get_status_code(), self._at_ns)
+        self._add = exchange.came.append if exchange.status == OK else exchange.add
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body with the times of its read."""
-        exchange = self._exchange
-        if exchange.status == OK or len(exchange.body) < OTHER_BYTES:
-            exchange.body += body
-        exchange.at_ns.append(self._at_ns)
-        exchange.lag_ns.append(self._lag_ns)
-        exchange.ends.append(len(exchange.body))
+        self._add((self._at_ns, self._lag_ns, body))
 
     def on_message_complete(self) -> None:
         """The answer has ended; an interim one is followed by the real one."""

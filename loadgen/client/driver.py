@@ -105,7 +105,7 @@ class Driver:
                 if exchange is None:
                     continue  # it has ended meanwhile
                 self.under_way[indices] = exchange  # behind the others
-                if exchange.body and exchange.status == OK:
+                if exchange.came and exchange.status == OK:
                     self.outbox.put(Part(indices, *exchange.take()))
                 if n % _AT_ONCE == _AT_ONCE - 1:
                     await asyncio.sleep(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from dataclasses import dataclass, field
 
@@ -11,14 +12,14 @@ from loadgen.answers.stream_end import error_of
 
 _TAIL_BYTES = 32  # has `data: [DONE]` and its line ends
 OK = 200  # a number: a member of `http.HTTPStatus` takes a tenth of the time that a chunk does
-OTHER_BYTES = 65536  # kept of an answer whose status is not 200
+_OTHER_BYTES = 65536  # kept of an answer whose status is not 200
 NOT_HTTP = (httptools.HttpParserError, httptools.HttpParserUpgrade)  # the second is no kind of the first
 
 
 @dataclass(slots=True)
 class Exchange:
-    """One request and its answer. Times are monotonic nanoseconds, the kernel's where it stamps; `lag_ns` is how much
-    later than that the client read, -1 where there is no stamp. Body bytes are kept read by read: `ends` counts them.
+    """One request and its answer. Times are monotonic nanoseconds, the kernel's where it stamps. `came` is the body, read by
+    read: the time, by how much later the client read (-1 where there is no stamp), and the bytes.
     """
 
     sent_ns: int | None = None
@@ -26,10 +27,7 @@ class Exchange:
     end_ns: int | None = None
     status: int | None = None
     error: str | None = None
-    at_ns: array[int] = field(default_factory=lambda: array("q"))
-    lag_ns: array[int] = field(default_factory=lambda: array("q"))
-    ends: array[int] = field(default_factory=lambda: array("q"))
-    body: bytearray = field(default_factory=bytearray)
+    came: list[tuple[int, int, bytes]] = field(default_factory=list)
     taken: bool = False  # some of the body already
     tail: bytes = b""  # of what was taken
     retry_after: str | None = None
@@ -39,13 +37,17 @@ class Exchange:
     @property
     def reads(self) -> list[tuple[int, bytes]]:
         """(when, bytes) of every read, headers excluded."""
-        starts = [0, *self.ends[:-1]] if self.ends else []
-        return [(at, bytes(self.body[a:b])) for at, a, b in zip(self.at_ns, starts, self.ends, strict=True)]
+        return [(at_ns, data) for at_ns, _, data in self.came]
+
+    @property
+    def body(self) -> bytes:
+        """All of it that was not taken."""
+        return b"".join(data for *_, data in self.came)
 
     @property
     def said_done(self) -> bool:
         """Whether a stream's end marker has arrived: a body that breaks off behind it is complete."""
-        end = self.tail + bytes(self.body[-_TAIL_BYTES:])
+        end = self.tail + self.body[-_TAIL_BYTES:]
         return self.status == OK and end.rstrip().endswith(b"[DONE]")
 
     def take_header(self, name: bytes, value: bytes) -> None:
@@ -61,20 +63,24 @@ class Exchange:
         if not is_interim(status):
             self.status, self.headers_ns = status, at_ns
 
-    def add(self, body: bytes) -> None:
+    def add(self, read: tuple[int, int, bytes]) -> None:
         """More of the body; of an answer that is no stream the beginning is enough."""
-        if self.status == OK or len(self.body) < OTHER_BYTES:
-            self.body += body
+        if self.status == OK or len(self.body) < _OTHER_BYTES:
+            self.came.append(read)
 
     def take(self) -> tuple[bytes, bytes, bytes, bytes]:
         """(at_ns, lag_ns, ends, body) so far, as bytes; it starts anew."""
-        self.taken = self.taken or bool(self.body)
+        if not self.came:
+            return b"", b"", b"", b""
+        at_ns, lag_ns, pieces = zip(*self.came, strict=True)
+        self.came.clear()
+        self.taken = True
+        body = b"".join(pieces)
         if self.kept is not None:
-            self.kept += self.body
-        self.tail = (self.tail + bytes(self.body[-_TAIL_BYTES:]))[-_TAIL_BYTES:]
-        taken = self.at_ns.tobytes(), self.lag_ns.tobytes(), self.ends.tobytes(), bytes(self.body)
-        self.at_ns, self.lag_ns, self.ends, self.body = array("q"), array("q"), array("q"), bytearray()
-        return taken
+            self.kept += body
+        self.tail = (self.tail + body[-_TAIL_BYTES:])[-_TAIL_BYTES:]
+        ends = itertools.accumulate(map(len, pieces))
+        return array("q", at_ns).tobytes(), array("q", lag_ns).tobytes(), array("q", ends).tobytes(), body
 
 
 def is_interim(status: int) -> bool:
@@ -93,4 +99,4 @@ def wire_error(exchange: Exchange) -> str | None:
     """What went wrong, as far as it shows without reading the stream."""
     if exchange.error is not None or exchange.status in {None, OK}:
         return exchange.error
-    return error_of(exchange.status or 0, bytes(exchange.body), exchange.retry_after)
+    return error_of(exchange.status or 0, exchange.body, exchange.retry_after)

@@ -18,7 +18,7 @@ ANCILLARY_BYTES = 64  # room for one struct scm_timestamping: three timespecs be
 _SO_TIMESTAMPING = 37
 _SOFTWARE_RECEIVE = (1 << 3) | (1 << 4)  # SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE
 _STEP_NS = 50_000  # readings of both clocks agree to a microsecond; more than this is a step
-_ODD_NS = 5_000_000  # a read this long after its stamp means a late client or a clock step: check the clock
+ODD_NS = 5_000_000  # a read this long after its stamp means a late client or a clock step: check the clock
 _LOOK_NS = 1_000_000  # between two checks, or checking makes a late client later
 
 unpack_stamp = struct.Struct("qq").unpack_from
@@ -44,24 +44,21 @@ class ArrivalClock:
         self._wall_ns, self._monotonic_ns = wall_ns, monotonic_ns
         self.steps = 0  # how often the wall clock was set meanwhile
         self._looked_ns = 0
-        self._offset_ns, _ = self._measure()
+        self.offset_ns, _ = self._measure()  # of wall time to monotonic time
 
     def arrival(self, stamp: tuple[int, int], read_ns: int) -> int:
         """The monotonic moment of a (seconds, nanoseconds) stamp, of bytes read at `read_ns`; never after that."""
         wall = stamp[0] * 1_000_000_000 + stamp[1]
-        arrived = wall - self._offset_ns
-        if 0 <= read_ns - arrived < _ODD_NS:
-            return arrived
-        if read_ns >= self._looked_ns + _LOOK_NS:
+        if not 0 <= read_ns - wall + self.offset_ns < ODD_NS and read_ns >= self._looked_ns + _LOOK_NS:
             self._looked_ns = read_ns
             self.check()
-        return min(wall - self._offset_ns, read_ns)
+        return min(wall - self.offset_ns, read_ns)
 
     def check(self) -> None:
         """Detect a step of the wall clock; call it now and then, for steps too small to show in a read."""
         offset, error = self._measure()
-        if error < _STEP_NS and abs(offset - self._offset_ns) > _STEP_NS:
-            self._offset_ns = offset
+        if error < _STEP_NS and abs(offset - self.offset_ns) > _STEP_NS:
+            self.offset_ns = offset
             self.steps += 1
 
     def _measure(self) -> tuple[int, int]:

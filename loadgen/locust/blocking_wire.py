@@ -68,7 +68,7 @@ class BlockingClient:
             sock.sendall(request)
             while not answer.ended:
                 left, idle_s = deadline - time.monotonic(), self._endpoint.idle_timeout_s
-                if exchange.body and idle_s is not None and idle_s < left:
+                if exchange.came and idle_s is not None and idle_s < left:
                     left, timed_out = idle_s, f"nothing read for {idle_s:g} s within the answer"
                 sock.settimeout(max(left, 1e-3))
                 answer.feed(*self._read(sock))
@@ -145,18 +145,10 @@ class _Answer:
         self._exchange.take_status(self._parser.get_status_code(), self.at_ns)
 
     def on_body(self, body: bytes) -> None:
-        exchange = self._exchange
-        exchange.add(body)
-        if exchange.at_ns and exchange.ends and self._read_again():
-            exchange.ends[-1] = len(exchange.body)
-            return
-        exchange.at_ns.append(self.at_ns)
-        exchange.lag_ns.append(self._lag_ns)
-        exchange.ends.append(len(exchange.body))
-
-    def _read_again(self) -> bool:
-        """Whether this is more of the read that the last bytes were of: one read may hold several HTTP chunks."""
-        return self._exchange.at_ns[-1] == self.at_ns
+        came = self._exchange.came
+        if came and came[-1][0] == self.at_ns:  # one read may hold several HTTP chunks
+            body = came.pop()[2] + body
+        self._exchange.add((self.at_ns, self._lag_ns, body))
 
     def on_message_complete(self) -> None:
         if not is_interim(self._parser.get_status_code()):

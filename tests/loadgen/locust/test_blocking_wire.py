@@ -11,6 +11,10 @@ from loadgen.locust.blocking_wire import BlockingClient
 from tests.loadgen.scripted import CLOSE, HEAD, RESET, ScriptedServer, chunked, sized, stream, token
 
 
+def lags_of(exchange):
+    return [lag_ns for _, lag_ns, _ in exchange.came]
+
+
 def exchanged(script, requests=1, timeout_s=5.0):
     with ScriptedServer(script) as server:
         endpoint = Endpoint(server.url, "m", timeout_s=timeout_s)
@@ -34,7 +38,7 @@ def test_an_answer_is_stamped_as_it_arrives_by_the_kernel_where_it_can():
     arrivals = list(answer.arrival_ns)
     assert before < exchange.sent_ns < arrivals[0] < arrivals[1] < arrivals[2] <= exchange.end_ns
     assert arrivals[0] - exchange.sent_ns > 49e6
-    assert max(exchange.lag_ns) >= 0
+    assert max(lags_of(exchange)) >= 0
 
 
 def test_a_connection_is_kept_and_one_that_the_server_has_closed_is_not_a_failure():
