@@ -68,7 +68,7 @@ def summarize(
         summary |= {"offered_rate": metrics.offered_rate, "saturated": _saturated(metrics)}
         summary |= _with_failures("scheduled_ttft", metrics.scheduled_ttft_ms)
     shared, wall = share_joules(energy, metrics), wall_energy(energy, power)
-    summary |= conversation_figures(metrics, energy.gross_joules, shared)
+    summary |= _cached_by_counter(trial, metrics) | conversation_figures(metrics, energy.gross_joules, shared)
     if parts := part_figures(workload, metrics, shared):
         summary["parts"] = parts
     return summary | {
@@ -137,6 +137,14 @@ def _request_joules(metrics: TrialMetrics, shared: RequestJoules) -> dict[str, A
 def _per_good(trial: Trial, metrics: TrialMetrics) -> float | None:
     good = metrics.good
     return None if good is None else per(trial.energy.gross_joules, float(good.sum()))
+
+
+def _cached_by_counter(trial: Trial, metrics: TrialMetrics) -> dict[str, Any]:
+    """What the engine's own counter says of the prefix cache, for sessions whose usage does not."""
+    cached, prompts = trial.server_prefix_hit_tokens, _total(metrics.prompt_tokens)
+    if not trial.workload.holds_sessions or cached is None or not prompts:
+        return {}
+    return {"total_cached_tokens": cached, "cached_share": cached / prompts}
 
 
 def conversation_figures(metrics: TrialMetrics, joules: float | None, shared: RequestJoules) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from loadgen.prompts.files import file_prompts, input_notes
 from loadgen.prompts.sessions import in_turns, plan_sessions
 from loadgen.prompts.synthetic import make_prompts
 from loadgen.trial import run_trial
-from tests.loadgen.made import summary_of, workload
+from tests.loadgen.made import record, summary_of, trial, workload
 from tests.loadgen.scripted import END, HEAD, ScriptedServer, chunked, event, sized
 
 SAID = [
@@ -57,8 +57,8 @@ def file_of(tmp_path, rows, **other):
 
 def by_session(records):
     found = defaultdict(list)
-    for record in records:
-        found[record.group].append(record)
+    for each in records:
+        found[each.group].append(each)
     return found
 
 
@@ -149,6 +149,14 @@ def test_the_summary_has_every_turn_and_the_share_that_the_cache_had():
     ]  # fmt: skip
     assert (summary["total_cached_tokens"], summary["cached_share"]) == (60, 0.75)
     assert summary["turns"][1]["mean_prompt_tokens"] == 20
+
+
+@pytest.mark.parametrize(("said", "share"), [({}, 0.3), ({"cached_tokens": 1}, 0.2)])
+def test_the_engines_counter_says_what_the_cache_had_where_the_usage_does_not(said, share):
+    records = [record(n, n, n + 1, n + 2, turn=n, **said) for n in range(2)]  # of 5 prompt tokens each
+    cut = trial(0, 10, load=load_of(requests=2)).model_copy(update={"server_prefix_hit_tokens": 3})
+    summary = summary_of(cut, records)
+    assert (summary["cached_share"], summary["total_cached_tokens"]) == (share, 10 * share)
 
 
 def test_a_plan_has_as_many_sessions_as_hold_the_requests(tmp_path):
