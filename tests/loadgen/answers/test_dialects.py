@@ -1,5 +1,5 @@
 """The OpenAI API as other servers speak it. The bytes are written after each project's own documentation and source, as named
-at each; only vLLM and ours are run for real (`tests/vllm/`, `test_end_to_end.py`).
+at each; vLLM, transformers and ours are run for real (`tests/vllm/`, `test_transformers_serve.py`, `test_end_to_end.py`).
 """
 
 from __future__ import annotations
@@ -71,11 +71,54 @@ VLLM = (
     b"data: [DONE]\n\n"
 )
 
+# Ollama, openai/openai.go and middleware/openai.go: the role in every chunk, a last one without text, then the usage alone.
+OLLAMA = (
+    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","system_fingerprint":"fp_ollama",'
+    b'"choices":[{"index":0,"delta":{"role":"assistant","content":"Yes"},"finish_reason":null}]}\n\n'
+    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","system_fingerprint":"fp_ollama",'
+    b'"choices":[{"index":0,"delta":{"role":"assistant","content":"."},"finish_reason":null}]}\n\n'
+    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","system_fingerprint":"fp_ollama",'
+    b'"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":"length"}]}\n\n'
+    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","system_fingerprint":"fp_ollama",'
+    b'"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}}\n\n'
+    b"data: [DONE]\n\n"
+)
+
+# LMDeploy, lmdeploy/serve/openai/api_server.py: with `include_usage` every chunk has the running usage, and there is none at the end.
+LMDEPLOY = (
+    b'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant",'
+    b'"content":"Yes","reasoning_content":null,"tool_calls":null},"logprobs":null,"finish_reason":null}],"usage":{"prompt_tokens":5,'
+    b'"total_tokens":6,"completion_tokens":1}}\n\n'
+    b'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant",'
+    b'"content":", it is","reasoning_content":null,"tool_calls":null},"logprobs":null,"finish_reason":null}],"usage":{"prompt_tokens":'
+    b'5,"total_tokens":9,"completion_tokens":4}}\n\n'
+    b'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant",'
+    b'"content":"","reasoning_content":null,"tool_calls":null},"logprobs":null,"finish_reason":"length"}],"usage":{"prompt_tokens":5,'
+    b'"total_tokens":9,"completion_tokens":4}}\n\n'
+    b"data: [DONE]\n\n"
+)
+
+# TensorRT-LLM, tensorrt_llm/serve/postprocess_handlers.py: a space before the end of a line, no keys that are null, a role chunk first.
+TENSORRT_LLM = (
+    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":'
+    b'"assistant"}}],"usage":{"prompt_tokens":5,"total_tokens":5,"completion_tokens":0,"prompt_tokens_details":{"cached_tokens":0}}} \n\n'
+    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":'
+    b'"Yes","reasoning_content":""}}],"usage":{"prompt_tokens":5,"total_tokens":6,"completion_tokens":1}} \n\n'
+    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":'
+    b'" it is","reasoning_content":""},"finish_reason":"length"}],"usage":{"prompt_tokens":5,"total_tokens":8,"completion_tokens":3}} \n\n'
+    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[],"usage":{"prompt_tokens":5,'
+    b'"total_tokens":8,"completion_tokens":3}} \n\n'
+    b"data: [DONE]\n\n"
+)
+
 DIALECTS = {
     "sglang": (SGLANG, [1, 3], 3, "server-usage", "stop"),  # two chunks with content, three tokens by usage
     "llama.cpp": (LLAMA_CPP, [1, 2], 2, "server-usage", "stop"),
     "tgi": (TGI, [1, 2], 2, "server-usage", "length"),
     "vllm": (VLLM, [2, 5], 5, "server-continuous-usage", "length"),
+    "ollama": (OLLAMA, [1, 2], 2, "server-usage", "length"),
+    "lmdeploy": (LMDEPLOY, [1, 4], 4, "server-continuous-usage", "length"),
+    "tensorrt-llm": (TENSORRT_LLM, [1, 3], 3, "server-continuous-usage", "length"),
 }
 
 
