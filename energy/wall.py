@@ -44,6 +44,8 @@ def wall_energy(energy: WindowEnergy, power: PowerTimeline | None = None) -> Wal
     if not parts and not gone:
         return None
     reasons = [f"{p.info.device}: {p.reason}" for p in parts if p.joules is None] + [m.reason for m in gone]
+    if power is not None:
+        reasons += [f"{device}: its power stood still while the load's changed" for device in _frozen(power)]
     if reasons:
         return WallEnergy(joules=None, reason="; ".join(reasons))
     joules = math.fsum(p.joules or 0.0 for p in parts)
@@ -74,14 +76,7 @@ def wall_delay(power: PowerTimeline) -> float | None:
 
     None if power is too steady or was seen too briefly to tell, or if they do not agree at any delay.
     """
-    headline, _ = choose_headline([meter.info for meter in power.meters], [])
-    wall = [meter for meter in power.meters if meter.info.domain == "wall"]
-    own = [meter for meter in power.meters if meter.info in headline]
-    if not wall or not own:
-        return None
-    start = max(meter.start_ns for meter in [*wall, *own])
-    end = min(meter.start_ns + len(meter.watts) * meter.step_ns for meter in [*wall, *own])
-    grid = np.arange(start, end, _STEP_S * 1e9, dtype=np.float64)
+    own, wall, grid = _compared(power)
     if len(grid) <= _LEAST_S / _STEP_S:
         return None
     cause, effect = _watts(own, grid), _watts(wall, grid)
@@ -91,6 +86,27 @@ def wall_delay(power: PowerTimeline) -> float | None:
     found = {step: _agreement(cause, effect, step) for step in steps if abs(step) <= len(cause) / 2}
     best = max(found, key=lambda step: found[step])
     return best * _STEP_S if found[best] >= _AGREES else None
+
+
+def _frozen(power: PowerTimeline) -> list[str]:
+    """Wall meters that showed one figure throughout, while the headline's power changed by a share of that figure."""
+    own, wall, grid = _compared(power)
+    if len(grid) <= _LEAST_S / _STEP_S or any(meter.info.simulated for meter in own):
+        return []
+    changed = _watts(own, grid).std()
+    return [m.info.device for m in wall if len(set(m.watts)) == 1 and changed >= _VARIES * m.watts[0]]
+
+
+def _compared(power: PowerTimeline) -> tuple[list[MeterPower], list[MeterPower], NDArray[np.float64]]:
+    """The headline's meters, those at the wall, and steps of the time that all have; no steps without either."""
+    headline, _ = choose_headline([meter.info for meter in power.meters], [])
+    wall = [meter for meter in power.meters if meter.info.domain == "wall"]
+    own = [meter for meter in power.meters if meter.info in headline]
+    if not wall or not own:
+        return own, wall, np.empty(0)
+    start = max(meter.start_ns for meter in [*wall, *own])
+    end = min(meter.start_ns + len(meter.watts) * meter.step_ns for meter in [*wall, *own])
+    return own, wall, np.arange(start, end, _STEP_S * 1e9, dtype=np.float64)
 
 
 def _watts(meters: Sequence[MeterPower], grid: NDArray[np.float64]) -> NDArray[np.float64]:

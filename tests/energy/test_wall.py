@@ -70,3 +70,13 @@ def test_a_delay_widens_the_interval_and_says_which_lag_to_state():
     on_time = wall_energy(energy, timeline(gpu, as_plug(gpu, 0.0, rng)))
     assert on_time.joules_uncertainty == 1
     assert "behind" not in wall_words(on_time)
+
+
+def test_a_wall_meter_that_stands_still_while_the_load_changes_has_no_joules():
+    gpu = of_load(np.random.default_rng(7), 40)
+    parts = [MeterEnergy(info=info, joules=100.0, uncertainty_joules=1.0) for info in (GPU, PLUG)]
+    energy = WindowEnergy(start_ns=0, end_ns=10 * 10**9, gross_joules=100.0, parts=parts)
+    found = wall_energy(energy, timeline(gpu, np.full(len(gpu), 400.0)))
+    assert (found.joules, found.reason) == (None, "plug: its power stood still while the load's changed")
+    for of_gpu, watts in ((gpu, 40_000.0), (np.full(len(gpu), 300.0), 400.0), (gpu[:150], 400.0)):
+        assert wall_energy(energy, timeline(of_gpu, np.full(len(of_gpu), watts))).joules == 100.0
