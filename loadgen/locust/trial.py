@@ -56,6 +56,7 @@ def run_locust(
         shared = shared.model_copy(update={"records": folder / "records.arrow", "result": folder / "result.json"})
         (folder / "load.json").write_text(shared.with_absolute_paths().model_dump_json())
         warmup = warm_up(endpoint, shared.workload, prompts, shared.seed)
+        warmed_ns = time.monotonic_ns()
         started_at, before = utc_now(), server_counters(endpoint)
         if interrupt is not None:
             interrupt.note()
@@ -67,7 +68,7 @@ def run_locust(
             load = FinishedLoad(_interrupted(shared), [], LagHistogram(), started_at, before, lanes=shared.workers)
         else:
             load = _finished(shared, folder, status, started_at, before)
-        load = replace(load, warmup=warmup)
+        load = replace(load, warmup=warmup, warmed_ns=warmed_ns)
         return as_trial(
             endpoint, shared.workload, prompts, shared.seed, load, energy=energy, idle=None, interrupt=interrupt
         )
