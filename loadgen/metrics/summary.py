@@ -10,13 +10,11 @@ import numpy as np
 from energy.records import PowerTimeline, WindowEnergy
 from energy.timeline import power_at_clocks
 from energy.wall import wall_energy
-from loadgen.metrics.latencies import BoolArray, FloatArray, percentiles
+from loadgen.metrics.groups import FOUR, cached_by_counter, conversation_figures, part_figures, statistics, total
+from loadgen.metrics.latencies import FloatArray, percentiles
 from loadgen.metrics.metrics import TrialMetrics
 from loadgen.metrics.request_joules import RequestJoules, share_joules
 from loadgen.records.schema import Flag, Trial
-from loadgen.workloads.base import Workload
-
-_FOUR = ("mean", "median", "std", "p99")
 
 
 def summarize(
@@ -46,29 +44,29 @@ def summarize(
         "duration": metrics.window_s,
         "completed": int(metrics.completed.sum()),
         "failed": metrics.failed,
-        "total_input_tokens": _total(metrics.prompt_tokens),
-        "total_output_tokens": _total(metrics.output_tokens),
-        "total_output_characters": _total(metrics.output_characters),
+        "total_input_tokens": total(metrics.prompt_tokens),
+        "total_output_tokens": total(metrics.output_tokens),
+        "total_output_characters": total(metrics.output_characters),
         "request_throughput": metrics.requests_per_s,
         "request_goodput": _goodput(metrics),
         "output_throughput": metrics.output_tokens_per_s,
         "total_token_throughput": metrics.tokens_per_s,
         "max_output_tokens_per_s": float(busiest) if (busiest := metrics.busiest_second_tokens) is not None else None,
         "max_concurrent_requests": metrics.most_in_flight,
-        **_statistics("ttft", metrics.ttft_ms),
-        **_statistics("tpot", metrics.tpot_ms),
+        **statistics("ttft", metrics.ttft_ms),
+        **statistics("tpot", metrics.tpot_ms),
         **_itl(metrics),
-        **_statistics("e2el", metrics.e2e_ms),
+        **statistics("e2el", metrics.e2e_ms),
         **_with_failures("ttft", metrics.ttft_ms),
         **_with_failures("tpot", metrics.tpot_ms, metrics.tpot_reason),
         **_with_failures("e2el", metrics.e2e_ms),
     }
     if open_loop:
-        summary |= _statistics("scheduled_ttft", metrics.scheduled_ttft_ms)
+        summary |= statistics("scheduled_ttft", metrics.scheduled_ttft_ms)
         summary |= {"offered_rate": metrics.offered_rate, "saturated": _saturated(metrics)}
         summary |= _with_failures("scheduled_ttft", metrics.scheduled_ttft_ms)
     shared, wall = share_joules(energy, metrics), wall_energy(energy, power)
-    summary |= _cached_by_counter(trial, metrics) | conversation_figures(metrics, energy.gross_joules, shared)
+    summary |= cached_by_counter(trial, metrics) | conversation_figures(metrics, energy.gross_joules, shared)
     if parts := part_figures(workload, metrics, shared):
         summary["parts"] = parts
     return summary | {
@@ -124,7 +122,7 @@ def _request_joules(metrics: TrialMetrics, shared: RequestJoules) -> dict[str, A
     return {
         **{
             f"{name}_request_joules": None if value is None else float(value)
-            for name, value in zip(_FOUR, found, strict=True)
+            for name, value in zip(FOUR, found, strict=True)
         },
         "request_joules_uncertainty": shared.typical_uncertainty(metrics.completed),
         "request_joules_reason": reason,
@@ -137,90 +135,6 @@ def _request_joules(metrics: TrialMetrics, shared: RequestJoules) -> dict[str, A
 def _per_good(trial: Trial, metrics: TrialMetrics) -> float | None:
     good = metrics.good
     return None if good is None else per(trial.energy.gross_joules, float(good.sum()))
-
-
-def _cached_by_counter(trial: Trial, metrics: TrialMetrics) -> dict[str, Any]:
-    """What the engine's own counter says of the prefix cache, for sessions whose usage does not."""
-    cached, prompts = trial.server_prefix_hit_tokens, _total(metrics.prompt_tokens)
-    if not trial.workload.holds_sessions or cached is None or not prompts:
-        return {}
-    return {"total_cached_tokens": cached, "cached_share": cached / prompts}
-
-
-def conversation_figures(metrics: TrialMetrics, joules: float | None, shared: RequestJoules) -> dict[str, Any]:
-    """Of reasoning, of the prefix cache and of each turn of sessions, where there are any.
-
-    Joules of reasoning and answers are the window's, shared by tokens; those of a reasoning token are the requests' own, shared
-    by their output tokens. `cached_share` is of the prompt tokens of the requests whose cached ones the server counted. A turn's
-    latencies are over the completed requests of the window, its joules over those wholly in it.
-    """
-    found: dict[str, Any] = {}
-    reasoning, cached, turns = metrics.reasoning_tokens, metrics.cached_tokens, metrics.turn
-    if np.isfinite(reasoning).any():
-        share = float(np.nansum(reasoning) / np.nansum(metrics.output_tokens))
-        found |= {"total_reasoning_tokens": _total(reasoning), "reasoning_share": share}
-        found |= _statistics("first_answer", metrics.first_answer_ms)
-        found |= {
-            "joules_of_reasoning": None if joules is None else joules * share,
-            "joules_of_answers": None if joules is None else joules * (1 - share),
-            "joules_per_reasoning_token": _per_reasoning_token(metrics, shared),
-        }
-    if np.isfinite(cached).any():
-        found |= {"total_cached_tokens": _total(cached), "cached_share": _cached_share(metrics, np.isfinite(cached))}
-    if np.isfinite(turns).any():
-        numbers = range(int(np.nanmax(turns)) + 1)
-        found["turns"] = [{"turn": number + 1, **_group(metrics, shared, turns == number)} for number in numbers]
-    return found
-
-
-def part_figures(workload: Workload, metrics: TrialMetrics, shared: RequestJoules) -> list[dict[str, Any]]:
-    """Of each part of a mix, as of a turn of sessions; `good_share` of its requests met its objectives."""
-    found = []
-    for number, name in enumerate(workload.part_names):
-        chosen = metrics.part == number
-        found.append(
-            {
-                "part": name,
-                **_group(metrics, shared, chosen),
-                **_statistics("e2el", metrics.e2e_ms[chosen]),
-                "good_share": metrics.good_share(chosen),
-            }
-        )
-    return found
-
-
-def _per_reasoning_token(metrics: TrialMetrics, shared: RequestJoules) -> float | None:
-    """Over the reasoning of completed requests that lie wholly in the window; its share of each one's output tokens has that of its joules."""
-    chosen = metrics.completed & shared.whole & np.isfinite(shared.joules) & (metrics.reasoning_tokens > 0)
-    reasoning = metrics.reasoning_tokens[chosen]
-    joules = shared.joules[chosen] * reasoning / metrics.output_tokens[chosen]
-    return float(joules.sum() / reasoning.sum()) if reasoning.size else None
-
-
-def _group(metrics: TrialMetrics, shared: RequestJoules, chosen: BoolArray) -> dict[str, Any]:
-    prompts = metrics.prompt_tokens[chosen & np.isfinite(metrics.prompt_tokens)]
-    joules = shared.of_requests(metrics.completed & chosen)
-    return {
-        "requests": int(chosen.sum()),
-        "failed": int((chosen & ~metrics.completed).sum()),
-        "mean_prompt_tokens": float(prompts.mean()) if prompts.size else None,
-        "cached_share": _cached_share(metrics, chosen & np.isfinite(metrics.cached_tokens)),
-        **_statistics("ttft", metrics.ttft_ms[chosen]),
-        **_statistics("tpot", metrics.tpot_ms[chosen]),
-        "mean_request_joules": float(joules.mean()) if joules.size else None,
-    }
-
-
-def _cached_share(metrics: TrialMetrics, chosen: BoolArray) -> float | None:
-    prompts = float(np.nansum(metrics.prompt_tokens[chosen]))
-    return float(np.nansum(metrics.cached_tokens[chosen])) / prompts if prompts else None
-
-
-def _statistics(name: str, values: FloatArray) -> dict[str, float | None]:
-    finite = values[np.isfinite(values)]
-    found = (finite.mean(), np.median(finite), finite.std(), np.percentile(finite, 99)) if finite.size else (None,) * 4
-    keys = (f"{which}_{name}_ms" for which in _FOUR)
-    return {key: None if value is None else float(value) for key, value in zip(keys, found, strict=True)}
 
 
 def _with_failures(name: str, values: FloatArray, reason: str | None = None) -> dict[str, float | str | None]:
@@ -253,10 +167,6 @@ def _saturated(metrics: TrialMetrics) -> bool | None:
     """None where too little was seen to say."""
     known = metrics.backlog is not None and (metrics.backlog.growing or metrics.backlog.stationary is not None)
     return metrics.saturated if known else None
-
-
-def _total(tokens: FloatArray) -> int | None:
-    return int(np.nansum(tokens)) if np.isfinite(tokens).any() else None
 
 
 def per(joules: float | None, count: float | None) -> float | None:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from energy.timeline import power_at_clocks
+from loadgen.metrics.groups import conversation_figures, part_figures
 from loadgen.metrics.latencies import FloatArray, percentiles
 from loadgen.metrics.request_joules import share_joules
-from loadgen.metrics.summary import conversation_figures, part_figures
 from reports.analysis.energy.power import power_figures
 from reports.analysis.quantities import QUANTITIES, Amount, Quantity
 from reports.analysis.records import LEVELS, TAILS, Cell, CellValue, GroupFigures, TrialFigures

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from energy.records import WindowEnergy
+from loadgen.metrics.groups import conversation_figures, part_figures
 from loadgen.metrics.request_joules import RequestJoules, share_joules
-from loadgen.metrics.summary import conversation_figures, part_figures
 from reports.analysis.quantities import QUANTITIES
 from reports.analysis.windows import window_words
 from reports.checks.findings import find_in_trial
