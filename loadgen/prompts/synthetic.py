@@ -5,17 +5,16 @@ from __future__ import annotations
 import itertools
 import random
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from tokenizers import Tokenizer
 
-from loadgen import UNREADABLE
-from loadgen.endpoint import Endpoint, LoadError
+from loadgen.endpoint import LoadError
 from loadgen.prompts.messages import Chat, numbered
 from loadgen.prompts.sessions import SyntheticSessions
+from loadgen.prompts.tokens import WORDS, plain_tokens, word_tokens
 from loadgen.workloads.base import Workload
 from loadgen.workloads.fields.length_pairs import LengthPairs
 from loadgen.workloads.fields.lengths import draw_tokens
@@ -24,15 +23,6 @@ from loadgen.workloads.mix import MixLoad
 from loadgen.workloads.sessions import SessionsLoad
 
 Prompt = list[int] | str | Chat
-
-# Asked of a server's /tokenize where no tokenizer is at hand: ordinary words, so ordinary tokens.
-_WORDS = (
-    "time year people way day man thing woman life child world school state family student group country problem hand part "
-    "place case week company system program question work government number night point home water room mother area money "
-    "story fact month lot right study book eye job word business issue side kind head house service friend father power hour "
-    "game line end member law car city community name president team minute idea body information back parent face others "
-    "level office door health person art war history party result change morning reason research girl guy moment air teacher"
-)
 
 
 class Prompts(Protocol):
@@ -168,7 +158,7 @@ def make_prompts(workload: Workload, tokens: Tokenizer | Sequence[int], seed: in
     if isinstance(workload, MixLoad):
         parts = [make_prompts(one, tokens, workload.seed_of(seed, n)) for n, one in enumerate(workload.alone)]
         return MixPrompts(parts, workload, seed)
-    words = _WORDS.split()
+    words = WORDS.split()
     if workload.prompt_as == "words":
         pool = list(range(len(words)))
     elif isinstance(tokens, Tokenizer):
@@ -193,80 +183,3 @@ def make_prompts(workload: Workload, tokens: Tokenizer | Sequence[int], seed: in
     else:
         raise LoadError("--prompt-as text: needs the model's --tokenizer PATH, to count exactly")
     return SyntheticSessions(prompts, workload, seed) if isinstance(workload, SessionsLoad) else prompts
-
-
-def read_tokenizer(path: Path) -> Tokenizer:
-    """A tokenizer.json, or that of a folder."""
-    file = path / "tokenizer.json" if path.is_dir() else path
-    try:
-        return Tokenizer.from_file(str(file))
-    except Exception as error:  # noqa: BLE001 - tokenizers raises bare Exceptions
-        raise LoadError(f"--tokenizer {path}: {error}") from None
-
-
-def plain_tokens(tokenizer: Tokenizer) -> list[int]:
-    """Ids that stand for plain text: nothing special, nothing half a character."""
-    special = set(tokenizer.get_added_tokens_decoder())
-    ids = [i for i in range(tokenizer.get_vocab_size()) if i not in special]
-    texts = tokenizer.decode_batch([[i] for i in ids])
-    return [i for i, text in zip(ids, texts, strict=True) if text.strip().isascii() and text.strip().isalpha()]
-
-
-def word_tokens(tokenizer: Tokenizer) -> list[int]:
-    """Ids that stay themselves when they go through text: words with the space before them."""
-    ids = plain_tokens(tokenizer)
-    texts = tokenizer.decode_batch([[i, i, i] for i in ids])
-    again = tokenizer.encode_batch(texts, add_special_tokens=False)
-    return [
-        i
-        for i, text, back in zip(ids, texts, again, strict=True)
-        if text.strip().count(" ") == 2 and back.ids == [i] * 3
-    ]
-
-
-def count_tokens(tokenizer: Path) -> Callable[[str], int]:
-    """Counts the tokens of a text, special ones not added, by a tokenizer.json or its folder. Raises LoadError."""
-    loaded = read_tokenizer(tokenizer)
-    return lambda text: len(loaded.encode(text, add_special_tokens=False).ids)
-
-
-def check_served_tokenizer(endpoint: Endpoint, tokenizer: Tokenizer) -> None:
-    """Hold a tokenizer against the server's own /tokenize, where it has one. Raises LoadError if they disagree."""
-    import httpx
-
-    try:
-        with endpoint.client() as client:
-            answer = client.post("/tokenize", json={"model": endpoint.model, "prompt": _WORDS})
-            answer.raise_for_status()
-            served = list(answer.json()["tokens"])
-    except (httpx.HTTPError, *UNREADABLE):
-        return
-    ours = tokenizer.encode(_WORDS).ids
-    if served != ours:
-        raise LoadError(
-            f"--tokenizer: differs from that of {endpoint.url}: the same text has {len(ours)} tokens here, "
-            f"there {len(served)}{'' if len(served) != len(ours) else ' others'}"
-        )
-
-
-def served_tokens(endpoint: Endpoint) -> list[int]:
-    """Ids that the server's own /tokenize gives for ordinary words. Raises LoadError where there is no such path."""
-    try:
-        return sorted(set(served_encoding(endpoint, _WORDS)))
-    except LoadError as error:
-        raise LoadError(f"{error}: give --tokenizer PATH or --prompts FILE") from None
-
-
-def served_encoding(endpoint: Endpoint, text: str) -> list[int]:
-    """A text's token ids by the server's own /tokenize, without special ones. Raises LoadError where there is no such path."""
-    import httpx
-
-    try:
-        with endpoint.client() as client:
-            answer = client.post(
-                "/tokenize", json={"model": endpoint.model, "prompt": text, "add_special_tokens": False}
-            )
-            answer.raise_for_status()
-            return list(answer.json()["tokens"])
-    except (httpx.HTTPError, *UNREADABLE) as error:
-        raise LoadError(f"{endpoint.url} does not tokenize ({error})") from None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loadgen.endpoint import LoadError
-from loadgen.prompts.synthetic import read_tokenizer, word_tokens
+from loadgen.prompts.tokens import read_tokenizer, word_tokens
 from loadgen.workloads.base import Workload
 from prunebench.experiment.file import Experiment
 from prunebench.experiment.plan import Planned

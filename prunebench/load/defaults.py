@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from loadgen.endpoint import Endpoint, LoadError
-from loadgen.prompts.synthetic import served_tokens
+from loadgen.prompts.tokens import served_tokens
 from loadgen.workloads.base import Workload
 from prunebench.load.workload_options import describe_workload
 

@@ -17,14 +17,8 @@ from loadgen.locust.shared_load import SharedLoad
 from loadgen.locust.trial import run_locust
 from loadgen.prompts.files import file_prompts
 from loadgen.prompts.sessions import FileSessions
-from loadgen.prompts.synthetic import (
-    Prompts,
-    check_served_tokenizer,
-    count_tokens,
-    make_prompts,
-    read_tokenizer,
-    served_tokens,
-)
+from loadgen.prompts.synthetic import Prompts, make_prompts
+from loadgen.prompts.tokens import check_served_tokenizer, count_tokens, read_tokenizer, served_tokens
 from loadgen.records.schema import Flag
 from loadgen.results.recorder import has_records, where_kept
 from loadgen.results.result import TrialResult

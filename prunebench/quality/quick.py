@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from loadgen.endpoint import Endpoint, check_endpoint
-from loadgen.prompts.synthetic import served_encoding
+from loadgen.prompts.tokens import served_encoding
 from prunebench.experiment.file import QualitySettings
 from prunebench.quality.perplexity import Encode, PerplexityProbe, Tokens, checkpoint_tokens
 from prunebench.terminal.progress import Progress, unseen

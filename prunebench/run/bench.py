@@ -18,7 +18,8 @@ from loadgen.endpoint import LoadError
 from loadgen.energy.source import EnergySource, pick_energy
 from loadgen.link.messages import Steadiness
 from loadgen.prompts.files import file_prompts
-from loadgen.prompts.synthetic import Prompts, make_prompts, read_tokenizer
+from loadgen.prompts.synthetic import Prompts, make_prompts
+from loadgen.prompts.tokens import read_tokenizer
 from loadgen.records.schema import WindowRules
 from loadgen.results.result import TrialResult
 from loadgen.trial import run_trial

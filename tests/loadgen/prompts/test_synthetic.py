@@ -9,15 +9,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from loadgen.endpoint import Endpoint, LoadError
-from loadgen.prompts.synthetic import (
-    SyntheticPrompts,
-    TracePrompts,
-    check_served_tokenizer,
-    make_prompts,
-    plain_tokens,
-    read_tokenizer,
-    served_tokens,
-)
+from loadgen.prompts.synthetic import SyntheticPrompts, TracePrompts, make_prompts
+from loadgen.prompts.tokens import check_served_tokenizer, plain_tokens, read_tokenizer, served_tokens
 from loadgen.workloads.fields.trace_file import TraceRow
 from tests.loadgen.made import workload
 from tests.loadgen.scripted import ScriptedServer

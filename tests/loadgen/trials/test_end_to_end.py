@@ -9,7 +9,8 @@ from loadgen.endpoint import Endpoint
 from loadgen.energy.source import measure_idle, pick_energy
 from loadgen.metrics.measuring.measure import measure_records
 from loadgen.metrics.summary import summarize
-from loadgen.prompts.synthetic import SyntheticPrompts, make_prompts, served_tokens
+from loadgen.prompts.synthetic import SyntheticPrompts, make_prompts
+from loadgen.prompts.tokens import served_tokens
 from loadgen.results.store import read_trial, write_trial
 from loadgen.trial import run_trial
 from reports.checks.findings import check_trial
