@@ -13,9 +13,8 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from base.errors import UserError, describe_os_error
-from energy.gpu_limits import GpuLimiter
 from loadgen.endpoint import LoadError
-from loadgen.energy.source import EnergySource, pick_energy
+from loadgen.energy.source import EnergySource
 from loadgen.link.messages import Steadiness
 from loadgen.prompts.files import file_prompts
 from loadgen.prompts.synthetic import Prompts, make_prompts
@@ -23,15 +22,14 @@ from loadgen.prompts.tokens import read_tokenizer
 from loadgen.records.schema import WindowRules
 from loadgen.results.result import TrialResult
 from loadgen.trial import run_trial
-from prunebench.experiment.file import Experiment, ExperimentError
+from prunebench.experiment.file import Experiment
 from prunebench.quality.run_tasks import ask_configurations
 from prunebench.run.describe import Describer
 from prunebench.run.run_writer import RunWriter
 from prunebench.run.schedule import Visit
-from prunebench.run.serving import launch_configuration, serve_configuration, starts_together
+from prunebench.run.serving import ConfigurationServers
 from prunebench.servers.process import Server
 from prunebench.servers.remote import RemoteHost
-from prunebench.servers.run_servers import ServerPool
 from prunebench.terminal.progress import Progress, Steps, unseen
 from reports.checks.findings import check_trial
 from reports.document.console import Console
@@ -87,9 +85,8 @@ class Bench:
         protocol = experiment.protocol
         self._until = Steadiness(protocol.steady_within, protocol.warmup_limit_s) if protocol.warmup_limit_s else None
         self._intensity = experiment.energy.intensity()
-        self._limiter = GpuLimiter()
-        self._pool = ServerPool(self._start, keep=experiment.serve.keep_servers)
-        self._together: list[str] = []  # whose servers are to be started side by side with the first
+        logs = assignment.writer.path / "logs"
+        self._servers = ConfigurationServers(experiment, assignment.configurations, logs, host)
 
     def places(self) -> int:
         """One: blocks side by side on one machine would disturb each other."""
@@ -97,10 +94,7 @@ class Bench:
 
     def measure(self, visits: Sequence[Visit], steps: Steps) -> None:
         """Measure every cell of `visits`; one that fails is recorded, and the others continue."""
-        self._try_commands(visits, steps)
-        if self._host is None:
-            labels = dict.fromkeys(visit.label for visit in visits)
-            self._together = [label for label in labels if starts_together(self._experiment, label)]
+        self._servers.prepare([*dict.fromkeys(visit.label for visit in visits)], steps)
         for visit in visits:
             steps.advance(0, f"block {visit.block + 1}, {visit.label}: starting")
             for outcome in self.visit(visit, steps.part):
@@ -137,7 +131,7 @@ class Bench:
         return ask_configurations(
             self._experiment,
             served,
-            acquire=self._ready,
+            acquire=self._servers.acquire_metered,
             folder_of=self._writer.quality_folder,
             logs=self._writer.path / "logs",
             console=console,
@@ -146,50 +140,15 @@ class Bench:
 
     def close(self) -> None:
         """End the servers, and restore the GPUs' limits; servers of a host keep running."""
-        try:
-            if self._host is None:
-                self._pool.close()
-        finally:
-            self._limiter.close()
+        self._servers.close()
 
     def finish(self) -> None:
         """Idle power after the trials, where an attempt was cut short between a configuration's last trial and that."""
         for label, info in self._configurations.items():
             if info.described and info.idle_again is None and self._experiment.energy.idle_s:
                 with contextlib.suppress(UserError):  # a failed cell has recorded the cause
-                    _, energy = self._ready(label)
+                    _, energy = self._servers.acquire_metered(label)
                     self._update(label, idle_again=self._describer.when_quiet(energy))
-
-    def _start(self, label: str, progress: Progress) -> Server:
-        return serve_configuration(
-            self._experiment, self._configurations[label], self._log(label), self._host, progress
-        )
-
-    def _start_together(self, progress: Progress) -> None:
-        """Start the servers that may be started side by side, those that are up apart."""
-        labels, self._together = [one for one in self._together if not self._pool.is_up(one)], []
-        if len(labels) < 2:
-            return
-        launches = {
-            label: partial(launch_configuration, self._experiment, self._configurations[label], self._log(label))
-            for label in labels
-        }
-        self._pool.start_together(launches, self._experiment.serve.start_timeout_s, progress)
-
-    def _log(self, label: str) -> Path:
-        return self._writer.path / "logs" / f"{label}.log"
-
-    def _try_commands(self, visits: Sequence[Visit], steps: Steps) -> None:
-        """Start the server of every `command` once, before anything is measured. Raises ExperimentError for one that does not come up."""
-        for label in dict.fromkeys(visit.label for visit in visits):
-            info = self._configurations[label]
-            if info.command is None or info.described:
-                continue
-            steps.advance(0, f"{label}: trying its command")
-            try:
-                self._pool.acquire(label, steps.part)
-            except UserError as error:
-                raise ExperimentError(f"configuration {label}: command: {error}") from None
 
     @cached_property
     def _tokens(self) -> Tokenizer | Sequence[int]:
@@ -207,8 +166,9 @@ class Bench:
         ours = self._configurations[visit.label].url is None
         facts: dict[str, Any] = {}
         if first and ours and self._last_block is not None:
-            _, facts = self._describer.start(self._pool, visit.label, lambda: self._server(visit.label, progress))
-        server, energy = self._ready(visit.label, progress)
+            start = partial(self._servers.acquire, visit.label, progress)
+            _, facts = self._describer.start(self._servers.pool, visit.label, start)
+        server, energy = self._servers.acquire_metered(visit.label, progress)
         before = self._describer.idle_of_visit(energy) if self._idle_rule == "visit" else None
         idle = None
         if before is not None:
@@ -217,7 +177,7 @@ class Bench:
             idle = self._writer.new_idle(idle)
         if first:
             facts |= self._describer.first_visit(self._configurations[visit.label], server, energy, before, progress)
-            beside = self._pool.was_started_together(visit.label)
+            beside = self._servers.pool.was_started_together(visit.label)
             self._update(visit.label, started_beside=beside, **facts)
         answers = self._configurations[visit.label].answers
         if visit.block not in answers:
@@ -236,20 +196,9 @@ class Bench:
             again = idle.after.whole if idle and idle.after else self._describer.when_quiet(energy)
             self._update(visit.label, idle_again=again)
 
-    def _ready(self, label: str, progress: Progress = unseen) -> tuple[Server, EnergySource]:
-        """The configuration's server, started if it is not up, and its meters."""
-        server = self._server(label, progress)
-        source = self._experiment.asked(label).energy or self._experiment.energy.source
-        return server, pick_energy(source, server.endpoint)
-
-    def _server(self, label: str, progress: Progress) -> Server:
-        self._start_together(progress)
-        self._limiter.set(self._experiment.asked(label).gpu_limits)
-        return self._pool.acquire(label, progress)
-
     def _failed(self, cells: tuple[TrialCell, ...], error: Exception) -> Outcome:
         """Record the cause of each and discard the server; `--resume` tries them again."""
-        self._pool.discard(cells[0].label)
+        self._servers.pool.discard(cells[0].label)
         cause = describe_os_error(error) if isinstance(error, OSError) else f"{error}"
         for cell in cells:
             self._writer.write_failure(cell, cause)

@@ -1,12 +1,15 @@
-"""The server of a configuration: started here, by a `prunebench host`, or joined at its address."""
+"""The servers of configurations: started here, by a `prunebench host`, or joined at their addresses."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from base.errors import UserError
 from base.key_file import read_key
 from energy.gpu_limits import GpuLimiter, GpuLimitError, GpuLimits
+from loadgen.energy.source import EnergySource, pick_energy
 from prunebench.experiment.configuration import Configuration
 from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.experiment.plan import Planned
@@ -15,9 +18,80 @@ from prunebench.servers.commands import Command, ServerCommand
 from prunebench.servers.joined import join_server
 from prunebench.servers.process import RunningServer, Server, launch_server, start_server
 from prunebench.servers.remote import RemoteHost
-from prunebench.terminal.progress import Progress
+from prunebench.servers.run_servers import ServerPool
+from prunebench.terminal.progress import Progress, Steps, unseen
 from reports.runs.records import ConfigurationInfo
 from server.engines.registry import AUTO, choose_engine
+
+
+class ConfigurationServers:
+    """The servers of a run's configurations, each with its logs, and under the limits of the GPUs that it asks for."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        configurations: Mapping[str, ConfigurationInfo],
+        logs: Path,
+        host: RemoteHost | None = None,
+    ) -> None:
+        self._experiment = experiment
+        self._configurations = configurations
+        self._logs = logs
+        self._host = host
+        self._limiter = GpuLimiter()
+        self._together: list[str] = []  # to be started side by side with the first that is acquired
+        self.pool = ServerPool(self._start, keep=experiment.serve.keep_servers)
+
+    def prepare(self, labels: Sequence[str], steps: Steps) -> None:
+        """Start the server of every `command` once, before anything is measured. Raises ExperimentError for one that does not come up."""
+        for label in labels:
+            info = self._configurations[label]
+            if info.command is None or info.described:
+                continue
+            steps.advance(0, f"{label}: trying its command")
+            try:
+                self.pool.acquire(label, steps.part)
+            except UserError as error:
+                raise ExperimentError(f"configuration {label}: command: {error}") from None
+        if self._host is None:
+            self._together = [label for label in labels if starts_together(self._experiment, label)]
+
+    def acquire(self, label: str, progress: Progress = unseen) -> Server:
+        """A configuration's server, started if it is not up, with the others that may start beside it. Raises what its start raises."""
+        self._start_together(progress)
+        self._limiter.set(self._experiment.asked(label).gpu_limits)
+        return self.pool.acquire(label, progress)
+
+    def acquire_metered(self, label: str, progress: Progress = unseen) -> tuple[Server, EnergySource]:
+        """The server, and its meters."""
+        server = self.acquire(label, progress)
+        source = self._experiment.asked(label).energy or self._experiment.energy.source
+        return server, pick_energy(source, server.endpoint)
+
+    def close(self) -> None:
+        """End the servers, and restore the GPUs' limits; servers of a host keep running."""
+        try:
+            if self._host is None:
+                self.pool.close()
+        finally:
+            self._limiter.close()
+
+    def _start(self, label: str, progress: Progress) -> Server:
+        info = self._configurations[label]
+        return serve_configuration(self._experiment, info, self._log(label), self._host, progress)
+
+    def _start_together(self, progress: Progress) -> None:
+        labels, self._together = [label for label in self._together if not self.pool.is_up(label)], []
+        if len(labels) < 2:
+            return
+        launches = {
+            label: partial(launch_configuration, self._experiment, self._configurations[label], self._log(label))
+            for label in labels
+        }
+        self.pool.start_together(launches, self._experiment.serve.start_timeout_s, progress)
+
+    def _log(self, label: str) -> Path:
+        return self._logs / f"{label}.log"
 
 
 def serve_configuration(
