@@ -27,12 +27,8 @@ class EventReader:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Data of the events that these bytes complete."""
-        between = not (self._pieces or self._data or self._name)
-        if between and chunk.startswith(b"data: ") and chunk.endswith(b"\n\n"):
-            whole = chunk[6:-2]
-            if b"\n" not in whole and b"\r" not in whole:  # one event a read, as nearly all servers write
-                self._begun, self._after_cr = True, False
-                return [whole]
+        if (whole := self.single(chunk)) is not None:
+            return [whole]
         if self._after_cr and chunk:
             self._after_cr, chunk = False, chunk.removeprefix(b"\n")
         if not self._begun:
@@ -47,6 +43,16 @@ class EventReader:
             self._piece_bytes = self._data_bytes = 0
             found.append(named_error(b"an event is longer than %d bytes" % MOST_BYTES))
         return found
+
+    def single(self, chunk: bytes) -> bytes | None:
+        """Data of the one event that these bytes are, as nearly all servers write; None, and nothing is read, if they are not."""
+        if chunk[:6] != b"data: " or chunk[-2:] != b"\n\n" or self._pieces or self._data or self._name:
+            return None
+        whole = chunk[6:-2]
+        if b"\n" in whole or b"\r" in whole:
+            return None
+        self._begun, self._after_cr = True, False
+        return whole
 
     def end(self) -> list[bytes]:
         """Data of a last event without its blank line, if it is whole; nothing more will come."""

@@ -93,7 +93,10 @@ class Answer:
         if self._object is not None:
             self._object += chunk[: MOST_BYTES + 1 - len(self._object)]
         elif not self.complete and self.error is None:
-            self._take_events(at_ns, self._events.feed(chunk))
+            if (data := self._events.single(chunk)) is not None:
+                self._take_event(at_ns, data)
+            else:
+                self._take_events(at_ns, self._events.feed(chunk))
 
     def settle(self, count_tokens: Callable[[str], int] | None = None) -> None:
         """Nothing more will come: say who counted, and make the arrivals add up to the total."""
@@ -138,11 +141,10 @@ class Answer:
             self._take_event(at_ns, data)
 
     def _take_event(self, at_ns: int, data: bytes) -> None:
-        if is_done(data):
-            self.complete = True
-            return
-        if not data.strip():  # a heartbeat
-            return
+        if data[:1] != b"{":
+            self.complete = is_done(data)
+            if self.complete or not data.strip():  # a heartbeat
+                return
         try:
             chunk = parse(data)
             self.error = event_error(chunk)
