@@ -91,7 +91,7 @@ def _draw(figure: Any, chart: Chart, left: float, width: float) -> None:
     room = max([box.width for box in boxes], default=0) / SIZE[0] + _TICK
     axes.xaxis.label.set(x=1.0, horizontalalignment="right")
     axes.set_position((left + room, 0.31, width - room - 0.02, 0.25))
-    if chart.has_legend:
+    if chart.named:
         axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.97), ncols=2, frameon=False, fontsize=8, borderpad=0)
 
 

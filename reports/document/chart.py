@@ -88,9 +88,9 @@ class Chart:
     height: int = 300
 
     @property
-    def has_legend(self) -> bool:
-        """Whether any series has a name."""
-        return any(marks.name for marks in self.marks)
+    def named(self) -> int:
+        """The number of series with a name, which the legend lists."""
+        return sum(bool(marks.name) for marks in self.marks)
 
 
 def at_least(low: float, high: float, drawn: Sequence[float]) -> tuple[float, float]:

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import importlib.util
 import io
+import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -111,15 +112,16 @@ def _drawn(chart: Chart, width: int, watermark: str) -> Iterator[tuple[Any, Any]
     """The figure and its axes, under our settings."""
     from matplotlib.figure import Figure
 
-    height = chart.height + (22 if chart.has_legend else 0)
+    columns = max(1, width // 160)  # of the legend, each of whose rows has room of its own
+    rows = math.ceil(chart.named / columns)
+    height = chart.height + (4 + 18 * rows if rows else 0)
     with our_settings():
         figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, layout="constrained")
         axes = figure.add_subplot()
         figure.patch.set_gid(BACKGROUND)
         axes.patch.set_gid(BACKGROUND)
         draw_chart(axes, chart)
-        if chart.has_legend:
-            columns = max(1, width // 160)
+        if rows:
             figure.legend(
                 loc="outside upper left",
                 ncols=columns,

@@ -60,6 +60,18 @@ def test_a_name_that_begins_with_an_underscore_stays_in_the_legend():
     assert sum("_x" in text for text in texts(draw_picture(a_chart("_x")).svg)) == 4
 
 
+def test_a_legend_of_24_leaves_a_chart_its_room():
+    def pixels(series: int) -> float:
+        """Between the highest and the lowest point."""
+        marks = [Marks([1, 2], [0.0, 1.0], f"configuration {n}", line="solid", hover=["a", "b"]) for n in range(series)]
+        picture = draw_picture(Chart(Axis("x"), Axis("y"), marks), 400)
+        low, high, *_ = picture.points
+        height = float(ET.fromstring(picture.svg).attrib["viewBox"].split()[3])  # noqa: S314
+        return abs(high.y - low.y) * height
+
+    assert pixels(24) > 0.9 * pixels(1) > 0
+
+
 def test_the_same_chart_gives_the_same_bytes():
     assert draw_picture(a_chart()) == draw_picture(a_chart())
 
