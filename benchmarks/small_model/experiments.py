@@ -61,7 +61,7 @@ idle_s = 0
 
 [quality]
 perplexity_files = {held_out}
-max_tokens = 16384
+max_tokens = 4096
 tasks = {tasks}
 limit = {limit}
 reuse = true
