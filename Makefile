@@ -154,7 +154,7 @@ INSTALL = if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/d
 
 # One set of versions for the engines, the tests and a load-only installation, from pyproject.toml; `make lock UPGRADE=--upgrade`
 # takes the newest that fit. Without the build of torch that this machine has: whoever installs has their own.
-LOCKED_EXTRAS := report transformers datasets locust mlflow quality quantization ray
+LOCKED_EXTRAS := report transformers datasets locust mlflow quality ray
 lock: | $(filter .uv/bin/uv,$(UV))
 	$(UV_RUN) pip compile pyproject.toml $(addprefix --extra ,$(LOCKED_EXTRAS)) --group dev --python $(PYTHON) \
 	  --upgrade-package torch $(UPGRADE) --no-annotate --custom-compile-command "make lock" --output-file requirements/lock.txt >/dev/null

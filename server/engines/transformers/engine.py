@@ -186,7 +186,7 @@ class TransformersEngine(StartedInfo):
                 started.set_exception(error)
 
     def _serve(self, started: Future[EngineInfo]) -> None:
-        import_transformers()
+        import_transformers(quantizing=self._options.quantization != "none")
         import torch
         import transformers
 

@@ -10,12 +10,19 @@ from importlib import import_module
 
 # For assisted generation and for losses of object detection: a quarter of the CPU time until the engine is ready.
 _OPTIONAL = ("sklearn", "scipy")
+_QUANTIZING = ("torchao", "bitsandbytes")
 
 
-def import_transformers() -> None:
-    """Import its models; it takes the optional packages for not installed, unless they are imported already."""
-    with _hidden(*_OPTIONAL):
+def import_transformers(*, quantizing: bool = False) -> None:
+    """Import its models; it takes the optional packages for not installed, unless they are imported already.
+
+    Those that quantize weights are optional too, if not `quantizing`.
+    """
+    with _hidden(*_OPTIONAL, *(() if quantizing else _QUANTIZING)):
         import_module("transformers.models.auto.modeling_auto")
+        found = import_module("transformers.utils.import_utils")
+        found.is_torchao_available()  # it looks once, and here
+        found.is_bitsandbytes_available()
 
 
 def import_tokenizers() -> None:

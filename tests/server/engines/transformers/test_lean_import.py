@@ -16,12 +16,12 @@ import_transformers()
 import server.engines.transformers.slot_scheduler
 from transformers import AutoModelForCausalLM
 AutoModelForCausalLM.from_pretrained(sys.argv[1])
-assert not {"sklearn", "scipy"} & sys.modules.keys()
+assert not {"sklearn", "scipy", "torchao", "bitsandbytes"} & sys.modules.keys()
 import scipy.stats
 """
 
 
-def test_a_model_is_loaded_without_scipy_and_scikit_learn_which_can_be_imported_afterwards():
+def test_a_model_is_loaded_without_scipy_scikit_learn_and_what_quantizes_which_can_be_imported_afterwards():
     done = subprocess.run(
         [sys.executable, "-c", _LOAD, TINYGLU], check=False, timeout=300, capture_output=True, text=True
     )
