@@ -131,3 +131,10 @@ def test_a_score_that_is_no_mean_of_its_items_has_none():
     (score,) = read_scores(found, "some")
     items = read_items(found, "some", score)
     assert (items.statistic, items.values, items.count) == (None, [], 4)
+
+
+def test_what_ships_is_known_without_asking_lm_eval():
+    assert choose_suite(["offline"]).ships
+    assert choose_suite(["tinyglu_form:2"]).ships
+    assert not choose_suite(["offline", "hellaswag"]).ships
+    assert not choose_suite(["my_tasks/tinyglu_form.yaml"]).ships
