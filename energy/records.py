@@ -160,6 +160,9 @@ class MeterEnergy(Record):
     disagreement: float | None = None  # counter / integral of the reported power - 1; None: nothing to compare with
     failed_reads: int = 0  # failed reads within the window
     longest_gap_s: float | None = None  # between two readings, anywhere in the window
+    stood_still_s: float | None = (
+        None  # the longest time in it over which reported power that is integrated did not change at all
+    )
     reason: str | None = None  # why joules is None or suspect
     copy_of: str | None = None  # device of the meter that this one repeats: its joules are not added again
 

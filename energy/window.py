@@ -97,6 +97,7 @@ def meter_energy(trace: MeterTrace, start_ns: int, end_ns: int, clock_error_s: f
         disagreement=disagreement,
         failed_reads=failed,
         longest_gap_s=_longest_gap(trace, start_ns, end_ns),
+        stood_still_s=_stood_still(trace, start_ns, end_ns) if is_integrated(trace) else None,
         reason=reason,
     )
 
@@ -106,6 +107,18 @@ def _longest_gap(trace: MeterTrace, start_ns: int, end_ns: int) -> float:
     at = np.array(trace.after_ns)
     touching = (at[1:] > start_ns) & (at[:-1] < end_ns)
     return float(np.diff(at)[touching].max(initial=0)) / 1e9
+
+
+def _stood_still(trace: MeterTrace, start_ns: int, end_ns: int) -> float:
+    """The longest time between readings of the window that are all the same figure."""
+    at, watts = np.array(trace.after_ns), np.array(trace.watts, dtype=np.float64)
+    within = (at >= start_ns) & (at <= end_ns)
+    at, watts = at[within], watts[within]
+    if not len(at):
+        return 0.0
+    first = np.concatenate(([0], np.flatnonzero(np.diff(watts)) + 1))  # the first reading of each figure
+    last = np.concatenate((first[1:], [len(at)])) - 1
+    return float((at[last] - at[first]).max()) / 1e9
 
 
 def _disagreement(trace: MeterTrace, joules: float, start_ns: int, end_ns: int) -> float | None:

@@ -16,6 +16,7 @@ UNCERTAINTY_FAIL = 0.05  # of the joules
 DISAGREEMENT = 0.05
 DRIFT_C = 3.0
 GAP_S = 1.0
+STILL_S = 10.0  # that a figure of reported power stands
 THROTTLING_BY_CHOICE = {"power-cap"}  # the board's own limit; every other reason is a fault
 
 
@@ -91,6 +92,27 @@ def meter_gaps(trial: Trial, _metrics: TrialMetrics) -> Finding:
     failed = sum(p.failed_reads for p in read)
     words = f"{failed:,} reads failed twice; the longest gap was {slowest.longest_gap_s:.2f} s ({slowest.info.device})"
     return Finding(graded(slowest.longest_gap_s or 0.0, GAP_S, None), words)
+
+
+@trial_rule(position=245, spoils="joules")
+def power_unchanged(trial: Trial, _metrics: TrialMetrics) -> Finding:
+    """A GPU's reported power, which joules are integrated from, did not change at all for a time: the driver may show an
+    old figure.
+
+    Limits: Warns if one figure stood for over 10 s within the window; fails if it stood for half the window too.
+
+    Remedy: Look at `nvidia-smi -q -d POWER` while it computes. A power that really is so steady is not seen on boards that
+    report it in milliwatts; where it is reported in whole watts, use a board with an energy counter.
+    """
+    energy = trial.energy
+    read = [p for p in energy.parts if p.info.domain == "gpu" and p.joules is not None and p.stood_still_s is not None]
+    if not read:
+        return Finding("no data", "no GPU's joules are integrated from its reported power")
+    stillest = max(read, key=lambda p: p.stood_still_s or 0.0)
+    still = stillest.stood_still_s or 0.0
+    window = (energy.end_ns - energy.start_ns) / 1e9
+    outcome = graded(still, STILL_S, max(STILL_S, window / 2))
+    return Finding(outcome, f"one figure of {stillest.info.device} stood for {still:.1f} s of {window:.1f} s")
 
 
 @trial_rule(position=250, spoils="joules")

@@ -287,3 +287,11 @@ def test_the_truth_lies_in_the_reported_interval_at_least_93_times_in_100(case):
         assert part.uncertainty_joules is not None
         inside += abs(part.joules - truth.between(start, end)) <= part.uncertainty_joules
     assert inside >= 0.93 * 60
+
+
+def test_power_that_stands_still_is_noticed_where_it_is_integrated():
+    frozen = Truth(np.array([0.0, 20.0, 40.0]), np.array([100.0, 500.0, 500.0]))
+    of_power = Board(source="nvml-instant").watch(frozen)
+    assert meter_energy(of_power, moment(5), moment(38)).stood_still_s == pytest.approx(18.0, abs=0.2)
+    assert meter_energy(of_power, moment(5), moment(15)).stood_still_s == 0
+    assert meter_energy(Board().watch(frozen), moment(5), moment(38)).stood_still_s is None

@@ -410,6 +410,12 @@ CASES: dict[str, list[Case]] = {
         ("warn", part(longest_gap_s=1.1)),
         ("no data", part(longest_gap_s=None)),
     ],
+    "power-unchanged": [
+        ("pass", part(stood_still_s=9.9)),
+        ("warn", part(stood_still_s=10.1)),
+        ("fail", part(stood_still_s=1000.0)),
+        ("no data", part(stood_still_s=None)),
+    ],
     "window-too-short": [
         ("pass", load()),
         ("warn", load(requests(10))),

@@ -25,7 +25,7 @@ DESIGN = (
     "output-length-differs · width-unaligned · client-saturated · schedule-lag · window-too-short · counter-disagrees · "
     "modelled-energy · throttled · thermal-drift · idle-drift · too-few-repeats · failed-requests · prefix-cache-hits · "
     "tokens-disagree · multi-token-chunks · baseline-missing · engine-differs · warm-up-unsteady · energy-missing · "
-    "source-fallback · meter-gaps · host-shared · hosts-differ · few-generations · saturated · resolved-options-differ · model-changed · "
+    "source-fallback · meter-gaps · power-unchanged · host-shared · hosts-differ · few-generations · saturated · resolved-options-differ · model-changed · "
     "tokenizers-differ · draft-changes-answers · "
     "concurrency-missed · preempted-requests · gpu-shared · clocks-differ · idle-temperature-differs · load-interrupted"
 )
