@@ -50,7 +50,8 @@ def test_every_kind_of_load_finds_the_engines_own_figures(endpoint, tmp_path, ki
     # The engine never writes early; how late a busy machine makes it is not for a test to say.
     assert np.nanmin(metrics.ttft_ms) >= 29
     assert np.nanmedian(metrics.ttft_ms) < 150
-    assert 4.9 < np.nanmedian(metrics.tpot_ms) < 25
+    assert np.nanmin(metrics.e2e_ms) >= 29 + 5 * 7
+    assert np.nanmedian(metrics.tpot_ms) < 25
 
 
 def test_a_mix_of_two_is_reported_as_each_is_alone(endpoint):
@@ -73,7 +74,7 @@ def test_a_mix_of_two_is_reported_as_each_is_alone(endpoint):
         assert part["mean_prompt_tokens"] == summary["total_input_tokens"] / 12 == own["prompt_tokens"]
         for figures in (part, summary):
             assert 29 <= figures["median_ttft_ms"] < 150
-            assert 4.9 < figures["median_tpot_ms"] < 25
+            assert figures["median_tpot_ms"] < 25
             assert figures["median_e2el_ms"] >= 29 + 5 * (own["output_tokens"] - 1)
 
 

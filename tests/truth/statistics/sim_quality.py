@@ -262,7 +262,8 @@ def published_change(rng: np.random.Generator) -> Outcome:
     n, baseline, ratio = int(rng.integers(500, 2000)), rng.uniform(0.2, 0.7), rng.uniform(0.5, 1.3)
     scores = [float(rng.binomial(n, chance) / n) for chance in (baseline, baseline * ratio)]
     study = Study(
-        source={}, hardware={}, items={"mmlu": n}, chance={}, claims=[], models=[_model(scores)], runs=[], raw=False
+        source={}, hardware={}, items={"mmlu": n}, chance={}, versions=[], remarks=[], files={}, claims=[],
+        models=[_model(scores)], runs=[], raw=False,
     )  # fmt: skip
     [found] = changes(study, "mmlu")
     assert found.ratio.low is not None
