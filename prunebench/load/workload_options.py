@@ -14,6 +14,18 @@ from loadgen.workloads.fields.lengths import most_tokens
 from loadgen.workloads.fields.objectives import OBJECTIVES
 from prunebench.load.kind_options import flag_of, in_flags
 
+_IMPLIED = ("batch", "concurrency", "trace", "mix", "burst", "on-off", "poisson")  # the more particular of two first
+
+
+def implied_kind(options: Mapping[str, object]) -> str:
+    """The kind of workload that options mean which name none: that whose own they are, such as `concurrency`; else single requests."""
+    given = {name for name, value in options.items() if value is not None}
+    for kind in _IMPLIED:
+        fields = Workload.kinds[kind].model_fields
+        if {name for name, field in fields.items() if field.is_required()} - {"name"} <= given:
+            return kind
+    return "single"
+
 
 def describe_workload(kind: str, options: Mapping[str, object], slo: str | None) -> Workload:
     """The workload of a kind; an option that is None was not given. Raises LoadError naming the option that does not fit."""
