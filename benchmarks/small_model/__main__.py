@@ -1,6 +1,6 @@
 """The published results in `results/`: what pruning, and 8 bits, do to a real, small model on a CPU.
 
-    python -P -m benchmarks.small_model --data FOLDER                        all of them: three runs of half an hour, and their tasks
+    python -P -m benchmarks.small_model --data FOLDER                        all of them: some hours on two cores, most of it IFEval
     python -P -m benchmarks.small_model --data FOLDER --runs study-vllm      one of them
     python -P -m benchmarks.small_model --data FOLDER --resume --blocks 10   more blocks of each
 
