@@ -7,10 +7,8 @@ from collections.abc import Sequence
 
 PERCENTAGES = [10, 20, 30, 40, 50, 60]  # of the neurons, as the study has them
 HELD_OUT = ("held-out-chat.txt", "held-out-gsm8k.txt")
-_STUDY, _BEST = (
-    'criterion = "maw"\ntie_break = "torch"',
-    'criterion = "act"\nrefit = "one-shot"\ncalibration = ["{text}"]',
-)
+_STUDY = 'criterion = "maw"\ntie_break = "torch"'
+_BEST = 'criterion = "act"\nrefit = "one-shot"\ncalibration = ["calibration.jsonl"]'
 _VLLM = """\
 max_model_len = "2048"
 enforce_eager = "true"
@@ -91,7 +89,7 @@ def experiment(name: str, tasks: Sequence[str], *, limit: int, hours: float) -> 
     return EXPERIMENT.format(
         name=name,
         percentages=PERCENTAGES,
-        pruning=pruning.format(text="calibration.jsonl"),
+        pruning=pruning,
         engine=engine,
         options=options,
         configurations=configurations,

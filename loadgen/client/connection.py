@@ -87,9 +87,8 @@ class Connection:
         if stamps:
             seconds, nanoseconds = stamp = unpack_stamp(stamps[0][2])
             at_ns = seconds * 1_000_000_000 + nanoseconds - self._clock.offset_ns
-            if (
-                not self._at_ns <= at_ns <= read_ns < at_ns + ODD_NS
-            ):  # also where the wall clock was set back between two reads
+            # Late, or out of order, as where the wall clock was set back between two reads: ask the clock.
+            if not self._at_ns <= at_ns <= read_ns < at_ns + ODD_NS:
                 at_ns = max(self._clock.arrival(stamp, read_ns), self._at_ns)
             self._at_ns, self._lag_ns = at_ns, read_ns - at_ns
         else:

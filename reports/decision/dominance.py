@@ -21,9 +21,8 @@ PERPLEXITY = "perplexity"
 SCORES = "mean share of scores kept"
 _OF_QUALITY: dict[str, Direction] = {PERPLEXITY: "lower", SCORES: "higher"}
 
-Gap = (
-    Comparison | Interval
-)  # a ratio of two configurations; of scores, by how much more of the baseline's the first keeps
+# A ratio of two configurations; of scores, by how much more of the baseline's the first keeps.
+Gap = Comparison | Interval
 
 
 @dataclass(frozen=True)
