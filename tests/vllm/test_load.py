@@ -60,7 +60,7 @@ def process(tmp_path_factory):
             [*command, *OPTIONS, "--host=127.0.0.1", f"--port={port}"], stdout=said, stderr=said, env=os.environ | QUIET
         )
     try:
-        url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 240
+        url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 600
         while not is_healthy(url):
             assert started.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
