@@ -61,7 +61,7 @@ _NEEDS: dict[str, Callable[[], str | None]] = {
     "runs": _import("prunebench.commands.run", "server.serve", "tokenizers"),
     "engine": _import("server.engines.transformers.slot_scheduler"),
     "calibration": _import("prunebench.calibration.model"),
-    "serving": _import("benchmarks.server"),
+    "serving": _import("benchmarks.server.throughput"),
     "cuda": _cuda,
     "vllm": _vllm,
     "charts": _import("matplotlib"),

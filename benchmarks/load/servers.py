@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.load.clients import options
 from benchmarks.load.peers import TOKENIZER, install_aiperf, run_client
-from benchmarks.server_process import server, wait_until_healthy
+from benchmarks.server.process import server, wait_until_healthy
 
 SYNTHETIC = ["--engine", "synthetic", "--engine-option", "prefill_ms=50", "--engine-option", "token_ms=10"]
 VLLM = ["--dtype=float32", "--enforce-eager", "--max-num-seqs=32", "--kv-cache-memory-bytes=268435456"]

@@ -20,9 +20,9 @@ import uvloop
 
 from benchmarks.gpu_day.measuring.checkpoint import random_llama
 from benchmarks.gpu_day.profiles import Profile, own_folder, stage_parser
-from benchmarks.server import summarise
-from benchmarks.server_load import Figures, Load, offer, offer_to_server
-from benchmarks.server_process import ROOT, server, wait_until_healthy
+from benchmarks.server.load import Figures, Load, offer, offer_to_server
+from benchmarks.server.process import ROOT, server, wait_until_healthy
+from benchmarks.server.throughput import summarise
 from server.engines.base import SamplingOptions
 from server.engines.transformers.engine import TransformersEngine
 

@@ -14,7 +14,7 @@ import psutil
 
 from base.network import free_port
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 START_S = 240
 
 

@@ -41,8 +41,8 @@ import psutil
 import uvloop
 from scipy import stats
 
-from benchmarks.server_load import VOCABULARY, Figures, Load, be_client, offer
-from benchmarks.server_process import ROOT, START_S, server, wait_until_healthy
+from benchmarks.server.load import VOCABULARY, Figures, Load, be_client, offer
+from benchmarks.server.process import ROOT, START_S, server, wait_until_healthy
 from server.machine.cpu_affinity import yield_cores_to
 
 ENGINE = {
@@ -61,7 +61,7 @@ _SETTLE_S = 1.5  # vLLM's processes go on polling for a second after their last 
 
 def make_checkpoint(folder: Path) -> None:
     """The nano model, with TinyGLU's tokenizer."""
-    from benchmarks.random_llama import save_random_llama
+    from benchmarks.server.random_llama import save_random_llama
 
     save_random_llama(folder, vocabulary=VOCABULARY, **SIZES)
     for name in ("tokenizer.json", "tokenizer_config.json"):

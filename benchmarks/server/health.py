@@ -24,7 +24,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.server_process import ROOT, server, wait_until_healthy
+from benchmarks.server.process import ROOT, server, wait_until_healthy
 
 HEALTH_EVERY_S = 0.02
 TOKEN_MS = 10

@@ -22,7 +22,7 @@ from tokenizers.decoders import DecodeStream
 from server.text.tokenizer import Tokenizer
 from tests.server.conftest import sentencepiece_tokenizer, write_checkpoint
 
-TINYGLU = Path(__file__).parent.parent / "examples" / "tinyglu"
+TINYGLU = Path(__file__).parents[2] / "examples" / "tinyglu"
 TEXT = "the quick brown fox jumps over the lazy dog, naïve café über 日本語 👍🏽 and then another the " * 30
 LISTS = 2000
 Step = Callable[[int], str | None]

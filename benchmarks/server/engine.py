@@ -24,7 +24,7 @@ from typing import Any
 import torch
 import transformers
 
-from benchmarks.random_llama import save_random_llama
+from benchmarks.server.random_llama import save_random_llama
 from server.engines.base import Engine, SamplingOptions
 from server.engines.transformers.engine import TransformersEngine
 
