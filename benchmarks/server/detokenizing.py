@@ -1,6 +1,6 @@
 """Detokenizing a stream token by token: ours against `DecodeStream` of tokenizers, microseconds a token and equal texts.
 
-    python -P benchmarks/detokenizing.py --repeats 30
+    python -P -m benchmarks.server.detokenizing --repeats 30
 
 Speed: one text of some thousand tokens, medians of repeats, both in turn. Texts: 2000 lists of random ids (what a broken
 checkpoint writes) and 2000 encoded texts cut in two, prompt and answer. `DecodeStream` has no end: an unfinished character is lost.

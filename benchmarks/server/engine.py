@@ -1,6 +1,6 @@
 """Tokens per second of our embedded engine beside Hugging Face `generate` and, if asked, vLLM, on one random model.
 
-    python -P benchmarks/engine.py --threads 1 --new-tokens 64 --repeats 5 --vllm --output engine.json
+    python -P -m benchmarks.server.engine --threads 1 --new-tokens 64 --repeats 5 --vllm --output engine.json
 
 A Llama of 32 million parameters with random float32 weights, greedy, fixed output length, prompts of 32 tokens; prompt
 processing is included. Each repeat visits every engine once in shuffled order, so that a busy moment hits all alike.

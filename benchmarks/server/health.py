@@ -1,6 +1,6 @@
 """What costly requests do to others: the latency of /health, and the gaps of a stream, while one costly request is answered.
 
-    python -P benchmarks/server_health.py --repeats 3 --output server-health.json
+    python -P -m benchmarks.server.health --repeats 3 --output server-health.json
 
 The server is a process of its own with the synthetic engine (a token every 10 ms) and the tokenizer of examples/tinyglu, with a
 context into which 8 MB of text fit. A second process asks for /health every 20 ms and reads one stream; a third sends the

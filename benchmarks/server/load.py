@@ -1,4 +1,4 @@
-"""The load of `benchmarks/server.py`: the same requests for an engine alone and for a server over HTTP."""
+"""The load of `benchmarks/server/throughput.py`: the same requests for an engine alone and for a server over HTTP."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What the HTTP layer costs: our server, vLLM's own, and the engine without either, on one nano model, in one run.
 
-    python -P benchmarks/server.py --repeats 5 --output server.json
+    python -P -m benchmarks.server.throughput --repeats 5 --output server.json
 
 A random one-layer Llama of 0.7 million parameters, so small that the API layer is most of the work. The same engine
 settings for all: vLLM, eager on a CPU, one process for the engine's core each.

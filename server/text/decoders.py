@@ -4,7 +4,7 @@ There are two kinds of vocabulary. In byte-level ones (GPT-2, Llama 3, Qwen, Mis
 and the text is those bytes read as UTF-8: an incremental UTF-8 decoder is exact for any tokens. In the others (SentencePiece:
 Llama 2, Gemma) the text of a token depends on its neighbours, so a short window is decoded again.
 
-Why not the library's own `DecodeStream` (tokenizers 0.23, `python -P benchmarks/detokenizing.py`, two EPYC cores, medians of 30):
+Why not the library's own `DecodeStream` (tokenizers 0.23, `python -P -m benchmarks.server.detokenizing`, two EPYC cores, medians of 30):
 
     byte-level      0.62 µs a token, ours 0.29
     SentencePiece   4.4 µs a token, ours 8.0; but it raises on 989 of 2000 lists of random ids, as a broken checkpoint writes them

@@ -1,6 +1,6 @@
 """Stage e: our server beside its engine alone, on the random Llama, at each number of streams; and beside vLLM's server where it is.
 
-`e/transformers.json` is rewritten after each repeat; `e/vllm.json` is that of `benchmarks/server.py`.
+`e/transformers.json` is rewritten after each repeat; `e/vllm.json` is that of `benchmarks/server/throughput.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import uvloop
 from benchmarks.gpu_day.measuring.checkpoint import random_llama
 from benchmarks.gpu_day.profiles import Profile, own_folder, stage_parser
 from benchmarks.server.load import Figures, Load, offer, offer_to_server
-from benchmarks.server.process import ROOT, server, wait_until_healthy
+from benchmarks.server.process import server, wait_until_healthy
 from benchmarks.server.throughput import summarise
 from server.engines.base import SamplingOptions
 from server.engines.transformers.engine import TransformersEngine
@@ -43,7 +43,7 @@ def main() -> None:
         runner.run(_compare(source, options.profile, folder, until))
     if has_vllm:
         streams = [f"{count}" for count in options.profile.streams]
-        words = ["-P", f"{ROOT / 'benchmarks' / 'server.py'}", "--streams", *streams, "--rounds", "1", "--repeats", "2"]
+        words = ["-P", "-m", "benchmarks.server.throughput", "--streams", *streams, "--rounds", "1", "--repeats", "2"]
         subprocess.run([sys.executable, *words, "--output", f"{folder / 'vllm.json'}"], check=True)
 
 
