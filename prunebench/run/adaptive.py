@@ -121,10 +121,20 @@ class Looks:
         values = values_of(self._figures.values(), self._goal, info.labels, info.workloads)
         return Look(self._goal, info.blocks, self._protocol.max_blocks, precisions(values, info.baseline, info.looks))
 
-    def ending(self, look: Look, left: set[str], seconds: float) -> Ending | None:
-        """Why there is no other block, which would end `seconds` after the attempt began; None: there is one."""
+    def can_be_known(self, labels: set[str], baseline: str) -> set[str]:
+        """Those of which another block can tell more: neither they nor the baseline have failed in every block so far."""
+        measured = {figures.label for figures in self._figures.values()}
+        return labels & measured if baseline in measured else set()
+
+    def ending(self, look: Look, left: set[str], useful: set[str], seconds: float) -> Ending | None:
+        """Why there is no other block, which would end `seconds` after the attempt began; None: there is one.
+
+        `left` are the labels that are not known narrowly enough, `useful` those of them of which a block can tell more.
+        """
         if not left:
             return "reached"
+        if not useful:
+            return "failed"
         if look.blocks >= self._protocol.max_blocks:
             return "max_blocks"
         hours = self._protocol.max_hours

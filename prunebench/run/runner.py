@@ -142,10 +142,11 @@ class Runner:
         left = {label for label in self._configurations if label not in settled and label != self._baseline()}
         added = max(1, min(places, self._experiment.protocol.max_blocks - blocks))
         next_s = a_visit_s * added * (1 + len(left))
-        ended = looks.ending(look, left, time.monotonic() - self._began + next_s)
+        useful = looks.can_be_known(left, self._baseline())
+        ended = looks.ending(look, left, useful, time.monotonic() - self._began + next_s)
         self._adaptive = adaptive.model_copy(update={"settled": settled, "ended": ended})
-        visits = 0 if ended else look.visits_left(left)
-        show(look, left, a_visit_s * visits, steps)
+        visits = 0 if ended else look.visits_left(useful)
+        show(look, useful, a_visit_s * visits, steps)
         if ended is None:
             self._order = replace(self._order, singles=self._order.singles + added, settled=settled)
         self._save("running")

@@ -6,7 +6,7 @@ from typing import Literal
 
 from base.records import Record
 
-Ending = Literal["reached", "max_blocks", "max_hours"]
+Ending = Literal["reached", "failed", "max_blocks", "max_hours"]
 
 
 class Adaptive(Record):

@@ -11,6 +11,7 @@ from reports.runs.records import Extension, RunInfo
 
 _ENDINGS = {
     "reached": "it ended when every ratio was known that narrowly",
+    "failed": "it ended because what was not known that narrowly had failed in every block",
     "max_blocks": "it ended at the number of blocks that it was allowed (max_blocks)",
     "max_hours": "it ended because another block would have taken it past its time (max_hours)",
     None: "it has not ended by itself",

@@ -46,8 +46,9 @@ NOISE = {"width-1024": 0.002, "width-768": 0.002, "width-512": 0.03}
 class MadeUp:
     """Trials with a known spread in place of a bench."""
 
-    def __init__(self, assignment, places):
+    def __init__(self, assignment, places, failing):
         self.assignment, self._places, self.blocks, self.rounds = assignment, places, [], []
+        self._failing = failing
 
     def places(self):
         return self._places
@@ -60,6 +61,8 @@ class MadeUp:
         self.rounds.append(list(own))
         workload = self.assignment.experiment.workloads[0]
         for visit in visits:
+            if visit.label in self._failing:
+                continue
             info = self.assignment.configurations[visit.label]
             rng = np.random.default_rng([visit.block, info.width])
             slowness = float(np.exp(NOISE[visit.label] * rng.standard_normal()))
@@ -84,7 +87,7 @@ class MadeUp:
 def attempt(tmp_path):
     """One attempt at the run in the same folder, with some of the experiment's text replaced; returns its executor and its output."""
 
-    def run(*replaced, blocks=None, places=1):
+    def run(*replaced, blocks=None, places=1, failing=()):
         text = EXPERIMENT
         for before, after in replaced:
             assert before in text
@@ -98,7 +101,7 @@ def attempt(tmp_path):
         made, out = [], io.StringIO()
 
         def executor(assignment):
-            made.append(MadeUp(assignment, places))
+            made.append(MadeUp(assignment, places, failing))
             return made[0]
 
         Runner(experiment, writer, Console(file=out, width=200), executor).run()
@@ -135,6 +138,15 @@ def test_the_report_says_how_the_run_ended_and_how_narrowly_each_ratio_is_known(
     assert "the first after " in text
     assert "Order balanced: a linear drift of 1 % per block shifts a ratio to the baseline by up to 0." in text
     assert "would be balanced" not in text
+
+
+@pytest.mark.parametrize(("failing", "blocks"), [({"width-512"}, range(3, 15)), ({"width-1024"}, [3])])
+def test_a_configuration_that_fails_in_every_block_does_not_keep_the_run_going(failing, blocks, attempt, tmp_path):
+    executor, _ = attempt(failing=failing)
+    info = analyse_folder(tmp_path / "out").info
+    assert info.adaptive.ended == "failed"
+    assert info.blocks in blocks
+    assert all(failing <= set(block) for block in executor.blocks), "it is tried again in every block there is"
 
 
 def test_a_run_that_reached_its_goal_measures_nothing_when_it_is_resumed(attempt):
