@@ -25,7 +25,7 @@ from typing import Any, Protocol
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from server.api.request_models import SamplingRequest, StreamOptions
+from server.api.requests.sampling import SamplingRequest, StreamOptions
 from server.errors import ApiError, as_api_error
 from server.generation import Job, Piece, PieceCollector
 from server.in_flight import ClientDisconnected

@@ -8,7 +8,7 @@ from typing import Any
 
 from server.api.answer import UNFINISHED, Answer, make_jobs, new_request_id, streamed_end, whole_end
 from server.api.logprobs import chat_logprobs
-from server.api.request_models import ChatRequest
+from server.api.requests.sampling import ChatRequest
 from server.errors import ApiError
 from server.generation import Piece
 from server.model import Model

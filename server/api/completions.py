@@ -10,7 +10,7 @@ from typing import Any
 
 from server.api.answer import UNFINISHED, Answer, make_jobs, new_request_id, streamed_end, whole_end
 from server.api.logprobs import completion_logprobs
-from server.api.request_models import MOST_LOGPROBS, CompletionRequest
+from server.api.requests.sampling import MOST_LOGPROBS, CompletionRequest
 from server.engines.base import TokenLogprob
 from server.errors import ApiError
 from server.generation import Piece

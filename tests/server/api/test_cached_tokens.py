@@ -7,7 +7,7 @@ import json
 import pytest
 
 from server.api.answer import Answer
-from server.api.request_models import CompletionRequest
+from server.api.requests.sampling import CompletionRequest
 from server.generation import Piece
 
 

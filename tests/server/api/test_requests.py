@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from server.api.request_models import ChatRequest, CompletionRequest, parse
+from server.api.requests.sampling import ChatRequest, CompletionRequest, parse
 from server.errors import ApiError
 
 CHAT = {"messages": [{"role": "user", "content": "hi"}]}

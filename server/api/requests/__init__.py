@@ -1,0 +1,1 @@
+"""The bodies that the endpoints take, and the engine's jobs that they become."""
