@@ -1,8 +1,5 @@
 """From jobs to an HTTP answer: one JSON object, or server-sent events, with the same things in both.
 
-    Shape       where completions and chat differ
-    Answer      runs the jobs of one request and writes them in its shape
-
 Events are built with plain string formatting, past FastAPI and pydantic: 0.2 µs an event, where a chunk's model takes 8 to 12 µs
 and FastAPI's encoder 80 to 87 µs, more than all other work on a token (47 µs, benchmarks/README.md). There is one
 event for each delta of the engine, also when its text is empty (half a character, or the possible beginning of a stop
@@ -16,21 +13,20 @@ from __future__ import annotations
 import json
 import logging
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import asdict
-from typing import Any, Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from server.api.choice import Shape
 from server.api.requests.sampling import SamplingRequest, StreamOptions
-from server.errors import ApiError, as_api_error
+from server.api.usage import Usage
+from server.errors import as_api_error
 from server.generation import Job, Piece, PieceCollector
 from server.in_flight import ClientDisconnected
 from server.model import Model
-from server.offloading.json_writer import JsonResponse, body_slices, json_parts, json_text
+from server.offloading.json_writer import JsonResponse, body_slices, json_parts
 from server.offloading.off_loop import LOGPROB_SIZE, off_loop
 
 Write = Callable[[bytes], bool]  # False: not written, `send` it
@@ -38,33 +34,8 @@ logger = logging.getLogger(__name__)
 _EVENT_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 
 
-class Shape(Protocol):
-    """The JSON of one endpoint's choices."""
-
-    kind: str  # "object" of the whole answer
-    chunk_kind: str  # "object" of a streamed chunk
-    logprobs_per_token: int  # in the answer
-    echo_size: int  # of all prompts that the answer repeats, in characters as `off_loop` counts them
-
-    async def prepare(self) -> None:
-        """Compute what is needed before the first token; cancelled if the client disconnects."""
-        ...
-
-    async def opening(self, index: int) -> str | None:
-        """A streamed choice to send before the first piece of choice `index`."""
-        ...
-
-    def piece(self, piece: Piece) -> str:
-        """A streamed choice with what one piece adds."""
-        ...
-
-    def whole(self, piece: Piece) -> dict[str, Any]:
-        """A choice of the whole answer, for `json_parts`; `piece` holds all of it."""
-        ...
-
-
 class Answer(Response):
-    """Runs one request's jobs. Exceptions before the first byte is sent go to the application's handlers."""
+    """Runs one request's jobs, and writes them in its endpoint's shape. Exceptions before the first byte is sent go to the application's handlers."""
 
     def __init__(
         self, model: Model, request: SamplingRequest, jobs: Sequence[Job], shape: Shape, request_id: str
@@ -78,11 +49,7 @@ class Answer(Response):
         self._id = request_id
         self._created = int(time.time())
         self._stream = (request.stream_options or StreamOptions()) if request.stream else None
-        # A prompt with several choices counts once.
-        self._prompt_tokens = sum(len(job.prompt) for job in jobs[:: request.n])
-        self._written = dict.fromkeys(range(len(jobs)), 0)
-        self._choices = request.n
-        self._cached: dict[int, int] = {}  # prompt -> tokens of it from the prefix cache, of those that have ended
+        self._usage = Usage(jobs, request.n)
         self._begun = False  # whether anything has been sent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,7 +64,7 @@ class Answer(Response):
             except ClientDisconnected:
                 await Response(status_code=499)(scope, receive, send)  # nginx's number, for the access log
             finally:
-                scope["state"]["usage"].update(self._usage())  # for the access log
+                scope["state"]["usage"].update(self._usage.record())  # for the access log
 
     async def _whole(self) -> list[bytes]:
         await self._shape.prepare()
@@ -107,7 +74,7 @@ class Answer(Response):
         if self._jobs:
             async with aclosing(self._model.generator.pieces(self._jobs)) as pieces:
                 async for piece in pieces:
-                    self._count(piece)
+                    self._usage.count(piece)
                     collector.add(piece)
         shape, collected = self._shape, collector.whole()
         size = shape.echo_size + sum(
@@ -122,7 +89,7 @@ class Answer(Response):
             yield before
             yield from json_parts(self._shape.whole(piece))
             before = ", "
-        yield f'], "usage": {json.dumps(self._usage())}}}'
+        yield f'], "usage": {json.dumps(self._usage.record())}}}'
 
     async def _streamed(self, receive: Receive, send: Send, write: Write) -> None:
         try:
@@ -165,9 +132,9 @@ class Answer(Response):
                 if not self._begun:
                     self._begun = True
                     await send({"type": "http.response.start", "status": 200, "headers": _EVENT_HEADERS})
-            self._count(piece)
+            self._usage.count(piece)
             if options.continuous_usage_stats:
-                usage = f',"usage":{self._usage_text()}'
+                usage = f',"usage":{self._usage.text()}'
             event = f"{opening}{head}{shape.piece(piece)}]{usage}}}\n\n".encode()
             if not write(event):
                 await send({"type": "http.response.body", "body": event, "more_body": True})
@@ -179,92 +146,9 @@ class Answer(Response):
             async with aclosing(self._model.generator.pieces(self._jobs)) as pieces:
                 async for piece in pieces:
                     await send_event(piece)
-        last = f'{head}],"usage":{json.dumps(self._usage())}}}\n\n' if options.include_usage else ""
+        last = f'{head}],"usage":{json.dumps(self._usage.record())}}}\n\n' if options.include_usage else ""
         await send({"type": "http.response.body", "body": f"{last}data: [DONE]\n\n".encode(), "more_body": True})
 
     def _empty_pieces(self) -> list[Piece]:
         """Choices with max_tokens 0, which need no engine."""
         return [Piece(index, "", 0, finish_reason="length") for index in self._empty_indices]
-
-    def _count(self, piece: Piece) -> None:
-        self._written[piece.index] = piece.tokens
-        if piece.cached_tokens is not None:
-            self._cached.setdefault(piece.index // self._choices, piece.cached_tokens)
-
-    def _usage_text(self) -> str:
-        prompt, written = self._prompt_tokens, sum(self._written.values())
-        return f'{{"prompt_tokens":{prompt},"total_tokens":{prompt + written},"completion_tokens":{written}}}'
-
-    def _usage(self) -> dict[str, Any]:
-        """Of all choices, so far; what the prefix cache had, where the engine says it."""
-        written = sum(self._written.values())
-        usage: dict[str, Any] = {
-            "prompt_tokens": self._prompt_tokens,
-            "total_tokens": self._prompt_tokens + written,
-            "completion_tokens": written,
-        }
-        if self._cached:
-            usage["prompt_tokens_details"] = {"cached_tokens": sum(self._cached.values())}
-        return usage
-
-
-# What `streamed_end` returns for nearly every piece: without log-probabilities, not the last.
-UNFINISHED = '"logprobs":null,"finish_reason":null'
-
-
-def streamed_end(piece: Piece, logprobs: dict[str, Any] | None, *, with_times: bool) -> str:
-    """The members every streamed choice ends with."""
-    written = "null" if logprobs is None else json_text(logprobs)
-    if piece.finish_reason is None:
-        return f'"logprobs":{written},"finish_reason":null'
-    times = f',"engine_times":{json.dumps(_times(piece))}' if with_times else ""
-    return f'"logprobs":{written},"finish_reason":"{piece.finish_reason}","stop_reason":{json.dumps(piece.stop_reason)}{times}'
-
-
-def whole_end(piece: Piece, logprobs: dict[str, Any] | None, *, with_times: bool) -> dict[str, Any]:
-    """The same members of a choice that was not streamed."""
-    end = {"logprobs": logprobs, "finish_reason": piece.finish_reason, "stop_reason": piece.stop_reason}
-    return {**end, "engine_times": _times(piece)} if with_times else end
-
-
-def _times(piece: Piece) -> dict[str, float] | None:
-    """None where a stop string ended the choice before the engine knew."""
-    return None if piece.times is None else asdict(piece.times)
-
-
-def new_request_id(prefix: str) -> str:
-    """A unique id: "cmpl-..." or "chatcmpl-..."."""
-    return f"{prefix}-{uuid.uuid4().hex}"
-
-
-def make_jobs(
-    model: Model,
-    request: SamplingRequest,
-    prompts: Sequence[tuple[Sequence[int], int]],
-    logprobs: int | None,
-    request_id: str,
-) -> list[Job]:
-    """`n` jobs for each (prompt, most tokens to write), in OpenAI's order: all choices of the first prompt, then the next.
-
-    Raises ApiError 400 for stop tokens the model does not have, or times the engine does not report.
-    """
-    model.check_tokens(request.stop_token_ids, "stop_token_ids")
-    if request.include_engine_times and not model.engine.info.reports_times:
-        raise ApiError(
-            400,
-            "include_engine_times: the engine reports no times; serve with --engine-option disable_log_stats=false",
-            param="include_engine_times",
-        )
-    return [
-        Job(
-            request_id=f"{request_id}-{at * request.n + choice}",
-            index=at * request.n + choice,
-            prompt=prompt,
-            options=request.sampling(most_tokens, logprobs, choice),
-            stop=request.stop_strings,
-            keep_stop=request.include_stop_str_in_output,
-            skip_special_tokens=request.skip_special_tokens,
-        )
-        for at, (prompt, most_tokens) in enumerate(prompts)
-        for choice in range(request.n)
-    ]

@@ -6,9 +6,11 @@ from contextlib import suppress
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
-from server.api.answer import UNFINISHED, Answer, make_jobs, new_request_id, streamed_end, whole_end
+from server.api.answer import Answer
+from server.api.choice import UNFINISHED, streamed_end, whole_end
 from server.api.logprobs import chat_logprobs
-from server.api.requests.sampling import ChatRequest
+from server.api.requests.chat import ChatRequest
+from server.api.requests.jobs import make_jobs, new_request_id
 from server.errors import ApiError
 from server.generation import Piece
 from server.model import Model

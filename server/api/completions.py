@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
-from server.api.answer import UNFINISHED, Answer, make_jobs, new_request_id, streamed_end, whole_end
+from server.api.answer import Answer
+from server.api.choice import UNFINISHED, streamed_end, whole_end
 from server.api.logprobs import completion_logprobs
-from server.api.requests.sampling import MOST_LOGPROBS, CompletionRequest
+from server.api.requests.completion import CompletionRequest
+from server.api.requests.jobs import make_jobs, new_request_id
+from server.api.requests.sampling import MOST_LOGPROBS
 from server.engines.base import TokenLogprob
 from server.errors import ApiError
 from server.generation import Piece

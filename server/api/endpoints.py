@@ -13,7 +13,9 @@ from energy.records import EnergyCounters, EnergyTrace
 from server.api.chat import answer_chat
 from server.api.completions import answer_completion
 from server.api.openapi import responses, responses_of_stream, responses_to_body, responses_with_text
-from server.api.requests.sampling import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
+from server.api.requests.chat import ChatRequest
+from server.api.requests.completion import CompletionRequest
+from server.api.requests.tokenization import DetokenizeRequest, TokenizeRequest
 from server.api.response_models import ChatCompletion, Completion, Health, ModelCard, Models, Text, Tokens
 from server.api.route import body_route
 from server.errors import ApiError

@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from server.api.requests.sampling import parse
+from server.api.requests.body import parse
 from server.errors import ApiError
 from server.offloading.off_loop import off_loop
 

@@ -6,25 +6,15 @@ import json
 
 import pytest
 
-from server.api.answer import Answer
-from server.api.requests.sampling import CompletionRequest
-from server.generation import Piece
+from server.api.usage import Usage
+from server.engines.base import SamplingOptions
+from server.generation import Job, Piece
 
 
-class _Shape:
-    kind = chunk_kind = "text_completion"
-
-
-class _Job:
-    def __init__(self, index, prompt):
-        self.index, self.prompt = index, prompt
-        self.options = type("Options", (), {"max_tokens": 1})()
-
-
-def answer(prompts, n=1):
-    request = CompletionRequest(model="m", prompt=[1], n=n)
-    jobs = [_Job(i * n + k, [1] * length) for i, length in enumerate(prompts) for k in range(n)]
-    return Answer(None, request, jobs, _Shape(), "id")
+def usage_of(prompts, n):
+    options = SamplingOptions(max_tokens=1)
+    jobs = [Job(f"{i}-{k}", i * n + k, [1] * length, options) for i, length in enumerate(prompts) for k in range(n)]
+    return Usage(jobs, n)
 
 
 @pytest.mark.parametrize(
@@ -38,10 +28,10 @@ def answer(prompts, n=1):
     ],
 )
 def test_a_prompt_counts_once_and_what_the_engine_does_not_say_is_left_out(prompts, n, pieces, said):
-    made = answer(prompts, n)
+    made = usage_of(prompts, n)
     for index, cached in pieces:
-        made._count(Piece(index, "a", 1, finish_reason="length", cached_tokens=cached))
-    usage = made._usage()
+        made.count(Piece(index, "a", 1, finish_reason="length", cached_tokens=cached))
+    usage = made.record()
     assert usage.get("prompt_tokens_details") == (None if said is None else {"cached_tokens": said})
     assert usage["prompt_tokens"] == sum(prompts)
     json.dumps(usage)

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from server.api.requests.sampling import ChatRequest, CompletionRequest, parse
+from server.api.requests.body import parse
+from server.api.requests.chat import ChatRequest
+from server.api.requests.completion import CompletionRequest
 from server.errors import ApiError
 
 CHAT = {"messages": [{"role": "user", "content": "hi"}]}

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from server import model
 from server.api import completions, route
-from server.api.requests import sampling
-from server.api.requests.sampling import CompletionRequest, DetokenizeRequest, parse
+from server.api.requests.body import parse
+from server.api.requests.completion import CompletionRequest
+from server.api.requests.tokenization import DetokenizeRequest
 from server.errors import ApiError
 from server.model import Model
 from server.offloading.json_writer import body_slices, json_parts, json_text, written_list
@@ -64,7 +65,7 @@ def test_a_list_validated_in_slices_holds_what_it_held_and_nothing_else(token, a
 def test_pydantic_is_given_a_slice_at_a_time(monkeypatch):
     lengths = []
     monkeypatch.setattr(
-        sampling, "slices", lambda values: (lengths.append(len(some)) or some for some in slices(values))
+        "server.api.requests.body.slices", lambda values: (lengths.append(len(some)) or some for some in slices(values))
     )
     parse(CompletionRequest, json.dumps({"prompt": [[5, 6] * 10_000] * 2}).encode())
     assert max(lengths) == SLICE
