@@ -1,20 +1,90 @@
-"""Validity of a run: whether the GPUs were in the same state for a configuration and for the baseline."""
+"""The state of the metered GPUs: within each trial, and whether it was the same for a configuration and for the baseline."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from energy.records import WindowEnergy
-from reports.checks.rules import SEVERITY, Finding, Located, graded, run_rule
+from energy.records import Conditions, WindowEnergy
+from loadgen.metrics.metrics import TrialMetrics
+from loadgen.records.schema import Trial
+from reports.checks.rules import SEVERITY, Finding, Located, Outcome, graded, run_rule, trial_rule
 from reports.runs.reading import MeasuredRun
 from reports.runs.records import ConfigurationInfo
 
+DRIFT_C = 3.0
+THROTTLING_BY_CHOICE = {"power-cap"}  # the board's own limit; every other reason is a fault
 CLOCKS_DIFFER = 0.02
 LIMITS_DIFFER_W = 1.0
 IDLE_DIFFERS_C = 3.0
 _ASKED = {"power_limit_w", "clock_mhz"}  # treatments that change them
+
+
+@trial_rule(position=270)
+def throttled(trial: Trial, _metrics: TrialMetrics) -> Finding:
+    """The GPU throttled during the window, by power cap, heat or power brake.
+
+    Limits: Warns on a power cap, fails on any other cause.
+
+    Remedy: Lock clocks below the limit, or improve cooling. A power cap that limits all configurations is part of the
+    machine.
+    """
+    seen = [c.throttle_reasons for c in trial.energy.conditions if c.throttle_reasons is not None]
+    if not seen:
+        return Finding("no data", "throttling was not recorded")
+    reasons = sorted({reason for each in seen for reason in each})
+    if not reasons:
+        return Finding("pass", f"no throttling in {len(seen):,} samples")
+    share = sum(map(bool, seen)) / len(seen)
+    outcome: Outcome = "warn" if set(reasons) <= THROTTLING_BY_CHOICE else "fail"
+    return Finding(outcome, f"{', '.join(reasons)} in {share:.0%} of the samples")
+
+
+@trial_rule(position=280, spoils=None)
+def thermal_drift(trial: Trial, _metrics: TrialMetrics) -> Finding:
+    """The GPU's temperature changed by more than 3 °C over the window, and its leakage power with it.
+
+    Limits: Warns if the means of the window's first and last quarter differ by more than 3 °C.
+
+    Remedy: Warm up longer, and raise protocol.cooldown_s.
+    """
+    by_device: dict[str, list[Conditions]] = {}
+    for condition in trial.energy.conditions:
+        if condition.temperature_c is not None:
+            by_device.setdefault(condition.device, []).append(condition)
+    drifts = {
+        device: _drift([c.temperature_c or 0 for c in seen]) for device, seen in by_device.items() if len(seen) >= 4
+    }
+    if not drifts:
+        return Finding("no data", "temperatures were not recorded")
+    device = max(drifts, key=lambda d: abs(drifts[d]))
+    return Finding(graded(abs(drifts[device]), DRIFT_C, None), f"{device}: {drifts[device]:+.1f} °C over the window")
+
+
+@trial_rule(position=290)
+def gpu_shared(trial: Trial, _metrics: TrialMetrics) -> Finding:
+    """Another process used the GPU during the window: its joules are in the sum, and it slows the engine down.
+
+    Limits: Fails if any sample lists a process that is not the engine's. No data if the engine is not listed, as in a
+    container without the host's process ids; processes outside such a container are never seen.
+
+    Remedy: Stop it, or measure on a dedicated GPU; give a container the host's process ids (`--pid=host`).
+    """
+    seen = [c for c in trial.energy.conditions if c.other_processes is not None]
+    if not seen:
+        return Finding("no data", "the engine's own processes on the GPU are unknown")
+    shared = [c for c in seen if c.other_processes]
+    if not shared:
+        return Finding("pass", f"the engine was alone in {len(seen):,} samples")
+    ids = ", ".join(str(pid) for pid in sorted({pid for c in shared for pid in c.other_processes or []}))
+    return Finding("fail", f"{shared[0].device}: process {ids} in {len(shared) / len(seen):.0%} of the samples")
+
+
+def _drift(values: Sequence[int]) -> float:
+    """Mean of the last quarter less the mean of the first; at least four values."""
+    quarter = len(values) // 4
+    return float(np.mean(values[-quarter:]) - np.mean(values[:quarter]))
 
 
 @run_rule(position=300)

@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 from base.records import Record
-from reports.published.efficiency import (
-    Alignment,
-    Cell,
-    Lengthening,
-    OddPair,
-    alignment,
-    cells_of,
-    lengthening,
-    odd_pairs,
-)
+from reports.published.efficiency import Cell, Lengthening, cells_of, lengthening
 from reports.published.energy import LeftOut, Metering, Power, Unit, left_out, metering, powers, unit
+from reports.published.odd_widths import Alignment, OddPair, alignment, odd_pairs
 from reports.published.quality import Association, Change, Perplexities, associations, at_chance, changes, perplexities
 from reports.published.study import Study
 from reports.statistics.ratios import MARGIN

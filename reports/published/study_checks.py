@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from base.records import Record
-from reports.checks.energy import idle_drift, modelled_energy, thermal_drift, window_too_short
+from reports.checks.devices import thermal_drift
+from reports.checks.energy import idle_drift, modelled_energy, window_too_short
 from reports.checks.rules import SEVERITY, Finding, Outcome, Rule
 from reports.checks.run import too_few_repeats, width_unaligned
 from reports.checks.trial import output_length_differs
 from reports.document.wording import figure, listed, times
 from reports.published.claims.judging import percent
-from reports.published.efficiency import LENGTH, Alignment
+from reports.published.efficiency import LENGTH
 from reports.published.facts import Facts
+from reports.published.odd_widths import Alignment
 
 Decide = Callable[[Facts], Finding]
 
