@@ -13,12 +13,13 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import ValidationError
 
-from energy.records import EnergyCounters, EnergyTrace, IdleWindow, MeterTrace, PowerTimeline, WindowEnergy
+from energy.records import EnergyTrace, IdleWindow, MeterTrace, PowerTimeline, WindowEnergy
 from energy.sampler import Sampler, start_sampler
 from energy.timeline import power_timeline
 from energy.window import window_energy
 from loadgen.endpoint import Endpoint, LoadError, server_address
 from loadgen.energy.remote_clock import ClockOffset, estimate_offset
+from loadgen.energy.traces import read_counters, read_trace
 
 _ROUND_TRIPS = 20
 LEAD_IN_S = 1.0  # until a sampler that has just started has seen a slow counter move
@@ -95,11 +96,11 @@ class ServerEnergy:
         """
         try:
             with self.endpoint.client() as client:
-                now = estimate_offset(lambda: _counters(client).now_ns, _ROUND_TRIPS)
+                now = estimate_offset(lambda: read_counters(client).now_ns, _ROUND_TRIPS)
                 (to_start, error_ns), (to_end, _) = (self.clock.between(now, edge) for edge in (start_ns, end_ns))
                 start, end = start_ns + to_start, end_ns + to_end
 
-                trace = _trace_past(end, lambda: _trace(client, start), ago_s=_seconds_since(end_ns))
+                trace = _trace_past(end, lambda: read_trace(client, start), ago_s=_seconds_since(end_ns))
             found = window_energy(trace, start, end, idle=idle, clock_error_s=error_ns / 1e9)
         except (httpx.HTTPError, ValidationError) as error:
             return WindowEnergy(start_ns=start_ns, end_ns=end_ns, reason=f"the server's meters did not answer: {error}")
@@ -112,9 +113,9 @@ class ServerEnergy:
         """From the server's trace, its times on our clock."""
         try:
             with self.endpoint.client() as client:
-                now = estimate_offset(lambda: _counters(client).now_ns, _ROUND_TRIPS)
+                now = estimate_offset(lambda: read_counters(client).now_ns, _ROUND_TRIPS)
                 offset, _ = self.clock.between(now, end_ns)
-                trace = _trace(client, start_ns + offset)
+                trace = read_trace(client, start_ns + offset)
         except (httpx.HTTPError, ValidationError):
             return PowerTimeline(meters=[])
         return power_timeline(trace, start_ns + offset, end_ns + offset, offset_ns=offset)
@@ -219,20 +220,8 @@ def _of_server(endpoint: Endpoint) -> ServerEnergy | None:
     """None if the server offers no counters of our kind."""
     try:
         with endpoint.client() as client:
-            clock = estimate_offset(lambda: _counters(client).now_ns, _ROUND_TRIPS)
-            rows = _counters(client).meters
+            clock = estimate_offset(lambda: read_counters(client).now_ns, _ROUND_TRIPS)
+            rows = read_counters(client).meters
     except (httpx.HTTPError, ValidationError):
         return None
     return ServerEnergy(endpoint, clock, any(row.info.measured for row in rows))
-
-
-def _counters(client: httpx.Client) -> EnergyCounters:
-    answer = client.get("/energy")
-    answer.raise_for_status()
-    return EnergyCounters.model_validate_json(answer.content)
-
-
-def _trace(client: httpx.Client, since_ns: int) -> EnergyTrace:
-    answer = client.get("/energy/trace", params={"since_ns": since_ns})
-    answer.raise_for_status()
-    return EnergyTrace.model_validate_json(answer.content)

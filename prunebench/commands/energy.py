@@ -5,35 +5,29 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
 import typer
-from pydantic import ValidationError
 
 from base.files import write_record
 from base.quantities import SECONDS
 from energy.meters.base import EnergyError
-from energy.records import EnergyTrace, MeterEnergy
-from energy.sampler import start_sampler
+from energy.records import EnergyTrace
 from energy.window import window_energy
-from loadgen.endpoint import Endpoint, server_address
+from loadgen.endpoint import Endpoint
 from loadgen.energy.command import meter_command
 from loadgen.energy.source import pick_energy
+from loadgen.energy.traces import ReadTrace, open_meters
 from prunebench.commands.options import Json, ModelledWattsPerCore, quantity
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import err, out, print_line
 from prunebench.terminal.damaged import analyse_run
-from prunebench.terminal.power_view import PowerView, command_lines
+from prunebench.terminal.power_view import PowerView, command_lines, idle_lines, missing_lines
 
 _DELAY_NS = 300_000_000  # figures are shown this late: by then every usual counter has moved on
-_ANSWER_S = 10.0  # timeout of one answer of a server's meters
 _NOT_FOUND, _NOT_RUN = 127, 126  # exit statuses, as a shell has them
 _FIRST_S = 1.0  # for the first refreshes of the counters
-Read = Callable[[int], EnergyTrace]  # from a time of the metered machine's clock on
 
 energy = typer.Typer(rich_markup_mode=None)
 
@@ -74,7 +68,7 @@ def watch(
 
     Exit with 1 without any joules, or if there was an alarm.
     """
-    with _meters(url) as read:
+    with open_meters(url) as read:
         start = end = _begin(read)
         _require_meter(read(start), as_json=as_json)
         view = PowerView(as_json=as_json, limit=alarm_above)
@@ -106,7 +100,7 @@ def idle(
     as_json: Json = False,
 ) -> None:
     """Mean power while nothing is asked, and whether it was steady."""
-    with _meters(url) as read:
+    with open_meters(url) as read:
         start = _begin(read)
         _require_meter(read(start), as_json=as_json)
         time.sleep(duration + _DELAY_NS / 1e9)
@@ -125,14 +119,9 @@ def idle(
             "energy": whole.model_dump(mode="json"),
         }
         out.print_json(json.dumps(found))
-    elif whole.mean_watts is None:
-        print_line(f"no idle power: {whole.reason}")
     else:
-        print_line(f"{whole.mean_watts:.2f} W ± {half_width:.2f} W over {duration:g} s ({whole.source})")
-        if None not in halves:
-            print_line(f"first half {halves[0]:.2f} W, second half {halves[1]:.2f} W")
-        for part in whole.parts:
-            print_line(_part_line(part))
+        for line in idle_lines(whole, half_width, halves):
+            print_line(line)
     raise typer.Exit(0 if whole.mean_watts is not None else 1)
 
 
@@ -226,30 +215,7 @@ def _prediction(row: dict[str, Any]) -> str:
     )
 
 
-@contextmanager
-def _meters(url: str | None) -> Iterator[Read]:
-    """The meters of this machine, or those of a server with /energy/trace."""
-    if url is None:
-        sampler = start_sampler(modelled_watts_per_core=None, process_ids=list)
-        try:
-            yield sampler.trace
-        finally:
-            sampler.stop()
-        return
-    with Endpoint(url=server_address(url, "--url"), model="").client(_ANSWER_S) as client:
-
-        def read(since_ns: int) -> EnergyTrace:
-            try:
-                answer = client.get("/energy/trace", params={"since_ns": since_ns})
-                answer.raise_for_status()
-                return EnergyTrace.model_validate_json(answer.content)
-            except (httpx.HTTPError, ValidationError) as error:
-                raise EnergyError(f"--url {url}: {error}".partition("\n")[0]) from None
-
-        yield read
-
-
-def _begin(read: Read) -> int:
+def _begin(read: ReadTrace) -> int:
     """A time from which on every meter has been seen to move."""
     time.sleep(_FIRST_S)
     return read(2**62).now_ns - _DELAY_NS
@@ -262,11 +228,6 @@ def _require_meter(trace: EnergyTrace, *, as_json: bool) -> None:
     if as_json:
         out.print_json(json.dumps({"energy": None, "missing": [m.model_dump(mode="json") for m in trace.missing]}))
     else:
-        for missing in trace.missing:
-            print_line(f"no {missing.source}: {missing.reason}{'; ' + missing.remedy if missing.remedy else ''}")
+        for line in missing_lines(trace.missing):
+            print_line(line)
     raise typer.Exit(1)
-
-
-def _part_line(part: MeterEnergy) -> str:
-    name = f"{part.info.name} ({part.info.device}, {part.info.source})"
-    return f"  {name}: {part.reason}" if part.mean_watts is None else f"  {name}: {part.mean_watts:.2f} W"

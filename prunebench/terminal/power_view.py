@@ -1,14 +1,15 @@
-"""`prunebench energy watch` on a terminal, as lines, or as JSON."""
+"""What `prunebench energy` prints: power as it changes, on a terminal, as lines or as JSON, and the lines of what has ended."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from rich.live import Live
 from rich.table import Table
 
-from energy.records import Conditions, EnergyTrace, WindowEnergy
+from energy.records import Conditions, EnergyTrace, MissingMeter, WindowEnergy
 from energy.units import kilowatt_hours
 from energy.wall import wall_energy, wall_words
 from energy.window import meter_energy, window_energy
@@ -84,12 +85,28 @@ def command_lines(found: MeteredCommand) -> list[str]:
         lines.append(f"{energy.net_joules:.1f} J ± {half:.1f} J less the idle power of {energy.idle_watts:.1f} W")
     elif energy.gross_joules is not None and energy.net_reason is not None:
         lines.append(f"idle power is not subtracted: {energy.net_reason}")
-    lines += [
-        f"no {one.source}: {one.reason}{'; ' + one.remedy if one.remedy else ''}"
-        for one in energy.missing
-        if energy.gross_joules is None
-    ]
+    if energy.gross_joules is None:
+        lines += missing_lines(energy.missing)
     return [*lines, f"{found.cpu_s:.1f} CPU-s, status {found.status}"]
+
+
+def idle_lines(whole: WindowEnergy, half_width: float | None, halves: Sequence[float | None]) -> list[str]:
+    """Of power at rest: the mean and its half-width, of both halves, and of each meter, in watts."""
+    if whole.mean_watts is None:
+        return [f"no idle power: {whole.reason}"]
+    seconds = (whole.end_ns - whole.start_ns) / 1e9
+    lines = [f"{whole.mean_watts:.2f} W ± {half_width:.2f} W over {seconds:g} s ({whole.source})"]
+    if None not in halves:
+        lines.append(f"first half {halves[0]:.2f} W, second half {halves[1]:.2f} W")
+    for part in whole.parts:
+        name = f"{part.info.name} ({part.info.device}, {part.info.source})"
+        lines.append(f"  {name}: {part.reason if part.mean_watts is None else f'{part.mean_watts:.2f} W'}")
+    return lines
+
+
+def missing_lines(missing: Sequence[MissingMeter]) -> list[str]:
+    """Why each of these sources has no meter, and what would give it one."""
+    return [f"no {one.source}: {one.reason}{'; ' + one.remedy if one.remedy else ''}" for one in missing]
 
 
 def _joules(energy: WindowEnergy, seconds: float) -> list[str]:
