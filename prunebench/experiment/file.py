@@ -14,8 +14,8 @@ from base.records import Record
 from energy.carbon import Intensity, read_intensity
 from loadgen import REQUEST_TIMEOUT_S
 from loadgen.workloads.base import Workload
-from prunebench.experiment.configuration import Configuration
-from prunebench.experiment.grid import Factor, Level, with_grid
+from prunebench.experiment.tables.configuration import Configuration
+from prunebench.experiment.tables.grid import Factor, Level, with_grid
 from pruner.scoring.calibration import Refit
 from pruner.scoring.criteria import criterion_choices, needing_text
 from pruner.scoring.recipe import needs_text

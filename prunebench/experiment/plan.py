@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-from prunebench.experiment.configuration import Configuration
+from prunebench.experiment.tables.configuration import Configuration
 from prunebench.experiment.file import Experiment, ExperimentError, Prune
 from pruner.errors import PruneError
 from pruner.inspection import Inspection, TargetRow, inspect_checkpoint

@@ -17,7 +17,7 @@ from base.quantities import SECONDS
 from base.records import Record
 from loadgen.client.warmup import FEWEST_GROUPS
 from loadgen.workloads.base import Workload
-from prunebench.experiment.configuration import Configuration
+from prunebench.experiment.tables.configuration import Configuration
 from prunebench.experiment.file import Experiment, ExperimentError, Protocol
 from prunebench.experiment.plan import Planned
 from prunebench.experiment.smallest_effect import FamilyForecast

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, ValidationError
 
 from base.records import Record
-from prunebench.experiment.configuration import Configuration
+from prunebench.experiment.tables.configuration import Configuration
 
 Level = str | bool | int | float
 NONE = "none"
