@@ -20,7 +20,8 @@ from energy.carbon import CarbonError
 from loadgen.prompts.files import is_source, with_identity
 from loadgen.workloads.base import Workload
 from prunebench.experiment.tables.configuration import Configuration
-from prunebench.experiment.file import EnergySettings, Experiment, ExperimentError, Model
+from prunebench.experiment.file import Experiment, ExperimentError, Model
+from prunebench.experiment.tables.energy import EnergySettings
 from prunebench.experiment.texts import STDLIB_PREFIX, text_path
 from prunebench.experiment.toml_text import Location, TomlText
 from pruner.checkpoint.hub import find_source

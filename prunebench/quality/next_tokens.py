@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from prunebench.experiment.file import QualitySettings
+from prunebench.experiment.tables.quality import QualitySettings
 from prunebench.quality.harness import one_line
 from prunebench.quality.perplexity import checkpoint_tokens, token_windows
 from prunebench.quality.reuse import Reuse, checkpoint_sha256

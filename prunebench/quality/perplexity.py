@@ -14,7 +14,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from loadgen.endpoint import Endpoint
-from prunebench.experiment.file import QualitySettings
+from prunebench.experiment.tables.quality import QualitySettings
 from prunebench.experiment.texts import STDLIB_PREFIX, read_text
 from prunebench.terminal.progress import Progress, unseen
 from reports.runs.records import Quality

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from loadgen.endpoint import Endpoint, check_endpoint
 from loadgen.prompts.tokens import served_encoding
-from prunebench.experiment.file import QualitySettings
+from prunebench.experiment.tables.quality import QualitySettings
 from prunebench.quality.perplexity import Encode, PerplexityProbe, Tokens, checkpoint_tokens
 from prunebench.terminal.progress import Progress, unseen
 from reports.runs.records import Quality

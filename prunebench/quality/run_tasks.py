@@ -13,7 +13,8 @@ from pathlib import Path
 
 from base.errors import UserError
 from loadgen.energy.source import EnergySource
-from prunebench.experiment.file import Experiment, QualitySettings
+from prunebench.experiment.file import Experiment
+from prunebench.experiment.tables.quality import QualitySettings
 from prunebench.quality.harness import Harness
 from prunebench.quality.reuse import Evaluated, KnownTasks, Reuse, checkpoint_sha256
 from prunebench.quality.suites import QualityError, Suite, choose_suite

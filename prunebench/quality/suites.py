@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from base.errors import UserError
-from prunebench.experiment.file import QualitySettings
+from prunebench.experiment.tables.quality import QualitySettings
 from prunebench.experiment.texts import read_text
 
 SHIPPED = Path(__file__).parent / "tasks"  # lm-eval YAML and data that come with prunebench

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from energy.machine import describe_machine
-from prunebench.experiment.file import Experiment, ExperimentError, Protocol
+from prunebench.experiment.file import Experiment, ExperimentError
+from prunebench.experiment.tables.protocol import Protocol
 from prunebench.experiment.plan import Planned
 from prunebench.run.run_writer import RunWriter
 from prunebench.terminal.progress import Steps

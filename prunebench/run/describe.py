@@ -19,7 +19,8 @@ from loadgen.energy.source import (
     measure_idle_in_halves,
     meters_without_server,
 )
-from prunebench.experiment.file import Experiment, QualitySettings
+from prunebench.experiment.file import Experiment
+from prunebench.experiment.tables.quality import QualitySettings
 from prunebench.experiment.tokenizers import tokenizer_sha256
 from prunebench.quality.perplexity import PerplexityProbe, checkpoint_tokens, no_perplexity
 from prunebench.quality.quick import served_tokens_of

@@ -18,7 +18,8 @@ from base.records import Record
 from loadgen.client.warmup import FEWEST_GROUPS
 from loadgen.workloads.base import Workload
 from prunebench.experiment.tables.configuration import Configuration
-from prunebench.experiment.file import Experiment, ExperimentError, Protocol
+from prunebench.experiment.file import Experiment, ExperimentError
+from prunebench.experiment.tables.protocol import Protocol
 from prunebench.experiment.plan import Planned
 from prunebench.experiment.smallest_effect import FamilyForecast
 from prunebench.experiment.treatment import treatment

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from prunebench.experiment.file import QualitySettings
+from prunebench.experiment.tables.quality import QualitySettings
 from prunebench.quality.next_tokens import check_next_tokens, compare_next_tokens, divergence, why_not
 from prunebench.quality.perplexity import checkpoint_tokens, token_windows
 from prunebench.quality.suites import QualityError

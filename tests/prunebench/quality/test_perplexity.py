@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from loadgen.endpoint import Endpoint
-from prunebench.experiment.file import QualitySettings
+from prunebench.experiment.tables.quality import QualitySettings
 from prunebench.quality.perplexity import PerplexityProbe, Tokens, checkpoint_tokens
 from prunebench.quality.quick import served_tokens_of
 from reports.analysis.quality.perplexity import compare_perplexity
