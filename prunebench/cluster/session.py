@@ -21,7 +21,7 @@ from loadgen.records.schema import WindowRules
 from prunebench.experiment.file import Experiment
 from prunebench.run.bench import Assignment, Bench, Outcome
 from prunebench.run.environment import describe_environment, processor_name
-from prunebench.run.run_writer import RunWriter
+from prunebench.run.folder.run_writer import RunWriter
 from prunebench.run.schedule import Visit
 from reports.document.console import Console
 from reports.runs.records import ConfigurationInfo, IdleRule, Placement

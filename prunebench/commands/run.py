@@ -24,13 +24,13 @@ from prunebench.quality.next_tokens import check_next_tokens
 from prunebench.quality.run_tasks import check_tasks
 from prunebench.run.adaptive import check_goal
 from prunebench.run.bench import Bench
-from prunebench.run.choose_folder import Resume, choose_run_folder
+from prunebench.run.folder.choose_folder import Resume, choose_run_folder
 from prunebench.run.configurations import check_configurations
 from prunebench.run.dry_run import print_forecast
 from prunebench.run.environment import describe_environment
-from prunebench.run.reopen import reopen
-from prunebench.run.resume import extended, extension_note
-from prunebench.run.run_writer import RunWriter
+from prunebench.run.folder.reopen import reopen
+from prunebench.run.folder.resume import extended, extension_note
+from prunebench.run.folder.run_writer import RunWriter
 from prunebench.run.runner import Runner
 from prunebench.run.serving import check_addresses, check_gpu_limits, check_placement
 from prunebench.servers.remote import RemoteHost

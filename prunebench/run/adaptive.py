@@ -10,7 +10,7 @@ from energy.machine import describe_machine
 from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.experiment.tables.protocol import Protocol
 from prunebench.experiment.plan import Planned
-from prunebench.run.run_writer import RunWriter
+from prunebench.run.folder.run_writer import RunWriter
 from prunebench.terminal.progress import Steps
 from reports.analysis.cells import trial_figures
 from reports.analysis.precision import Goal, precisions, settled, values_of

@@ -25,7 +25,7 @@ from loadgen.trial import run_trial
 from prunebench.experiment.file import Experiment
 from prunebench.quality.run_tasks import ask_configurations
 from prunebench.run.describe import Describer
-from prunebench.run.run_writer import RunWriter
+from prunebench.run.folder.run_writer import RunWriter
 from prunebench.run.schedule import Visit
 from prunebench.run.serving import ConfigurationServers
 from prunebench.servers.process import Server

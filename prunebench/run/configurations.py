@@ -15,7 +15,7 @@ from prunebench.experiment.plan import Planned, Pruning, inspected, plan_configu
 from prunebench.experiment.tokenizers import tokenizer_sha256
 from prunebench.experiment.treatment import treatment
 from prunebench.quality.suites import measured_texts
-from prunebench.run.run_writer import RunWriter
+from prunebench.run.folder.run_writer import RunWriter
 from prunebench.terminal.progress import Steps
 from pruner.output.manifest import Manifest
 from pruner.prune import prune

@@ -24,7 +24,7 @@ from prunebench.experiment.plan import Planned
 from prunebench.experiment.smallest_effect import FamilyForecast
 from prunebench.experiment.treatment import treatment
 from prunebench.run.describe import AFTER_LOAD_S, visit_idle
-from prunebench.run.resume import CellState
+from prunebench.run.folder.resume import CellState
 from prunebench.run.schedule import Order, Visit
 from prunebench.run.serving import starts_together
 from prunebench.servers.run_servers import starts_at_once

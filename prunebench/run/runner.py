@@ -18,8 +18,8 @@ from prunebench.quality.next_tokens import compare_next_tokens
 from prunebench.run.adaptive import Looks, show
 from prunebench.run.bench import Assignment
 from prunebench.run.configurations import prepare_configurations
-from prunebench.run.resume import cell_state
-from prunebench.run.run_writer import RunWriter
+from prunebench.run.folder.resume import cell_state
+from prunebench.run.folder.run_writer import RunWriter
 from prunebench.run.schedule import Order, Visit, schedule_visits
 from prunebench.terminal.console import print_line
 from prunebench.terminal.progress import Steps

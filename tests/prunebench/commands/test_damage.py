@@ -17,7 +17,7 @@ from base.files import write_record
 from loadgen.records.checksums import file_sha256
 from prunebench.cli import main
 from prunebench.experiment.resolve import load_experiment
-from prunebench.run.run_writer import RunWriter, cell_name
+from prunebench.run.folder.run_writer import RunWriter, cell_name
 from reports.errors import ReportError
 from reports.runs.reading import read_measured
 from reports.runs.records import CellRecord, EvaluationSettings, FailedCell, Placement, TaskResult, TrialCell

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from prunebench.experiment.resolve import load_experiment
-from prunebench.run.run_writer import RunWriter
+from prunebench.run.folder.run_writer import RunWriter
 from tests.prunebench.command_line import run_command
 from tests.prunebench.conftest import TINYGLU
 from tests.server.conftest import running_server

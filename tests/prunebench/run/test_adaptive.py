@@ -9,8 +9,8 @@ from prunebench.experiment.file import ExperimentError
 from prunebench.experiment.resolve import load_experiment
 from prunebench.run.adaptive import check_goal
 from prunebench.run.configurations import check_configurations
-from prunebench.run.resume import extended
-from prunebench.run.run_writer import RunWriter, cell_name
+from prunebench.run.folder.resume import extended
+from prunebench.run.folder.run_writer import RunWriter, cell_name
 from prunebench.run.runner import Runner
 from reports.analysis.analyse import analyse_folder
 from reports.analysis.order import imbalance

@@ -10,7 +10,7 @@ from base.files import write_text
 from prunebench.experiment.changes import Changes, checkpoint_changes, experiment_changes, hash_checkpoints, recorded_as
 from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.experiment.toml_text import TomlText
-from prunebench.run.run_writer import RECORDS_SUFFIX, RunWriter, rename_aside
+from prunebench.run.folder.run_writer import RECORDS_SUFFIX, RunWriter, rename_aside
 from pruner.output.manifest import SourceFile
 from reports.runs.run_folder import read_record
 

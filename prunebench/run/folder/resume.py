@@ -6,7 +6,7 @@ from typing import Literal
 
 from base.records import Record
 from prunebench.experiment.file import Experiment, ExperimentError
-from prunebench.run.run_writer import RunWriter
+from prunebench.run.folder.run_writer import RunWriter
 from reports.runs.records import RunInfo, TrialCell
 
 
