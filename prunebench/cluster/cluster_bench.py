@@ -13,7 +13,7 @@ from typing import Any
 
 from prunebench.cluster.ray_cluster import RayCluster, SessionError, SessionLostError
 from prunebench.cluster.session import Arrival, Delivery, Job
-from prunebench.run.bench import Assignment, Outcome
+from prunebench.run.executor import Assignment, Outcome
 from prunebench.run.schedule import Visit
 from prunebench.terminal.progress import Steps
 from reports.document.console import Console

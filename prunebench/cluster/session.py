@@ -19,8 +19,9 @@ from typing import Any
 from energy.machine import describe_machine
 from loadgen.records.schema import WindowRules
 from prunebench.experiment.file import Experiment
-from prunebench.run.bench import Assignment, Bench, Outcome
+from prunebench.run.bench import Bench
 from prunebench.run.environment import describe_environment, processor_name
+from prunebench.run.executor import Assignment, Outcome
 from prunebench.run.folder.run_writer import RunWriter
 from prunebench.run.schedule import Visit
 from reports.document.console import Console

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import Protocol
 
 import prunebench
 from base.clock import utc_now
@@ -16,8 +15,8 @@ from prunebench.experiment.changes import hash_checkpoints
 from prunebench.experiment.file import Experiment
 from prunebench.quality.next_tokens import compare_next_tokens
 from prunebench.run.adaptive import Looks, show
-from prunebench.run.bench import Assignment
 from prunebench.run.configurations import prepare_configurations
+from prunebench.run.executor import Assignment, Executor
 from prunebench.run.folder.resume import cell_state
 from prunebench.run.folder.run_writer import RunWriter
 from prunebench.run.schedule import Order, Visit, schedule_visits
@@ -27,25 +26,6 @@ from pruner.output.manifest import SourceFile
 from reports.document.console import Console
 from reports.runs.adaptive import Adaptive
 from reports.runs.records import ConfigurationInfo, Extension, IdleRule, RunInfo, Status
-
-
-class Executor(Protocol):
-    """What measures: this process, or sessions on a cluster."""
-
-    def places(self) -> int:
-        """The number of blocks that it can measure at once."""
-
-    def measure(self, visits: Sequence[Visit], steps: Steps) -> None:
-        """Measure every cell of `visits`; one that fails is recorded, and the others continue."""
-
-    def finish(self) -> None:
-        """After the last trial: facts of the configurations that an attempt cut short has left."""
-
-    def ask(self, console: Console) -> bool:
-        """The quality tasks of every configuration that was served; False if one gave no score."""
-
-    def close(self) -> None:
-        """End what was started."""
 
 
 class Runner:
