@@ -28,7 +28,7 @@ from prunebench.run.folder.choose_folder import Resume, choose_run_folder
 from prunebench.run.configurations import check_configurations
 from prunebench.run.dry_run import print_forecast
 from prunebench.run.environment import describe_environment
-from prunebench.run.folder.reopen import reopen
+from prunebench.run.folder.opening import reopen
 from prunebench.run.folder.resume import extended, extension_note
 from prunebench.run.folder.run_writer import RunWriter
 from prunebench.run.runner import Runner

@@ -10,7 +10,7 @@ from prunebench.experiment.changes import checkpoint_changes, experiment_changes
 from prunebench.experiment.file import ExperimentError
 from prunebench.experiment.resolve import load_experiment
 from prunebench.experiment.toml_text import TomlText
-from prunebench.run.folder.reopen import reopen
+from prunebench.run.folder.opening import reopen
 from prunebench.run.folder.resume import extended
 from prunebench.run.folder.run_writer import RunWriter
 from reports.analysis.analyse import analyse_folder
