@@ -14,12 +14,11 @@ from loadgen.prompts.files import input_notes
 from loadgen.results.recorder import where_kept
 from prunebench.cluster.cluster_bench import ClusterBench
 from prunebench.cluster.ray_cluster import RayCluster, gpus_of_session
-from prunebench.experiment.file import Experiment, ExperimentError
+from prunebench.experiment.file import Experiment
 from prunebench.experiment.plan import plan_configurations
 from prunebench.experiment.resolve import load_experiment
 from prunebench.experiment.targets import TargetOptions, experiment_of
 from prunebench.experiment.tokenizers import with_same_texts
-from prunebench.experiment.toml_text import TomlText
 from prunebench.quality.next_tokens import check_next_tokens
 from prunebench.quality.run_tasks import check_tasks
 from prunebench.run.adaptive import check_goal
@@ -27,8 +26,8 @@ from prunebench.run.bench import Bench
 from prunebench.run.folder.choose_folder import Resume, choose_run_folder
 from prunebench.run.configurations import check_configurations
 from prunebench.run.dry_run import print_forecast
-from prunebench.run.environment import describe_environment
-from prunebench.run.folder.opening import reopen
+from prunebench.run.finished import report_finished
+from prunebench.run.folder.opening import open_folder
 from prunebench.run.folder.resume import extended, extension_note
 from prunebench.run.folder.run_writer import RunWriter
 from prunebench.run.runner import Runner
@@ -36,14 +35,6 @@ from prunebench.run.serving import check_addresses, check_gpu_limits, check_plac
 from prunebench.servers.remote import RemoteHost
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import err, out, print_line
-from prunebench.terminal.progress import Steps
-from reports.analysis.analyse import analyse_folder
-from reports.build import build_report
-from reports.compare.differences import between_environments
-from reports.document.wording import treated
-from reports.errors import ReportError
-from reports.sections.run import measured_share
-from reports.sections.workloads import terminal_tables
 
 
 @examples(
@@ -195,7 +186,7 @@ def run(
     folder, resumed = choose_run_folder(loaded, output, resuming)
     writer = RunWriter(folder, checkpoints)
     with writer.locked():
-        _open(writer, loaded, file, resumed=resumed, accept_changes=accept_changes)
+        open_folder(writer, loaded, file, resumed=resumed, accept_changes=accept_changes)
         begun = writer.begun()
         loaded = extended(loaded, begun, blocks)
         if note := extension_note(loaded, begun):
@@ -235,29 +226,6 @@ def _check(
         cluster.connect(max((planned.asked.options for planned in plan), key=gpus_of_session))
 
 
-def _open(writer: RunWriter, experiment: Experiment, file: TomlText, *, resumed: bool, accept_changes: bool) -> None:
-    """Create the run folder or reopen it, and print what differs from the attempts before. Raises ExperimentError."""
-    environment = describe_environment()
-    cut_short: list[str] = []
-    try:
-        if resumed:
-            cut_short = reopen(writer, experiment, file, accept_changes=accept_changes)
-        else:
-            writer.create(experiment, file.text)
-    except OSError as error:
-        raise ExperimentError(f"--output {writer.path}: {describe_os_error(error)}") from None
-    print_line(f"{experiment.name} on {environment['processor']}, {environment['cores_usable']} cores")
-    before = writer.folder.environment()
-    before.pop("hosts", None)  # those of a cluster come and go
-    for changed in between_environments(before, environment) if resumed else []:
-        print_line(
-            f"note: {changed.what} was {changed.before} when this run was started, and is {changed.after} now: "
-            "trials before and after are not alike"
-        )
-    for cell in cut_short:
-        print_line(f"note: {cell} was cut short; it is measured again, and its records are gone")
-
-
 def _measure(runner: Runner, writer: RunWriter) -> bool:
     """Run, then report whatever is finished; whether every cell was measured and the report written."""
     try:
@@ -268,24 +236,5 @@ def _measure(runner: Runner, writer: RunWriter) -> bool:
     finally:
         for kept in writer.broken_off():
             print_line(where_kept(kept))
-        reported = _report(writer)
+        reported = report_finished(writer.path)
     return status == "complete" and reported
-
-
-def _report(writer: RunWriter) -> bool:
-    """Write the report of the finished trials; False if it could not be written, which must hide no other failure."""
-    try:
-        if writer.folder.trial_folders():
-            with Steps(out, "report") as steps:
-                analysis = analyse_folder(writer.path)
-                page = build_report([writer.path], notice=print_line, progress=steps.reach, analyses=[analysis])
-            for table in terminal_tables(analysis):
-                out.print(table)
-            for info in (c.info for c in analysis.configurations if not c.info.pruned_alone):
-                print_line(f"{info.label}: {treated(info)}")
-            print_line(measured_share(analysis.wall_time))
-            print_line(str(page))
-    except ReportError as error:
-        print_line(f"no report: {error}")
-        return False
-    return True

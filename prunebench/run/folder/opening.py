@@ -1,4 +1,4 @@
-"""Resuming in a run folder: what changed since the run was started, and what a killed runner left half written."""
+"""Opening a run folder, new or to resume: what changed since the run was started, and what a killed runner left half written."""
 
 from __future__ import annotations
 
@@ -6,13 +6,40 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from base.errors import describe_os_error
 from base.files import write_text
 from prunebench.experiment.changes import Changes, checkpoint_changes, experiment_changes, hash_checkpoints, recorded_as
 from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.experiment.toml_text import TomlText
+from prunebench.run.environment import describe_environment
 from prunebench.run.folder.run_writer import RECORDS_SUFFIX, RunWriter, rename_aside
+from prunebench.terminal.console import print_line
 from pruner.output.manifest import SourceFile
+from reports.compare.differences import between_environments
 from reports.runs.run_folder import read_record
+
+
+def open_folder(writer: RunWriter, experiment: Experiment, file: TomlText, *, resumed: bool, accept_changes: bool) -> None:
+    """Create the run folder or reopen it, and print what differs from the attempts before. Raises ExperimentError."""
+    environment = describe_environment()
+    cut_short: list[str] = []
+    try:
+        if resumed:
+            cut_short = reopen(writer, experiment, file, accept_changes=accept_changes)
+        else:
+            writer.create(experiment, file.text)
+    except OSError as error:
+        raise ExperimentError(f"--output {writer.path}: {describe_os_error(error)}") from None
+    print_line(f"{experiment.name} on {environment['processor']}, {environment['cores_usable']} cores")
+    before = writer.folder.environment()
+    before.pop("hosts", None)  # those of a cluster come and go
+    for changed in between_environments(before, environment) if resumed else []:
+        print_line(
+            f"note: {changed.what} was {changed.before} when this run was started, and is {changed.after} now: "
+            "trials before and after are not alike"
+        )
+    for cell in cut_short:
+        print_line(f"note: {cell} was cut short; it is measured again, and its records are gone")
 
 
 def reopen(writer: RunWriter, experiment: Experiment, file: TomlText, *, accept_changes: bool = False) -> list[str]:
