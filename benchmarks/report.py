@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from energy.records import WindowEnergy
 from loadgen.records.schema import COLUMN_TYPES, ClientHealth, Trial
 from loadgen.workloads.closed_loop import ConcurrencyLoad
-from reports.runs.records import ConfigurationInfo, RunInfo, TrialCell
+from reports.runs.records.run import ConfigurationInfo, RunInfo, TrialCell
 
 LIMIT_S, LIMIT_BYTES = 60, 2 * 10**9
 WIDTHS = (8192, 4096)

@@ -18,9 +18,9 @@ from reports.analysis.quantities import QUANTITIES
 from reports.analysis.records import Precision, TrialFigures
 from reports.document.wording import around, duration
 from reports.errors import ReportError
-from reports.runs.adaptive import Ending
+from reports.runs.records.adaptive import Ending
 from reports.runs.reading import read_measured
-from reports.runs.records import RunInfo
+from reports.runs.records.run import RunInfo
 from server.engines.registry import find_engine
 
 

@@ -12,7 +12,7 @@ from prunebench.run.folder.run_writer import RunWriter
 from prunebench.run.schedule import Visit
 from prunebench.terminal.progress import Steps
 from reports.document.console import Console
-from reports.runs.records import ConfigurationInfo, IdleRule, TrialCell
+from reports.runs.records.run import ConfigurationInfo, IdleRule, TrialCell
 
 
 @dataclass(frozen=True)

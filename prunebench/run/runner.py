@@ -24,8 +24,8 @@ from prunebench.terminal.console import print_line
 from prunebench.terminal.progress import Steps
 from pruner.output.manifest import SourceFile
 from reports.document.console import Console
-from reports.runs.adaptive import Adaptive
-from reports.runs.records import ConfigurationInfo, Extension, IdleRule, RunInfo, Status
+from reports.runs.records.adaptive import Adaptive
+from reports.runs.records.run import ConfigurationInfo, Extension, IdleRule, RunInfo, Status
 
 
 class Runner:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from statistics import mean
 from typing import Protocol
 
-from reports.runs.records import OrderRule
+from reports.runs.records.run import OrderRule
 
 _EXACT = 1e-9  # blocks; differences of whole positions are more exact than this
 

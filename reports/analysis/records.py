@@ -24,7 +24,7 @@ from reports.analysis.quantities import OF_TEXT
 from reports.analysis.wall_time import WallTime
 from reports.checks.results import CheckResult
 from reports.runs.fleet_plan import FleetPlan
-from reports.runs.records import ConfigurationInfo, DamagedTrial, FailedCell, RunInfo, VisitIdle
+from reports.runs.records.run import ConfigurationInfo, DamagedTrial, FailedCell, RunInfo, VisitIdle
 from reports.statistics.percentiles import Percentile
 from reports.statistics.ratios import Comparison, Interval
 

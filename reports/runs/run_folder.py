@@ -32,7 +32,7 @@ from pydantic import ValidationError
 from base.records import Record
 from loadgen.records.checksums import find_changed
 from reports.errors import ReportError
-from reports.runs.records import (
+from reports.runs.records.run import (
     CellRecord,
     ConfigurationInfo,
     FailedCell,

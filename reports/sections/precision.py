@@ -7,7 +7,7 @@ from reports.analysis.quantities import QUANTITIES
 from reports.analysis.records import Analysis, Precision
 from reports.document.blocks import Block, Prose, Row, Section, Table, columns, text_row
 from reports.document.wording import ABSENT, around, name, sentence, with_interval
-from reports.runs.records import Extension, RunInfo
+from reports.runs.records.run import Extension, RunInfo
 
 _ENDINGS = {
     "reached": "it ended when every ratio was known that narrowly",

@@ -17,7 +17,7 @@ from loadgen.workloads.base import Workload
 from loadgen.workloads.closed_loop import BatchLoad, SingleLoad
 from pruner.output.manifest import Manifest
 from reports.document.pictures import Picture
-from reports.runs.records import ConfigurationInfo, FailedCell, ModelShape, Placement, Quality, RunInfo, TrialCell
+from reports.runs.records.run import ConfigurationInfo, FailedCell, ModelShape, Placement, Quality, RunInfo, TrialCell
 
 SINGLE = SingleLoad(name="single-request", requests=12, prompt_tokens=64, output_tokens=32)
 BATCH = BatchLoad(name="batch-8", batch_size=8, requests=32, prompt_tokens=64, output_tokens=32)

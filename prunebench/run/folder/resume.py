@@ -7,7 +7,7 @@ from typing import Literal
 from base.records import Record
 from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.run.folder.run_writer import RunWriter
-from reports.runs.records import RunInfo, TrialCell
+from reports.runs.records.run import RunInfo, TrialCell
 
 
 class CellState(Record):

@@ -20,7 +20,7 @@ from prunebench.experiment.resolve import load_experiment
 from prunebench.run.folder.run_writer import RunWriter, cell_name
 from reports.errors import ReportError
 from reports.runs.reading import read_measured
-from reports.runs.records import CellRecord, EvaluationSettings, FailedCell, Placement, TaskResult, TrialCell
+from reports.runs.records.run import CellRecord, EvaluationSettings, FailedCell, Placement, TaskResult, TrialCell
 from reports.runs.run_folder import open_trial
 from tests.loadgen.results.test_store import result
 from tests.long import long_only

@@ -15,7 +15,7 @@ from prunebench.run.folder.resume import extended
 from prunebench.run.folder.run_writer import RunWriter
 from reports.analysis.analyse import analyse_folder
 from reports.document.blocks import Findings
-from reports.runs.records import RunInfo
+from reports.runs.records.run import RunInfo
 from reports.sections.answer import limits_section
 from tests.prunebench.conftest import SYNTHETIC, TINYGLU
 from tests.reports.example_run import Example, write_run

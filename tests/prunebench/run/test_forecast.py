@@ -10,7 +10,7 @@ from prunebench.experiment.resolve import load_experiment
 from prunebench.run.dry_run import forecast_run, print_forecast
 from prunebench.run.forecast import Assumptions
 from prunebench.servers.run_servers import starts_at_once
-from reports.runs.records import RunInfo
+from reports.runs.records.run import RunInfo
 
 NOTHING = Assumptions()
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from prunebench.run.schedule import Order, balanced_orders, schedule_visits
 from reports.analysis.order import describe_order, imbalance
-from reports.runs.records import RunInfo
+from reports.runs.records.run import RunInfo
 
 LABELS = [f"width-{n}" for n in (1024, 922, 512, 410)]
 WORKLOADS = ["single", "batch"]

@@ -11,7 +11,7 @@ from base.records import Record
 from energy.records import IdleWindow, WindowEnergy
 from loadgen.records.schema import WindowRules
 from pruner.output.manifest import Manifest, SourceFile
-from reports.runs.adaptive import Adaptive
+from reports.runs.records.adaptive import Adaptive
 
 OrderRule = Literal["shuffled", "balanced"]
 IdleRule = Literal["configuration", "visit"]
