@@ -28,7 +28,9 @@ import pyarrow.parquet as pq
 from energy.records import WindowEnergy
 from loadgen.records.schema import COLUMN_TYPES, ClientHealth, Trial
 from loadgen.workloads.closed_loop import ConcurrencyLoad
-from reports.runs.records.run import ConfigurationInfo, RunInfo, TrialCell
+from reports.runs.records.cells import TrialCell
+from reports.runs.records.configuration import ConfigurationInfo
+from reports.runs.records.run import RunInfo
 
 LIMIT_S, LIMIT_BYTES = 60, 2 * 10**9
 WIDTHS = (8192, 4096)

@@ -21,7 +21,7 @@ from reports.document.wording import SIMULATED
 from reports.errors import ReportError, require_name
 from reports.exports.cells import as_csv, as_json, as_markdown, as_parquet, cell_rows
 from reports.runs.loads import Loads, is_load, read_loads
-from reports.runs.records.run import damaged_line
+from reports.runs.records.cells import damaged_line
 from reports.sections.contents import run_article
 from reports.sections.loads.load import load_article
 from reports.statistics.ratios import MARGIN

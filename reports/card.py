@@ -18,7 +18,7 @@ from reports.document.card import Card, CardColumn, draw_card
 from reports.document.pictures import NO_CHARTS, can_draw
 from reports.document.wording import SIMULATED, figure, name
 from reports.errors import ReportError
-from reports.runs.records.run import gpus_of
+from reports.runs.records.configuration import gpus_of
 from reports.sections.plots.advised import advised_plot
 from reports.statistics.ratios import MARGIN
 

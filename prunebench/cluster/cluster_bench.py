@@ -17,7 +17,8 @@ from prunebench.run.executor import Assignment, Outcome
 from prunebench.run.schedule import Visit
 from prunebench.terminal.progress import Steps
 from reports.document.console import Console
-from reports.runs.records.run import ConfigurationInfo, Placement
+from reports.runs.records.cells import Placement
+from reports.runs.records.configuration import ConfigurationInfo
 
 ATTEMPTS = 3  # a block that was on this many lost nodes may itself be the cause
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from prunebench.cluster.session import Arrival, Delivery, Job, run_job
 from prunebench.experiment.file import ExperimentError
-from reports.runs.records.run import gpus_of
+from reports.runs.records.configuration import gpus_of
 
 _POLL_S = 1.0
 _ANSWER_S = 10.0

@@ -25,7 +25,9 @@ from prunebench.run.executor import Assignment, Outcome
 from prunebench.run.folder.run_writer import RunWriter
 from prunebench.run.schedule import Visit
 from reports.document.console import Console
-from reports.runs.records.run import ConfigurationInfo, IdleRule, Placement
+from reports.runs.records.cells import Placement
+from reports.runs.records.configuration import ConfigurationInfo
+from reports.runs.records.run import IdleRule
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # Facts of one GPU and one server start only.

@@ -22,7 +22,7 @@ from prunebench.quality.scores import Items, read_items, read_scores
 from prunebench.quality.suites import SHIPPED, QualityError, Suite, TaskChoice
 from prunebench.quality.task_index import known_tasks
 from prunebench.terminal.progress import Progress, unseen
-from reports.runs.records.run import Score
+from reports.runs.records.quality import Score
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM

@@ -22,7 +22,8 @@ from prunebench.quality.reuse import Reuse, checkpoint_sha256
 from prunebench.quality.suites import QualityError
 from prunebench.terminal.progress import Steps
 from reports.document.console import Console
-from reports.runs.records.run import ConfigurationInfo, NextTokens
+from reports.runs.records.configuration import ConfigurationInfo
+from reports.runs.records.quality import NextTokens
 
 _POSITIONS = 64  # whose probabilities are in float64 at a time: 64 MB of a vocabulary of 128k
 

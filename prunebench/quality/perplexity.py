@@ -17,7 +17,7 @@ from loadgen.endpoint import Endpoint
 from prunebench.experiment.tables.quality import QualitySettings
 from prunebench.experiment.texts import STDLIB_PREFIX, read_text
 from prunebench.terminal.progress import Progress, unseen
-from reports.runs.records.run import Quality
+from reports.runs.records.quality import Quality
 
 CHARACTERS_A_TOKEN = 4  # of windows that are cut by characters, for each token of the settings
 _BEFORE = "\n"  # what a window that is cut by characters follows: all of its text is scored, by any tokenizer

@@ -11,7 +11,7 @@ from loadgen.prompts.tokens import served_encoding
 from prunebench.experiment.tables.quality import QualitySettings
 from prunebench.quality.perplexity import Encode, PerplexityProbe, Tokens, checkpoint_tokens
 from prunebench.terminal.progress import Progress, unseen
-from reports.runs.records.run import Quality
+from reports.runs.records.quality import Quality
 
 TEXT = "stdlib:pydoc_data/topics.py"  # Python's documentation of its language: English with code, 0.7 MB
 WORDS = f"perplexity of Python's own documentation ({TEXT})"

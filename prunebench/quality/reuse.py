@@ -21,7 +21,7 @@ from base.records import Record
 from energy.machine import describe_machine
 from prunebench.quality.suites import SHIPPED, TaskChoice
 from pruner.checkpoint.folder import MANIFEST_NAME
-from reports.runs.records.run import EvaluationSettings, TaskResult
+from reports.runs.records.quality import EvaluationSettings, TaskResult
 from reports.runs.run_folder import read_record
 
 Kind = TypeVar("Kind", bound=Record)

@@ -23,7 +23,7 @@ from prunebench.servers.process import Server
 from prunebench.terminal.console import print_line
 from prunebench.terminal.progress import Progress, Steps
 from reports.document.console import Console
-from reports.runs.records.run import ConfigurationInfo
+from reports.runs.records.configuration import ConfigurationInfo
 
 
 def check_tasks(settings: QualitySettings | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from prunebench.quality.suites import headline_rank
-from reports.runs.records.run import Score
+from reports.runs.records.quality import Score
 
 _CLOSE = 1e-9  # relative; the same sum in another order
 

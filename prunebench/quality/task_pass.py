@@ -19,7 +19,7 @@ from prunebench.quality.reuse import Evaluated, KnownTasks
 from prunebench.quality.suites import QualityError, Suite, TaskChoice
 from prunebench.terminal.progress import Progress, unseen
 from reports.analysis.quality.cost import SuiteCost
-from reports.runs.records.run import EvaluationSettings, TaskResult
+from reports.runs.records.quality import EvaluationSettings, TaskResult
 from reports.runs.run_folder import read_record
 
 if TYPE_CHECKING:

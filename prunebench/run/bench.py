@@ -21,7 +21,7 @@ from prunebench.servers.process import Server
 from prunebench.servers.remote import RemoteHost
 from prunebench.terminal.progress import Progress, Steps, unseen
 from reports.document.console import Console
-from reports.runs.records.run import TrialCell, VisitIdle
+from reports.runs.records.cells import TrialCell, VisitIdle
 
 
 class Bench:

@@ -23,7 +23,7 @@ from pruner.scoring.calibration import Refit
 from pruner.scoring.recipe import needs_text
 from reports.analysis.energy.roofline import shape_of
 from reports.document.console import Console
-from reports.runs.records.run import ConfigurationInfo, ModelShape
+from reports.runs.records.configuration import ConfigurationInfo, ModelShape
 from server.engines.registry import AUTO
 from server.settings import ServeSettings, check_settings
 

@@ -27,7 +27,8 @@ from prunebench.quality.quick import served_tokens_of
 from prunebench.servers.process import Server
 from prunebench.servers.run_servers import ServerPool
 from prunebench.terminal.progress import Progress
-from reports.runs.records.run import ConfigurationInfo, Quality
+from reports.runs.records.configuration import ConfigurationInfo
+from reports.runs.records.quality import Quality
 
 AFTER_LOAD_S = 10.0  # length of the power measurement right after a load: power falls to the idle level within seconds
 _REST_S = 5.0  # before idle power is measured around a visit, at most

@@ -19,7 +19,8 @@ from prunebench.run.folder.run_writer import RunWriter
 from prunebench.run.schedule import Order, schedule_visits
 from prunebench.terminal.console import print_line
 from reports.document.wording import duration, percent
-from reports.runs.records.run import RunInfo, TrialCell
+from reports.runs.records.cells import TrialCell
+from reports.runs.records.run import RunInfo
 
 
 def print_forecast(

@@ -12,7 +12,9 @@ from prunebench.run.folder.run_writer import RunWriter
 from prunebench.run.schedule import Visit
 from prunebench.terminal.progress import Steps
 from reports.document.console import Console
-from reports.runs.records.run import ConfigurationInfo, IdleRule, TrialCell
+from reports.runs.records.cells import TrialCell
+from reports.runs.records.configuration import ConfigurationInfo
+from reports.runs.records.run import IdleRule
 
 
 @dataclass(frozen=True)

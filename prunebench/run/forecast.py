@@ -29,7 +29,7 @@ from prunebench.run.schedule import Order, Visit
 from prunebench.run.serving import starts_together
 from prunebench.servers.run_servers import starts_at_once
 from reports.analysis.order import describe_order, imbalance
-from reports.runs.records.run import TrialCell
+from reports.runs.records.cells import TrialCell
 from server.engines.registry import find_engine
 
 _AUTO_START_S = 30.0  # of an engine that the serving machine chooses

@@ -25,7 +25,8 @@ from prunebench.terminal.progress import Steps
 from pruner.output.manifest import SourceFile
 from reports.document.console import Console
 from reports.runs.records.adaptive import Adaptive
-from reports.runs.records.run import ConfigurationInfo, Extension, IdleRule, RunInfo, Status
+from reports.runs.records.configuration import ConfigurationInfo
+from reports.runs.records.run import Extension, IdleRule, RunInfo, Status
 
 
 class Runner:

@@ -16,7 +16,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from reports.runs.records.run import OrderRule, RunInfo, TrialCell
+from reports.runs.records.cells import TrialCell
+from reports.runs.records.run import OrderRule, RunInfo
 
 
 @dataclass(frozen=True)

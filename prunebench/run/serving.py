@@ -20,7 +20,7 @@ from prunebench.servers.process import RunningServer, Server, launch_server, sta
 from prunebench.servers.remote import RemoteHost
 from prunebench.servers.run_servers import ServerPool
 from prunebench.terminal.progress import Progress, Steps, unseen
-from reports.runs.records.run import ConfigurationInfo
+from reports.runs.records.configuration import ConfigurationInfo
 from server.engines.registry import AUTO, choose_engine
 
 

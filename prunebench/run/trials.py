@@ -20,7 +20,7 @@ from loadgen.trial import run_trial
 from prunebench.run.executor import Assignment
 from prunebench.servers.process import Server
 from reports.checks.findings import check_trial
-from reports.runs.records.run import TrialCell, VisitIdle
+from reports.runs.records.cells import TrialCell, VisitIdle
 from server.machine.cpu_affinity import off_cores_of
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from prunebench.terminal.console import err, print_line
 from reports.analysis.analyse import analyse_folder
 from reports.analysis.records import Analysis
-from reports.runs.records.run import damaged_line
+from reports.runs.records.cells import damaged_line
 
 
 def analyse_run(run: Path) -> Analysis:

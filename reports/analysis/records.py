@@ -24,7 +24,9 @@ from reports.analysis.quantities import OF_TEXT
 from reports.analysis.wall_time import WallTime
 from reports.checks.results import CheckResult
 from reports.runs.fleet_plan import FleetPlan
-from reports.runs.records.run import ConfigurationInfo, DamagedTrial, FailedCell, RunInfo, VisitIdle
+from reports.runs.records.cells import DamagedTrial, FailedCell, VisitIdle
+from reports.runs.records.configuration import ConfigurationInfo
+from reports.runs.records.run import RunInfo
 from reports.statistics.percentiles import Percentile
 from reports.statistics.ratios import Comparison, Interval
 

@@ -11,7 +11,7 @@ from loadgen.metrics.metrics import TrialMetrics
 from loadgen.records.schema import Trial
 from reports.checks.rules import SEVERITY, Finding, Located, Outcome, graded, run_rule, trial_rule
 from reports.runs.reading import MeasuredRun
-from reports.runs.records.run import ConfigurationInfo
+from reports.runs.records.configuration import ConfigurationInfo
 
 DRIFT_C = 3.0
 THROTTLING_BY_CHOICE = {"power-cap"}  # the board's own limit; every other reason is a fault

@@ -13,7 +13,8 @@ from reports.checks.energy import energy_missing, idle_drift
 from reports.checks.rules import Finding, Located, Outcome, run_rule
 from reports.checks.trial import output_length_differs
 from reports.runs.reading import MeasuredRun, MeasuredTrial
-from reports.runs.records.run import ConfigurationInfo, Placement, gpus_of
+from reports.runs.records.cells import Placement
+from reports.runs.records.configuration import ConfigurationInfo, gpus_of
 
 ENOUGH_BLOCKS = 5
 LENGTHS_DIFFER = 0.05

@@ -9,7 +9,7 @@ import numpy as np
 from reports.checks.concurrency import concurrency_missed
 from reports.checks.rules import Finding, Located, run_rule
 from reports.runs.reading import MeasuredRun
-from reports.runs.records.run import ConfigurationInfo
+from reports.runs.records.configuration import ConfigurationInfo
 
 # A narrower model leaves more memory for the cache. A cache that is too small shows as preempted-requests.
 _SPECULATIVE = {"speculative", "speculative_config"}  # treatments

@@ -9,7 +9,7 @@ from base.records import Record
 from loadgen.workloads.base import Workload
 from reports.analysis.records import Analysis
 from reports.document.wording import name
-from reports.runs.records.run import ConfigurationInfo
+from reports.runs.records.configuration import ConfigurationInfo
 
 
 class Difference(Record):

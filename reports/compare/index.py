@@ -15,7 +15,7 @@ from reports.analysis.family import FamilyComparison
 from reports.analysis.records import Analysis
 from reports.decision.advice import advice
 from reports.document.wording import SIMULATED, engine, name
-from reports.runs.records.run import ConfigurationInfo
+from reports.runs.records.configuration import ConfigurationInfo
 
 _UNKNOWN = "unknown"
 Shared = tuple[str, ...]  # machine, model, engine and settings

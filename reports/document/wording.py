@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 
-from reports.runs.records.run import ConfigurationInfo
+from reports.runs.records.configuration import ConfigurationInfo
 from reports.statistics.ratios import Comparison, Interval
 
 # For every table and plot whose intervals are not the simultaneous ones of `reports.analysis.family`.

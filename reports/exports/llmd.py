@@ -21,7 +21,7 @@ from loadgen.metrics.summary import per
 from loadgen.records.schema import Trial
 from reports.analysis.energy.power import PowerFigures, power_figures
 from reports.runs.loads import Load
-from reports.runs.records.run import gpus_of
+from reports.runs.records.configuration import gpus_of
 
 _VERSION = "0.2.1"
 _SERVER = "server"  # the label of the one component that is known

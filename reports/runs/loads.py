@@ -15,7 +15,7 @@ from loadgen.records.schema import Trial
 from loadgen.sweeps.points import Sweep
 from reports.errors import ReportError
 from reports.runs.other_tools import import_result
-from reports.runs.records.run import ConfigurationInfo
+from reports.runs.records.configuration import ConfigurationInfo
 from reports.runs.run_folder import RunFolder, describe_error, read_record
 
 

@@ -14,7 +14,10 @@ from loadgen.metrics.metrics import TrialMetrics
 from loadgen.records.schema import Trial
 from reports.errors import ReportError
 from reports.runs.fleet_plan import PLAN_NAME, FleetPlan
-from reports.runs.records.run import ConfigurationInfo, DamagedTrial, FailedCell, RunInfo, TaskResult, TrialCell, VisitIdle
+from reports.runs.records.cells import DamagedTrial, FailedCell, TrialCell, VisitIdle
+from reports.runs.records.configuration import ConfigurationInfo
+from reports.runs.records.quality import TaskResult
+from reports.runs.records.run import RunInfo
 from reports.runs.run_folder import RunFolder, describe_error, open_trial, read_record
 
 

@@ -32,16 +32,10 @@ from pydantic import ValidationError
 from base.records import Record
 from loadgen.records.checksums import find_changed
 from reports.errors import ReportError
-from reports.runs.records.run import (
-    CellRecord,
-    ConfigurationInfo,
-    FailedCell,
-    RunInfo,
-    TaskResult,
-    TrialCell,
-    VisitIdle,
-    sha256_of,
-)
+from reports.runs.records.cells import CellRecord, FailedCell, TrialCell, VisitIdle, sha256_of
+from reports.runs.records.configuration import ConfigurationInfo
+from reports.runs.records.quality import TaskResult
+from reports.runs.records.run import RunInfo
 
 LOCK_NAME = "run.lock"
 

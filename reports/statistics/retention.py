@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from base.distributions import t_quantile
-from reports.runs.records.run import Score, TaskResult
+from reports.runs.records.quality import Score, TaskResult
 from reports.statistics.confidence import CONFIDENCE
 from reports.statistics.ratios import Comparison, verdict_of
 

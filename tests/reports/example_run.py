@@ -17,7 +17,10 @@ from loadgen.workloads.base import Workload
 from loadgen.workloads.closed_loop import BatchLoad, SingleLoad
 from pruner.output.manifest import Manifest
 from reports.document.pictures import Picture
-from reports.runs.records.run import ConfigurationInfo, FailedCell, ModelShape, Placement, Quality, RunInfo, TrialCell
+from reports.runs.records.cells import FailedCell, Placement, TrialCell
+from reports.runs.records.configuration import ConfigurationInfo, ModelShape
+from reports.runs.records.quality import Quality
+from reports.runs.records.run import RunInfo
 
 SINGLE = SingleLoad(name="single-request", requests=12, prompt_tokens=64, output_tokens=32)
 BATCH = BatchLoad(name="batch-8", batch_size=8, requests=32, prompt_tokens=64, output_tokens=32)

@@ -7,7 +7,8 @@ from typing import Literal
 from base.records import Record
 from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.run.folder.run_writer import RunWriter
-from reports.runs.records.run import RunInfo, TrialCell
+from reports.runs.records.cells import TrialCell
+from reports.runs.records.run import RunInfo
 
 
 class CellState(Record):

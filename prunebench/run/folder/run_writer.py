@@ -21,7 +21,9 @@ from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.run.environment import describe_environment
 from reports.errors import ReportError
 from reports.runs.reading import read_measured
-from reports.runs.records.run import CellRecord, ConfigurationInfo, FailedCell, Placement, RunInfo, TrialCell, VisitIdle
+from reports.runs.records.cells import CellRecord, FailedCell, Placement, TrialCell, VisitIdle
+from reports.runs.records.configuration import ConfigurationInfo
+from reports.runs.records.run import RunInfo
 from reports.runs.run_folder import LOCK_NAME, RunFolder, read_record
 
 RECORDS_SUFFIX = ".records.arrows"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reports.runs.records.run import ConfigurationInfo, ModelShape
+from reports.runs.records.configuration import ConfigurationInfo, ModelShape
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")

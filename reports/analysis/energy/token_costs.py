@@ -13,7 +13,7 @@ from reports.analysis.energy.fit import fit_energy_models
 from reports.analysis.energy.model import EnergyModel
 from reports.runs.loads import Loads, read_loads
 from reports.runs.reading import MeasuredRun, read_run
-from reports.runs.records.run import TrialCell
+from reports.runs.records.cells import TrialCell
 from reports.runs.run_folder import RunFolder
 from reports.statistics.confidence import CONFIDENCE
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from base.records import Record
-from reports.runs.records.run import TaskResult
+from reports.runs.records.quality import TaskResult
 
 
 class SuiteCost(Record):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from reports.analysis.records import ConfigurationFigures
-from reports.runs.records.run import ConfigurationInfo, Quality
+from reports.runs.records.configuration import ConfigurationInfo
+from reports.runs.records.quality import Quality
 from reports.statistics.ratios import Comparison, mean_interval
 from reports.statistics.retention import Kept, kept_likelihood, kept_mean
 

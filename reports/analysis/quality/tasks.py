@@ -9,7 +9,8 @@ from typing import Literal
 
 from base.records import Record
 from reports.analysis.quality.cost import SuiteCost, suite_cost
-from reports.runs.records.run import ConfigurationInfo, EvaluationSettings, TaskResult
+from reports.runs.records.configuration import ConfigurationInfo
+from reports.runs.records.quality import EvaluationSettings, TaskResult
 from reports.statistics.correlation import Correlation, correlate_all
 from reports.statistics.ratios import Comparison, Interval
 from reports.statistics.retention import Kept, average, kept, kept_more, slope

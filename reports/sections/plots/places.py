@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from reports.analysis.records import Analysis
 from reports.document.chart import Axis, Chart, Marks, Rule
 from reports.document.wording import name
-from reports.runs.records.run import ConfigurationInfo
+from reports.runs.records.configuration import ConfigurationInfo
 
 
 @dataclass(frozen=True)

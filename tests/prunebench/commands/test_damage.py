@@ -20,7 +20,8 @@ from prunebench.experiment.resolve import load_experiment
 from prunebench.run.folder.run_writer import RunWriter, cell_name
 from reports.errors import ReportError
 from reports.runs.reading import read_measured
-from reports.runs.records.run import CellRecord, EvaluationSettings, FailedCell, Placement, TaskResult, TrialCell
+from reports.runs.records.cells import CellRecord, FailedCell, Placement, TrialCell
+from reports.runs.records.quality import EvaluationSettings, TaskResult
 from reports.runs.run_folder import open_trial
 from tests.loadgen.results.test_store import result
 from tests.long import long_only

@@ -14,7 +14,7 @@ from base.errors import UserError
 from prunebench.commands.evaluate import evaluate
 from prunebench.servers.commands import ServerCommand
 from prunebench.servers.process import start_server
-from reports.runs.records.run import TaskResult
+from reports.runs.records.quality import TaskResult
 from tests.prunebench.conftest import TINYGLU
 
 pytestmark = pytest.mark.slow

@@ -18,7 +18,7 @@ from loadgen.endpoint import Endpoint
 from prunebench.quality.suites import SHIPPED
 from prunebench.servers.commands import ServerCommand
 from prunebench.servers.process import start_server
-from reports.runs.records.run import TaskResult
+from reports.runs.records.quality import TaskResult
 from tests.prunebench.conftest import TINYGLU
 from tests.server.engines.tiny_model import reference_logprobs, reference_model
 

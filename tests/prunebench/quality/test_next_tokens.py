@@ -11,7 +11,7 @@ from prunebench.quality.perplexity import checkpoint_tokens, token_windows
 from prunebench.quality.suites import QualityError
 from reports.analysis.quality.perplexity import configuration_figures
 from reports.document.console import Console
-from reports.runs.records.run import ConfigurationInfo
+from reports.runs.records.configuration import ConfigurationInfo
 from tests.prunebench.conftest import TINYGLU
 from tests.reports.example_run import Example, configure
 

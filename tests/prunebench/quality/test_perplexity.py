@@ -12,7 +12,7 @@ from prunebench.experiment.tables.quality import QualitySettings
 from prunebench.quality.perplexity import PerplexityProbe, Tokens, checkpoint_tokens
 from prunebench.quality.quick import served_tokens_of
 from reports.analysis.quality.perplexity import compare_perplexity
-from reports.runs.records.run import Quality
+from reports.runs.records.quality import Quality
 from tests.prunebench.conftest import TINYGLU
 from tests.reports.example_run import Example, configure
 from tests.server.conftest import running_server

@@ -15,7 +15,8 @@ from prunebench.quality.run_tasks import ask_configurations
 from prunebench.quality.suites import TaskChoice
 from prunebench.servers.joined import JoinedServer
 from reports.document.console import Console
-from reports.runs.records.run import ConfigurationInfo, EvaluationSettings, TaskResult
+from reports.runs.records.configuration import ConfigurationInfo
+from reports.runs.records.quality import EvaluationSettings, TaskResult
 from tests.prunebench.conftest import TINYGLU
 from tests.reports.example_run import Example, configure
 from tests.reports.statistics.test_retention import accuracy

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from energy.records import IdleWindow
 from prunebench.run.folder.run_writer import RunWriter
-from reports.runs.records.run import VisitIdle
+from reports.runs.records.cells import VisitIdle
 from reports.runs.run_folder import RunFolder
 from tests.reports.example_run import window_energy
 

@@ -8,7 +8,7 @@ import pytest
 
 from reports.analysis.wall_time import wall_time
 from reports.runs.reading import read_run
-from reports.runs.records.run import Placement
+from reports.runs.records.cells import Placement
 from reports.sections.run import measured_share
 from tests.reports.example_run import SINGLE, Example, write_run
 

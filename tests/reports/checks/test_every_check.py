@@ -17,7 +17,8 @@ from loadgen.workloads.closed_loop import ConcurrencyLoad
 from reports.checks.findings import check_run, find_in_trial
 from reports.checks.rules import RULES, SEVERITY, Finding, graded
 from reports.runs.reading import MeasuredRun, MeasuredTrial
-from reports.runs.records.run import Placement, RunInfo, TrialCell, VisitIdle
+from reports.runs.records.cells import Placement, TrialCell, VisitIdle
+from reports.runs.records.run import RunInfo
 from tests.reports.checks.test_trial import OPEN, requests, trial_of, with_conditions, with_energy, with_part
 from tests.reports.example_run import (
     BATCH,

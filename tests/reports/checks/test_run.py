@@ -10,7 +10,7 @@ import pytest
 from loadgen.workloads.base import Workload
 from reports.checks.findings import check_run
 from reports.runs.reading import read_run
-from reports.runs.records.run import Placement
+from reports.runs.records.cells import Placement
 from tests.reports.example_run import SINGLE, Example, write_run
 
 SHORT = SINGLE.model_copy(update={"requests": 2})

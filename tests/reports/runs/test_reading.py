@@ -9,7 +9,7 @@ import pytest
 from energy.records import IdleWindow
 from reports.errors import ReportError
 from reports.runs.reading import read_run
-from reports.runs.records.run import VisitIdle
+from reports.runs.records.cells import VisitIdle
 from tests.reports.example_run import SINGLE, Example, window_energy, write_run
 
 

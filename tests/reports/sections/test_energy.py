@@ -15,7 +15,7 @@ from loadgen.workloads.closed_loop import BatchLoad
 from reports.analysis.analyse import analyse_folder
 from reports.build import build_report
 from reports.document.blocks import Items, Plots, Prose, Table
-from reports.runs.records.run import VisitIdle
+from reports.runs.records.cells import VisitIdle
 from reports.sections.energy.carbon import carbon_section
 from reports.sections.energy.clocks import clocks_section
 from reports.sections.energy.idle import idle_section

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from reports.runs.records.run import EvaluationSettings, Score, TaskResult
+from reports.runs.records.quality import EvaluationSettings, Score, TaskResult
 from reports.statistics.retention import Kept, average, kept, kept_more, slope
 
 SETTINGS = EvaluationSettings(backend="endpoint", harness="lm-eval 0.4.13", chat_template=False, limit=None, seeds={})

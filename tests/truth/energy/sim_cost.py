@@ -8,7 +8,7 @@ import numpy as np
 
 from energy.records import WindowEnergy
 from reports.analysis.quality.cost import suite_cost
-from reports.runs.records.run import EvaluationSettings, Score, TaskResult
+from reports.runs.records.quality import EvaluationSettings, Score, TaskResult
 from reports.statistics.ratios import geometric_mean
 from tests.truth.registry import Outcome, covers, simulation
 

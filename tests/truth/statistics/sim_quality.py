@@ -11,7 +11,7 @@ from prunebench.quality.scores import Items
 from reports.decision.dominance import beats
 from reports.published.quality import changes
 from reports.published.study import Study, StudyModel
-from reports.runs.records.run import EvaluationSettings, Score, TaskResult
+from reports.runs.records.quality import EvaluationSettings, Score, TaskResult
 from reports.statistics.correlation import correlate, holm
 from reports.statistics.ratios import Comparison, compare, mean_interval
 from reports.statistics.retention import Kept, average, kept, kept_likelihood, kept_mean, kept_more, slope

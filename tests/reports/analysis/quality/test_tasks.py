@@ -13,7 +13,7 @@ from reports.analysis.records import Analysis
 from reports.build import build_report
 from reports.document.blocks import Plots, Table
 from reports.document.wording import TO
-from reports.runs.records.run import TaskResult
+from reports.runs.records.quality import TaskResult
 from reports.sections.plots.pareto import pareto_front
 from reports.sections.quality.tasks import tasks_section
 from tests.reports.example_run import Example, window_energy, write_run
