@@ -25,7 +25,7 @@ from prunebench.run.adaptive import check_goal
 from prunebench.run.bench import Bench
 from prunebench.run.folder.choose_folder import Resume, choose_run_folder
 from prunebench.run.configurations import check_configurations
-from prunebench.run.dry_run import print_forecast
+from prunebench.run.forecast.dry_run import print_forecast
 from prunebench.run.finished import report_finished
 from prunebench.run.folder.opening import open_folder
 from prunebench.run.folder.resume import extended, extension_note
