@@ -23,13 +23,13 @@ from prunebench.quality.next_tokens import check_next_tokens
 from prunebench.quality.run_tasks import check_tasks
 from prunebench.run.adaptive import check_goal
 from prunebench.run.bench import Bench
-from prunebench.run.folder.choose_folder import Resume, choose_run_folder
 from prunebench.run.configurations import check_configurations
-from prunebench.run.forecast.dry_run import print_forecast
 from prunebench.run.finished import report_finished
+from prunebench.run.folder.choose_folder import Resume, choose_run_folder
 from prunebench.run.folder.opening import open_folder
 from prunebench.run.folder.resume import extended, extension_note
 from prunebench.run.folder.run_writer import RunWriter
+from prunebench.run.forecast.dry_run import print_forecast
 from prunebench.run.runner import Runner
 from prunebench.run.serving import check_addresses, check_gpu_limits, check_placement
 from prunebench.servers.remote import RemoteHost

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-from prunebench.experiment.tables.configuration import Configuration
 from prunebench.experiment.file import Experiment, ExperimentError
+from prunebench.experiment.tables.configuration import Configuration
 from prunebench.experiment.tables.prune import Prune
 from pruner.errors import PruneError
 from pruner.inspection import Inspection, TargetRow, inspect_checkpoint

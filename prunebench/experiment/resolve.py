@@ -19,8 +19,8 @@ from base.records import Record
 from energy.carbon import CarbonError
 from loadgen.prompts.files import is_source, with_identity
 from loadgen.workloads.base import Workload
-from prunebench.experiment.tables.configuration import Configuration
 from prunebench.experiment.file import Experiment, ExperimentError, Model
+from prunebench.experiment.tables.configuration import Configuration
 from prunebench.experiment.tables.energy import EnergySettings
 from prunebench.experiment.texts import STDLIB_PREFIX, text_path
 from prunebench.experiment.toml_text import Location, TomlText

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from energy.machine import describe_machine
 from prunebench.experiment.file import Experiment, ExperimentError
-from prunebench.experiment.tables.protocol import Protocol
 from prunebench.experiment.plan import Planned
+from prunebench.experiment.tables.protocol import Protocol
 from prunebench.run.folder.run_writer import RunWriter
 from prunebench.terminal.progress import Steps
 from reports.analysis.cells import trial_figures
@@ -18,8 +18,8 @@ from reports.analysis.quantities import QUANTITIES
 from reports.analysis.records import Precision, TrialFigures
 from reports.document.wording import around, duration
 from reports.errors import ReportError
-from reports.runs.records.adaptive import Ending
 from reports.runs.reading import read_measured
+from reports.runs.records.adaptive import Ending
 from reports.runs.records.run import RunInfo
 from server.engines.registry import find_engine
 

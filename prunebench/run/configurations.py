@@ -10,8 +10,8 @@ from base.errors import UserError
 from prunebench.calibration.overlap import shared_lines
 from prunebench.calibration.text_calibration import TextCalibration, require_transformers
 from prunebench.experiment.file import Experiment, ExperimentError
-from prunebench.experiment.tables.prune import Prune
 from prunebench.experiment.plan import Planned, Pruning, inspected, plan_configurations
+from prunebench.experiment.tables.prune import Prune
 from prunebench.experiment.tokenizers import tokenizer_sha256
 from prunebench.experiment.treatment import treatment
 from prunebench.quality.suites import measured_texts

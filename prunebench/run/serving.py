@@ -10,9 +10,9 @@ from base.errors import UserError
 from base.key_file import read_key
 from energy.gpu_limits import GpuLimiter, GpuLimitError, GpuLimits
 from loadgen.energy.source import EnergySource, pick_energy
-from prunebench.experiment.tables.configuration import Configuration
 from prunebench.experiment.file import Experiment, ExperimentError
 from prunebench.experiment.plan import Planned
+from prunebench.experiment.tables.configuration import Configuration
 from prunebench.servers.command_line import CommandLine
 from prunebench.servers.commands import Command, ServerCommand
 from prunebench.servers.joined import join_server

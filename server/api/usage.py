@@ -12,7 +12,9 @@ class Usage:
     """Tokens of all choices of a request so far; each of its prompts has as many of them as it asks for, side by side in `jobs`."""
 
     def __init__(self, jobs: Sequence[Job], choices: int) -> None:
-        self._prompt_tokens = sum(len(job.prompt) for job in jobs[::choices])  # a prompt with several choices counts once
+        self._prompt_tokens = sum(
+            len(job.prompt) for job in jobs[::choices]
+        )  # a prompt with several choices counts once
         self._written = dict.fromkeys(range(len(jobs)), 0)
         self._choices = choices
         self._cached: dict[int, int] = {}  # prompt -> tokens of it from the prefix cache, of those that have ended

@@ -19,7 +19,9 @@ from reports.compare.differences import between_environments
 from reports.runs.run_folder import read_record
 
 
-def open_folder(writer: RunWriter, experiment: Experiment, file: TomlText, *, resumed: bool, accept_changes: bool) -> None:
+def open_folder(
+    writer: RunWriter, experiment: Experiment, file: TomlText, *, resumed: bool, accept_changes: bool
+) -> None:
     """Create the run folder or reopen it, and print what differs from the attempts before. Raises ExperimentError."""
     environment = describe_environment()
     cut_short: list[str] = []

@@ -10,13 +10,13 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from prunebench.experiment.file import Experiment
-from prunebench.run.folder.choose_folder import Resume, choose_run_folder
 from prunebench.run.configurations import check_configurations
-from prunebench.run.forecast.assumptions import Assumptions
-from prunebench.run.forecast.forecast import Forecast, forecast
+from prunebench.run.folder.choose_folder import Resume, choose_run_folder
 from prunebench.run.folder.opening import changes_since
 from prunebench.run.folder.resume import CellState, cell_state, extended
 from prunebench.run.folder.run_writer import RunWriter
+from prunebench.run.forecast.assumptions import Assumptions
+from prunebench.run.forecast.forecast import Forecast, forecast
 from prunebench.run.schedule import Order, schedule_visits
 from prunebench.terminal.console import print_line
 from reports.document.wording import duration, percent

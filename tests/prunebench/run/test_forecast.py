@@ -7,8 +7,8 @@ import pytest
 
 from prunebench.experiment.file import ExperimentError
 from prunebench.experiment.resolve import load_experiment
-from prunebench.run.forecast.dry_run import forecast_run, print_forecast
 from prunebench.run.forecast.assumptions import Assumptions
+from prunebench.run.forecast.dry_run import forecast_run, print_forecast
 from prunebench.servers.run_servers import starts_at_once
 from reports.runs.records.run import RunInfo
 
