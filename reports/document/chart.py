@@ -37,7 +37,8 @@ class Axis:
 class Marks:
     """One series: points, a line, or both. Lists have one entry per point.
 
-    `low` and `high` are the ends of intervals of y, `x_low` and `x_high` of x; `hover` is the tooltip of a point; `texts` are labels beside the points.
+    `low` and `high` are the ends of intervals of y, `x_low` and `x_high` of x; `hover` is the tooltip of a point, empty where it has none;
+    `texts` are labels beside the points.
     """
 
     x: Sequence[float]

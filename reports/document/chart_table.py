@@ -40,12 +40,12 @@ def chart_table(plot: Plot) -> Table | None:
     if plot.chart is None:
         return None
     sides = _sides(plot.chart)
-    series = [marks for marks in plot.chart.marks if marks.hover is not None]
-    total = sum(len(marks.x) for marks in series)
+    series = [list(_rows(marks, sides)) for marks in plot.chart.marks]
+    total = sum(map(len, series))
     if not total:
         return None
     step = -(-total // _ROWS)
-    rows = [row for marks in series for row in _thinned(list(_rows(marks, sides)), step)]
+    rows = [row for own in series for row in _thinned(own, step)]
     shown = "" if step == 1 else f" {len(rows)} of {total} points."
     heads = ["Point", *(heading for side in sides for heading in side.headings)]
     return Table(f"{plot.title}: values.{shown}", columns(*heads), rows)
@@ -63,6 +63,8 @@ def _sides(chart: Chart) -> list[_Side]:
 
 def _rows(marks: Marks, sides: Sequence[_Side]) -> Iterator[Row]:
     for number, tooltip in enumerate(marks.hover or ()):
+        if not tooltip:
+            continue
         yield text_row(tooltip.partition("\n")[0], *(text for side in sides for text in side.texts(marks, number)))
 
 

@@ -155,6 +155,7 @@ def _points(chart: Chart, figure: Any, axes: Any) -> list[Point]:
         for (across, up), text in zip(
             place.transform(list(zip(marks.x, marks.y, strict=True))), marks.hover, strict=True
         )
+        if text
     ]
 
 

@@ -7,6 +7,7 @@ from reports.document.blocks import Plot
 from reports.document.chart import Axis, Chart, Marks, at_least, needs_log, ramp
 from reports.document.wording import figure, name
 
+_POINTED_OUT = {level for level in LEVELS if level % 5 == 0 or not 1 < level < 99}  # the page has a tooltip's text for each
 DISTRIBUTIONS = {"ttft_ms": "TTFT", "tpot_ms": "TPOT", "e2e_ms": "E2E"}
 
 
@@ -23,7 +24,8 @@ def distribution_plot(analysis: Analysis, workload: str, key: str) -> Plot:
     marks = []
     for number, (info, values) in enumerate(found):
         hover = [
-            f"{name(info)}\n{level:.4g} % within {figure(ms)} ms" for level, ms in zip(LEVELS, values, strict=False)
+            f"{name(info)}\n{level:.4g} % within {figure(ms)} ms" if level in _POINTED_OUT else ""
+            for level, ms in zip(LEVELS, values, strict=False)
         ]
         marks.append(
             Marks(
