@@ -149,8 +149,10 @@ def _model_cards(endpoint: Endpoint) -> dict[str, dict[str, Any]]:
         if error.response.status_code == httpx.codes.UNAUTHORIZED:
             raise LoadError(f"{endpoint.url} requires an API key: --api-key-file") from None
         answer = error.response
-        where = f" and redirects to {answer.headers.get('location')}; give that address" if answer.is_redirect else ""
-        raise LoadError(f"{endpoint.url}/v1/models answered {answer.status_code}{where}") from None
+        more = f" and redirects to {answer.headers.get('location')}; give that address" if answer.is_redirect else ""
+        if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            more = ": the server may still be loading its model; wait until it is ready"
+        raise LoadError(f"{endpoint.url}/v1/models answered {answer.status_code}{more}") from None
     except httpx.HTTPError as error:
         raise LoadError(f"{endpoint.url} does not answer: {error or type(error).__name__}") from None
     except UNREADABLE:

@@ -35,7 +35,7 @@ from prunebench.load.locust_options import locust_settings
 from prunebench.load.self_test import self_test as run_self_test
 from prunebench.load.sweep import run_sweep
 from prunebench.load.trial import TrialRunner
-from prunebench.load.workload_options import check_fits, describe_workload, implied_kind
+from prunebench.load.workload_options import check_fits, describe_workload
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import err, print_line
 from pruner.checkpoint.hub import find_source
@@ -194,7 +194,7 @@ def load(
     if locust is not None:
         _check_native_only(processes, header)
     asked = workload is not None or any(value is not None for value in fields.values())
-    loads = [describe_workload(workload or implied_kind(fields), fields, slo)] if asked else default_loads(slo)
+    loads = [describe_workload(workload, fields, slo)] if asked else default_loads(slo)
     if fail_on and workload == "sweep":
         raise LoadError("--fail-on: does not go with a sweep, which looks for the rate at which checks fail")
     failing = chosen_checks(fail_on or [DEFAULT])

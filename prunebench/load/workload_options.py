@@ -20,16 +20,18 @@ _IMPLIED = ("batch", "concurrency", "trace", "mix", "burst", "on-off", "poisson"
 def implied_kind(options: Mapping[str, object]) -> str:
     """The kind of workload that options mean which name none: that whose own they are, such as `concurrency`; else single requests."""
     given = {name for name, value in options.items() if value is not None}
-    for kind in _IMPLIED:
-        fields = Workload.kinds[kind].model_fields
-        if {name for name, field in fields.items() if field.is_required()} - {"name"} <= given:
-            return kind
-    return "single"
+    return next((kind for kind in _IMPLIED if _needed(kind) <= given), "single")
 
 
-def describe_workload(kind: str, options: Mapping[str, object], slo: str | None) -> Workload:
-    """The workload of a kind; an option that is None was not given. Raises LoadError naming the option that does not fit."""
+def describe_workload(kind: str | None, options: Mapping[str, object], slo: str | None) -> Workload:
+    """The workload of a kind, or of the one that the options imply; an option that is None was not given.
+
+    Raises LoadError naming the option that does not fit.
+    """
     given = {name: value for name, value in options.items() if value is not None}
+    if kind is None:
+        kind = implied_kind(given)
+        _check_implied(kind, list(given))
     if "lengths" in given and (own := given.keys() & COMMAND_LENGTHS):
         raise LoadError(f"{flag_of(min(own))}: cannot be combined with --lengths, which has both")
     given = Workload.kinds[kind].completed(given)
@@ -71,6 +73,24 @@ def check_fits(served: ServedModel, workload: Workload) -> None:
             given = f"--lengths {workload.lengths}: {asked} prompt and {answered} output tokens"
         turns = f" in {workload.most_turns} turns" if workload.most_turns > 1 else ""
         raise LoadError(f"{given}{turns}: the model holds {served.max_model_len:,} tokens")
+
+
+def _needed(kind: str) -> set[str]:
+    return {name for name, field in Workload.kinds[kind].model_fields.items() if field.is_required()} - {"name"}
+
+
+def _check_implied(kind: str, given: Sequence[str]) -> None:
+    """Raise LoadError in terms of the options, for the user has named no kind, if one of them is not the implied kind's."""
+    others = [name for name in given if name not in Workload.kinds[kind].model_fields]
+    if not others:
+        return
+    own = sorted(_needed(kind))[:1]
+    rivals = [name for name in others if own and any(name in _needed(each) for each in _IMPLIED)]
+    named = " and ".join(map(flag_of, [*own, *rivals, *others][:2]))
+    fitting = [name for name, each in Workload.kinds.items() if each.model_fields.keys() >= set(given)]
+    if fitting and not rivals:
+        raise LoadError(f"{named}: name the kind of workload, --workload {' or '.join(fitting)}")
+    raise LoadError(f"{named}: belong to different kinds of workload; leave one out")
 
 
 def _complaint(kind: str, error: ValidationError) -> str:

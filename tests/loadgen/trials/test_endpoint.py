@@ -53,6 +53,11 @@ def test_a_missing_or_wrong_key_names_its_flag(checkpoint):
         assert check_endpoint(Endpoint(server.url, "tiny", api_key="secret")).engine == "synthetic"
 
 
+def test_a_server_that_is_not_ready_may_still_be_loading_its_model():
+    with serving(sized(b"", "503 Service Unavailable")) as server, pytest.raises(LoadError, match="still be loading"):
+        check_endpoint(Endpoint(server.url, "m"))
+
+
 @pytest.mark.parametrize("key", ["schlüssel", "two\nlines"])
 def test_a_key_that_cannot_travel_in_a_header_is_not_tried_and_not_shown(key):
     with pytest.raises(LoadError, match="--api-key-file") as raised:
