@@ -19,7 +19,7 @@ from loadgen.energy.source import EnergySource
 from loadgen.link.client_processes import Clients
 from loadgen.link.client_watch import ClientWatch
 from loadgen.link.interrupt import Interrupt
-from loadgen.link.messages import Ended, Finished, Job, Part, Ready, Steadiness
+from loadgen.link.messages import Ended, Finished, Job, Part, Ready, Said, Steadiness
 from loadgen.metrics.client_health import client_health
 from loadgen.metrics.read_lag import LagHistogram
 from loadgen.metrics.steady_state import metered_warm_up, steady_state
@@ -109,7 +109,9 @@ def run_trial(
             if isinstance(message, Part):
                 recorder.part(message)
             elif isinstance(message, Ended):
-                recorder.ended(message)
+                said = recorder.ended(message)
+                if said is not None:  # of a session, whose number says which process holds it
+                    clients.reply(message.group % lanes, Said(message.indices[0], said))
             elif isinstance(message, Finished):
                 finished.append(message)
     records = recorder.records()

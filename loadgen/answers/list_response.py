@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from loadgen import UNREADABLE
 from loadgen.answers.event_reader import EventReader
-from loadgen.answers.sse import Answer, content, count_of
+from loadgen.answers.message import content
+from loadgen.answers.sse import Answer, count_of
 from loadgen.answers.stream_end import event_error, is_done, not_a_chunk, parse
 
 

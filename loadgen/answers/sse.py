@@ -9,6 +9,7 @@ from typing import Any
 
 from loadgen import UNREADABLE
 from loadgen.answers.event_reader import BOM, MOST_BYTES, EventReader
+from loadgen.answers.message import answers, content, encode_message, spoken
 from loadgen.answers.stream_end import FAILED, FINISHED, event_error, is_done, not_a_chunk, one_line, parse
 from loadgen.records.schema import CountedBy
 
@@ -30,7 +31,7 @@ class Answer:
     Nothing that a server can send raises: what cannot be read is an error.
     """
 
-    def __init__(self, *, keep_text: bool = False) -> None:
+    def __init__(self, *, keep_text: bool = False, keep_message: bool = False) -> None:
         self.prompt_tokens: int | None = None
         self.output_tokens: int | None = None
         self.output_characters = 0  # of all its text
@@ -50,6 +51,7 @@ class Answer:
         self._events = EventReader()
         self._object: bytearray | None = None  # of an answer that is no stream
         self._texts: list[str] | None = [] if keep_text else None
+        self._spoken: list[str] | None = [] if keep_message else None
         self._last_ns = 0
         self._begins = b""
 
@@ -82,6 +84,11 @@ class Answer:
             came = "" if self._at_ns or not self._begins else f"; the answer began with {self._begins!r}"
             return f"the stream ended without [DONE], and without a finish_reason of stop, length or tool_calls{came}"
         return None if self._at_ns else "the answer had no tokens"
+
+    @property
+    def message(self) -> bytes:
+        """The assistant's message so far as JSON, its text without the reasoning; empty without `keep_message`."""
+        return encode_message(self._spoken or ())
 
     def feed(self, at_ns: int, chunk: bytes) -> None:
         """Bytes that were read at a moment."""
@@ -171,11 +178,13 @@ class Answer:
                     self._silent_ns.append(at_ns)
             elif text:
                 now = before + 1
-            if text and self._before_answer < 0 and any(map(_answers, choices)):
+            if text and self._before_answer < 0 and any(map(answers, choices)):
                 self._before_answer, self.first_answer_ns = before, at_ns
             self.output_characters += len(text)
             if text and self._texts is not None:
                 self._texts.append(text)
+            if text and self._spoken is not None:
+                self._spoken += map(spoken, choices)
             if now > before:
                 self._at_ns.append(at_ns)
                 self._tokens.append(now)
@@ -221,19 +230,6 @@ def count_of(usage: dict[str, Any], key: str) -> int | None:
     return None if count is None or not 0 <= count <= _MOST_TOKENS else count
 
 
-def content(choice: dict[str, Any]) -> str:
-    """The text a chunk brings, reasoning included: whoever thinks writes tokens."""
-    delta = choice.get("delta") or {}
-    found = choice.get("text") or delta.get("content") or delta.get("reasoning_content") or delta.get("reasoning")
-    return str(found or "".join(map(_called, delta.get("tool_calls") or [])))
-
-
-def _answers(choice: dict[str, Any]) -> bool:
-    """Whether a chunk's text is of the answer, and not of the reasoning before it."""
-    delta = choice.get("delta") or {}
-    return bool(choice.get("text") or delta.get("content") or delta.get("tool_calls"))
-
-
 def _details(usage: dict[str, Any], key: str) -> dict[str, Any]:
     found = usage.get(key)
     return found if isinstance(found, dict) else {}
@@ -242,8 +238,3 @@ def _details(usage: dict[str, Any], key: str) -> dict[str, Any]:
 def _encodable(text: str) -> str:
     """Without halves of surrogate pairs, which no tokenizer takes."""
     return text.encode("utf-8", "replace").decode()
-
-
-def _called(call: dict[str, Any]) -> str:
-    function = call.get("function") or {}
-    return f"{function.get('name') or ''}{function.get('arguments') or ''}"

@@ -31,7 +31,7 @@ class Exchange:
     taken: bool = False  # some of the body already
     tail: bytes = b""  # of what was taken
     retry_after: str | None = None
-    kept: bytearray | None = None  # all of the body that was taken, for who must read it here
+    message: bytes | None = None  # that the answer is, as JSON, where a conversation carries it on
     framed: bool = False  # the answer says where it ends; else its end is that of the connection
 
     @property
@@ -76,8 +76,6 @@ class Exchange:
         self.came.clear()
         self.taken = True
         body = b"".join(pieces)
-        if self.kept is not None:
-            self.kept += body
         self.tail = (self.tail + body[-_TAIL_BYTES:])[-_TAIL_BYTES:]
         ends = itertools.accumulate(map(len, pieces))
         return array("q", at_ns).tobytes(), array("q", lag_ns).tobytes(), array("q", ends).tobytes(), body

@@ -21,19 +21,20 @@ from typing import Any
 import uvloop
 
 from loadgen.client.driver import Driver
+from loadgen.client.sessions import SessionsDriver
 from loadgen.client.watch import watch_client
 from loadgen.client.wire import WireClient
 from loadgen.endpoint import LoadError
 from loadgen.link.forks import NUMBER, RUNNING
 from loadgen.link.frames import Inbox, Outbox
-from loadgen.link.messages import Finished, Job, Ready
+from loadgen.link.messages import Finished, Job, Ready, Said
 
 
 async def _serve(link: socket.socket, job: Job) -> None:
     """Warm up, wait for the start, load, and pass every answer on."""
     outbox = Outbox(link)
     async with WireClient(job.endpoint) as client:
-        driver = Driver(job, client, outbox)
+        driver = (SessionsDriver if job.workload.holds_sessions else Driver)(job, client, outbox)
         try:
             ready = Ready(await driver.warm_up())
         except LoadError as error:
@@ -42,7 +43,7 @@ async def _serve(link: socket.socket, job: Job) -> None:
         requests.fill()
         _no_full_collections()
         outbox.put(ready)
-        driver.start_ns = await _start_ns(link)
+        driver.start_ns = await _listen(link, driver)
         aside = _aside(requests.keep_full(), driver.hand_on())
         async with watch_client() as watch, aside:
             await driver.load(requests)
@@ -51,8 +52,10 @@ async def _serve(link: socket.socket, job: Job) -> None:
         await outbox.drained()
 
 
-async def _start_ns(link: socket.socket) -> int:
-    """Wait for the moment to start. From then on exit when the other end closes: nobody is left to measure for."""
+async def _listen(link: socket.socket, driver: Driver) -> int:
+    """Wait for the moment to start. From then on pass what is said to the driver, and exit when the other end closes: nobody is
+    left to measure for.
+    """
     loop, inbox = asyncio.get_running_loop(), Inbox(link)
     start: asyncio.Future[int] = loop.create_future()
 
@@ -60,8 +63,11 @@ async def _start_ns(link: socket.socket) -> int:
         messages = inbox.receive()
         if messages is None:
             os._exit(1)
-        for start_ns in messages:
-            start.set_result(start_ns)
+        for message in messages:
+            if isinstance(message, Said):
+                driver.answered(message)
+            else:
+                start.set_result(message)
 
     loop.add_reader(link, receive)
     return await start

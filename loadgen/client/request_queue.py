@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
+_T = TypeVar("_T")
 _AHEAD = 2048  # requests of 1,000 tokens are 12 MB
 _PAUSE_S = 0.001  # between two requests built during the load
 _IDLE_S = 0.02  # between two checks of a full queue
 
 
-class RequestsAhead:
-    """The bytes of requests 0, 1, 2 …, which must be taken in that order; `count`: how many there will be, if known."""
+class RequestsAhead(Generic[_T]):
+    """Requests 0, 1, 2 …, which must be taken in that order; `count`: how many there will be, if known."""
 
-    def __init__(self, make: Callable[[int], bytes], count: int | None, ahead: int = _AHEAD) -> None:
+    def __init__(self, make: Callable[[int], _T], count: int | None, ahead: int = _AHEAD) -> None:
         self._make = make
         self._count = count
         self._ahead = ahead
         self._next = 0
-        self._made: deque[bytes] = deque()
+        self._made: deque[_T] = deque()
 
     def fill(self) -> None:
         """Build requests until the queue is full."""
@@ -33,7 +35,7 @@ class RequestsAhead:
             if self._wanted():
                 self._make_one()
 
-    def take(self) -> bytes:
+    def take(self) -> _T:
         """The next request, built now if none is queued."""
         if not self._made:
             self._make_one()

@@ -10,12 +10,20 @@ from typing import Any, Self
 
 from loadgen.endpoint import LoadError
 from loadgen.link.forks import Forks, start_client
-from loadgen.link.frames import Inbox, frame
+from loadgen.link.frames import Inbox, Replies, frame
 from loadgen.link.interrupt import Interrupt
 from loadgen.link.messages import Finished, Job, Ready
 
 _TICK_S = 0.1
 _END_S = 5.0
+
+
+class _Link:
+    """Our end of the socket to a client process."""
+
+    def __init__(self, ours: socket.socket, process_id: int) -> None:
+        self.ours, self.process_id = ours, process_id
+        self.inbox, self.replies = Inbox(ours), Replies(ours)
 
 
 class Clients:
@@ -24,6 +32,7 @@ class Clients:
     def __init__(self, jobs: list[Job]) -> None:
         self._jobs = jobs
         self._processes: dict[int, Forks] = {}  # those whose status is not known
+        self._links: list[_Link] = []  # by lane
         self._selector = selectors.DefaultSelector()
 
     def __enter__(self) -> Self:
@@ -33,7 +42,8 @@ class Clients:
                 with theirs:
                     forks, process_id = start_client(theirs)
                 self._processes[process_id] = forks
-                self._selector.register(ours, selectors.EVENT_READ, (Inbox(ours), process_id))
+                self._links.append(_Link(ours, process_id))
+                self._selector.register(ours, selectors.EVENT_READ, self._links[-1])
                 ours.sendall(frame(job))
         except BaseException:
             self._end()
@@ -57,6 +67,13 @@ class Clients:
         for key in self._selector.get_map().values():
             key.fileobj.sendall(frame(start_ns))  # type: ignore[union-attr]  # sockets, all of them
 
+    def reply(self, lane: int, message: object) -> None:
+        """Send to one of them while they run; never waits."""
+        link = self._links[lane]
+        buffered = link.replies.buffered
+        link.replies.put(message)
+        self._watch(link, buffered=buffered)
+
     def messages(self, *ticks: Callable[[], None], interrupt: Interrupt) -> Iterator[Any]:
         """Their messages until all have finished, or until Ctrl-C; calls `ticks` at least ten times a second."""
         running = len(self._jobs)
@@ -69,16 +86,26 @@ class Clients:
 
     def _receive(self, timeout_s: float) -> list[Any]:
         found: list[Any] = []
-        for key, _ in self._selector.select(timeout_s):
-            inbox, process_id = key.data
-            messages = inbox.receive()
+        for key, events in self._selector.select(timeout_s):
+            link: _Link = key.data
+            if events & selectors.EVENT_WRITE:
+                link.replies.flush()
+                self._watch(link, buffered=True)
+            messages = link.inbox.receive() if events & selectors.EVENT_READ else []
             if messages is None:
-                self._selector.unregister(key.fileobj)
-                key.fileobj.close()  # type: ignore[union-attr]  # a socket
-                self._check_end(process_id)
+                self._selector.unregister(link.ours)
+                link.ours.close()
+                link.replies.flush()  # which drops them
+                self._check_end(link.process_id)
             else:
                 found += messages
         return found
+
+    def _watch(self, link: _Link, *, buffered: bool) -> None:
+        """Wait for room in a link from when it has something buffered until it has no more; `buffered`: whether it had."""
+        if link.replies.buffered != buffered:
+            writes = 0 if buffered else selectors.EVENT_WRITE
+            self._selector.modify(link.ours, selectors.EVENT_READ | writes, link)
 
     def _end(self) -> None:
         for key in list(self._selector.get_map().values()):

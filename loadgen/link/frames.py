@@ -25,19 +25,20 @@ class Inbox:
 
     def __init__(self, source: socket.socket) -> None:
         self.source = source
+        self._room = memoryview(bytearray(_RECEIVE_BYTES))  # made once: that takes longer than most messages do
         self._bytes = bytearray()
 
     def receive(self) -> list[Any] | None:
         """Return the complete messages received, blocking for bytes where the socket blocks; None at its end."""
         try:
-            data = self.source.recv(_RECEIVE_BYTES)
+            length = self.source.recv_into(self._room)
         except BlockingIOError:
             return []
         except ConnectionError:
             return None
-        if not data:
+        if not length:
             return None
-        self._bytes += data
+        self._bytes += self._room[:length]
         found, at = [], 0
         while len(self._bytes) - at >= _LENGTH.size:
             end = at + _LENGTH.size + _LENGTH.unpack_from(self._bytes, at)[0]
@@ -47,6 +48,34 @@ class Inbox:
             at = end
         del self._bytes[:at]
         return found
+
+
+class Replies:
+    """Send without ever waiting for the other end, which may be waiting for us; what it does not take is buffered."""
+
+    def __init__(self, target: socket.socket) -> None:
+        self._target = target
+        self._unsent = bytearray()
+
+    @property
+    def buffered(self) -> bool:
+        """Whether `flush` has something to send."""
+        return bool(self._unsent)
+
+    def put(self, message: object) -> None:
+        """Send now, as far as it goes."""
+        self._unsent += frame(message)
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what is buffered, as far as it goes; drop it if the other end is gone, which reading reports."""
+        try:
+            sent = self._target.send(self._unsent, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            sent = len(self._unsent)
+        del self._unsent[:sent]
 
 
 class Outbox:

@@ -68,6 +68,15 @@ class Ended:
     error: str | None
     rest: Part
     turn: int | None = None  # of a session
+    send_back: bool = False  # the message that the answer is, as `Said`
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a session's turn was answered with, back to the process that sends the next: a message as JSON."""
+
+    index: int
+    message: bytes
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from typing import Any, cast
 import gevent
 import gevent.event
 
-from loadgen.answers.message import answer_message
 from loadgen.client.exchange import Exchange, wire_error
 from loadgen.client.kernel_stamps import ArrivalClock
 from loadgen.link.client_watch import PROBE_NS, ClientWatch
@@ -19,9 +18,9 @@ from loadgen.link.messages import Ended, Part
 from loadgen.locust.blocking_wire import BlockingClient
 from loadgen.locust.shared_load import KEY_VARIABLE, ClockReading, Share, SharedLoad, packed
 from loadgen.metrics.latencies import record_tpot_ms, record_ttft_ms
-from loadgen.prompts.request_body import request_body, request_path
-from loadgen.prompts.sessions import Message, Sessions
-from loadgen.prompts.synthetic import Prompt
+from loadgen.prompts.encoded_turns import encode_turns
+from loadgen.prompts.request_body import CHAT, request_body, request_path
+from loadgen.prompts.sessions import Sessions
 from loadgen.records.schema import RequestRecord
 from loadgen.results.recorder import Recorder
 from loadgen.workloads.sessions import SessionsLoad
@@ -132,43 +131,44 @@ class Worker:
 
     def _hold(self, workload: SessionsLoad, client: BlockingClient, number: int, first: int, scheduled_ns: int) -> None:
         """One session, turn by turn, until one fails."""
+        shared, said = self._share.shared, list[bytes]()
         conversation = cast("Sessions", self._prompts).session(number)
-        said: list[Message] = []
-        for n, turn in enumerate(conversation.turns):
+        for n, turn in enumerate(encode_turns(shared.model, workload, conversation, shared.seed, first)):
             if n:
                 _sleep_until(scheduled_ns)
-            said += turn.asked
-            exchange = self._send(client, conversation.chat(said), first + n, number, scheduled_ns, turn=n)
+            exchange = self._send(client, (CHAT, turn.body(said)), first + n, number, scheduled_ns, turn=n)
             if wire_error(exchange) is not None:
                 gevent.sleep(_AFTER_FAILURE_S)
                 return
-            think_ns = round(workload.think_s(self._share.shared.seed, first + n + 1) * 1e9)
+            think_ns = round(workload.think_s(shared.seed, first + n + 1) * 1e9)
             scheduled_ns = (exchange.end_ns or time.monotonic_ns()) + think_ns
-            said += turn.recorded if workload.carry == "recorded" else [answer_message(bytes(exchange.kept or b""))]
+            said += [turn.asked, exchange.message or turn.recorded]
 
     def _ask(self, client: BlockingClient, index: int, group: int, scheduled_ns: int) -> bool:
         """Send one request and record it. Whether it went well."""
-        return wire_error(self._send(client, self._prompts[index], index, group, scheduled_ns)) is None
+        shared, prompt = self._share.shared, self._prompts[index]
+        asked = shared.workload.answer_length(shared.seed, index)
+        body = request_body(shared.model, shared.workload, prompt, asked)
+        request = request_path(shared.workload, prompt), body
+        return wire_error(self._send(client, request, index, group, scheduled_ns)) is None
 
     def _send(
         self,
         client: BlockingClient,
-        prompt: Prompt,
+        request: tuple[str, bytes],
         index: int,
         group: int,
         scheduled_ns: int,
         *,
         turn: int | None = None,
     ) -> Exchange:
-        """Send one request and record it. The exchange of a session's turn has `kept` the answer."""
-        shared = self._share.shared
-        asked = shared.workload.answer_length(shared.seed, index)
-        body = request_body(shared.model, shared.workload, prompt, asked)
-        exchange = client.send(request_path(shared.workload, prompt), body)
-        exchange.kept = None if turn is None else bytearray()
+        """Send one request, a path and a body, and record it. The exchange of a session's turn has the `message` carried on."""
+        exchange = client.send(*request)
         times = scheduled_ns, exchange.sent_ns, exchange.headers_ns, exchange.end_ns
         error, rest = wire_error(exchange), Part((index,), *exchange.take())
-        self._recorder.ended(Ended((index,), group, *times, exchange.status, error, rest, turn))
+        carried = isinstance(workload := self._share.shared.workload, SessionsLoad) and workload.carry == "answers"
+        ended = Ended((index,), group, *times, exchange.status, error, rest, turn, carried and error is None)
+        exchange.message = self._recorder.ended(ended)
         return exchange
 
     def _finished(self, record: RequestRecord) -> None:

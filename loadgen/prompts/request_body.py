@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any
 
+from loadgen.prompts.messages import Chat
 from loadgen.prompts.synthetic import Prompts
 from loadgen.records.schema import RequestForm
 from loadgen.workloads.base import Workload
@@ -39,6 +40,21 @@ def request_body(model: str, workload: Workload, prompt: Any, max_tokens: int) -
 
     `prompt`: token ids, a text, a list of either, or the keys of a chat (`messages`, `tools`).
     """
+    return json.dumps(_fields(model, workload, prompt, max_tokens)).encode()
+
+
+def around_messages(model: str, workload: Workload, others: Chat, max_tokens: int) -> tuple[bytes, bytes]:
+    """A chat's body up to the first of its messages, and from behind the last; `others` are the keys of the chat beside them.
+
+    A workload's own body cannot do without `model`, which stands before them, nor `stream`, which stands behind.
+    """
+    fields = list(_fields(model, workload, {**others, "messages": []}, max_tokens).items())
+    place = fields.index(("messages", []))
+    before, after = (json.dumps(dict(part)).encode() for part in (fields[:place], fields[place + 1 :]))
+    return before[:-1] + b', "messages": [', b"], " + after[1:]
+
+
+def _fields(model: str, workload: Workload, prompt: Any, max_tokens: int) -> dict[str, Any]:
     body = {
         "model": model,
         **_asked(workload, prompt),
@@ -52,7 +68,7 @@ def request_body(model: str, workload: Workload, prompt: Any, max_tokens: int) -
     if workload.body:
         own = {key: max_tokens if value == LENGTH else value for key, value in workload.body.items()}
         body = {key: value for key, value in {**body, **own}.items() if value is not None}
-    return json.dumps(body).encode()
+    return body
 
 
 def way_out(error: str) -> str:

@@ -29,9 +29,10 @@ class Conversation:
     turns: list[Turn]
     others: Chat = field(default_factory=dict)
 
-    def chat(self, messages: Sequence[Message]) -> Chat:
-        """A request's prompt: what was said so far."""
-        return {**self.others, "messages": list(messages)}
+    @property
+    def beginning(self) -> Chat:
+        """The prompt of its first turn."""
+        return {**self.others, "messages": self.turns[0].asked}
 
 
 class Texts(Protocol):
@@ -55,8 +56,7 @@ class Sessions(ABC):
 
     def __getitem__(self, index: int) -> Chat:
         """The first turn of a session."""
-        conversation = self.session(index)
-        return conversation.chat(conversation.turns[0].asked)
+        return self.session(index).beginning
 
 
 @dataclass(frozen=True)

@@ -98,8 +98,8 @@ class Recorder:
         if at_ns and self._on_tokens is not None:
             self._on_tokens(at_ns[-1], answers.counted - before)
 
-    def ended(self, ended: Ended) -> None:
-        """Make the records of a request that is over."""
+    def ended(self, ended: Ended) -> bytes | None:
+        """Make the records of a request that is over. Returns the message that the answer is, where that is to be sent back."""
         self.part(ended.rest)
         reading = self._under_way.pop(ended.indices)
         reading.answers.settle(self._count_tokens)
@@ -122,6 +122,7 @@ class Recorder:
             self._rows.append(record)
             if self._on_finished is not None:
                 self._on_finished(record)
+        return reading.answers.all[0].message if ended.send_back else None
 
     def tick(self) -> None:
         """Write what has been ready for a while; to be called often."""
@@ -139,7 +140,9 @@ class Recorder:
 
     def _begun(self, answers: int) -> _Reading:
         keep = self._count_tokens is not None
-        return _Reading(Answer(keep_text=keep) if answers == 1 else ListedAnswers(answers, keep_text=keep))
+        if answers > 1:
+            return _Reading(ListedAnswers(answers, keep_text=keep))
+        return _Reading(Answer(keep_text=keep, keep_message=self._workload.holds_sessions))
 
     def _write(self) -> None:
         self._written = time.monotonic()

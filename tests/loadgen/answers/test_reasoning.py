@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from loadgen.answers.message import answer_message
 from loadgen.answers.sse import Answer
 from tests.loadgen.made import MS, record, summary_of, trial
 from tests.loadgen.scripted import event
@@ -17,8 +16,8 @@ def chunk(running=None, finish=None, **delta):
     return event(choices=[{"index": 0, "delta": delta, "finish_reason": finish}], **usage)
 
 
-def read(*parts):
-    answer = Answer()
+def read(*parts, **settings):
+    answer = Answer(**settings)
     for n, part in enumerate(parts, 1):
         answer.feed(n * MS, part)
     answer.settle()
@@ -69,12 +68,12 @@ def test_details_that_are_none_are_passed_over(details):
 
 
 def test_the_message_carried_on_is_the_answer_without_its_reasoning():
-    streamed = b"".join(
-        [chunk(reasoning_content="hm"), chunk(content="4"), b"data: {broken\n\n", chunk(content="2"), DONE]
-    )
-    assert answer_message(streamed) == {"role": "assistant", "content": "42"}
+    message, reasoned = b'{"role": "assistant", "content": "42"}', chunk(reasoning_content="hm")
+    said = chunk(content="4"), chunk(content="2")
+    assert read(reasoned, *said, DONE, keep_message=True).message == message
+    assert read(reasoned, *said, b"data: {broken\n\n", chunk(content="1"), DONE, keep_message=True).message == message
     whole = b'{"choices": [{"index": 0, "message": {"role": "assistant", "content": "42"}}]}'
-    assert answer_message(whole)["content"] == "42"
+    assert read(whole, keep_message=True).message == message
 
 
 def test_the_summary_shares_joules_between_reasoning_and_answers_by_tokens():

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
-    ("kind", "begins"), [("single", "user"), ("concurrency", "user"), ("batch", "_one"), ("constant", "_one")]
+    ("kind", "begins"), [("single", "user"), ("concurrency", "user"), ("batch", "one"), ("constant", "one")]
 )
 async def test_the_socket_is_five_calls_below_a_user(kind, begins, monkeypatch):
     chains, write = [], Connection._write
@@ -44,6 +44,6 @@ async def test_the_socket_is_five_calls_below_a_user(kind, begins, monkeypatch):
             requests = driver.requests_ahead()
             requests.fill()
             await driver.load(requests)
-    chain = ["driver.user", "driver._one", "wire.send", "connection.send"]  # and Connection._write, which sends
+    chain = ["driver.user", "driver.one", "wire.send", "connection.send"]  # and Connection._write, which sends
     assert chains[0] == chain[chain.index(f"driver.{begins}") :]
     assert all(len(found) < len(chain) + 1 for found in chains)

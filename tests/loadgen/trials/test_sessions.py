@@ -84,6 +84,27 @@ def test_the_servers_own_answers_are_carried_on():
     assert len(third[4]["content"].split()) == 4
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_long_answers_of_many_sessions_come_back_each_to_its_own(processes):
+    texts = {}
+
+    def script(n, asked):
+        texts[n] = f"{n} \N{PILE OF POO} " * 2000
+        end = chunked(event(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}])) + chunked(
+            b"data: [DONE]\n\n"
+        )
+        halves = (event(choices=[{"index": 0, "delta": {"content": half}}]) for half in (texts[n][:9], texts[n][9:]))
+        return [HEAD, *map(chunked, halves), end + END]
+
+    _, asked = held(load_of(concurrency=16, requests=48, turns=3), script=script, processes=processes)
+    assert len(asked) == 48
+    firsts = {one.body["messages"][0]["content"]: n for n, one in enumerate(asked) if len(one.body["messages"]) == 1}
+    for one in asked:
+        first, *rest = one.body["messages"]
+        if rest:
+            assert rest[0] == {"role": "assistant", "content": texts[firsts[first["content"]]]}
+
+
 def test_a_files_conversations_are_held_with_its_answers_or_the_servers(tmp_path):
     for carry, said in (("recorded", "recorded one"), ("answers", "answer 0!")):
         load = file_of(tmp_path, [{"messages": SAID}], requests=3, carry=carry)
