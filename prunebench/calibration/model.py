@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pruner.checkpoint.folder import Checkpoint
 from pruner.checkpoint.layers import OTHER_TOWERS, PER_LAYER, layer_of
 from pruner.errors import PruneError
-from server.engines.transformers.lean_import import import_transformers
+from server.engines.transformers.lean_import import lean_transformers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -42,24 +42,30 @@ class LayeredModel:
     """Raises PruneError if transformers cannot make the model, or does not find one of its weights in the checkpoint."""
 
     def __init__(self, checkpoint: Checkpoint, dtype: str, device: str) -> None:
-        import_transformers()
         import torch
-        import transformers
 
         self._checkpoint, self._device, self._dtype = checkpoint, device, getattr(torch, dtype)
         # torch's threads spin; on a busy machine they stall
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) - 1))
-        transformers.utils.logging.disable_progress_bar()
-        with _one_line(checkpoint.folder), _without_weights():
-            config = transformers.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
-            multimodal = getattr(config, "vision_config", None) is not None
-            auto = transformers.AutoModelForImageTextToText if multimodal else transformers.AutoModelForCausalLM
-            self._model = auto.from_config(config, dtype=self._dtype).eval()
+        with lean_transformers():
+            self._model = self._make()
         self._model.set_experts_implementation("eager")  # an expert at a time; fused products hide what each is fed
         self.layers = list(self._model.get_decoder().layers)
         self._load(lambda name: layer_of(name) is None and not OTHER_TOWERS.search(name))
         self._model.tie_weights()
         self._require({n: p for n, p in self._model.named_parameters() if not OTHER_TOWERS.search(n)}, layer=None)
+
+    def _make(self) -> Any:
+        """The model without its weights."""
+        import transformers
+
+        folder = self._checkpoint.folder
+        transformers.utils.logging.disable_progress_bar()
+        with _one_line(folder), _without_weights():
+            config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+            multimodal = getattr(config, "vision_config", None) is not None
+            auto = transformers.AutoModelForImageTextToText if multimodal else transformers.AutoModelForCausalLM
+            return auto.from_config(config, dtype=self._dtype).eval()
 
     @contextmanager
     def layer(self, index: int) -> Iterator[nn.Module]:

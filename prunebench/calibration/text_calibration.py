@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property, partial
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +64,6 @@ class TextCalibration:
         self.files: list[TextFile] = read_files(checkpoint, files)
         self._sequences = cut_sequences(checkpoint, self.files)
         import torch
-        import transformers
 
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         gate = find_mlps(self._checkpoint).mlps[0].gate.tensor
@@ -76,7 +76,7 @@ class TextCalibration:
             dtype=_DTYPES[self._checkpoint.tensors[gate][1].dtype],
             measured_with={
                 "torch": torch.__version__,
-                "transformers": transformers.__version__,
+                "transformers": version("transformers"),
                 "device": torch.cuda.get_device_name() if self._device == "cuda" else "cpu",
             },
             files=[file.record for file in self.files],

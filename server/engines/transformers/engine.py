@@ -27,7 +27,7 @@ from server.engines.base import (
 )
 from server.engines.limits import check_logprobs, check_options, check_prompt
 from server.engines.options import parse_options
-from server.engines.transformers.lean_import import import_transformers
+from server.engines.transformers.lean_import import lean_transformers
 from server.engines.transformers.options import TransformersOptions
 
 if TYPE_CHECKING:  # torch takes seconds to import, so the thread does it
@@ -186,16 +186,19 @@ class TransformersEngine(StartedInfo):
                 started.set_exception(error)
 
     def _serve(self, started: Future[EngineInfo]) -> None:
-        import_transformers(quantizing=self._options.quantization != "none")
         import torch
-        import transformers
 
         from server.engines.checkpoint import end_of_sequence_ids
-        from server.engines.transformers.slot_model import SlotModel
-        from server.engines.transformers.slot_scheduler import SlotScheduler
 
+        with lean_transformers(quantizing=self._options.quantization != "none"):
+            import transformers
+
+            from server.engines.transformers.slot_model import SlotModel
+            from server.engines.transformers.slot_scheduler import SlotScheduler
+
+            with torch.inference_mode():
+                model = SlotModel(self._checkpoint, self._options)
         with torch.inference_mode():
-            model = SlotModel(self._checkpoint, self._options)
             model.prepare()
             scheduler = SlotScheduler(model, end_of_sequence_ids(self._checkpoint), self._publish)
             started.set_result(
