@@ -50,6 +50,9 @@ FIRST = (
 
 _COMPLETION = "_PRUNEBENCH_COMPLETE"  # typer's name for it
 
+# httpx takes its own command line for not installed: with what that prints by, it takes longer to import than all the rest of it.
+sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
+
 
 class Commands(UserDict[str, Any]):
     """Commands by name; one of `COMMANDS` is imported when it is first read."""
