@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import aiohttp
@@ -12,7 +10,8 @@ import pytest
 
 from reports.exports.trials import export
 from reports.runs.loads import read_loads
-from tests.server.conftest import running_server, serve_process, url_once_ready, write_checkpoint
+from tests.server.conftest import running_server
+from tests.vllm.forks import bench
 
 PREFILL_S, TOKEN_S, TOKENS = 0.06, 0.01, 20
 
@@ -94,32 +93,18 @@ async def test_a_refusal_is_a_failure_with_a_reason(known):
     assert output.error == "Bad Request"
 
 
-_BENCH = """
-from vllm.benchmarks.serve import add_cli_args, main
-from vllm.utils.argparse_utils import FlexibleArgumentParser
-parser = FlexibleArgumentParser()
-add_cli_args(parser)
-main(parser.parse_args())
-"""
-
-
-def test_what_the_installed_vllm_writes_is_read_and_has_no_key_that_we_lack(tmp_path):
+def test_what_the_installed_vllm_writes_is_read_and_has_no_key_that_we_lack(known, forks, tmp_path):
     tinyglu = Path(__file__).parents[2] / "examples" / "tinyglu"
-    server = serve_process(
-        checkpoint=write_checkpoint(tmp_path / "tiny"), engine_options={"prefill_ms": "30", "token_ms": "5"}
-    )
+    words = ["--backend", "openai", "--base-url", known.url, "--model", "tiny", "--tokenizer", tinyglu]
+    words += ["--dataset-name", "random", "--random-input-len", 16, "--random-output-len", 8, "--num-prompts", 6]
+    words += ["--request-rate", 20, "--ignore-eos", "--save-result", "--save-detailed", "--disable-tqdm"]
+    words += ["--result-dir", tmp_path, "--result-filename", "real.json"]
+    log = tmp_path / "log"
+    process = forks.start(log, bench, *map(str, words))
     try:
-        words = ["--backend", "openai", "--base-url", url_once_ready(server), "--model", "tiny", "--tokenizer", tinyglu]
-        words += ["--dataset-name", "random", "--random-input-len", 16, "--random-output-len", 8, "--num-prompts", 6]
-        words += ["--request-rate", 20, "--ignore-eos", "--save-result", "--save-detailed", "--disable-tqdm"]
-        words += ["--result-dir", tmp_path, "--result-filename", "real.json"]
-        # The command itself asks for the metadata of a package named vllm, which vLLM's build for CPUs does not have.
-        command = [sys.executable, "-c", _BENCH, *map(str, words)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
+        assert process.wait(240) == 0, log.read_text()[-2000:]
     finally:
-        server.terminate()
-        server.communicate(timeout=30)
+        process.end()
     written = json.loads((tmp_path / "real.json").read_text())
     load = read_loads(tmp_path / "real.json").trials[0]
     assert load.metrics.completed.all()

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
 import time
 
 import httpx
 import psutil
 import pytest
 
+from base.network import free_port
 from loadgen.client.wire import WireClient
 from loadgen.endpoint import Endpoint
 from loadgen.energy.source import NoEnergy
@@ -25,6 +22,7 @@ from tests.loadgen.answers.whole import events, read_answer
 from tests.loadgen.made import EVERY_KIND, one_of_every_kind, workload
 from tests.prunebench.conftest import TINYGLU
 from tests.server.engines.tiny_model import save_model, tiny_llama_config
+from tests.vllm.forks import run_module
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 
@@ -43,22 +41,19 @@ QUIET["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # the model in the core's process
 
 
 @pytest.fixture(scope="module")
-def process(tmp_path_factory):
+def process(tmp_path_factory, forks):
     """The server's process, and its URL once it is healthy."""
-    pytest.importorskip("vllm")
     folder = save_model(
         tmp_path_factory.mktemp("nano"), tiny_llama_config(vocab_size=4096, max_position_embeddings=512)
     )
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(TINYGLU / name, folder)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", f"--model={folder}", "--served-model-name=m"]
-    log = folder / "log"
-    with log.open("w") as said:
-        started = subprocess.Popen(
-            [*command, *OPTIONS, "--host=127.0.0.1", f"--port={port}"], stdout=said, stderr=said, env=os.environ | QUIET
-        )
+    log, port = folder / "log", free_port()
+    words = [f"--model={folder}", "--served-model-name=m", *OPTIONS, "--host=127.0.0.1", f"--port={port}"]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in QUIET.items():
+            patch.setenv(name, value)
+        started = forks.start(log, run_module, "vllm.entrypoints.openai.api_server", *words)
     try:
         url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 600
         while not is_healthy(url):
@@ -68,13 +63,10 @@ def process(tmp_path_factory):
         yield psutil.Process(started.pid), url
     finally:
         children = psutil.Process(started.pid).children(recursive=True) if started.poll() is None else []
-        started.terminate()
-        try:
-            started.wait(20)
-        finally:
-            for each in (started, *(child for child in children if child.is_running())):
-                each.kill()
-            started.wait()
+        started.end()
+        for child in children:
+            if child.is_running():
+                child.kill()
 
 
 def is_healthy(url):

@@ -8,20 +8,24 @@ from __future__ import annotations
 import json
 import signal
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
 from pruner.prune import prune
 from pruner.scoring.targets import Target
 from server.serve import EXIT_ENGINE_DIED
+from server.settings import ServeSettings
 from tests.prunebench.conftest import TINYGLU
 from tests.prunebench.quality.test_agreement import assert_agree, evaluated
 from tests.server.conftest import wait_until
 from tests.server.engines.test_end_to_end import PROMPT, assert_serves_the_checkpoint, model_folder, serving
+from tests.vllm.forks import serve
 
 __all__ = ["model_folder"]
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
@@ -29,20 +33,18 @@ PROMPTS = ["def read(", "class Parser:\n    ", '"""Return the', "import os\n\nfo
 BLOCKS = 4  # of 128 tokens, vLLM's size on a CPU; the context is 256 tokens long
 
 
-def test_vllm_serves_what_the_checkpoint_says_and_its_death_ends_the_server(model_folder, monkeypatch):
+def test_vllm_serves_what_the_checkpoint_says_and_its_death_ends_the_server(model_folder, forks, tmp_path):
     options = {"dtype": "float32", "disable_log_stats": "false", "num_gpu_blocks_override": str(1 + BLOCKS)}
-    with temporary_files(monkeypatch) as files, serving(model_folder, "vllm", engine_options=options) as served:
-        process, client = served
+    with vllm_serving(forks, tmp_path / "log", model_folder, options) as (process, client, files):
         assert_serves_the_checkpoint(client, model_folder)
         assert "vllm:prefix_cache_hits_total" in client.get("/metrics").text
         assert_reports_where_the_time_went(client)
         assert_preemptions_are_counted_once_the_cache_is_too_small(client)
         assert any(file.is_socket() for file in files.rglob("*"))
         assert_death_is_reported_to_everyone(process, client)
-        _, logged = process.communicate(timeout=120)
+        assert process.wait(120) == EXIT_ENGINE_DIED
         assert not any(file.is_socket() for file in files.rglob("*"))
-    assert process.returncode == EXIT_ENGINE_DIED
-    assert "Exception ignored" not in logged
+    assert "Exception ignored" not in (tmp_path / "log").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -53,17 +55,12 @@ def pruned(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def by_vllm(pruned):
-    """(process, client, folder of its temporary files) of a server that the last test ends."""
+def by_vllm(pruned, forks, tmp_path_factory):
+    """(process, client, folder of its temporary files, log) of a server that the last test ends."""
     options = {"dtype": "float32", "max_model_len": "1024"}
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        temporary_files(patch) as files,
-        with_the_model_in_the_core(patch),
-        serving(pruned, "vllm", engine_options=options) as served,
-    ):
-        patch.undo()  # only the server has its temporary files there
-        yield *served, files
+    log = tmp_path_factory.mktemp("vllm") / "log"
+    with vllm_serving(forks, log, pruned, options) as served:
+        yield *served, log
 
 
 @pytest.fixture(scope="module")
@@ -93,14 +90,14 @@ def test_both_engines_answer_the_same_questions_alike(by_vllm, by_transformers, 
 
 def test_a_signal_ends_vllm_without_leaving_anything_behind(by_vllm):
     """The last test of the file: it ends the server that the others ask."""
-    process, _, files = by_vllm
+    process, _, files, log = by_vllm
     begun = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
-    _, logged = process.communicate(timeout=120)
+    assert process.wait(120) == 0
     assert begun
     wait_until(lambda: all(is_over(child) for child in begun))
     assert not any(file.is_socket() for file in files.rglob("*"))
-    assert process.returncode == 0
+    logged = log.read_text()
     assert "Exception ignored" not in logged
     assert "Traceback" not in logged
 
@@ -113,18 +110,26 @@ def is_over(process):
 
 
 @contextmanager
-def temporary_files(monkeypatch):
-    """The folder where what is started now puts them: a short one, since a socket's path may have 107 characters."""
-    with tempfile.TemporaryDirectory() as folder:
-        monkeypatch.setenv("TMPDIR", folder)
-        yield Path(folder)
+def vllm_serving(forks, log, folder, options):
+    """(process, client, folder of its temporary files) of a server that has its model in vLLM's core."""
+    given = {"checkpoint": folder, "engine": "vllm", "port": 0, "engine_options": options}
+    with tempfile.TemporaryDirectory() as files:  # a short name, since a socket's path may have 107 characters
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TMPDIR", files)
+            patch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+            process = forks.start(log, serve, ServeSettings.model_validate(given).model_dump_json())
+        try:
+            with httpx.Client(base_url=url_once_ready(process, log), timeout=60) as client:
+                yield process, client, Path(files)
+        finally:
+            process.end()
 
 
-@contextmanager
-def with_the_model_in_the_core(monkeypatch):
-    """One process less that imports vLLM, which takes longest."""
-    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-    yield
+def url_once_ready(process, log):
+    while " ready at " not in log.read_text():
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.05)
+    return log.read_text().split(" ready at ")[1].split()[0]
 
 
 def assert_reports_where_the_time_went(client):

@@ -1,6 +1,5 @@
 """A run whose servers are on a `prunebench host`: real processes, the engine whose times and joules are known."""
 
-import dataclasses
 import signal
 import subprocess
 import time
@@ -12,7 +11,6 @@ import pytest
 
 from base.network import free_port
 from reports.runs.run_folder import RunFolder
-from server.engines.vllm.entry import VLLM
 from tests.prunebench.conftest import TINYGLU
 
 KEY = "s3cret"
@@ -112,23 +110,6 @@ def test_the_host_says_why_it_does_not_serve(host, tmp_path):
         assert replaced != first
         assert client.delete("/servers/a").status_code == client.delete("/servers/a").status_code == 204
         assert client.get("/servers").json() == {"servers": []}
-
-
-@pytest.mark.vllm
-@pytest.mark.slow
-def test_a_host_refuses_every_option_of_vllm_that_could_run_other_code_or_read_other_files(host):
-    vllm = pytest.importorskip("vllm")
-    url, process, _ = host
-    names = {field.name for field in dataclasses.fields(vllm.AsyncEngineArgs)} - VLLM.tunable_over_http()
-    assert len(names) > 100
-    with asking(url) as client:
-        answers = {
-            name: client.put("/servers/a", json=wanted(engine="vllm", options={name: "true"})).status_code
-            for name in names
-        }
-        assert set(answers.values()) == {403}, answers
-        assert client.get("/servers").json() == {"servers": []}
-    assert not psutil.Process(process.pid).children()
 
 
 def test_an_open_host_requires_a_key_and_a_root_must_exist(prunebench, tmp_path):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,28 +47,6 @@ PIECES = st.lists(st.text("abc", max_size=4), max_size=12)
 @given(pieces=PIECES, stops=STOPS, banned=st.integers(0, 5))
 def test_a_stop_string_may_begin_but_not_end_where_none_counts(pieces, stops, banned):
     assert released(pieces, stops, banned=banned) == expected("".join(pieces), stops, len("".join(pieces[:banned])))
-
-
-@pytest.fixture(scope="module")
-def vllm_detokenizer():
-    return pytest.importorskip("vllm.v1.engine.detokenizer")
-
-
-@pytest.mark.vllm
-@pytest.mark.slow  # importing vLLM
-@settings(deadline=None)  # the machine may be busy
-@given(pieces=PIECES, stops=STOPS, least=st.integers(0, 5), keep=st.booleans())
-def test_the_text_ends_where_vllm_ends_it(vllm_detokenizer, pieces, stops, least, keep):
-    """vLLM's own detokenizer, a piece a token, of which the first `least` are `min_tokens`."""
-    text = ""
-    for at, piece in enumerate(pieces):
-        text += piece
-        new = 0 if at < least else len(piece)
-        if found := vllm_detokenizer.check_stop_strings(text, new, stops, keep):
-            stop, cut = found
-            assert released(pieces, stops, keep=keep, banned=least) == (text if cut == -1 else text[:cut], stop)
-            return
-    assert released(pieces, stops, keep=keep, banned=least) == (text, None)
 
 
 def test_only_what_may_become_a_stop_string_is_held_back():
