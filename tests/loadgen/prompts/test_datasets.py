@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import datasets
 import pytest
 
 from loadgen.endpoint import LoadError
 from loadgen.prompts.files import read_prompts, read_sessions, with_identity
+from tests.lazy import Lazy
 from tests.loadgen.made import workload
+
+datasets = Lazy("datasets")
 
 ROWS = [
     {"messages": [{"role": "user", "content": f"question {n}"}, {"role": "assistant", "content": "yes"}], "source": "x"}
@@ -23,7 +25,7 @@ def _quiet():
 
 
 @pytest.fixture
-def table() -> datasets.Dataset:
+def table():
     return datasets.Dataset.from_list(ROWS)
 
 

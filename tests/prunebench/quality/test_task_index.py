@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
-from lm_eval.tasks import TaskManager
 
 from prunebench.quality.suites import QualityError, Suite, TaskChoice
 from prunebench.quality.task_index import known_tasks, own_folders
 
-pytestmark = pytest.mark.slow  # importing lm-eval
+if TYPE_CHECKING:  # it takes seconds to import
+    from lm_eval.tasks import TaskManager
+
+pytestmark = [
+    pytest.mark.slow,  # importing lm-eval
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # its imports
+]
 
 
 def index(*names: str) -> TaskManager:
@@ -18,6 +25,8 @@ def index(*names: str) -> TaskManager:
 @pytest.fixture(scope="module")
 def whole() -> TaskManager:
     """Fifteen seconds' work."""
+    from lm_eval.tasks import TaskManager
+
     return TaskManager()
 
 
@@ -34,9 +43,10 @@ def test_only_the_folders_of_what_is_wanted_are_parsed():
 
 
 def test_a_tag_is_refused_with_its_tasks(whole, monkeypatch):
+    manager = type(whole)
     monkeypatch.setattr(
         "lm_eval.tasks.TaskManager",
-        lambda **given: whole if given.get("include_defaults", True) else TaskManager(**given),
+        lambda **given: whole if given.get("include_defaults", True) else manager(**given),
     )
     with pytest.raises(QualityError, match=r"ai2_arc is a tag; name its tasks: arc_challenge, arc_easy"):
         index("piqa", "ai2_arc")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pandas as pd
-import polars as pl
 import pytest
 
 import prunebench
 from reports.errors import ReportError
 from reports.runs.run_folder import RunFolder
+from tests.lazy import Lazy
 from tests.reports.example_run import Example, write_run
+
+pd, pl = Lazy("pandas"), Lazy("polars")
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,12 @@ import asyncio
 import math
 from concurrent.futures import ThreadPoolExecutor
 
-import openai
 import pytest
 
+from tests.lazy import Lazy
 from tests.server.conftest import running_server, wait_until
+
+openai = Lazy("openai")
 
 
 @pytest.fixture(scope="module")
