@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +27,9 @@ from server.settings import ServeSettings
 from server.text.template import find_template
 from server.text.tokenizer import Tokenizer
 from server.transport.connection import http_server
+from tests.server.processes import serve_process, url_once_ready
+
+__all__ = ["serve_process", "url_once_ready"]
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools here') }}{% endif %}"
@@ -173,32 +174,6 @@ def wait_until(true: Callable[[], object], seconds: float = 20) -> None:
     while not true():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.005)
-
-
-_SERVE = """
-import sys
-from server.serve import serve
-from base.errors import UserError
-from server.settings import ServeSettings
-try:
-    sys.exit(serve(ServeSettings.model_validate_json(sys.argv[1])))
-except UserError as error:
-    sys.exit(f"{error}")
-"""
-
-
-def serve_process(**settings: object) -> subprocess.Popen[str]:
-    """`serve` in a process of its own; its progress is on stderr."""
-    given = ServeSettings.model_validate({"engine": "synthetic", "port": 0, **settings}).model_dump_json()
-    return subprocess.Popen([sys.executable, "-c", _SERVE, given], stderr=subprocess.PIPE, text=True)
-
-
-def url_once_ready(process: subprocess.Popen[str]) -> str:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if " ready at " in line:
-            return line.split(" ready at ")[1].split()[0]
-    raise AssertionError("the server ended before it was ready")
 
 
 def events(text: str) -> list[dict]:
