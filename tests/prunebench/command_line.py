@@ -6,32 +6,27 @@ what a small run does: these runs and plans each draw only one. Commands started
 
 from __future__ import annotations
 
-import multiprocessing
+import functools
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
+from prunebench.cli import COMMANDS
 from tests.environment import environment, was_changed
-
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(
-    [
-        __name__,
-        "prunebench.cli",
-        "prunebench.run.runner",
-        "reports.build",
-        "matplotlib.backends.backend_svg",
-    ]
-)
+from tests.forks import Forks
 
 
-def run_command(words: Sequence[str], folder: Path, timeout: float) -> subprocess.CompletedProcess[str]:
+def run_command(
+    words: Sequence[str], folder: Path, timeout: float, *, asks_tasks: bool = False
+) -> subprocess.CompletedProcess[str]:
     """Run it in `folder` with its output captured, as subprocess.run does.
 
-    Where the test has changed environment variables it imports again.
+    Where the test has changed environment variables it imports again. One that `asks_tasks` has imported lm-eval too.
     """
     command = [sys.executable, "-m", "prunebench", *words]
     if was_changed():
@@ -40,14 +35,41 @@ def run_command(words: Sequence[str], folder: Path, timeout: float) -> subproces
         )
     with tempfile.TemporaryDirectory() as said:
         out, err = Path(said, "out"), Path(said, "err")
-        process = _FORKS.Process(target=_run, args=(command, folder, environment(), out, err))
-        process.start()
-        process.join(timeout)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            raise subprocess.TimeoutExpired(command, timeout, out.read_bytes(), err.read_bytes())
-        return subprocess.CompletedProcess(command, process.exitcode, out.read_text("utf-8"), err.read_text("utf-8"))
+        process = (_with_harness() if asks_tasks else _without()).start(_run, command, folder, environment(), out, err)
+        try:
+            status = process.wait(timeout)
+        except TimeoutError:
+            process.send_signal(signal.SIGKILL)
+            raise subprocess.TimeoutExpired(command, timeout, out.read_bytes(), err.read_bytes()) from None
+        return subprocess.CompletedProcess(command, status, out.read_text("utf-8"), err.read_text("utf-8"))
+
+
+@functools.cache
+def _without() -> Forks:
+    return Forks(import_commands)
+
+
+@functools.cache
+def _with_harness() -> Forks:
+    return Forks(_import_harness)
+
+
+def import_commands() -> None:
+    """All of them, and what draws."""
+    for name in COMMANDS:
+        import_module(f"prunebench.commands.{name.replace('-', '_')}")
+    import_module("matplotlib.backends.backend_svg")
+
+
+def _import_harness() -> None:
+    from prunebench.quality.harness import harness_version
+    from server.engines.transformers.lean_import import import_tokenizers
+
+    import_commands()
+    harness_version()
+    import_module("lm_eval.evaluator")
+    import_module("prunebench.quality.models")
+    import_tokenizers()
 
 
 def _run(command: Sequence[str], folder: Path, environment: dict[str, str], out: Path, err: Path) -> None:

@@ -12,7 +12,7 @@ from tests.prunebench.command_line import run_command
 
 ROOT = Path(__file__).parents[2]
 TINYGLU = ROOT / "examples" / "tinyglu"
-_RUN_DRAWING_ONE_PICTURE = f"""
+RUN_DRAWING_ONE_PICTURE = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from prunebench import __main__
@@ -77,8 +77,8 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 def prunebench(tmp_path: Path) -> Command:
     """Runs the command line as a user would, in an empty folder."""
 
-    def run(*words: object, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
-        return run_command([*map(str, words)], tmp_path, timeout)
+    def run(*words: object, timeout: float = 120, asks_tasks: bool = False) -> "subprocess.CompletedProcess[str]":
+        return run_command([*map(str, words)], tmp_path, timeout, asks_tasks=asks_tasks)
 
     return run
 
@@ -89,7 +89,7 @@ def started(tmp_path: Path):
     processes = []
 
     def start(*words: object) -> "subprocess.Popen[str]":
-        code = ["-P", "-c", _RUN_DRAWING_ONE_PICTURE] if words[0] == "run" else ["-m", "prunebench"]
+        code = ["-P", "-c", RUN_DRAWING_ONE_PICTURE] if words[0] == "run" else ["-m", "prunebench"]
         process = subprocess.Popen(
             [sys.executable, *code, *map(str, words)],
             cwd=tmp_path,

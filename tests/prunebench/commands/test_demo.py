@@ -30,7 +30,7 @@ def shortened(name: str, folder: Path) -> Path:
 
 
 def test_the_demo_takes_a_real_checkpoint_from_pruning_to_the_report(prunebench, tmp_path: Path):
-    done = prunebench("run", shortened("demo.toml", tmp_path), "--output", "out", timeout=600)
+    done = prunebench("run", shortened("demo.toml", tmp_path), "--output", "out", timeout=600, asks_tasks=True)
     assert done.returncode == 0, done.stderr
     run = RunFolder(tmp_path / "out")
     configurations = run.configurations()

@@ -38,7 +38,7 @@ def result(folder: Path, task: str) -> TaskResult:
 def test_tasks_are_asked_of_what_is_served_and_modelled_joules_stay_apart(prunebench, tmp_path):
     done = prunebench(
         "evaluate", TINYGLU, "--tasks", "tinyglu_form,tinyglu_signature", "--limit", 8, "--output", "out", "--json",
-        "--modelled-watts-per-core", 5, *SERVED, timeout=400,
+        "--modelled-watts-per-core", 5, *SERVED, timeout=400, asks_tasks=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
@@ -94,15 +94,15 @@ def test_a_killed_evaluation_goes_on_where_it_was(prunebench, started, tmp_path)
     process.wait()
     before = first.read_bytes()
     assert not (tmp_path / "out" / "tinyglu_signature.json").exists()
-    again = prunebench(*words, "--limit", 4)
+    again = prunebench(*words, "--limit", 4, asks_tasks=True)
     assert again.returncode == 2
     assert "add --resume" in again.stderr
-    done = prunebench(*words, "--resume")
+    done = prunebench(*words, "--resume", asks_tasks=True)
     assert done.returncode == 0, done.stderr
     assert first.read_bytes() == before
     assert result(tmp_path / "out", "tinyglu_signature").items == 160
     shutil.copytree(TINYGLU, tmp_path / "other")
-    other = prunebench("evaluate", "other", *words[2:], "--resume")
+    other = prunebench("evaluate", "other", *words[2:], "--resume", asks_tasks=True)
     assert other.returncode == 2
     assert "--resume: out holds an evaluation of" in other.stderr
 
@@ -122,7 +122,7 @@ def test_without_a_hub_a_task_says_so_and_the_others_go_on(prunebench, at_a_url,
 
 
 def test_a_wrong_name_names_the_nearest(prunebench):
-    done = prunebench("evaluate", TINYGLU, "--tasks", "helaswag")
+    done = prunebench("evaluate", TINYGLU, "--tasks", "helaswag", asks_tasks=True)
     assert done.returncode == 2
     assert done.stderr.startswith("prunebench: lm-eval knows no task helaswag; did you mean hellaswag")
 
@@ -139,7 +139,9 @@ def test_tasks_of_ones_own_are_found_in_a_folder(prunebench, at_a_url, tmp_path)
         "task: sums\ncustom_dataset: !function items.load\ntest_split: test\noutput_type: multiple_choice\n"
         'doc_to_text: question\ndoc_to_target: answer\ndoc_to_choice: ["odd", "even"]\nmetric_list:\n  - metric: acc\n'
     )
-    done = prunebench("evaluate", *at_a_url, "--tasks", "sums:2", "--include-path", folder, "--output", "out")
+    done = prunebench(
+        "evaluate", *at_a_url, "--tasks", "sums:2", "--include-path", folder, "--output", "out", asks_tasks=True
+    )
     assert done.returncode == 0, done.stderr
     own = result(tmp_path / "out", "sums")
     assert (own.items, own.shots, own.scores[0].metric) == (6, 2, "acc")

@@ -59,8 +59,9 @@ def plain(tmp_path_factory):
 
 def evaluated(prunebench: Any, folder: Path, target: object, *words: object) -> dict[str, TaskResult]:
     done = prunebench(
-        "evaluate", target, "--tasks", ",".join(TASKS), "--limit", LIMIT, "--output", folder, *words, timeout=300
-    )
+        "evaluate", target, "--tasks", ",".join(TASKS), "--limit", LIMIT, "--output", folder, *words, timeout=300,
+        asks_tasks="--in-process" not in words,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return {task: TaskResult.model_validate_json((folder / f"{task}.json").read_bytes()) for task in TASKS}
 

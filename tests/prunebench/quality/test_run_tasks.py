@@ -37,7 +37,7 @@ output_tokens = 8
 
 def test_every_configuration_is_asked_outside_every_energy_window_and_only_once(prunebench, tmp_path: Path):
     (tmp_path / "asked.toml").write_text(EXPERIMENT)
-    done = prunebench("run", "asked.toml", "--output", "out", timeout=500)
+    done = prunebench("run", "asked.toml", "--output", "out", timeout=500, asks_tasks=True)
     assert done.returncode == 0, done.stderr
     run = RunFolder(tmp_path / "out")
     results = {c.label: run.task_results(c.label) for c in run.configurations()}
@@ -55,7 +55,7 @@ def test_every_configuration_is_asked_outside_every_energy_window_and_only_once(
     before = kept.stat().st_mtime_ns
     answered = json.loads(gone.read_text())["values"]
     gone.unlink()
-    again = prunebench("run", "asked.toml", "--output", "out", "--resume", timeout=500)
+    again = prunebench("run", "asked.toml", "--output", "out", "--resume", timeout=500, asks_tasks=True)
     assert again.returncode == 0, again.stderr
     assert kept.stat().st_mtime_ns == before
     assert json.loads(gone.read_text())["values"] == answered
@@ -63,7 +63,7 @@ def test_every_configuration_is_asked_outside_every_energy_window_and_only_once(
 
 def test_a_task_that_is_none_stops_the_run_before_it_begins(prunebench, tmp_path: Path):
     (tmp_path / "asked.toml").write_text(EXPERIMENT.replace("tinyglu_form", "tinyglu_from"))
-    done = prunebench("run", "asked.toml", "--output", "out")
+    done = prunebench("run", "asked.toml", "--output", "out", asks_tasks=True)
     assert done.returncode == 2
     assert "lm-eval knows no task tinyglu_from; did you mean tinyglu_form" in done.stderr
     assert not (tmp_path / "out" / "checkpoints").exists()

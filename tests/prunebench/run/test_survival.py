@@ -30,7 +30,8 @@ CELLS = BLOCKS * 2  # x widths
 TIMED = {"itl", "tpot"}
 OF_THE_RUN = {NET_JOULES, MEDIAN_REQUEST_JOULES, P99_REQUEST_JOULES}
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["prunebench.cli", "prunebench.commands.run"])  # a runner then starts in a moment
+# A runner then starts in a moment.
+PROCESSES.set_forkserver_preload(["prunebench.cli", "prunebench.commands.run", "matplotlib.backends.backend_svg"])
 
 
 def run(file: Path, folder: Path, log: Path) -> None:
