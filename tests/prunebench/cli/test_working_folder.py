@@ -21,15 +21,15 @@ SHORT = SYNTHETIC[: SYNTHETIC.rindex("[[workloads]]")].replace("blocks = 2", "bl
 TASKS = '[quality]\nperplexity_files = ["stdlib:this.py"]\ntasks = ["tinyglu_form"]\nlimit = 2\n'
 LOAD = ["load", "URL", "--model", "tiny", "--output", "out", "--requests", "3", "--output-tokens", "4"]
 
-# What is started: the command itself, and below it a load's client process, servers, and the process that looks quality tasks up.
+# What is started: the command itself, and below it a load's client process.
 KINDS = {
     "the command": ["--version"],
     "an import of every part": ["run", "tiny.toml", "--dry-run"],
     "a load's client": [*LOAD],
-    "a run's servers and quality tasks": pytest.param(["run", "quality.toml", "--output", "out"], marks=pytest.mark.slow),
-}  # fmt: skip
-# Locust's master and worker, and Ray's workers, are started alike however the command was.
-OTHER_DRIVERS = {
+}
+# Servers, what looks quality tasks up, Locust's master and worker, and Ray's workers are started alike however the command was.
+STARTED_ALIKE = {
+    "a run's servers and quality tasks": ("-m", ["run", "quality.toml", "--output", "out"]),
     "Locust's processes": ("-m", [*LOAD, "--driver", "locust"]),
     "Ray's workers": ("the script", ["run", "tiny.toml", "--output", "out", "--executor", "ray"]),
 }
@@ -81,8 +81,8 @@ def test_files_with_the_names_of_packages_in_the_working_folder_stay_unread(trap
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("start", "words"), OTHER_DRIVERS.values(), ids=OTHER_DRIVERS)
-def test_processes_of_another_driver_read_none_of_them_either(trapped, url, tmp_path, start, words):
+@pytest.mark.parametrize(("start", "words"), STARTED_ALIKE.values(), ids=STARTED_ALIKE)
+def test_processes_that_a_command_starts_read_none_of_them_either(trapped, url, tmp_path, start, words):
     test_files_with_the_names_of_packages_in_the_working_folder_stay_unread(
         trapped, url, tmp_path, STARTS[start], words
     )

@@ -15,6 +15,8 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.prunebench.conftest import RUN_DRAWING_ONE_PICTURE
+
 _XTERM = {"TERM": "xterm-256color"}
 _OURS = {"NO_COLOR", "FORCE_COLOR", "CI", "COLUMNS", "LINES"}  # of the tests' own environment
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -35,8 +37,9 @@ def run_in_terminal(
     """Run `prunebench WORDS…` in a terminal of 24 lines; its exit status and everything that it sent."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    code = ["-c", RUN_DRAWING_ONE_PICTURE] if words[:1] == ("run",) else ["-m", "prunebench"]
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "prunebench", *map(str, words)],
+        [sys.executable, "-P", *code, *map(str, words)],
         cwd=folder,
         stdin=theirs,
         stdout=theirs,
