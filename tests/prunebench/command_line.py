@@ -1,7 +1,8 @@
 """`python -m prunebench WORDS…` in a process of its own that has its imports already: forked from one that did nothing else.
 
-Importing is most of what a short command does, and the suite runs hundreds of them. Drawing the pictures of the report is most of
-what a small run does: these runs and plans each draw only one. Commands started otherwise and the tests of reports draw them all.
+Importing is most of what a short command does, and the suite runs hundreds of them; what a run or a load starts is forked too
+(`what_it_starts`). Drawing the pictures of the report is most of what a small run does: these runs and plans each draw only one.
+Commands started otherwise and the tests of reports draw them all.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def run_command(
 
 @functools.cache
 def _without() -> Forks:
-    return Forks(import_commands)
+    return Forks(_import_commands)
 
 
 @functools.cache
@@ -54,18 +55,23 @@ def _with_harness() -> Forks:
     return Forks(_import_harness)
 
 
-def import_commands() -> None:
-    """All of them, and what draws."""
+def _import_commands() -> None:
+    """All of them, what they start, and what draws."""
     for name in COMMANDS:
         import_module(f"prunebench.commands.{name.replace('-', '_')}")
-    import_module("matplotlib.backends.backend_svg")
+    for name in (
+        "tests.prunebench.what_it_starts",
+        "server.engines.synthetic.engine",
+        "matplotlib.backends.backend_svg",
+    ):
+        import_module(name)
 
 
 def _import_harness() -> None:
     from prunebench.quality.harness import harness_version
     from server.engines.transformers.lean_import import import_tokenizers
 
-    import_commands()
+    _import_commands()
     harness_version()
     import_module("lm_eval.evaluator")
     import_module("prunebench.quality.models")
@@ -75,6 +81,7 @@ def _import_harness() -> None:
 def _run(command: Sequence[str], folder: Path, environment: dict[str, str], out: Path, err: Path) -> None:
     from prunebench import __main__
     from prunebench.cli import main
+    from tests.prunebench.what_it_starts import fork_what_it_starts
 
     os.chdir(folder)
     os.environ.clear()
@@ -84,6 +91,8 @@ def _run(command: Sequence[str], folder: Path, environment: dict[str, str], out:
         os.dup2(opened, number)
         os.close(opened)
     sys.argv = [__main__.__file__, *command[3:]]
+    if command[3:4] in (["run"], ["load"], ["evaluate"]):
+        fork_what_it_starts()
     if command[3:4] in (["run"], ["plan"]):
         draw_one_picture()
     main()
