@@ -57,12 +57,13 @@ class Look:
         return sum(needed) + max(needed, default=0)
 
     def line(self, labels: set[str], seconds: float) -> str:
-        """For people: how narrow the ratios of `labels` are, and how long it still takes."""
+        """For people: how narrow the ratios of `labels` are, and how long it still takes; no `seconds`: it has ended."""
         known = [self._half_width(label) for label in dict.fromkeys(one.label for one in self.found) if label in labels]
         ready = len({one.label for one in self.found} - labels)
         parts = [", ".join(known), f"{ready} settled" if ready else ""]
         more = max((self.blocks_for(label) - self.blocks for label in labels), default=0)
-        parts.append(f"about {more} more block{'s' * (more != 1)}, {duration(seconds)}" if more else "")
+        time_left = f", {duration(seconds)}" if seconds else ""
+        parts.append(f"about {more} more block{'s' * (more != 1)}{time_left}" if more else "")
         return f"after {self.blocks} blocks, of {around(self.goal.within)}: {'; '.join(filter(None, parts))}"
 
     def _half_width(self, label: str) -> str:
