@@ -5,25 +5,32 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-PERCENTAGES = [10, 20, 30, 40, 50, 60]  # of the neurons, as the study has them
+WIDTHS = [1383, 1229, 1076, 922, 768, 615]  # of 1536: the study's 10, 20 … 60 % of the neurons removed
 HELD_OUT = ("held-out-chat.txt", "held-out-gsm8k.txt")
-_STUDY = 'criterion = "maw"\ntie_break = "torch"'
-_BEST = 'criterion = "act"\nrefit = "one-shot"\ncalibration = ["calibration.jsonl"]'
 _VLLM = """\
 max_model_len = "2048"
 enforce_eager = "true"
-kv_cache_memory_bytes = "402653184"
+kv_cache_memory_bytes = "134217728"
 """
 _EIGHT_BITS = """
 [[configurations]]
 label = "int8"
 checkpoint = "smollm2-w8a8"
 """
-# name: how it is pruned, engine, the engine's own options, more configurations
+_BEST = "".join(
+    f"""
+[[configurations]]
+label = "act-refit-{width}"
+width = {width}
+criterion = "act"
+refit = "one-shot"
+"""
+    for width in WIDTHS
+)
+# name: engine, the engine's own options, the text that is calibrated on, configurations beside the study's, whether tasks are asked
 RUNS = {
-    "study-vllm": (_STUDY, "vllm", _VLLM, _EIGHT_BITS),
-    "best-vllm": (_BEST, "vllm", _VLLM, ""),
-    "study-transformers": (_STUDY, "transformers", "", ""),
+    "vllm": ("vllm", _VLLM, "", _EIGHT_BITS, False),
+    "transformers": ("transformers", "", 'calibration = ["calibration.jsonl"]\n', _BEST, True),
 }
 EXPERIMENT = """\
 # Written by `python -P -m benchmarks.small_model`. A relative path is relative to this file.
@@ -34,9 +41,10 @@ seed = 2512
 source = "smollm2"
 
 [prune]
-pruning_percentages = {percentages}
-{pruning}
-
+widths = {widths}
+criterion = "maw"
+tie_break = "torch"
+{calibration}
 [serve]
 engine = "{engine}"
 keep_servers = true
@@ -48,7 +56,7 @@ dtype = "float32"
 [protocol]
 until = "+-2% on tpot and output_tokens_per_s"
 min_blocks = 3
-max_blocks = 40
+max_blocks = 100
 max_hours = {hours}
 warmup_limit_s = 3
 
@@ -59,7 +67,7 @@ idle_s = 0
 
 [quality]
 perplexity_files = {held_out}
-max_tokens = 4096
+max_tokens = 2048
 tasks = {tasks}
 limit = {limit}
 reuse = true
@@ -67,7 +75,7 @@ reuse = true
 [[workloads]]
 name = "single-request"
 kind = "single"
-requests = 4
+requests = 3
 prompt_tokens = 128
 output_tokens = 32
 warmup_requests = 1
@@ -76,25 +84,25 @@ warmup_requests = 1
 name = "batch-8"
 kind = "batch"
 batch_size = 8
-requests = 16
+requests = 8
 prompt_tokens = 128
 output_tokens = 32
-warmup_requests = 8
+warmup_requests = 4
 """
 
 
 def experiment(name: str, tasks: Sequence[str], *, limit: int, hours: float) -> str:
     """The experiment file of one run; `tasks` are files, relative to it."""
-    pruning, engine, options, configurations = RUNS[name]
+    engine, options, calibration, configurations, asked = RUNS[name]
     return EXPERIMENT.format(
         name=name,
-        percentages=PERCENTAGES,
-        pruning=pruning,
+        widths=WIDTHS,
         engine=engine,
         options=options,
+        calibration=calibration,
         configurations=configurations,
         held_out=json.dumps(list(HELD_OUT)),
-        tasks=json.dumps(list(tasks)),
+        tasks=json.dumps(list(tasks) if asked else []),
         limit=limit,
         hours=hours,
     )
