@@ -6,10 +6,11 @@
 
 Both runs have the study's question: SmolLM2-135M-Instruct, whole and at six of the study's widths by its criterion, maw. `vllm`
 has 8-bit integers beside them; `transformers`, whose engine is several times as fast on a CPU without AVX-512, the same widths
-by the criterion and refit that keep the most here, and the tasks. Each is loaded with single requests and in batches, in blocks
-until each ratio's interval is within 2 %, or --hours are up, which the report then says. Quality: perplexity and bits per byte
-of held-out chat and GSM8K, IFEval's first --limit prompts, and the perplexity of GSM8K's first answers. Whether a model of this
-size answers any of GSM8K is measured at the end, on the whole model.
+by the criterion and refit that keep the most here. Each is loaded with single requests and in batches, in blocks until each
+ratio's interval is within 2 %, or --hours are up, which the report then says; perplexity and bits per byte are of held-out chat
+and GSM8K. Then `transformers`' models are asked IFEval's first --limit prompts and, as perplexity, GSM8K's first answers, one
+model after another into --results/scores.json, where what is known already is not asked again. GSM8K itself is asked of the whole
+model, and of the others only if that is above the floor.
 
 FOLDER holds ifeval_input_data.jsonl, gsm8k_test.jsonl (or test.jsonl) and gsm8k_train_200.jsonl (or train.jsonl). The text that
 is calibrated on is that of `benchmarks.pruning_quality`. What is fetched and made stays in --folder, scores of tasks
@@ -23,17 +24,27 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmarks.pruning_quality import texts
 from benchmarks.pruning_quality.__main__ import calibration_file
-from benchmarks.small_model.experiments import HELD_OUT, RUNS, experiment
-from benchmarks.small_model.floor import floor
+from benchmarks.small_model.experiments import HELD_OUT, RUNS, WIDTHS, experiment
 from benchmarks.small_model.publishing import publish
+from benchmarks.small_model.scores import above_the_floor, ask
 from examples.make_variants import write_w8a8
 from examples.real import source, tasks
 
 _CHARACTERS = 30_000  # of each held-out text
+_PRUNED = Path("runs", "transformers", "checkpoints")
+# Whose tasks are asked, in this order: the two criteria in turn, from wide to narrow.
+MODELS = {"whole": Path("smollm2")} | {
+    f"{name}-{width}": _PRUNED / folder / f"width-{width}"
+    for width in WIDTHS
+    for name, folder in (("act-refit", "act-refit-one-shot"), ("maw", ""))
+}
+LABELS = list(MODELS)
 
 
 def main() -> None:
@@ -42,7 +53,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with IFEval's prompts and GSM8K's rows")
     parser.add_argument("--folder", type=Path, default=Path("small-model"), help="what is fetched, made and recorded")
     parser.add_argument("--results", type=Path, default=Path("results"), help="where pages and summaries go")
-    parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS), metavar="RUN")
+    parser.add_argument("--runs", nargs="*", choices=RUNS, default=list(RUNS), metavar="RUN")
+    parser.add_argument("--scores", nargs="*", choices=LABELS, default=LABELS, metavar="MODEL", help="models that are asked tasks")
     parser.add_argument("--limit", type=int, default=100, help="items a task")
     parser.add_argument("--hours", type=float, default=0.5, help="no block begins that would end later, in each run")
     parser.add_argument("--resume", action="store_true", help="go on with the runs in --folder")
@@ -50,9 +62,8 @@ def main() -> None:
     options = parser.parse_args()
     folder: Path = options.folder.resolve()
     made = make(folder, options.data.resolve())
-    asked = [f"{made[name].parent.name}/{made[name].name}" for name in ("ifeval", "gsm8k_answers")]
     for name in options.runs:
-        (folder / f"{name}.toml").write_text(experiment(name, asked, limit=options.limit, hours=options.hours))
+        (folder / f"{name}.toml").write_text(experiment(name, hours=options.hours))
         command = ["run", f"{name}.toml", "--output", f"runs/{name}"]
         if options.resume:
             command += ["--resume", *(["--blocks", str(options.blocks)] if options.blocks else [])]
@@ -60,7 +71,18 @@ def main() -> None:
         _prunebench(folder, "report", f"runs/{name}", "--card")
         publish(folder, name, options.results / name, command)
         print(f"{name}: {options.results / name / 'report.html'}", flush=True)
-    print(floor(folder, made["gsm8k"], options.limit, options.results / "gsm8k-of-the-whole-model.json"))
+    if options.scores:
+        score(folder, made, options.scores, options.limit, options.results / "scores.json")
+
+
+def score(folder: Path, made: dict[str, Path], labels: Sequence[str], limit: int, results: Path) -> None:
+    """Ask IFEval and the answers of GSM8K of each model, and GSM8K itself of the whole one; of each, if the whole one can."""
+    asking = partial(ask, limit=limit, results=results, folder=folder / "scores", environment=_environment(folder))
+    models = {label: folder / MODELS[label] for label in labels}
+    asking(models, [made["ifeval"], made["gsm8k_answers"]])
+    known = asking({LABELS[0]: folder / MODELS[LABELS[0]]}, [made["gsm8k"]])
+    if above_the_floor(known[LABELS[0]][made["gsm8k"].stem]):
+        asking(models, [made["gsm8k"]])
 
 
 def make(folder: Path, data: Path) -> dict[str, Path]:
@@ -80,10 +102,13 @@ def make(folder: Path, data: Path) -> dict[str, Path]:
     return tasks.write_tasks(folder / "tasks", data, tasks.chat_prompt(model))
 
 
+def _environment(folder: Path) -> dict[str, str]:
+    return os.environ | {"NLTK_DATA": str(folder / "unpacked" / tasks.NLTK_DATA)}
+
+
 def _prunebench(folder: Path, *words: str) -> None:
-    environment = os.environ | {"NLTK_DATA": str(folder / "unpacked" / tasks.NLTK_DATA)}
     command = [sys.executable, "-P", "-m", "prunebench", *words]
-    if status := subprocess.run(command, cwd=folder, env=environment, check=False).returncode:
+    if status := subprocess.run(command, cwd=folder, check=False).returncode:
         sys.exit(status)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 WIDTHS = [1383, 1229, 1076, 922, 768, 615]  # of 1536: the study's 10, 20 … 60 % of the neurons removed
 HELD_OUT = ("held-out-chat.txt", "held-out-gsm8k.txt")
@@ -12,6 +11,10 @@ max_model_len = "2048"
 enforce_eager = "true"
 kv_cache_memory_bytes = "134217728"
 """
+_TRANSFORMERS = """\
+max_num_seqs = "8"
+max_model_len = "1536"
+"""  # thirteen servers are up at once
 _EIGHT_BITS = """
 [[configurations]]
 label = "int8"
@@ -27,10 +30,10 @@ refit = "one-shot"
 """
     for width in WIDTHS
 )
-# name: engine, the engine's own options, the text that is calibrated on, configurations beside the study's, whether tasks are asked
+# name: engine, the engine's own options, the text that is calibrated on, configurations beside the study's
 RUNS = {
-    "vllm": ("vllm", _VLLM, "", _EIGHT_BITS, False),
-    "transformers": ("transformers", "", 'calibration = ["calibration.jsonl"]\n', _BEST, True),
+    "vllm": ("vllm", _VLLM, "", _EIGHT_BITS),
+    "transformers": ("transformers", _TRANSFORMERS, 'calibration = ["calibration.jsonl"]\n', _BEST),
 }
 EXPERIMENT = """\
 # Written by `python -P -m benchmarks.small_model`. A relative path is relative to this file.
@@ -68,9 +71,6 @@ idle_s = 0
 [quality]
 perplexity_files = {held_out}
 max_tokens = 2048
-tasks = {tasks}
-limit = {limit}
-reuse = true
 {configurations}
 [[workloads]]
 name = "single-request"
@@ -91,9 +91,9 @@ warmup_requests = 4
 """
 
 
-def experiment(name: str, tasks: Sequence[str], *, limit: int, hours: float) -> str:
-    """The experiment file of one run; `tasks` are files, relative to it."""
-    engine, options, calibration, configurations, asked = RUNS[name]
+def experiment(name: str, *, hours: float) -> str:
+    """The experiment file of one run."""
+    engine, options, calibration, configurations = RUNS[name]
     return EXPERIMENT.format(
         name=name,
         widths=WIDTHS,
@@ -102,7 +102,5 @@ def experiment(name: str, tasks: Sequence[str], *, limit: int, hours: float) -> 
         calibration=calibration,
         configurations=configurations,
         held_out=json.dumps(list(HELD_OUT)),
-        tasks=json.dumps(list(tasks) if asked else []),
-        limit=limit,
         hours=hours,
     )

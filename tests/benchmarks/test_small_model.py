@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.small_model.experiments import HELD_OUT, PERCENTAGES, RUNS, experiment
+from benchmarks.small_model.experiments import HELD_OUT, RUNS, WIDTHS, experiment
 from benchmarks.small_model.publishing import PUBLISHED, publish
 from prunebench.experiment.resolve import load_experiment
 
@@ -21,11 +21,12 @@ def test_each_run_is_an_experiment_that_prunebench_reads(name: str, tmp_path: Pa
     for text in ("calibration.jsonl", *HELD_OUT):
         (tmp_path / text).write_text('{"text": "Hello"}\n')
     file = tmp_path / "run.toml"
-    file.write_text(experiment(name, ["tasks/ifeval.yaml"], limit=7, hours=0.25))
+    file.write_text(experiment(name, hours=0.25))
     read = load_experiment(file)
-    assert read.prune.pruning_percentages == PERCENTAGES
-    assert (read.quality.limit, read.quality.tasks, read.protocol.max_hours) == (7, ["tasks/ifeval.yaml"], 0.25)
-    assert [one.label for one in read.configurations] == (["int8"] if name == "study-vllm" else [])
+    assert read.prune.widths == WIDTHS
+    assert read.protocol.max_hours == 0.25
+    beside = ["int8"] if name == "vllm" else [f"act-refit-{width}" for width in WIDTHS]
+    assert [one.label for one in read.configurations] == beside
 
 
 def test_what_is_published_has_no_path_of_the_machine(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.small_model.floor import above_the_floor
+from benchmarks.small_model.scores import above_the_floor
 from examples.real.tasks import write_tasks
 from prunebench.quality.harness import Harness
 from prunebench.quality.suites import TaskChoice, choose_suite

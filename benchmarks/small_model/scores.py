@@ -1,0 +1,51 @@
+"""Task scores of the models that were pruned, asked of one at a time on the transformers engine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from base.files import write_text
+
+_FLOOR_ERRORS = 3.0
+_ENGINE = ("--engine", "transformers", "--engine-option", "dtype=float32", "--engine-option", "max_model_len=2048")
+
+
+def ask(
+    models: Mapping[str, Path], tasks: Sequence[Path], limit: int, results: Path, *, folder: Path, environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """Every task of every model, by label and task: score, standard error, items, seconds.
+
+    `results` has the scores, written after each task: what it has already is not asked again. `folder` has the answers.
+    """
+    known: dict[str, Any] = json.loads(results.read_text()) if results.exists() else {}
+    for label, model in models.items():
+        for task in tasks:
+            if task.stem not in known.get(label, {}):
+                score = _score(model, task, limit, folder / f"{label}-{task.stem}", environment)
+                known[label] = known.get(label, {}) | {task.stem: score}
+                write_text(results, json.dumps(known, indent=1) + "\n")
+                print(f"{label}, {task.stem}: {score['value']:.4g} ± {score['standard_error']:.2g}", flush=True)
+    return known
+
+
+def above_the_floor(score: Mapping[str, Any]) -> bool:
+    """Whether the value is so many standard errors above 0: a model that answers nothing can show no loss."""
+    return bool(score["value"] > _FLOOR_ERRORS * score["standard_error"])
+
+
+def _score(model: Path, task: Path, limit: int, output: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The headline score."""
+    command = [sys.executable, "-P", "-m", "prunebench", "evaluate", str(model), "--tasks", str(task), *_ENGINE]
+    command += ["--limit", str(limit), "--json", "--output", str(output), *(["--resume"] if output.exists() else [])]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+    (asked,) = json.loads(done.stdout)["results"]
+    score = asked["scores"][0]
+    return {key: score[key] for key in ("metric", "value", "standard_error")} | {
+        "items": asked["items"],
+        "seconds": asked["seconds"],
+    }
