@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from reports.document.blocks import SIGNS, Article
 from reports.document.chart_table import chart_table
-from reports.document.inline_svg import inline_svg
+from reports.document.inline_svg import inline_svg, share_styles
 from reports.document.pictures import Picture
 from reports.document.wording import TO, sentence
 
@@ -29,14 +29,15 @@ def render_page(articles: Sequence[Article], pictures: Mapping[str, Picture]) ->
 
     pictures: of every plot that has a chart, by its id.
     """
-    drawings = {plot_id: Markup(inline_svg(picture.svg, plot_id)) for plot_id, picture in pictures.items()}  # noqa: S704
+    drawn, sheet = share_styles({plot_id: inline_svg(picture.svg, plot_id) for plot_id, picture in pictures.items()})
     return render_template(
         "report.html",
         "report.js",
         articles=articles,
         title=", ".join(article.title for article in articles),
         signs=SIGNS,
-        drawings=drawings,
+        drawings={plot_id: Markup(drawing) for plot_id, drawing in drawn.items()},  # noqa: S704
+        sheet=Markup(sheet),  # noqa: S704
         ids={id(placed.plot): placed.id for article in articles for placed in article.plots()},
         # Tooltips contain external text, so `_json` keeps them from ending their script element.
         points=Markup(_json({plot_id: picture.points for plot_id, picture in pictures.items()})),  # noqa: S704

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from xml.etree import ElementTree as ET
+from xml.sax.saxutils import unescape
 
 from reports.document.pictures import BACKGROUND, palette
 
 _COLOUR = re.compile("#[0-9a-f]{6}")
 _FONT = re.compile("font-family: [^;]+; ")
-_DIGITS = re.compile(r"(\.\d\d)\d+")  # a hundredth of a pixel is enough
+_DIGITS = re.compile(r"(\.\d)\d+")  # a tenth of a pixel is enough
+_STYLE = re.compile(r'style="([^"]*)"')
 _REFERENCE = re.compile(r"(?<=^#)[\w-]+$|(?<=url\(#)[\w-]+(?=\))")
 
 
@@ -30,6 +33,17 @@ def inline_svg(svg: bytes, plot_id: str) -> str:
             node.text = None
     root.attrib = {"viewBox": root.attrib["viewBox"], "aria-hidden": "true"}
     return ET.tostring(root, encoding="unicode")
+
+
+def share_styles(drawings: Mapping[str, str]) -> tuple[dict[str, str], str]:
+    """The drawings with classes in place of their style attributes, and the style sheet of these."""
+    classes: dict[str, str] = {}
+
+    def named(match: re.Match[str]) -> str:
+        return f'class="{classes.setdefault(match[1], f"d{len(classes)}")}"'
+
+    shared = {plot_id: _STYLE.sub(named, drawing) for plot_id, drawing in drawings.items()}
+    return shared, "".join(f".{name}{{{unescape(style)}}}" for style, name in classes.items())
 
 
 def _is_left_out(node: ET.Element) -> bool:

@@ -11,6 +11,7 @@ from reports.document.chart import Axis, Band, Chart, Marks, ramp
 from reports.document.wording import figure, name
 
 GAP_S = 2.0  # drawn between consecutive trials
+_POINTED_OUT = 25  # steps of a trial that have a tooltip, at most: the page has its text
 _LEDE = (
     "Mean watts in equal steps, from the same counters as the joules. Shaded: the windows; ramps and pauses outside them are not "
     "counted."
@@ -92,7 +93,8 @@ def _line(power: PowerFigures, shift: float, series: str, colour: str, label: st
     """A step for each mean, held to its end."""
     x = [power.start_s + shift + number * power.step_s for number in range(len(power.watts) + 1)]
     y = [*power.watts, power.watts[-1]]
-    hover = [f"{label}\n{figure(watts)} W" for watts in y]
+    every = -(-len(y) // _POINTED_OUT)
+    hover = ["" if number % every else f"{label}\n{figure(watts)} W" for number, watts in enumerate(y)]
     return Marks(x, y, series, colour, line="solid", width=2.4 if colour == "ink" else 1.2, steps=True, hover=hover)
 
 

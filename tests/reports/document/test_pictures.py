@@ -12,7 +12,7 @@ from reports import document
 from reports.document.blocks import Plot
 from reports.document.chart import Axis, Band, Chart, Marks, Rule
 from reports.document.chart_table import chart_table
-from reports.document.inline_svg import inline_svg
+from reports.document.inline_svg import inline_svg, share_styles
 from reports.document.pictures import draw_picture, draw_png, palette
 from reports.document.wording import TO
 
@@ -54,6 +54,15 @@ def test_words_from_outside_are_words_in_the_picture():
     picture = draw_picture(a_chart(EVIL)).svg
     assert [e.tag for e in ET.fromstring(picture).iter() if "script" in str(e.tag)] == []  # noqa: S314
     assert any(text == "<script>alert(1)</script> & $\\frac{1}{2}$  _x 🚀" for text in texts(picture))
+
+
+def test_drawings_share_the_styles_that_they_have_as_attributes():
+    drawn = {name: inline_svg(draw_picture(a_chart(name)).svg, name) for name in ("a", "b")}
+    shared, sheet = share_styles(drawn)
+    rules = dict(re.findall(r"\.(d\d+)\{([^}]*)\}", sheet))
+    back = {name: re.sub(r'class="(d\d+)"', lambda m: f'style="{rules[m[1]]}"', one) for name, one in shared.items()}
+    assert back == drawn
+    assert len(set(rules.values())) == len(rules)
 
 
 def test_a_name_that_begins_with_an_underscore_stays_in_the_legend():
