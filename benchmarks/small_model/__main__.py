@@ -54,7 +54,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("small-model"), help="what is fetched, made and recorded")
     parser.add_argument("--results", type=Path, default=Path("results"), help="where pages and summaries go")
     parser.add_argument("--runs", nargs="*", choices=RUNS, default=list(RUNS), metavar="RUN")
-    parser.add_argument("--scores", nargs="*", choices=LABELS, default=LABELS, metavar="MODEL", help="models that are asked tasks")
+    parser.add_argument(
+        "--scores", nargs="*", choices=LABELS, default=LABELS, metavar="MODEL", help="models that are asked tasks"
+    )
     parser.add_argument("--limit", type=int, default=100, help="items a task")
     parser.add_argument("--hours", type=float, default=0.5, help="no block begins that would end later, in each run")
     parser.add_argument("--resume", action="store_true", help="go on with the runs in --folder")

@@ -16,7 +16,13 @@ _ENGINE = ("--engine", "transformers", "--engine-option", "dtype=float32", "--en
 
 
 def ask(
-    models: Mapping[str, Path], tasks: Sequence[Path], limit: int, results: Path, *, folder: Path, environment: Mapping[str, str]
+    models: Mapping[str, Path],
+    tasks: Sequence[Path],
+    limit: int,
+    results: Path,
+    *,
+    folder: Path,
+    environment: Mapping[str, str],
 ) -> dict[str, Any]:
     """Every task of every model, by label and task: score, standard error, items, seconds.
 

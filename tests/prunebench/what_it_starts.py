@@ -117,7 +117,7 @@ def _fork(function: Callable[..., None], *arguments: object) -> int:
         status = 0
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - as the interpreter does at a process's end
         traceback.print_exc()
     finally:
         sys.stdout.flush()

@@ -7,7 +7,8 @@ from reports.document.blocks import Plot
 from reports.document.chart import Axis, Chart, Marks, at_least, needs_log, ramp
 from reports.document.wording import figure, name
 
-_POINTED_OUT = {level for level in LEVELS if level % 5 == 0 or not 1 < level < 99}  # the page has a tooltip's text for each
+# The page has a tooltip's text for each of these.
+_POINTED_OUT = {level for level in LEVELS if level % 5 == 0 or not 1 < level < 99}
 DISTRIBUTIONS = {"ttft_ms": "TTFT", "tpot_ms": "TPOT", "e2e_ms": "E2E"}
 
 
