@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 _PROMPT = "{{prompt}}"
+_PER_BYTE = "!function answers.per_byte"
 NLTK_DATA = Path(
     "llama_index/core/_static/nltk_cache"
 )  # nltk's sentences, which IFEval counts, in what `source.fetch` unpacks
 
 
 def write_tasks(folder: Path, data: Path, template: str | None = None) -> dict[str, Path]:
-    """Task files by name: "ifeval", "gsm8k", and "gsm8k_answers", the perplexity of the answers that the items give.
+    """Task files by name: "ifeval", "gsm8k", and "gsm8k_answers", the perplexity per byte of the answers that the items give.
 
     template: what IFEval's prompt stands in, `{{prompt}}` among it, where no chat template is applied by who asks.
     Ends the program if `data` lacks a file.
@@ -29,7 +31,8 @@ def write_tasks(folder: Path, data: Path, template: str | None = None) -> dict[s
         "output_type": "loglikelihood",
         "doc_to_text": "Question: {{question}}\nAnswer:",
         "doc_to_target": " {{answer}}",
-        "metric_list": [{"metric": "perplexity", "aggregation": "perplexity", "higher_is_better": False}],
+        "process_results": _PER_BYTE,
+        "metric_list": [{"metric": "byte_perplexity"}, {"metric": "bits_per_byte"}],
         "metadata": {"version": 1.0},
     }
     tasks: dict[str, dict[str, Any]] = {
@@ -42,10 +45,12 @@ def write_tasks(folder: Path, data: Path, template: str | None = None) -> dict[s
         "gsm8k_answers": _items(test) | answers,
     }
     folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(Path(__file__).with_name("answers.py"), folder)
     made = {}
     for name, task in tasks.items():
         made[name] = folder / f"{name}_from_files.yaml"
-        made[name].write_text(json.dumps({"task": made[name].stem, **task}, indent=1))  # JSON is YAML
+        text = json.dumps({"task": made[name].stem, **task}, indent=1)  # JSON is YAML, but for its tags
+        made[name].write_text(text.replace(f'"{_PER_BYTE}"', _PER_BYTE))
     return made
 
 
