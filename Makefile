@@ -56,7 +56,7 @@ test: .venv/.full system-packages
 
 # docker-compose.yml for real, on an engine of its own; skipped, with the reason, where none can be started.
 test-containers: .venv/.full wheelhouse container-packages
-	$(BIN)/python -m pytest -m docker tests/deployment
+	$(BIN)/python -m pytest -m docker tests/project/deployment
 
 # Loads and runs against another project's server, started for real; those of `make peers` are skipped until that was made.
 test-peers: .venv/.full

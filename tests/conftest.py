@@ -9,7 +9,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests.environment import begin_test
+from tests.support.environment import begin_test
 
 hypothesis.settings.register_profile("no test asserts a time", deadline=None)
 hypothesis.settings.load_profile("no test asserts a time")

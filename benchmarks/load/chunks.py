@@ -1,6 +1,6 @@
 """What a chunk costs the client, step by step: CPU microseconds in the kernel and in Python, completions beside chat.
 
-    python -P -m benchmarks.load.chunks --output load-chunks.json
+    python -P -m benchmarks.load.chunks --output chunks.json
 
 One process writes a chunk on each of `--streams` connections, then reads them, step by step more of what the client does:
 

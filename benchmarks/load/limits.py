@@ -1,6 +1,6 @@
 """How far one client process goes: what a chunk costs, rising rates until figures are wrong, and 10,000 open streams.
 
-    python -P -m benchmarks.load.limits --output loadgen-limits.json
+    python -P -m benchmarks.load.limits --output limits.json
 
 Under three minutes, for two cores with nothing else on them: the server of known timings spins on one, the client and the process
 that reads the answers share the other. Completions, then chat, `--streams` at 100 tokens/s each; then 10,000 streams of a token

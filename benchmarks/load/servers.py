@@ -1,6 +1,6 @@
 """The same load by each client, in turn, on our server and on vLLM's own: their figures side by side, and what the server noted.
 
-    python -P -m benchmarks.load.servers --clients ours,vllm,guidellm --output load-servers.json
+    python -P -m benchmarks.load.servers --clients ours,vllm,guidellm --output servers.json
 
 Ours has its synthetic engine, whose times are known (50 ms to the first token, one more every 10 ms); vLLM's has TinyGLU on the
 CPU. What the server noted are the means of its own /metrics over the requests of one client, warm-up included: without HTTP, so

@@ -1,6 +1,6 @@
 """What a turn of a session costs the client process beside a single chat request of the same lengths, in CPU time, in turn.
 
-    python -P -m benchmarks.load.sessions --output load-sessions.json
+    python -P -m benchmarks.load.sessions --output sessions.json
 
 A server of known timings answers both loads, which send as many requests a second and not in step: chunks that arrive together
 are cheaper. Turn n of a session has n prompts and n - 1 answers of the lengths asked for; a single request has as many words as a

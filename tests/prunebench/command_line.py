@@ -18,8 +18,8 @@ from importlib import import_module
 from pathlib import Path
 
 from prunebench.cli import COMMANDS
-from tests.environment import environment, was_changed
-from tests.forks import Forks
+from tests.support.environment import environment, was_changed
+from tests.support.forks import Forks
 
 
 def run_command(

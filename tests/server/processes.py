@@ -13,8 +13,8 @@ from typing import Any
 
 from base.errors import UserError
 from server.settings import ServeSettings
-from tests.environment import environment
-from tests.forks import Forked, Forks
+from tests.support.environment import environment
+from tests.support.forks import Forked, Forks
 
 _SERVE = "import sys; from tests.server.processes import serve; sys.exit(serve(sys.argv[1]))"
 

@@ -15,8 +15,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.environment import environment
-from tests.forks import Forked, Forks
+from tests.support.environment import environment
+from tests.support.forks import Forked, Forks
 
 
 class VllmForks:

@@ -14,7 +14,7 @@ from energy.track import Track
 from energy.window import meter_energy
 from tests.energy.conftest import Simulation
 from tests.energy.known_power.simulate import load_like
-from tests.long import short_or_long
+from tests.support.long import short_or_long
 
 SEEDS = short_or_long(80, 200)
 NO_COUNTER = {"error.energy": 3, "error.field83": 3}

@@ -1,4 +1,4 @@
-"""No answer of a server ends a load: hundreds of answers in each of these tests, or ten thousand (`tests/long.py`)."""
+"""No answer of a server ends a load: hundreds of answers in each of these tests, or ten thousand (`tests/support/long.py`)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from reports.checks.findings import check_trial
 from tests.loadgen.answers.made_answers import body, http_answer, pieces
 from tests.loadgen.made import MS, flags_of, trial, workload
 from tests.loadgen.scripted import CLOSE, END, HEAD, RESET, ScriptedServer, chunked, sized, stream, token
-from tests.long import long_only
+from tests.support.long import long_only
 
 MANY = pytest.param(10_000, marks=[pytest.mark.slow, long_only])
 LOST = "the connection was lost: closed by the server"

@@ -6,7 +6,7 @@ import pytest
 
 from loadgen.endpoint import LoadError
 from loadgen.prompts.files import read_prompts, read_sessions, with_identity
-from tests.lazy import Lazy
+from tests.support.lazy import Lazy
 from tests.loadgen.made import workload
 
 datasets = Lazy("datasets")

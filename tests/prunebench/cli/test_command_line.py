@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.environment import begin_test
+from tests.support.environment import begin_test
 from tests.prunebench import command_line
 
 

@@ -14,7 +14,7 @@ import pytest
 import typer.main
 
 from prunebench.cli import app, main
-from tests.long import short_or_long
+from tests.support.long import short_or_long
 from tests.prunebench.conftest import TINYGLU
 
 BAD = ["", " ", "nan", "NaN", "-1", "0", "1e308", "inf", "-inf", "99999999999999999999", "FOLDER", "BINARY", "MISSING",

@@ -10,7 +10,7 @@ import pytest
 import prunebench
 from reports.errors import ReportError
 from reports.runs.run_folder import RunFolder
-from tests.lazy import Lazy
+from tests.support.lazy import Lazy
 from tests.reports.example_run import Example, write_run
 
 pd, pl = Lazy("pandas"), Lazy("polars")

@@ -18,7 +18,7 @@ from socket import SO_LINGER, SOL_SOCKET
 import httpx
 import pytest
 
-from tests.long import short_or_long
+from tests.support.long import short_or_long
 from tests.server.conftest import running_server, wait_until
 
 LIMIT = 256 * 1024  # bytes of body

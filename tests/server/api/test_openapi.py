@@ -7,8 +7,8 @@ import pytest
 import requests
 from hypothesis import HealthCheck, given, settings
 
-from tests.lazy import Lazy
-from tests.long import short_or_long
+from tests.support.lazy import Lazy
+from tests.support.long import short_or_long
 from tests.server.conftest import running_server, wait_until
 
 schemathesis = Lazy("schemathesis")

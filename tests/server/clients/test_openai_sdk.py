@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.lazy import Lazy
+from tests.support.lazy import Lazy
 from tests.server.conftest import running_server, wait_until
 
 openai = Lazy("openai")

@@ -12,7 +12,7 @@ import yaml
 
 from prunebench.cli import app
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 JOB = ROOT / "deployment" / "kubernetes" / "job.yaml"
 SCRIPTS = sorted((ROOT / "deployment" / "slurm").glob("*.sbatch"))
 # What `sbatch --help` of Slurm 22.05 lists and these scripts may use; --open-mode is in its manual page only.

@@ -14,7 +14,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.deployment.conftest import ROOT
+from tests.project.deployment.conftest import ROOT
 from tests.prunebench.conftest import TINYGLU
 
 pytestmark = pytest.mark.docker  # requires Debian's prometheus, which `make test-containers` installs

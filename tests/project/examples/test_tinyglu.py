@@ -20,9 +20,9 @@ from tokenizers import Tokenizer
 
 from pruner.inspection import inspect_checkpoint
 from server.text.template import find_template
-from tests.long import LONG
+from tests.support.long import LONG
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 TINYGLU = EXAMPLES / "tinyglu"
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SCRIPTS = Path(__file__).parent
 _NUMBERS = itertools.count()
 CANNOT = 77  # the scripts' way of saying so

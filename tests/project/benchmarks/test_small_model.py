@@ -11,7 +11,7 @@ from benchmarks.small_model.experiments import HELD_OUT, RUNS, WIDTHS, experimen
 from benchmarks.small_model.publishing import PUBLISHED, publish
 from prunebench.experiment.resolve import load_experiment
 
-TINYGLU = Path(__file__).parents[2] / "examples" / "tinyglu"
+TINYGLU = Path(__file__).parents[3] / "examples" / "tinyglu"
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-ROOT = Path(__file__).parents[3]
-COMMAND = [sys.executable, "-P", "-m", "tests.benchmarks.gpu_day.small_day"]
+ROOT = Path(__file__).parents[4]
+COMMAND = [sys.executable, "-P", "-m", "tests.project.benchmarks.gpu_day.small_day"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}"}
 
 

@@ -19,7 +19,7 @@ from examples.real.source import WHEELS
 from examples.real.tasks import chat_prompt, write_tasks
 from prunebench.experiment.resolve import load_experiment
 
-TINYGLU = Path(__file__).parents[2] / "examples" / "tinyglu"
+TINYGLU = Path(__file__).parents[3] / "examples" / "tinyglu"
 _NAMES = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",

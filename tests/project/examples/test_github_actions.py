@@ -14,7 +14,7 @@ import yaml
 from tests.reports.compare.test_runs import Slower
 from tests.reports.example_run import Example, write_run
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STEPS = yaml.safe_load((ROOT / "examples" / "github-actions.yml").read_text("utf-8"))["jobs"]["measure"]["steps"]
 
 

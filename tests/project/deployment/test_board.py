@@ -15,8 +15,8 @@ from energy.records import Counter, EnergyCounters, EnergyTrace, MeterInfo
 from energy.window import HEADLINE_DOMAINS
 from server.engines.base import EngineLoad
 from server.monitoring.metrics import Metrics
-from tests.deployment.conftest import ROOT
-from tests.deployment.test_dashboard import panels
+from tests.project.deployment.conftest import ROOT
+from tests.project.deployment.test_dashboard import panels
 
 RULES = ROOT / "deployment" / "alerts.yml"
 GROUPS = yaml.safe_load(RULES.read_text())["groups"]

@@ -17,7 +17,7 @@ from benchmarks.gpu_day.stages import LETTERS, Choice, needs_of, stages_of
 from energy.records import MeterInfo, MeterTrace
 from tests.energy.conftest import build
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def skipped(choice: Choice, **missing: str) -> dict[str, str]:

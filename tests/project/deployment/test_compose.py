@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from loadgen.results.store import read_trial
-from tests.deployment.conftest import ROOT
+from tests.project.deployment.conftest import ROOT
 
 pytestmark = pytest.mark.docker
 ALIKE = (
