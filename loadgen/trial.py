@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from energy.records import PowerTimeline, WindowEnergy
 from loadgen.client.polling import PAUSE_NS
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.energy.source import EnergySource
+from loadgen.link.background import in_background
 from loadgen.link.client_processes import Clients
 from loadgen.link.client_watch import ClientWatch
 from loadgen.link.interrupt import Interrupt
@@ -104,16 +106,9 @@ def run_trial(
         interrupt = interrupt or Interrupt()
         watcher.started()
         clients.start(time.monotonic_ns() + _TOGETHER_NS)
-        finished: list[Finished] = []
-        for message in clients.messages(recorder.tick, watcher.tick, interrupt=interrupt):
-            if isinstance(message, Part):
-                recorder.part(message)
-            elif isinstance(message, Ended):
-                said = recorder.ended(message)
-                if said is not None:  # of a session, whose number says which process holds it
-                    clients.reply(message.group % lanes, Said(message.indices[0], said))
-            elif isinstance(message, Finished):
-                finished.append(message)
+        read = partial(_read_answers, clients, recorder, watcher, interrupt)
+        # A session's next turn waits for what was read of the last.
+        finished = read() if workload.holds_sessions else in_background(read, clients.stop_reading)
     records = recorder.records()
     if interrupt.came and not records:
         raise KeyboardInterrupt
@@ -140,6 +135,21 @@ def run_trial(
         interrupt=interrupt,
     )
     return replace(result, stalled=any(each.stalled for each in finished))
+
+
+def _read_answers(clients: Clients, recorder: Recorder, watcher: Watcher, interrupt: Interrupt) -> list[Finished]:
+    """Until the load has ended."""
+    finished: list[Finished] = []
+    for message in clients.messages(recorder.tick, watcher.tick, interrupt=interrupt):
+        if isinstance(message, Part):
+            recorder.part(message)
+        elif isinstance(message, Ended):
+            said = recorder.ended(message)
+            if message.send_back:  # of a session, whose number says which process holds it
+                clients.reply(message.group, Said(message.indices[0], said))
+        elif isinstance(message, Finished):
+            finished.append(message)
+    return finished
 
 
 @dataclass(frozen=True)

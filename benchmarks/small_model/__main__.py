@@ -4,9 +4,9 @@
     python -P -m benchmarks.small_model --data FOLDER --runs vllm            one of them
     python -P -m benchmarks.small_model --data FOLDER --resume --blocks 10   more blocks of each
 
-Both runs have the study's question: SmolLM2-135M-Instruct, whole and at six of the study's widths by its criterion, maw. `vllm`
-has 8-bit integers beside them; `transformers`, whose engine is several times as fast on a CPU without AVX-512, the same widths
-by the criterion and refit that keep the most here. Each is loaded with single requests and in batches, in blocks until each
+`vllm` and `transformers` have the study's question: SmolLM2-135M-Instruct, whole and at six of the study's widths by its criterion,
+maw; `transformers` has the same widths by the criterion and refit that keep the most here, too. `vllm-bfloat16` compares 8-bit
+integers with two of the widths. Each is loaded with single requests and in batches, in blocks until each
 ratio's interval is within 2 %, or --hours are up, which the report then says; perplexity and bits per byte are of held-out chat
 and GSM8K. Then `transformers`' models are asked IFEval's first --limit prompts and, as perplexity, GSM8K's first answers, one
 model after another into --results/scores.json, where what is known already is not asked again. GSM8K itself is asked of the whole

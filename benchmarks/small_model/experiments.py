@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import NamedTuple
 
 WIDTHS = [1383, 1229, 1076, 922, 768, 615]  # of 1536: the study's 10, 20 … 60 % of the neurons removed
 HELD_OUT = ("held-out-chat.txt", "held-out-gsm8k.txt")
@@ -30,10 +31,26 @@ refit = "one-shot"
 """
     for width in WIDTHS
 )
-# name: engine, the engine's own options, the text that is calibrated on, configurations beside the study's
+
+
+class Run(NamedTuple):
+    """What one run has of its own."""
+
+    engine: str
+    options: str  # the engine's own, a line each
+    widths: list[int] = WIDTHS
+    configurations: str = ""  # beside those of the widths
+    calibration: str = ""  # the text that these are calibrated on
+    dtype: str = "float32"
+
+
 RUNS = {
-    "vllm": ("vllm", _VLLM, "", _EIGHT_BITS),
-    "transformers": ("transformers", _TRANSFORMERS, 'calibration = ["calibration.jsonl"]\n', _BEST),
+    "vllm": Run("vllm", _VLLM),
+    # vLLM's kernel for 8-bit integers takes no float32 where the CPU has AVX-512.
+    "vllm-bfloat16": Run("vllm", _VLLM, widths=[1076, 768], configurations=_EIGHT_BITS, dtype="bfloat16"),
+    "transformers": Run(
+        "transformers", _TRANSFORMERS, configurations=_BEST, calibration='calibration = ["calibration.jsonl"]\n'
+    ),
 }
 EXPERIMENT = """\
 # Written by `python -P -m benchmarks.small_model`. A relative path is relative to this file.
@@ -54,7 +71,7 @@ keep_servers = true
 start_timeout_s = 900
 
 [serve.options]
-dtype = "float32"
+dtype = "{dtype}"
 {options}
 [protocol]
 until = "+-2% on tpot and output_tokens_per_s"
@@ -93,14 +110,5 @@ warmup_requests = 4
 
 def experiment(name: str, *, hours: float) -> str:
     """The experiment file of one run."""
-    engine, options, calibration, configurations = RUNS[name]
-    return EXPERIMENT.format(
-        name=name,
-        widths=WIDTHS,
-        engine=engine,
-        options=options,
-        calibration=calibration,
-        configurations=configurations,
-        held_out=json.dumps(list(HELD_OUT)),
-        hours=hours,
-    )
+    run = RUNS[name]
+    return EXPERIMENT.format(name=name, hours=hours, held_out=json.dumps(list(HELD_OUT)), **run._asdict())

@@ -10,10 +10,10 @@ from typing import Any
 from loadgen import UNREADABLE
 from loadgen.answers.event_reader import BOM, MOST_BYTES, EventReader
 from loadgen.answers.message import answers, content, encode_message, spoken
+from loadgen.answers.plain_chunk import MOST_TOKENS, Usage, plain_chunk, whole_usage
 from loadgen.answers.stream_end import FAILED, FINISHED, event_error, is_done, not_a_chunk, one_line, parse
 from loadgen.records.schema import CountedBy
 
-_MOST_TOKENS = 2**24  # a count above it is none: no model holds as many
 _REASONS = FINISHED | FAILED.keys()
 _REASON_CHARACTERS = 64  # of any other finish_reason
 
@@ -40,6 +40,7 @@ class Answer:
         self.cached_tokens: int | None = None  # of the prompt, in the server's prefix cache; None: it does not say
         self._before_answer = -1  # tokens before the first chunk that is no reasoning; -1: none has come
         self._usage: dict[str, Any] = {}  # the last
+        self._usage_data = b""  # the event that has a later one
         self.counted_by: CountedBy | None = None
         self.finish_reason: str | None = None
         self.error: str | None = None
@@ -132,6 +133,8 @@ class Answer:
 
     def _settle_reasoning(self, counted: int) -> None:
         """What the usage says of reasoning and cache; the reasoning that was seen, where it says nothing of it."""
+        if self._usage_data:
+            self._usage = whole_usage(self._usage_data)
         said = count_of(_details(self._usage, "completion_tokens_details"), "reasoning_tokens")
         self.cached_tokens = count_of(_details(self._usage, "prompt_tokens_details"), "cached_tokens")
         seen = counted if self._before_answer < 0 else self._before_answer
@@ -152,6 +155,10 @@ class Answer:
             self.complete = is_done(data)
             if self.complete or not data.strip():  # a heartbeat
                 return
+        plain = plain_chunk(data)
+        if plain is not None:
+            self._take_plain(at_ns, *plain, data)
+            return
         try:
             chunk = parse(data)
             self.error = event_error(chunk)
@@ -169,31 +176,50 @@ class Answer:
             for choice in choices:
                 if finish := choice.get("finish_reason"):
                     self.finish_reason = finish if finish in _REASONS else one_line(str(finish), _REASON_CHARACTERS)
-            before = self._tokens[-1] if self._tokens else 0
-            self.continuous = self.continuous or (not before and bool(tokens))
-            now = before
-            if self.continuous and tokens is not None:
-                now = tokens
-                if text and now == before:
-                    self._silent_ns.append(at_ns)
-            elif text:
-                now = before + 1
             if text and self._before_answer < 0 and any(map(answers, choices)):
-                self._before_answer, self.first_answer_ns = before, at_ns
-            self.output_characters += len(text)
-            if text and self._texts is not None:
-                self._texts.append(text)
+                self._before_answer, self.first_answer_ns = self.counted, at_ns
             if text and self._spoken is not None:
                 self._spoken += map(spoken, choices)
-            if now > before:
-                self._at_ns.append(at_ns)
-                self._tokens.append(now)
+            self._arrive(at_ns, text, tokens)
         if usage:
-            self._usage = usage
+            self._usage, self._usage_data = usage, b""
         if tokens:
             self.output_tokens = tokens
         prompt = count_of(usage, "prompt_tokens")
         self.prompt_tokens = self.prompt_tokens if prompt is None else prompt
+
+    def _take_plain(self, at_ns: int, text: str, usage: Usage | None, data: bytes) -> None:
+        """Add a chunk that `plain_chunk` has read, as `take` would."""
+        if self._before_answer < 0:
+            self._before_answer, self.first_answer_ns = self.counted, at_ns
+        if self._spoken is not None:
+            self._spoken.append(text)
+        if usage is None:
+            self._arrive(at_ns, text, None)
+            return
+        self._arrive(at_ns, text, usage.completion_tokens)
+        self._usage_data = data
+        self.output_tokens = usage.completion_tokens or self.output_tokens
+        if usage.prompt_tokens is not None:
+            self.prompt_tokens = usage.prompt_tokens
+
+    def _arrive(self, at_ns: int, text: str, tokens: int | None) -> None:
+        """Count a chunk by its text, or by the running count that it carries."""
+        before = now = self._tokens[-1] if self._tokens else 0
+        if tokens and not before:
+            self.continuous = True
+        if self.continuous and tokens is not None:
+            now = tokens
+            if text and now == before:
+                self._silent_ns.append(at_ns)
+        elif text:
+            now = before + 1
+        self.output_characters += len(text)
+        if text and self._texts is not None:
+            self._texts.append(text)
+        if now > before:
+            self._at_ns.append(at_ns)
+            self._tokens.append(now)
 
     def recount(self, at_ns: array[int], tokens: array[int], *, exact: bool) -> None:
         """Replace the arrivals by those that a running count gives; it is not `exact` where a chunk's tokens had to be shared."""
@@ -222,12 +248,12 @@ def count_of(usage: dict[str, Any], key: str) -> int | None:
     """A count that a usage has, also where it is written as text or with a point; anything else is none."""
     value = usage.get(key)
     if type(value) is int:
-        return value if 0 <= value <= _MOST_TOKENS else None
+        return value if 0 <= value <= MOST_TOKENS else None
     try:
         count = None if isinstance(value, bool) else int(value)  # type: ignore[arg-type]  # None raises
     except (TypeError, ValueError, OverflowError):
         return None
-    return None if count is None or not 0 <= count <= _MOST_TOKENS else count
+    return None if count is None or not 0 <= count <= MOST_TOKENS else count
 
 
 def _details(usage: dict[str, Any], key: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """One keep-alive HTTP/1.1 connection on uvloop's loop, each read stamped before it is parsed.
 
-A read costs `recvmsg`, httptools' C parser and a few appends; `loadgen.answers.sse` finds out later what the bytes mean.
+A read costs `recvmsg`, httptools' C parser, which puts the body into place, and a few appends; `loadgen.answers.sse` finds out later what the bytes mean.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from time import monotonic_ns
 
 import httptools
 
-from loadgen.client.exchange import NOT_HTTP, OK, Exchange, is_interim, not_http
+from loadgen.client.exchange import NOT_HTTP, Exchange, is_interim, not_http
 from loadgen.client.kernel_stamps import ANCILLARY_BYTES, ODD_NS, ArrivalClock, unpack_stamp
 from loadgen.client.polling import ReadySockets
 from loadgen.client.tls import TlsSession
@@ -40,17 +40,18 @@ class Connection:
         self._parser: httptools.HttpResponseParser | None = None
         self._feed: Callable[[bytes | memoryview], None] | None = None  # the parser's, while an answer is due
         self._exchange = Exchange()
+        self.on_body = self._exchange.body.extend  # called by httptools with each part of the body
         self._done: asyncio.Future[None] | None = None
-        self._add: Callable[[tuple[int, int, bytes]], None] = self._exchange.add
         self._at_ns = self._lag_ns = 0
         self._ready = ready
         ready.add(opened.fileno(), self._readable, can_wait=stamped)
 
     def send(self, request: bytes) -> tuple[Exchange, asyncio.Future[None]]:
         """Write a request; the future is done when the answer has ended, well or not."""
+        self._exchange = Exchange()
+        self.on_body = self._exchange.body.extend
         self._parser = httptools.HttpResponseParser(self)
         self._feed = self._parser.feed_data
-        self._exchange = Exchange()
         self._done = self._loop.create_future()
         self._at_ns = 0
         self._exchange.sent_ns = monotonic_ns()
@@ -113,10 +114,14 @@ class Connection:
         if self._feed is None:
             self.close()  # unsolicited data from the server
             return
+        broken = None
         try:
             self._feed(data)
         except NOT_HTTP as error:
-            self._finish(not_http(error))
+            broken = not_http(error)
+        self._exchange.note_read(self._at_ns, self._lag_ns)
+        if broken is not None:
+            self._finish(broken)
             self.close()  # also where the answer was whole and more came after it
 
     def _write(self, data: bytes) -> None:
@@ -163,13 +168,7 @@ class Connection:
     def on_headers_complete(self) -> None:
         """The status has come."""
         assert self._parser is not None  # noqa: S101 - it is calling
-        exchange = self._exchange
-        exchange.take_status(self._parser.get_status_code(), self._at_ns)
-        self._add = exchange.came.append if exchange.status == OK else exchange.add
-
-    def on_body(self, body: bytes) -> None:
-        """Keep a part of the body with the times of its read."""
-        self._add((self._at_ns, self._lag_ns, body))
+        self._exchange.take_status(self._parser.get_status_code(), self._at_ns)
 
     def on_message_complete(self) -> None:
         """The answer has ended; an interim one is followed by the real one."""

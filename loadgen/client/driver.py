@@ -37,7 +37,7 @@ class Driver:
     outbox: Outbox
     start_ns: int = 0
     under_way: dict[tuple[int, ...], Exchange] = field(default_factory=dict)
-    awaited: dict[int, asyncio.Future[bytes]] = field(default_factory=dict)  # messages that are sent back, by request
+    awaited: dict[int, asyncio.Future[bytes | None]] = field(default_factory=dict)  # what is sent back, by request
     last_end_ns: int = 0  # of an answer that came to its end
     stalled: bool = False
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
@@ -103,7 +103,7 @@ class Driver:
                 if exchange is None:
                     continue  # it has ended meanwhile
                 self.under_way[indices] = exchange  # behind the others
-                if exchange.came and exchange.status == OK:
+                if exchange.body and exchange.status == OK:
                     self.outbox.put(Part(indices, *exchange.take()))
                 if n % _AT_ONCE == _AT_ONCE - 1:
                     await asyncio.sleep(0)
@@ -191,9 +191,9 @@ class Driver:
         turn: int | None = None,
         send_back: bool = False,
     ) -> tuple[bool, Exchange]:
-        """Send one request and pass its answer on. Returns whether it failed, as far as that shows without parsing it.
+        """Send one request and pass its answer on. Returns whether it failed, as far as that shows without reading it.
 
-        `send_back`: unless it failed, wait until the answer has been read, and have the exchange's `message` from there.
+        `send_back`: wait until it has been read, which shows whether it failed, and gives the exchange its `message`.
         """
 
         def begun(exchange: Exchange) -> None:
@@ -211,4 +211,5 @@ class Driver:
         if send_back:
             self.awaited[indices[0]] = asyncio.get_running_loop().create_future()
             exchange.message = await self.awaited[indices[0]]
+            return exchange.message is None, exchange
         return error is not None, exchange

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from array import array
 from dataclasses import dataclass, field
 
@@ -18,8 +17,11 @@ NOT_HTTP = (httptools.HttpParserError, httptools.HttpParserUpgrade)  # the secon
 
 @dataclass(slots=True)
 class Exchange:
-    """One request and its answer. Times are monotonic nanoseconds, the kernel's where it stamps. `came` is the body, read by
-    read: the time, by how much later the client read (-1 where there is no stamp), and the bytes.
+    """One request and its answer. Times are monotonic nanoseconds, the kernel's where it stamps.
+
+    `body` is what has come of it and was not taken; `at_ns`, `lag_ns` and `ends` have an entry for every read that brought some:
+    the time, by how much later the client read (-1 where there is no stamp), and the length of `body` after it. Arrays, since the
+    garbage collector would look through a million tuples.
     """
 
     sent_ns: int | None = None
@@ -27,7 +29,10 @@ class Exchange:
     end_ns: int | None = None
     status: int | None = None
     error: str | None = None
-    came: list[tuple[int, int, bytes]] = field(default_factory=list)
+    body: bytearray = field(default_factory=bytearray)
+    at_ns: array[int] = field(default_factory=lambda: array("q"))
+    lag_ns: array[int] = field(default_factory=lambda: array("q"))
+    ends: array[int] = field(default_factory=lambda: array("q"))
     taken: bool = False  # some of the body already
     tail: bytes = b""  # of what was taken
     retry_after: str | None = None
@@ -37,12 +42,8 @@ class Exchange:
     @property
     def reads(self) -> list[tuple[int, bytes]]:
         """(when, bytes) of every read, headers excluded."""
-        return [(at_ns, data) for at_ns, _, data in self.came]
-
-    @property
-    def body(self) -> bytes:
-        """All of it that was not taken."""
-        return b"".join(data for *_, data in self.came)
+        starts = [0, *self.ends]
+        return [(at, bytes(self.body[a:b])) for at, a, b in zip(self.at_ns, starts, self.ends, strict=False)]
 
     @property
     def said_done(self) -> bool:
@@ -63,22 +64,27 @@ class Exchange:
         if not is_interim(status):
             self.status, self.headers_ns = status, at_ns
 
-    def add(self, read: tuple[int, int, bytes]) -> None:
-        """More of the body; of an answer that is no stream the beginning is enough."""
-        if self.status == OK or len(self.body) < _OTHER_BYTES:
-            self.came.append(read)
+    def note_read(self, at_ns: int, lag_ns: int) -> None:
+        """Something was read, and the parser has put into `body` what it held of that; of a refusal the beginning is enough."""
+        end = len(self.body)
+        if end == (self.ends[-1] if self.ends else 0):
+            return
+        if self.status != OK and end > _OTHER_BYTES:
+            del self.body[_OTHER_BYTES:]
+            return
+        self.at_ns.append(at_ns)
+        self.lag_ns.append(lag_ns)
+        self.ends.append(end)
 
     def take(self) -> tuple[bytes, bytes, bytes, bytes]:
         """(at_ns, lag_ns, ends, body) so far, as bytes; it starts anew."""
-        if not self.came:
-            return b"", b"", b"", b""
-        at_ns, lag_ns, pieces = zip(*self.came, strict=True)
-        self.came.clear()
-        self.taken = True
-        body = b"".join(pieces)
-        self.tail = (self.tail + body[-_TAIL_BYTES:])[-_TAIL_BYTES:]
-        ends = itertools.accumulate(map(len, pieces))
-        return array("q", at_ns).tobytes(), array("q", lag_ns).tobytes(), array("q", ends).tobytes(), body
+        if self.body:
+            self.taken = True
+            self.tail = (self.tail + self.body[-_TAIL_BYTES:])[-_TAIL_BYTES:]
+        taken = self.at_ns.tobytes(), self.lag_ns.tobytes(), self.ends.tobytes(), bytes(self.body)
+        for each in (self.at_ns, self.lag_ns, self.ends, self.body):
+            del each[:]
+        return taken
 
 
 def is_interim(status: int) -> bool:
@@ -97,4 +103,4 @@ def wire_error(exchange: Exchange) -> str | None:
     """What went wrong, as far as it shows without reading the stream."""
     if exchange.error is not None or exchange.status in {None, OK}:
         return exchange.error
-    return error_of(exchange.status or 0, exchange.body, exchange.retry_after)
+    return error_of(exchange.status or 0, bytes(exchange.body), exchange.retry_after)

@@ -81,15 +81,15 @@ class SessionsDriver(Driver):
         workload, said = self.workload, list[bytes]()
         for index, turn in enumerate(session.turns, session.first):
             last = turn is session.turns[-1]
-            request, send_back = self.client.request(CHAT, turn.body(said)), workload.carry == "answers" and not last
+            request = self.client.request(CHAT, turn.body(said))
             failed, exchange = await self.one(
-                request, (index,), session.number, scheduled_ns, turn=index - session.first, send_back=send_back
+                request, (index,), session.number, scheduled_ns, turn=index - session.first, send_back=not last
             )
             if failed:
                 await asyncio.sleep(AFTER_FAILURE_S)
             if failed or last:
                 return
-            said += [turn.asked, exchange.message or turn.recorded]
+            said += [turn.asked, turn.recorded if workload.carry == "recorded" else exchange.message or b""]
             think_ns = round(workload.think_s(self.job.seed, index + 1) * 1e9)
             scheduled_ns = (exchange.end_ns or time.monotonic_ns()) + think_ns
             while (left_ns := scheduled_ns - time.monotonic_ns()) > 0:  # noqa: ASYNC110 - uvloop's timers may fire early

@@ -71,7 +71,7 @@ def change_over(times: Sequence[float]) -> float:
 
 def _time_per_byte(exchanges: Sequence[Exchange]) -> float:
     """Seconds from the first sending to the last end, by what was streamed: tokens differ where models stop by themselves."""
-    whole = [e for e in exchanges if e.sent_ns is not None and e.end_ns is not None and e.came]
+    whole = [e for e in exchanges if e.sent_ns is not None and e.end_ns is not None and e.body]
     if not whole:
         return 0.0
     seconds = (max(e.end_ns or 0 for e in whole) - min(e.sent_ns or 0 for e in whole)) / 1e9

@@ -170,7 +170,7 @@ class WireClient:
         """
         deadline = time.monotonic() + self._timeout_s
         while not done.done():
-            begun = bool(exchange.came) or exchange.taken
+            begun = bool(exchange.body) or exchange.taken
             idle_at = (connection.read_ns / 1e9 if begun else time.monotonic()) + idle_s
             left = min(deadline, idle_at) - time.monotonic()
             if left <= 0:

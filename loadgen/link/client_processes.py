@@ -34,6 +34,7 @@ class Clients:
         self._processes: dict[int, Forks] = {}  # those whose status is not known
         self._links: list[_Link] = []  # by lane
         self._selector = selectors.DefaultSelector()
+        self._stopped = False
 
     def __enter__(self) -> Self:
         try:
@@ -67,22 +68,26 @@ class Clients:
         for key in self._selector.get_map().values():
             key.fileobj.sendall(frame(start_ns))  # type: ignore[union-attr]  # sockets, all of them
 
-    def reply(self, lane: int, message: object) -> None:
-        """Send to one of them while they run; never waits."""
-        link = self._links[lane]
+    def reply(self, session: int, message: object) -> None:
+        """Send to the process that holds a session while it runs; never waits."""
+        link = self._links[session % len(self._links)]
         buffered = link.replies.buffered
         link.replies.put(message)
         self._watch(link, buffered=buffered)
 
     def messages(self, *ticks: Callable[[], None], interrupt: Interrupt) -> Iterator[Any]:
-        """Their messages until all have finished, or until Ctrl-C; calls `ticks` at least ten times a second."""
+        """Their messages until all have finished, or until Ctrl-C or `stop_reading`; calls `ticks` at least ten times a second."""
         running = len(self._jobs)
-        while running and not interrupt.came:
+        while running and not interrupt.came and not self._stopped:
             for message in self._receive(_TICK_S):
                 running -= isinstance(message, Finished)
                 yield message
             for tick in ticks:
                 tick()
+
+    def stop_reading(self) -> None:
+        """End `messages`, which another thread reads."""
+        self._stopped = True
 
     def _receive(self, timeout_s: float) -> list[Any]:
         found: list[Any] = []

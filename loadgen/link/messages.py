@@ -68,15 +68,15 @@ class Ended:
     error: str | None
     rest: Part
     turn: int | None = None  # of a session
-    send_back: bool = False  # the message that the answer is, as `Said`
+    send_back: bool = False  # what was read of the answer, as `Said`
 
 
 @dataclass(frozen=True)
 class Said:
-    """What a session's turn was answered with, back to the process that sends the next: a message as JSON."""
+    """What a session's turn was answered with, back to the process that sends the next: a message as JSON; None: it failed."""
 
     index: int
-    message: bytes
+    message: bytes | None
 
 
 @dataclass(frozen=True)

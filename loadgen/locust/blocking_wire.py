@@ -68,7 +68,7 @@ class BlockingClient:
             sock.sendall(request)
             while not answer.ended:
                 left, idle_s = deadline - time.monotonic(), self._endpoint.idle_timeout_s
-                if exchange.came and idle_s is not None and idle_s < left:
+                if exchange.body and idle_s is not None and idle_s < left:
                     left, timed_out = idle_s, f"nothing read for {idle_s:g} s within the answer"
                 sock.settimeout(max(left, 1e-3))
                 answer.feed(*self._read(sock))
@@ -121,15 +121,19 @@ class _Answer:
 
     def __init__(self, exchange: Exchange) -> None:
         self.ended = self.keeps = False
-        self.at_ns = self._lag_ns = 0
+        self.at_ns = 0
         self._exchange = exchange
+        self.on_body = exchange.body.extend
         self._parser = httptools.HttpResponseParser(self)
 
     def feed(self, data: bytes, at_ns: int, lag_ns: int) -> None:
         """Take what was read; nothing is the end of the connection."""
-        self.at_ns, self._lag_ns = at_ns, lag_ns
+        self.at_ns = at_ns
         if data:
-            self._parser.feed_data(data)
+            try:
+                self._parser.feed_data(data)
+            finally:
+                self._exchange.note_read(at_ns, lag_ns)
         elif self._exchange.headers_ns is not None and not self._exchange.framed:
             self.ended = True
         else:
@@ -143,12 +147,6 @@ class _Answer:
 
     def on_headers_complete(self) -> None:
         self._exchange.take_status(self._parser.get_status_code(), self.at_ns)
-
-    def on_body(self, body: bytes) -> None:
-        came = self._exchange.came
-        if came and came[-1][0] == self.at_ns:  # one read may hold several HTTP chunks
-            body = came.pop()[2] + body
-        self._exchange.add((self.at_ns, self._lag_ns, body))
 
     def on_message_complete(self) -> None:
         if not is_interim(self._parser.get_status_code()):

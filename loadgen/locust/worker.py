@@ -137,12 +137,12 @@ class Worker:
             if n:
                 _sleep_until(scheduled_ns)
             exchange = self._send(client, (CHAT, turn.body(said)), first + n, number, scheduled_ns, turn=n)
-            if wire_error(exchange) is not None:
+            if exchange.message is None:  # it failed
                 gevent.sleep(_AFTER_FAILURE_S)
                 return
             think_ns = round(workload.think_s(shared.seed, first + n + 1) * 1e9)
             scheduled_ns = (exchange.end_ns or time.monotonic_ns()) + think_ns
-            said += [turn.asked, exchange.message or turn.recorded]
+            said += [turn.asked, turn.recorded if workload.carry == "recorded" else exchange.message]
 
     def _ask(self, client: BlockingClient, index: int, group: int, scheduled_ns: int) -> bool:
         """Send one request and record it. Whether it went well."""
@@ -162,12 +162,11 @@ class Worker:
         *,
         turn: int | None = None,
     ) -> Exchange:
-        """Send one request, a path and a body, and record it. The exchange of a session's turn has the `message` carried on."""
+        """Send one request, a path and a body, and record it. The exchange of a session's turn has its `message`, unless it failed."""
         exchange = client.send(*request)
         times = scheduled_ns, exchange.sent_ns, exchange.headers_ns, exchange.end_ns
         error, rest = wire_error(exchange), Part((index,), *exchange.take())
-        carried = isinstance(workload := self._share.shared.workload, SessionsLoad) and workload.carry == "answers"
-        ended = Ended((index,), group, *times, exchange.status, error, rest, turn, carried and error is None)
+        ended = Ended((index,), group, *times, exchange.status, error, rest, turn)
         exchange.message = self._recorder.ended(ended)
         return exchange
 

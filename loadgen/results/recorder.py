@@ -99,7 +99,7 @@ class Recorder:
             self._on_tokens(at_ns[-1], answers.counted - before)
 
     def ended(self, ended: Ended) -> bytes | None:
-        """Make the records of a request that is over. Returns the message that the answer is, where that is to be sent back."""
+        """Make the records of a request that is over. Returns the message that its answer is; None if it failed, or is of no session."""
         self.part(ended.rest)
         reading = self._under_way.pop(ended.indices)
         reading.answers.settle(self._count_tokens)
@@ -122,7 +122,8 @@ class Recorder:
             self._rows.append(record)
             if self._on_finished is not None:
                 self._on_finished(record)
-        return reading.answers.all[0].message if ended.send_back else None
+        whole = self._workload.holds_sessions and self._rows[-1].error is None
+        return reading.answers.all[0].message if whole else None
 
     def tick(self) -> None:
         """Write what has been ready for a while; to be called often."""

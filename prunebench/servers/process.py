@@ -20,7 +20,7 @@ from loadgen.control import control_client
 from loadgen.endpoint import Endpoint, only_model
 from prunebench.servers.commands import Command
 from prunebench.servers.parent_watch import PARENT_VARIABLE
-from prunebench.servers.server_log import how_it_ended, last_words, starting_words
+from prunebench.servers.server_log import cause, how_it_ended, last_words, starting_words
 from prunebench.terminal.progress import Progress, unseen
 
 _STOP_S = 20.0
@@ -78,14 +78,14 @@ class RunningServer:
         """
         status = self.process.poll()
         if status is not None:  # the healthy answer came from another process
-            raise ServerStartError(how_it_ended(status, self.log_file))
+            raise ServerStartError(how_it_ended(status, self.log_file, self.log_start))
         if healthy:
             self.load_s = time.monotonic() - self.began
             if not self.endpoint.model:
                 self.endpoint = replace(self.endpoint, model=only_model(self.endpoint))
             return True
         if time.monotonic() - self.began > timeout_s:
-            line = last_words(self.log_file)
+            line = last_words(self.log_file, self.log_start)
             raise ServerStartError(f"the server was not healthy in time (serve.start_timeout_s): {line}")
         return False
 
@@ -104,8 +104,8 @@ class RunningServer:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(_LAST_WORDS_S)
         if self.alive():
-            return f"the server does not report that it is healthy: {last_words(self.log_file)}"
-        return how_it_ended(self.process.returncode, self.log_file)
+            return f"the server does not report that it is healthy: {cause(self.log_file, self.log_start)}"
+        return how_it_ended(self.process.returncode, self.log_file, self.log_start)
 
     def engine_process_ids(self) -> list[int]:
         """The processes that its engine has started; none for an engine in the server's own process."""

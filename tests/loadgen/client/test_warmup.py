@@ -12,7 +12,7 @@ from loadgen.link.messages import Steadiness
 
 
 def exchange(seconds: float, error: str | None = None) -> Exchange:
-    return Exchange(sent_ns=0, end_ns=round(seconds * 1e9), came=[(1, 0, bytes(100))], error=error)
+    return Exchange(sent_ns=0, end_ns=round(seconds * 1e9), body=bytearray(100), error=error)
 
 
 def groups_of(times):

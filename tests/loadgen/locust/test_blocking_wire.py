@@ -12,7 +12,7 @@ from tests.loadgen.scripted import CLOSE, HEAD, RESET, ScriptedServer, chunked, 
 
 
 def lags_of(exchange):
-    return [lag_ns for _, lag_ns, _ in exchange.came]
+    return list(exchange.lag_ns)
 
 
 def exchanged(script, requests=1, timeout_s=5.0):

@@ -6,8 +6,8 @@ import pytest
 
 from loadgen.endpoint import LoadError
 from loadgen.prompts.files import read_prompts, read_sessions, with_identity
-from tests.support.lazy import Lazy
 from tests.loadgen.made import workload
+from tests.support.lazy import Lazy
 
 datasets = Lazy("datasets")
 

@@ -143,15 +143,25 @@ def test_a_user_thinks_between_an_answer_and_the_next_turn():
     assert mean == pytest.approx(2, rel=0.1)
 
 
-def test_a_session_ends_with_the_turn_that_failed_and_the_next_begins():
-    def script(n, _):
-        return [sized(b'{"error": {"message": "too long"}}', "400 Bad Request")] if n == 1 else answer(n)
+REFUSED = [sized(b'{"error": {"message": "too long"}}', "400 Bad Request")]
+BROKEN_OFF = [HEAD, *map(chunked, [event(error={"message": "out of memory"}), b"data: [DONE]\n\n"]), END]
 
-    result, asked = held(load_of(concurrency=1, requests=6, turns=3), script=script)
+
+@pytest.mark.parametrize("failure", [REFUSED, BROKEN_OFF])
+def test_a_session_ends_with_the_turn_that_failed_and_the_next_begins(failure):
+    result, asked = held(
+        load_of(concurrency=1, requests=6, turns=3), script=lambda n, _: failure if n == 1 else answer(n)
+    )
     assert [(r.group, r.turn, r.error is None) for r in result.records] == [
         (0, 0, True), (0, 1, False), (1, 0, True), (1, 1, True), (1, 2, True),
     ]  # fmt: skip
     assert len(asked) == 5
+
+
+def test_a_recorded_session_ends_too(tmp_path):
+    load = file_of(tmp_path, [{"messages": SAID}], carry="recorded", requests=3)
+    result, _ = held(load, script=lambda n, _: BROKEN_OFF if n == 1 else answer(n), prompts=file_prompts(load))
+    assert [r.error for r in result.records] == [None, "out of memory"]
 
 
 def test_no_session_begins_after_the_time_is_up():

@@ -15,9 +15,9 @@ from prunebench.calibration.text_calibration import TextCalibration
 from pruner.output.manifest import PrunedCheckpoint
 from pruner.prune import prune
 from pruner.scoring.targets import Target
-from tests.support.long import short_or_long
 from tests.prunebench.calibration.test_text_calibration import add_tokenizer, sequences
 from tests.pruner import tiny
+from tests.support.long import short_or_long
 
 Inputs = dict[str, np.ndarray]  # MLP prefix -> [tokens, neurons]
 HALF = [Target("percentage", 50)]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.support.environment import begin_test
 from tests.prunebench import command_line
+from tests.support.environment import begin_test
 
 
 def refuse(*_words, **_options):

@@ -14,8 +14,8 @@ import pytest
 import typer.main
 
 from prunebench.cli import app, main
-from tests.support.long import short_or_long
 from tests.prunebench.conftest import TINYGLU
+from tests.support.long import short_or_long
 
 BAD = ["", " ", "nan", "NaN", "-1", "0", "1e308", "inf", "-inf", "99999999999999999999", "FOLDER", "BINARY", "MISSING",
        "ünïcode-\u202e☃", "--", "=", "a=b=c", ",", "1,,2", "\x1b[2J", "http://[::1", "x" * 5000]  # fmt: skip

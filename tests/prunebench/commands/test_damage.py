@@ -24,10 +24,10 @@ from reports.runs.records.cells import CellRecord, FailedCell, Placement, TrialC
 from reports.runs.records.quality import EvaluationSettings, TaskResult
 from reports.runs.run_folder import open_trial
 from tests.loadgen.results.test_store import result
-from tests.support.long import long_only
 from tests.prunebench.conftest import SYNTHETIC
 from tests.reports.example_run import BATCH, SINGLE, Example, write_run
 from tests.reports.runs.test_reading import write_idle
+from tests.support.long import long_only
 
 WORKLOADS = (SINGLE.model_copy(update={"requests": 3}), BATCH.model_copy(update={"name": "batch-4", "requests": 8}))
 TRIAL = "trials/001-width-512-single-request"

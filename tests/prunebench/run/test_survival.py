@@ -20,9 +20,9 @@ from reports.analysis.analyse import analyse_folder
 from reports.analysis.quantities import MEDIAN_REQUEST_JOULES, NET_JOULES, P99_REQUEST_JOULES
 from reports.analysis.records import Analysis
 from reports.runs.run_folder import RunFolder
-from tests.support.long import short_or_long
 from tests.prunebench.command_line import draw_one_picture
 from tests.prunebench.conftest import SYNTHETIC
+from tests.support.long import short_or_long
 
 pytestmark = pytest.mark.slow
 KILLS, BLOCKS = short_or_long((8, 8), (20, 12))

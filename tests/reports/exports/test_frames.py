@@ -10,8 +10,8 @@ import pytest
 import prunebench
 from reports.errors import ReportError
 from reports.runs.run_folder import RunFolder
-from tests.support.lazy import Lazy
 from tests.reports.example_run import Example, write_run
+from tests.support.lazy import Lazy
 
 pd, pl = Lazy("pandas"), Lazy("polars")
 

@@ -18,8 +18,8 @@ from socket import SO_LINGER, SOL_SOCKET
 import httpx
 import pytest
 
-from tests.support.long import short_or_long
 from tests.server.conftest import running_server, wait_until
+from tests.support.long import short_or_long
 
 LIMIT = 256 * 1024  # bytes of body
 AT_ONCE = 48

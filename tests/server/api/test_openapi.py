@@ -7,9 +7,9 @@ import pytest
 import requests
 from hypothesis import HealthCheck, given, settings
 
+from tests.server.conftest import running_server, wait_until
 from tests.support.lazy import Lazy
 from tests.support.long import short_or_long
-from tests.server.conftest import running_server, wait_until
 
 schemathesis = Lazy("schemathesis")
 TRUTHS = ("content_type_conformance", "response_schema_conformance", "status_code_conformance")

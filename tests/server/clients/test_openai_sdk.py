@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.support.lazy import Lazy
 from tests.server.conftest import running_server, wait_until
+from tests.support.lazy import Lazy
 
 openai = Lazy("openai")
 
