@@ -77,7 +77,9 @@ def _git(root: Path, *words: str) -> list[str]:
 def main() -> None:
     """Print them."""
     base = sys.argv[1] if len(sys.argv) > 1 else "main"
-    for path in sorted(selected(ROOT, changed_files(ROOT, base), grimp.build_graph(*PACKAGES, cache_dir=None))):
+    for path in sorted(
+        selected(ROOT, changed_files(ROOT, base), grimp.build_graph(*PACKAGES, cache_dir=ROOT / ".import_linter_cache"))
+    ):
         print(path)  # noqa: T201 - that is its result
 
 

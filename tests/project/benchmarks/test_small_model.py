@@ -23,10 +23,10 @@ def test_each_run_is_an_experiment_that_prunebench_reads(name: str, tmp_path: Pa
     file = tmp_path / "run.toml"
     file.write_text(experiment(name, hours=0.25))
     read = load_experiment(file)
-    assert read.prune.widths == WIDTHS
+    assert read.prune.widths == RUNS[name].widths
     assert read.protocol.max_hours == 0.25
-    beside = ["int8"] if name == "vllm" else [f"act-refit-{width}" for width in WIDTHS]
-    assert [one.label for one in read.configurations] == beside
+    beside = {"vllm-bfloat16": ["int8"], "transformers": [f"act-refit-{width}" for width in WIDTHS]}
+    assert [one.label for one in read.configurations] == beside.get(name, [])
 
 
 def test_what_is_published_has_no_path_of_the_machine(tmp_path: Path) -> None:
