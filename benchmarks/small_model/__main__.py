@@ -78,10 +78,11 @@ def main() -> None:
 
 
 def score(folder: Path, made: dict[str, Path], labels: Sequence[str], limit: int, results: Path) -> None:
-    """Ask IFEval and the answers of GSM8K of each model, and GSM8K itself of the whole one; of each, if the whole one can."""
+    """Ask the answers of GSM8K and IFEval of each model, and GSM8K itself of the whole one; of each, if the whole one can."""
     asking = partial(ask, limit=limit, results=results, folder=folder / "scores", environment=_environment(folder))
     models = {label: folder / MODELS[label] for label in labels}
-    asking(models, [made["ifeval"], made["gsm8k_answers"]])
+    asking(models, [made["gsm8k_answers"]])  # the quickest
+    asking(models, [made["ifeval"]])
     known = asking({LABELS[0]: folder / MODELS[LABELS[0]]}, [made["gsm8k"]])
     if above_the_floor(known[LABELS[0]][made["gsm8k"].stem]):
         asking(models, [made["gsm8k"]])
