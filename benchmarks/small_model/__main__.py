@@ -81,6 +81,9 @@ def score(folder: Path, made: dict[str, Path], labels: Sequence[str], limit: int
     """Ask the answers of GSM8K and IFEval of each model, and GSM8K itself of the whole one; of each, if the whole one can."""
     asking = partial(ask, limit=limit, results=results, folder=folder / "scores", environment=_environment(folder))
     models = {label: folder / MODELS[label] for label in labels}
+    for label, model in models.items():
+        if not (model / "config.json").is_file():
+            sys.exit(f"--scores {label}: {model} is not there; the run `transformers` prunes it")
     asking(models, [made["gsm8k_answers"]])  # the quickest
     asking(models, [made["ifeval"]])
     known = asking({LABELS[0]: folder / MODELS[LABELS[0]]}, [made["gsm8k"]])
