@@ -100,7 +100,8 @@ def _folded(section: Section) -> Section:
 def _subtitle(analysis: Analysis) -> str:
     """Date, hardware, engines, and the size of the run."""
     info, environment = analysis.info, analysis.environment
-    engines = sorted({engine(c.info) for c in analysis.configurations})
+    started = [c.info for c in analysis.configurations if c.info.engine_version]
+    engines = sorted({engine(info) for info in started or [c.info for c in analysis.configurations]})
     idles = [c.info.idle for c in analysis.configurations if c.info.idle]
     gpus = sorted({p.info.name for idle in idles for p in idle.parts if p.info.domain == "gpu" and p.info.name})
     parts = [
