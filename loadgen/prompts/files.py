@@ -102,7 +102,8 @@ def read_sessions(workload: SessionsLoad) -> FileSessions:
     else:
         raise file.error("sessions need a .jsonl or .json file, or a data set, of messages or conversations")
     chats, without = [], 0
-    for number, row in rows:
+    for number, line in rows:
+        row = _request_of(line)
         try:
             chat = chat_of(row) if "messages" in row else conversation_of(row)
         except ValueError as error:
@@ -162,9 +163,7 @@ def _text_lines(file: InputFile) -> Iterator[str]:
 
 def _json_lines(file: InputFile) -> Iterator[str | Chat]:
     for number, line in file.json_objects():
-        where, row = f"{'row' if isinstance(file, Dataset) else 'line'} {number}", line
-        if isinstance(line.get("body"), dict):  # of a batch
-            row = line["body"]
+        where, row = f"{'row' if isinstance(file, Dataset) else 'line'} {number}", _request_of(line)
         if "messages" in row:
             yield _chat(file, where, row)
         elif "conversations" in row:
@@ -173,6 +172,11 @@ def _json_lines(file: InputFile) -> Iterator[str | Chat]:
             yield _string(file, where, row["prompt"] if "prompt" in row else row["text"])
         else:
             raise file.error('is not {"prompt": "…"} or {"messages": […]}', number)
+
+
+def _request_of(row: dict[str, Any]) -> dict[str, Any]:
+    """The row, or the request that it has as a line of an OpenAI batch."""
+    return row["body"] if isinstance(row.get("body"), dict) else row
 
 
 def _csv_lines(file: InputFile) -> Iterator[str]:

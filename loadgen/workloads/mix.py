@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field
 
@@ -72,6 +73,12 @@ class MixLoad(PoissonLoad):
             SingleLoad.model_validate({"name": part.name, "requests": 1, **inherited, **fields})
             for part, fields in zip(self.parts, own, strict=True)
         ]
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's, with the parts of the copy: it would carry on those of the original."""
+        copy = super().model_copy(update=update, deep=deep)
+        copy.__dict__.pop("alone", None)
+        return copy
 
     def seed_of(self, seed: int, part: int) -> int:
         """The seed of a part's lengths and prompts."""

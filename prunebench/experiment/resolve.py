@@ -10,21 +10,25 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from base.paths import expand
 from base.records import Record
 from energy.carbon import CarbonError
+from loadgen.prompts.datasets import Dataset
 from loadgen.prompts.files import is_source, with_identity
 from loadgen.workloads.base import Workload
+from loadgen.workloads.fields.body import names_a_file
 from prunebench.experiment.file import Experiment, ExperimentError, Model
 from prunebench.experiment.tables.configuration import Configuration
 from prunebench.experiment.tables.energy import EnergySettings
 from prunebench.experiment.texts import STDLIB_PREFIX, text_path
 from prunebench.experiment.toml_text import Location, TomlText
 from pruner.checkpoint.hub import find_source
+
+_JSON_OR_FILE = ("body", "parts")  # keys of a workload
 
 
 def load_experiment(given: Path | TomlText, model: str | None = None, *, fetch: bool = True) -> Experiment:
@@ -36,7 +40,7 @@ def load_experiment(given: Path | TomlText, model: str | None = None, *, fetch: 
     """
     file = given if isinstance(given, TomlText) else TomlText.read(given)
     try:
-        experiment = Experiment.model_validate(file.data)
+        experiment = Experiment.model_validate(_with_named_json(file))
     except ValidationError as error:
         raise _first_problem(file, error) from None
     if model and experiment.model is None:
@@ -116,13 +120,28 @@ def _resolve_text(name: str, file: TomlText) -> str:
     return resolved
 
 
+def _with_named_json(file: TomlText) -> dict[str, Any]:
+    """What the file says, with the files that `body` and `parts` of its workloads name by their absolute paths."""
+    workloads = file.data.get("workloads")
+    if not isinstance(workloads, list):
+        return file.data
+    return file.data | {"workloads": [_with_json_beside(file.path, given) for given in workloads]}
+
+
+def _with_json_beside(experiment_file: Path, given: Any) -> Any:
+    if not isinstance(given, dict):
+        return given
+    named = {key: name for key in _JSON_OR_FILE if names_a_file(name := given.get(key))}
+    return given | {key: str(_beside(experiment_file, name)) for key, name in named.items()}
+
+
 def _resolve_files(workload: Workload, file: TomlText) -> Workload:
     """A workload's files beside the experiment, by their absolute paths."""
     found: dict[str, object] = {field: _beside(file.path, named) for field, named in workload.files.items()}
     if workload.prompts is not None and not is_source(workload.prompts):
         found["prompts"] = str(_beside(file.path, workload.prompts))
     for key, named in found.items():
-        if not Path(str(named)).is_file():
+        if not (Path(str(named)).is_file() or (key == "prompts" and Dataset.is_one(Path(str(named))))):
             raise file.error(("workloads", _place_of(workload, file), key), f"no file {named}")
     return with_identity(workload.model_copy(update=found))
 

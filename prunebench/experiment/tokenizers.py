@@ -25,11 +25,14 @@ def tokenizer_sha256(checkpoint: Path | None) -> str | None:
 def with_same_texts(experiment: Experiment, plan: Sequence[Planned]) -> tuple[Experiment, str | None]:
     """The experiment with prompts that mean the same to every configuration, and a note if that changes them."""
     known = [tokenizer_sha256(planned.source) for planned in plan]
-    changed = [w.name for w in experiment.workloads if w.prompts is None and w.prompt_as == "ids"]
-    if (None not in known and len({*known}) == 1) or not changed:
+    if None not in known and len({*known}) == 1:
         return experiment, None
     baseline = plan[0]
     exact = baseline.source is not None and known[0] is not None and _has_words(baseline.source)
+    same = {"words", "text"} if exact else {"words"}
+    changed = [w.name for w in experiment.workloads if w.prompts is None and w.prompt_as not in same]
+    if not changed:
+        return experiment, None
 
     def as_text(workload: Workload) -> Workload:
         return workload.model_copy(

@@ -44,6 +44,11 @@ def read_json(given: Any, kind: type[Any], example: str) -> Any:
     return found
 
 
+def names_a_file(given: Any) -> bool:
+    """Whether a value of `body` or `parts` is the name of a file: text that does not begin as JSON."""
+    return isinstance(given, str) and not given.lstrip().startswith(("{", "["))
+
+
 def _free(body: dict[str, Any] | None) -> dict[str, Any] | None:
     for key, instead in _NOT_FREE.items():
         if key in (body or {}):

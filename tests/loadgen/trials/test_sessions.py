@@ -113,6 +113,11 @@ def test_a_files_conversations_are_held_with_its_answers_or_the_servers(tmp_path
         assert asked[1].body["messages"] == [*SAID[:2], {"role": "assistant", "content": said}, SAID[3]]
 
 
+def test_a_batch_file_of_openais_holds_conversations_too(tmp_path):
+    load = file_of(tmp_path, [{"custom_id": "1", "body": {"model": "x", "messages": SAID}}])
+    assert file_prompts(load).session(0).turns[0].asked == SAID[:2]
+
+
 def test_sharegpts_conversations_begin_where_a_user_speaks(tmp_path):
     turns = [("gpt", "hello"), ("human", "a"), ("gpt", "b"), ("gpt", "c"), ("human", "d")]
     row = {"conversations": [{"from": who, "value": text} for who, text in turns]}

@@ -56,6 +56,18 @@ def test_a_mix_is_read_back_as_it_was_and_from_text_and_a_file(tmp_path):
     assert mix(parts=json.dumps([CHAT, LONG])) == mix(parts=str(tmp_path / "parts.json")) == load
 
 
+def test_a_changed_copy_of_a_mix_is_changed_in_its_parts(tmp_path):
+    """As `run` changes workloads whose prompts must be text, and names of files that are relative to an experiment."""
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("prompt_tokens,output_tokens\n7,9\n")
+    for load in (mix(), mix(parts=[{"name": "a"}, {"name": "b"}])):
+        load.check()
+        assert [part.prompt_as for part in load.model_copy(update={"prompt_as": "words"}).alone] == ["words", "words"]
+        assert [part.prompt_as for part in load.alone] == ["ids", "ids"]
+    copied = load.model_copy(update={"lengths": pairs})
+    assert (copied.prompt_length(0, 0), copied.answer_length(0, 0)) == (7, 9)
+
+
 @pytest.mark.parametrize(
     ("other", "said"),
     [

@@ -138,6 +138,16 @@ def test_another_label_is_another_run(tmp_path: Path):
         experiment_changes(before, now).require_accepted(tmp_path, accepted=True)
 
 
+def test_chats_are_sent_in_words_where_no_tokenizer_is_known(tmp_path: Path):
+    head = HEAD.replace('kind = "single"', 'kind = "single"\nendpoint = "chat"')
+    model = f'[model]\nsource = "{TINYGLU}"\n'
+    there = experiment(tmp_path, 'label = "there"\nurl = "http://127.0.0.1:1"', head=head.replace(model, ""))
+    changed, note = with_same_texts(there, plan_configurations(there))
+    assert ([w.prompt_as for w in changed.workloads], note and "words" in note) == (["words"], True)
+    known = experiment(tmp_path, PLAIN, 'label = "there"\nurl = "http://127.0.0.1:1"', head=head)
+    assert with_same_texts(known, plan_configurations(known)) == (known, None)
+
+
 def test_texts_replace_token_ids_where_a_tokenizer_is_not_known_and_a_note_says_so(tmp_path: Path):
     there = experiment(tmp_path, PLAIN, 'label = "there"\nurl = "http://127.0.0.1:1"')
     changed, note = with_same_texts(there, plan_configurations(there))

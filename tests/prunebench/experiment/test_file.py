@@ -62,6 +62,18 @@ def test_a_resolved_experiment_reads_back_equal(folder: Path):
     assert type(experiment).model_validate_json(experiment.model_dump_json()) == experiment
 
 
+def test_files_that_a_workload_names_are_beside_the_experiment(folder: Path):
+    (folder / "body.json").write_text('{"top_k": 3}')
+    (folder / "parts.json").write_text('[{"name": "a"}, {"name": "b", "weight": 2}]')
+    (folder / "rows").mkdir()
+    (folder / "rows" / "train.jsonl").write_text('{"prompt": "hello"}\n')
+    named = MINIMAL + 'body = "body.json"\nprompts = "rows"\n'
+    named += '[[workloads]]\nname = "two"\nkind = "mix"\nrate = 1\nrequests = 1\nparts = "parts.json"\n'
+    one, two = load_experiment(written(folder, named)).workloads
+    assert (one.body, one.prompts) == ({"top_k": 3}, str(folder / "rows"))
+    assert two.part_names == ("a", "b")
+
+
 def test_an_unknown_key_is_refused_with_the_nearest_known_one(folder: Path):
     assert ":1: protocl: unknown key; did you mean protocol?" in complaint(folder, "protocl = 1\n" + MINIMAL)
     assert ":6: [prune] expansion_ratio: unknown key; did you mean expansion_ratios?" in complaint(
