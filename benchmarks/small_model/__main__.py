@@ -68,10 +68,11 @@ def main() -> None:
         (folder / f"{name}.toml").write_text(experiment(name, hours=options.hours))
         command = ["run", f"{name}.toml", "--output", f"runs/{name}"]
         if options.resume:
-            command += ["--resume", *(["--blocks", str(options.blocks)] if options.blocks else [])]
+            command += ["--resume", "--accept-changes"]  # of --hours
+            command += ["--blocks", str(options.blocks)] if options.blocks else []
         _prunebench(folder, *command)
         _prunebench(folder, "report", f"runs/{name}", "--card")
-        publish(folder, name, options.results / name, command)
+        publish(folder, name, options.results / name, command, f" --hours {options.hours:g}")
         print(f"{name}: {options.results / name / 'report.html'}", flush=True)
     if options.scores:
         score(folder, made, options.scores, options.limit, options.results / "scores.json")

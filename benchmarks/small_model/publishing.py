@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+_MOST_BYTES = 1_000_000  # of a page
+_PICTURE = re.compile(r"!\[([^]]*)\]\(<?report-plots/[^)]*\)")  # which are in the page alone
 PUBLISHED = ("report.html", "report.md", "cells.csv", "environment.json", "experiment.toml", "run.json", "card.png")
 
 
-def publish(folder: Path, name: str, results: Path, command: Sequence[str]) -> None:
-    """Copy PUBLISHED from `folder/runs/name`, and note the command that made it and the day in `commands.txt`."""
+def publish(folder: Path, name: str, results: Path, command: Sequence[str], options: str = "") -> None:
+    """Copy PUBLISHED from `folder/runs/name`, and note the command that made it and the day in `commands.txt`.
+
+    In report.md the words of a picture stand in its place. Ends the program if the page is too large to be committed.
+    """
     results.mkdir(parents=True, exist_ok=True)
     ours = {f"{folder}/": "", sys.executable: "python", f"{Path(__file__).parents[2]}/": ""}
     for file in (folder / "runs" / name / one for one in PUBLISHED):
@@ -22,9 +28,12 @@ def publish(folder: Path, name: str, results: Path, command: Sequence[str]) -> N
         text = file.read_text()
         for path, shown in ours.items():
             text = text.replace(path, shown)
-        (results / file.name).write_text(text)
+        if file.suffix == ".html" and len(text.encode()) > _MOST_BYTES:
+            sys.exit(f"{file}: {len(text.encode()):,} bytes; a published page has at most {_MOST_BYTES:,}")
+        (results / file.name).write_text(_PICTURE.sub(r"*\1*", text) if file.suffix == ".md" else text)
     day = time.strftime("%Y-%m-%d", time.gmtime())
     with (results / "commands.txt").open("a") as commands:
         commands.write(
-            f"{day}: python -P -m benchmarks.small_model --data FOLDER --runs {name}: prunebench {' '.join(command)}\n"
+            f"{day}: python -P -m benchmarks.small_model --data FOLDER --runs {name}{options}: "
+            f"prunebench {' '.join(command)}\n"
         )

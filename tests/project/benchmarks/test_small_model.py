@@ -34,10 +34,15 @@ def test_what_is_published_has_no_path_of_the_machine(tmp_path: Path) -> None:
     run.mkdir(parents=True)
     for name in PUBLISHED:
         (run / name).write_text(f"{sys.executable} run {tmp_path}/home/smollm2 {TINYGLU}")
+    (run / "report.md").write_text("## Answer\n\n![width 9: 0.9x better](<report-plots/answer-1.svg>)\n")
     publish(tmp_path / "home", "one", tmp_path / "results", ["run", "one.toml"])
     publish(tmp_path / "home", "one", tmp_path / "results", ["run", "one.toml", "--resume"])
     assert (tmp_path / "results" / "report.html").read_text() == "python run smollm2 examples/tinyglu"
+    assert (tmp_path / "results" / "report.md").read_text() == "## Answer\n\n*width 9: 0.9x better*\n"
     said = (tmp_path / "results" / "commands.txt").read_text().splitlines()
     assert [line.partition(": ")[2].rpartition(": ")[2] for line in said] == [
         "prunebench run one.toml", "prunebench run one.toml --resume",
     ]  # fmt: skip
+    (run / "report.html").write_text("x" * 1_000_001)
+    with pytest.raises(SystemExit, match="1,000,001 bytes"):
+        publish(tmp_path / "home", "one", tmp_path / "results", ["run", "one.toml"])
