@@ -8,9 +8,9 @@
 maw; `transformers` has the same widths by the criterion and refit that keep the most here, too. `vllm-bfloat16` compares 8-bit
 integers with two of the widths. Each is loaded with single requests and in batches, in blocks until each
 ratio's interval is within 2 %, or --hours are up, which the report then says; perplexity and bits per byte are of held-out chat
-and GSM8K. Then `transformers`' models are asked IFEval's first --limit prompts and, as perplexity, GSM8K's first answers, one
-model after another into --results/scores.json, where what is known already is not asked again. GSM8K itself is asked of the whole
-model, and of the others only if that is above the floor.
+and GSM8K. Then `transformers`' models are asked GSM8K's first --limit answers, as perplexity by byte, one model after
+another into --results/scores.json, where what is known already is not asked again. IFEval's first prompts and GSM8K itself are asked
+of the whole model, and of the others only if that is above the floor.
 
 FOLDER holds ifeval_input_data.jsonl, gsm8k_test.jsonl (or test.jsonl) and gsm8k_train_200.jsonl (or train.jsonl). The text that
 is calibrated on is that of `benchmarks.pruning_quality`. What is fetched and made stays in --folder, scores of tasks
@@ -79,17 +79,17 @@ def main() -> None:
 
 
 def score(folder: Path, made: dict[str, Path], labels: Sequence[str], limit: int, results: Path) -> None:
-    """Ask the answers of GSM8K and IFEval of each model, and GSM8K itself of the whole one; of each, if the whole one can."""
+    """Ask the answers of GSM8K of each model, and IFEval and GSM8K itself of the whole one; of each, if the whole one can."""
     asking = partial(ask, limit=limit, results=results, folder=folder / "scores", environment=_environment(folder))
     models = {label: folder / MODELS[label] for label in labels}
     for label, model in models.items():
         if not (model / "config.json").is_file():
             sys.exit(f"--scores {label}: {model} is not there; the run `transformers` prunes it")
     asking(models, [made["gsm8k_answers"]])  # the quickest
-    asking(models, [made["ifeval"]])
-    known = asking({LABELS[0]: folder / MODELS[LABELS[0]]}, [made["gsm8k"]])
-    if above_the_floor(known[LABELS[0]][made["gsm8k"].stem]):
-        asking(models, [made["gsm8k"]])
+    for task in (made["ifeval"], made["gsm8k"]):
+        known = asking({LABELS[0]: folder / MODELS[LABELS[0]]}, [task])
+        if above_the_floor(known[LABELS[0]][task.stem]):
+            asking(models, [task])
 
 
 def make(folder: Path, data: Path) -> dict[str, Path]:
