@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeGuard
 
 from pydantic import AfterValidator, BeforeValidator
 
@@ -44,7 +44,7 @@ def read_json(given: Any, kind: type[Any], example: str) -> Any:
     return found
 
 
-def names_a_file(given: Any) -> bool:
+def names_a_file(given: Any) -> TypeGuard[str]:
     """Whether a value of `body` or `parts` is the name of a file: text that does not begin as JSON."""
     return isinstance(given, str) and not given.lstrip().startswith(("{", "["))
 
