@@ -52,9 +52,9 @@ class ServedModel(LocalCompletionsAPI):  # type: ignore[misc]
             max_length=max_length or _DEFAULT_LENGTH,
             timeout=round(endpoint.timeout_s),
             # Never None: the client would then send whatever key the environment holds for another service.
-            header={"Authorization": f"Bearer {endpoint.api_key}"}
-            if endpoint.api_key
-            else {"Accept": "application/json"},
+            header={"Accept": "application/json"}
+            | dict(endpoint.headers)
+            | ({"Authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}),
         )
         self._bos: str | None = self.tokenizer.bos_token
         self._writes = writes

@@ -102,7 +102,7 @@ def serve_configuration(
     start_s, request_s = experiment.serve.start_timeout_s, experiment.protocol.request_timeout_s
     if asked.url is not None:
         key = None if asked.api_key_file is None else read_key(asked.api_key_file, "api_key_file")
-        return join_server(asked.url, asked.model, key, request_timeout_s=request_s)
+        return join_server(asked.url, asked.model, key, request_timeout_s=request_s, headers=asked.endpoint_headers())
     command = _command(experiment, info)
     if host is not None and isinstance(command, ServerCommand):
         progress(0, 0, f"{info.label}, server starting on {host.url}")
@@ -152,7 +152,7 @@ def check_addresses(plan: list[Planned]) -> None:
             continue
         try:
             key = None if one.api_key_file is None else read_key(one.api_key_file, "api_key_file")
-            join_server(one.url, one.model, key, request_timeout_s=1.0)
+            join_server(one.url, one.model, key, request_timeout_s=1.0, headers=one.endpoint_headers())
         except UserError as error:
             raise ExperimentError(f"configuration {one.label}: {f'{error}'.replace('--model', 'model')}") from None
 

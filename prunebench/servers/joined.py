@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from loadgen.endpoint import Endpoint, LoadError, check_endpoint, only_model, server_address
 
@@ -34,10 +34,17 @@ class JoinedServer:
         """It is not ours to end."""
 
 
-def join_server(url: str, model: str | None, api_key: str | None, *, request_timeout_s: float) -> JoinedServer:
+def join_server(
+    url: str,
+    model: str | None,
+    api_key: str | None,
+    *,
+    request_timeout_s: float,
+    headers: tuple[tuple[str, str], ...] = (),
+) -> JoinedServer:
     """The server at `url`. Raises LoadError if it does not answer, or does not serve `model`, or several and none is named."""
-    endpoint = Endpoint(server_address(url), model or "", api_key=api_key, timeout_s=request_timeout_s)
+    endpoint = Endpoint(server_address(url), model or "", api_key=api_key, timeout_s=request_timeout_s, headers=headers)
     if model is None:
-        endpoint = Endpoint(endpoint.url, only_model(endpoint), api_key=api_key, timeout_s=request_timeout_s)
+        endpoint = replace(endpoint, model=only_model(endpoint))
     check_endpoint(endpoint)
     return JoinedServer(endpoint)

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from base.choices import OneOf
 from base.records import Record
 from energy.gpu_limits import GpuLimits
-from loadgen.endpoint import LoadError, server_address
+from loadgen.endpoint import LoadError, headers_of, server_address
 from pruner.scoring.calibration import Refit
 from pruner.scoring.criteria import criterion_choices
 from server.settings import EngineName
@@ -73,6 +73,11 @@ class Configuration(Record):
         description="The model that a `url` or `command` serves; without it the only one in its `/v1/models`.",
     )
     api_key_file: Path | None = Field(default=None, description="File with the key that a `url` requires.")
+    headers: list[str] = Field(
+        default=[],
+        description="Headers of every request to a `url`, such as `X-Team: search`. The run's folder has this file: keys belong into "
+        "`api_key_file`.",
+    )
     energy: str | None = Field(
         default=None,
         description="Its meter, as `energy.source`, which is the default: such as another address of `url`'s host.",
@@ -118,7 +123,7 @@ class Configuration(Record):
             raise ValueError(f"`{pruned[0]}` prunes [model], and does not go with checkpoint")
         if self.command is not None and (own := [key for key in started if key != "environment"]):
             raise ValueError(f"`{own[0]}` does not go with command: write it into the command line")
-        for key, of in (("health", "command"), ("api_key_file", "url")):
+        for key, of in (("health", "command"), ("api_key_file", "url"), ("headers", "url")):
             if self._set(key) and getattr(self, of) is None:
                 raise ValueError(f"`{key}` belongs to {of}")
         if self.model is not None and self.url is None and self.command is None:
@@ -126,7 +131,15 @@ class Configuration(Record):
         if {"criterion", "refit"} & {*pruned} and self.width is None:
             raise ValueError(f"`{next(key for key in pruned if key in {'criterion', 'refit'})}` needs a width")
         self._check_command()
+        self.endpoint_headers()
         return self
+
+    def endpoint_headers(self) -> tuple[tuple[str, str], ...]:
+        """`headers` by name and value. Raises ValueError for what is none, or not the user's to set."""
+        try:
+            return headers_of(self.headers)
+        except LoadError as error:
+            raise ValueError(f"{error}".replace("--header", "`headers`")) from None
 
     def _set(self, key: str) -> bool:
         return key in self.model_fields_set and getattr(self, key) not in (

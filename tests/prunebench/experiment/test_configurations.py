@@ -120,6 +120,20 @@ def test_a_baseline_that_is_not_there_is_named_with_those_that_are(tmp_path: Pat
     assert "baseline: there is no configuration x, only plain" in refusal(tmp_path, PLAIN, head=f'baseline = "x"{HEAD}')
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ('headers = ["X-Team: a"]', "headers belongs to url"),
+        ('url = "http://127.0.0.1:1"\nheaders = ["X-Team"]', "headers X-Team: must be like"),
+        ('url = "http://127.0.0.1:1"\nheaders = ["Authorization: Bearer k"]', "api-key-file"),
+    ],
+)
+def test_headers_are_those_of_a_server_that_is_there(tmp_path: Path, more: str, said: str):
+    with pytest.raises(UserError) as caught:
+        experiment(tmp_path, f'label = "there"\n{more}')
+    assert said in f"{caught.value}"
+
+
 def test_nothing_to_compare_is_refused(tmp_path: Path):
     assert "give [prune] or [[configurations]]" in refusal(tmp_path)
 

@@ -29,6 +29,7 @@ url = "{url}"
 [[configurations]]
 label = "b"
 url = "{url}/v1"
+headers = ["X-Team: search"]
 """
 FILES = {"body.json": {"top_k": 3}, "parts.json": EVERY_KIND["mix"]["parts"]}
 SECTIONS = ("Sessions by turn", "Mixes by part")
@@ -67,6 +68,11 @@ def test_each_is_measured_in_every_block(finished):
     assert done.returncode == 0, done.stdout + done.stderr
     measured = {(one.cell.workload, one.cell.label, one.cell.block) for one in read_run(folder).trials}
     assert measured == {(kind, label, block) for kind in EVERY_KIND for label in "ab" for block in range(2)}
+
+
+def test_headers_are_sent_to_the_server_that_has_them(finished):
+    folder, _ = finished
+    assert {(one.cell.label, *one.trial.headers) for one in read_run(folder).trials} == {("a",), ("b", "X-Team")}
 
 
 def test_turns_and_parts_have_their_sections(finished):
