@@ -212,7 +212,7 @@ async def test_an_engine_killed_in_mid_stream_is_reported_and_what_came_before_s
         asked(endpoint, "/v1/completions", under_way.append, prompt=[7, 8, 9], max_tokens=500, stream=True)
     )
     deadline = time.monotonic() + 60
-    while not (under_way and len(under_way[0].came) > 2):
+    while not (under_way and len(under_way[0].ends) > 2):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.005)
     for child in process[0].children(recursive=True):

@@ -22,6 +22,7 @@ from tests.prunebench.run.test_survival import digests, skeleton
 
 BLOCKS, WIDTHS = 3, 2
 EXPERIMENT = SYNTHETIC[: SYNTHETIC.rindex("[[workloads]]")].replace("blocks = 2", f"blocks = {BLOCKS}")
+EXPERIMENT = EXPERIMENT.replace('token_ms = "1"', 'token_ms = "5"')  # or a busy machine may read all tokens together
 RESTING = EXPERIMENT.replace(
     "[energy]", "cooldown_s = 2\n[energy]"
 )  # so that a block lasts longer than a node takes to start

@@ -29,7 +29,7 @@ def test_figures_agree_with_scipys(n):
 
 def test_seven_ranks_in_order_are_two_orders_of_5040():
     found = correlate(range(7), [x**3 for x in range(7)])
-    assert found.spearman == 1.0
+    assert found.spearman == pytest.approx(1.0)  # exact on some processors
     assert found.spearman_p == pytest.approx(2 / math.factorial(7))
 
 
