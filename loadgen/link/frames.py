@@ -10,9 +10,8 @@ from collections import deque
 from typing import Any
 
 _LENGTH = struct.Struct("!I")
-_ROOM_BYTES = (
-    256 * 1024 * 1024
-)  # buffered at most, some 800,000 chunks; beyond it sends block the loop, which the lag shows
+# Buffered at most, some 800,000 chunks; beyond it sends block the loop, which the lag shows.
+_ROOM_BYTES = 256 * 1024 * 1024
 _RECEIVE_BYTES = 1024 * 1024
 
 

@@ -73,6 +73,7 @@ def test_panels_stand_beside_each_other_and_the_compose_file_mounts_the_rules():
     assert {f"./deployment/alerts.yml:{file}:ro" for file in read} <= set(mounts)
 
 
+@pytest.mark.docker  # needs Debian's prometheus, which `make test-containers` installs
 @pytest.mark.parametrize(("limit", "alarmed"), [("+Inf", []), ("500", []), ("300", ["big"])])
 def test_power_above_the_limit_is_an_alarm_and_without_a_limit_none_is(tmp_path, limit, alarmed):
     if shutil.which("promtool") is None:
