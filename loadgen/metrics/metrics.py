@@ -22,6 +22,15 @@ QUANTILES = (5, 25, 50, 75, 95, 99)
 
 
 @dataclass(frozen=True)
+class GapFigures:
+    """The gaps before tokens, every token counting once: `percentiles` (`QUANTILES`), mean and deviation, ms; None without any."""
+
+    percentiles: dict[int, float]
+    mean: float | None
+    std: float | None
+
+
+@dataclass(frozen=True)
 class TrialMetrics:
     """Figures of one trial. Arrays have one entry a request, in file order; NaN: it did not happen, or does not count.
 
@@ -30,7 +39,7 @@ class TrialMetrics:
     `ttft_ms` counts from sending, `scheduled_ttft_ms` from the scheduled time; `e2e_ms` from sending to the last token.
     `lag_ms` is sent - scheduled. `itl_ms` maps percentiles (`QUANTILES`) to the gap before a token, every token counting
     once: a chunk of k tokens that took g is k tokens of g/k. It has the gaps of every token that came, those of failed requests
-    too: a token that never came has no gap, and no rank. `completed_itl_ms`, mean and deviation are of completed requests.
+    too: a token that never came has no gap, and no rank. `completed_itl_ms`, mean and deviation are of completed requests, and so is `group_itl`.
     """
 
     window_s: float
@@ -63,12 +72,13 @@ class TrialMetrics:
     completed_itl_ms: dict[int, float]
     itl_mean_ms: float | None
     itl_std_ms: float | None
+    group_itl: dict[int, GapFigures]  # of each turn of sessions or part of a mix, by number; empty for another load
+    ended: BoolArray  # completed, ended in the window
+    begun: BoolArray  # completed, sent in the window
     chunks: int
     window_output_tokens: int
     window_output_characters: float | None  # None: not recorded of every answer
     window_prompt_tokens: int  # of requests whose first token arrived in the window
-    window_requests: int  # completed, ended in the window
-    window_arrivals: int  # completed, sent in the window
     offered_requests: int  # sent in the window, failed ones included
     trend: Backlog | None  # of an open loop, from when it was filled to the last sending; None: another load
     trend_counts: bool  # whether the window is of that part of the load
@@ -114,11 +124,21 @@ class TrialMetrics:
         return self.backlog is not None and self.backlog.growing
 
     @property
-    def credited_requests(self) -> int:
-        """The count behind requests/s and J/request: completed requests that ended in the window; where an open loop's server
+    def window_requests(self) -> int:
+        """How many completed and ended in the window."""
+        return int(self.ended.sum())
+
+    @property
+    def credited(self) -> BoolArray:
+        """The requests behind requests/s and J/request: completed ones that ended in the window; where an open loop's server
         kept up, those that were sent in it, as many in the long run and not shifted by how long they took.
         """
-        return self.window_requests if self.backlog is None or self.saturated else self.window_arrivals
+        return self.ended if self.backlog is None or self.saturated else self.begun
+
+    @property
+    def credited_requests(self) -> int:
+        """How many those are."""
+        return int(self.credited.sum())
 
     @property
     def overlapped(self) -> bool:
@@ -178,6 +198,18 @@ class TrialMetrics:
         seconds = float(np.ptp(sent)) / 1e3
         return float(max(sent.size - 1, 1) / max(seconds, 1e-9))
 
+    @property
+    def first_reasoning_ms(self) -> FloatArray:
+        """From sending to the first chunk, of requests that reasoned: an answer apart comes after its reasoning."""
+        first: FloatArray = np.where(np.isfinite(self.reasoning_tokens), self.ttft_ms, np.nan)
+        return first
+
+    @property
+    def reasoning_share(self) -> float | None:
+        """Of all output tokens, those of reasoning apart from the answer; None without any."""
+        reasoning = self.reasoning_tokens
+        return float(np.nansum(reasoning) / np.nansum(self.output_tokens)) if np.isfinite(reasoning).any() else None
+
     @functools.cached_property
     def good(self) -> BoolArray | None:
         """Which requests of the window met every objective; None without objectives, or where the time per token is unknown.
@@ -190,6 +222,11 @@ class TrialMetrics:
         times = {"ttft": self.ttft_ms, "tpot": self.tpot_ms, "itl": self.itl_p99_ms, "e2e": self.e2e_ms}
         broken = [(self.part == part) & (times[name] > limit) for part, name, limit in limits]
         return np.isfinite(self.ttft_ms) & ~np.logical_or.reduce(broken) if broken else None
+
+    @property
+    def good_per_s(self) -> float | None:
+        """The goodput: requests per second of the window that met every objective; None as in `good`."""
+        return None if self.good is None else float(self.good.sum()) / self.window_s
 
     def good_share(self, chosen: BoolArray | None = None) -> float | None:
         """The share of the requests, or of those chosen, that met every objective: of the window's, and of those that failed

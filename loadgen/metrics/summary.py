@@ -10,9 +10,18 @@ import numpy as np
 from energy.records import PowerTimeline, WindowEnergy
 from energy.timeline import power_at_clocks
 from energy.wall import wall_energy
-from loadgen.metrics.groups import FOUR, cached_by_counter, conversation_figures, part_figures, statistics, total
+from loadgen.metrics.groups import (
+    FOUR,
+    cached_by_counter,
+    conversation_figures,
+    gap_statistics,
+    part_figures,
+    statistics,
+    total,
+    turn_figures,
+)
 from loadgen.metrics.latencies import FloatArray, percentiles
-from loadgen.metrics.metrics import TrialMetrics
+from loadgen.metrics.metrics import GapFigures, TrialMetrics
 from loadgen.metrics.request_joules import RequestJoules, share_joules
 from loadgen.records.schema import Flag, Trial
 
@@ -48,14 +57,15 @@ def summarize(
         "total_output_tokens": total(metrics.output_tokens),
         "total_output_characters": total(metrics.output_characters),
         "request_throughput": metrics.requests_per_s,
-        "request_goodput": _goodput(metrics),
+        "request_goodput": metrics.good_per_s,
+        "good_share": metrics.good_share(),
         "output_throughput": metrics.output_tokens_per_s,
         "total_token_throughput": metrics.tokens_per_s,
         "max_output_tokens_per_s": float(busiest) if (busiest := metrics.busiest_second_tokens) is not None else None,
         "max_concurrent_requests": metrics.most_in_flight,
         **statistics("ttft", metrics.ttft_ms),
         **statistics("tpot", metrics.tpot_ms),
-        **_itl(metrics),
+        **gap_statistics(GapFigures(metrics.completed_itl_ms, metrics.itl_mean_ms, metrics.itl_std_ms)),
         **statistics("e2el", metrics.e2e_ms),
         **_with_failures("ttft", metrics.ttft_ms),
         **_with_failures("tpot", metrics.tpot_ms, metrics.tpot_reason),
@@ -67,8 +77,8 @@ def summarize(
         summary |= _with_failures("scheduled_ttft", metrics.scheduled_ttft_ms)
     shared, wall = share_joules(energy, metrics), wall_energy(energy, power)
     summary |= cached_by_counter(trial, metrics) | conversation_figures(metrics, energy.gross_joules, shared)
-    if parts := part_figures(workload, metrics, shared):
-        summary["parts"] = parts
+    groups = {"turns": turn_figures(metrics, shared), "parts": part_figures(workload, metrics, shared)}
+    summary |= {name: found for name, found in groups.items() if found}
     return summary | {
         "window_start_ns": trial.window_start_ns,
         "window_end_ns": trial.window_end_ns,
@@ -147,20 +157,6 @@ def _with_failures(name: str, values: FloatArray, reason: str | None = None) -> 
         there = value is not None and np.isfinite(value)
         summary |= {key: value if there else None, f"{key}_reason": None if there else reason or among}
     return summary
-
-
-def _itl(metrics: TrialMetrics) -> dict[str, float | None]:
-    return {
-        "mean_itl_ms": metrics.itl_mean_ms,
-        "median_itl_ms": metrics.completed_itl_ms.get(50),
-        "std_itl_ms": metrics.itl_std_ms,
-        "p99_itl_ms": metrics.completed_itl_ms.get(99),
-    }
-
-
-def _goodput(metrics: TrialMetrics) -> float | None:
-    """Requests per second of the window that met every objective."""
-    return None if metrics.good is None else float(metrics.good.sum()) / metrics.window_s
 
 
 def _saturated(metrics: TrialMetrics) -> bool | None:

@@ -24,6 +24,18 @@ COLUMNS = 80
 _INDENT, _LABEL, _FIGURE = 2, 14, 10  # columns
 _PERCENTILES = (50, 75, 95, 99)
 _BINS, _BAR, _WIDEST = 10, "#", 40
+_OF_TURNS = {
+    "requests": "requests", "prompt": "mean_prompt_tokens", "cached": "cached_share", "TTFT, ms": "mean_ttft_ms",
+    "TPOT, ms": "mean_tpot_ms", "J": "mean_request_joules",
+}  # fmt: skip
+_OF_PARTS = {
+    "requests": "requests", "per s": "request_throughput", "tokens/s": "output_throughput", "in time": "good_share",
+    "good/s": "request_goodput", "J/good": "joules_per_good_request",
+}  # fmt: skip
+_TIMES_OF_PARTS = {
+    "TTFT": "mean_ttft_ms", "TPOT": "mean_tpot_ms", "ITL p50": "median_itl_ms", "ITL p99": "p99_itl_ms",
+    "E2E": "mean_e2el_ms", "J/request": "mean_request_joules",
+}  # fmt: skip
 _FEWEST = 5  # requests: a histogram of fewer shows less than they do
 
 
@@ -57,7 +69,9 @@ def _totals(summary: Mapping[str, Any]) -> Iterator[str]:
     )
     yield from _entry("throughput", rates)
     if summary["request_goodput"] is not None:
-        yield from _entry("goodput", f"{figure(summary['request_goodput'])} requests/s met every objective")
+        share = summary["good_share"]
+        among = "" if share is None else f", {_percent(share)} of those that ended"
+        yield from _entry("goodput", f"{figure(summary['request_goodput'])} requests/s met every objective{among}")
     yield from _entry("energy", _energy(summary))
     if summary["wall"] is not None:
         yield from _entry("", wall_words(WallEnergy.model_validate(summary["wall"])))
@@ -69,9 +83,7 @@ def _totals(summary: Mapping[str, Any]) -> Iterator[str]:
         modelled = figure(summary["modelled_joules_per_output_token"])
         yield from _entry("", f"modelled, not measured: {modelled} J/output token")
     if summary.get("reasoning_share") is not None:
-        first = summary["mean_first_answer_ms"]
-        after = "no answer came after it" if first is None else f"the answer begins after {figure(first)} ms on average"
-        yield from _entry("reasoning", f"{figure(100 * summary['reasoning_share'])} % of the output tokens; {after}")
+        yield from _entry("reasoning", _reasoning(summary))
     if summary.get("cached_share") is not None:
         yield from _entry("prefix cache", f"held {figure(100 * summary['cached_share'])} % of the prompt tokens")
     if summary["prompt_as"] == "words":
@@ -85,6 +97,16 @@ def _energy(summary: Mapping[str, Any]) -> str:
     request = summary["joules_per_request"]
     each = "" if request is None else f", {figure(request)} J/request"
     return f"{figure(joules)} J/output token{each}, {figure(energy['gross_joules'])} J in all ({energy['source']})"
+
+
+def _reasoning(summary: Mapping[str, Any]) -> str:
+    begins, first = summary["mean_first_reasoning_ms"], summary["mean_first_answer_ms"]
+    share = f"{figure(100 * summary['reasoning_share'])} % of the output tokens"
+    begun = "" if begins is None else f"it begins after {figure(begins)} ms on average, "
+    after = "no answer came after it" if first is None else f"the answer after {figure(first)} ms"
+    joules, answers = summary["joules_of_reasoning"], summary["joules_of_answers"]
+    spent = "" if joules is None else f"; {figure(joules)} J for it and {figure(answers)} J for answers, by tokens"
+    return f"{share}; {begun}{after}{spent}"
 
 
 def _request_joules(summary: Mapping[str, Any]) -> str:
@@ -121,20 +143,28 @@ def _latencies(summary: Mapping[str, Any], metrics: TrialMetrics) -> Iterator[st
 
 
 def _groups(summary: Mapping[str, Any]) -> Iterator[str]:
-    """A row for each turn of sessions or part of a mix; means, over completed requests of the window."""
-    for title, key, groups in (
-        ("sessions", "turn", summary.get("turns", [])),
-        ("of the mix", "part", summary.get("parts", [])),
+    """Rows for each turn of sessions or part of a mix; means, over completed requests of the window."""
+    turns, parts = summary.get("turns", []), summary.get("parts", [])
+    for title, columns, groups in (
+        ("sessions", _OF_TURNS, turns),
+        ("of the mix", _OF_PARTS, parts),
+        ("latency, ms", _TIMES_OF_PARTS, parts),
     ):
-        if not groups:
-            continue
-        share, named = ("cached_share", "cached") if key == "turn" else ("good_share", "in time")
-        yield _row(title, ["requests", "prompt", named, "TTFT, ms", "TPOT, ms", "J"])
-        for group in groups:
-            cells = [f"{group['requests']:,}", _figure(group["mean_prompt_tokens"]), _percent(group[share])]
-            cells += map(_figure, (group["mean_ttft_ms"], group["mean_tpot_ms"], group["mean_request_joules"]))
-            yield _row(f"turn {group[key]}" if key == "turn" else group[key][: _LABEL - 1], cells)
-        yield ""
+        if groups:
+            yield _row(title, list(columns))
+            for group in groups:
+                cells = [_share_or_figure(key, group[key]) for key in columns.values()]
+                yield _row(f"turn {group['turn']}" if "turn" in group else group["part"][: _LABEL - 1], cells)
+            if columns is _TIMES_OF_PARTS and summary["joules_shared_by"] is not None:
+                by = f"active ones by {summary['joules_shared_by']}"
+                yield from _entry("", f"joules of a part are shared out, {by}, and not metered apart")
+            yield ""
+
+
+def _share_or_figure(key: str, value: float | None) -> str:
+    if key.endswith("_share"):
+        return _percent(value)
+    return f"{value:,}" if isinstance(value, int) else _figure(value)
 
 
 def _percent(share: float | None) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from energy.carbon import Intensity
-from reports.analysis.cells import cell_figures, trial_figures
+from reports.analysis.cells import cell_figures, group_cells, trial_figures
 from reports.analysis.energy.fit import fit_energy_models
 from reports.analysis.energy.token_costs import with_token_costs
 from reports.analysis.family import compare_family
@@ -50,6 +50,7 @@ def analyse(run: MeasuredRun, *, folder: str, margin: float = MARGIN) -> Analysi
         configurations=_configurations(run),
         workloads=workloads,
         cells=cells,
+        groups=group_cells(trials, run.info, margin),
         trials=trials,
         grid=_grid(run, trials, margin),
         per_character=per_character,

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from energy.timeline import power_at_clocks
-from loadgen.metrics.groups import conversation_figures, part_figures
 from loadgen.metrics.latencies import FloatArray, percentiles
 from loadgen.metrics.request_joules import share_joules
 from reports.analysis.energy.power import power_figures
+from reports.analysis.groups import GROUP_QUANTITIES, group_figures
 from reports.analysis.quantities import QUANTITIES, Amount, Quantity
-from reports.analysis.records import LEVELS, TAILS, Cell, CellValue, GroupFigures, TrialFigures
+from reports.analysis.records import LEVELS, TAILS, Cell, CellValue, GroupCell, TrialFigures
 from reports.analysis.windows import unfit, window_words
 from reports.runs.reading import MeasuredRun, MeasuredTrial
+from reports.runs.records.run import RunInfo
 from reports.statistics.block_percentiles import percentiles_over
 from reports.statistics.failures import AMONG_FAILED, Failures, judge_failures
 from reports.statistics.ratios import Comparison, compare, geometric_mean
+
+Compared = Callable[[Mapping[int, float], Mapping[int, float]], Comparison]  # an own side and the baseline's, by block
 
 
 def cell_figures(run: MeasuredRun, label: str, workload: str, margin: float) -> Cell:
@@ -98,46 +103,114 @@ def _value(
     own: dict[int, MeasuredTrial],
     baseline: dict[int, MeasuredTrial] | None,
     absence: str,
-    compared: Callable[[Mapping[int, float], Mapping[int, float]], Comparison],
+    compared: Compared,
 ) -> CellValue:
-    """One quantity of a cell. `baseline` is None for the baseline's own cell; `absence` is the reason if there is no trial.
+    """One quantity of a cell. `baseline` is None for the baseline's own cell; `absence` is the reason if there is no trial."""
+    sides = [
+        Side(
+            {block: quantity.of(t.trial, t.metrics) for block, t in trials.items()},
+            {block: why for block, t in trials.items() if (why := unfit(t.trial))},
+            {block: Failures(t.metrics.failed, t.metrics.requests) for block, t in trials.items()},
+        )
+        for trials in (own, baseline or {})
+    ]
+    of_baseline = None if baseline is None else sides[1]
+    return cell_value(sides[0], of_baseline, absence, compared, is_latency=quantity.is_latency)
 
-    A trial whose value is among its failed requests ranks highest in the median, without a number.
+
+@dataclass(frozen=True)
+class Side:
+    """One quantity of a configuration's trials, by block: its amounts, why no verdict may use a trial, and failed requests."""
+
+    amounts: dict[int, Amount]
+    unfit: dict[int, str]
+    failures: dict[int, Failures]
+
+    @property
+    def values(self) -> dict[int, float]:
+        """Those that are there."""
+        return {block: a.value for block, a in self.amounts.items() if a.value is not None}
+
+    def failed(self, blocks: Iterable[int]) -> Failures:
+        """All failed requests of some blocks."""
+        chosen = [self.failures[block] for block in blocks]
+        return Failures(sum(f.failed for f in chosen), sum(f.requests for f in chosen))
+
+
+def cell_value(
+    own: Side, baseline: Side | None, absence: str | None, compared: Compared, *, is_latency: bool
+) -> CellValue:
+    """The median over trials, and the comparison with the baseline block by block; `baseline` is None for itself.
+
+    `absence` is the reason if there is no trial. A trial whose value is among its failed requests ranks highest in the
+    median, without a number.
     """
-    amounts = {block: quantity.of(t.trial, t.metrics) for block, t in own.items()}
-    values = _present(amounts)
-    reasons = Counter(a.reason for a in amounts.values() if a.reason)
+    values = own.values
+    reasons = Counter(a.reason for a in own.amounts.values() if a.reason)
     reason = reasons.most_common(1)[0][0] if reasons else None
     median = statistics.median([*values.values(), *[math.inf] * reasons[AMONG_FAILED]]) if values else math.inf
     comparison = None
     if baseline is not None:
-        of_baseline = {block: quantity.of(t.trial, t.metrics) for block, t in baseline.items()}
-        left_out = {b: why for trials in (own, baseline) for b, t in trials.items() if (why := unfit(t.trial))}
-        kept = {block: value for block, value in values.items() if block not in left_out}
-        comparison = compared(kept, _present(of_baseline))
+        left_out = own.unfit | baseline.unfit
+        comparison = compared({b: value for b, value in values.items() if b not in left_out}, baseline.values)
         if left_out and comparison.ratio is None:
             comparison = Comparison(reason=next(iter(left_out.values())))
-        if quantity.is_latency:
-            both = set(own) & set(baseline) - set(left_out)
-            among = any(a[block].reason == AMONG_FAILED for a in (amounts, of_baseline) for block in both)
-            failed, of_other = (_failures([side[block] for block in both]) for side in (own, baseline))
-            comparison = judge_failures(comparison, failed, of_other, among_failed=among)
+        if is_latency:
+            both = own.amounts.keys() & baseline.amounts.keys() - left_out.keys()
+            among = any(side.amounts[block].reason == AMONG_FAILED for side in (own, baseline) for block in both)
+            comparison = judge_failures(comparison, own.failed(both), baseline.failed(both), among_failed=among)
     return CellValue(
         median=median if math.isfinite(median) else None,
         trials=len(values),
-        mean=geometric_mean(list(values.values())) if len(values) == len(own) else None,
+        mean=geometric_mean(list(values.values())) if len(values) == len(own.amounts) else None,
         comparison=comparison,
-        reason=reason if own else absence,
+        reason=reason if own.amounts else absence,
     )
 
 
-def _failures(trials: list[MeasuredTrial]) -> Failures:
-    failed = sum(t.metrics.failed for t in trials)
-    return Failures(failed, sum(t.metrics.requests for t in trials))
+def group_cells(trials: Sequence[TrialFigures], info: RunInfo, margin: float) -> list[GroupCell]:
+    """Every turn of sessions and part of mixes of every configuration, compared with the baseline's same one."""
+    found = []
+    for workload in info.workloads:
+        own = [trial for trial in trials if trial.workload == workload]
+        for label, group in itertools.product(info.labels, dict.fromkeys(name for t in own for name in t.groups)):
+            having = [trial for trial in own if group in trial.groups]
+            if any(trial.label == label for trial in having):
+                found.append(_group_cell(having, label, group, info, margin))
+    return found
 
 
-def _present(amounts: dict[int, Amount]) -> dict[int, float]:
-    return {block: a.value for block, a in amounts.items() if a.value is not None}
+def _group_cell(trials: Sequence[TrialFigures], label: str, group: str, info: RunInfo, margin: float) -> GroupCell:
+    """`trials` are those of one workload that have the group."""
+    own, baseline = ({t.block: t for t in trials if t.label == side} for side in (label, info.baseline))
+    groups = [trial.groups[group] for trial in own.values()]
+    values = {}
+    for key, quantity in GROUP_QUANTITIES.items():
+        compared = partial(compare, better=quantity.better, margin=margin, looks=info.looks)
+        other = None if label == info.baseline else _side_of_group(baseline, group, key)
+        values[key] = cell_value(_side_of_group(own, group, key), other, None, compared, is_latency=quantity.is_latency)
+    return GroupCell(
+        label=label,
+        workload=trials[0].workload,
+        group=group,
+        prompt_tokens=_median(one.prompt_tokens for one in groups),
+        cached_share=_median(one.cached_share for one in groups),
+        values=values,
+    )
+
+
+def _side_of_group(trials: dict[int, TrialFigures], group: str, key: str) -> Side:
+    groups = {block: trial.groups[group] for block, trial in trials.items()}
+    return Side(
+        {block: Amount(one.values.get(key), one.reasons.get(key)) for block, one in groups.items()},
+        {block: trial.unfit for block, trial in trials.items() if trial.unfit},
+        {block: Failures(one.failed, one.requests) for block, one in groups.items()},
+    )
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return statistics.median(there) if there else None
 
 
 def _absence(run: MeasuredRun, label: str, workload: str) -> str:
@@ -173,8 +246,6 @@ def trial_figures(measured: MeasuredTrial) -> TrialFigures:
     amounts = {q.key: q.of(measured.trial, measured.metrics).value for q in QUANTITIES.values()}
     cell, ttft = measured.cell, measured.metrics.ttft_ms
     shared = share_joules(measured.trial.energy, measured.metrics)
-    parts = part_figures(measured.trial.workload, measured.metrics, shared)
-    turns = conversation_figures(measured.metrics, None, shared).get("turns", [])
     return TrialFigures(
         block=cell.block,
         label=cell.label,
@@ -187,22 +258,9 @@ def trial_figures(measured: MeasuredTrial) -> TrialFigures:
         power=measured.power and power_figures(measured.power, measured.trial),
         backlog=measured.metrics.backlog,
         mean_ttft_ms=_mean([ttft[np.isfinite(ttft)]]),
-        turns={turn["turn"]: _group_figures(turn) for turn in turns},
-        parts={part["part"]: _group_figures(part) for part in parts},
+        groups=group_figures(measured.trial, measured.metrics, shared),
         steady_state=measured.trial.steady_state,
         warm_up=measured.trial.warmup,
         carbon=measured.trial.carbon,
         clocks=power_at_clocks(measured.power, measured.trial.energy) if measured.power else [],
-    )
-
-
-def _group_figures(group: Mapping[str, Any]) -> GroupFigures:
-    return GroupFigures(
-        prompt_tokens=group["mean_prompt_tokens"],
-        cached_share=group["cached_share"],
-        ttft_ms=group["mean_ttft_ms"],
-        tpot_ms=group["mean_tpot_ms"],
-        joules=group["mean_request_joules"],
-        e2e_ms=group.get("mean_e2el_ms"),
-        good_share=group.get("good_share"),
     )

@@ -15,8 +15,12 @@ from reports.statistics.simultaneous import compare_together
 
 EXAMPLE = "\N{PLUS-MINUS SIGN}2 % on joules_per_output_token and tpot"
 _GOAL = re.compile(r"(?:\N{PLUS-MINUS SIGN}|\+/?-)\s*([0-9]*\.?[0-9]+)\s*%\s+on\s+(.+)")
-# Without what goes without saying: tpot for median_tpot_ms. Net joules have no ratio.
-_SHORT = {key.removeprefix("median_").removesuffix("_ms"): key for key in QUANTITIES if key != NET_JOULES}
+# Without what goes without saying: tpot for median_tpot_ms. Net joules have no ratio, lengths no verdict.
+_SHORT = {
+    key.removeprefix("median_").removesuffix("_ms"): key
+    for key, quantity in QUANTITIES.items()
+    if key != NET_JOULES and quantity.better != "neither"
+}
 _NAMES = _SHORT | {key: key for key in _SHORT.values()}
 
 Values = Mapping[str, Mapping[int, float]]  # by label and block

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from loadgen.metrics.latencies import FloatArray, percentiles
 from loadgen.metrics.metrics import TrialMetrics
 from loadgen.metrics.request_joules import share_joules
@@ -130,6 +132,48 @@ def _good_joules(trial: Trial, metrics: TrialMetrics) -> Amount:
     return _per(trial.energy.gross_joules, float(metrics.good.sum()), "request that met every objective", reason)
 
 
+def _goodput(of: _Count) -> Callable[[Trial, TrialMetrics], Amount]:
+    """A figure of the requests that met every objective, which may be 0."""
+
+    def found(_trial: Trial, metrics: TrialMetrics) -> Amount:
+        if not any(metrics.objectives):
+            return Amount(None, "the workload has no objectives")
+        value = of(metrics) if metrics.requests else None
+        return Amount(value, metrics.tpot_reason or "no request ended in the window" if value is None else None)
+
+    return found
+
+
+def _reasoning(of: Callable[[Trial, TrialMetrics], Amount]) -> Callable[[Trial, TrialMetrics], Amount]:
+    """A figure of a load whose requests reasoned apart from their answers."""
+
+    def found(trial: Trial, metrics: TrialMetrics) -> Amount:
+        return Amount(None, NO_REASONING) if metrics.reasoning_share is None else of(trial, metrics)
+
+    return found
+
+
+def _mean_tokens(of: Callable[[TrialMetrics], FloatArray]) -> Callable[[Trial, TrialMetrics], Amount]:
+    """Over the completed requests that reasoned."""
+
+    def found(_trial: Trial, metrics: TrialMetrics) -> Amount:
+        tokens = of(metrics)
+        tokens = tokens[metrics.completed & np.isfinite(metrics.reasoning_tokens) & np.isfinite(tokens)]
+        return Amount(float(tokens.mean())) if tokens.size else Amount(None, "no request that reasoned completed")
+
+    return _reasoning(found)
+
+
+def _reasoning_joules(of: Callable[[float], float]) -> Callable[[Trial, TrialMetrics], Amount]:
+    """Of J/request, what falls to a share of the output tokens that is a function of that of reasoning."""
+
+    def found(trial: Trial, metrics: TrialMetrics) -> Amount:
+        whole, share = _gross(_requests, "completed request")(trial, metrics), metrics.reasoning_share
+        return whole if whole.value is None or share is None else Amount(whole.value * of(share))
+
+    return _reasoning(found)
+
+
 def _output(metrics: TrialMetrics) -> int:
     return metrics.window_output_tokens
 
@@ -172,6 +216,15 @@ MODELLED_JOULES = "modelled_joules_per_output_token"
 REQUEST_JOULES = "joules_per_request"
 MEDIAN_REQUEST_JOULES, P99_REQUEST_JOULES = "median_request_joules", "p99_request_joules"  # of the requests' shares
 GOOD_JOULES = "joules_per_good_request"
+GOOD_PER_S, GOOD_SHARE = "good_requests_per_s", "good_share"  # of those that met every objective of the workload
+OF_GOODPUT = (GOOD_PER_S, GOOD_SHARE, GOOD_JOULES)
+FIRST_REASONING, FIRST_ANSWER = "median_first_reasoning_ms", "median_first_answer_ms"
+REASONING_TOKENS, ANSWER_TOKENS = "reasoning_tokens_per_request", "answer_tokens_per_request"
+REASONING_JOULES, ANSWER_JOULES = "reasoning_joules_per_request", "answer_joules_per_request"  # by share of tokens
+OF_REASONING = (
+    FIRST_REASONING, FIRST_ANSWER, REASONING_TOKENS, ANSWER_TOKENS, REASONING_JOULES, ANSWER_JOULES,
+)  # fmt: skip
+NO_REASONING = "no request reasoned apart from its answer"
 # Of text, for configurations whose tokenizers differ.
 OUTPUT_CHARACTERS_PER_S, CHARACTER_MS = "output_characters_per_s", "median_time_per_character_ms"
 CHARACTER_JOULES, MODELLED_CHARACTER_JOULES = "joules_per_output_character", "modelled_joules_per_output_character"
@@ -200,6 +253,8 @@ _ALL = (
     Quantity(MEDIAN_REQUEST_JOULES, "J/request, median", "J", "lower", _request_joules(50, _percentile)),
     Quantity(P99_REQUEST_JOULES, "J/request, p99", "J", "lower", _request_joules(99, _tail)),
     Quantity(GOOD_JOULES, "J/good request", "J", "lower", _good_joules),
+    Quantity(GOOD_PER_S, "Good requests/s", "requests/s", "higher", _goodput(lambda m: m.good_per_s)),
+    Quantity(GOOD_SHARE, "Good requests", "share", "higher", _goodput(lambda m: m.good_share())),
     Quantity("mean_watts", "Mean power", "W", "lower", _mean_watts),
     Quantity(NET_JOULES, "Net J/output token", "J", "lower", _net),
     Quantity(MODELLED_JOULES, "Modelled J/output token", "J", "lower", _modelled(_output, "output token")),
@@ -217,6 +272,28 @@ _ALL = (
         "lower",
         _modelled(_characters, "output character"),
     ),
+    Quantity(
+        FIRST_REASONING,
+        "First reasoning token",
+        "ms",
+        "lower",
+        _reasoning(lambda _, m: _percentile(m.first_reasoning_ms, 50)),
+    ),
+    Quantity(
+        FIRST_ANSWER, "First answer token", "ms", "lower", _reasoning(lambda _, m: _percentile(m.first_answer_ms, 50))
+    ),
+    Quantity(
+        REASONING_TOKENS, "Reasoning tokens/request", "tokens", "neither", _mean_tokens(lambda m: m.reasoning_tokens)
+    ),
+    Quantity(
+        ANSWER_TOKENS,
+        "Answer tokens/request",
+        "tokens",
+        "neither",
+        _mean_tokens(lambda m: m.output_tokens - m.reasoning_tokens),
+    ),
+    Quantity(REASONING_JOULES, "Reasoning J/request", "J", "lower", _reasoning_joules(lambda share: share)),
+    Quantity(ANSWER_JOULES, "Answer J/request", "J", "lower", _reasoning_joules(lambda share: 1 - share)),
 )
 
 QUANTITIES = {quantity.key: quantity for quantity in _ALL}

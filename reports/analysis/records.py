@@ -82,15 +82,25 @@ class Cell(Record):
 
 
 class GroupFigures(Record):
-    """One turn of a trial's sessions, or one part of its mix: means, of latencies over completed requests of the window."""
+    """One turn of a trial's sessions, or one part of its mix: `GROUP_QUANTITIES` without missing ones, and why those are."""
 
+    requests: int
+    failed: int
     prompt_tokens: float | None
     cached_share: float | None  # of the prompt tokens; None: the server does not say
-    ttft_ms: float | None
-    tpot_ms: float | None
-    joules: float | None = None  # a request's share, over those wholly in the window
-    e2e_ms: float | None = None
-    good_share: float | None = None  # of its requests, that met its objectives; None: there are none
+    values: dict[str, float]
+    reasons: dict[str, str] = {}
+
+
+class GroupCell(Record):
+    """One turn or part of a configuration's trials under a workload, compared with the baseline's same one."""
+
+    label: str
+    workload: str
+    group: str
+    prompt_tokens: float | None  # a request's mean; median over trials
+    cached_share: float | None
+    values: dict[str, CellValue]  # by the keys of `GROUP_QUANTITIES`
 
 
 class TrialFigures(Record):
@@ -107,8 +117,9 @@ class TrialFigures(Record):
     power: PowerFigures | None  # None: not recorded, or no meter
     backlog: Backlog | None = None  # of an open loop; None: another load, or an earlier window rule
     mean_ttft_ms: float | None = None  # of completed requests; for different prompts only means add up
-    turns: dict[int, GroupFigures] = {}  # of sessions, from 1
-    parts: dict[str, GroupFigures] = {}  # of a mix
+    groups: dict[
+        str, GroupFigures
+    ] = {}  # of sessions their turns, from "1"; of a mix its parts; empty for another load
     steady_state: SteadyState | None = None  # by ML.ENERGY's rule; None: recorded before it was
     warm_up: WarmUp | None = None
     carbon: Carbon | None = None  # None: no intensity was stated
@@ -155,6 +166,7 @@ class Analysis(Record):
     configurations: list[ConfigurationFigures]
     workloads: dict[str, Workload]  # with at least one trial
     cells: list[Cell]
+    groups: list[GroupCell] = []  # of sessions, by turn, and of mixes, by part
     trials: list[TrialFigures]
     per_character: bool = False  # tokenizers differ, so that verdicts and advice are per character and not per token
     family: list[FamilyComparison]  # the comparisons behind the advice, with simultaneous intervals

@@ -23,8 +23,10 @@ from reports.sections.expected import expected_section
 from reports.sections.fleet import fleet_section
 from reports.sections.grid import grid_section
 from reports.sections.loads.curves import curves_section
+from reports.sections.loads.goodput import goodput_section
 from reports.sections.loads.latency import latency_section
 from reports.sections.loads.mixes import mixes_section
+from reports.sections.loads.reasoning import reasoning_section
 from reports.sections.loads.sessions import sessions_section
 from reports.sections.precision import precision_section
 from reports.sections.pruning import pruning_section
@@ -55,8 +57,10 @@ SECTIONS: list[Builder] = [
     carbon_section,
     latency_section,
     curves_section,
+    goodput_section,
     sessions_section,
     mixes_section,
+    reasoning_section,
     tasks_section,
     perplexity_section,
     dominance_section,

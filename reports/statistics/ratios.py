@@ -25,7 +25,9 @@ from reports.statistics.sequential import error_at
 
 MARGIN = 0.01  # smaller differences are not worth a verdict
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
-Direction = Literal["higher", "lower"]
+Direction = Literal[
+    "higher", "lower", "neither"
+]  # which is better; of a length neither is, and its ratio has no verdict
 
 
 class Interval(Record):
@@ -120,11 +122,14 @@ def judged(mean: float, low: float, high: float, better: Direction, margin: floa
         verdict=verdict_of(low, high, better, margin=margin),
         margin=margin,
         smallest_effect=(1 + margin) * math.exp(half),
+        reason="neither more nor less of it is better" if better == "neither" else None,
     )
 
 
-def verdict_of(low: float, high: float, better: Direction, *, margin: float) -> Verdict:
+def verdict_of(low: float, high: float, better: Direction, *, margin: float) -> Verdict | None:
     """The verdict on a ratio's interval: see `Comparison`."""
+    if better == "neither":
+        return None
     if low > 1 + margin:
         return "better" if better == "higher" else "worse"
     if high < 1 / (1 + margin):

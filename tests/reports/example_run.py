@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -65,6 +66,7 @@ class Example:
     tokenizers: dict[int, str] = field(default_factory=dict)  # by width; None where there is none
     characters: dict[int, int] = field(default_factory=dict)  # a token, by width; else they are not recorded
     placements: dict[tuple[int, int], Placement] = field(default_factory=dict)  # by block and width
+    other: Callable[[int, RequestRecord], dict[str, Any]] = lambda *_: {}  # of a request, by width
 
     def label(self, width: int) -> str:
         return self.labels.get(width, f"width-{width}")
@@ -137,6 +139,7 @@ def _write_cells(path: Path, example: Example) -> None:
                     own = shared * (1 + example.noise * float(rng.normal()))
                     offered = example.offered(width, workload)
                     records = offer(offered, example.truth(width, workload), own, clock, rng, example.noise)
+                    records = [replace(r, **example.other(width, r)) for r in records]
                     if width in example.characters:
                         records = [
                             replace(r, output_characters=r.output_tokens * example.characters[width]) for r in records

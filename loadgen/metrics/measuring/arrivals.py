@@ -37,11 +37,18 @@ class Arrivals:
         sums: FloatArray = np.bincount(np.repeat(np.arange(requests), self.lengths), tokens, requests).astype(float)
         return sums
 
-    def itl_ms(self, requests: BoolArray) -> npt.NDArray[np.float32]:
-        """One entry a token after the first arrival of these requests; of a chunk that claims more than `_MOST`, as many."""
+    def itl_ms(self, requests: BoolArray, groups: npt.NDArray[np.int64]) -> dict[int, npt.NDArray[np.float32]]:
+        """One entry a token after the first arrival of these requests; of a chunk that claims more than `_MOST`, as many.
+
+        `groups` has the number of each request's group, by which the entries are apart.
+        """
         used = np.repeat(requests, self.lengths) & ~self.is_first & (self.gap_tokens > 0)
         tokens = np.minimum(self.gap_tokens[used], _MOST)
-        return np.repeat((self.gaps_ms[used] / tokens).astype(np.float32), tokens)
+        each_ms, numbers = (self.gaps_ms[used] / tokens).astype(np.float32), np.unique(groups[requests]).tolist()
+        if len(numbers) == 1:
+            return {numbers[0]: np.repeat(each_ms, tokens)}
+        own = np.repeat(groups, self.lengths)[used]
+        return {number: np.repeat(each_ms[own == number], tokens[own == number]) for number in numbers}
 
     def itl_p99_ms(self) -> FloatArray:
         """[requests] The 99th percentile of each one's gaps, by the nearest rank, each token one gap; NaN without any."""

@@ -26,8 +26,10 @@ class Part:
 
     arrays: dict[str, FloatArray]
     completed: BoolArray
-    itl_ms: npt.NDArray[np.float32]
-    failed_itl_ms: npt.NDArray[np.float32]
+    ended: BoolArray  # completed, in the window
+    begun: BoolArray  # completed, sent in the window
+    itl_ms: dict[int, npt.NDArray[np.float32]]  # by the group of the request
+    failed_itl_ms: dict[int, npt.NDArray[np.float32]]
     counts: dict[str, int]
     window_characters: float  # of text that arrived in the window; NaN: not recorded of a request with tokens there
     generation_tokens: npt.NDArray[np.int64]
@@ -64,6 +66,8 @@ def measure_batch(trial: Trial, generations: Generations, batch: Batch) -> Part:
     known = ~np.isnan(arrivals.after_first)
     wants_gaps = any("itl" in objectives for objectives in trial.workload.all_objectives)
     reasoned = batch.valid("reasoning_tokens")
+    part, turn = _parts(trial, batch), batch.floats("turn")
+    groups = np.where(np.isnan(turn), part, turn).astype(np.int64)
     return Part(
         arrays={
             "ttft_ms": ranked(first - sent, counted, completed),
@@ -82,24 +86,24 @@ def measure_batch(trial: Trial, generations: Generations, batch: Batch) -> Part:
             "first_answer_ms": ranked(_since(batch, "first_answer_ns", start) - sent, counted & reasoned, completed),
             "reasoning_tokens": batch.floats("reasoning_tokens"),
             "cached_tokens": batch.floats("cached_tokens"),
-            "turn": batch.floats("turn"),
+            "turn": turn,
             "in_flight_ms": overlap_ms(sent, end, inside.window_ms),
             "answering_ms": overlap_ms(headers, last, inside.window_ms),
             "prefill_share": _share_inside(sent, first, inside.window_ms),
             "arrived_tokens": arrived.astype(np.float64),
             "itl_p99_ms": arrivals.itl_p99_ms() if wants_gaps else np.full(len(sent), np.nan),
-            "part": _parts(trial, batch),
+            "part": part,
         },
+        ended=finished,
+        begun=completed & inside(sent),
         completed=completed,
-        itl_ms=arrivals.itl_ms(counted & completed & known),
-        failed_itl_ms=arrivals.itl_ms(counted & ~completed & known),
+        itl_ms=arrivals.itl_ms(counted & completed & known, groups),
+        failed_itl_ms=arrivals.itl_ms(counted & ~completed & known, groups),
         counts={
             "chunks": arrivals.chunks,
             "output_tokens": int(arrived.sum()),
             "prompt_tokens": int(np.nansum(prompt[inside(first)])),
-            "requests": int(finished.sum()),
             "no_reason": int((completed & ~batch.valid("finish_reason")).sum()),
-            "arrivals": int((completed & inside(sent)).sum()),
             "offered": int(inside(sent).sum()),
             "tpot": int((counted & completed & several).sum()),
             "tpot_unknown": int((counted & completed & several & ~known).sum()),

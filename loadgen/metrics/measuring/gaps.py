@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from loadgen.metrics.metrics import GapFigures
+
 _HALF, _LOW = 16, 0xFFFF  # of a float's 32 bits: those of numbers that are not negative sort as the numbers do
 
 
@@ -34,6 +36,10 @@ class Gaps:
             return None
         squares = math.fsum(float(np.square(part.astype(np.float64) - mean).sum()) for part in self._parts)
         return math.sqrt(squares / self.size)
+
+    def figures(self, wanted: Iterable[int]) -> GapFigures:
+        """Mean, deviation and percentiles."""
+        return GapFigures(self.percentiles(wanted), self.mean, self.std)
 
     def percentiles(self, wanted: Iterable[int]) -> dict[int, float]:
         """Percentile -> value, by linear interpolation between order statistics; empty without numbers."""

@@ -46,14 +46,17 @@ def _measure(trial: Trial, generations: Generations, batches: Iterable[Batch]) -
         parts = [measure_batch(trial, generations, Batch.of([]))]
     arrays = {name: np.concatenate([p.arrays[name] for p in parts]) for name in parts[0].arrays}
     counts = {name: sum(p.counts[name] for p in parts) for name in parts[0].counts}
-    itl = Gaps([p.itl_ms for p in parts])
-    every = Gaps([p.itl_ms for p in parts] + [p.failed_itl_ms for p in parts])
+    itl = Gaps([gaps for p in parts for gaps in p.itl_ms.values()])
+    every = Gaps([gaps for p in parts for by_group in (p.itl_ms, p.failed_itl_ms) for gaps in by_group.values()])
+    grouped = trial.workload.part_names or np.isfinite(arrays["turn"]).any()
+    groups = sorted({number for p in parts for number in p.itl_ms}) if grouped else []
     characters = sum(p.window_characters for p in parts)
     steady = trial.workload.window_cut == "steady"
     tpot_reason = _why_unknown(counts["tpot_unknown"], counts["tpot"])
     if tpot_reason is not None:
         arrays["tpot_ms"][:] = arrays["character_ms"][:] = np.nan
         itl = every = Gaps([])
+        groups = []
     return TrialMetrics(
         window_s=(trial.window_end_ns - trial.window_start_ns) / 1e9,
         objectives=trial.workload.all_objectives,
@@ -62,14 +65,15 @@ def _measure(trial: Trial, generations: Generations, batches: Iterable[Batch]) -
         completed_itl_ms=itl.percentiles(QUANTILES),
         itl_mean_ms=itl.mean,
         itl_std_ms=itl.std,
+        group_itl={n: Gaps([p.itl_ms[n] for p in parts if n in p.itl_ms]).figures(QUANTILES) for n in groups},
+        ended=np.concatenate([p.ended for p in parts]),
+        begun=np.concatenate([p.begun for p in parts]),
         counted_by=frozenset().union(*(p.counted_by for p in parts)),
         first_error=next((p.first_error for p in parts if p.first_error), None),
         chunks=counts["chunks"],
         window_output_tokens=counts["output_tokens"],
         window_output_characters=None if math.isnan(characters) else characters,
         window_prompt_tokens=counts["prompt_tokens"],
-        window_requests=counts["requests"],
-        window_arrivals=counts["arrivals"],
         offered_requests=counts["offered"],
         trend=sending_trend(Records(times)) if times and steady and trial.workload.open_loop else None,
         trend_counts=trial.window_rules != 1 and trial.window_rule in {"steady", "half"},

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from reports.analysis.quantities import GOOD_JOULES, MEDIAN_REQUEST_JOULES, P99_REQUEST_JOULES, REQUEST_JOULES
 from reports.analysis.records import Analysis, Cell
-from reports.document.blocks import Column, Entry, Prose, Row, Section, Table, note_letter
-from reports.document.wording import ABSENT, PER_CELL, figure, or_absent, percent, with_interval
+from reports.document.blocks import Column, Prose, Section, Table
+from reports.document.wording import ABSENT, PER_CELL, figure, percent
+from reports.sections.loads.quantity_table import quantity_table
 
 _LEDE = (
     "A request's joules are its share of the window's gross joules: idle power, shared at each moment equally over the requests in "
@@ -27,31 +28,15 @@ def request_joules_section(analysis: Analysis) -> Section | None:
 
 
 def _table(analysis: Analysis, workload: str) -> Table:
-    notes: dict[str, str] = {}
     shown = [(key, column) for key, column in _COLUMNS if key != GOOD_JOULES or analysis.has_values(workload, key)]
-    rows = []
-    for configuration in analysis.configurations:
-        label = configuration.info.label
-        cell = analysis.cell(label, workload)
-        empty = cell.unattributed_share
-        rows.append(
-            Row(
-                [
-                    Entry(label),
-                    *(_entry(cell, key, notes) for key, _ in shown),
-                    Entry(ABSENT if empty is None else percent(float(figure(empty)))),
-                    Entry(", ".join(cell.joules_shared_by) or ABSENT),
-                ],
-                is_baseline=configuration.info.is_baseline,
-            )
-        )
-    columns = [Column("Configuration"), *(column for _, column in shown)]
-    columns += [Column("Nothing in flight", "of all joules"), Column("Active joules by")]
-    return Table(f"{workload}. Medians over trials. {PER_CELL}", columns, rows, notes)
+    return quantity_table(analysis, workload, f"{workload}. Medians over trials. {PER_CELL}", shown, _MORE)
 
 
-def _entry(cell: Cell, key: str, notes: dict[str, str]) -> Entry:
-    value = cell.values[key]
-    change = with_interval(value.comparison) if value.comparison else None
-    verdict = value.comparison.verdict if value.comparison else None
-    return Entry(or_absent(value.median), change, verdict, note_letter(value.why_missing, notes))
+def _empty(cell: Cell) -> str:
+    return ABSENT if cell.unattributed_share is None else percent(float(figure(cell.unattributed_share)))
+
+
+_MORE = (
+    (Column("Nothing in flight", "of all joules"), _empty),
+    (Column("Active joules by"), lambda cell: ", ".join(cell.joules_shared_by) or ABSENT),
+)

@@ -1,62 +1,99 @@
-"""A table of groups of a load's requests, such as turns or parts, with the ratio of each to the baseline's same group."""
+"""Tables of groups of a load's requests, such as turns or parts, with the ratio of each to the baseline's same group."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from statistics import median
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from reports.analysis.records import Analysis, GroupFigures, TrialFigures
-from reports.document.blocks import Entry, Row, Table, columns
-from reports.document.wording import ABSENT, figure, or_absent, with_interval
-from reports.statistics.ratios import compare
+from reports.analysis.groups import (
+    E2E,
+    GOOD_JOULES,
+    GOOD_PER_S,
+    GOOD_SHARE,
+    GROUP_QUANTITIES,
+    ITL,
+    P99_ITL,
+    REQUEST_JOULES,
+    REQUESTS_PER_S,
+    TOKENS_PER_S,
+    TPOT,
+    TTFT,
+    GroupQuantity,
+)
+from reports.analysis.records import Analysis, GroupCell, GroupFigures
+from reports.document.blocks import Column, Entry, Row, Table, note_letter
+from reports.document.wording import or_absent, sentence
+from reports.sections.loads.quantity_table import in_unit, value_entry
 
-Groups = Callable[[TrialFigures], Mapping[Any, GroupFigures]]
+LATENCIES = (TTFT, TPOT, ITL, P99_ITL, E2E)
+RATES = (REQUESTS_PER_S, TOKENS_PER_S, REQUEST_JOULES)
+OBJECTIVES = (GOOD_PER_S, GOOD_SHARE, GOOD_JOULES)
+TURNS = (TTFT, TPOT, E2E, GOOD_SHARE, REQUEST_JOULES)
 
 
-def grouped_table(analysis: Analysis, workload: str, heading: str, groups: Groups) -> Table:
-    """A row for each configuration and group; `heading` names the groups."""
+def grouped_table(
+    analysis: Analysis, workload: str, noun: str, caption: str, keys: Sequence[str], *, prompts: bool = True
+) -> Table:
+    """A row for each configuration and group; `noun` is what a group is. Objectives are left out where no group has any.
+
+    `prompts`: with their lengths, and the share of them from the cache where a server said it.
+    """
+    cells = [cell for cell in analysis.groups if cell.workload == workload]
+    shown = _shown(keys, judged=any(cell.values[GOOD_SHARE].median is not None for cell in cells))
+    notes: dict[str, str] = {}
     rows = []
-    labels = [configuration.info.label for configuration in analysis.configurations]
-    trials = {label: [t for t in analysis.trials if (t.label, t.workload) == (label, workload)] for label in labels}
-    judged = any(each.good_share is not None for trial in analysis.trials for each in groups(trial).values())
-    for label in labels:
-        for group in dict.fromkeys(key for trial in trials[label] for key in groups(trial)):
-            found = [groups(trial)[group] for trial in trials[label] if group in groups(trial)]
-            own, base = (_ttft(trials[each], group, groups) for each in (label, analysis.info.baseline))
-            ratio = (
-                None
-                if label == analysis.info.baseline
-                else with_interval(compare(own, base, "lower", margin=analysis.margin, looks=analysis.info.looks))
-            )
-            entries = [
-                label,
-                f"{group}",
-                or_absent(_median(each.prompt_tokens for each in found)),
-                _percent(_median(each.cached_share for each in found)),
-                or_absent(_median(each.ttft_ms for each in found)),
-                ratio or ABSENT,
-                or_absent(_median(each.tpot_ms for each in found)),
-                *([_percent(_median(each.good_share for each in found))] if judged else []),
-                or_absent(_median(each.joules for each in found)),
-            ]
-            rows.append(Row([Entry(text) for text in entries]))
-    titles = ["Configuration", heading, "Prompt tokens", "From the cache", "TTFT, ms", "to the baseline's", "TPOT, ms"]
-    return Table(workload, columns(*titles, *(["Met its objectives"] if judged else []), "J/request"), rows, {})
+    for cell in cells:
+        entries = [value_entry(cell.values[quantity.key], quantity.unit, notes) for quantity in shown]
+        name = Entry(
+            cell.label, f"{noun} {cell.group}"
+        )  # one entry, which stays where a narrow screen scrolls the others
+        lengths = _lengths(cell, cells) if prompts else []
+        rows.append(Row([name, *lengths, *entries], cell.label == analysis.info.baseline))
+    columns = [Column("Configuration"), *(_length_columns(cells) if prompts else []), *map(_column, shown)]
+    return Table(caption, columns, rows, notes)
 
 
-def _ttft(trials: Iterable[TrialFigures], group: Any, groups: Groups) -> dict[int, float]:
-    return {
-        trial.block: ttft
-        for trial in trials
-        if not trial.unfit and (own := groups(trial).get(group)) is not None and (ttft := own.ttft_ms) is not None
-    }
+def group_table(caption: str, noun: str, groups: Mapping[str, GroupFigures], keys: Sequence[str]) -> Table:
+    """A row for each group of a single load."""
+    shown = _shown(keys, judged=any(GOOD_SHARE in group.values for group in groups.values()))
+    notes: dict[str, str] = {}
+    rows = []
+    for name, group in groups.items():
+        entries = [
+            Entry(in_unit(group.values.get(q.key), q.unit), note=note_letter(group.reasons.get(q.key), notes))
+            for q in shown
+        ]
+        counts = [Entry(f"{group.requests:,}"), Entry(f"{group.failed:,}")]
+        rows.append(Row([Entry(name), *counts, *_lengths(group, [*groups.values()]), *entries]))
+    columns = [Column(noun.capitalize()), Column("Requests"), Column("Failed"), *_length_columns([*groups.values()])]
+    return Table(caption, [*columns, *map(_column, shown)], rows, notes)
 
 
-def _percent(share: float | None) -> str:
-    return ABSENT if share is None else f"{figure(100 * share)} %"
+def joules_words(analysis: Analysis, workload: str, noun: str) -> str:
+    """How the joules of a workload's groups come about, in all configurations."""
+    cells = [cell for cell in analysis.cells if cell.workload == workload]
+    return shared_joules(noun, sorted({by for cell in cells for by in cell.joules_shared_by}))
 
 
-def _median(values: Iterable[float | None]) -> float | None:
-    found = [value for value in values if value is not None]
-    return median(found) if found else None
+def shared_joules(noun: str, by: Sequence[str]) -> str:
+    """How the joules of a group come about."""
+    active = f", active ones by {' or '.join(by)}" if by else ""
+    return sentence(f"joules of a {noun} are those of its requests, shared out{active}, and not metered apart")
+
+
+def _shown(keys: Sequence[str], *, judged: bool) -> list[GroupQuantity]:
+    return [GROUP_QUANTITIES[key] for key in keys if judged or key not in OBJECTIVES]
+
+
+def _column(quantity: GroupQuantity) -> Column:
+    return Column(quantity.title, quantity.unit if quantity.unit == "ms" else "")
+
+
+def _length_columns(groups: Sequence[GroupCell | GroupFigures]) -> list[Column]:
+    """Prompt tokens, and the share from the cache where a server said it."""
+    cached = any(group.cached_share is not None for group in groups)
+    return [Column("Prompt tokens"), *([Column("From the cache")] if cached else [])]
+
+
+def _lengths(group: GroupCell | GroupFigures, groups: Sequence[GroupCell | GroupFigures]) -> list[Entry]:
+    entries = [Entry(or_absent(group.prompt_tokens)), Entry(in_unit(group.cached_share, "share"))]
+    return entries[: len(_length_columns(groups))]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from energy.records import WindowEnergy
-from loadgen.metrics.groups import conversation_figures, part_figures
+from loadgen.metrics.metrics import TrialMetrics
 from loadgen.metrics.request_joules import RequestJoules, share_joules
-from reports.analysis.quantities import QUANTITIES
+from loadgen.records.schema import Trial
+from reports.analysis.groups import group_figures
+from reports.analysis.quantities import OF_REASONING, QUANTITIES
 from reports.analysis.windows import window_words
 from reports.checks.findings import find_in_trial
 from reports.checks.rules import RULES, SEVERITY
@@ -28,6 +29,7 @@ from reports.document.blocks import (
 from reports.document.wording import SIMULATED, SIMULATED_ALERT, figure, or_absent, percent, sentence
 from reports.runs.loads import Load, Loads
 from reports.sections.loads.beside import beside_blocks
+from reports.sections.loads.grouped import LATENCIES, OBJECTIVES, RATES, TURNS, group_table, shared_joules
 from reports.sections.loads.latency import trial_percentile_table
 from reports.sections.loads.sweep import sweep_section
 
@@ -52,22 +54,19 @@ def load_article(loads: Loads, article_id: str) -> Article:
     )
 
 
-def group_table(title: str, key: str, groups: list[dict[str, Any]]) -> Table:
-    """Turns or parts by their `key`; latencies are means over the completed requests of the window."""
-    rows = []
-    judged = any(group.get("good_share") is not None for group in groups)
-    for group in groups:
-        cells = [group["requests"], group["failed"], group["mean_prompt_tokens"], _percentage(group["cached_share"])]
-        cells += [group["mean_ttft_ms"], group["mean_tpot_ms"]]
-        cells += [_percentage(group["good_share"])] if judged else []
-        cells += [group["mean_request_joules"]]
-        rows.append(Row([Entry(f"{group[key]}"), *(Entry(or_absent(cell)) for cell in cells)]))
-    names = [key.capitalize(), "Requests", "Failed", "Prompt tokens", "Cached, %", "TTFT, ms", "TPOT, ms"]
-    return Table(title, columns(*names, *(["Met its objectives, %"] if judged else []), "J/request"), rows, {})
-
-
-def _percentage(share: float | None) -> float | None:
-    return None if share is None else 100 * share
+def _groups(trial: Trial, metrics: TrialMetrics, shared: RequestJoules) -> list[Block]:
+    """Turns of sessions, or parts of a mix."""
+    groups = group_figures(trial, metrics, shared)
+    if not groups:
+        return []
+    noun = "part" if trial.workload.part_names else "turn"
+    joules = shared_joules(noun, [shared.shared_by] if shared.shared_by else [])
+    if noun == "turn":
+        return [group_table(f"Turns of sessions. {joules}", noun, groups, TURNS)]
+    tables = [group_table(f"Parts of the mix. {joules}", noun, groups, (*RATES, *LATENCIES))]
+    if any(metrics.objectives):
+        tables.append(group_table("Parts of the mix: objectives.", noun, groups, OBJECTIVES))
+    return [*tables]
 
 
 def _shares(energy: WindowEnergy, shared: RequestJoules) -> str:
@@ -91,7 +90,8 @@ def _trial_section(load: Load, section_id: str) -> Section:
         text += " The server was saturated." if metrics.saturated else ""
     notes: dict[str, str] = {}
     rows = []
-    for quantity in QUANTITIES.values():
+    left_out = () if metrics.reasoning_share is not None else OF_REASONING
+    for quantity in (quantity for key, quantity in QUANTITIES.items() if key not in left_out):
         value, reason = quantity.of(trial, metrics)
         letter = None if value is not None else note_letter(reason or "not measured", notes)
         rows.append(Row([Entry(f"{quantity.title}, {quantity.unit}"), Entry(or_absent(value), note=letter)]))
@@ -100,10 +100,7 @@ def _trial_section(load: Load, section_id: str) -> Section:
     if shared.shared_by is not None:
         blocks.append(Prose(sentence(_shares(trial.energy, shared))))
     blocks += beside_blocks(load)
-    if "turns" in (summary := conversation_figures(metrics, None, shared)):
-        blocks.append(group_table("Turns of sessions", "turn", summary["turns"]))
-    if parts := part_figures(trial.workload, metrics, shared):
-        blocks.append(group_table("Parts of the mix", "part", parts))
+    blocks += _groups(trial, metrics, shared)
     if percentiles := trial_percentile_table(metrics):
         blocks.append(percentiles)
     found = sorted(find_in_trial(trial, metrics).items(), key=lambda item: -SEVERITY[item[1].outcome])

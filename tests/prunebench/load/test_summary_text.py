@@ -69,6 +69,27 @@ def test_joules_come_with_their_source_or_a_reason():
     assert any("energy        not measured: no meter" in line for line in lines(requests(4), reason="no meter"))
 
 
+def test_parts_of_a_mix_have_their_throughput_latencies_and_joules_of_a_good_request():
+    parts = [{"name": "chat", "slo_ttft_ms": 12}, {"name": "bulk"}]
+    load = workload("mix", rate=4, requests=40, parts=parts)
+    said = lines(requests(40), load=load, source="rapl", gross_joules=60.0)
+    assert max(map(len, said)) <= 80
+    heads = [line.split() for line in said if line.startswith(("  of the mix", "  latency, ms"))]
+    assert heads[1][3:] == ["requests", "per", "s", "tokens/s", "in", "time", "good/s", "J/good"]
+    assert heads[2][2:] == ["TTFT", "TPOT", "ITL", "p50", "ITL", "p99", "E2E", "J/request"]
+    chat, bulk = ([line.split()[1:] for line in said if line.split()[:1] == [name]] for name in ("chat", "bulk"))
+    assert int(chat[0][0]) + int(bulk[0][0]) == 40
+    assert (bulk[0][3:], len(bulk[1])) == (["none"] * 3, 6)  # it has no objectives
+    assert "shared out, active ones by time in flight, and not metered apart" in " ".join(" ".join(said).split())
+
+
+def test_reasoning_has_its_beginning_and_its_joules_and_the_answer_has_its_own():
+    thought = [record(n, 0, 10, 40, tokens=4, reasoning_tokens=3, first_answer_ns=40_000_000) for n in range(4)]
+    said = " ".join(" ".join(lines(thought, source="rapl", gross_joules=8.0)).split())
+    assert "75.0 % of the output tokens; it begins after 10.0 ms on average, the answer after 40.0 ms" in said
+    assert "6.00 J for it and 2.00 J for answers, by tokens" in said
+
+
 def test_prompts_counted_in_words_are_called_so():
     load = workload("single", prompt_as="words")
     assert any("prompt lengths in words" in line for line in lines(requests(4), load=load))

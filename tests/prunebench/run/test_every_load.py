@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from reports.document.wording import TIMES
 from reports.runs.reading import read_run
 from tests.loadgen.made import EVERY_KIND, one_of_every_kind
+from tests.loadgen.scripted import END, ScriptedServer, Step, chunked, event
+from tests.loadgen.scripted import HEAD as STREAM
 from tests.prunebench.command_line import run_command
 from tests.prunebench.conftest import TINYGLU
 from tests.server.conftest import running_server
@@ -31,11 +35,11 @@ label = "b"
 url = "{url}/v1"
 headers = ["X-Team: search"]
 """
-FILES = {"body.json": {"top_k": 3}, "parts.json": EVERY_KIND["mix"]["parts"]}
-SECTIONS = ("Sessions by turn", "Mixes by part")
+PARTS = [{**EVERY_KIND["mix"]["parts"][0], "slo_e2e_ms": 60_000}, EVERY_KIND["mix"]["parts"][1]]
+FILES = {"body.json": {"top_k": 3}, "parts.json": PARTS}
 OTHERS = {
     "batch": {"batch_size": 2, "body": "body.json"},
-    "concurrency": {"concurrency": 2, "endpoint": "chat"},
+    "concurrency": {"concurrency": 2, "endpoint": "chat", "slo_ttft_ms": 60_000},
     "mix": {"parts": "parts.json"},
     "trace": {"trace": "trace.jsonl"},
 }
@@ -75,9 +79,78 @@ def test_headers_are_sent_to_the_server_that_has_them(finished):
     assert {(one.cell.label, *one.trial.headers) for one in read_run(folder).trials} == {("a",), ("b", "X-Team")}
 
 
+def rows_of(folder, title):
+    """The rows of a section of the report, each as its entries."""
+    section = (folder / "report.md").read_text().partition(f"## {title}")[2].partition("\n## ")[0]
+    rows = [[entry.strip() for entry in line.split("|")[1:-1]] for line in section.splitlines() if line[:1] == "|"]
+    return [row for row in rows if row[0] != "Configuration" and not row[0].startswith("---")]
+
+
+def groups_of(folder, workload):
+    """The turns or parts of report.json with what is compared."""
+    (report,) = json.loads((folder / "report.json").read_text())["runs"]
+    return {(one["label"], one["group"]): one["values"] for one in report["groups"] if one["workload"] == workload}
+
+
 def test_turns_and_parts_have_their_sections(finished):
     folder, _ = finished
-    report = (folder / "report.md").read_text()
-    sessions, mixes = (report.partition(f"## {title}")[2].partition("\n## ")[0] for title in SECTIONS)
-    assert [line.split("|")[2].strip() for line in sessions.splitlines() if line.startswith("| a |")] == ["1", "2"]
-    assert [line.split("|")[2].strip() for line in mixes.splitlines() if line.startswith("| a |")] == ["short", "long"]
+    assert [row[0] for row in rows_of(folder, "Sessions by turn")] == [
+        f"{label} turn {n}" for label in "ab" for n in "12"
+    ]
+    parts = [f"{label} part {name}" for label in "ab" for name in ("short", "long")]
+    assert [row[0] for row in rows_of(folder, "Mixes by part")] == 3 * parts  # latency, throughput, objectives
+
+
+@pytest.mark.parametrize(("workload", "group"), [("sessions", "2"), ("mix", "short")])
+def test_turns_and_parts_are_compared_in_pairs(finished, workload, group):
+    folder, _ = finished
+    baseline, other = (groups_of(folder, workload)[label, group] for label in "ab")
+    for key in ("mean_ttft_ms", "mean_tpot_ms", "p99_itl_ms", "mean_e2e_ms"):
+        assert baseline[key]["comparison"] is None
+        assert set(other[key]["comparison"]["ratios"]) <= {"0", "1"}
+        assert other[key]["median"] > 0
+        assert other[key]["comparison"]["ratio"] > 0
+    assert other["output_tokens_per_s"]["median"] > 0
+
+
+def test_a_workload_with_objectives_has_its_goodput(finished):
+    folder, _ = finished
+    rows = rows_of(folder, "Goodput")
+    assert [row[0] for row in rows] == list("abab")  # of the concurrency and of the mix
+    assert {row[2].split(" %")[0] for row in rows} == {"100"}
+    assert all(float(row[3].split()[0]) > 0 for row in rows)  # joules of the synthetic engine
+
+
+def thought(tokens: int, reasoning: int) -> Iterator[Step]:
+    """An answer whose first tokens are reasoning, on times of its own."""
+    for n in range(tokens):
+        delta = {"reasoning_content" if n < reasoning else "content": "hm "}
+        choice = {"index": 0, "delta": delta, "finish_reason": "length" if n == tokens - 1 else None}
+        chunk = chunked(event(choices=[choice], usage={"prompt_tokens": 12, "completion_tokens": n + 1}))
+        yield 0.005
+        yield STREAM + chunk if n == 0 else chunk
+    yield chunked(b"data: [DONE]\n\n") + END
+
+
+def test_reasoning_has_its_section_with_the_tokens_and_joules_of_each_in_pairs(tmp_path):
+    models = json.dumps({"data": [{"id": "thinker"}]}).encode()
+
+    def thinker(reasoning: int) -> ScriptedServer:
+        return ScriptedServer(
+            lambda _, asked: thought(asked.body["max_tokens"], reasoning), {"/v1/models": lambda: models}
+        )
+
+    load = workload_table("single") + 'endpoint = "chat"\nprompt_as = "words"\n'
+    with running_server(TINYGLU, engine="synthetic") as meter, thinker(6) as a, thinker(4) as b:
+        first, second = (f"http://127.0.0.1:{server.port}" for server in (a, b))
+        head = HEAD.format(url=first).replace(f"{first}/v1", second)
+        metered = head.replace("idle_s = 0", f'idle_s = 0\nsource = "{meter.url}"')
+        (tmp_path / "think.toml").write_text(metered + load)
+        done = run_command(["run", str(tmp_path / "think.toml"), "--output", str(tmp_path / "out")], tmp_path, 120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    whole, other = rows_of(tmp_path / "out", "Reasoning and answers")
+    assert [whole[3], whole[4]] == ["6.00", "2.00"]
+    assert [other[3].split()[:2], other[4].split()[:2]] == [["4.00", f"0.67{TIMES}"], ["4.00", f"2.00{TIMES}"]]
+    assert float(whole[1]) < float(whole[2])  # the reasoning begins before the answer
+    assert float(whole[5]) == pytest.approx(3 * float(whole[6]), rel=0.02)
+    assert all(TIMES in entry for entry in other[1:])

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from loadgen.workloads.mix import MixLoad
 from reports.analysis.analyse import analyse_folder
 from reports.compare.runs import compare_runs
 from tests.reports.example_run import BATCH, HIDDEN, NO_METER, REMEDY, SINGLE, Example, write_run
@@ -178,3 +179,19 @@ def test_figures_say_by_which_rules_their_windows_were_cut(exact, tmp_path):
     assert analyse_folder(run).cell("width-1024", SINGLE.name).windows == [
         "the load less its ramps, by window rules 1 of earlier versions"
     ]
+
+
+def test_a_part_of_which_one_side_fails_more_has_no_verdict_on_its_latency(tmp_path):
+    parts = [{"name": "chat"}, {"name": "bulk"}]
+    mix = MixLoad(name="office", rate=5, requests=40, prompt_tokens=64, output_tokens=32, parts=parts)
+
+    def refuse(width, request):
+        broken = width == 512 and mix.part_number(7, request.index) == 0 and request.index % 2
+        return {"error": "HTTP 500"} if broken else {}
+
+    run = write_run(tmp_path / "run", Example(widths=(1024, 512), workloads=(mix,), other=refuse))
+    chat, bulk = (found for found in analyse_folder(run).groups if found.label == "width-512")
+    assert (chat.group, chat.values["mean_e2e_ms"].comparison.verdict) == ("chat", None)
+    assert "the shares of failed requests differ" in chat.values["mean_e2e_ms"].comparison.reason
+    assert chat.values["requests_per_s"].comparison.verdict == "worse"
+    assert (bulk.group, bulk.values["mean_e2e_ms"].comparison.verdict) == ("bulk", "better")

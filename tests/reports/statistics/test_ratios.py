@@ -136,3 +136,11 @@ def test_the_mean_of_one_value_has_no_interval():
 def test_a_mean_of_nothing_is_refused():
     with pytest.raises(ValueError, match="no values"):
         mean_interval([])
+
+
+def test_where_neither_more_nor_less_is_better_there_is_an_interval_and_no_verdict():
+    own, baseline = {0: 20.0, 1: 21.0, 2: 20.5}, {0: 10.0, 1: 10.0, 2: 10.0}
+    judged, length = (compare(own, baseline, better) for better in ("higher", "neither"))
+    assert (judged.verdict, length.verdict) == ("better", None)
+    assert (length.ratio, length.low, length.high) == (judged.ratio, judged.low, judged.high)
+    assert length.reason == "neither more nor less of it is better"
