@@ -69,14 +69,16 @@ def read_parquet(file: Path, columns: Sequence[str] | None = None) -> Iterator[B
         file.open("rb").close()
         with _database(os.getpid()).cursor() as database:
             named: dict[str, Any] = {"file": glob.escape(str(file))}
-            there = set(database.sql(f"SELECT * {_ROWS}", params=named).columns)
-            chosen = ", ".join(f'"{name}"' for name in wanted if name in there)
-            rows = f"SELECT {chosen} {_ROWS} WHERE file_row_number >= $start AND file_row_number < $end"
-            ((total,),) = database.sql(f"SELECT count(*) {_ROWS}", params=named).fetchall()
-            for start in range(0, total, ROWS_AT_ONCE):
-                found = database.sql(rows, params=named | {"start": start, "end": start + ROWS_AT_ONCE})
-                for array in na.c_array_stream(found):
-                    yield from_arrow(array).with_missing(wanted)
+            all_columns = f"SELECT * {_ROWS} WHERE file_row_number >= $start AND file_row_number < $end"
+            start, count = 0, ROWS_AT_ONCE
+            while count == ROWS_AT_ONCE:  # else these were the last
+                found = database.sql(all_columns, params=named | {"start": start, "end": start + ROWS_AT_ONCE})
+                there = set(found.columns)
+                start, count = start + ROWS_AT_ONCE, 0
+                for array in na.c_array_stream(found.project(", ".join(f'"{n}"' for n in wanted if n in there))):
+                    batch = from_arrow(array).with_missing(wanted)
+                    count += len(batch)
+                    yield batch
     except (duckdb.Error, RuntimeError) as error:
         raise OSError(_first_line(error)) from None
 

@@ -6,12 +6,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from loadgen.metrics.measuring import gaps as module
 from loadgen.metrics.measuring.gaps import Gaps
 
 QUANTILES = (0, 5, 25, 50, 75, 95, 99, 100)
 PARTS = st.lists(
     hnp.arrays(np.float32, st.integers(0, 30), elements=st.floats(0, 1e6, width=32).map(abs)), min_size=1, max_size=5
 )
+
+
+@pytest.fixture(scope="module", params=["sorted", "counted into bins"], autouse=True)
+def _way(request):
+    """Few numbers are sorted; here they are counted too, as many would be."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param != "sorted":
+            patch.setattr(module, "_FEW", 0)
+        yield
 
 
 @given(PARTS)
