@@ -27,7 +27,7 @@ from tests.support.long import short_or_long
 pytestmark = pytest.mark.slow
 KILLS, BLOCKS = short_or_long((8, 8), (20, 12))
 CELLS = BLOCKS * 2  # x widths
-TIMED = {"itl", "tpot"}
+TIMED = {"itl", "tpot", "character"}
 OF_THE_RUN = {NET_JOULES, MEDIAN_REQUEST_JOULES, P99_REQUEST_JOULES}
 PROCESSES = multiprocessing.get_context("forkserver")
 # A runner then starts in a moment.
