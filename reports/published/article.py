@@ -31,10 +31,15 @@ from reports.published.plots import (
     quality_plots,
     token_time_plots,
 )
-from reports.published.study import Study
+from reports.published.study import RUNS, Study
 from reports.published.versions import versions_section
 
 _TABLE = ((NET, "Net J/token"), (GROSS, "Gross J/token"), (REQUEST, "Net J/prompt"), (TOKEN_MS, "Time per token"), (LATENCY, "Latency"), (LENGTH, "Output tokens"))  # fmt: skip
+
+_SOURCES = (
+    "Published: the repository's means over the runs that its authors kept, and their change. Ratios: from the raw runs "
+    f"({RUNS}), none left out, within runs of the same prompts. Where runs were left out they differ."
+)
 
 
 def study_article(study: Study, analysis: StudyAnalysis, version: str) -> Article:
@@ -185,10 +190,11 @@ def _alignment(analysis: StudyAnalysis) -> Section:
 def _figures(analysis: StudyAnalysis) -> Section:
     tables = []
     cells = analysis.facts.cells
+    sources = [_SOURCES] if analysis.facts.raw else []
     for model in dict.fromkeys(c.model for c in cells):
         rows = [
             Row([
-                Entry(f"{c.workload} {c.width}"), Entry(f"{c.runs_kept} of {c.runs}"),
+                Entry(f"{c.workload} {c.width}"), Entry(c.kept_in_words),
                 Entry(figure(c.published[NET]), f"{c.published_change:+.1%}"),
                 *(Entry(with_interval(c.ratios[key]) or ABSENT, verdict=c.ratios[key].verdict) for key, _ in _TABLE),
             ])
@@ -198,7 +204,7 @@ def _figures(analysis: StudyAnalysis) -> Section:
         headings = columns(
             "Workload, width", "Runs kept", ("Published", "claimed J/token"), *(heading for _, heading in _TABLE)
         )
-        tables.append(Table(f"{model}: ratios to the unpruned width.", headings, rows, remarks=[PER_CELL]))
+        tables.append(Table(f"{model}: ratios to the unpruned width.", headings, rows, remarks=[PER_CELL, *sources]))
     return Section("figures", "Every cell", [Fold("Ratios, cell by cell", tables)])
 
 

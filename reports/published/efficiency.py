@@ -31,9 +31,10 @@ QUANTITIES: dict[str, tuple[Quantity, Direction]] = {
 
 
 class Cell(Record):
-    """One width under one workload. `published` are means over the runs that the authors kept; `ratios` are to the unpruned width.
+    """One width under one workload. `published` are means over the runs that the authors kept; `ratios` are of all runs to the unpruned width.
 
     `published_change` of J/token follows the study's method; `change_of_all` is the same without leaving out any run.
+    `unpruned_kept`: the runs of the unpruned width that the authors kept.
     """
 
     model: str
@@ -42,6 +43,7 @@ class Cell(Record):
     width: int
     runs: int
     runs_kept: int
+    unpruned_kept: int
     published: dict[str, float]
     published_change: float
     change_of_all: float | None
@@ -51,6 +53,12 @@ class Cell(Record):
     def place(self) -> str:
         """Model, width and workload in words."""
         return f"{self.model} at width {self.width}, {self.workload}"
+
+    @property
+    def kept_in_words(self) -> str:
+        """The runs in the published mean, and those of the unpruned width if they are fewer."""
+        kept = f"{self.runs_kept} of {self.runs}"
+        return kept if self.unpruned_kept == self.runs_kept else f"{kept}, unpruned {self.unpruned_kept}"
 
 
 class Lengthening(Record):
@@ -83,6 +91,7 @@ def _cell(key: tuple[str, str], width: int, runs: list[Run], baseline: list[Run]
         width=width,
         runs=len(runs) if raw else runs[0].runs_made,
         runs_kept=len(kept) if raw else runs[0].runs_kept,
+        unpruned_kept=len(kept_baseline) if raw else baseline[0].runs_kept,
         published={name: value for name, value in published.items() if value is not None},
         published_change=mean_joules(kept) / mean_joules(kept_baseline) - 1,
         change_of_all=mean_joules(runs) / mean_joules(baseline) - 1 if raw else None,

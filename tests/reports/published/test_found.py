@@ -83,6 +83,28 @@ def test_runs_left_out_are_named_with_what_they_change(tmp_path):
     assert check(found, "runs-left-out").outcome == "fail"
 
 
+def test_where_runs_of_the_unpruned_width_were_left_out_both_reductions_are_said_with_their_runs(tmp_path):
+    def bent(row):
+        """Published, 6554 takes the least; of all runs 4096, whose unpruned runs that took much were left out."""
+        if row["workload"] == "short_b1":
+            row["net_j"] *= {8192: 1.0 if row["run"] == 1 else 1.6, 4096: 0.9}.get(row["intermediate_size"], 1.0)
+            row["used_in_published_mean"] = int(row["intermediate_size"] != 8192 or row["run"] == 1)
+        elif row["intermediate_size"] == 6554:
+            row["net_j"] *= 0.8
+
+    found = analysed(tmp_path, bent)
+    own = claim(found, "energy-per-token")
+    assert ("6554" in own.figures["where"], "4096, short_b1" in own.figures["where_of_all"]) == (True, True)
+    assert (own.figures["largest"], own.figures["largest_of_all"]) == pytest.approx(
+        (0.2, 1 - 0.9 / 1.6 ** (2 / 3)), abs=0.02
+    )
+    [said] = [line for line in own.because if "no run left out" in line]
+    assert "The published means say 10.1% there" in said
+    assert "they take 3 of 3 runs of that width and 1 of the unpruned one" in said
+    [cell] = [c for c in found.facts.cells if (c.width, c.workload) == (4096, "short_b1")]
+    assert cell.kept_in_words == "3 of 3, unpruned 1"
+
+
 def test_constant_power_is_distinguished_from_a_meter(tmp_path):
     constant = {p.part: p.constant for p in analysed(tmp_path).facts.powers}
     assert constant == {"cpu": True, "ram": True, "gpu": False}
