@@ -11,7 +11,7 @@ from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_P
 from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.compare.index import Row
 from reports.decision.advice import advice
-from reports.decision.answers import answers, progress
+from reports.decision.answers import answers, failed_configurations, progress
 from reports.decision.quality_price import quality_price
 from reports.document.blocks import Answer
 from reports.document.card import Card, CardColumn, draw_card
@@ -61,13 +61,17 @@ def card_of(analysis: Analysis, *, price_kwh: float | None = None, gpu_hour: flo
     lines += _costs(analysis, found, price_kwh, gpu_hour)
     checks = [f"{sum(c.outcome == outcome for c in analysis.checks)} {outcome}" for outcome in ("pass", "warn", "fail")]
     unfinished = progress(analysis)
-    footer = [row.machine, row.engine, f"{analysis.info.created_at:.10}", f"checks: {', '.join(checks)}", "prunebench"]
+    footer = [row.machine, row.engine, f"{analysis.info.created_at:.10}", f"checks: {', '.join(checks)}"]
+    if failed := failed_configurations(analysis):
+        footer.append(
+            f"failed: {len(failed)} of {len(analysis.info.labels)} configurations, {len(analysis.failures)} cells"
+        )
     return Card(
         kicker=f"{analysis.folder} · {row.model}",
         title="Which configuration to serve?",
         columns=columns,
         lines=[*([unfinished] if unfinished else []), *lines],
-        footer=" · ".join(footer),
+        footer=" · ".join([*footer, "prunebench"]),
         watermark=SIMULATED if analysis.simulated else "",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from reports.analysis.quantities import (
@@ -75,7 +76,19 @@ def progress(analysis: Analysis) -> str | None:
         return None
     after = f" after {analysis.stopped_after:%Y-%m-%d %H:%M} UTC" if analysis.stopped_after else ""
     resume = "" if info.status in {"prepared", "running"} else " Add --resume to continue it."
-    return f"This run {info.state}{after}: {len(analysis.trials)} of {info.planned_trials} trials are finished.{resume}"
+    failed = "".join(f"; {one}" for one in failed_configurations(analysis))
+    return f"This run {info.state}{after}: {len(analysis.trials)} of {info.planned_trials} trials are finished{failed}.{resume}"
+
+
+def failed_configurations(analysis: Analysis) -> list[str]:
+    """Each configuration of which cells failed, in words: "int8 failed in all 16 of its cells"."""
+    info, named = analysis.info, {c.info.label: name(c.info) for c in analysis.configurations}
+    found = []
+    for label, failed in Counter(one.label for one in analysis.failures).items():
+        planned = len(info.workloads) * info.blocks_of(label)
+        share = f"all {failed} of its cells" if failed >= planned else f"{failed} of its {planned} cells"
+        found.append(f"{named.get(label, label)} failed in {share}")
+    return found
 
 
 def _workload_answer(analysis: Analysis, workload: str) -> Answer:

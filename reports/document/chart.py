@@ -38,7 +38,7 @@ class Marks:
     """One series: points, a line, or both. Lists have one entry per point.
 
     `low` and `high` are the ends of intervals of y, `x_low` and `x_high` of x; `hover` is the tooltip of a point, empty where it has none;
-    `texts` are labels beside the points.
+    `texts` are labels beside the points, or without a symbol in their place.
     """
 
     x: Sequence[float]

@@ -186,8 +186,9 @@ def _draw_marks(axes: Any, marks: Marks) -> None:
         axes.annotate(
             drawable(text),
             (at_x, at_y),
-            xytext=(4, 4),
+            xytext=(4, 4 if marks.symbol else 0),
             textcoords="offset points",
+            va="baseline" if marks.symbol else "center",
             fontsize=7.5,
             color=palette()["muted"],
         )

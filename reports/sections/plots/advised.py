@@ -31,9 +31,7 @@ def advised_plot(analysis: Analysis, purpose: Purpose) -> Plot | None:
             own = [one for one in found if one.quantity == key and _COLOURS[one.comparison.verdict] == colour]
             if own:
                 marks.append(_marks(analysis, own, rows, colour, shift=0.14 if len(keys) > 1 else 0.0))
-    marks.append(
-        _without(withheld, {label: row for label, row in rows.items() if label != analysis.info.baseline}, found)
-    )
+    marks.append(_without(analysis, withheld, rows, found))
     ends = [end for m in marks for side in (m.x, m.x_low or (), m.x_high or ()) for end in side if end is not None]
     chart = Chart(
         Axis("ratio to the baseline", at_least(0.9, 1.1, ends), form="ratio"),
@@ -64,10 +62,11 @@ def _marks(
     )
 
 
-def _without(withheld: Withheld, rows: dict[str, int], found: list[FamilyComparison]) -> Marks:
+def _without(analysis: Analysis, withheld: Withheld, rows: dict[str, int], found: list[FamilyComparison]) -> Marks:
     """Words in the rows that have no ratio."""
-    shown = {one.label for one in found}
-    why = {one.label: f"left out: {check} fails" for check, left in withheld.items() for one in left}
+    shown = {analysis.info.baseline, *(one.label for one in found)}
+    why = {one.label: "failed" for one in analysis.failures}
+    why |= {one.label: f"left out: {check} fails" for check, left in withheld.items() for one in left}
     empty = {row: why.get(label, "not compared") for label, row in rows.items() if label not in shown}
     return Marks([1.0] * len(empty), list(empty), texts=list(empty.values()))
 

@@ -55,7 +55,20 @@ def test_it_has_both_answers_with_their_charts_the_price_the_machine_and_the_dat
     )
     assert "Example GPU" in card.footer
     assert analysis.info.created_at[:10] in card.footer
-    assert re.search(r"checks: \d+ pass, \d+ warn, 0 fail", card.footer)
+    assert re.search(r"checks: \d+ pass, \d+ warn, 0 fail · prunebench$", card.footer)
+    assert outside(card) == []
+
+
+def test_configurations_that_failed_are_counted_beside_the_checks_none_of_which_they_fail(tmp_path):
+    failed = frozenset((block, 512, workload.name) for block in range(5) for workload in SMALL)
+    card = card_of(
+        analyse_folder(write_run(tmp_path / "run", Example(workloads=SMALL, status="failed", failed=failed)))
+    )
+    assert re.search(
+        r"checks: \d+ pass, \d+ warn, 0 fail · failed: 1 of 5 configurations, 10 cells · prunebench", card.footer
+    )
+    assert "width 512 failed in all 10 of its cells" in card.lines[0]
+    assert all(column.chart.marks[-1].texts == ["failed"] for column in card.columns)
     assert outside(card) == []
 
 

@@ -138,6 +138,16 @@ def test_an_unfinished_run_states_its_progress(tmp_path, status, expected):
     assert progress(analyse_folder(write_run(tmp_path / "run", example))) == expected
 
 
+def test_configurations_that_failed_are_named_with_their_cells(tmp_path):
+    failed = frozenset({(0, 512, SMALL_SINGLE.name), (1, 512, SMALL_SINGLE.name), (1, 640, SMALL_SINGLE.name)})
+    example = Example(widths=(1024, 640, 512), workloads=(SMALL_SINGLE,), blocks=2, status="failed", failed=failed)
+    said = progress(analyse_folder(write_run(tmp_path / "run", example)))
+    assert said == (
+        "This run is failed: 3 of 6 trials are finished; width 512 failed in all 2 of its cells; width 640 failed in 1 of its 2 cells. "
+        "Add --resume to continue it."
+    )
+
+
 def test_a_run_under_way_is_running_and_not_stopped(tmp_path):
     example = Example(widths=(1024, 512), workloads=(SMALL_SINGLE,), blocks=1, status="running")
     with (write_run(tmp_path / "run", example) / LOCK_NAME).open("w") as lock:
