@@ -128,7 +128,7 @@ def _caption(analysis: Analysis) -> str:
 
 
 def _fields(analysis: Analysis, cells: list[Cell]) -> list[_Field]:
-    """The columns of one workload: net and modelled joules only where there are any."""
+    """The columns of one workload: bits per byte, net and modelled joules only where there are any."""
     configurations = analysis.configurations
     fields = []
     if not all(is_named_by_width(c.info) for c in configurations):
@@ -149,7 +149,7 @@ def _fields(analysis: Analysis, cells: list[Cell]) -> list[_Field]:
     ]
     if analysis.per_character:
         fields += _of_text(cells)
-    if _has_other_tokens(analysis):
+    if any(q.bits_per_byte is not None for c in configurations if (q := c.info.quality)):
         fields.insert(fields.index(perplexity) + 1, _Field(Column("Bits/byte"), lambda c, _: _bits_per_byte(c)))
     if any(c.values[NET_JOULES].median is not None for c in cells):
         # No ratio: subtracting idle power from both sides makes any saving look larger than the machine's.

@@ -49,6 +49,24 @@ def test_there_is_a_row_for_every_configuration_in_the_order_of_the_run(exact):
     ]  # fmt: skip
 
 
+def test_bits_per_byte_stand_beside_perplexity_where_any_are_known(exact):
+    known = exact.model_copy(update={"configurations": [with_bits(c) for c in exact.configurations]})
+    for table in tables_of(known):
+        place = headings(table).index("Bits/byte")
+        assert headings(table)[place - 1] == "Perplexity"
+        found = [row.entries[place] for row in table.rows]
+        assert [entry.text for entry in found] == ["1.02", "0.896", "0.768", "0.640", "—"]
+        assert list(table.notes.values())[:1] == ["the bytes that its tokens stand for are not known"]
+
+
+def with_bits(configuration):
+    """A thousandth of its width, and none of the narrowest."""
+    info = configuration.info
+    bits = info.width / 1000 if info.width > 512 else None
+    quality = info.quality.model_copy(update={"bits_per_byte": bits})
+    return configuration.model_copy(update={"info": info.model_copy(update={"quality": quality})})
+
+
 def test_the_table_says_what_its_undecided_columns_could_have_shown(tmp_path):
     analysis = analyse_folder(write_run(tmp_path / "run", Example(noise=0.02, widths=(1024, 512), energy="none")))
     [single, _] = tables_of(analysis)
