@@ -13,6 +13,8 @@ from base.files import write_bytes
 from energy.carbon import Intensity
 from reports.analysis.analyse import analyse_folder
 from reports.analysis.records import Analysis
+from reports.compare.summary import FILE as SUMMARY
+from reports.compare.summary import summarize
 from reports.document.blocks import Article
 from reports.document.html import render_page
 from reports.document.markdown import render_markdown
@@ -83,6 +85,9 @@ def build_report(
     for ending, render in (("csv", as_csv), ("parquet", as_parquet), ("json", as_json), ("md", as_markdown)):
         _write(page.with_name(f"{cells}.{ending}"), render(rows))
     _write(page.with_name(f"{stem}.json"), _render_json(analyses).encode())
+    if len(analyses) == 1:
+        kept = summarize(analyses[0]).model_dump_json(indent=1) + "\n"
+        _write(page.with_name(SUMMARY if stem == "report" else f"{stem}-{SUMMARY}"), kept.encode())
     return readable if output else _say_simulated(articles, readable)
 
 

@@ -9,7 +9,7 @@ from reports.analysis.analyse import analyse_folder
 from reports.analysis.family import PURPOSES, Purpose, workload_of
 from reports.analysis.quantities import JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S
 from reports.analysis.records import Analysis, ConfigurationFigures
-from reports.compare.index import Row
+from reports.compare.summary import summarize
 from reports.decision.advice import advice
 from reports.decision.answers import answers, failed_configurations, progress
 from reports.decision.quality_price import quality_price
@@ -52,7 +52,7 @@ def build_card(
 
 def card_of(analysis: Analysis, *, price_kwh: float | None = None, gpu_hour: float | None = None) -> Card:
     """What stands on it."""
-    row = Row(analysis, None)
+    run = summarize(analysis)
     found = advice(analysis) or answers(analysis)
     purposes = {f"For {purpose}": purpose for purpose in PURPOSES}
     columns = [_column(analysis, answer, purposes.get(answer.topic)) for answer in found[:2]]
@@ -61,13 +61,13 @@ def card_of(analysis: Analysis, *, price_kwh: float | None = None, gpu_hour: flo
     lines += _costs(analysis, found, price_kwh, gpu_hour)
     checks = [f"{sum(c.outcome == outcome for c in analysis.checks)} {outcome}" for outcome in ("pass", "warn", "fail")]
     unfinished = progress(analysis)
-    footer = [row.machine, row.engine, f"{analysis.info.created_at:.10}", f"checks: {', '.join(checks)}"]
+    footer = [run.machine, run.engine, f"{analysis.info.created_at:.10}", f"checks: {', '.join(checks)}"]
     if failed := failed_configurations(analysis):
         footer.append(
             f"failed: {len(failed)} of {len(analysis.info.labels)} configurations, {len(analysis.failures)} cells"
         )
     return Card(
-        kicker=f"{analysis.folder} · {row.model}",
+        kicker=f"{analysis.folder} · {run.model}",
         title="Which configuration to serve?",
         columns=columns,
         lines=[*([unfinished] if unfinished else []), *lines],

@@ -11,7 +11,9 @@ from pathlib import Path
 
 _MOST_BYTES = 1_000_000  # of a page
 _PICTURE = re.compile(r"!\[([^]]*)\]\(<?report-plots/[^)]*\)")  # which are in the page alone
-PUBLISHED = ("report.html", "report.md", "cells.csv", "environment.json", "experiment.toml", "run.json", "card.png")
+PUBLISHED = (
+    "report.html", "report.md", "index.json", "cells.csv", "environment.json", "experiment.toml", "run.json", "card.png",
+)  # fmt: skip
 
 
 def publish(folder: Path, name: str, results: Path, command: Sequence[str], options: str = "") -> None:

@@ -13,7 +13,7 @@ idle/BLOCK-LABEL-WORKLOAD.json  VisitIdle: idle power around the trials of a vis
 trials/….records.arrows   beside it, of a trial under way or cut short: the requests that ended; --resume clears it away
 failures/BLOCK-LABEL-WORKLOAD.json  FailedCell: what was tried and why it did not work
 quality/LABEL/TASK.json   TaskResult     logs/LABEL-quality.log   what lm-eval said
-report.html report.md report-plots/ report.json cells.csv cells.parquet cells.json cells.md
+report.html report.md report-plots/ report.json index.json cells.csv cells.parquet cells.json cells.md
 run.lock                  held by the runner as long as it lives
 """
 

@@ -150,7 +150,9 @@ def _fields(analysis: Analysis, cells: list[Cell]) -> list[_Field]:
     if analysis.per_character:
         fields += _of_text(cells)
     if any(q.bits_per_byte is not None for c in configurations if (q := c.info.quality)):
-        fields.insert(fields.index(perplexity) + 1, _Field(Column("Bits/byte"), lambda c, _: _bits_per_byte(c)))
+        decides = _has_other_tokens(analysis)
+        bits = _Field(Column("Bits/byte"), lambda c, _: _bits_per_byte(c, with_ends=decides))
+        fields.insert(fields.index(perplexity) + 1, bits)
     if any(c.values[NET_JOULES].median is not None for c in cells):
         # No ratio: subtracting idle power from both sides makes any saving look larger than the machine's.
         fields.append(_quantity(NET_JOULES, Column("Net J/output token", "less idle"), compared=False))
@@ -188,11 +190,14 @@ def _perplexity(configuration: ConfigurationFigures) -> tuple[Entry, str | None]
     return Entry(figure(quality.perplexity), change), configuration.perplexity_reason
 
 
-def _bits_per_byte(configuration: ConfigurationFigures) -> tuple[Entry, str | None]:
+def _bits_per_byte(configuration: ConfigurationFigures, *, with_ends: bool) -> tuple[Entry, str | None]:
+    """Its ratio has an interval where tokenizers differ, so that perplexities per token do not compare."""
     quality, found = configuration.info.quality, configuration.bits_per_byte
     if quality is None or quality.bits_per_byte is None:
         return Entry(ABSENT), configuration.perplexity_reason or "the bytes that its tokens stand for are not known"
-    change = None if configuration.info.is_baseline or found is None else with_interval(found)
+    change = None
+    if not configuration.info.is_baseline and found is not None and found.ratio is not None:
+        change = with_interval(found) if with_ends else times(found.ratio)
     return Entry(figure(quality.bits_per_byte), change), configuration.perplexity_reason
 
 

@@ -22,6 +22,7 @@ from energy.records import (
 )
 from loadgen.records import schema
 from prunebench.commands.schema import experiment_schema
+from reports.compare import summary
 from reports.runs.records import cells, configuration, quality, run
 from server.engines.synthetic.options import SyntheticOptions
 from server.engines.transformers.options import TransformersOptions
@@ -86,5 +87,5 @@ def test_the_energy_trace_is_described_field_by_field(record: type[Record]):
 def test_the_records_of_a_run_folder_are_named_as_they_are():
     named = re.findall(r"`([A-Z][a-z]+[A-Za-z]*)`", Path("docs/reference/run-folder.md").read_text("utf-8"))
     assert len(named) > 4
-    homes = (cells, configuration, quality, run, schema)
+    homes = (cells, configuration, quality, run, schema, summary)
     assert [name for name in named if not any(hasattr(home, name) for home in homes)] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 from benchmarks.small_model.experiments import HELD_OUT, RUNS, WIDTHS, experiment
 from benchmarks.small_model.publishing import PUBLISHED, publish
 from prunebench.experiment.resolve import load_experiment
+from reports.compare.index_page import build_index
 
 TINYGLU = Path(__file__).parents[3] / "examples" / "tinyglu"
+RESULTS = Path(__file__).parents[3] / "results"
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -46,3 +49,13 @@ def test_what_is_published_has_no_path_of_the_machine(tmp_path: Path) -> None:
     (run / "report.html").write_text("x" * 1_000_001)
     with pytest.raises(SystemExit, match="1,000,001 bytes"):
         publish(tmp_path / "home", "one", tmp_path / "results", ["run", "one.toml"])
+
+
+def test_every_published_run_is_small_and_has_its_row_on_the_page_of_runs(tmp_path: Path) -> None:
+    runs = sorted(file.parent for file in RESULTS.glob("*/run.json"))
+    assert len(runs) >= 4
+    assert [file for run in runs for file in run.iterdir() if file.stat().st_size > 1_000_000] == []
+    page = build_index(runs, tmp_path / "index.html").read_text("utf-8")
+    rows = re.findall(r"<tr data-machine.*?</tr>", page, re.DOTALL)
+    assert len(rows) == len(runs)
+    assert all('data-model="smollm2"' in row and "For batch work:" in row and "report.html" in row for row in rows)

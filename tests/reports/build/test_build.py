@@ -233,6 +233,7 @@ def test_several_runs_stand_one_after_another_in_one_page(run, tmp_path):
     assert len(ids) == len(set(ids))
     assert [r["folder"] for r in json.loads((run / "report.json").read_text())["runs"]] == ["run", "second"]
     assert not (second / "report.html").exists()
+    assert not (run / "index.json").exists(), "it is of one run"
     assert {row["run"] for row in cells_of(run)} == {"run", "second"}
 
 
@@ -241,7 +242,7 @@ def test_an_output_file_has_the_others_beside_it(run, tmp_path):
     assert build_report([run], tmp_path / "out" / "march.html") == tmp_path / "out" / "march.html"
     assert {f.name for f in (tmp_path / "out").iterdir()} == {
         "march.html", "march.md", "march.json", "march-plots", "march-cells.csv", "march-cells.parquet", "march-cells.json",
-        "march-cells.md",
+        "march-cells.md", "march-index.json",
     }  # fmt: skip
     assert not (run / "report.html").exists()
 

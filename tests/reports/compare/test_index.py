@@ -1,13 +1,18 @@
 """The page of many runs: what is in a row, what may be in one picture, and what is left out."""
 
+import json
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
 
+from pruner.output.manifest import SourceFile
 from reports.analysis.analyse import analyse_folder
+from reports.build import build_report
 from reports.compare.index import Row, groups_of
 from reports.compare.index_page import build_index
+from reports.compare.summary import summarize
 from reports.errors import ReportError
 from tests.prunebench.command_line import run_command
 from tests.reports.compare.test_runs import small
@@ -76,19 +81,78 @@ def test_only_runs_of_the_same_baseline_on_the_same_machine_are_in_a_group_and_o
 
 def test_simulated_runs_are_never_beside_measured_ones(runs):
     analysis = analyse_folder(runs / "first")
-    simulated = analysis.model_copy(update={"simulated": True})
-    assert groups_of([Row(analysis, None), Row(simulated, None)]) == []
-    (group,) = groups_of([Row(analysis, None), Row(analysis, None)])
+    own, simulated = summarize(analysis), summarize(analysis.model_copy(update={"simulated": True}))
+    assert groups_of([Row("a", own, None), Row("b", simulated, None)]) == []
+    (group,) = groups_of([Row("a", own, None), Row("b", own, None)])
     assert group.words == "tinyglu on Example GPU, Example CPU, baseline served by transformers 5.19.0"
+
+
+def test_runs_whose_other_checkpoints_differ_are_comparable_and_those_without_a_baseline_are_not(runs):
+    analysis = analyse_folder(runs / "first")
+
+    def shared(*files):
+        checkpoint = tuple(SourceFile(name=file, bytes=1, sha256=digest * 64) for file, digest in files)
+        return summarize(
+            analysis.model_copy(update={"info": analysis.info.model_copy(update={"checkpoint": checkpoint})})
+        ).shared
+
+    assert shared(("config.json", "a"), ("width-512/config.json", "b")) == shared(("config.json", "a"))
+    assert shared(("config.json", "a")) != shared(("config.json", "c"))
+    none = summarize(analysis.model_copy(update={"configurations": [], "family": []}))
+    assert (none.shared, groups_of([Row("a", none, None), Row("b", none, None)])) == (None, [])
 
 
 def test_treatments_are_kinds_and_those_of_older_runs_are_known_by_their_widths(runs):
     analysis = analyse_folder(runs / "first")
-    assert Row(analysis, None).treatments == ["width"]
+    assert summarize(analysis).treatments == ["width"]
     last = analysis.configurations[-1]
     treated = last.model_copy(update={"info": last.info.model_copy(update={"treatment": {"options.dtype": "int8"}})})
     changed = analysis.model_copy(update={"configurations": [*analysis.configurations[:-1], treated]})
-    assert Row(changed, None).treatments[-1] == "options.dtype"
+    assert summarize(changed).treatments[-1] == "options.dtype"
+
+
+@pytest.fixture
+def published(runs, tmp_path):
+    """A run as it is published: its report and a few of its files, but no trials."""
+    build_report([runs / "again"], tmp_path / "report.html")
+    folder = tmp_path / "published"
+    folder.mkdir()
+    shutil.copy(runs / "again" / "run.json", folder)
+    for name in ("report.md", "index.json"):
+        shutil.copy(tmp_path / name, folder)
+    return folder
+
+
+def test_a_published_run_has_the_row_and_the_pictures_that_it_had_with_its_trials(runs, published, tmp_path):
+    pages = [
+        build_index([runs / "first", folder], tmp_path / "index.html").read_text("utf-8")
+        for folder in (runs / "again", published)
+    ]
+    whole, kept = ([cells_of(row) for row in rows_of(page)] for page in pages)
+    assert kept == whole
+    assert [page.count("<svg") for page in pages] == [2, 2]
+    assert 'href="published/report.md"' in pages[1]
+
+
+def cells_of(row):
+    """Without the name of the folder and the link."""
+    return re.findall(r"<td.*?</td>", row, re.DOTALL)
+
+
+def test_a_published_run_without_a_figure_says_why_and_keeps_its_margin(runs, published, tmp_path):
+    kept = json.loads((published / "index.json").read_text())
+    kept |= {"advice": None, "advice_reason": "its report was lost", "ratios": None, "ratios_reason": "so were they"}
+    (published / "index.json").write_text(json.dumps(kept))
+    notes = []
+    page = build_index([published], tmp_path / "index.html", margin=0.05, notice=notes.append).read_text("utf-8")
+    assert "none: its report was lost" in page
+    both = build_index([published, runs / "again"], tmp_path / "index.html").read_text("utf-8")
+    assert "published has no ratios here: so were they." in both
+    assert notes == [f"{published}: kept without its trials, so that its verdicts are at a margin of 1 %"]
+    (published / "index.json").write_text("{}")
+    with pytest.raises(ReportError, match="none of these is a run"):
+        build_index([published], tmp_path / "index.html", notice=notes.append)
+    assert notes[-1].startswith(f"left out: {published / 'index.json'}: cannot be read")
 
 
 def test_without_a_run_there_is_no_page(tmp_path):
