@@ -152,17 +152,18 @@ def tasks_of_all(folder: Path, data: Path | None) -> dict[str, Path]:
     return {name: task for name, task in made.items() if name != "gsm8k" or ask_whole(folder, made)[0]}
 
 
-def experiment(asked: Mapping[str, Path]) -> str:
-    """The experiment file, with these tasks if there are any."""
+def experiment(asked: Mapping[str, Path], said: str = "") -> str:
+    """The experiment file, with these tasks if there are any, and what was said of them as a comment."""
     names = [str(file) for file in asked.values()]
-    lines = f"tasks = {json.dumps(names)}\nlimit = {_ITEMS}\n" if names else ""
+    comment = f"# {said}\n" if said else ""
+    lines = f"{comment}tasks = {json.dumps(names)}\nlimit = {_ITEMS}\n" if names else ""
     return EXPERIMENT.replace("{tasks}\n", lines)
 
 
 def run(folder: Path, data: Path | None) -> str:
     """`prunebench run` of an experiment file written there; the run folder."""
-    file = folder / "smollm2.toml"
-    file.write_text(experiment(tasks_of_all(folder, data)))
+    file, asked = folder / "smollm2.toml", tasks_of_all(folder, data)
+    file.write_text(experiment(asked, ask_whole(folder, task_files(folder, data))[1] if asked else ""))
     output = folder / "runs" / time.strftime("%Y%m%d-%H%M%S")
     command = [sys.executable, "-P", "-m", "prunebench", "run", str(file), "--output", str(output)]
     if status := subprocess.run(command, env=_environment(folder), check=False).returncode:

@@ -67,6 +67,13 @@ def test_gsm8k_itself_is_asked_of_all_only_if_the_whole_model_is_above_its_floor
     assert json.loads(made["ifeval"].read_text())["doc_to_text"] == "<|user|>{{prompt}}<|end|><|assistant|>"
 
 
+def test_the_experiment_says_why_it_does_not_ask_gsm8k(folder: Path, data: Path) -> None:
+    know(folder, 0, 25)
+    made = tasks_of_all(folder, data)
+    text = experiment(made, ask_whole(folder, task_files(folder, data))[1])
+    assert "# GSM8K: 0 of 25 by the whole model: at the floor, so the pruned ones are not asked it\ntasks = [" in text
+
+
 def read_experiment(folder: Path, asked: dict[str, Path]) -> Experiment:
     file = folder / "smollm2.toml"
     file.write_text(experiment(asked))
