@@ -26,7 +26,7 @@ from loadgen.metrics.client_health import client_health
 from loadgen.metrics.read_lag import LagHistogram
 from loadgen.metrics.steady_state import metered_warm_up, steady_state
 from loadgen.metrics.window import cut_window
-from loadgen.prompts.request_body import request_form
+from loadgen.prompts.request_body import part_forms, request_form
 from loadgen.prompts.synthetic import Prompts
 from loadgen.records.schema import RequestRecord, Trial, WarmUp, WindowRules
 from loadgen.records.table import Records
@@ -95,7 +95,13 @@ def run_trial(
     lanes = _lanes(workload, processes)
     jobs = [Job(endpoint, workload, prompts, seed, until, lane, lanes) for lane in range(lanes)]
     recorder = Recorder(
-        workload, seed, file=keep, count_tokens=count_tokens, on_finished=watcher.finished, on_tokens=watcher.tokens
+        workload,
+        seed,
+        prompts=prompts,
+        file=keep,
+        count_tokens=count_tokens,
+        on_finished=watcher.finished,
+        on_tokens=watcher.tokens,
     )
     with recorder, Clients(jobs) as clients:
         warmup = warmed_up(clients.ready())
@@ -204,6 +210,7 @@ def as_trial(
         workload=workload,
         seed=seed,
         form=request_form(endpoint.model, workload, prompts, seed),
+        part_forms=part_forms(endpoint.model, workload, prompts, seed),
         headers=[name for name, _ in endpoint.headers],
         request_timeout_s=endpoint.timeout_s,
         idle_timeout_s=endpoint.idle_timeout_s,

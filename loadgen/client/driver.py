@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -17,8 +17,9 @@ from loadgen.client.warmup import warm_up
 from loadgen.client.wire import WireClient
 from loadgen.link.frames import Outbox
 from loadgen.link.messages import Ended, Job, Part, Said
-from loadgen.prompts.request_body import prompt_of, request_body, request_path
+from loadgen.prompts.request_body import asked_tokens, prompt_of, request_body, request_path
 from loadgen.records.schema import WarmUp
+from loadgen.workloads.base import Workload
 
 AFTER_FAILURE_S = 0.1  # wait of a user whose request has failed: a dead server is not asked a million times
 _SPARE = 16  # connections that an open loop opens ahead
@@ -26,6 +27,20 @@ _HAND_ON_S = 0.5  # between two hand-ons of unfinished answers
 _HANDED_ON = 1000  # of them together: each costs as much as some chunks do
 _Step = TypeVar("_Step")
 _AT_ONCE = 16  # tasks that resume before sockets are read again
+
+
+@dataclass(frozen=True)
+class Offered:
+    """A flow of the load: when its requests leave, and the numbers that they have in the whole."""
+
+    load: Workload
+    seed: int
+    place: int = 0  # among the flows
+    flows: int = 1
+
+    def index(self, n: int) -> int:
+        """The number of its n-th request, or group."""
+        return self.place + n * self.flows
 
 
 @dataclass
@@ -70,28 +85,43 @@ class Driver:
         groups = math.ceil(job.workload.warmup_requests / whole)
         return await warm_up(send_group, wire_error, groups=groups, until=job.until, where=job.endpoint.url)
 
-    def requests_ahead(self) -> RequestsAhead[Any]:
-        """The bytes of this client's requests, in order."""
-        job, count = self.job, self.job.workload.requests
-        if count is not None and job.workload.sends_lists:
-            count = math.ceil(count / (job.workload.group_size or 1))
-        mine = None if count is None else len(range(job.lane, count, job.lanes))
-        return RequestsAhead(lambda n: self.request(job.lane + n * job.lanes), mine)
+    def flows(self) -> list[Offered]:
+        """The flows of the load."""
+        job, flows = self.job, self.job.workload.flows
+        seeds = [job.seed if part is None else job.workload.seed_of(job.seed, part) for _, part in flows]
+        return [
+            Offered(each.load, seed, n, len(flows)) for n, (each, seed) in enumerate(zip(flows, seeds, strict=True))
+        ]
 
-    async def load(self, requests: RequestsAhead[Any]) -> None:
-        """Offer the workload from `start_ns` on."""
+    def requests_ahead(self) -> list[RequestsAhead[Any]]:
+        """The bytes of this client's requests, of each flow in order."""
+        return [self._requests_of(flow) for flow in self.flows()]
+
+    def _requests_of(self, flow: Offered) -> RequestsAhead[bytes]:
+        job, count = self.job, flow.load.requests
+        if count is not None and flow.load.sends_lists:
+            count = math.ceil(count / (flow.load.group_size or 1))
+        mine = None if count is None else len(range(job.lane, count, job.lanes))
+        return RequestsAhead(lambda n: self.request(flow.index(job.lane + n * job.lanes)), mine, flows=flow.flows)
+
+    async def load(self, requests: Sequence[RequestsAhead[Any]]) -> None:
+        """Offer the workload from `start_ns` on, all flows side by side."""
+        flows = zip(self.flows(), requests, strict=True)
+        await asyncio.gather(*(self._from_start(flow, ahead) for flow, ahead in flows))
+
+    async def _from_start(self, flow: Offered, requests: RequestsAhead[Any]) -> None:
         with Timer() as timer:
             await timer.until(self.start_ns)
-            await self.offer(requests, timer)
+            await self.offer(flow, requests, timer)
 
-    async def offer(self, requests: RequestsAhead[Any], timer: Timer) -> None:
-        """Send all requests, the first as soon as it is due."""
-        if self.job.workload.open_loop:
-            await self._open_loop(requests, timer)
-        elif self.job.workload.group_size is not None:
-            await self._batches(requests, self.job.workload.group_size)
+    async def offer(self, flow: Offered, requests: RequestsAhead[Any], timer: Timer) -> None:
+        """Send all requests of a flow, the first as soon as it is due."""
+        if flow.load.open_loop:
+            await self._open_loop(flow, requests, timer)
+        elif flow.load.group_size is not None:
+            await self._batches(flow, requests, flow.load.group_size)
         else:
-            await self._closed_loop(requests)
+            await self._closed_loop(flow, requests)
 
     async def hand_on(self) -> None:
         """Pass unfinished answers on every `_HAND_ON_S`, of very many those whose turn was longest ago; never ends."""
@@ -116,57 +146,58 @@ class Driver:
         """The bytes of a request."""
         workload = self.job.workload
         prompt = prompt_of(workload, self.job.prompts, number)
-        asked = workload.answer_length(self.job.seed, number)
+        asked = asked_tokens(workload, self.job.seed, number, self.job.prompts.own_length(number))
         body = request_body(self.job.endpoint.model, workload, prompt, asked)
         return self.client.request(request_path(workload, prompt), body)
 
-    async def _closed_loop(self, requests: RequestsAhead[bytes]) -> None:
+    async def _closed_loop(self, flow: Offered, requests: RequestsAhead[bytes]) -> None:
         """Users who each send their next request when their last has ended; in a ramp they come or go one after another."""
-        numbers = self._numbers()
+        numbers = self._numbers(flow)
 
         async def user(from_s: float, until_s: float) -> None:
             await asyncio.sleep(from_s)
             await self.turn()
             leaves_ns = self.start_ns + until_s * 1e9
-            while time.monotonic_ns() < leaves_ns and (index := next(numbers, None)) is not None:
+            while time.monotonic_ns() < leaves_ns and (n := next(numbers, None)) is not None:
+                index = flow.index(n)
                 failed, _ = await self.one(requests.take(), (index,), index, time.monotonic_ns())
                 if failed:
                     await asyncio.sleep(AFTER_FAILURE_S)
 
-        mine = self.job.workload.users()[self.job.lane :: self.job.lanes]
+        mine = flow.load.users()[self.job.lane :: self.job.lanes]
         await asyncio.gather(*(user(*times) for times in mine))
 
-    async def _batches(self, requests: RequestsAhead[bytes], size: int) -> None:
+    async def _batches(self, flow: Offered, requests: RequestsAhead[bytes], size: int) -> None:
         """Send groups together, the next when all of the last have ended."""
-        numbers = self._numbers()
+        numbers = self._numbers(flow)
         for group in itertools.count():
-            members = tuple(itertools.islice(numbers, size))
+            members = tuple(map(flow.index, itertools.islice(numbers, size)))
             if not members:
                 return
-            sent = [members] if self.job.workload.sends_lists else [(index,) for index in members]
+            sent = [members] if flow.load.sends_lists else [(index,) for index in members]
             taken = [(requests.take(), indices) for indices in sent]
             now = time.monotonic_ns()
-            failures = await asyncio.gather(*(self.one(request, of, group, now) for request, of in taken))
+            failures = await asyncio.gather(*(self.one(request, of, flow.index(group), now) for request, of in taken))
             if all(failed for failed, _ in failures):
                 await asyncio.sleep(AFTER_FAILURE_S)
 
-    async def _open_loop(self, requests: RequestsAhead[bytes], timer: Timer) -> None:
+    async def _open_loop(self, flow: Offered, requests: RequestsAhead[bytes], timer: Timer) -> None:
         """Send requests on schedule, without waiting for answers."""
         async with asyncio.TaskGroup() as tasks:
-            for index, at_s in enumerate(self._unless_stalled(self.job.workload.arrivals(self.job.seed))):
-                if index % self.job.lanes != self.job.lane:
+            for n, at_s in enumerate(self._unless_stalled(flow.load.arrivals(flow.seed))):
+                if n % self.job.lanes != self.job.lane:
                     continue
-                scheduled = self.start_ns + round(at_s * 1e9)
+                index, scheduled = flow.index(n), self.start_ns + round(at_s * 1e9)
                 request = requests.take()
                 await timer.until(scheduled)
                 tasks.create_task(self.one(request, (index,), index, scheduled))
 
-    def _numbers(self) -> Iterator[int]:
-        """Indices of this client's requests: the workload's number of them, or until the time is up."""
-        job = self.job
-        if job.workload.requests is not None:
-            return self._unless_stalled(iter(range(job.lane, job.workload.requests, job.lanes)))
-        deadline = self.start_ns + round((job.workload.duration_s or 0) * 1e9)
+    def _numbers(self, flow: Offered) -> Iterator[int]:
+        """Numbers of the requests that this client sends in a closed loop: as many as it has, or until the time is up."""
+        job, load = self.job, flow.load
+        if load.requests is not None:
+            return self._unless_stalled(iter(range(job.lane, load.requests, job.lanes)))
+        deadline = self.start_ns + round((load.duration_s or 0) * 1e9)
         endless = itertools.count(job.lane, job.lanes)
         return self._unless_stalled(itertools.takewhile(lambda _: time.monotonic_ns() < deadline, endless))
 

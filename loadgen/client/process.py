@@ -40,11 +40,12 @@ async def _serve(link: socket.socket, job: Job) -> None:
         except LoadError as error:
             ready = Ready(None, str(error))
         requests = driver.requests_ahead()
-        requests.fill()
+        for ahead in requests:
+            ahead.fill()
         _no_full_collections()
         outbox.put(ready)
         driver.start_ns = await _listen(link, driver)
-        aside = _aside(requests.keep_full(), driver.hand_on())
+        aside = _aside(*(ahead.keep_full() for ahead in requests), driver.hand_on())
         async with watch_client() as watch, aside:
             await driver.load(requests)
         watch.clock_steps = client.clock.steps

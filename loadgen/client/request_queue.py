@@ -14,12 +14,15 @@ _IDLE_S = 0.02  # between two checks of a full queue
 
 
 class RequestsAhead(Generic[_T]):
-    """Requests 0, 1, 2 …, which must be taken in that order; `count`: how many there will be, if known."""
+    """Requests 0, 1, 2 …, which must be taken in that order; `count`: how many there will be, if known.
 
-    def __init__(self, make: Callable[[int], _T], count: int | None, ahead: int = _AHEAD) -> None:
+    `flows`: as many such queues share the room.
+    """
+
+    def __init__(self, make: Callable[[int], _T], count: int | None, ahead: int = _AHEAD, *, flows: int = 1) -> None:
         self._make = make
         self._count = count
-        self._ahead = ahead
+        self._ahead = max(1, ahead // flows)
         self._next = 0
         self._made: deque[_T] = deque()
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple, cast
 
-from loadgen.client.driver import AFTER_FAILURE_S, Driver
+from loadgen.client.driver import AFTER_FAILURE_S, Driver, Offered
 from loadgen.client.request_queue import RequestsAhead
 from loadgen.client.timer import Timer
 from loadgen.prompts.encoded_turns import EncodedTurn, encode_turns
@@ -34,7 +34,7 @@ class SessionsDriver(Driver):
         """The load."""
         return cast("SessionsLoad", self.job.workload)
 
-    def requests_ahead(self) -> RequestsAhead[_Session | None]:
+    def requests_ahead(self) -> list[RequestsAhead[_Session | None]]:
         """The sessions of this client, in order; None behind the last."""
         job, workload, sessions = self.job, self.workload, cast("Sessions", self.job.prompts)
         mine = (each for each in plan_sessions(sessions, None) if each[0] % job.lanes == job.lane)
@@ -46,11 +46,11 @@ class SessionsDriver(Driver):
             conversation = sessions.session(number)
             return _Session(number, first, encode_turns(job.endpoint.model, workload, conversation, job.seed, first))
 
-        return RequestsAhead(encode_next, None, max(_AHEAD // workload.most_turns, self.together or 0))
+        return [RequestsAhead(encode_next, None, max(_AHEAD // workload.most_turns, self.together or 0))]
 
-    async def offer(self, requests: RequestsAhead[_Session | None], timer: Timer) -> None:
+    async def offer(self, flow: Offered, requests: RequestsAhead[_Session | None], timer: Timer) -> None:
         """Hold sessions: users who each begin one when their last has ended, or sessions that begin on schedule."""
-        job, workload = self.job, self.workload
+        job, workload = self.job, cast("SessionsLoad", flow.load)
         deadline = math.inf if workload.duration_s is None else self.start_ns + workload.duration_s * 1e9
         begun = self._begun(requests, deadline)
 

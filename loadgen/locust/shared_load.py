@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 from base.records import Record
 from loadgen.endpoint import Endpoint, LoadError
+from loadgen.prompts.mixed import mix_prompts
 from loadgen.prompts.sessions import FileSessions, Sessions, plan_sessions
 from loadgen.prompts.synthetic import FilePrompts, Prompts, make_prompts
 from loadgen.records.arrow import ArrowStream, read_batches
@@ -40,7 +41,7 @@ class SharedLoad(Record):
     records: Path = Path()  # where the master writes records as they arrive, an Arrow stream
     result: Path = Path()  # where it writes the rest when all workers are done
     tokens: str | list[int] | None = None  # a tokenizer.json, or ids that stand for words
-    texts: list[Any] | None = None  # the user's own prompts, or chats
+    texts: list[list[Any] | None] = [None]  # the user's own prompts, or chats, of each part; None: synthetic
 
     def with_absolute_paths(self) -> SharedLoad:
         """The same load for processes that work in another folder, as Locust's do."""
@@ -55,10 +56,16 @@ class SharedLoad(Record):
 
     def prompts(self) -> Prompts:
         """The same row for every worker."""
-        if self.texts is not None:
-            return FileSessions(self.texts) if self.workload.holds_sessions else FilePrompts(self.texts)
         tokens = Tokenizer.from_str(self.tokens) if isinstance(self.tokens, str) else self.tokens or []
-        return make_prompts(self.workload, tokens, self.seed)
+        texts = iter(self.texts)
+
+        def of_part(one: Workload, seed: int) -> Prompts:
+            own = next(texts)
+            if own is None:
+                return make_prompts(one, tokens, seed)
+            return FileSessions(own) if one.holds_sessions else FilePrompts(own)
+
+        return mix_prompts(self.workload, self.seed, of_part)
 
     @property
     def users(self) -> int:
@@ -72,6 +79,8 @@ class SharedLoad(Record):
             raise LoadError(
                 f"--workers {self.workers}: a {self.workload.kind} workload has a single user; give --workers 1"
             )
+        if len(self.workload.flows) > 1:
+            raise LoadError("--parts with arrivals of their own: only for the native driver; leave out --driver locust")
         if self.workload.sends_lists:
             raise LoadError("--batch-as list: only for the native driver; leave out --driver locust")
         if self.users % self.workers:

@@ -19,7 +19,7 @@ from loadgen.locust.blocking_wire import BlockingClient
 from loadgen.locust.shared_load import KEY_VARIABLE, ClockReading, Share, SharedLoad, packed
 from loadgen.metrics.latencies import record_tpot_ms, record_ttft_ms
 from loadgen.prompts.encoded_turns import encode_turns
-from loadgen.prompts.request_body import CHAT, request_body, request_path
+from loadgen.prompts.request_body import CHAT, asked_tokens, request_body, request_path
 from loadgen.prompts.sessions import Sessions
 from loadgen.records.schema import RequestRecord
 from loadgen.results.recorder import Recorder
@@ -50,7 +50,7 @@ class Worker:
         self._users = iter(self._share.users())
         if isinstance(self._prompts, Sessions):
             self._sessions = self._share.sessions(self._prompts)
-        self._recorder = Recorder(shared.workload, shared.seed, on_finished=self._finished)
+        self._recorder = Recorder(shared.workload, shared.seed, prompts=self._prompts, on_finished=self._finished)
         gevent.spawn(self._keep_noting)
         self._ready.set()
 
@@ -147,7 +147,7 @@ class Worker:
     def _ask(self, client: BlockingClient, index: int, group: int, scheduled_ns: int) -> bool:
         """Send one request and record it. Whether it went well."""
         shared, prompt = self._share.shared, self._prompts[index]
-        asked = shared.workload.answer_length(shared.seed, index)
+        asked = asked_tokens(shared.workload, shared.seed, index, self._prompts.own_length(index))
         body = request_body(shared.model, shared.workload, prompt, asked)
         request = request_path(shared.workload, prompt), body
         return wire_error(self._send(client, request, index, group, scheduled_ns)) is None

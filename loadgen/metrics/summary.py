@@ -48,7 +48,7 @@ def summarize(
         "simulated": trial.simulated,
         "tokenizer_id": None,
         "num_prompts": metrics.requests,
-        "prompt_as": None if workload.prompts is not None else workload.prompt_as,
+        "prompt_as": workload.prompt_as if workload.is_synthetic else None,
         **workload.vllm_terms(),
         "duration": metrics.window_s,
         "completed": int(metrics.completed.sum()),

@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadgen.prompts.request_body import around_messages
+from loadgen.prompts.batch_lines import length_of
+from loadgen.prompts.request_body import around_messages, asked_tokens
 from loadgen.prompts.sessions import Conversation, Message
 from loadgen.workloads.sessions import SessionsLoad
 
@@ -29,9 +30,10 @@ def encode_turns(
     model: str, workload: SessionsLoad, conversation: Conversation, seed: int, first: int
 ) -> list[EncodedTurn]:
     """The turns of a conversation whose first request has the number `first`."""
-    turns = []
+    turns, own = [], length_of(conversation.others)
     for index, turn in enumerate(conversation.turns, first):
-        before, after = around_messages(model, workload, conversation.others, workload.answer_length(seed, index))
+        asked = asked_tokens(workload, seed, index, own)
+        before, after = around_messages(model, workload, conversation.others, asked)
         turns.append(EncodedTurn(before, _encoded(turn.asked), after, _encoded(turn.recorded)))
     return turns
 

@@ -2,7 +2,7 @@
 
     FILE.txt     one prompt a line
     FILE.jsonl   (or .ndjson) objects with `messages`, a `prompt` (or `text`), or ShareGPT's `conversations`; or the lines of
-                 OpenAI's batches, whose `body` is one of these
+                 OpenAI's batches, whose `body` is one of these and keeps its other keys (`loadgen.prompts.batch_lines`)
     FILE.csv     a column `prompt` (or `text`), or a single column; commas, semicolons or tabs
     FILE.json    ShareGPT: a list of objects with `conversations`, whose first human turn is the prompt, or with `messages`
     FOLDER       a data set on disk: what `save_to_disk` wrote, or a clone from the hub, of one split; or one of its .arrow or
@@ -19,18 +19,23 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from loadgen.endpoint import LoadError
+from loadgen.prompts.batch_lines import LENGTHS, LineKeys, is_request
 from loadgen.prompts.datasets import Dataset
-from loadgen.prompts.messages import Chat, chat_of, conversation_of
+from loadgen.prompts.messages import Chat, Request, chat_of, conversation_of, has_messages
+from loadgen.prompts.mixed import mix_prompts
 from loadgen.prompts.sessions import FileSessions
-from loadgen.prompts.synthetic import FilePrompts
+from loadgen.prompts.synthetic import FilePrompts, Prompts, make_prompts
 from loadgen.workloads.base import Workload
 from loadgen.workloads.fields.input_files import InputFile
+from loadgen.workloads.mix import MixLoad
 from loadgen.workloads.sessions import SessionsLoad
 
 
@@ -66,27 +71,41 @@ def read_prompts(source: str, seed: int = 0) -> FilePrompts:
     name, _, folder = source.partition(":")
     if is_source(source):
         return FilePrompts(_read_source(name, folder or None, seed))
-    file = _opened("--prompts", Path(source))
-    readers: dict[str, Callable[[InputFile], Iterator[str | Chat]]] = {
-        ".jsonl": _json_lines,
+    file, keys = _opened("--prompts", Path(source)), LineKeys()
+    readers: dict[str, Callable[[InputFile], Iterator[str | Request]]] = {
+        ".jsonl": lambda file: _json_lines(file, keys),
         ".csv": _csv_lines,
         ".json": _entries,
     }
     found = list(readers.get(file.layout, _text_lines)(file))
     texts = [each for each in found if not isinstance(each, str) or each.strip()]
-    if len({isinstance(each, str) for each in texts}) > 1:
+    if len({has_messages(each) for each in texts}) > 1:
         raise file.error("mixes messages and plain prompts")
     if not texts:
         raise file.error("holds no prompts")
     without = len(found) - len(texts)
-    notes = (f"{without} of {len(found)} entries have no prompt and are left out",) if without else ()
-    return FilePrompts(texts, notes)
+    notes = [f"{without} of {len(found)} entries have no prompt and are left out"] if without else []
+    return FilePrompts(texts, (*notes, *keys.notes))
 
 
 def file_prompts(workload: Workload, seed: int = 0) -> FilePrompts | FileSessions:
     """The prompts of a workload that has a file or source of them; of sessions, its conversations. Raises LoadError."""
     assert workload.prompts is not None  # noqa: S101 - the caller has looked
     return read_sessions(workload) if isinstance(workload, SessionsLoad) else read_prompts(workload.prompts, seed)
+
+
+def workload_prompts(workload: Workload, seed: int, tokens: Callable[[], Tokenizer | Sequence[int]]) -> Prompts:
+    """The prompts of any workload: of the user's files, and synthetic where there is none.
+
+    `tokens`: called where synthetic prompts are counted in tokens; a tokenizer, or ids that stand for words. Raises LoadError.
+    """
+
+    def of_part(one: Workload, own_seed: int) -> Prompts:
+        if one.prompts is not None:
+            return file_prompts(one, own_seed)
+        return make_prompts(one, () if one.prompt_as == "words" else tokens(), own_seed)
+
+    return mix_prompts(workload, seed, of_part)
 
 
 def read_sessions(workload: SessionsLoad) -> FileSessions:
@@ -101,11 +120,11 @@ def read_sessions(workload: SessionsLoad) -> FileSessions:
         rows = enumerate(_objects(file), 1)
     else:
         raise file.error("sessions need a .jsonl or .json file, or a data set, of messages or conversations")
-    chats, without = [], 0
+    chats, without, keys = [], 0, LineKeys()
     for number, line in rows:
         row = _request_of(line)
         try:
-            chat = chat_of(row) if "messages" in row else conversation_of(row)
+            chat = {**(chat_of(row) if "messages" in row else conversation_of(row)), **keys.of(line)}
         except ValueError as error:
             raise file.error(f"entry {number}: {error}") from None
         if not any(message["role"] == "user" for message in chat["messages"]):
@@ -116,28 +135,37 @@ def read_sessions(workload: SessionsLoad) -> FileSessions:
         chats.append(chat)
     if not chats:
         raise file.error("holds no conversations")
-    notes = (f"{without} of {without + len(chats)} entries have no user's turn and are left out",) if without else ()
-    return FileSessions(chats, notes)
-
-
-def input_file(workload: Workload) -> Path | None:
-    """The user's file that a workload takes its requests from, if it has one."""
-    for file in workload.files.values():
-        return file
-    return None if workload.prompts is None or is_source(workload.prompts) else Path(workload.prompts)
+    notes = [f"{without} of {without + len(chats)} entries have no user's turn and are left out"] if without else []
+    return FileSessions(chats, (*notes, *keys.notes))
 
 
 def with_identity(workload: Workload) -> Workload:
-    """The workload with its file's sha256. Raises LoadError for a file that cannot be read."""
-    file = input_file(workload)
-    if file is None:
-        return workload
-    flag = "".join(f"--{field}" for field in workload.files) or "--prompts"
-    return workload.model_copy(update={"file_sha256": _opened(flag, file).sha256()})
+    """The workload with its file's sha256, or those of its parts. Raises LoadError for a file that cannot be read."""
+    if isinstance(workload, MixLoad):
+        parts = [
+            part.model_copy(update={"file_sha256": _sha256(one)}) if part.files else part
+            for part, one in zip(workload.parts, workload.alone, strict=True)
+        ]
+        workload = workload.model_copy(update={"parts": parts})
+    digest = _sha256(workload)
+    return workload if digest is None else workload.model_copy(update={"file_sha256": digest})
+
+
+def _sha256(workload: Workload) -> str | None:
+    """Of the file that a workload takes its requests from, if it has one."""
+    for field, file in workload.files.items():
+        return _opened(f"--{field}", file).sha256()
+    if workload.prompts is None or is_source(workload.prompts):
+        return None
+    return _opened("--prompts", Path(workload.prompts)).sha256()
 
 
 def input_notes(workload: Workload) -> tuple[str, ...]:
-    """Read a workload's file and report the entries that are skipped. Raises LoadError for a file that cannot be used."""
+    """Read a workload's files and report what of them is not sent. Raises LoadError for a file that cannot be used."""
+    return tuple(dict.fromkeys(note for one in workload.alone for note in _notes(one)))
+
+
+def _notes(workload: Workload) -> tuple[str, ...]:
     if (trace := workload.recorded()) is not None:
         return tuple(f"--trace {workload.files['trace']}: {note}" for note in trace.notes)
     if (pairs := workload.length_pairs()) is not None:
@@ -145,12 +173,16 @@ def input_notes(workload: Workload) -> tuple[str, ...]:
     if workload.prompts is None:
         return ()
     prompts = file_prompts(workload)
-    if isinstance(prompts, FilePrompts) and isinstance(prompts.texts[0], dict):
-        if workload.endpoint == "completions":
+    if isinstance(prompts, FilePrompts):
+        if has_messages(prompts.texts[0]) and workload.endpoint == "completions":
             raise LoadError(f"--prompts {workload.prompts}: has messages, which only --endpoint chat takes")
-        if workload.sends_lists:
-            raise LoadError(f"--prompts {workload.prompts}: has messages, and --batch-as list has none; leave it out")
-    return tuple(f"--prompts {workload.prompts}: {note}" for note in prompts.notes)
+        if workload.sends_lists and not all(isinstance(each, str) for each in prompts.texts):
+            whole = "messages" if has_messages(prompts.texts[0]) else f"lines with {_listed(prompts.own_keys)}"
+            raise LoadError(f"--prompts {workload.prompts}: has {whole}, and --batch-as list has none; leave it out")
+    notes = prompts.notes
+    if (lengths := prompts.own_keys & set(LENGTHS)) and not workload.leaves_length(0, 0):
+        notes = (*notes, f"{_listed(lengths)} of lines is not sent: --output-tokens says how long answers are")
+    return tuple(f"--prompts {workload.prompts}: {note}" for note in notes)
 
 
 def _opened(flag: str, path: Path) -> InputFile:
@@ -161,22 +193,35 @@ def _text_lines(file: InputFile) -> Iterator[str]:
     return (line for _, line in file.lines())
 
 
-def _json_lines(file: InputFile) -> Iterator[str | Chat]:
+def _json_lines(file: InputFile, keys: LineKeys) -> Iterator[str | Request]:
     for number, line in file.json_objects():
         where, row = f"{'row' if isinstance(file, Dataset) else 'line'} {number}", _request_of(line)
+        try:
+            own = keys.of(line)
+        except ValueError as error:
+            raise file.error(f"{where}: {error}") from None
         if "messages" in row:
-            yield _chat(file, where, row)
+            yield {**_chat(file, where, row), **own}
         elif "conversations" in row:
-            yield _first_turn(file, where, row)
+            yield _with_keys(_first_turn(file, where, row), own)
         elif "prompt" in row or "text" in row:
-            yield _string(file, where, row["prompt"] if "prompt" in row else row["text"])
+            yield _with_keys(_string(file, where, row["prompt"] if "prompt" in row else row["text"]), own)
         else:
             raise file.error('is not {"prompt": "…"} or {"messages": […]}', number)
 
 
 def _request_of(row: dict[str, Any]) -> dict[str, Any]:
     """The row, or the request that it has as a line of an OpenAI batch."""
-    return row["body"] if isinstance(row.get("body"), dict) else row
+    request: dict[str, Any] = row["body"] if is_request(row) else row
+    return request
+
+
+def _with_keys(prompt: str, own: Request) -> str | Request:
+    return {"prompt": prompt, **own} if own and prompt.strip() else prompt
+
+
+def _listed(keys: Iterable[str]) -> str:
+    return ", ".join(sorted(keys))
 
 
 def _csv_lines(file: InputFile) -> Iterator[str]:

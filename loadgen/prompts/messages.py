@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-Chat = dict[str, Any]  # of a request's body: `messages`, and `tools` where there are any
+Request = dict[str, Any]  # keys of a request's body: `messages` or a `prompt`, and those that come with it
+Chat = Request  # with `messages`
 _KEYS = ("messages", "tools", "tool_choice")
 _ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant"}  # of ShareGPT's speakers
 
@@ -29,15 +30,22 @@ def conversation_of(row: Mapping[str, Any]) -> Chat:
     return {"messages": [{"role": role, "content": text} for role, text in turns]}
 
 
-def numbered(chat: Chat, lap: int) -> Chat:
-    """The same chat with a number before its first message, which no prefix cache holds."""
-    first, *others = chat["messages"]
+def has_messages(asked: object) -> bool:
+    """Whether a prompt is messages, and no text or token ids."""
+    return isinstance(asked, dict) and "messages" in asked
+
+
+def numbered(asked: Request, lap: int) -> Request:
+    """The same request with a number before its prompt or first message, which no prefix cache holds."""
+    if "messages" not in asked:
+        return {**asked, "prompt": f"({lap}) {asked['prompt']}"}
+    first, *others = asked["messages"]
     content = first.get("content")
     if isinstance(content, Sequence) and not isinstance(content, str):
         content = [{"type": "text", "text": f"({lap})"}, *content]
     else:
         content = f"({lap}) {content or ''}"
-    return {**chat, "messages": [{**first, "content": content}, *others]}
+    return {**asked, "messages": [{**first, "content": content}, *others]}
 
 
 def _is_message(message: object) -> bool:

@@ -6,7 +6,9 @@ import hashlib
 import json
 from typing import Any
 
-from loadgen.prompts.messages import Chat
+from loadgen.prompts.batch_lines import LENGTHS, length_of
+from loadgen.prompts.messages import Chat, has_messages
+from loadgen.prompts.mixed import MixPrompts
 from loadgen.prompts.synthetic import Prompts
 from loadgen.records.schema import RequestForm
 from loadgen.workloads.base import Workload
@@ -32,13 +34,24 @@ def prompt_of(workload: Workload, prompts: Prompts, number: int) -> Any:
 
 def request_path(workload: Workload, prompt: Any) -> str:
     """Where a prompt goes: messages, and whatever the workload sends as chat, to the chat endpoint."""
-    return CHAT if isinstance(prompt, dict) or workload.endpoint == "chat" else COMPLETIONS
+    return CHAT if has_messages(prompt) or workload.endpoint == "chat" else COMPLETIONS
+
+
+def asked_tokens(workload: Workload, seed: int, index: int, own: int | None) -> int:
+    """Output tokens that a request asks for, of which its own line of a file says `own`.
+
+    The workload's `body` goes before all; the line before the workload's lengths, where `output_tokens` leaves it to that.
+    """
+    if (over_all := length_of(workload.body or {})) is not None:
+        return over_all
+    return own if own is not None and workload.leaves_length(seed, index) else workload.answer_length(seed, index)
 
 
 def request_body(model: str, workload: Workload, prompt: Any, max_tokens: int) -> bytes:
-    """Greedy, streamed, with usage; of fixed length unless the workload stops naturally; the workload's own `body` over all.
+    """Greedy, streamed, with usage; of fixed length unless the workload stops naturally; over that the keys that the prompt's line
+    of a file brings, and over all the workload's own `body`.
 
-    `prompt`: token ids, a text, a list of either, or the keys of a chat (`messages`, `tools`).
+    `prompt`: token ids, a text, a list of either, or keys of the body (`messages` or `prompt`, `tools`, `temperature`).
     """
     return json.dumps(_fields(model, workload, prompt, max_tokens)).encode()
 
@@ -55,20 +68,20 @@ def around_messages(model: str, workload: Workload, others: Chat, max_tokens: in
 
 
 def _fields(model: str, workload: Workload, prompt: Any, max_tokens: int) -> dict[str, Any]:
+    asked = _asked(workload, prompt)
+    lengths = [key for key in LENGTHS if asked.get(key) is not None] or ["max_tokens"]
     body = {
         "model": model,
-        **_asked(workload, prompt),
-        "max_tokens": max_tokens,
-        "temperature": 0,
+        **asked,
+        **dict.fromkeys(lengths, max_tokens),
+        "temperature": asked.get("temperature", 0),
         "stream": True,
         "stream_options": {"include_usage": True, "continuous_usage_stats": True},
     }
     if not workload.natural_stop:
-        body["ignore_eos"] = True
-    if workload.body:
-        own = {key: max_tokens if value == LENGTH else value for key, value in workload.body.items()}
-        body = {key: value for key, value in {**body, **own}.items() if value is not None}
-    return body
+        body["ignore_eos"] = asked.get("ignore_eos", True)
+    own = {key: max_tokens if value == LENGTH else value for key, value in (workload.body or {}).items()}
+    return {key: value for key, value in {**body, **own}.items() if value is not None}
 
 
 def way_out(error: str) -> str:
@@ -80,20 +93,30 @@ def way_out(error: str) -> str:
 
 
 def request_form(model: str, workload: Workload, prompts: Prompts, seed: int) -> RequestForm:
-    """The form of the requests, by the first."""
+    """The form of the requests, by the first, with the keys that lines of a file bring to others."""
     prompt = prompt_of(workload, prompts, 0)
-    body = request_body(model, workload, prompt, workload.answer_length(seed, 0))
+    body = request_body(model, workload, prompt, asked_tokens(workload, seed, 0, prompts.own_length(0)))
+    keys = sorted(json.loads(body))
     return RequestForm(
         path=request_path(workload, prompt),
-        keys=sorted(json.loads(body)),
+        keys=keys,
+        other_keys=sorted(prompts.own_keys.difference(keys)),
         bytes=len(body),
         sha256=hashlib.sha256(body).hexdigest(),
     )
 
 
+def part_forms(model: str, workload: Workload, prompts: Prompts, seed: int) -> list[RequestForm]:
+    """Those of each part of a mix, by its first request alone; none of another load."""
+    if not isinstance(prompts, MixPrompts):
+        return []
+    each = enumerate(zip(workload.alone, prompts.parts, strict=True))
+    return [request_form(model, one, own, workload.seed_of(seed, part)) for part, (one, own) in each]
+
+
 def _asked(workload: Workload, prompt: Any) -> dict[str, Any]:
-    if isinstance(prompt, dict):
-        return prompt
-    if workload.endpoint == "chat":
-        return {"messages": [{"role": "user", "content": prompt}]}
-    return {"prompt": prompt}
+    asked = prompt if isinstance(prompt, dict) else {"prompt": prompt}
+    if "messages" in asked or workload.endpoint != "chat":
+        return asked
+    others = {key: value for key, value in asked.items() if key != "prompt"}
+    return {"messages": [{"role": "user", "content": asked["prompt"]}], **others}

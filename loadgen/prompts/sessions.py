@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from loadgen.prompts.batch_lines import length_of, other_keys
 from loadgen.prompts.messages import Chat, numbered
 from loadgen.workloads.sessions import SessionsLoad
 
@@ -58,6 +59,15 @@ class Sessions(ABC):
         """The first turn of a session."""
         return self.session(index).beginning
 
+    def own_length(self, number: int) -> int | None:  # noqa: ARG002 - files depend on it
+        """Output tokens that each turn of a session asks for; None: it leaves that to the workload."""
+        return None
+
+    @property
+    def own_keys(self) -> frozenset[str]:
+        """The keys that some conversations bring beside their messages."""
+        return frozenset()
+
 
 @dataclass(frozen=True)
 class SyntheticSessions(Sessions):
@@ -82,7 +92,7 @@ class FileSessions(Sessions):
     """The user's conversations in order, and again with a number in front when they run out."""
 
     chats: Sequence[Chat]
-    notes: tuple[str, ...] = ()  # entries of the file that are left out
+    notes: tuple[str, ...] = ()  # entries of the file that are left out, and keys that are not sent
 
     def session(self, number: int) -> Conversation:
         """The file's, cut into turns."""
@@ -92,6 +102,15 @@ class FileSessions(Sessions):
     def turns(self, number: int) -> int:
         """Those of the file's conversation, in every lap."""
         return len(in_turns(self.chats[number % len(self.chats)]).turns)
+
+    def own_length(self, number: int) -> int | None:
+        """What its line asks for."""
+        return length_of(self.chats[number % len(self.chats)])
+
+    @property
+    def own_keys(self) -> frozenset[str]:
+        """Those of all lines."""
+        return other_keys(self.chats)
 
 
 def plan_sessions(sessions: Sessions, requests: int | None) -> Iterator[tuple[int, int]]:

@@ -12,17 +12,17 @@ from typing import Protocol
 from tokenizers import Tokenizer
 
 from loadgen.endpoint import LoadError
-from loadgen.prompts.messages import Chat, numbered
+from loadgen.prompts.batch_lines import length_of, other_keys
+from loadgen.prompts.messages import Request, numbered
 from loadgen.prompts.sessions import SyntheticSessions
 from loadgen.prompts.tokens import WORDS, plain_tokens, word_tokens
 from loadgen.workloads.base import Workload
 from loadgen.workloads.fields.length_pairs import LengthPairs
 from loadgen.workloads.fields.lengths import draw_tokens
 from loadgen.workloads.fields.trace_file import TraceRow
-from loadgen.workloads.mix import MixLoad
 from loadgen.workloads.sessions import SessionsLoad
 
-Prompt = list[int] | str | Chat
+Prompt = list[int] | str | Request
 
 
 class Prompts(Protocol):
@@ -32,9 +32,18 @@ class Prompts(Protocol):
     def __getitem__(self, index: int) -> Prompt:
         """The prompt of request `index`."""
 
+    def own_length(self, index: int) -> int | None:  # noqa: ARG002 - files depend on it
+        """Output tokens that the request itself asks for; of sessions `index` is the session. None: it leaves that to the workload."""
+        return None
+
+    @property
+    def own_keys(self) -> frozenset[str]:
+        """The keys that some requests bring beside what they ask."""
+        return frozenset()
+
 
 @dataclass(frozen=True)
-class SyntheticPrompts:
+class SyntheticPrompts(Prompts):
     """Ordinary token ids, drawn anew for every request, exactly as many as asked for (`loadgen.workloads.fields`).
 
     Two prompts differ from their first tokens on, so that a prefix cache has nothing to give; or from after the first
@@ -66,7 +75,7 @@ class SyntheticPrompts:
 
 
 @dataclass(frozen=True)
-class TracePrompts:
+class TracePrompts(Prompts):
     """Prompts as long as a trace's, which begin alike where the trace says that its prompts did.
 
     Every hash id stands for its own block of tokens, so that a prefix cache hits as in the recorded traffic.
@@ -89,7 +98,7 @@ class TracePrompts:
 
 
 @dataclass(frozen=True)
-class TextPrompts:
+class TextPrompts(Prompts):
     """The same as text of which the tokenizer makes exactly as many tokens, those that it adds by itself included."""
 
     made: SyntheticPrompts | TracePrompts  # over a pool of `word_tokens`
@@ -113,7 +122,7 @@ class TextPrompts:
 
 
 @dataclass(frozen=True)
-class WordPrompts:
+class WordPrompts(Prompts):
     """The same as text of as many words, for servers whose tokens nobody here can count."""
 
     made: SyntheticPrompts | TracePrompts  # over the places in `words`
@@ -124,11 +133,11 @@ class WordPrompts:
 
 
 @dataclass(frozen=True)
-class FilePrompts:
-    """The user's texts or chats in order, and again when they run out: then with a number in front, which no prefix cache holds."""
+class FilePrompts(Prompts):
+    """The user's texts or requests in order, and again when they run out: then with a number in front, which no prefix cache holds."""
 
-    texts: Sequence[str | Chat]
-    notes: tuple[str, ...] = ()  # entries of the file that are skipped
+    texts: Sequence[str | Request]
+    notes: tuple[str, ...] = ()  # entries of the file that are skipped, and keys that are not sent
 
     def __getitem__(self, index: int) -> Prompt:
         lap, place = divmod(index, len(self.texts))
@@ -137,27 +146,22 @@ class FilePrompts:
             return found
         return f"({lap}) {found}" if isinstance(found, str) else numbered(found, lap)
 
+    def own_length(self, index: int) -> int | None:
+        """What its line asks for."""
+        found = self.texts[index % len(self.texts)]
+        return None if isinstance(found, str) else length_of(found)
 
-@dataclass(frozen=True)
-class MixPrompts:
-    """Those of the part that each request is of."""
-
-    parts: Sequence[Prompts]
-    workload: MixLoad
-    seed: int
-
-    def __getitem__(self, index: int) -> Prompt:
-        return self.parts[self.workload.part_number(self.seed, index)][index]
+    @property
+    def own_keys(self) -> frozenset[str]:
+        """Those of all lines."""
+        return other_keys(self.texts)
 
 
 def make_prompts(workload: Workload, tokens: Tokenizer | Sequence[int], seed: int) -> Prompts:
-    """Synthetic prompts of a workload, from a tokenizer or from ids that stand for words. Raises LoadError.
+    """Synthetic prompts of a workload that is no mix, from a tokenizer or from ids that stand for words. Raises LoadError.
 
     Prompts that are counted in words take nothing of `tokens`.
     """
-    if isinstance(workload, MixLoad):
-        parts = [make_prompts(one, tokens, workload.seed_of(seed, n)) for n, one in enumerate(workload.alone)]
-        return MixPrompts(parts, workload, seed)
     words = WORDS.split()
     if workload.prompt_as == "words":
         pool = list(range(len(words)))

@@ -104,6 +104,7 @@ class RequestForm(Record):
 
     path: str
     keys: list[str]  # of the body
+    other_keys: list[str] = []  # of other bodies alone: lines of a file may bring their own
     bytes: int  # of the first measured request's body
     sha256: str  # of that body
 
@@ -143,6 +144,7 @@ class Trial(Record):
     workload: Workload
     seed: int
     form: RequestForm | None = None  # None: recorded before this field
+    part_forms: list[RequestForm] = []  # of each part of a mix; empty of another load, and before this field
     headers: list[str] = []  # names of those that the user added
     request_timeout_s: float | None = None  # from sending to the end; None: recorded before this field
     idle_timeout_s: float | None = None  # between two reads after the first token; None: no such limit

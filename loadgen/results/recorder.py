@@ -20,6 +20,8 @@ from loadgen.answers.list_response import ListedAnswers
 from loadgen.answers.sse import Answer
 from loadgen.link.messages import Ended, Part
 from loadgen.metrics.read_lag import LagHistogram
+from loadgen.prompts.request_body import asked_tokens
+from loadgen.prompts.synthetic import Prompts
 from loadgen.records.arrow import ArrowStream, read_batches
 from loadgen.records.batch import Batch
 from loadgen.records.schema import RequestRecord
@@ -47,6 +49,7 @@ class Recorder:
         workload: Workload,
         seed: int,
         *,
+        prompts: Prompts | None = None,
         file: Path | None = None,
         count_tokens: Callable[[str], int] | None = None,
         on_finished: Callable[[RequestRecord], None] | None = None,
@@ -54,6 +57,7 @@ class Recorder:
     ) -> None:
         self._lags, self._lag_at, self._lag_ns = LagHistogram(), bytearray(), bytearray()
         self._workload, self._seed, self._count_tokens = workload, seed, count_tokens
+        self._prompts = prompts  # None: none of them asks for a length itself
         self._on_finished, self._on_tokens = on_finished, on_tokens
         self._under_way: dict[tuple[int, ...], _Reading] = {}
         self._rows: list[RequestRecord] = []
@@ -113,7 +117,7 @@ class Recorder:
                 headers_ns=ended.headers_ns,
                 end_ns=ended.end_ns,
                 turn=ended.turn,
-                asked_tokens=self._workload.answer_length(self._seed, index),
+                asked_tokens=self._asked_tokens(index, ended.group),
                 status=ended.status,
                 error=ended.error,
             )
@@ -134,6 +138,11 @@ class Recorder:
         """Everything, in the order of the requests' numbers. The recorder is empty then."""
         self._write()
         return in_order(self._batches)
+
+    def _asked_tokens(self, index: int, group: int) -> int:
+        number = group if self._workload.holds_sessions else index
+        own = None if self._prompts is None else self._prompts.own_length(number)
+        return asked_tokens(self._workload, self._seed, index, own)
 
     def _count_lags(self) -> None:
         self._lags.add(np.frombuffer(self._lag_at, dtype=np.int64), np.frombuffer(self._lag_ns, dtype=np.int64))

@@ -7,14 +7,21 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
 from base.quantities import SECONDS
 from loadgen.workloads.fields.body import Body
 from loadgen.workloads.fields.length_pairs import LengthPairs, open_pairs
-from loadgen.workloads.fields.lengths import Tokens, draw_tokens
+from loadgen.workloads.fields.lengths import (
+    OutputTokens,
+    Tokens,
+    as_asked,
+    draw_tokens,
+    leaves_to_requests,
+    unasked,
+)
 from loadgen.workloads.fields.objectives import Objectives
 from loadgen.workloads.fields.trace_file import Trace
 from loadgen.workloads.timing import Timing
@@ -23,6 +30,7 @@ PromptForm = Literal["ids", "text", "words"]  # words: text whose length is coun
 EndpointName = Literal["auto", "completions", "chat"]
 
 COMMAND_LENGTHS = {"prompt_tokens": 128, "output_tokens": 128}  # on the command line, where it does not say
+_LINES = (".jsonl", ".ndjson")  # of which each may be a whole request, as in OpenAI's batches
 
 
 class Workload(Objectives, Timing):
@@ -41,7 +49,11 @@ class Workload(Objectives, Timing):
         default=64,
         description="Length of synthetic prompts: 128, uniform:64-256, normal:128,32 or lognormal:128,64,16-1024.",
     )
-    output_tokens: Tokens = Field(default=64, description="Length of the answers, written as `prompt_tokens`.")
+    output_tokens: OutputTokens = Field(
+        default=64,
+        description="Length of the answers, written as `prompt_tokens`; asked:128 is what a line of an OpenAI batch asks for, else "
+        "128, and the default with a JSONL file of `prompts`.",
+    )
     lengths: Path | None = Field(
         default=None,
         description="A file of pairs of prompt and output tokens (.csv or .jsonl), of which each request draws one, instead of "
@@ -92,7 +104,7 @@ class Workload(Objectives, Timing):
     def completed(cls, given: Mapping[str, object]) -> dict[str, object]:
         """The fields given on the command line, with how much load and how long requests where they do not say."""
         ends = "requests" in given or "duration_s" in given
-        return {**({} if ends else {"requests": 100}), **COMMAND_LENGTHS, **given}
+        return {**({} if ends else {"requests": 100}), **with_lengths(given)}
 
     # What its requests are.
 
@@ -105,6 +117,10 @@ class Workload(Objectives, Timing):
         """Output tokens that a request asks for."""
         pairs = self.length_pairs()
         return pairs.draw(seed, index)[1] if pairs else draw_tokens(self.output_tokens, f"{seed}/output/{index}")
+
+    def leaves_length(self, seed: int, index: int) -> bool:  # noqa: ARG002 - parts of a mix differ
+        """Whether a request that asks for a length of its own has that instead."""
+        return leaves_to_requests(self.output_tokens)
 
     def length_pairs(self) -> LengthPairs | None:
         """The rows of the file of `lengths`, if there is one. Raises LoadError if it cannot be read."""
@@ -119,6 +135,25 @@ class Workload(Objectives, Timing):
     def part_names(self) -> tuple[str, ...]:
         """The parts of a mix, by their numbers; none of another load."""
         return ()
+
+    @property
+    def alone(self) -> list[Workload]:
+        """The parts of a mix, each as a workload of its own; of another load itself."""
+        return [self]
+
+    @property
+    def flows(self) -> list[Flow]:
+        """The loads that are offered side by side, each with its own schedule or loop: itself, except for a mix."""
+        return [Flow(self, None)]
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether any of its prompts are no file's."""
+        return any(one.prompts is None for one in self.alone)
+
+    def seed_of(self, seed: int, part: int) -> int:  # noqa: ARG002 - of a mix
+        """The seed of a part's requests."""
+        return seed
 
     def part_number(self, seed: int, index: int) -> int:  # noqa: ARG002 - of a mix
         """The part of a mix that a request is of."""
@@ -166,8 +201,10 @@ class Workload(Objectives, Timing):
 
     def describe(self) -> str:
         """The whole workload in words, for reports."""
-        stop = "up to" if self.natural_stop else "exactly"
-        output = self.output_tokens if self.lengths is None else "as many"
+        output = "as many" if self.lengths is not None else unasked(self.output_tokens)
+        stop = f"{'up to' if self.natural_stop else 'exactly'} {output} output tokens"
+        if leaves_to_requests(self.output_tokens):
+            stop += " or as many as a prompt asks for"
         counted = "words" if self.prompt_as == "words" else "tokens"
         chat = "as chat; " if self.endpoint == "chat" else ""
         body = f"; body with {json.dumps(self.body)}" if self.body else ""
@@ -177,7 +214,7 @@ class Workload(Objectives, Timing):
         if self.shared_prefix:
             groups = "" if self.prefix_groups == 1 else f" within {self.prefix_groups} groups"
             asked += f" of which {self.shared_prefix} are shared{groups}"
-        return f"{self.words}; {chat}{asked}, {stop} {output} output tokens; {self.length_words}{body}"
+        return f"{self.words}; {chat}{asked}, {stop}; {self.length_words}{body}"
 
     @property
     def shape_words(self) -> str:
@@ -185,7 +222,9 @@ class Workload(Objectives, Timing):
         if self.lengths is not None:
             return f"prompt and output tokens as in {self.lengths.name}"
         stop = "up to " if self.natural_stop else ""
-        return f"{self.prompt_tokens} prompt tokens, {stop}{self.output_tokens} output tokens"
+        asked = f"prompts of {Path(self.prompts).name}" if self.prompts else f"{self.prompt_tokens} prompt tokens"
+        own = " or as many as a prompt asks for" if leaves_to_requests(self.output_tokens) else ""
+        return f"{asked}, {stop}{unasked(self.output_tokens)} output tokens{own}"
 
     @property
     def length_words(self) -> str:
@@ -215,6 +254,13 @@ class Workload(Objectives, Timing):
             return {**given, "prompt_as": given.get("prompt_as") or "text"}
         return given
 
+    @model_validator(mode="before")
+    @classmethod
+    def _lines_may_ask(cls, given: Any) -> Any:
+        """Without a word on `output_tokens`, a line of a JSONL file that asks for a length has that."""
+        default = {"output_tokens": cls.model_fields["output_tokens"].default}
+        return {**given, **_asked_of_lines(given, default)} if isinstance(given, Mapping) else given
+
     @model_validator(mode="after")
     def _fits(self) -> Workload:
         self.check()
@@ -222,6 +268,8 @@ class Workload(Objectives, Timing):
 
     def check(self) -> None:
         """Raise ValueError for fields that contradict each other."""
+        if leaves_to_requests(self.output_tokens) and self.prompts is None and not self.part_names:
+            raise ValueError("`output_tokens` asked:… needs `prompts`, whose lines may ask for a length")
         if self.prompts is not None and (self.shared_prefix or self.prompt_as != "ids"):
             raise ValueError("`prompts` cannot be combined with `trace`, `shared_prefix` or `prompt_as`")
         if self.lengths is not None and (self.prompts is not None or self.holds_sessions):
@@ -240,3 +288,23 @@ class Workload(Objectives, Timing):
         """Raise ValueError unless the load ends by exactly one rule."""
         if (self.requests is None) == (self.duration_s is None):
             raise ValueError("a workload needs exactly one of `requests` and `duration_s`")
+
+
+class Flow(NamedTuple):
+    """Requests that leave by one schedule or in one loop, beside those of other flows."""
+
+    load: Workload
+    part: int | None  # of a mix, that all of them are of; None: of several, or of no mix
+
+
+def with_lengths(given: Mapping[str, object]) -> dict[str, object]:
+    """The fields given on the command line, with lengths where they do not say."""
+    return {**COMMAND_LENGTHS, **_asked_of_lines(given, COMMAND_LENGTHS), **given}
+
+
+def _asked_of_lines(given: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    """`output_tokens` where none are given and lines of a file may ask for their own; one request for a list of prompts has one."""
+    prompts = given.get("prompts")
+    lines = isinstance(prompts, str) and Path(prompts).suffix.lower() in _LINES
+    asks = lines and given.get("output_tokens") is None and given.get("batch_as") != "list"
+    return {"output_tokens": as_asked(default["output_tokens"])} if asks else {}

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from base.quantities import PER_SECOND
-from loadgen.workloads.base import COMMAND_LENGTHS, Workload
+from loadgen.workloads.base import Workload, with_lengths
 from loadgen.workloads.open_loop import BurstLoad, PoissonLoad, RatedLoad
 
 FEWEST = 20  # requests at any rate: fewer show nothing
@@ -71,7 +71,7 @@ class SweepLoad(Workload):
 
     @classmethod
     def completed(cls, given: Mapping[str, object]) -> dict[str, object]:
-        fields = {**COMMAND_LENGTHS, **given}
+        fields = with_lengths(given)
         if "duration_s" not in fields and "requests" not in fields:
             fields["duration_s"] = _DURATION_S
         if "rate" not in fields and "rates" not in fields:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from loadgen.workloads.base import COMMAND_LENGTHS
+from loadgen.workloads.base import with_lengths
 from loadgen.workloads.fields.trace_file import Trace, TraceRow, open_trace
 from loadgen.workloads.open_loop import OpenLoop
 
@@ -46,14 +46,18 @@ class TraceLoad(OpenLoop):
     @classmethod
     def completed(cls, given: Mapping[str, object]) -> dict[str, object]:
         """A trace ends where it ends."""
-        return {**COMMAND_LENGTHS, **given}
+        return with_lengths(given)
 
     @property
     def words(self) -> str:
         return f"{self.trace.name} replayed at {self.speed:g} times its speed"
 
+    @property
+    def shape_words(self) -> str:
+        return "prompts and outputs as long as recorded"
+
     def describe(self) -> str:
-        return f"{self.words}; prompts and outputs as long as recorded"
+        return f"{self.words}; {self.shape_words}"
 
     def vllm_terms(self) -> dict[str, Any]:
         return super().vllm_terms() | {"request_rate": None}

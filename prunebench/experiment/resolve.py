@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,6 +22,7 @@ from loadgen.prompts.datasets import Dataset
 from loadgen.prompts.files import is_source, with_identity
 from loadgen.workloads.base import Workload
 from loadgen.workloads.fields.body import names_a_file
+from loadgen.workloads.mix import MixLoad
 from prunebench.experiment.file import Experiment, ExperimentError, Model
 from prunebench.experiment.tables.configuration import Configuration
 from prunebench.experiment.tables.energy import EnergySettings
@@ -136,14 +138,31 @@ def _with_json_beside(experiment_file: Path, given: Any) -> Any:
 
 
 def _resolve_files(workload: Workload, file: TomlText) -> Workload:
-    """A workload's files beside the experiment, by their absolute paths."""
-    found: dict[str, object] = {field: _beside(file.path, named) for field, named in workload.files.items()}
-    if workload.prompts is not None and not is_source(workload.prompts):
-        found["prompts"] = str(_beside(file.path, workload.prompts))
-    for key, named in found.items():
-        if not (Path(str(named)).is_file() or (key == "prompts" and Dataset.is_one(Path(str(named))))):
-            raise file.error(("workloads", _place_of(workload, file), key), f"no file {named}")
+    """A workload's files beside the experiment, by their absolute paths; those of a mix's parts too."""
+    place: Location = ("workloads", _place_of(workload, file))
+    named: dict[str, Path] = dict(workload.files)
+    if workload.prompts is not None:
+        named["prompts"] = Path(workload.prompts)
+    found: dict[str, object] = _beside_experiment(named, file, place)
+    if isinstance(workload, MixLoad):
+        found["parts"] = [
+            part.model_copy(update=_beside_experiment(part.files, file, (*place, "parts", number)))
+            for number, part in enumerate(workload.parts)
+        ]
     return with_identity(workload.model_copy(update=found))
+
+
+def _beside_experiment(named: Mapping[str, Path], file: TomlText, place: Location) -> dict[str, object]:
+    """Files by field, resolved; a source of prompts stays as it is. Raises ExperimentError for one that is not there."""
+    found: dict[str, object] = {}
+    for key, name in named.items():
+        if key == "prompts" and is_source(str(name)):
+            continue
+        resolved = _beside(file.path, name)
+        if not (resolved.is_file() or (key == "prompts" and Dataset.is_one(resolved))):
+            raise file.error((*place, key), f"no file {resolved}")
+        found[key] = str(resolved) if key == "prompts" else resolved
+    return found
 
 
 def _resolve_folder(name: str, file: TomlText) -> str:

@@ -59,7 +59,7 @@ def _new_folder() -> Path:
 
 def with_countable_prompts(loads: list[Workload], endpoint: Endpoint) -> tuple[list[Workload], list[str]]:
     """The loads, with prompt lengths in words where the server does not tokenize, and a note about that."""
-    if all(load.prompts is not None for load in loads):
+    if not any(load.is_synthetic for load in loads):
         return loads, []
     why = "chats are text" if any(load.prompt_as == "text" for load in loads) else None
     try:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from tokenizers import Tokenizer
 
 from energy.carbon import Intensity
 from loadgen.endpoint import Endpoint
@@ -15,9 +18,9 @@ from loadgen.link.interrupt import Interrupt
 from loadgen.locust.processes import LocustSettings
 from loadgen.locust.shared_load import SharedLoad
 from loadgen.locust.trial import run_locust
-from loadgen.prompts.files import file_prompts
+from loadgen.prompts.files import file_prompts, workload_prompts
 from loadgen.prompts.sessions import FileSessions
-from loadgen.prompts.synthetic import Prompts, make_prompts
+from loadgen.prompts.synthetic import Prompts
 from loadgen.prompts.tokens import check_served_tokenizer, count_tokens, read_tokenizer, served_tokens
 from loadgen.records.schema import Flag
 from loadgen.results.recorder import has_records, where_kept
@@ -72,15 +75,16 @@ class TrialRunner:
 
     def _prompts(self, workload: Workload, seed: int) -> Prompts:
         """The user's texts, or made up of words, by --tokenizer or by the server's own /tokenize."""
-        if workload.prompts is not None:
-            return file_prompts(workload, seed)
-        if workload.prompt_as == "words":
-            return make_prompts(workload, (), seed)
+        return workload_prompts(workload, seed, lambda: self._tokens)
+
+    @cached_property
+    def _tokens(self) -> Tokenizer | Sequence[int]:
+        """Of the server: --tokenizer, which must be its own, or those that it gives for ordinary words."""
         if self.tokenizer is None:
-            return make_prompts(workload, served_tokens(self.endpoint), seed)
+            return served_tokens(self.endpoint)
         tokenizer = read_tokenizer(self.tokenizer)
         check_served_tokenizer(self.endpoint, tokenizer)
-        return make_prompts(workload, tokenizer, seed)
+        return tokenizer
 
     def _write(self, result: TrialResult, folder: Path) -> tuple[TrialResult, list[Flag]]:
         """Check it and write it with the engine's name, and with carbon where its intensity was stated."""
@@ -92,13 +96,10 @@ class TrialRunner:
 
     def _shared_load(self, workload: Workload, seed: int, workers: int) -> SharedLoad:
         """The trial for Locust's workers, which may be on other machines: the source of the prompts is part of it."""
-        texts: list[Any] | None = None
-        if workload.prompts is not None:
-            own = file_prompts(workload, seed)
-            texts = list(own.chats if isinstance(own, FileSessions) else own.texts)
+        texts = [_own_texts(one, workload.seed_of(seed, part)) for part, one in enumerate(workload.alone)]
         tokens: str | list[int] | None = None
-        if texts is None and workload.prompt_as != "words":
-            tokens = read_tokenizer(self.tokenizer).to_str() if self.tokenizer else served_tokens(self.endpoint)
+        if workload.prompt_as != "words" and None in texts:
+            tokens = self._tokens.to_str() if isinstance(self._tokens, Tokenizer) else list(self._tokens)
         return SharedLoad(
             url=self.endpoint.url,
             model=self.endpoint.model,
@@ -110,6 +111,14 @@ class TrialRunner:
             tokens=tokens,
             texts=texts,
         )
+
+
+def _own_texts(workload: Workload, seed: int) -> list[Any] | None:
+    """The user's prompts or chats; None where they are synthetic."""
+    if workload.prompts is None:
+        return None
+    own = file_prompts(workload, seed)
+    return list(own.chats if isinstance(own, FileSessions) else own.texts)
 
 
 def _records_file(output: Path) -> Path:

@@ -58,16 +58,18 @@ def objectives(text: str | None, names: Sequence[str] = OBJECTIVES) -> dict[str,
 
 def check_fits(served: ServedModel, workload: Workload) -> None:
     """Raise LoadError if a request can be longer than what the model holds, before the first is sent."""
-    own = workload.prompts is not None
     asked, answered, longest = max(
         (
-            (prompt, output, (0 if own else most_tokens(prompt) or 0) + (most_tokens(output) or 0))
-            for prompt, output in workload.shapes()
+            (prompt, output, (0 if one.prompts else most_tokens(prompt) or 0) + (most_tokens(output) or 0))
+            for one in workload.alone
+            if "trace" not in one.files
+            for prompt, output in one.shapes()
         ),
         key=lambda shape: shape[2],
+        default=(0, 0, 0),
     )
     longest *= workload.most_turns
-    if "trace" not in workload.files and served.max_model_len is not None and longest > served.max_model_len:
+    if served.max_model_len is not None and longest > served.max_model_len:
         given = f"--prompt-tokens {asked} and --output-tokens {answered}"
         if workload.lengths is not None:
             given = f"--lengths {workload.lengths}: {asked} prompt and {answered} output tokens"

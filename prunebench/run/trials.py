@@ -12,8 +12,7 @@ from tokenizers import Tokenizer
 from loadgen.endpoint import LoadError
 from loadgen.energy.source import EnergySource
 from loadgen.link.messages import Steadiness
-from loadgen.prompts.files import file_prompts
-from loadgen.prompts.synthetic import Prompts, make_prompts
+from loadgen.prompts.files import workload_prompts
 from loadgen.prompts.tokens import read_tokenizer
 from loadgen.results.result import TrialResult
 from loadgen.trial import run_trial
@@ -63,11 +62,7 @@ class Trials:
         # Prompts differ between blocks and workloads, so that no prefix cache helps; every configuration gets the same.
         seed = (assigned.experiment.seed * 1000 + cell.block) * 1000 + list(self._workloads).index(cell.workload)
         workload = self._workloads[cell.workload]
-        prompts: Prompts
-        if workload.prompts:
-            prompts = file_prompts(workload, seed)
-        else:
-            prompts = make_prompts(workload, () if workload.prompt_as == "words" else self._tokens, seed)
+        prompts = workload_prompts(workload, seed, lambda: self._tokens)
         with off_cores_of(server.engine_process_ids()):  # else the client would at times run on a worker's core
             result = run_trial(
                 server.endpoint,

@@ -205,7 +205,7 @@ def _prompt_tokens(run: MeasuredRun, label: str) -> float | None:
     own = [
         t
         for t in run.trials
-        if t.cell.label == label and (t.trial.workload.prompts or t.trial.workload.prompt_as != "ids")
+        if t.cell.label == label and all(one.prompts or one.prompt_as != "ids" for one in t.trial.workload.alone)
     ]
     counts = [t.metrics.prompt_tokens[t.metrics.completed] for t in own]
     found = np.concatenate(counts) if counts else np.array([])

@@ -7,9 +7,13 @@ from typing import Any
 
 from base.records import Record
 from loadgen.workloads.base import Workload
+from loadgen.workloads.mix import MixLoad
+from loadgen.workloads.mix_part import MixPart
 from reports.analysis.records import Analysis
 from reports.document.wording import name
 from reports.runs.records.configuration import ConfigurationInfo
+
+_PATHS = {"trace", "lengths", "prompts"}  # of a load's files
 
 
 class Difference(Record):
@@ -46,9 +50,16 @@ def workload_differences(before: Workload, after: Workload) -> str:
 
     Files are equal if their contents are, where both runs recorded the hash; their paths then do not matter.
     """
-    paths = {"trace", "lengths", "prompts"} if before.file_sha256 and after.file_sha256 else {"file_sha256"}
-    old, new = before.model_dump(exclude=paths), after.model_dump(exclude=paths)
+    old, new = _settings(before, after), _settings(after, before)
     return ", ".join(f"{key} {old.get(key)} and {new.get(key)}" for key in old | new if old.get(key) != new.get(key))
+
+
+def _settings(one: Workload | MixPart, other: Workload | MixPart) -> dict[str, Any]:
+    """Those of a load or a part, with which file it is by content where both say that."""
+    found = one.model_dump(exclude=_PATHS if one.file_sha256 and other.file_sha256 else {"file_sha256"})
+    if isinstance(one, MixLoad) and isinstance(other, MixLoad) and len(one.parts) == len(other.parts):
+        found["parts"] = [_settings(part, its) for part, its in zip(one.parts, other.parts, strict=True)]
+    return found
 
 
 def _between(old: dict[str, str], new: dict[str, str]) -> list[Difference]:

@@ -126,7 +126,7 @@ def _load(load: Load) -> dict[str, Any] | None:
             "tool": load.tool,
             "tool_version": load.tool_version or _NOT_RECORDED,
             "parallelism": load.trial.client.processes,
-            "source": "unknown" if not ours else "random" if workload.prompts is None else "sampled",
+            "source": "unknown" if not ours else "random" if workload.is_synthetic else "sampled",
             "input_seq_len": _lengths(prompts),
             **_known({"output_seq_len": _lengths(asked) if asked.size and not workload.natural_stop else None}),
             **({"multi_turn": {"enabled": True}} if workload.holds_sessions else {}),

@@ -16,6 +16,7 @@ from base.network import free_port
 from loadgen.client.wire import WireClient
 from loadgen.endpoint import Endpoint
 from loadgen.energy.source import NoEnergy
+from loadgen.prompts.files import workload_prompts
 from loadgen.prompts.synthetic import FilePrompts, SyntheticPrompts, make_prompts
 from loadgen.trial import run_trial
 from tests.loadgen.answers.whole import events, read_answer
@@ -96,7 +97,7 @@ async def asked(endpoint, path, begun=None, **body):
 @pytest.mark.parametrize("kind", EVERY_KIND)
 def test_a_load_of_any_kind_finds_the_tokens_that_the_server_counted(endpoint, tmp_path, kind):
     load = one_of_every_kind(kind, tmp_path)
-    result = measured(endpoint, load, make_prompts(load, range(10, 4000), 1))
+    result = measured(endpoint, load, workload_prompts(load, 1, lambda: range(10, 4000)))
     assert {(r.error, r.output_tokens, r.counted_by, r.finish_reason) for r in result.records} == {
         (None, TOKENS, "server-continuous-usage", "length")
     }

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeGuard
 from pydantic import AfterValidator, BeforeValidator
 
 # Keys that a load cannot do without, and what sets them instead.
-_NOT_FREE = {
+NOT_FREE = {
     "model": "--model names the model, of a LoRA adapter too",
     "prompt": "--prompts gives them",
     "messages": "--prompts gives them",
@@ -50,7 +50,7 @@ def names_a_file(given: Any) -> TypeGuard[str]:
 
 
 def _free(body: dict[str, Any] | None) -> dict[str, Any] | None:
-    for key, instead in _NOT_FREE.items():
+    for key, instead in NOT_FREE.items():
         if key in (body or {}):
             raise ValueError(f"cannot set {key}: {instead}")
     return body

@@ -7,7 +7,8 @@
     lognormal:128,64,16-1024     the same, held between limits
     lognormal:p50=128,p90=512    median and 90th percentile, with limits or without
 
-Draws are rounded, and at least 1.
+Draws are rounded, and at least 1. Of outputs alone `asked:128` is another: what the request itself asks for, as a line of an
+OpenAI batch may, else any of the above.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _UNIFORM = re.compile(r"uniform:(\d+)-(\d+)")
 _SPREAD = re.compile(rf"(normal|lognormal):{_NUMBER},{_NUMBER}(?:,(\d+)-(\d+))?")
 _QUANTILES = re.compile(rf"lognormal:p50={_NUMBER},p90={_NUMBER}(?:,(\d+)-(\d+))?")
 _Z90 = 1.2815515655446004  # of the standard normal distribution
+_ASKED = "asked:"
 _READS = "must be a number, or read like uniform:64-256, normal:128,32 or lognormal:128,64,16-1024"
 
 
@@ -49,11 +51,38 @@ def check_tokens(tokens: int | str) -> int | str:
     return tokens
 
 
+def check_output_tokens(tokens: int | str) -> int | str:
+    """As `check_tokens`, or `asked:` and such a length. Raises ValueError unless it is a length of answers."""
+    if not leaves_to_requests(tokens):
+        return check_tokens(tokens)
+    return as_asked(check_tokens(unasked(tokens)))
+
+
 Tokens = Annotated[int | str, AfterValidator(check_tokens)]
+OutputTokens = Annotated[int | str, AfterValidator(check_output_tokens)]
+
+
+def leaves_to_requests(tokens: int | str) -> bool:
+    """Whether a request that asks for a length of its own has that."""
+    return isinstance(tokens, str) and tokens.startswith(_ASKED)
+
+
+def unasked(tokens: int | str) -> int | str:
+    """The length of the requests that ask for none."""
+    if not isinstance(tokens, str) or not tokens.startswith(_ASKED):
+        return tokens
+    rest = tokens.removeprefix(_ASKED)
+    return int(rest) if rest.isdecimal() else rest
+
+
+def as_asked(tokens: int | str) -> str:
+    """The same length for those requests alone that ask for none."""
+    return f"{_ASKED}{unasked(tokens)}"
 
 
 def draw_tokens(tokens: int | str, key: str) -> int:
     """The length for one request. `key` is all that the draw depends on besides `tokens`."""
+    tokens = unasked(tokens)
     if isinstance(tokens, int):
         return tokens
     draw = random.Random(key)
@@ -80,7 +109,8 @@ def _held(drawn: float, least: str | None, most: str | None) -> int:
 
 
 def most_tokens(tokens: int | str) -> int | None:
-    """The longest that can be drawn; None where there is no limit."""
+    """The longest that can be drawn; None where there is no limit. What requests ask for themselves is not counted."""
+    tokens = unasked(tokens)
     if isinstance(tokens, int):
         return tokens
     limits = re.search(r"(\d+)-(\d+)$", tokens)

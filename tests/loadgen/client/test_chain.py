@@ -42,7 +42,7 @@ async def test_the_socket_is_five_calls_below_a_user(kind, begins, monkeypatch):
         async with WireClient(job.endpoint) as client:
             driver = Driver(job, client, Outbox(link))
             requests = driver.requests_ahead()
-            requests.fill()
+            requests[0].fill()
             await driver.load(requests)
     chain = ["driver.user", "driver.one", "wire.send", "connection.send"]  # and Connection._write, which sends
     assert chains[0] == chain[chain.index(f"driver.{begins}") :]

@@ -83,7 +83,7 @@ def test_sessions_of_a_rate_have_a_user_on_every_worker():
 def test_conversations_of_a_file_travel_whole():
     chats = [{"messages": [{"role": "user", "content": "hello"}]}]
     load = workload("sessions", concurrency=2, prompts="chats.jsonl")
-    there = SharedLoad.model_validate_json(shared(load, texts=chats).model_dump_json()).prompts()
+    there = SharedLoad.model_validate_json(shared(load, texts=[chats]).model_dump_json()).prompts()
     assert there.session(0).turns[0].asked == chats[0]["messages"]
 
 
@@ -102,7 +102,7 @@ def test_all_workers_have_the_same_prompts_after_the_plan_has_travelled():
     sent = shared(workload(prompt_tokens="uniform:2-9", shared_prefix=1))
     there = SharedLoad.model_validate_json(sent.model_dump_json()).prompts()
     assert [there[n] for n in range(20)] == [sent.prompts()[n] for n in range(20)]
-    assert SharedLoad.model_validate_json(shared(workload(), texts=["a", "b"]).model_dump_json()).prompts()[1] == "b"
+    assert SharedLoad.model_validate_json(shared(workload(), texts=[["a", "b"]]).model_dump_json()).prompts()[1] == "b"
 
 
 def test_records_travel_whole_and_onto_the_masters_clock():

@@ -9,6 +9,7 @@ from loadgen.endpoint import Endpoint
 from loadgen.energy.source import measure_idle, pick_energy
 from loadgen.metrics.measuring.measure import measure_records
 from loadgen.metrics.summary import summarize
+from loadgen.prompts.files import workload_prompts
 from loadgen.prompts.synthetic import SyntheticPrompts, make_prompts
 from loadgen.prompts.tokens import served_tokens
 from loadgen.results.store import read_trial, write_trial
@@ -40,7 +41,7 @@ def measured(endpoint, load, prompts=None, **more):
 @pytest.mark.parametrize("kind", EVERY_KIND)
 def test_every_kind_of_load_finds_the_engines_own_figures(endpoint, tmp_path, kind):
     load = one_of_every_kind(kind, tmp_path)
-    result = measured(endpoint, load, prompts=make_prompts(load, served_tokens(endpoint), 1))
+    result = measured(endpoint, load, prompts=workload_prompts(load, 1, lambda: served_tokens(endpoint)))
     assert {(r.error, r.output_tokens, r.counted_by) for r in result.records} == {(None, 8, "server-continuous-usage")}
     if not load.holds_sessions:  # whose prompts are words, and what was said before
         assert [r.prompt_tokens for r in result.records] == [load.prompt_length(1, r.index) for r in result.records]
@@ -52,30 +53,6 @@ def test_every_kind_of_load_finds_the_engines_own_figures(endpoint, tmp_path, ki
     assert np.nanmedian(metrics.ttft_ms) < 150
     assert np.nanmin(metrics.e2e_ms) >= 29 + 5 * 7
     assert np.nanmedian(metrics.tpot_ms) < 25
-
-
-def test_a_mix_of_two_is_reported_as_each_is_alone(endpoint):
-    """What meets the objectives is the engine's: a first token takes 30 ms or more, and no answer takes a minute."""
-    chat = {"prompt_tokens": 6, "output_tokens": 4, "slo_ttft_ms": 25}
-    long = {"prompt_tokens": 40, "output_tokens": 16, "slo_e2e_ms": "60s"}
-    tokens = served_tokens(endpoint)
-
-    def reported(load):
-        result = measured(endpoint, load, prompts=make_prompts(load, tokens, 1))
-        assert {r.error for r in result.records} == {None}
-        return result
-
-    parts = [{"name": "chat", **chat}, {"name": "long", **long}]
-    mixed = reported(workload("mix", rate=25.0, requests=24, parts=parts))
-    for part, own in zip(summary_of(mixed.trial, mixed.records)["parts"], (chat, long), strict=True):
-        alone = reported(workload("poisson", rate=12.0, requests=12, **own))
-        summary = summary_of(alone.trial, alone.records)
-        assert part["good_share"] == alone.metrics.good_share() == float("slo_e2e_ms" in own)
-        assert part["mean_prompt_tokens"] == summary["total_input_tokens"] / 12 == own["prompt_tokens"]
-        for figures in (part, summary):
-            assert 29 <= figures["median_ttft_ms"] < 150
-            assert figures["median_tpot_ms"] < 25
-            assert figures["median_e2el_ms"] >= 29 + 5 * (own["output_tokens"] - 1)
 
 
 def test_chats_through_the_checkpoints_template_are_counted_with_what_it_adds(endpoint):

@@ -72,6 +72,23 @@ def test_a_batch_file_of_openais_is_read_for_what_its_bodies_ask(tmp_path):
     assert prompts_of(tmp_path, lines)[0] == HELLO
 
 
+def test_requests_of_a_batch_file_are_sent_with_the_keys_of_their_lines_and_recorded_with_their_lengths(tmp_path):
+    lines = [
+        {"body": {"model": "x", **HELLO, "max_tokens": 2, "temperature": 0.7}},
+        {"body": {"model": "x", **HELLO, "max_completion_tokens": 3, "top_p": 0.5}},
+    ]
+    prompts = prompts_of(tmp_path, lines)
+    load = workload("single", requests=2, warmup_requests=0, prompts=str(tmp_path / "prompts.jsonl"))
+    result, asked = sent(load, prompts)
+    ours = ("temperature", "top_p", "max_tokens", "max_completion_tokens")
+    assert [{key: one.body[key] for key in ours if key in one.body} for one in asked] == [
+        {"temperature": 0.7, "max_tokens": 2},
+        {"temperature": 0, "top_p": 0.5, "max_completion_tokens": 3},
+    ]
+    assert [r.asked_tokens for r in result.records] == [2, 3]
+    assert result.trial.form.other_keys == ["max_completion_tokens", "top_p"]
+
+
 @pytest.mark.parametrize("form", ["text", "words"])
 def test_synthetic_prompts_go_to_chat_as_a_users_message(form):
     load = workload("single", requests=1, warmup_requests=0, prompt_tokens=5, endpoint="chat", prompt_as=form)

@@ -163,6 +163,16 @@ def test_a_session_ends_with_the_turn_that_failed_and_the_next_begins(failure):
     assert len(asked) == 5
 
 
+def test_a_session_of_a_batch_line_has_its_keys_and_its_length_in_every_turn(tmp_path):
+    line = {"body": {"messages": SAID, "temperature": 0.3, "max_tokens": 5}}
+    load = workload(
+        "sessions", concurrency=1, requests=3, warmup_requests=0, prompts=file_of(tmp_path, [line], requests=3).prompts
+    )
+    result, asked = held(load, prompts=file_prompts(load))
+    assert [(one.body["temperature"], one.body["max_tokens"]) for one in asked] == [(0.3, 5)] * 3
+    assert [r.asked_tokens for r in result.records] == [5] * 3
+
+
 def test_a_recorded_session_ends_too(tmp_path):
     load = file_of(tmp_path, [{"messages": SAID}], carry="recorded", requests=3)
     result, _ = held(load, script=lambda n, _: BROKEN_OFF if n == 1 else answer(n), prompts=file_prompts(load))

@@ -7,12 +7,16 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from loadgen.prompts.synthetic import make_prompts
+from loadgen.prompts.files import workload_prompts
 from loadgen.records.schema import RequestRecord
 from tests.loadgen.made import MS, record, summary_of, trial, workload
 
 CHAT = {"name": "chat", "weight": 3, "prompt_tokens": 20, "output_tokens": 8, "slo_ttft_ms": "15ms"}
 LONG = {"name": "long", "prompt_tokens": "uniform:50-60", "shared_prefix": 40, "slo_e2e_ms": 100}
+
+STEADY = {"name": "steady", "kind": "constant", "rate": "4/s", "output_tokens": 3}
+LOOP = {"name": "loop", "kind": "concurrency", "concurrency": 2, "prompt_tokens": 7}
+TIMED = {"requests": None, "duration_s": 2}
 
 
 def mix(**other):
@@ -32,7 +36,7 @@ def test_requests_are_of_parts_by_weight_and_as_long_as_their_part_says():
 
 def test_prompts_are_as_long_as_the_workload_says_and_only_those_of_a_part_share_its_prefix():
     load = mix()
-    prompts = make_prompts(load, range(1000), seed=1)
+    prompts = workload_prompts(load, 1, lambda: range(1000))
     assert [len(prompts[index]) for index in range(-5, 50)] == [load.prompt_length(1, index) for index in range(-5, 50)]
     begun = {(load.part_number(1, index), tuple(prompts[index][:20])) for index in range(100)}
     assert sum(part == 1 for part, _ in begun) == 1
@@ -44,7 +48,7 @@ def test_groups_of_a_shared_prefix_are_the_workloads_or_a_parts_own():
         mix(parts=[CHAT, {**LONG, "prefix_groups": 3}]),
         mix(parts=[CHAT, LONG], prompt_tokens=50, shared_prefix=10, prefix_groups=3),
     ):
-        prompts = make_prompts(load, range(1000), seed=1)
+        prompts = workload_prompts(load, 1, lambda: range(1000))
         begun = {tuple(prompts[index][:10]) for index in range(200) if load.part_number(1, index)}
         assert len(begun) == 3
 
@@ -76,14 +80,92 @@ def test_a_changed_copy_of_a_mix_is_changed_in_its_parts(tmp_path):
         ({"parts": "{"}, "is neither JSON like"),
         ({"parts": '["chat"'}, "is not JSON"),
         ({"parts": [CHAT, {**LONG, "wieght": 2}]}, "wieght"),
-        ({"parts": [CHAT, {**LONG, "shared_prefix": 50, "prompt_tokens": 50}]}, "`shared_prefix` must be below"),
-        ({"parts": [CHAT, {**LONG, "shared_prefix": 0, "prefix_groups": 2}]}, "`prefix_groups` needs `shared_prefix`"),
+        (
+            {"parts": [CHAT, {**LONG, "shared_prefix": 50, "prompt_tokens": 50}]},
+            "part long: shared_prefix must be below prompt_tokens",
+        ),
+        (
+            {"parts": [CHAT, {**LONG, "shared_prefix": 0, "prefix_groups": 2}]},
+            "part long: prefix_groups needs shared_prefix",
+        ),
         ({"prompts": "chats.jsonl"}, "`prompts` cannot be combined with `parts`"),
+        ({"parts": [CHAT, {"name": "a", "kind": "sessions", "concurrency": 2}]}, "part a: kind 'sessions' is none of"),
+        ({"parts": [CHAT, {"name": "a", "rate": 2}]}, "part a: rate needs a kind, one of constant"),
+        ({**TIMED, "parts": [CHAT, {**STEADY, "weight": 2}]}, "part steady: weight is a share of the mix's rate"),
+        ({**TIMED, "parts": [CHAT, {**STEADY, "kind": "burst"}]}, "part steady: a burst workload needs burstiness"),
+        ({**TIMED, "parts": [CHAT, {**STEADY, "concurrency": 2}]}, "concurrency does not apply to a constant workload"),
+        ({**TIMED, "rate": None, "parts": [CHAT, STEADY]}, "part chat has no kind of arrivals, so it needs the mix's"),
+        ({**TIMED, "parts": [STEADY, LOOP]}, "`rate` is shared by the parts without a kind"),
+        ({"parts": [CHAT, STEADY]}, "ends by `duration_s`, not by `requests`"),
+        (
+            {"parts": [CHAT, {"name": "a", "prompts": "a.jsonl", "shared_prefix": 3}]},
+            "part a: prompts cannot be combined",
+        ),
+        ({"parts": [CHAT, {"name": "a", "output_tokens": "asked:9"}]}, "part a: output_tokens asked:… needs prompts"),
     ],
 )
 def test_what_is_no_mix_is_named(other, said):
     with pytest.raises(ValidationError, match=said):
         mix(**other)
+
+
+def test_a_part_has_the_requests_that_it_has_alone_in_their_order():
+    load = mix(parts=[CHAT, {**LONG, "prompt_tokens": "uniform:50-60"}])
+    tokens = range(1000)
+    prompts = workload_prompts(load, 1, lambda: tokens)
+    for number, alone in enumerate(load.alone):
+        seed = load.seed_of(1, number)
+        own = workload_prompts(alone, seed, lambda: tokens)
+        mine = [index for index in range(200) if load.part_number(1, index) == number]
+        assert [prompts[index] for index in mine] == [own[n] for n in range(len(mine))]
+        assert [load.answer_length(1, index) for index in mine] == [
+            alone.answer_length(seed, n) for n in range(len(mine))
+        ]
+
+
+def test_parts_with_arrivals_of_their_own_come_beside_those_that_share_the_rate():
+    load = mix(**TIMED, parts=[CHAT, STEADY, LONG, LOOP])
+    assert [flow.part for flow in load.flows] == [None, 1, 3]  # numbers of requests go round them
+    assert {load.part_number(0, index) for index in range(0, 300, 3)} == {0, 2}
+    assert [load.place(0, index) for index in (1, 4, 7)] == [(1, 0), (1, 1), (1, 2)]
+    assert [load.place(0, index) for index in (2, 5)] == [(3, 0), (3, 1)]
+    assert [load.place(0, index)[1] for index in (-1, -2, -3, -4)] == [-1, -1, -1, -2]
+    assert [flow.load.duration_s for flow in load.flows] == [2.0] * 3
+    steady = {0.25 * n for n in range(8)}
+    assert steady < set(load.arrivals(0))
+    assert sorted(set(load.arrivals(0)) - steady) == list(mix(**TIMED, parts=[CHAT, LONG]).arrivals(0))
+
+
+def test_a_mix_of_loops_alone_is_a_closed_one_and_one_that_is_never_steady_is_measured_whole():
+    loops = mix(**TIMED, rate=None, parts=[LOOP, {**LOOP, "name": "other", "concurrency": 3}])
+    assert (loops.open_loop, loops.in_flight, loops.window_cut) == (False, 5, "steady")
+    assert (mix().open_loop, mix().in_flight, mix().window_cut) == (True, None, "steady")
+    waves = {"name": "waves", "kind": "on-off", "rate": 5, "on_s": 1, "off_s": 1}
+    assert mix(**TIMED, parts=[CHAT, waves]).window_cut == "whole"
+    assert mix(**TIMED, parts=[CHAT, STEADY]).constant_rate == 54
+    assert mix(**TIMED, parts=[CHAT, LOOP]).constant_rate is None
+
+
+def test_a_mix_with_parts_of_every_arrival_is_read_back_and_described(tmp_path):
+    trace = tmp_path / "azure.csv"
+    trace.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2024-01-01 00:00:00,7,9\n2024-01-01 00:00:01,8,3\n")
+    parts = [
+        CHAT,
+        STEADY,
+        LOOP,
+        {"name": "replay", "kind": "trace", "trace": str(trace), "speed": 2},
+        {"name": "bursts", "kind": "burst", "rate": 2, "burstiness": 0.3, "prompts": "chats.jsonl"},
+        {"name": "waves", "kind": "on-off", "rate": 5, "on_s": "1s", "off_s": "500ms"},
+    ]
+    load = mix(**TIMED, parts=parts)
+    assert type(load).model_validate_json(load.model_dump_json()) == load
+    assert 0.5 in set(load.arrivals(0))  # the trace's second request, at twice its speed
+    assert [load.answer_length(0, index) for index in (3, 3 + len(load.flows))] == [9, 3]
+    said = load.describe()
+    assert "100% chat of 20 prompt and 8 output tokens" in said
+    assert "loop: 2 requests in flight, 7 prompt and 4 output tokens" in said
+    assert "replay: azure.csv replayed at 2 times its speed, prompts and outputs as long as recorded" in said
+    assert "bursts: 2.0 requests/s in bursts (gamma gaps of shape 0.3), prompts of chats.jsonl, 4 output tokens" in said
 
 
 def test_a_part_is_judged_by_its_own_objectives_and_has_its_own_figures():
