@@ -99,4 +99,6 @@ def _complaint(kind: str, error: ValidationError) -> str:
     """Pydantic's first complaint, in the words of the command line."""
     first = error.errors()[0]
     what = flag_of(str(first["loc"][0])) if first["loc"] else f"--workload {kind}"
+    within = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in first["loc"][1:])
+    what += f" {within}" if within else ""
     return f"{what}: {in_flags(first['msg'].removeprefix('Value error, '))}"

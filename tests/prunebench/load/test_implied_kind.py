@@ -19,11 +19,25 @@ KINDS: dict[str, Mapping[str, object]] = {
     "mix": {"rate": 5.0, "parts": ["parts.json"]},
     "trace": {"trace": "trace.jsonl"},
 }
+LOOPS = (
+    '[{"name": "a", "kind": "concurrency", "concurrency": 1}, {"name": "b", "kind": "concurrency", "concurrency": 2}]'
+)
 
 
 @pytest.mark.parametrize(("kind", "options"), KINDS.items(), ids=KINDS)
 def test_it_is_that_whose_own_the_options_are(kind: str, options: Mapping[str, object]) -> None:
     assert implied_kind(options) == kind
+
+
+def test_parts_with_arrivals_of_their_own_mean_a_mix_that_ends_by_time() -> None:
+    load = describe_workload(None, {"parts": LOOPS}, None)
+    assert (load.kind, load.requests, load.duration_s, load.answer_length(0, 0)) == ("mix", None, 30.0, 128)
+    assert describe_workload(None, {"parts": LOOPS, "duration_s": 5.0}, None).duration_s == 5.0
+
+
+def test_a_key_that_no_part_has_is_named_with_its_place() -> None:
+    with pytest.raises(LoadError, match=r"^--parts \[1\]\.turns: Extra inputs are not permitted$"):
+        describe_workload(None, {"parts": LOOPS.replace("2}", '2, "turns": 3}')}, None)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +53,10 @@ def test_it_is_that_whose_own_the_options_are(kind: str, options: Mapping[str, o
         ),
         ({"concurrency": 4, "turns": 3}, "--concurrency and --turns: name the kind of workload, --workload sessions"),
         ({"turns": 3}, "--turns: name the kind of workload, --workload sessions"),
+        (
+            {"parts": LOOPS, "requests": 5},
+            "--workload mix: a mix whose parts have arrivals of their own ends by --duration, not by --requests",
+        ),
         ({"rate": 1.0, "end_rate": 2.0}, "--rate and --end-rate: name the kind of workload, --workload ramp or sweep"),
     ],
 )

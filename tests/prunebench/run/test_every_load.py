@@ -36,7 +36,30 @@ url = "{url}/v1"
 headers = ["X-Team: search"]
 """
 PARTS = [{**EVERY_KIND["mix"]["parts"][0], "slo_e2e_ms": 60_000}, EVERY_KIND["mix"]["parts"][1]]
-FILES = {"body.json": {"top_k": 3}, "parts.json": PARTS}
+LINE = {"body": {"model": "x", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5, "top_p": 0.5}}
+FILES = {
+    "body.json": {"top_k": 3},
+    "parts.json": [*PARTS, {"name": "lines", "prompts": "batch.jsonl"}],
+    "batch.jsonl": LINE,
+}
+APART = """
+[[workloads]]
+name = "apart"
+kind = "mix"
+duration_s = 0.5
+warmup_requests = 2
+[[workloads.parts]]
+name = "even"
+kind = "constant"
+rate = 10
+prompt_tokens = 8
+output_tokens = 8
+[[workloads.parts]]
+name = "loop"
+kind = "concurrency"
+concurrency = 2
+prompts = "batch.jsonl"
+"""
 OTHERS = {
     "batch": {"batch_size": 2, "body": "body.json"},
     "concurrency": {"concurrency": 2, "endpoint": "chat", "slo_ttft_ms": 60_000},
@@ -62,7 +85,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess
     for name, content in FILES.items():
         (folder / name).write_text(json.dumps(content))
     with running_server(TINYGLU, engine="synthetic", engine_options={"token_ms": "1"}) as server:
-        (folder / "loads.toml").write_text(HEAD.format(url=server.url) + "".join(map(workload_table, EVERY_KIND)))
+        (folder / "loads.toml").write_text(
+            HEAD.format(url=server.url) + "".join(map(workload_table, EVERY_KIND)) + APART
+        )
         words = ["run", str(folder / "loads.toml"), "--output", str(folder / "out")]
         return folder / "out", run_command(words, elsewhere, 240)
 
@@ -71,7 +96,7 @@ def test_each_is_measured_in_every_block(finished):
     folder, done = finished
     assert done.returncode == 0, done.stdout + done.stderr
     measured = {(one.cell.workload, one.cell.label, one.cell.block) for one in read_run(folder).trials}
-    assert measured == {(kind, label, block) for kind in EVERY_KIND for label in "ab" for block in range(2)}
+    assert measured == {(kind, label, block) for kind in [*EVERY_KIND, "apart"] for label in "ab" for block in range(2)}
 
 
 def test_headers_are_sent_to_the_server_that_has_them(finished):
@@ -97,8 +122,12 @@ def test_turns_and_parts_have_their_sections(finished):
     assert [row[0] for row in rows_of(folder, "Sessions by turn")] == [
         f"{label} turn {n}" for label in "ab" for n in "12"
     ]
-    parts = [f"{label} part {name}" for label in "ab" for name in ("short", "long")]
-    assert [row[0] for row in rows_of(folder, "Mixes by part")] == 3 * parts  # latency, throughput, objectives
+    apart, mix = (
+        [f"{label} part {name}" for label in "ab" for name in names]
+        for names in (("even", "loop"), ("short", "long", "lines"))
+    )
+    # Latency and throughput, and of the one with objectives those.
+    assert [row[0] for row in rows_of(folder, "Mixes by part")] == [*apart, *apart, *mix, *mix, *mix]
 
 
 @pytest.mark.parametrize(("workload", "group"), [("sessions", "2"), ("mix", "short")])
@@ -154,3 +183,19 @@ def test_reasoning_has_its_section_with_the_tokens_and_joules_of_each_in_pairs(t
     assert float(whole[1]) < float(whole[2])  # the reasoning begins before the answer
     assert float(whole[5]) == pytest.approx(3 * float(whole[6]), rel=0.02)
     assert all(TIMES in entry for entry in other[1:])
+
+
+def test_a_part_with_a_file_has_the_lengths_of_its_lines_and_the_record_what_it_sent(finished):
+    folder, _ = finished
+    trials = [one for one in read_run(folder).trials if one.cell.workload in {"mix", "apart"}]
+    assert {tuple("chat" in form.path for form in one.trial.part_forms) for one in trials} == {
+        (False, False, True),
+        (False, True),
+    }
+    for one in trials:
+        assert "top_p" in one.trial.part_forms[-1].keys
+        assert one.trial.workload.parts[-1].file_sha256
+        last = one.metrics.part == len(one.trial.workload.parts) - 1
+        # "apart" leaves lengths to the lines, "mix" has one of its own.
+        assert set(one.metrics.asked_tokens[last]) <= {5 if one.cell.workload == "apart" else 8}
+        assert set(one.metrics.asked_tokens[~last]) == {8}
