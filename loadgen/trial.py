@@ -21,7 +21,7 @@ from loadgen.link.background import in_background
 from loadgen.link.client_processes import Clients
 from loadgen.link.client_watch import ClientWatch
 from loadgen.link.interrupt import Interrupt
-from loadgen.link.messages import Ended, Finished, Job, Part, Ready, Said, Steadiness
+from loadgen.link.messages import Ended, Finished, Job, Part, Ready, Steadiness
 from loadgen.metrics.client_health import client_health
 from loadgen.metrics.read_lag import LagHistogram
 from loadgen.metrics.steady_state import metered_warm_up, steady_state
@@ -152,7 +152,7 @@ def _read_answers(clients: Clients, recorder: Recorder, watcher: Watcher, interr
         elif isinstance(message, Ended):
             said = recorder.ended(message)
             if message.send_back:  # of a session, whose number says which process holds it
-                clients.reply(message.group, Said(message.indices[0], said))
+                clients.reply(message.group, said)
         elif isinstance(message, Finished):
             finished.append(message)
     return finished

@@ -24,6 +24,7 @@ class Usage(Struct, gc=False):
 
 class _Delta(Struct, gc=False):
     content: str | None = None
+    tool_calls: None = None  # a chunk with some has more than text
 
 
 class _Choice(Struct, gc=False):

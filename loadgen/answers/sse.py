@@ -9,7 +9,7 @@ from typing import Any
 
 from loadgen import UNREADABLE
 from loadgen.answers.event_reader import BOM, MOST_BYTES, EventReader
-from loadgen.answers.message import answers, content, encode_message, spoken
+from loadgen.answers.message import ToolCalls, answers, content, encode_message, spoken
 from loadgen.answers.plain_chunk import MOST_TOKENS, Usage, plain_chunk, whole_usage
 from loadgen.answers.stream_end import FAILED, FINISHED, event_error, is_done, not_a_chunk, one_line, parse
 from loadgen.records.schema import CountedBy
@@ -53,6 +53,7 @@ class Answer:
         self._object: bytearray | None = None  # of an answer that is no stream
         self._texts: list[str] | None = [] if keep_text else None
         self._spoken: list[str] | None = [] if keep_message else None
+        self._tools = ToolCalls()  # that a message kept has called
         self._last_ns = 0
         self._begins = b""
 
@@ -88,8 +89,13 @@ class Answer:
 
     @property
     def message(self) -> bytes:
-        """The assistant's message so far as JSON, its text without the reasoning; empty without `keep_message`."""
-        return encode_message(self._spoken or ())
+        """The assistant's message so far as JSON, without the reasoning and with its calls of tools; empty without `keep_message`."""
+        return encode_message(self._spoken or (), self._tools.calls)
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        """The ids of the calls of tools in that message."""
+        return self._tools.ids
 
     def feed(self, at_ns: int, chunk: bytes) -> None:
         """Bytes that were read at a moment."""
@@ -178,8 +184,10 @@ class Answer:
                     self.finish_reason = finish if finish in _REASONS else one_line(str(finish), _REASON_CHARACTERS)
             if text and self._before_answer < 0 and any(map(answers, choices)):
                 self._before_answer, self.first_answer_ns = self.counted, at_ns
-            if text and self._spoken is not None:
+            if self._spoken is not None:
                 self._spoken += map(spoken, choices)
+                for choice in choices:
+                    self._tools.add(choice)
             self._arrive(at_ns, text, tokens)
         if usage:
             self._usage, self._usage_data = usage, b""

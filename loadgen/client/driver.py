@@ -52,7 +52,7 @@ class Driver:
     outbox: Outbox
     start_ns: int = 0
     under_way: dict[tuple[int, ...], Exchange] = field(default_factory=dict)
-    awaited: dict[int, asyncio.Future[bytes | None]] = field(default_factory=dict)  # what is sent back, by request
+    awaited: dict[int, asyncio.Future[Said]] = field(default_factory=dict)  # what is sent back, by request
     last_end_ns: int = 0  # of an answer that came to its end
     stalled: bool = False
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
@@ -140,7 +140,7 @@ class Driver:
 
     def answered(self, said: Said) -> None:
         """Take the message that an answer is from the process that has read it."""
-        self.awaited.pop(said.index).set_result(said.message)
+        self.awaited.pop(said.index).set_result(said)
 
     def request(self, number: int) -> bytes:
         """The bytes of a request."""
@@ -241,6 +241,7 @@ class Driver:
         self.outbox.put(Ended(indices, group, scheduled_ns, *times, exchange.status, error, rest, turn, send_back))
         if send_back:
             self.awaited[indices[0]] = asyncio.get_running_loop().create_future()
-            exchange.message = await self.awaited[indices[0]]
+            said = await self.awaited[indices[0]]
+            exchange.message, exchange.calls = said.message, said.calls
             return exchange.message is None, exchange
         return error is not None, exchange

@@ -37,6 +37,7 @@ class Exchange:
     tail: bytes = b""  # of what was taken
     retry_after: str | None = None
     message: bytes | None = None  # that the answer is, as JSON, where a conversation carries it on
+    calls: tuple[str, ...] = ()  # the ids of the calls of tools in that message
     framed: bool = False  # the answer says where it ends; else its end is that of the connection
 
     @property

@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 from loadgen.client.driver import AFTER_FAILURE_S, Driver, Offered
 from loadgen.client.request_queue import RequestsAhead
 from loadgen.client.timer import Timer
-from loadgen.prompts.encoded_turns import EncodedTurn, encode_turns
+from loadgen.prompts.encoded_turns import Carried, EncodedTurn, encode_turns
 from loadgen.prompts.request_body import CHAT
 from loadgen.prompts.sessions import Sessions, plan_sessions
 from loadgen.workloads.sessions import SessionsLoad
@@ -78,18 +78,18 @@ class SessionsDriver(Driver):
 
     async def _hold(self, session: _Session, scheduled_ns: int) -> None:
         """One session, turn by turn, until one fails."""
-        workload, said = self.workload, list[bytes]()
-        for index, turn in enumerate(session.turns, session.first):
-            last = turn is session.turns[-1]
-            request = self.client.request(CHAT, turn.body(said))
+        workload, carried = self.workload, Carried(session.turns, recorded=self.workload.carry == "recorded")
+        for turn in range(len(session.turns)):
+            index, last = session.first + turn, turn == len(session.turns) - 1
+            request = self.client.request(CHAT, carried.body(turn))
             failed, exchange = await self.one(
-                request, (index,), session.number, scheduled_ns, turn=index - session.first, send_back=not last
+                request, (index,), session.number, scheduled_ns, turn=turn, send_back=not last
             )
             if failed:
                 await asyncio.sleep(AFTER_FAILURE_S)
             if failed or last:
                 return
-            said += [turn.asked, turn.recorded if workload.carry == "recorded" else exchange.message or b""]
+            carried.answer(turn, exchange.message or b"", exchange.calls)
             think_ns = round(workload.think_s(self.job.seed, index + 1) * 1e9)
             scheduled_ns = (exchange.end_ns or time.monotonic_ns()) + think_ns
             while (left_ns := scheduled_ns - time.monotonic_ns()) > 0:  # noqa: ASYNC110 - uvloop's timers may fire early

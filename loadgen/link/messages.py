@@ -77,6 +77,7 @@ class Said:
 
     index: int
     message: bytes | None
+    calls: tuple[str, ...] = ()  # the ids of the calls of tools in it, which are to be answered
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from loadgen.link.messages import Ended, Part
 from loadgen.locust.blocking_wire import BlockingClient
 from loadgen.locust.shared_load import KEY_VARIABLE, ClockReading, Share, SharedLoad, packed
 from loadgen.metrics.latencies import record_tpot_ms, record_ttft_ms
-from loadgen.prompts.encoded_turns import encode_turns
+from loadgen.prompts.encoded_turns import Carried, encode_turns
 from loadgen.prompts.request_body import CHAT, asked_tokens, request_body, request_path
 from loadgen.prompts.sessions import Sessions
 from loadgen.records.schema import RequestRecord
@@ -131,18 +131,21 @@ class Worker:
 
     def _hold(self, workload: SessionsLoad, client: BlockingClient, number: int, first: int, scheduled_ns: int) -> None:
         """One session, turn by turn, until one fails."""
-        shared, said = self._share.shared, list[bytes]()
-        conversation = cast("Sessions", self._prompts).session(number)
-        for n, turn in enumerate(encode_turns(shared.model, workload, conversation, shared.seed, first)):
+        shared, conversation = self._share.shared, cast("Sessions", self._prompts).session(number)
+        turns = encode_turns(shared.model, workload, conversation, shared.seed, first)
+        carried = Carried(turns, recorded=workload.carry == "recorded")
+        for n in range(len(turns)):
             if n:
                 _sleep_until(scheduled_ns)
-            exchange = self._send(client, (CHAT, turn.body(said)), first + n, number, scheduled_ns, turn=n)
+            exchange = self._send(client, (CHAT, carried.body(n)), first + n, number, scheduled_ns, turn=n)
             if exchange.message is None:  # it failed
                 gevent.sleep(_AFTER_FAILURE_S)
                 return
+            if n == len(turns) - 1:
+                return
+            carried.answer(n, exchange.message, exchange.calls)
             think_ns = round(workload.think_s(shared.seed, first + n + 1) * 1e9)
             scheduled_ns = (exchange.end_ns or time.monotonic_ns()) + think_ns
-            said += [turn.asked, turn.recorded if workload.carry == "recorded" else exchange.message]
 
     def _ask(self, client: BlockingClient, index: int, group: int, scheduled_ns: int) -> bool:
         """Send one request and record it. Whether it went well."""
@@ -167,7 +170,8 @@ class Worker:
         times = scheduled_ns, exchange.sent_ns, exchange.headers_ns, exchange.end_ns
         error, rest = wire_error(exchange), Part((index,), *exchange.take())
         ended = Ended((index,), group, *times, exchange.status, error, rest, turn)
-        exchange.message = self._recorder.ended(ended)
+        said = self._recorder.ended(ended)
+        exchange.message, exchange.calls = said.message, said.calls
         return exchange
 
     def _finished(self, record: RequestRecord) -> None:

@@ -130,8 +130,6 @@ def read_sessions(workload: SessionsLoad) -> FileSessions:
         if not any(message["role"] == "user" for message in chat["messages"]):
             without += 1
             continue
-        if workload.carry == "answers" and any(message["role"] == "tool" for message in chat["messages"]):
-            raise file.error(f"entry {number}: answers of tools belong to the recorded calls: --carry recorded")
         chats.append(chat)
     if not chats:
         raise file.error("holds no conversations")

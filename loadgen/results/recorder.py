@@ -18,7 +18,7 @@ import numpy as np
 
 from loadgen.answers.list_response import ListedAnswers
 from loadgen.answers.sse import Answer
-from loadgen.link.messages import Ended, Part
+from loadgen.link.messages import Ended, Part, Said
 from loadgen.metrics.read_lag import LagHistogram
 from loadgen.prompts.request_body import asked_tokens
 from loadgen.prompts.synthetic import Prompts
@@ -102,8 +102,8 @@ class Recorder:
         if at_ns and self._on_tokens is not None:
             self._on_tokens(at_ns[-1], answers.counted - before)
 
-    def ended(self, ended: Ended) -> bytes | None:
-        """Make the records of a request that is over. Returns the message that its answer is; None if it failed, or is of no session."""
+    def ended(self, ended: Ended) -> Said:
+        """Make the records of a request that is over. Returns the message that its answer is, unless it failed or is of no session."""
         self.part(ended.rest)
         reading = self._under_way.pop(ended.indices)
         reading.answers.settle(self._count_tokens)
@@ -127,7 +127,8 @@ class Recorder:
             if self._on_finished is not None:
                 self._on_finished(record)
         whole = self._workload.holds_sessions and self._rows[-1].error is None
-        return reading.answers.all[0].message if whole else None
+        answer = reading.answers.all[0]
+        return Said(ended.indices[0], answer.message, answer.calls) if whole else Said(ended.indices[0], None)
 
     def tick(self) -> None:
         """Write what has been ready for a while; to be called often."""

@@ -216,7 +216,6 @@ def test_a_plan_has_as_many_sessions_as_hold_the_requests(tmp_path):
     [
         ([{"prompt": "x"}], {}, "entry 1: has a turn without from and value"),
         ([{"messages": [{"role": "assistant", "content": "x"}]}], {}, "holds no conversations"),
-        ([{"messages": [*SAID, {"role": "tool", "content": "x"}]}], {}, "--carry recorded"),
     ],
 )
 def test_a_file_that_holds_no_conversation_is_named(tmp_path, rows, other, said):
