@@ -35,8 +35,13 @@ class Answer:
         self.prompt_tokens: int | None = None
         self.output_tokens: int | None = None
         self.output_characters = 0  # of all its text
-        self.first_answer_ns: int | None = None  # of the first chunk after the reasoning; None: there was no reasoning
-        self.reasoning_tokens: int | None = None  # None: no reasoning apart from the answer
+        self.first_answer_ns: int | None = (
+            None  # of the first chunk after the reasoning, streamed or not; None: no reasoning
+        )
+        self.reasoning_tokens: int | None = (
+            None  # of streamed reasoning, or as the usage says; None: no reasoning apart
+        )
+        self.hidden_reasoning_tokens: int | None = None  # of those, that no chunk has brought; None: all came
         self.cached_tokens: int | None = None  # of the prompt, in the server's prefix cache; None: it does not say
         self._before_answer = -1  # tokens before the first chunk that is no reasoning; -1: none has come
         self._usage: dict[str, Any] = {}  # the last
@@ -85,7 +90,12 @@ class Answer:
         if self.finish_reason not in FINISHED and not self.complete:
             came = "" if self._at_ns or not self._begins else f"; the answer began with {self._begins!r}"
             return f"the stream ended without [DONE], and without a finish_reason of stop, length or tool_calls{came}"
-        return None if self._at_ns else "the answer had no tokens"
+        if self._at_ns:
+            return None
+        hidden = self.hidden_reasoning_tokens
+        return "the answer had no tokens" + (
+            f" that were streamed, only {hidden:,} of reasoning that were not" if hidden else ""
+        )
 
     @property
     def message(self) -> bytes:
@@ -133,22 +143,31 @@ class Answer:
             self.counted_by, self.output_tokens = "tokenizer", count_tokens(_encodable("".join(self._texts)))
         elif counted:
             self.counted_by, self.output_tokens = "chunks", counted
-        if counted and self.output_tokens is not None and not self.continuous and counted != self.output_tokens:
-            total = self.output_tokens
-            self._tokens = array("q", (round(n * total / counted) for n in self._tokens))
+        if counted and self.output_tokens is not None and counted != self.output_tokens:
+            hidden = self.hidden_reasoning_tokens or 0  # all of them before the first chunk
+            shown = self.output_tokens - hidden
+            if not self.continuous or shown == counted:
+                self._tokens = array("q", (hidden + round(n * shown / counted) for n in self._tokens))
 
     def _settle_reasoning(self, counted: int) -> None:
-        """What the usage says of reasoning and cache; the reasoning that was seen, where it says nothing of it."""
+        """What the usage says of reasoning and cache; the reasoning that was seen, where it says nothing of it.
+
+        A count above that of all output tokens is none. Of a server that counts reasoning and does not stream it the tokens are
+        known, and their times are not: the first chunk is the answer's.
+        """
         if self._usage_data:
             self._usage = whole_usage(self._usage_data)
-        said = count_of(_details(self._usage, "completion_tokens_details"), "reasoning_tokens")
+        said = count_of(_details(self._usage, "completion_tokens_details"), "reasoning_tokens") or 0
         self.cached_tokens = count_of(_details(self._usage, "prompt_tokens_details"), "cached_tokens")
+        total = counted if self.continuous or self.output_tokens is None else self.output_tokens
+        said = said if said <= max(total, self.output_tokens or 0) else 0
         seen = counted if self._before_answer < 0 else self._before_answer
-        if not seen:
-            self.first_answer_ns = None
-        elif counted:
-            total = counted if self.continuous or self.output_tokens is None else self.output_tokens
+        if seen:
             self.reasoning_tokens = said or round(seen * total / counted)
+        elif said:
+            self.reasoning_tokens = self.hidden_reasoning_tokens = said
+        else:
+            self.first_answer_ns = None
 
     def _take_events(self, at_ns: int, found: list[bytes]) -> None:
         for data in found:

@@ -30,8 +30,9 @@ def cached_by_counter(trial: Trial, metrics: TrialMetrics) -> dict[str, Any]:
 def conversation_figures(metrics: TrialMetrics, joules: float | None, shared: RequestJoules) -> dict[str, Any]:
     """Of reasoning and of the prefix cache, where there are any.
 
-    Joules of reasoning and answers are the window's, shared by tokens; those of a reasoning token are the requests' own, shared
-    by their output tokens. `cached_share` is of the prompt tokens of the requests whose cached ones the server counted.
+    Of reasoning that the server counts and does not stream the tokens are known, and the times are null with a reason. Joules of
+    reasoning and answers are the window's, shared by tokens; those of a reasoning token are the requests' own, shared by their
+    output tokens. `cached_share` is of the prompt tokens of the requests whose cached ones the server counted.
     """
     found: dict[str, Any] = {}
     cached, share = metrics.cached_tokens, metrics.reasoning_share
@@ -40,6 +41,7 @@ def conversation_figures(metrics: TrialMetrics, joules: float | None, shared: Re
         found |= {"total_reasoning_tokens": reasoning, "total_answer_tokens": output - reasoning}
         found |= {"reasoning_share": share}
         found |= statistics("first_reasoning", metrics.first_reasoning_ms)
+        found |= {"first_reasoning_reason": metrics.hidden_reasoning}
         found |= statistics("first_answer", metrics.first_answer_ms)
         found |= {
             "joules_of_reasoning": None if joules is None else joules * share,

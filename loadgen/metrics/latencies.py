@@ -46,15 +46,19 @@ def percentiles(values: npt.NDArray[np.floating[Any]], wanted: Iterable[float]) 
 def one_token_chunks(batch: Batch, chunks: npt.NDArray[np.int64]) -> BoolArray:
     """Of which requests every chunk is known to hold one token.
 
-    Of as many chunks as tokens, each holds one; where the model stopped by itself, the token that ends the text is counted and
-    has no chunk. Without a usage, the tokens are known if the server stopped at the length that was asked for.
+    Of as many chunks as tokens, each holds one; reasoning that was not streamed has none, and where the model stopped by itself,
+    the token that ends the text is counted and has no chunk. Without a usage, the tokens are known if the server stopped at the
+    length that was asked for.
     """
     by, finish = batch.words("counted_by"), batch.words("finish_reason")
     total = batch.numbers("output_tokens")
+    shown = total - batch.numbers("hidden_reasoning_tokens", 0)
     asked = np.where(_is(finish, "length"), batch.numbers("asked_tokens"), -1)
-    ended = _is(by, "server-usage") & _is(finish, "stop") & (chunks + 1 == total)
+    ended = _is(by, "server-usage") & _is(finish, "stop") & ((chunks + 1 == total) | (chunks + 1 == shown))
     counted = _is(by, "server-usage") | _is(by, "tokenizer")
-    known: BoolArray = (counted & (chunks == total)) | (_is(by, "chunks") & (chunks == asked)) | ended
+    known: BoolArray = (
+        (counted & ((chunks == total) | (chunks == shown))) | (_is(by, "chunks") & (chunks == asked)) | ended
+    )
     return known
 
 
@@ -79,7 +83,8 @@ def record_tpot_ms(record: RequestRecord) -> float | None:
     first, last, tokens = record.first_token_ns, record.last_token_ns, record.arrival_tokens
     if record.error is not None or first is None or last is None or last <= first:
         return None
-    if record.counted_by != "server-continuous-usage" and len(tokens) != record.output_tokens:
+    shown = len(tokens) + (record.hidden_reasoning_tokens or 0)
+    if record.counted_by != "server-continuous-usage" and shown != record.output_tokens:
         return None
     at_first = tokens[bisect_right(record.arrival_ns, first) - 1]
     return (last - first) / 1e6 / (tokens[-1] - at_first)

@@ -60,6 +60,7 @@ class TrialMetrics:
     streamed_tokens: FloatArray  # the cumulative count at the last chunk
     first_answer_ms: FloatArray  # from sending to the first chunk after the reasoning, of requests that reasoned
     reasoning_tokens: FloatArray
+    hidden_reasoning_tokens: FloatArray  # of those, that the server counted and did not stream
     cached_tokens: FloatArray  # of the prompt
     turn: FloatArray  # of its session, from 0
     in_flight_ms: FloatArray  # of the window; 0 for a request outside of it
@@ -200,9 +201,18 @@ class TrialMetrics:
 
     @property
     def first_reasoning_ms(self) -> FloatArray:
-        """From sending to the first chunk, of requests that reasoned: an answer apart comes after its reasoning."""
-        first: FloatArray = np.where(np.isfinite(self.reasoning_tokens), self.ttft_ms, np.nan)
+        """From sending to the first chunk, of requests whose reasoning was streamed: an answer apart comes after its reasoning."""
+        streamed = np.isfinite(self.reasoning_tokens) & np.isnan(self.hidden_reasoning_tokens)
+        first: FloatArray = np.where(streamed, self.ttft_ms, np.nan)
         return first
+
+    @property
+    def hidden_reasoning(self) -> str | None:
+        """Why some requests that reasoned have no time to their first reasoning token; None if all have one."""
+        hidden = int(np.isfinite(self.hidden_reasoning_tokens).sum())
+        reasoned = int((self.reasoning_tokens > 0).sum())
+        said = f"the server does not stream the reasoning of {hidden:,} of {reasoned:,} requests that reasoned"
+        return said if hidden else None
 
     @property
     def reasoning_share(self) -> float | None:

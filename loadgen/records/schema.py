@@ -41,6 +41,9 @@ class RequestRecord:
     turn: int | None = None  # of its session, from 0; None: of no session
     cached_tokens: int | None = None  # of the prompt, that the server took from its prefix cache; None: it does not say
     reasoning_tokens: int | None = None  # of the output; None: it has no reasoning apart
+    hidden_reasoning_tokens: int | None = (
+        None  # of those, that the server counted and did not stream, before the first token
+    )
     first_answer_ns: int | None = None  # of the first chunk after the reasoning
     counted_by: CountedBy | None = None
     finish_reason: str | None = None
@@ -70,6 +73,7 @@ COLUMN_TYPES = {
     "turn": "int32",
     "cached_tokens": "int32",
     "reasoning_tokens": "int32",
+    "hidden_reasoning_tokens": "int32",
     "first_answer_ns": "int64",
     "counted_by": "string",
     "finish_reason": "string",

@@ -195,7 +195,7 @@ def _fill(record: RequestRecord, answer: Answer, lag_ns: array[int]) -> None:
     record.prompt_tokens, record.output_tokens = answer.prompt_tokens, answer.output_tokens
     record.output_characters = answer.output_characters
     record.cached_tokens, record.reasoning_tokens = answer.cached_tokens, answer.reasoning_tokens
-    record.first_answer_ns = answer.first_answer_ns
+    record.hidden_reasoning_tokens, record.first_answer_ns = answer.hidden_reasoning_tokens, answer.first_answer_ns
     record.counted_by, record.finish_reason = answer.counted_by, answer.finish_reason
     record.error = answer.error or record.error or answer.incomplete
     lags = sorted(lag for lag in lag_ns if lag >= 0)

@@ -84,6 +84,8 @@ def _totals(summary: Mapping[str, Any]) -> Iterator[str]:
         yield from _entry("", f"modelled, not measured: {modelled} J/output token")
     if summary.get("reasoning_share") is not None:
         yield from _entry("reasoning", _reasoning(summary))
+        if summary["first_reasoning_reason"] is not None:
+            yield from _entry("", f"its own times are not known: {summary['first_reasoning_reason']}")
     if summary.get("cached_share") is not None:
         yield from _entry("prefix cache", f"held {figure(100 * summary['cached_share'])} % of the prompt tokens")
     if summary["prompt_as"] == "words":

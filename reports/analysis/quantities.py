@@ -153,6 +153,11 @@ def _reasoning(of: Callable[[Trial, TrialMetrics], Amount]) -> Callable[[Trial, 
     return found
 
 
+def _first_reasoning(_trial: Trial, metrics: TrialMetrics) -> Amount:
+    found = _percentile(metrics.first_reasoning_ms, 50)
+    return found if found.value is not None else Amount(None, metrics.hidden_reasoning or found.reason)
+
+
 def _mean_tokens(of: Callable[[TrialMetrics], FloatArray]) -> Callable[[Trial, TrialMetrics], Amount]:
     """Over the completed requests that reasoned."""
 
@@ -277,7 +282,7 @@ _ALL = (
         "First reasoning token",
         "ms",
         "lower",
-        _reasoning(lambda _, m: _percentile(m.first_reasoning_ms, 50)),
+        _reasoning(_first_reasoning),
     ),
     Quantity(
         FIRST_ANSWER, "First answer token", "ms", "lower", _reasoning(lambda _, m: _percentile(m.first_answer_ms, 50))

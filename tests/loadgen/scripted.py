@@ -107,6 +107,9 @@ class ScriptedServer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # asyncio sets it on sockets that name their protocol alone; without it chunks wait for acknowledgements, and share a read.
+        if self.tls is None:
+            writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         number = self.connections
         self.connections += 1
         self.open += 1

@@ -16,7 +16,7 @@ from loadgen.records.schema import Trial, WindowRules
 COLUMNS = [
     "index", "scheduled_ns", "sent_ns", "headers_ns", "first_token_ns", "last_token_ns", "end_ns", "arrival_ns", "arrival_tokens", "asked_tokens", "prompt_tokens",
     "output_tokens", "output_characters", "counted_by", "error", "finish_reason",
-    "turn", "cached_tokens", "reasoning_tokens", "first_answer_ns",
+    "turn", "cached_tokens", "reasoning_tokens", "hidden_reasoning_tokens", "first_answer_ns",
 ]  # fmt: skip
 
 
@@ -85,6 +85,7 @@ def measure_batch(trial: Trial, generations: Generations, batch: Batch) -> Part:
             "streamed_tokens": arrivals.streamed,
             "first_answer_ms": ranked(_since(batch, "first_answer_ns", start) - sent, counted & reasoned, completed),
             "reasoning_tokens": batch.floats("reasoning_tokens"),
+            "hidden_reasoning_tokens": batch.floats("hidden_reasoning_tokens"),
             "cached_tokens": batch.floats("cached_tokens"),
             "turn": turn,
             "in_flight_ms": overlap_ms(sent, end, inside.window_ms),

@@ -16,7 +16,8 @@ from reports.document.wording import PER_CELL
 from reports.sections.loads.quantity_table import quantity_table
 
 _LEDE = (
-    "Of requests whose server sends the reasoning apart (reasoning_content). Tokens are means over those that completed. Joules are "
+    "Of requests whose server sends the reasoning apart (reasoning_content), or counts it in its usage and does not stream it: then "
+    "it has no first token. Tokens are means over those that completed. Joules are "
     "J/request, split by the share of the output tokens that are reasoning: they are not metered apart. Figures are medians over "
     "trials; beneath, the ratio to the baseline in pairs within blocks."
 )
