@@ -51,6 +51,12 @@ class Master:
             if len(self._health) == self._load.workers:
                 gevent.spawn(self._finish)
 
+    def give_up(self, environment: Any, msg: Any) -> None:  # noqa: ARG002 - Locust calls by these names
+        """End without a load: a worker cannot take it."""
+        if not self._load.result.exists():
+            write_text(self._load.result, json.dumps({"refusal": msg.data["reason"]}))
+            self._quit()
+
     def _counted(self) -> int:
         """Requests in Locust's own statistics, which the workers send every few seconds."""
         return sum(entry.num_requests for entry in self._environment.stats.entries.values() if entry.method == "POST")
@@ -76,6 +82,9 @@ class Master:
             },
         }
         write_text(self._load.result, json.dumps(found))
-        runner.quit()
+        self._quit()
+
+    def _quit(self) -> None:
+        self._environment.runner.quit()
         if self._environment.web_ui is not None:
             self._environment.web_ui.stop()  # what the process waits for when it has a page

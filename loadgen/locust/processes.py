@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from base.network import free_port
 from base.python_process import python_command
 from loadgen.endpoint import Endpoint, LoadError
-from loadgen.locust.shared_load import KEY_VARIABLE, LOAD_VARIABLE, SharedLoad
+from loadgen.locust.shared_load import LOAD_VARIABLE, SharedLoad, in_environment
 
 _CONNECT_S, _STOP_S = 60, 2.0
 # Locust, ended by the kernel when this process ends, however that happens: prctl(2), PR_SET_PDEATHSIG.
@@ -43,7 +43,7 @@ class LocustSettings:
     web_host: str = "127.0.0.1"
 
 
-def become_worker(master: str, key: str | None) -> NoReturn:
+def become_worker(master: str, key: str | None, headers: Sequence[tuple[str, str]]) -> NoReturn:
     """Turn this process into a worker of the master at HOST:PORT; it waits five minutes for the master, which also ends it.
 
     Raises LoadError for an invalid address, and where Locust is not installed.
@@ -59,7 +59,7 @@ def become_worker(master: str, key: str | None) -> NoReturn:
     words = python_command("-m", "locust", "-f", str(_LOCUSTFILE), "--worker", "--exit-code-on-error", "0")
     words += ["--master-host", host, "--master-port", str(port)]
     os.chdir(_LOCUSTFILE.parent)
-    os.execve(words[0], words, {**os.environ, **({KEY_VARIABLE: key} if key else {})})  # noqa: S606 - no shell is wanted
+    os.execve(words[0], words, {**os.environ, **in_environment(key, headers)})  # noqa: S606 - no shell is wanted
 
 
 def check_installed() -> None:
@@ -75,8 +75,7 @@ def running(
     """Start the master and the workers here, yield the master; all are ended on leaving, however that happens."""
     port = settings.master_port or free_port()
     environment = {**os.environ, LOAD_VARIABLE: str(folder / "load.json")}
-    if endpoint.api_key:
-        environment[KEY_VARIABLE] = endpoint.api_key
+    environment |= in_environment(endpoint.api_key, endpoint.headers)
     file = str(_LOCUSTFILE)
     base = python_command("-c", _LOCUST, "-f", file)
     web = ["--headless"] if settings.web_port is None else ["--autostart"]
@@ -87,8 +86,9 @@ def running(
     master += ["--users", users, "--spawn-rate", users, "--expect-workers", str(shared.workers)]
     master += ["--expect-workers-max-wait", str(_CONNECT_S), "--exit-code-on-error", "0"]
     if settings.remote_workers:
+        headers = "".join(f" --header '{name}: …'" for name, _ in endpoint.headers)
         print(  # noqa: T201 - for the user to copy while this process waits for the workers
-            f"on the other machines, {settings.remote_workers} in all: prunebench load-worker THIS-HOST:{port} [--api-key-file FILE]",
+            f"on the other machines, {settings.remote_workers} in all: prunebench load-worker THIS-HOST:{port} [--api-key-file FILE]{headers}",
             file=sys.stderr,
         )
     worker = [*base, "--worker", "--master-host", "127.0.0.1", "--master-port", str(port)]

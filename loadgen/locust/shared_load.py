@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,12 @@ from loadgen.records.schema import RequestRecord
 from loadgen.records.table import Records
 from loadgen.workloads.base import Workload
 
-LOAD_VARIABLE, KEY_VARIABLE = "PRUNEBENCH_LOCUST_LOAD", "PRUNEBENCH_API_KEY"
+LOAD_VARIABLE, KEY_VARIABLE, HEADERS_VARIABLE = "PRUNEBENCH_LOCUST_LOAD", "PRUNEBENCH_API_KEY", "PRUNEBENCH_HEADERS"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class SharedLoad(Record):
-    """Everything a worker needs. The API key is not in it: it is in the environment of every worker."""
+    """Everything a worker needs, but for what may be secret: the API key and the headers are in the environment of every worker."""
 
     url: str
     model: str
@@ -38,6 +39,7 @@ class SharedLoad(Record):
     seed: int
     workers: int
     idle_timeout_s: float | None = None
+    headers: list[str] = []  # names of those that the user added
     records: Path = Path()  # where the master writes records as they arrive, an Arrow stream
     result: Path = Path()  # where it writes the rest when all workers are done
     tokens: str | list[int] | None = None  # a tokenizer.json, or ids that stand for words
@@ -48,10 +50,20 @@ class SharedLoad(Record):
         files = {field: path.absolute() for field, path in self.workload.files.items()}
         return self.model_copy(update={"workload": self.workload.model_copy(update=files)})
 
-    def endpoint(self, api_key: str | None) -> Endpoint:
-        """The server under load."""
+    def endpoint(self, environment: Mapping[str, str]) -> Endpoint:
+        """The server under load. Raises LoadError for a worker whose headers are not the load's."""
+        headers = tuple((name, value) for name, value in json.loads(environment.get(HEADERS_VARIABLE) or "[]"))
+        own, wanted = ({name.lower() for name in names} for names in ((name for name, _ in headers), self.headers))
+        for names, what in ((wanted - own, "has no"), (own - wanted, "has another")):
+            if names:
+                raise LoadError(f"a worker {what} --header {min(names)}: give load-worker those of the load")
         return Endpoint(
-            self.url, self.model, api_key=api_key, timeout_s=self.timeout_s, idle_timeout_s=self.idle_timeout_s
+            self.url,
+            self.model,
+            api_key=environment.get(KEY_VARIABLE),
+            headers=headers,
+            timeout_s=self.timeout_s,
+            idle_timeout_s=self.idle_timeout_s,
         )
 
     def prompts(self) -> Prompts:
@@ -118,6 +130,11 @@ class Share:
         if self.shared.workload.in_flight is None or self.shared.workload.group_size is not None:
             return [(0.0, math.inf)]
         return self.shared.workload.users()[self.worker :: self.shared.workers]
+
+
+def in_environment(api_key: str | None, headers: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """The variables by which a worker has what `SharedLoad` leaves out."""
+    return {HEADERS_VARIABLE: json.dumps(headers), **({KEY_VARIABLE: api_key} if api_key else {})}
 
 
 class ClockReading(Record):

@@ -77,10 +77,12 @@ def run_locust(
 def _finished(
     shared: SharedLoad, folder: Path, status: int | None, started_at: str, before: dict[str, float]
 ) -> FinishedLoad:
-    """Read the result and the records. Raises LoadError if Locust left no result."""
+    """Read the result and the records. Raises LoadError if Locust left no result, or a worker could not take the load."""
     if not shared.result.is_file():
         raise LoadError(f"--driver locust: ended with status {status}: {last_line(folder / 'master.log')}")
     found = json.loads(shared.result.read_bytes())
+    if "refusal" in found:
+        raise LoadError(f"--driver locust: {found['refusal']}")
     records = read_stream(shared.records)
     _reconcile(found["statistics"], len(records))
     return FinishedLoad(records, *_health(found["health"]), started_at, before, lanes=shared.workers)

@@ -44,4 +44,5 @@ def _on_init(environment: Any, **_: Any) -> None:
     elif isinstance(runner, MasterRunner):
         master = Master(environment)
         runner.register_message("prunebench-records", master.gather)
+        runner.register_message("prunebench-refusal", master.give_up)
         environment.events.spawning_complete.add_listener(master.begin)

@@ -13,10 +13,11 @@ import gevent.event
 
 from loadgen.client.exchange import Exchange, wire_error
 from loadgen.client.kernel_stamps import ArrivalClock
+from loadgen.endpoint import LoadError
 from loadgen.link.client_watch import PROBE_NS, ClientWatch
 from loadgen.link.messages import Ended, Part
 from loadgen.locust.blocking_wire import BlockingClient
-from loadgen.locust.shared_load import KEY_VARIABLE, ClockReading, Share, SharedLoad, packed
+from loadgen.locust.shared_load import ClockReading, Share, SharedLoad, packed
 from loadgen.metrics.latencies import record_tpot_ms, record_ttft_ms
 from loadgen.prompts.encoded_turns import Carried, encode_turns
 from loadgen.prompts.request_body import CHAT, asked_tokens, request_body, request_path
@@ -40,10 +41,15 @@ class Worker:
         self._watch, self._clock = ClientWatch(), ArrivalClock()
 
     def begin(self, environment: Any, msg: Any) -> None:  # noqa: ARG002 - Locust calls by these names
-        """Take the load that the master has sent."""
+        """Take the load that the master has sent, or report why this worker cannot."""
         shared = SharedLoad.model_validate_json(msg.data["load"])
+        try:
+            self._endpoint = shared.endpoint(os.environ)
+        except LoadError as error:
+            self._environment.runner.send_message("prunebench-refusal", {"reason": f"{error}"})
+            return
         self._share = Share(shared, self._environment.runner.worker_index)
-        self._prompts, self._endpoint = shared.prompts(), shared.endpoint(os.environ.get(KEY_VARIABLE))
+        self._prompts = shared.prompts()
         master = ClockReading.model_validate(msg.data["clock"])
         self._began_ns = msg.data["begins_ns"] + ClockReading.now().offset_to(master)
         self._indices = self._share.indices(self._began_ns)

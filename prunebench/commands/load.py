@@ -21,6 +21,7 @@ from prunebench.commands.options import (
     CarbonIntensity,
     CarbonSource,
     EnergySourceName,
+    Headers,
     Json,
     ServerKeyFile,
     Slo,
@@ -111,14 +112,7 @@ def load(
         str | None, typer.Option(help="The model's name there; default the only one.", rich_help_panel="Server")
     ] = None,
     api_key_file: ServerKeyFile = None,
-    header: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME: VALUE",
-            help="Sent with every request; its name is recorded. Repeatable.",
-            rich_help_panel="Server",
-        ),
-    ] = None,
+    header: Headers = None,
     request_timeout: Annotated[
         float,
         quantity(
@@ -191,8 +185,8 @@ def load(
     if url is None:
         raise typer.BadParameter("missing URL (or --self-test)")
     locust = locust_settings(driver, workers, remote_workers, master_port, web_port, web_host)
-    if locust is not None:
-        _check_native_only(processes, header)
+    if locust is not None and processes > 1:
+        raise LoadError("--processes: only for the native driver; with --driver locust give --workers")
     asked = workload is not None or any(value is not None for value in fields.values())
     loads = [describe_workload(workload, fields, slo)] if asked else default_loads(slo)
     if fail_on and workload == "sweep":
@@ -237,13 +231,6 @@ def load(
         finally:
             print_finished(finished, as_json=as_json)
         raise typer.Exit(exit_status(finished, failing))
-
-
-def _check_native_only(processes: int, header: list[str] | None) -> None:
-    if processes > 1:
-        raise LoadError("--processes: only for the native driver; with --driver locust give --workers")
-    if header:
-        raise LoadError("--header: only for the native driver; leave out --driver locust")
 
 
 def _proxy_notes(endpoint: Endpoint) -> list[str]:

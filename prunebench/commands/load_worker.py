@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from base.key_file import read_key
+from loadgen.endpoint import headers_of
 from loadgen.locust.processes import become_worker
-from prunebench.commands.options import ServerKeyFile
+from prunebench.commands.options import Headers, ServerKeyFile
 from prunebench.terminal.command_help import examples
 
 
@@ -18,5 +19,6 @@ from prunebench.terminal.command_help import examples
 def load_worker(
     master: Annotated[str, typer.Argument(metavar="HOST:PORT", help="What `load --remote-workers` printed.")],
     api_key_file: ServerKeyFile = None,
+    header: Headers = None,
 ) -> None:
-    become_worker(master, None if api_key_file is None else read_key(api_key_file))
+    become_worker(master, None if api_key_file is None else read_key(api_key_file), headers_of(header or []))

@@ -67,6 +67,15 @@ ServerKeyFile = Annotated[
     Path | None,
     typer.Option("--api-key-file", help="File with the key that the server requires.", rich_help_panel="Server"),
 ]
+Headers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--header",
+        metavar="NAME: VALUE",
+        help="Sent with every request; its name is recorded. Repeatable.",
+        rich_help_panel="Server",
+    ),
+]
 EnergySourceName = Annotated[
     str, typer.Option(help="auto, none, local, or the URL of a server with /energy.", rich_help_panel="Energy")
 ]

@@ -105,6 +105,7 @@ class TrialRunner:
             model=self.endpoint.model,
             timeout_s=self.endpoint.timeout_s,
             idle_timeout_s=self.endpoint.idle_timeout_s,
+            headers=[name for name, _ in self.endpoint.headers],
             workload=workload,
             seed=seed,
             workers=workers,

@@ -14,6 +14,7 @@ import pytest
 
 from loadgen.results.recorder import read_stream
 from loadgen.results.store import read_trial
+from tests.loadgen.scripted import ScriptedServer, stream
 
 pytestmark = pytest.mark.slow
 
@@ -141,6 +142,74 @@ def test_a_worker_started_by_hand_has_its_share_beside_a_local_one(started, url,
     result = read_trial(tmp_path / "out")
     assert [(r.index, r.error) for r in result.records] == [(index, None) for index in range(10)]
     assert result.trial.client.processes == 2
+
+
+MODELS = {"/v1/models": lambda: b'{"object": "list", "data": [{"id": "m"}]}'}
+SHORT = ["--requests", 8, "--workload", "constant", "--rate", 20, "--output-tokens", 2, "--prompt-as", "words"]
+HEADERS = ["--header", "X-Team: search", "--header", "api-key: secret"]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_headers_and_body_are_those_of_every_request_also_of_a_worker_started_by_hand(started, tmp_path):
+    port = free_port()
+    remote = ["--workers", 2, "--remote-workers", 1, "--master-port", port]
+    with ScriptedServer(lambda *_: stream(2), pages=MODELS) as server:
+        words = ["load", server.url, "--output", "out", "--driver", "locust", *remote, *SHORT, *HEADERS]
+        master = started(*words, "--body", '{"top_k": 3, "temperature": 0.5}', "--fail-on", "none")
+        worker = started("load-worker", f"127.0.0.1:{port}", *HEADERS)
+        assert (master.wait(60), worker.wait(20)) == (0, 0), master.communicate()
+    sent = server.asked
+    assert len(sent) == 8 + 2  # and the warm-up
+    assert all("\r\nX-Team: search\r\napi-key: secret\r\n" in one.head for one in sent)
+    assert {(one.body["top_k"], one.body["temperature"]) for one in sent} == {(3, 0.5)}
+    trial = read_trial(tmp_path / "out").trial
+    assert trial.headers == ["X-Team", "api-key"]
+    assert "top_k" in trial.form.keys
+    assert "secret" not in trial.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [([], "has no --header api-key"), ([*HEADERS, "--header", "x-other: 1"], "has another --header x-other")],
+)
+def test_a_worker_with_other_headers_ends_the_load_with_one_line(started, own, said):
+    port = free_port()
+    with ScriptedServer(lambda *_: stream(2), pages=MODELS) as server:
+        words = ["load", server.url, "--output", "out", "--driver", "locust", "--remote-workers", 1, *SHORT, *HEADERS]
+        master = started(*words, "--master-port", port)
+        started("load-worker", f"127.0.0.1:{port}", *own)
+        _, complained = master.communicate(timeout=60)
+    assert master.returncode == 2
+    assert complained.splitlines()[-1] == (
+        f"prunebench: --driver locust: a worker {said}: give load-worker those of the load"
+    )
+
+
+def test_a_mix_through_locust_has_its_parts_own_prompts(prunebench, url, tmp_path):
+    lines = [{"body": {"messages": [{"role": "user", "content": f"line {n}"}], "max_tokens": 3}} for n in range(20)]
+    (tmp_path / "lines.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    parts = [{"name": "line", "prompts": "lines.jsonl"}, {"name": "made", "prompt_tokens": 9, "output_tokens": 5}]
+    words = ["--workers", 2, "--rate", 30, "--requests", 16, "--parts", json.dumps(parts)]
+    summary, result = load(prunebench, url, tmp_path, *words)
+    numbers = [result.trial.workload.part_number(0, r.index) for r in result.records]
+    assert [(r.error, r.output_tokens, r.asked_tokens) for r in result.records] == [
+        (None, (3, 5)[n], (3, 5)[n]) for n in numbers
+    ]
+    assert [part["requests"] for part in summary["parts"]] == [numbers.count(0), numbers.count(1)]
+
+
+def test_parts_with_arrivals_of_their_own_are_the_native_drivers(prunebench, url):
+    parts = '[{"name": "a", "kind": "constant", "rate": 2}, {"name": "b", "kind": "concurrency", "concurrency": 2}]'
+    done = prunebench("load", url, "--model", "tiny", "--output", "out", "--driver", "locust", "--parts", parts)
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        "prunebench: --parts with arrivals of their own: only for the native driver; leave out --driver locust"
+    )
 
 
 @pytest.mark.parametrize(
