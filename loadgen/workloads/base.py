@@ -62,7 +62,7 @@ class Workload(Objectives, Timing):
     prompts: str | None = Field(
         default=None,
         description="A file of prompts or messages (.txt, .jsonl, .csv, or ShareGPT's .json), a data set's folder, or hellaswag, mmlu, ifeval, each with "
-        ":FOLDER where there is no hub; without it prompts are synthetic.",
+        ":FOLDER where there is no hub; lines of OpenAI's batches (.jsonl) keep their other keys. Without it prompts are synthetic.",
     )
     endpoint: EndpointName = Field(
         default="auto",
@@ -71,8 +71,9 @@ class Workload(Objectives, Timing):
     )
     body: Body = Field(
         default=None,
-        description="Keys for the body of every request, as JSON or a file of it: temperature, top_p, seed, "
-        'chat_template_kwargs; a key that is null is left out, and "$output_tokens" is the length that a request asks for.',
+        description="Keys for the body of every request, as JSON or a file of it, over those of the load and of the lines of "
+        "`prompts`: temperature, top_p, seed, chat_template_kwargs; a key that is null is left out, and "
+        '"$output_tokens" is the length that a request asks for.',
     )
     file_sha256: str | None = Field(
         default=None,
@@ -303,8 +304,12 @@ def with_lengths(given: Mapping[str, object]) -> dict[str, object]:
 
 
 def _asked_of_lines(given: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
-    """`output_tokens` where none are given and lines of a file may ask for their own; one request for a list of prompts has one."""
+    """`output_tokens` where none are given and lines of a file may ask for their own, those of a part of a mix too.
+
+    One request for a list of prompts has one length.
+    """
     prompts = given.get("prompts")
     lines = isinstance(prompts, str) and Path(prompts).suffix.lower() in _LINES
-    asks = lines and given.get("output_tokens") is None and given.get("batch_as") != "list"
+    may_ask = (lines and given.get("batch_as") != "list") or given.get("parts") is not None
+    asks = may_ask and given.get("output_tokens") is None
     return {"output_tokens": as_asked(default["output_tokens"])} if asks else {}

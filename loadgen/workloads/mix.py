@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from base.quantities import PER_SECOND
 from loadgen.workloads.base import COMMAND_LENGTHS, Flow, Workload
 from loadgen.workloads.fields.body import read_json
-from loadgen.workloads.fields.lengths import OutputTokens, as_asked, unasked
+from loadgen.workloads.fields.lengths import unasked
 from loadgen.workloads.mix_part import MixPart
 from loadgen.workloads.open_loop import PoissonLoad
 from loadgen.workloads.timing import WindowCut
@@ -35,16 +35,11 @@ def _read(given: Any) -> Any:
 class MixLoad(Workload):
     """Requests of several parts. Those without a `kind` share Poisson arrivals at `rate`, each of one of them, drawn by weight;
     each other part has arrivals of its own beside them.
-
-    A request's number is `flow + flows * n`: of the parts that share `rate`, or of one part with arrivals of its own, the n-th.
     """
 
     kind: Literal["mix"] = "mix"
     rate: Annotated[float | None, PER_SECOND] = Field(
         default=None, gt=0, description="Requests per second, of all parts without a `kind` of their own."
-    )
-    output_tokens: OutputTokens = Field(
-        default="asked:64", description=Workload.model_fields["output_tokens"].description
     )
     parts: Annotated[
         list[MixPart], BeforeValidator(_read, json_schema_input_type=list[MixPart] | str), Field(min_length=2)
@@ -61,7 +56,10 @@ class MixLoad(Workload):
         return self.place(seed, index)[0]
 
     def place(self, seed: int, index: int) -> tuple[int, int]:
-        """The part of a request, and its number among the requests of that part; in the warm-up both count down."""
+        """The part of a request, and its number among the requests of that part.
+
+        Numbers of requests go round the flows: `index` is flow + flows * n. Those of the warm-up count down from -1.
+        """
         n, flow = divmod(index, len(self.flows))
         own = self.flows[flow].part
         if own is not None:
@@ -201,10 +199,8 @@ class MixLoad(Workload):
 
     @classmethod
     def completed(cls, given: Mapping[str, object]) -> dict[str, object]:
-        """As of other loads; one whose parts have arrivals of their own ends by time, and any length is for requests that ask for none."""
+        """As of other loads; one whose parts have arrivals of their own ends by time."""
         fields = super().completed(given)
-        if "output_tokens" not in given:
-            fields["output_tokens"] = as_asked(COMMAND_LENGTHS["output_tokens"])
         parts: Any = None
         with contextlib.suppress(ValueError):  # which the reading of the fields reports
             parts = _read(given.get("parts"))

@@ -19,7 +19,7 @@ _OWN_FILES = ("prompts", "trace", "lengths")
 
 class MixPart(Objectives):
     """Without a `kind` it has its share of the mix's `rate`, by weight; with one it has arrivals of its own, as a load of that
-    kind has them. What its requests are and is left out is the workload's.
+    kind has them. What it does not say of its requests and objectives is the workload's.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Names the part in tables.")

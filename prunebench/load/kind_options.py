@@ -56,9 +56,8 @@ def flag_of(field: str) -> str:
 
 def in_flags(text: str) -> str:
     """The text with each field in backticks as its option."""
-    return re.sub(
-        r"`([a-z_]+)`", lambda match: flag_of(match[1]) if match[1] in Workload.known_keys() else match[0], text
-    )
+    options = set(Workload.known_keys()) - {"name", "kind"}
+    return re.sub(r"`([a-z_]+)`", lambda match: flag_of(match[1]) if match[1] in options else match[0], text)
 
 
 def _parameters() -> list[inspect.Parameter]:

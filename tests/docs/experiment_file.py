@@ -62,7 +62,12 @@ def _sections(key: str, models: list[str], known: dict[str, Any]) -> Iterator[tu
         yield f"{brackets}, every kind", {**found[0], "description": ""}, shared
         for model in found:
             kind = model["properties"]["kind"]["const"]
-            yield f'{brackets}, `kind = "{kind}"`', model, [name for name in model["properties"] if name not in shared]
+            own = [name for name in model["properties"] if name not in shared]
+            yield f'{brackets}, `kind = "{kind}"`', model, own
+            for name in own:  # that holds tables of its own, as the parts of a mix are
+                value = model["properties"][name]
+                for inner in [found for one in [value, *value.get("anyOf", [])] for found in _models(one)]:
+                    yield f"`[[{key}.{name}]]`", known[inner], list(known[inner]["properties"])
 
 
 def _is_shared(name: str, models: list[dict[str, Any]]) -> bool:
