@@ -12,6 +12,7 @@ from loadgen.energy.source import NoEnergy
 from loadgen.metrics.latencies import record_tpot_ms
 from loadgen.prompts.synthetic import FilePrompts
 from loadgen.trial import run_trial
+from reports.analysis.quantities import FIRST_REASONING, QUANTITIES
 from tests.loadgen.made import MS, summary_of, workload
 from tests.loadgen.scripted import END, HEAD, ScriptedServer, chunked, event
 
@@ -109,6 +110,7 @@ def test_its_share_is_reported_and_its_times_are_null_with_the_reason_while_the_
     assert summary["first_reasoning_reason"] == (
         "the server does not stream the reasoning of 4 of 4 requests that reasoned"
     )
+    assert QUANTITIES[FIRST_REASONING].of(result.trial, result.metrics) == (None, summary["first_reasoning_reason"])
     assert summary["mean_first_answer_ms"] == summary["mean_ttft_ms"]
     for record in result.records:  # a time per token is over the three that came, each in a chunk of its own
         assert record_tpot_ms(record) == pytest.approx((record.last_token_ns - record.first_token_ns) / 2e6)
