@@ -12,7 +12,7 @@ from energy.curve import NoEnergy, curve_of
 from energy.records import EnergyTrace, MeterPower, MeterTrace, PowerTimeline, WindowEnergy
 
 SHORTEST_STEP_S = 0.1
-_AROUND_NS = 500_000_000  # power of so long before and after a reading of the clock, which comes once a second
+_AROUND_NS = 500_000_000  # averaged on each side of a clock reading; the clock is read once a second
 MOST_STEPS = 1200  # as many as a plot shows; keeps a trial's file near 10 kB a meter
 
 

@@ -31,7 +31,7 @@ class WallEnergy(Record):
     over_gross_reason: str | None = None
     rest_joules: float | None = None  # of what no other meter here covers: fans, supply, and parts without a meter
     covered: tuple[str, ...] = ()  # by other meters
-    delay_s: float | None = None  # of its power behind the headline's, beyond the stated lag; None: it cannot be told
+    delay_s: float | None = None  # of its power behind the headline's, beyond the stated lag; None: unknown
 
 
 def wall_energy(energy: WindowEnergy, power: PowerTimeline | None = None) -> WallEnergy | None:
@@ -74,7 +74,7 @@ def wall_energy(energy: WindowEnergy, power: PowerTimeline | None = None) -> Wal
 def wall_delay(power: PowerTimeline) -> float | None:
     """How much later the wall shows what the headline's power does, in seconds: where both agree most.
 
-    None if power is too steady or was seen too briefly to tell, or if they do not agree at any delay.
+    None if power is too steady or was recorded too briefly to estimate it, or if they do not agree at any delay.
     """
     own, wall, grid = _compared(power)
     if len(grid) <= _LEAST_S / _STEP_S:

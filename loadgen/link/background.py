@@ -1,4 +1,4 @@
-"""Reading answers in a thread that steps back where the process that measures wants the same core.
+"""Reading answers in a thread that steps back where the process that measures needs the same core.
 
 A chunk must leave its socket before the next comes, or both have one stamp; what it says may be read later. A thread's priority
 can be lowered by anyone and raised by few (man 2 setpriority), so the thread lives no longer than the load.

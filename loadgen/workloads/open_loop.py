@@ -134,7 +134,7 @@ class OnOffLoad(OpenLoop):
         return map(self._at, unit_arrivals(self.burstiness, seed))
 
     def _at(self, due: float) -> float:
-        """When so many requests have been due: the inverse of the rate's integral."""
+        """Seconds until `due` requests have been due: the inverse of the rate's integral."""
         while_on = self.rate * self.on_s
         cycles, rest = divmod(due, while_on + self.off_rate * self.off_s)
         within = rest / self.rate if rest < while_on else self.on_s + (rest - while_on) / self.off_rate

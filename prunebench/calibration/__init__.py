@@ -1,1 +1,1 @@
-"""Pruning's part that runs the model: what a text feeds the MLPs, for criteria that look at it."""
+"""Pruning's part that runs the model: what a text feeds the MLPs, for criteria that need activations."""

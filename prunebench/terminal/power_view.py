@@ -62,8 +62,8 @@ class PowerView:
         self.alarms += above
         if above and err.is_terminal:
             err.bell()
-        told = "ALARM: above" if above else "no longer above"
-        print_line(f"prunebench: {seconds:.1f} s: {told} {limit:g} W: {watts:.1f} W", err)
+        change = "ALARM: above" if above else "no longer above"
+        print_line(f"prunebench: {seconds:.1f} s: {change} {limit:g} W: {watts:.1f} W", err)
 
     def total(self, energy: WindowEnergy) -> None:
         """Show the joules of the whole watch."""

@@ -110,7 +110,7 @@ def _write(
     lines: int,
     bold: bool = False,
 ) -> float:
-    """Text in at most so many lines, smaller if it must be and then cut; returns where the next may begin."""
+    """Text in at most `lines` lines, made smaller and then cut to fit; returns where the next may begin."""
     left, top = at
     text = drawable(text)
     how = {"ha": "left", "va": "top", "color": colour, "fontweight": "bold" if bold else "normal"}

@@ -1,4 +1,4 @@
-"""The values of a chart as a table, for those who cannot see or point at it."""
+"""The values of a chart as a table, for readers who cannot see it or use a pointer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results of other tools, told apart by what they hold: each becomes loads of ours."""
+"""Results of other tools, recognised by their keys: each becomes loads of ours."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def _run(function: Callable[..., object], arguments: Sequence[object], variables
     os.environ.clear()
     os.environ.update(variables)
     tempfile.tempdir = None
-    # Where a server's loop is told of its signals, a fork of it would tell of its own.
+    # A server's event loop learns of signals through a file descriptor, to which a fork would write its own.
     os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
     try:
         sys.exit(function(*arguments))

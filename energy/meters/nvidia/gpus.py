@@ -150,7 +150,7 @@ def _probe(seen: _Seen, own_processes: Callable[[], list[int]]) -> NvmlMeter:
     mig = first_answer(lambda: pynvml.nvmlDeviceGetMigMode(handle))
     if mig is not None and mig[0]:
         raise Unmeterable(
-            "MIG is on: the counter reads the whole board, and no meter tells a slice's share: `nvidia-smi -mig 0`"
+            "MIG is on: the counter reads the whole board, and no meter reads a slice's share: `nvidia-smi -mig 0`"
         )
     source, read, unanswered = _best_source(handle)
     facts = _facts(seen, bool(mig[0]) if mig is not None else None, unanswered)

@@ -148,7 +148,7 @@ class NvmlMeter:
             notes.append(f"{name}: persistence mode is off, so its idle power changes: `sudo nvidia-smi -pm 1`")
         if clients := clients_of_mps(self._handle):
             notes.append(
-                f"{name}: {clients} clients of MPS share it: joules are the whole GPU's, and no meter tells whose"
+                f"{name}: {clients} clients of MPS share it: joules are the whole GPU's, and no meter splits them by process"
             )
         if facts.virtualization in _VIRTUAL:
             notes.append(f"{name} is {_VIRTUAL[facts.virtualization]}")

@@ -29,7 +29,7 @@ def visible_gpus(
     for entry in (e.strip() for e in visible.split(",")):
         if entry.startswith("MIG-"):
             raise UnknownGpus(
-                f"CUDA_VISIBLE_DEVICES={visible} chooses a MIG slice: the counter reads the whole board, and no meter tells a slice's share"
+                f"CUDA_VISIBLE_DEVICES={visible} chooses a MIG slice: the counter reads the whole board, and no meter reads a slice's share"
             )
         index = _index(entry, uuids)
         if index is None:

@@ -50,7 +50,7 @@ def describer_of(experiment, *, source, idle_s="0.3", serves_here=True):
 
 
 def started(load_s):
-    """Starts a server that takes so long, or was up already."""
+    """Acquire a server that says it loaded for `load_s`; over the 0.3 s that this takes, it was up already."""
 
     def acquire():
         time.sleep(0.3)

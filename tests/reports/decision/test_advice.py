@@ -45,12 +45,14 @@ def test_a_width_that_gains_and_keeps_its_quality_is_chosen(tmp_path):
 def test_where_tokenizers_differ_the_advice_is_per_character(tmp_path):
     """Its tokens come a quarter faster, and hold a third of the text."""
     other = {"tokenizers": {1024: "a", 512: "b"}, "workloads": (SMALL_BATCH.model_copy(update={"prompt_as": "text"}),)}
-    told = advised(tmp_path / "text", Mild(widths=(1024, 512), characters={1024: 3, 512: 1}, **other))["For batch work"]
-    assert told.choice == "Keep the baseline, width 1024: narrower widths gain nothing here"
-    assert "Output characters/s is 0.42x to 0.42x that of the baseline" in said(told)
-    told = advised(tmp_path / "more", Mild(widths=(1024, 512), characters={1024: 3, 512: 6}, **other))["For batch work"]
-    assert told.choice == "Choose width 512"
-    assert said(told).startswith("It gives 2.50x to 2.50x the characters/s and takes 0.40x to 0.40x the J/character")
+    fewer = Mild(widths=(1024, 512), characters={1024: 3, 512: 1}, **other)
+    found = advised(tmp_path / "fewer", fewer)["For batch work"]
+    assert found.choice == "Keep the baseline, width 1024: narrower widths gain nothing here"
+    assert "Output characters/s is 0.42x to 0.42x that of the baseline" in said(found)
+    more = Mild(widths=(1024, 512), characters={1024: 3, 512: 6}, **other)
+    found = advised(tmp_path / "more", more)["For batch work"]
+    assert found.choice == "Choose width 512"
+    assert said(found).startswith("It gives 2.50x to 2.50x the characters/s and takes 0.40x to 0.40x the J/character")
 
 
 def test_advice_from_an_extended_run_has_wider_intervals_and_says_what_they_allow_for(tmp_path):
