@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ from prunebench.commands.options import (
     ModelledWattsPerCore,
     ServerKeyFile,
     engine_options,
+    server_option,
 )
 from prunebench.quality.evaluation import (
     EvaluatedSubject,
@@ -43,6 +45,8 @@ from prunebench.terminal.console import err, out, print_line
 from prunebench.terminal.progress import Progress, Steps
 from reports.analysis.quality.cost import suite_cost
 from server.engines.registry import AUTO
+
+_task_option = partial(typer.Option, rich_help_panel="Tasks")
 
 
 @examples(
@@ -67,36 +71,29 @@ def evaluate(
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder; default evaluations/NAME-TIME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue: answered tasks are kept.")] = False,
-    include_path: Annotated[
-        list[Path] | None, typer.Option(help="A folder of task YAML; repeatable.", rich_help_panel="Tasks")
-    ] = None,
+    include_path: Annotated[list[Path] | None, _task_option(help="A folder of task YAML; repeatable.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many items a task.")] = None,
     reuse: Annotated[
         bool,
-        typer.Option(
+        _task_option(
             "--reuse",
             help="Take results of the same weights, engine and settings from earlier runs, and keep new ones.",
-            rich_help_panel="Tasks",
         ),
     ] = False,
     chat_template: Annotated[
-        bool, typer.Option("--chat-template", help="Ask through the model's chat template.", rich_help_panel="Tasks")
+        bool, _task_option("--chat-template", help="Ask through the model's chat template.")
     ] = False,
     in_process: Annotated[
-        bool, typer.Option("--in-process", help="lm-eval's own HF backend instead of HTTP.", rich_help_panel="Server")
+        bool, server_option("--in-process", help="lm-eval's own HF backend instead of HTTP.")
     ] = False,
     engine: Engine = AUTO,
     engine_option: EngineOptions = None,
-    model: Annotated[
-        str | None, typer.Option(help="The model's name at the URL; default the only one.", rich_help_panel="Server")
-    ] = None,
+    model: Annotated[str | None, server_option(help="The model's name at the URL; default the only one.")] = None,
     tokenizer: Annotated[
         str | None,
-        typer.Option(
-            help="The checkpoint behind the URL, a folder or OWNER/NAME; tasks require it.", rich_help_panel="Server"
-        ),
+        server_option(help="The checkpoint behind the URL, a folder or OWNER/NAME; tasks require it."),
     ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Prompts in flight.", rich_help_panel="Server")] = 32,
+    concurrency: Annotated[int, server_option(min=1, help="Prompts in flight.")] = 32,
     energy: EnergySourceName = "auto",
     modelled_watts_per_core: ModelledWattsPerCore = None,
     api_key_file: ServerKeyFile = None,

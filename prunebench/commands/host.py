@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,8 @@ from prunebench.commands.options import RequiredKeyFile, engine_options
 from prunebench.servers.host import host_servers
 from prunebench.servers.pool import HostSettings
 from prunebench.terminal.command_help import examples
+
+_servers_option = partial(typer.Option, rich_help_panel="Servers")
 
 
 @examples(
@@ -25,18 +28,13 @@ def host(
     root: Annotated[list[Path], typer.Option(help="Folder whose checkpoints may be served; repeatable.")],
     host: Annotated[str, typer.Option(help="Address to listen on, also of the servers.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7000,
-    first_port: Annotated[
-        int, typer.Option(min=1, max=65535, help="First port of the servers.", rich_help_panel="Servers")
-    ] = 8000,
+    first_port: Annotated[int, _servers_option(min=1, max=65535, help="First port of the servers.")] = 8000,
     most_servers: Annotated[int, typer.Option(min=1, max=100, help="Servers at a time, and ports.")] = 10,
     api_key_file: RequiredKeyFile = None,
     logs: Annotated[Path, typer.Option(help="Folder for the servers' logs.")] = Path("logs"),
     engine_option: Annotated[
         list[str] | None,
-        typer.Option(
-            help="KEY=VALUE for every server's engine; runners may not change it. Repeatable.",
-            rich_help_panel="Servers",
-        ),
+        _servers_option(help="KEY=VALUE for every server's engine; runners may not change it. Repeatable."),
     ] = None,
 ) -> None:
     options = engine_options(engine_option)

@@ -9,17 +9,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from base.paths import matching
-from prunebench.commands.options import (
-    Json,
-    MultipleOf,
-    Percentages,
-    Ratios,
-    RemoveLayers,
-    Revision,
-    Source,
-    Widths,
-    targets,
-)
+from prunebench.commands import options
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import out
 from pruner.checkpoint.hub import source_headers
@@ -39,17 +29,17 @@ PAPER_PERCENTAGES = (10, 20, 30, 40, 50, 60)  # arXiv 2512.22671
     ("Two widths, for a script", "prunebench inspect ./model --intermediate-size 4096 --intermediate-size 6144 --json"),
 )
 def inspect(
-    source: Source,
-    revision: Revision = None,
-    expansion_ratio: Ratios = None,
-    pruning_percentage: Percentages = None,
-    intermediate_size: Widths = None,
-    remove_layers: RemoveLayers = None,
-    multiple_of: MultipleOf = 1,
-    as_json: Json = False,
+    source: options.Source,
+    revision: options.Revision = None,
+    expansion_ratio: options.Ratios = None,
+    pruning_percentage: options.Percentages = None,
+    intermediate_size: options.Widths = None,
+    remove_layers: options.RemoveLayers = None,
+    multiple_of: options.MultipleOf = 1,
+    as_json: options.Json = False,
 ) -> None:
     """Of a model on the hub only the headers are fetched."""
-    wanted = targets(expansion_ratio, pruning_percentage, intermediate_size)
+    wanted = options.targets(expansion_ratio, pruning_percentage, intermediate_size)
     if not wanted and not any(remove_layers or ()):
         wanted = [Target("percentage", percentage) for percentage in PAPER_PERCENTAGES]
     with source_headers(source, revision) as folder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -27,12 +28,13 @@ from prunebench.commands.options import (
     Slo,
     intensity,
     quantity,
+    server_option,
 )
 from prunebench.load.defaults import default_loads, output_folder, with_countable_prompts
 from prunebench.load.fail_on import DEFAULT, chosen_checks
 from prunebench.load.finished import Finished, exit_status, print_finished
 from prunebench.load.kind_options import takes_workload_fields
-from prunebench.load.locust_options import locust_settings
+from prunebench.load.locust_options import Driver, locust_settings
 from prunebench.load.self_test import self_test as run_self_test
 from prunebench.load.sweep import run_sweep
 from prunebench.load.trial import TrialRunner
@@ -45,6 +47,10 @@ if TYPE_CHECKING:
     WorkloadKind = str
 else:
     WorkloadKind = Literal[tuple(Workload.kinds)]  # the registered ones
+
+_prompt_option = partial(typer.Option, rich_help_panel="Prompts and lengths")
+_client_option = partial(typer.Option, rich_help_panel="Client")
+_locust_option = partial(typer.Option, rich_help_panel="Locust")
 
 
 @examples(
@@ -79,14 +85,11 @@ def load(
     ] = None,
     tokenizer: Annotated[
         Path | None,
-        typer.Option(
-            help="tokenizer.json, or a checkpoint; default the server's, and without one lengths are in words.",
-            rich_help_panel="Prompts and lengths",
+        _prompt_option(
+            help="tokenizer.json, or a checkpoint; default the server's, and without one lengths are in words."
         ),
     ] = None,
-    seed: Annotated[
-        int, typer.Option(help="Of prompts, lengths and arrivals.", rich_help_panel="Prompts and lengths")
-    ] = 0,
+    seed: Annotated[int, _prompt_option(help="Of prompts, lengths and arrivals.")] = 0,
     slo: Slo = None,
     energy: EnergySourceName = "auto",
     carbon: CarbonIntensity = None,
@@ -108,9 +111,7 @@ def load(
         ),
     ] = None,
     as_json: Json = False,
-    model: Annotated[
-        str | None, typer.Option(help="The model's name there; default the only one.", rich_help_panel="Server")
-    ] = None,
+    model: Annotated[str | None, server_option(help="The model's name there; default the only one.")] = None,
     api_key_file: ServerKeyFile = None,
     header: Headers = None,
     request_timeout: Annotated[
@@ -129,50 +130,34 @@ def load(
             panel="Client",
         ),
     ] = None,
-    processes: Annotated[
-        int, typer.Option(min=1, help="Client processes that share the load.", rich_help_panel="Client")
-    ] = 1,
+    processes: Annotated[int, _client_option(min=1, help="Client processes that share the load.")] = 1,
     self_test: Annotated[
         bool,
-        typer.Option(
-            "--self-test",
-            help="Load a server of known times on this machine: how far to trust this client.",
-            rich_help_panel="Client",
+        _client_option(
+            "--self-test", help="Load a server of known times on this machine: how far to trust this client."
         ),
     ] = False,
     driver: Annotated[
-        Literal["native", "locust"],
-        typer.Option(
-            help="native measures most exactly; locust has a web page and runs on several machines.",
-            rich_help_panel="Locust",
-        ),
+        Driver,
+        _locust_option(help="native measures most exactly; locust has a web page and runs on several machines."),
     ] = "native",
     workers: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Processes of --driver locust; default the remote ones, or 1.", rich_help_panel="Locust"
-        ),
+        _locust_option(min=1, help="Processes of --driver locust; default the remote ones, or 1."),
     ] = None,
     remote_workers: Annotated[
         str | None,
-        typer.Option(
+        _locust_option(
             metavar="NUMBER|NAME",
             help="How many of them are `prunebench load-worker` elsewhere; by NAME: one at each of that host's addresses.",
-            rich_help_panel="Locust",
         ),
     ] = None,
     master_port: Annotated[
         int | None,
-        typer.Option(
-            min=1, max=65535, help="Where remote workers connect; default any free one.", rich_help_panel="Locust"
-        ),
+        _locust_option(min=1, max=65535, help="Where remote workers connect; default any free one."),
     ] = None,
-    web_port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Locust's web page.", rich_help_panel="Locust")
-    ] = None,
-    web_host: Annotated[
-        str | None, typer.Option(help="Where that listens; default 127.0.0.1.", rich_help_panel="Locust")
-    ] = None,
+    web_port: Annotated[int | None, _locust_option(min=1, max=65535, help="Locust's web page.")] = None,
+    web_host: Annotated[str | None, _locust_option(help="Where that listens; default 127.0.0.1.")] = None,
     **fields: object,
 ) -> None:
     """Exit with 1 if a check of --fail-on failed, by default more than 1 % of the requests; with 130 after a Ctrl-C.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     EngineChoice = str
 else:
     EngineChoice = Literal[engine_choices()]  # the engines registered by now
+
+# An option under a heading of the help that several commands have.
+server_option = partial(typer.Option, rich_help_panel="Server")
+access_option = partial(typer.Option, rich_help_panel="Access")
+cost_option = partial(typer.Option, rich_help_panel="Cost")
+_energy_option = partial(typer.Option, rich_help_panel="Energy")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.", rich_help_panel="Output")]
 
@@ -53,46 +60,34 @@ EngineOptions = Annotated[
 ]
 ModelledWattsPerCore = Annotated[
     float | None,
-    typer.Option(
-        min=0.001, help="State an assumption; offers modelled CPU energy beside measured.", rich_help_panel="Energy"
-    ),
+    _energy_option(min=0.001, help="State an assumption; offers modelled CPU energy beside measured."),
 ]
 RequiredKeyFile = Annotated[
     Path | None,
-    typer.Option("--api-key-file", help="Clients must send the key in this file.", rich_help_panel="Access"),
+    access_option("--api-key-file", help="Clients must send the key in this file."),
 ]
 
 # Of a server that is asked: load, load-worker, evaluate.
 ServerKeyFile = Annotated[
     Path | None,
-    typer.Option("--api-key-file", help="File with the key that the server requires.", rich_help_panel="Server"),
+    server_option("--api-key-file", help="File with the key that the server requires."),
 ]
 Headers = Annotated[
     list[str] | None,
-    typer.Option(
-        "--header",
-        metavar="NAME: VALUE",
-        help="Sent with every request; its name is recorded. Repeatable.",
-        rich_help_panel="Server",
-    ),
+    server_option("--header", metavar="NAME: VALUE", help="Sent with every request; its name is recorded. Repeatable."),
 ]
-EnergySourceName = Annotated[
-    str, typer.Option(help="auto, none, local, or the URL of a server with /energy.", rich_help_panel="Energy")
-]
+EnergySourceName = Annotated[str, _energy_option(help="auto, none, local, or the URL of a server with /energy.")]
 
 # The grid: load, report.
 CarbonIntensity = Annotated[
     str | None,
-    typer.Option(
+    _energy_option(
         "--carbon",
         metavar="G|FILE",
         help="Grams of CO2 for a kWh, or a .csv or .json file with time and g_per_kwh; without it there is no mass.",
-        rich_help_panel="Energy",
     ),
 ]
-CarbonSource = Annotated[
-    str | None, typer.Option(metavar="WORDS", help="Where --carbon is from, for the report.", rich_help_panel="Energy")
-]
+CarbonSource = Annotated[str | None, _energy_option(metavar="WORDS", help="Where --carbon is from, for the report.")]
 
 # Of requests: load, plan.
 PromptTokens = Annotated[str, typer.Option(help="128, uniform:64-256, normal:128,32 or lognormal:128,64,16-1024.")]
@@ -106,10 +101,8 @@ Slo = Annotated[
 ]
 
 # Prices: plan, report.
-PriceKwh = Annotated[
-    float | None, typer.Option(min=0, help="Price of a kWh, in your currency.", rich_help_panel="Cost")
-]
-GpuHour = Annotated[float | None, typer.Option(min=0, help="Price of a GPU for an hour.", rich_help_panel="Cost")]
+PriceKwh = Annotated[float | None, cost_option(min=0, help="Price of a kWh, in your currency.")]
+GpuHour = Annotated[float | None, cost_option(min=0, help="Price of a GPU for an hour.")]
 
 # Of a report: report, published.
 Margin = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 
 from base.files import write_record
 from base.quantities import PER_DAY
-from prunebench.commands.options import GpuHour, Json, OutputTokens, PriceKwh, PromptTokens, Slo, quantity
+from prunebench.commands.options import GpuHour, Json, OutputTokens, PriceKwh, PromptTokens, Slo, cost_option, quantity
 from prunebench.load.workload_options import objectives
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import err, out, print_line
@@ -33,6 +34,9 @@ def _no_experiment(run: Path) -> Path:
     return run
 
 
+_demand_option = partial(typer.Option, rich_help_panel="Demand")
+
+
 @examples(
     (
         "A hundred million requests a day",
@@ -53,19 +57,13 @@ def plan(
     output_tokens: OutputTokens,
     slo: Slo = None,
     slo_share: Annotated[float, typer.Option(min=0.01, max=0.99, help="Of the requests, that meet it.")] = 0.9,
-    peak: Annotated[
-        float, typer.Option(min=1, help="Rate of the busiest hour over the day's mean.", rich_help_panel="Demand")
-    ] = 2.0,
-    pue: Annotated[
-        float, typer.Option(min=1, help="Energy of the site over that of what is metered.", rich_help_panel="Cost")
-    ] = 1.2,
+    peak: Annotated[float, _demand_option(min=1, help="Rate of the busiest hour over the day's mean.")] = 2.0,
+    pue: Annotated[float, cost_option(min=1, help="Energy of the site over that of what is metered.")] = 1.2,
     price_kwh: PriceKwh = None,
     gpu_hour: GpuHour = None,
-    carbon: Annotated[float | None, typer.Option(min=0, help="Grams of CO2 for a kWh.", rich_help_panel="Cost")] = None,
-    gpus_per_replica: Annotated[
-        int, typer.Option(min=1, help="GPUs that one server of the model takes.", rich_help_panel="Demand")
-    ] = 1,
-    seed: Annotated[int, typer.Option(help="Of the simulated queue.", rich_help_panel="Demand")] = 0,
+    carbon: Annotated[float | None, cost_option(min=0, help="Grams of CO2 for a kWh.")] = None,
+    gpus_per_replica: Annotated[int, _demand_option(min=1, help="GPUs that one server of the model takes.")] = 1,
+    seed: Annotated[int, _demand_option(help="Of the simulated queue.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Plan the fleet, save the plan in the run folder, write the report again with it, and print it."""

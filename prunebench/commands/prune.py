@@ -5,23 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.filesize import decimal
 
-from prunebench.commands.options import (
-    Json,
-    MultipleOf,
-    Percentages,
-    Ratios,
-    RemoveLayers,
-    Revision,
-    Source,
-    Widths,
-    targets,
-)
+from prunebench.commands import options
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import err, out, print_line
 from prunebench.terminal.progress import Steps
@@ -42,6 +33,8 @@ if TYPE_CHECKING:
 else:  # the criteria registered by now; a list takes no Literal
     CriterionChoice = StrEnum("CriterionChoice", {name: name for name in criterion_choices()})
 
+_neuron_option = partial(typer.Option, rich_help_panel="Neurons")
+
 
 @examples(
     ("One width, as width / hidden size", "prunebench prune ./model --output pruned --expansion-ratio 2.5"),
@@ -59,45 +52,39 @@ else:  # the criteria registered by now; a list takes no Literal
     ),
 )
 def prune(
-    source: Source,
+    source: options.Source,
     output: Annotated[Path, typer.Option(help="Where the folders go: [CRITERION[-refit]-]width-N[-layers-N].")],
-    revision: Revision = None,
-    expansion_ratio: Ratios = None,
-    pruning_percentage: Percentages = None,
-    intermediate_size: Widths = None,
-    remove_layers: RemoveLayers = None,
+    revision: options.Revision = None,
+    expansion_ratio: options.Ratios = None,
+    pruning_percentage: options.Percentages = None,
+    intermediate_size: options.Widths = None,
+    remove_layers: options.RemoveLayers = None,
     criterion: Annotated[
         list[CriterionChoice] | None,
         typer.Option(help="What makes a neuron worth keeping; default maw; repeatable, to compare."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the random criterion.", rich_help_panel="Neurons")] = 0,
+    seed: Annotated[int, _neuron_option(help="Of the random criterion.")] = 0,
     calibration: Annotated[
         list[Path] | None,
-        typer.Option(
-            help="Text, JSONL or chats for act, wanda, obs, --refit and --remove-layers, which run the model; repeatable.",
-            rich_help_panel="Neurons",
+        _neuron_option(
+            help="Text, JSONL or chats for act, wanda, obs, --refit and --remove-layers, which run the model; repeatable."
         ),
     ] = None,
     refit: Annotated[
         bool,
-        typer.Option(
-            "--refit",
-            help="Refit the down projections to the text by least squares; any criterion.",
-            rich_help_panel="Neurons",
-        ),
+        _neuron_option("--refit", help="Refit the down projections to the text by least squares; any criterion."),
     ] = False,
     sequential: Annotated[
         bool,
-        typer.Option(
+        _neuron_option(
             "--sequential/--one-shot",
             help="Refit to what reaches a layer of the pruned model, which takes a run of the text for each width, "
             "or of the whole model: one run for all.",
-            rich_help_panel="Neurons",
         ),
     ] = DEFAULT_REFIT == "sequential",
-    multiple_of: MultipleOf = 1,
+    multiple_of: options.MultipleOf = 1,
     tie_break: Annotated[
-        TieBreak, typer.Option(help="Among equal scores: lower index, or torch.topk's set.", rich_help_panel="Neurons")
+        TieBreak, _neuron_option(help="Among equal scores: lower index, or torch.topk's set.")
     ] = "stable",
     tensor_parallel: Annotated[
         int, typer.Option(min=1, help="Refuse widths that this does not divide.", rich_help_panel="Widths")
@@ -106,10 +93,10 @@ def prune(
         str | None,
         typer.Option(metavar="OWNER/NAME", help="Upload each to OWNER/NAME-FOLDER, private.", rich_help_panel="Output"),
     ] = None,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Fetch the source if it is on the hub, prune it, push if asked, and print the folders. Progress goes to stderr."""
-    wanted = targets(expansion_ratio, pruning_percentage, intermediate_size)
+    wanted = options.targets(expansion_ratio, pruning_percentage, intermediate_size)
     depths = remove_layers or []
     require_targets(wanted, depths)
     criteria = [str(one) for one in criterion or ["maw"]]

@@ -36,6 +36,11 @@ from prunebench.servers.remote import RemoteHost
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import err, out, print_line
 
+_resume_option = partial(typer.Option, rich_help_panel="Resume")
+_target_option = partial(typer.Option, rich_help_panel="Of targets")
+_where_option = partial(typer.Option, rich_help_panel="Where")
+_forecast_option = partial(typer.Option, rich_help_panel="Forecast")
+
 
 @examples(
     ("The demo: seven widths of a tiny model, with its report", "prunebench run demo"),
@@ -64,11 +69,7 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run: finished trials are kept.")] = False,
     resume_or_start: Annotated[
         bool,
-        typer.Option(
-            "--resume-or-start",
-            help="Resume the newest run if it is unfinished, else start one.",
-            rich_help_panel="Resume",
-        ),
+        _resume_option("--resume-or-start", help="Resume the newest run if it is unfinished, else start one."),
     ] = False,
     blocks: Annotated[
         int | None,
@@ -79,61 +80,38 @@ def run(
     ] = None,
     until: Annotated[
         str | None,
-        typer.Option(
-            metavar="GOAL",
-            help="Add blocks until ratios are known, such as '+-2% on tpot and output_tokens_per_s'.",
-            rich_help_panel="Of targets",
+        _target_option(
+            metavar="GOAL", help="Add blocks until ratios are known, such as '+-2% on tpot and output_tokens_per_s'."
         ),
     ] = None,
-    concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Requests in flight; default 8.", rich_help_panel="Of targets")
-    ] = None,
-    duration: Annotated[
-        str | None, typer.Option(help="Of each load, such as 2m; default 20s.", rich_help_panel="Of targets")
-    ] = None,
-    prompt_tokens: Annotated[
-        str | None, typer.Option(help="128, uniform:64-256 …; default 128.", rich_help_panel="Of targets")
-    ] = None,
-    output_tokens: Annotated[str | None, typer.Option(help="As --prompt-tokens.", rich_help_panel="Of targets")] = None,
+    concurrency: Annotated[int | None, _target_option(min=1, help="Requests in flight; default 8.")] = None,
+    duration: Annotated[str | None, _target_option(help="Of each load, such as 2m; default 20s.")] = None,
+    prompt_tokens: Annotated[str | None, _target_option(help="128, uniform:64-256 …; default 128.")] = None,
+    output_tokens: Annotated[str | None, _target_option(help="As --prompt-tokens.")] = None,
     accept_changes: Annotated[
         bool,
-        typer.Option(
-            "--accept-changes",
-            help="With --resume: continue though experiment or checkpoint changed.",
-            rich_help_panel="Resume",
-        ),
+        _resume_option("--accept-changes", help="With --resume: continue though experiment or checkpoint changed."),
     ] = False,
-    checkpoints: Annotated[
-        Path | None, typer.Option(help="Where pruned ones go; default the run folder.", rich_help_panel="Where")
-    ] = None,
-    prune_only: Annotated[
-        bool, typer.Option("--prune-only", help="Leave serving to a later --resume.", rich_help_panel="Where")
-    ] = False,
+    checkpoints: Annotated[Path | None, _where_option(help="Where pruned ones go; default the run folder.")] = None,
+    prune_only: Annotated[bool, _where_option("--prune-only", help="Leave serving to a later --resume.")] = False,
     serve_on: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="A `prunebench host` that starts the servers.", rich_help_panel="Where"),
+        _where_option(metavar="URL", help="A `prunebench host` that starts the servers."),
     ] = None,
-    serve_key_file: Annotated[
-        Path | None, typer.Option(help="File with the key that the host requires.", rich_help_panel="Where")
-    ] = None,
+    serve_key_file: Annotated[Path | None, _where_option(help="File with the key that the host requires.")] = None,
     executor: Annotated[
         Literal["local", "ray"],
-        typer.Option(
-            help="ray: blocks are measured side by side on the nodes of a Ray cluster.", rich_help_panel="Where"
-        ),
+        _where_option(help="ray: blocks are measured side by side on the nodes of a Ray cluster."),
     ] = "local",
     address: Annotated[
         str | None,
-        typer.Option(
-            metavar="HOST:PORT", help="Of the Ray cluster; default the one of this machine.", rich_help_panel="Where"
-        ),
+        _where_option(metavar="HOST:PORT", help="Of the Ray cluster; default the one of this machine."),
     ] = None,
     may_set_gpu_limits: Annotated[
         bool,
-        typer.Option(
+        _where_option(
             "--may-set-gpu-limits",
             help="Set the GPUs' power_limit_w and clock_mhz that configurations ask for; always restored.",
-            rich_help_panel="Where",
         ),
     ] = False,
     dry_run: Annotated[
@@ -141,13 +119,9 @@ def run(
     ] = False,
     assume: Annotated[
         str | None,
-        typer.Option(
-            help="For --dry-run, e.g. ttft=200ms,tpot=20ms,start=60s (of a server).", rich_help_panel="Forecast"
-        ),
+        _forecast_option(help="For --dry-run, e.g. ttft=200ms,tpot=20ms,start=60s (of a server)."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the forecast of --dry-run as JSON.", rich_help_panel="Forecast")
-    ] = False,
+    as_json: Annotated[bool, _forecast_option("--json", help="Print the forecast of --dry-run as JSON.")] = False,
     model: Annotated[
         str | None, typer.Option(metavar="SOURCE", help="A folder, or OWNER/NAME on the hub, for model.source.")
     ] = None,

@@ -12,6 +12,7 @@ from prunebench.commands.options import (
     EngineOptions,
     ModelledWattsPerCore,
     RequiredKeyFile,
+    access_option,
     engine_options,
     quantity,
 )
@@ -41,13 +42,11 @@ def serve(
     served_model_name: Annotated[str | None, typer.Option(help="Default: the folder's name, or OWNER/NAME.")] = None,
     api_key_file: RequiredKeyFile = None,
     allow_open: Annotated[
-        bool, typer.Option("--allow-open", help="Other machines may connect without a key.", rich_help_panel="Access")
+        bool, access_option("--allow-open", help="Other machines may connect without a key.")
     ] = False,
     engine_option: EngineOptions = None,
     modelled_watts_per_core: ModelledWattsPerCore = None,
-    access_log: Annotated[
-        bool, typer.Option("--access-log", help="One line of JSON a request on stderr.", rich_help_panel="Access")
-    ] = False,
+    access_log: Annotated[bool, access_option("--access-log", help="One line of JSON a request on stderr.")] = False,
     max_body_bytes: Annotated[int, quantity(BYTES, "Longer bodies get a 413.", least=1024, panel="Limits")] = 8
     * 1024
     * 1024,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import socket
+from typing import Literal
 
 from loadgen.endpoint import LoadError
 from loadgen.locust.processes import LocustSettings
 
+Driver = Literal["native", "locust"]
+
 
 def locust_settings(  # noqa: PLR0917 - one parameter an option
-    driver: str,
+    driver: Driver,
     workers: int | None,
     remote_workers: str | None,
     master_port: int | None,
