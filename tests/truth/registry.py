@@ -31,6 +31,18 @@ def covers(estimator: str, conditions: str) -> Row:
     return Row(estimator, conditions, "95 %", 0.93, 0.99)
 
 
+def rare(estimator: str, conditions: str, share: float = 0.05) -> Row:
+    """A row of an error that is made in at most this share of the runs."""
+    return Row(estimator, conditions, f"at most {100 * share:g} %", at_most=share)
+
+
+def inside(truth: float, low: float | None, high: float | None) -> bool:
+    """Whether an interval covers the truth. It must have ends."""
+    assert low is not None
+    assert high is not None
+    return bool(low <= truth <= high)
+
+
 @dataclass(frozen=True)
 class Simulation:
     """`run` simulates one run from a random generator; its truth must share no code with the estimator."""

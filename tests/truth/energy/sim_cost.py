@@ -10,7 +10,7 @@ from energy.records import WindowEnergy
 from reports.analysis.quality.cost import suite_cost
 from reports.runs.records.quality import EvaluationSettings, Score, TaskResult
 from reports.statistics.ratios import geometric_mean
-from tests.truth.registry import Outcome, covers, simulation
+from tests.truth.registry import Outcome, covers, inside, simulation
 
 _SETTINGS = EvaluationSettings(backend="endpoint", harness="simulated", chat_template=False, limit=None, seeds={})
 
@@ -25,9 +25,7 @@ def cost_over_blocks(rng: np.random.Generator) -> Outcome:
     blocks, truth = int(rng.integers(2, 11)), math.exp(rng.normal(0, 1))
     found = geometric_mean([truth * math.exp(rng.normal(0, 0.05) + rng.normal(0, 0.02)) for _ in range(blocks)])
     assert found is not None
-    assert found.low is not None
-    assert found.high is not None
-    return {"covered": found.low <= truth <= found.high}
+    return {"covered": inside(truth, found.low, found.high)}
 
 
 @simulation(

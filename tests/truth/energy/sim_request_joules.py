@@ -23,8 +23,12 @@ _LOAD = f"Poisson or closed loops, 0.05 to 5 s a request, 0 to 4 ms before and a
 _SHAPES = f"4 shapes, 3 to 5 blocks of net joules, 1 to 2 % noise a trial and a request; Poisson, lengths of a factor of 4; {_METER}"
 
 
-def _held(joules: str, conditions: str) -> Row:
-    return Row(f"{joules} of a request in a window", conditions, "95 %", 0.93)
+def _held(conditions: str) -> dict[str, Row]:
+    """The rows of both intervals that `_judged` judges."""
+    return {
+        key: Row(f"{joules} of a request in a window", conditions, "95 %", 0.93)
+        for key, joules in (("active", "active joules"), ("joules", "joules"))
+    }
 
 
 def _moments(rng: np.random.Generator, lengths: np.ndarray) -> np.ndarray:
@@ -114,12 +118,7 @@ def _window(begun: np.ndarray, ended: np.ndarray) -> tuple[float, float]:
     return math.floor(start * 1e3) / 1e3, math.ceil(max(stop, ended[len(ended) // 2]) * 1e3) / 1e3
 
 
-@simulation(
-    short=40,
-    long=2000,
-    active=_held("active joules", f"synthetic engine: power by request; {_LOAD}"),
-    joules=_held("joules", f"synthetic engine: power by request; {_LOAD}"),
-)
+@simulation(short=40, long=2000, **_held(f"synthetic engine: power by request; {_LOAD}"))
 def request_joules_by_time(rng: np.random.Generator) -> Outcome:
     """`active_watts` for each running request: the truth is that times its seconds on the server within the window."""
     count = int(rng.integers(20, 120))
@@ -139,12 +138,7 @@ def request_joules_by_time(rng: np.random.Generator) -> Outcome:
     return _judged(rng, records, (start, stop), rng.uniform(20, 300), watts * inside)
 
 
-@simulation(
-    short=40,
-    long=2000,
-    active=_held("active joules", f"tokens and requests of known joules; {_SHAPES}"),
-    joules=_held("joules", f"tokens and requests of known joules; {_SHAPES}"),
-)
+@simulation(short=40, long=2000, **_held(f"tokens and requests of known joules; {_SHAPES}"))
 def request_joules_by_tokens(rng: np.random.Generator) -> Outcome:
     """A line is true: joules of a prompt token, an output token and a request, found from trials of four shapes."""
     truth = np.exp(rng.uniform(np.log([0.005, 0.2, 0.5]), np.log([0.05, 2.0, 10.0])))

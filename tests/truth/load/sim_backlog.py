@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from loadgen.metrics.backlog import Backlog, backlog_trend, filled_ns
-from tests.truth.registry import Outcome, Row, simulation
+from tests.truth.registry import Outcome, Row, rare, simulation
 from tests.truth.servers.requests import Server, endless, lognormal, records_of, some_arrivals, some_server, uniform
 
 _TEST = "stationary backlog"
@@ -22,12 +22,8 @@ def _judged(server: Server, rate: float, number: int, rng: np.random.Generator) 
 @simulation(
     short=40,
     long=2000,
-    growing=Row(
-        f"{_TEST}: called growing", "slots and batch steps at 30 to 90 % of capacity, 300 to 3,000 requests", "at most 5 %", None, 0.05
-    ),
-    trend=Row(
-        f"{_TEST}: called not stationary", "slots and batch steps at 30 to 90 % of capacity, 300 to 3,000 requests", "at most 5 %", None, 0.05
-    ),
+    growing=rare(f"{_TEST}: called growing", "slots and batch steps at 30 to 90 % of capacity, 300 to 3,000 requests"),
+    trend=rare(f"{_TEST}: called not stationary", "slots and batch steps at 30 to 90 % of capacity, 300 to 3,000 requests"),
 )  # fmt: skip
 def backlog_stationary(rng: np.random.Generator) -> Outcome:
     """A server that keeps up."""
@@ -39,7 +35,7 @@ def backlog_stationary(rng: np.random.Generator) -> Outcome:
 @simulation(
     short=40,
     long=2000,
-    growing=Row(f"{_TEST}: called growing", "unlimited server, uniform and lognormal lengths, 100 to 3,000 requests", "at most 5 %", None, 0.05),
+    growing=rare(f"{_TEST}: called growing", "unlimited server, uniform and lognormal lengths, 100 to 3,000 requests"),
 )  # fmt: skip
 def backlog_endless(rng: np.random.Generator) -> Outcome:
     """A server that never saturates: 1 to 100 requests in flight."""

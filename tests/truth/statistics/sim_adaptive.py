@@ -17,7 +17,7 @@ import numpy.typing as npt
 from reports.analysis.precision import precisions, settled
 from reports.analysis.records import Precision
 from reports.statistics.ratios import compare
-from tests.truth.registry import Outcome, Row, simulation
+from tests.truth.registry import Outcome, Row, rare, simulation
 
 FIRST, MOST, WITHIN = 5, 16, 0.02
 SPEED, JOULES = "output_tokens_per_s", "joules_per_output_token"
@@ -134,10 +134,10 @@ _OF_28 = "28 comparisons, 5 to 16 blocks, known ones left out"
     short=1,
     long=1500,
     covered=Row(_HOLD, _OF_28, "at least 95 %", at_least=0.94),
-    differs=Row(_FALSE, _OF_28, "at most 5 %", at_most=0.05),
-    hasty=Row(_FALSE, f"{_OF_28}, ended at the first verdict", "at most 5 %", at_most=0.05),
+    differs=rare(_FALSE, _OF_28),
+    hasty=rare(_FALSE, f"{_OF_28}, ended at the first verdict"),
     graded=Row(_HOLD, f"{_OF_28}, noise growing to threefold", "at least 95 %", at_least=0.94),
-    fooled=Row(_FALSE, f"{_OF_28}, noise growing to threefold, ended at the first verdict", "at most 5 %", at_most=0.05),
+    fooled=rare(_FALSE, f"{_OF_28}, noise growing to threefold, ended at the first verdict"),
 )  # fmt: skip
 def adaptive_family(rng: np.random.Generator) -> Outcome:
     """Seven configurations under two workloads, in two quantities."""
@@ -159,10 +159,10 @@ _OF_ONE = "one configuration and the baseline, 5 to 16 blocks"
     short=40,
     long=4000,
     covered=Row(_HOLD, f"{_OF_ONE}, two quantities", "at least 95 %", at_least=0.94),
-    hasty=Row(_FALSE, f"{_OF_ONE}, ended at the first verdict", "at most 5 %", at_most=0.05),
-    heavy=Row(_FALSE, f"{_OF_ONE}, ended at the first verdict, heavy-tailed noise", "at most 5 %", at_most=0.05),
-    skewed=Row(_FALSE, f"{_OF_ONE}, ended at the first verdict, skewed noise (gamma)", "at most 5 %", at_most=0.05),
-    baseline=Row(_FALSE, f"{_OF_ONE}, ended at the first verdict, baseline twice as noisy", "at most 5 %", at_most=0.05),
+    hasty=rare(_FALSE, f"{_OF_ONE}, ended at the first verdict"),
+    heavy=rare(_FALSE, f"{_OF_ONE}, ended at the first verdict, heavy-tailed noise"),
+    skewed=rare(_FALSE, f"{_OF_ONE}, ended at the first verdict, skewed noise (gamma)"),
+    baseline=rare(_FALSE, f"{_OF_ONE}, ended at the first verdict, baseline twice as noisy"),
 )  # fmt: skip
 def adaptive_pair(rng: np.random.Generator) -> Outcome:
     """The smallest family."""
@@ -179,8 +179,8 @@ def adaptive_pair(rng: np.random.Generator) -> Outcome:
 @simulation(
     short=200,
     long=5000,
-    looks=Row("sequential interval of one cell", "wrong at any look after 3 to 30 blocks", "at most 5 %", at_most=0.05),
-    extended=Row("sequential interval of one cell", "5 blocks, extended to 8 and 16 until it leaves out 1: false verdict", "at most 5 %", at_most=0.05),
+    looks=rare("sequential interval of one cell", "wrong at any look after 3 to 30 blocks"),
+    extended=rare("sequential interval of one cell", "5 blocks, extended to 8 and 16 until it leaves out 1: false verdict"),
     naive=Row("for comparison: its fixed interval", "wrong at any look after 3 to 30 blocks", "above 5 %", at_least=0.1),
 )  # fmt: skip
 def adaptive_cell(rng: np.random.Generator) -> Outcome:

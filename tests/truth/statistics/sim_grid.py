@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from reports.analysis.grid import Grid, GridFigures
-from reports.statistics.ratios import Comparison
-from tests.truth.registry import Outcome, Row, covers, simulation
+from tests.truth.registry import Outcome, Row, covers, inside, simulation
 
 _LABELS = {(a, b): f"{a}{b}" for a in "xy" for b in "uv"}
 _GRID = Grid({label: {"first": a, "second": b} for (a, b), label in _LABELS.items()}, "xu")
@@ -36,7 +35,7 @@ def interaction(rng: np.random.Generator) -> Outcome:
     """One that is there."""
     figures, truth, _ = _figures(rng, 1.10)
     (found,) = figures.interactions
-    return {"covered": _holds(found.comparison, truth), "found": found.is_there}
+    return {"covered": inside(truth, found.comparison.low, found.comparison.high), "found": found.is_there}
 
 
 @simulation(
@@ -51,10 +50,4 @@ def no_interaction(rng: np.random.Generator) -> Outcome:
     (found,) = figures.interactions
     mean = next(one.comparison for one in figures.effects if (one.factor, one.beside) == ("first", None))
     outcome: dict[str, bool | float] = {"false": found.is_there}
-    return outcome | ({} if found.is_there else {"averaged": _holds(mean, effect)})
-
-
-def _holds(found: Comparison, truth: float) -> bool:
-    assert found.low is not None
-    assert found.high is not None
-    return found.low <= truth <= found.high
+    return outcome | ({} if found.is_there else {"averaged": inside(effect, mean.low, mean.high)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
@@ -15,7 +16,7 @@ from reports.runs.records.quality import EvaluationSettings, Score, TaskResult
 from reports.statistics.correlation import correlate, holm
 from reports.statistics.ratios import Comparison, compare, mean_interval
 from reports.statistics.retention import Kept, average, kept, kept_likelihood, kept_mean, kept_more, slope
-from tests.truth.registry import Outcome, Row, covers, simulation
+from tests.truth.registry import Outcome, covers, inside, rare, simulation
 
 _SETTINGS = EvaluationSettings(backend="endpoint", harness="simulated", chat_template=False, limit=None, seeds={})
 _PAIRED = "share of a score kept, paired by items"
@@ -50,7 +51,7 @@ def _share(own: TaskResult, baseline: TaskResult) -> Kept:
 def _covers(found: Kept, truth: float) -> bool:
     ends = found.interval()
     assert ends is not None
-    return ends[0] <= truth <= ends[1]
+    return inside(truth, *ends)
 
 
 def _answers(rng: np.random.Generator, n: int, keeps: float) -> tuple[np.ndarray, np.ndarray]:
@@ -63,6 +64,24 @@ def _answers(rng: np.random.Generator, n: int, keeps: float) -> tuple[np.ndarray
     own = np.where(rng.uniform(size=n) < 0.5, draws[2], draws[0])
     other = np.where(rng.uniform(size=n) < 0.5, draws[2], draws[1])
     return own < keeps * chance, other < chance
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """Losses of both models over pieces of text, each in nats over the piece; `mean` and `lost` are the truth in nats a token."""
+
+    tokens: np.ndarray
+    baseline: np.ndarray
+    own: np.ndarray
+    mean: float  # of the baseline
+    lost: float  # by the configuration, above that
+
+
+def _texts(rng: np.random.Generator, *, items: tuple[int, int], tokens: tuple[int, int], most_lost: float) -> _Texts:
+    n, lost, mean = int(rng.integers(*items)), rng.uniform(0, most_lost), rng.uniform(1, 4)
+    lengths = rng.integers(*tokens, n).astype(float)
+    baseline = lengths * (mean + rng.normal(0, 0.3, n))
+    return _Texts(lengths, baseline, baseline + lengths * (lost + rng.normal(0, 0.1, n)), mean, lost)
 
 
 @simulation(
@@ -105,7 +124,7 @@ def kept_of_accuracy(rng: np.random.Generator) -> Outcome:
     long=5000,
     one=covers("difference of two scores over the baseline's, paired by items", "100 to 1,000 items, each right in 30 to 65 %"),
     several=covers("the same, mean over tasks", "2 to 8 tasks of 100 to 1,000 items"),
-    false=Row("a score called better", "the same, equal in truth", "at most 2.5 %", None, 0.025),
+    false=rare("a score called better", "the same, equal in truth", 0.025),
 )  # fmt: skip
 def lead_in_scores(rng: np.random.Generator) -> Outcome:
     """Two configurations and the baseline answer the same items; the truth is in units of the baseline's measured score."""
@@ -143,17 +162,15 @@ def lead_in_scores(rng: np.random.Generator) -> Outcome:
 )  # fmt: skip
 def kept_of_perplexity(rng: np.random.Generator) -> Outcome:
     """Documents differ in loss per word and in length; words of one document are correlated."""
-    n, loses, mean = int(rng.integers(30, 300)), rng.uniform(0, 1), rng.uniform(1, 4)
-    words = rng.integers(20, 500, n).astype(float)
-    logs = -words * (mean + rng.normal(0, 0.3, n))
-    own = logs - words * (loses + rng.normal(0, 0.1, n))
+    texts = _texts(rng, items=(30, 300), tokens=(20, 500), most_lost=1.0)
+    words, logs, own = texts.tokens, -texts.baseline, -texts.own
     value = math.exp(-logs.sum() / words.sum())
     score = Score(metric="word_perplexity", filter="none", value=value, standard_error=None, higher_is_better=False)
-    found = Items(n, "perplexity", logs.tolist(), words.tolist()).with_error(score)
+    found = Items(len(words), "perplexity", logs.tolist(), words.tolist()).with_error(score)
     assert found.standard_error is not None
     return {
-        "ratio": _covers(_share(_perplexity(own, words), _perplexity(logs, words)), math.exp(-loses)),
-        "error": bool(abs(value - math.exp(mean)) <= 1.96 * found.standard_error),
+        "ratio": _covers(_share(_perplexity(own, words), _perplexity(logs, words)), math.exp(-texts.lost)),
+        "error": bool(abs(value - math.exp(texts.mean)) <= 1.96 * found.standard_error),
     }
 
 
@@ -165,15 +182,12 @@ def kept_of_perplexity(rng: np.random.Generator) -> Outcome:
 )  # fmt: skip
 def windows_of_text(rng: np.random.Generator) -> Outcome:
     """Windows differ in loss per token, which both models share, and in tokens; the truth is over endless text."""
-    n, loses, mean = int(rng.integers(8, 65)), rng.uniform(0, 0.5), rng.uniform(1, 4)
-    tokens = rng.integers(100, 600, n).astype(float)
-    baseline = tokens * (mean + rng.normal(0, 0.3, n))
-    own = baseline + tokens * (loses + rng.normal(0, 0.1, n))
-    bits = kept_mean(own, baseline)
+    texts = _texts(rng, items=(8, 65), tokens=(100, 600), most_lost=0.5)
+    bits = kept_mean(texts.own, texts.baseline)
     assert isinstance(bits, Kept)
     return {
-        "perplexity": _covers(kept_likelihood(own, baseline, tokens), math.exp(loses)),
-        "bits": _covers(bits, 1 + loses / mean),
+        "perplexity": _covers(kept_likelihood(texts.own, texts.baseline, texts.tokens), math.exp(texts.lost)),
+        "bits": _covers(bits, 1 + texts.lost / texts.mean),
     }
 
 
@@ -190,19 +204,14 @@ def next_tokens(rng: np.random.Generator) -> Outcome:
     kl = [float(rng.gamma(0.2, mean * h / 0.2, 512).mean()) for h in harder]
     share = [float((rng.uniform(size=512) < chance).mean()) for chance in rng.beta(20 * agrees, 20 * (1 - agrees), n)]
     found = {"kl": (mean_interval(kl), mean), "agreement": (mean_interval(share), agrees)}
-    return {
-        key: bool(one.low is not None and one.high is not None and one.low <= truth <= one.high)
-        for key, (one, truth) in found.items()
-    }
+    return {key: inside(truth, one.low, one.high) for key, (one, truth) in found.items()}
 
 
 @simulation(
     short=400,
     long=5000,
-    false=Row(
-        "a configuration called dominated", "equal on one axis, up to 2 x worse on the other; 3 to 12 blocks, 8 to 64 windows", "at most 5 %", None, 0.05
-    ),
-    both=Row("the same", "equal on both axes", "at most 1 %", None, 0.01),
+    false=rare("a configuration called dominated", "equal on one axis, up to 2 x worse on the other; 3 to 12 blocks, 8 to 64 windows"),
+    both=rare("the same", "equal on both axes", 0.01),
 )  # fmt: skip
 def dominance(rng: np.random.Generator) -> Outcome:
     """Costs in blocks and perplexities over windows of two configurations, whose true ratios are known."""
@@ -226,9 +235,9 @@ def dominance(rng: np.random.Generator) -> Outcome:
     short=400,
     long=20_000,
     fisher=covers("Pearson's r, Fisher's interval", "4 to 20 pairs, normal, true r up to 0.95 either way"),
-    pearson=Row("Pearson's p-value below 0.05", "4 to 20 normal pairs that do not go together", "at most 5 %", None, 0.05),
-    spearman=Row("Spearman's p-value below 0.05", "4 to 20 pairs of any shape that do not go together", "at most 5 %", None, 0.05),
-    holm=Row("any false finding after Holm", "10 correlated tests, 3 of them real", "at most 5 %", None, 0.05),
+    pearson=rare("Pearson's p-value below 0.05", "4 to 20 normal pairs that do not go together"),
+    spearman=rare("Spearman's p-value below 0.05", "4 to 20 pairs of any shape that do not go together"),
+    holm=rare("any false finding after Holm", "10 correlated tests, 3 of them real"),
 )  # fmt: skip
 def correlations(rng: np.random.Generator) -> Outcome:
     """Normal pairs of known correlation, and pairs that have none."""
@@ -237,15 +246,13 @@ def correlations(rng: np.random.Generator) -> Outcome:
     found = correlate(x.tolist(), (truth * x + math.sqrt(1 - truth**2) * noise).tolist())
     apart = correlate(x.tolist(), rng.normal(size=n).tolist())
     shaped = correlate(rng.gamma(1, size=n).tolist(), rng.gamma(0.5, size=n).tolist())
-    assert found.pearson_low is not None
-    assert found.pearson_high is not None
     assert apart.pearson_p is not None
     assert shaped.spearman_p is not None
     common = rng.normal()
     tests = 0.7 * common + math.sqrt(0.51) * rng.normal(size=10) + np.array([3.0] * 3 + [0.0] * 7)
     corrected = holm((2 * stats.norm.sf(np.abs(tests))).tolist())
     return {
-        "fisher": found.pearson_low <= truth <= found.pearson_high,
+        "fisher": inside(truth, found.pearson_low, found.pearson_high),
         "pearson": apart.pearson_p < 0.05,
         "spearman": shaped.spearman_p < 0.05,
         "holm": any(p is not None and p < 0.05 for p in corrected[3:]),
@@ -266,9 +273,7 @@ def published_change(rng: np.random.Generator) -> Outcome:
         models=[_model(scores)], runs=[], raw=False,
     )  # fmt: skip
     [found] = changes(study, "mmlu")
-    assert found.ratio.low is not None
-    assert found.ratio.high is not None
-    return {"covered": found.ratio.low <= ratio <= found.ratio.high}
+    return {"covered": inside(ratio, found.ratio.low, found.ratio.high)}
 
 
 def _model(scores: list[float]) -> StudyModel:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from reports.statistics.ratios import compare
-from tests.truth.registry import Outcome, Row, covers, simulation
+from tests.truth.registry import Outcome, Row, covers, inside, simulation
 
 _RATIO = covers("ratio to the baseline, paired within blocks", "5 blocks, normal noise of 2 %")
 
@@ -20,9 +20,7 @@ def _blocks(rng: np.random.Generator, noise: np.ndarray, ratio: float) -> tuple[
 def _covered(rng: np.random.Generator, noise: np.ndarray) -> bool:
     ratio = math.exp(rng.normal(0, 0.3))
     found = compare(*_blocks(rng, noise, ratio), "higher")
-    assert found.low is not None
-    assert found.high is not None
-    return found.low <= ratio <= found.high
+    return inside(ratio, found.low, found.high)
 
 
 @simulation(short=300, long=5000, covered=_RATIO)
