@@ -56,8 +56,9 @@ output_tokens = 8
 """
 
 
-def one_width(name: str, engine: str = "synthetic") -> str:
-    """The head of an experiment on TinyGLU and one narrower width; `[serve.options]` may follow."""
+def one_width(name: str, engine: str = "synthetic", **options: object) -> str:
+    """The head of an experiment on TinyGLU and one narrower width, up to its `[serve.options]`."""
+    given = "\n".join(f'{key} = "{value}"' for key, value in options.items())
     return f"""
 name = "{name}"
 [model]
@@ -67,6 +68,20 @@ expansion_ratios = [2.0]
 [serve]
 engine = "{engine}"
 keep_servers = true
+[serve.options]
+{given}
+"""
+
+
+def one_at_a_time(requests: int, *, prompt_tokens: int, output_tokens: int, name: str = "single") -> str:
+    """A workload of an experiment."""
+    return f"""
+[[workloads]]
+name = "{name}"
+kind = "single"
+requests = {requests}
+prompt_tokens = {prompt_tokens}
+output_tokens = {output_tokens}
 """
 
 

@@ -16,7 +16,7 @@ import pytest
 from reports.analysis.analyse import analyse_folder
 from reports.sections.energy.model import energy_model_section
 from tests.energy.conftest import fake_library, settings_text
-from tests.prunebench.conftest import one_width
+from tests.prunebench.conftest import one_at_a_time, one_width
 from tests.reports.example_run import Example, write_run
 from tests.server.conftest import running_server, write_checkpoint
 
@@ -24,29 +24,12 @@ __all__ = ["fake_library"]  # a fixture
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 ACTIVE, IDLE = 100.0, 50.0  # watts of the synthetic engine below
-SHAPES = (
-    one_width("shapes")
-    + """
-[serve.options]
-prefill_ms = "4"
-prefill_token_ms = "0.5"
-token_ms = "2"
-idle_watts = "50"
-active_watts = "100"
+SHAPES = f"""{one_width("shapes", prefill_ms=4, prefill_token_ms=0.5, token_ms=2, idle_watts=IDLE, active_watts=ACTIVE)}
 [protocol]
 blocks = 2
 warmup_limit_s = 0
 [energy]
 idle_s = 0.2
-"""
-)
-WORKLOAD = """
-[[workloads]]
-name = "p{prompt}-o{output}"
-kind = "single"
-requests = 4
-prompt_tokens = {prompt}
-output_tokens = {output}
 """
 
 
@@ -191,8 +174,8 @@ def test_a_server_is_watched_by_its_url_and_one_that_is_not_there_is_named(energ
 def test_prefill_and_decode_joules_of_a_known_engine_are_found_and_predict_another_shape(prunebench, tmp_path):
     """A request draws 150 W for 4 ms, 0.5 ms a prompt token and 2 ms an output token after the first."""
     shapes = [(p, o) for p in (8, 128) for o in (8, 64)]
-    text = "".join(WORKLOAD.format(prompt=p, output=o) for p, o in shapes)
-    (tmp_path / "shapes.toml").write_text(SHAPES + text)
+    loads = [one_at_a_time(4, prompt_tokens=p, output_tokens=o, name=f"p{p}-o{o}") for p, o in shapes]
+    (tmp_path / "shapes.toml").write_text(SHAPES + "".join(loads))
     run = prunebench("run", "shapes.toml", "--output", "out", timeout=400)
     assert run.returncode == 0, run.stderr
     models = analyse_folder(tmp_path / "out").energy_models

@@ -10,28 +10,16 @@ from reports.analysis.analyse import analyse_folder
 from reports.fleet.queueing import poisson_arrivals, simulate
 from reports.fleet.replicas import Lengths, replicas
 from tests.prunebench.command_line import run_command
-from tests.prunebench.conftest import one_width
+from tests.prunebench.conftest import one_at_a_time, one_width
 
 pytestmark = pytest.mark.slow
 
-EXPERIMENT = (
-    one_width("levels")
-    + """
-[serve.options]
-prefill_ms = "20"
-token_ms = "8"
-idle_watts = "50"
-active_watts = "10"
+EXPERIMENT = f"""{one_width("levels", prefill_ms=20, token_ms=8, idle_watts=50, active_watts=10)}
 [protocol]
 blocks = 2
 [energy]
 idle_s = 0.5
-[[workloads]]
-name = "single"
-kind = "single"
-requests = 6
-prompt_tokens = 16
-output_tokens = 20
+{one_at_a_time(6, prompt_tokens=16, output_tokens=20)}
 [[workloads]]
 name = "eight"
 kind = "concurrency"
@@ -47,7 +35,6 @@ requests = 60
 prompt_tokens = 16
 output_tokens = 20
 """
-)
 DEMAND = ["--requests-per-day", "1e9", "--prompt-tokens", "16", "--output-tokens", "20"]
 
 

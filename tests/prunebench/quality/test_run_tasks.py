@@ -7,16 +7,11 @@ import pytest
 
 from loadgen.results.store import read_trial
 from reports.runs.run_folder import RunFolder
-from tests.prunebench.conftest import one_width
+from tests.prunebench.conftest import one_at_a_time, one_width
 
 pytestmark = pytest.mark.slow
 
-EXPERIMENT = (
-    one_width("asked")
-    + """
-[serve.options]
-prefill_ms = "2"
-token_ms = "1"
+EXPERIMENT = f"""{one_width("asked", prefill_ms=2, token_ms=1)}
 [protocol]
 blocks = 1
 [energy]
@@ -25,14 +20,7 @@ idle_s = 0.2
 [quality]
 tasks = ["tinyglu_form", "tinyglu_signature"]
 limit = 6
-[[workloads]]
-name = "single-request"
-kind = "single"
-requests = 2
-prompt_tokens = 8
-output_tokens = 8
-"""
-)
+{one_at_a_time(2, prompt_tokens=8, output_tokens=8, name="single-request")}"""
 
 
 def test_every_configuration_is_asked_outside_every_energy_window_and_only_once(prunebench, tmp_path: Path):

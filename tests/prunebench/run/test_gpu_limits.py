@@ -12,7 +12,7 @@ import pytest
 from reports.analysis.analyse import analyse_folder
 from reports.runs.reading import read_run
 from tests.energy.conftest import fake_library, settings_text
-from tests.prunebench.conftest import TINYGLU
+from tests.prunebench.conftest import TINYGLU, one_at_a_time
 
 __all__ = ["fake_library"]  # a fixture
 
@@ -35,13 +35,7 @@ label = "plain"
 [[configurations]]
 label = "capped"
 power_limit_w = 300
-[[workloads]]
-name = "one"
-kind = "single"
-requests = 20
-prompt_tokens = 8
-output_tokens = 40
-"""
+{one_at_a_time(20, prompt_tokens=8, output_tokens=40, name="one")}"""
 
 
 def start(folder: Path, library: Path, *words: str, gpu: "dict[str, object] | None" = None) -> "subprocess.Popen[str]":

@@ -4,12 +4,11 @@ import json
 
 import pytest
 
-from tests.prunebench.conftest import one_width
+from tests.prunebench.conftest import one_at_a_time, one_width
 
 pytestmark = pytest.mark.slow
 
-EXPERIMENT = f"""{one_width("until")}
-options = {{ prefill_ms = "2", token_ms = "2" }}
+EXPERIMENT = f"""{one_width("until", prefill_ms=2, token_ms=2)}
 [protocol]
 until = "+-90% on output_tokens_per_s and joules_per_output_token"
 min_blocks = 4
@@ -17,13 +16,7 @@ max_blocks = 5
 warmup_limit_s = 0
 [energy]
 idle_s = 0
-[[workloads]]
-name = "single"
-kind = "single"
-requests = 8
-prompt_tokens = 8
-output_tokens = 32
-"""
+{one_at_a_time(8, prompt_tokens=8, output_tokens=32)}"""
 
 
 def test_a_run_ends_by_itself_and_says_in_the_terminal_and_the_report_how_narrow_it_is(prunebench, tmp_path):
