@@ -118,21 +118,23 @@ def family_of_28_in_3_blocks(rng: np.random.Generator) -> Outcome:
     return _outcome_of_28(rng, 3)
 
 
+_UNLIKE = {
+    "better": ("one width twice as noisy", np.array([1.0] * WIDTHS + [2.0])),
+    "baseline": ("baseline twice as noisy", np.array([2.0] + [1.0] * WIDTHS)),
+    "graded": ("noise growing to threefold", np.linspace(1, 3, 1 + WIDTHS)),
+}
+
+
 @simulation(
     short=24,
     long=2000,
-    better=rare(_ANYWHERE, "28 of equal configurations, 5 blocks, one width twice as noisy"),
-    baseline=rare(_ANYWHERE, "28 of equal configurations, 5 blocks, baseline twice as noisy"),
-    graded=rare(_ANYWHERE, "28 of equal configurations, 5 blocks, noise growing to threefold"),
-)  # fmt: skip
+    **{key: rare(_ANYWHERE, f"28 of equal configurations, 5 blocks, {words}") for key, (words, _) in _UNLIKE.items()},
+)
 def family_of_unlike_noise(rng: np.random.Generator) -> Outcome:
     """Configurations with different spreads."""
-    spreads = {
-        "better": np.array([1.0] * WIDTHS + [2.0]),
-        "baseline": np.array([2.0] + [1.0] * WIDTHS),
-        "graded": np.linspace(1, 3, 1 + WIDTHS),
+    return {
+        key: _anything_better(_family(rng, _noise(rng, 5) * spread, _EQUAL)) for key, (_, spread) in _UNLIKE.items()
     }
-    return {key: _anything_better(_family(rng, _noise(rng, 5) * spread, _EQUAL)) for key, spread in spreads.items()}
 
 
 @simulation(
