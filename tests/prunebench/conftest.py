@@ -23,54 +23,25 @@ sys.argv[0] = __main__.__file__
 main()
 """
 
-SYNTHETIC = f"""
-name = "tiny"
-seed = 7
-[model]
-source = "{TINYGLU}"
-[prune]
-expansion_ratios = [4.0, 2.0]
-[serve]
-engine = "synthetic"
-keep_servers = true
-[serve.options]
-prefill_ms = "2"
-token_ms = "1"
-[protocol]
-blocks = 2
-[energy]
-idle_s = 0.2
-[[workloads]]
-name = "single-request"
-kind = "single"
-requests = 4
-prompt_tokens = 8
-output_tokens = 8
-[[workloads]]
-name = "batch-4"
-kind = "batch"
-batch_size = 4
-requests = 8
-prompt_tokens = 8
-output_tokens = 8
-"""
 
-
-def one_width(name: str, engine: str = "synthetic", **options: object) -> str:
-    """The head of an experiment on TinyGLU and one narrower width, up to its `[serve.options]`."""
+def on_tinyglu(name: str, *, serve: str = "", **options: object) -> str:
+    """The head of an experiment on the synthetic engine, up to its options; `serve` are other lines of `[serve]`."""
     given = "\n".join(f'{key} = "{value}"' for key, value in options.items())
     return f"""
 name = "{name}"
 [model]
 source = "{TINYGLU}"
-[prune]
-expansion_ratios = [2.0]
 [serve]
-engine = "{engine}"
-keep_servers = true
+engine = "synthetic"
+{serve}
 [serve.options]
 {given}
 """
+
+
+def one_width(name: str, **options: object) -> str:
+    """The same with one narrower width, whose server is kept beside the baseline's."""
+    return on_tinyglu(name, serve="keep_servers = true", **options) + "[prune]\nexpansion_ratios = [2.0]\n"
 
 
 def one_at_a_time(requests: int, *, prompt_tokens: int, output_tokens: int, name: str = "single") -> str:
@@ -82,6 +53,26 @@ kind = "single"
 requests = {requests}
 prompt_tokens = {prompt_tokens}
 output_tokens = {output_tokens}
+"""
+
+
+SYNTHETIC = f"""
+seed = 7
+{on_tinyglu("tiny", serve="keep_servers = true", prefill_ms=2, token_ms=1)}
+[prune]
+expansion_ratios = [4.0, 2.0]
+[protocol]
+blocks = 2
+[energy]
+idle_s = 0.2
+{one_at_a_time(4, prompt_tokens=8, output_tokens=8, name="single-request")}
+[[workloads]]
+name = "batch-4"
+kind = "batch"
+batch_size = 4
+requests = 8
+prompt_tokens = 8
+output_tokens = 8
 """
 
 

@@ -13,16 +13,10 @@ from prunebench.experiment.tokenizers import with_same_texts
 from prunebench.experiment.treatment import treatment
 from prunebench.run.configurations import check_configurations
 from prunebench.run.serving import check_addresses, check_gpu_limits, check_placement
+from tests.prunebench.conftest import TINYGLU, on_tinyglu
 from tests.server.conftest import running_server
 
-TINYGLU = Path(__file__).parents[3] / "examples" / "tinyglu"
-HEAD = f"""
-name = "tiny"
-[model]
-source = "{TINYGLU}"
-[serve]
-engine = "synthetic"
-options = {{ token_ms = "1" }}
+HEAD = f"""{on_tinyglu("tiny", token_ms=1)}
 [[workloads]]
 name = "one"
 kind = "single"

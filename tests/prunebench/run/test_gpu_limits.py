@@ -12,19 +12,13 @@ import pytest
 from reports.analysis.analyse import analyse_folder
 from reports.runs.reading import read_run
 from tests.energy.conftest import fake_library, settings_text
-from tests.prunebench.conftest import TINYGLU, one_at_a_time
+from tests.prunebench.conftest import on_tinyglu, one_at_a_time
 
 __all__ = ["fake_library"]  # a fixture
 
 pytestmark = pytest.mark.slow
 
-EXPERIMENT = f"""
-name = "capped"
-[model]
-source = "{TINYGLU}"
-[serve]
-engine = "synthetic"
-options = {{ token_ms = "2" }}
+EXPERIMENT = f"""{on_tinyglu("capped", token_ms=2)}
 [protocol]
 blocks = 2
 [energy]
