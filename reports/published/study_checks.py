@@ -91,16 +91,13 @@ def _unit_of_energy(facts: Facts) -> Finding:
 
 @_decides(output_length_differs)
 def _output_length_differs(facts: Facts) -> Finding:
-    cells = [c for c in facts.cells if c.ratios[LENGTH].ratio is not None]
-    unlike = [c for c in cells if abs((c.ratios[LENGTH].ratio or 1) - 1) > LENGTH_MARGIN]
+    lengths = {c.place: ratio for c in facts.cells if (ratio := c.ratios[LENGTH].ratio) is not None}
+    unlike = [place for place, ratio in lengths.items() if abs(ratio - 1) > LENGTH_MARGIN]
     if not unlike:
-        return Finding("pass", f"all {len(cells)} cells generate as many tokens as the unpruned width")
-    most = max(unlike, key=lambda c: abs((c.ratios[LENGTH].ratio or 1) - 1))
-    words = (
-        f"{len(unlike)} of {len(cells)} cells generate over {LENGTH_MARGIN:.0%} more or fewer tokens than the unpruned width, "
-        f"up to {times(most.ratios[LENGTH].ratio or 1)} ({most.place})"
-    )
-    return Finding("fail", words)
+        return Finding("pass", f"all {len(lengths)} cells generate as many tokens as the unpruned width")
+    most = max(unlike, key=lambda place: abs(lengths[place] - 1))
+    words = f"{len(unlike)} of {len(lengths)} cells generate over {LENGTH_MARGIN:.0%} more or fewer tokens than the unpruned width"
+    return Finding("fail", f"{words}, up to {times(lengths[most])} ({most})")
 
 
 @_decides(width_unaligned)
