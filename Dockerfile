@@ -6,6 +6,17 @@
 ARG BASE=docker.io/library/python:3.11-slim
 ARG GPU_BASE=docker.io/vllm/vllm-openai:v0.24.0
 
+# What both images are made of.
+FROM scratch AS source
+COPY pyproject.toml README.md LICENSE ./
+COPY prunebench/ prunebench/
+COPY reports/ reports/
+COPY pruner/ pruner/
+COPY server/ server/
+COPY loadgen/ loadgen/
+COPY energy/ energy/
+COPY base/ base/
+
 FROM ${BASE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
@@ -35,13 +46,7 @@ torch, transformers.models.llama.modeling_llama, typer, uvicorn"
 
 # The rooms apart, so that a change to them changes a megabyte of the image.
 FROM build AS rooms
-COPY prunebench/ prunebench/
-COPY reports/ reports/
-COPY pruner/ pruner/
-COPY server/ server/
-COPY loadgen/ loadgen/
-COPY energy/ energy/
-COPY base/ base/
+COPY --from=source / ./
 RUN /opt/prunebench/bin/pip install --quiet --no-index --no-deps --no-build-isolation --prefix /opt/rooms .
 
 FROM ${BASE} AS cpu
@@ -57,14 +62,7 @@ ENTRYPOINT ["prunebench"]
 FROM ${GPU_BASE} AS gpu
 WORKDIR /src
 COPY requirements/ requirements/
-COPY pyproject.toml README.md LICENSE ./
-COPY prunebench/ prunebench/
-COPY reports/ reports/
-COPY pruner/ pruner/
-COPY server/ server/
-COPY loadgen/ loadgen/
-COPY energy/ energy/
-COPY base/ base/
+COPY --from=source / ./
 # vLLM, torch and transformers stay as they are in the image: what does not go with them is an error of the build.
 RUN pip list --format=freeze | grep -iE '^(vllm|torch|transformers)==' > kept.txt && pip install --no-cache-dir --constraint kept.txt ".[report,quality,locust]"
 WORKDIR /app
