@@ -34,6 +34,9 @@ _VISION: dict[str, Any] = {
 }
 
 
+_EXPERTS: dict[str, Any] = {"num_experts_per_tok": 2, "moe_intermediate_size": 24}
+
+
 def _multimodal_gemma() -> Any:
     return tf.Gemma3Config(
         text_config=DENSE | {"head_dim": 8, "sliding_window": 8}, vision_config=_VISION, mm_tokens_per_image=4
@@ -47,8 +50,7 @@ def _multimodal_mistral() -> Any:
 
 
 def _qwen2_moe(**changes: Any) -> Any:
-    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
-    return tf.Qwen2MoeConfig(**DENSE | experts | {"shared_expert_intermediate_size": 48} | changes)
+    return tf.Qwen2MoeConfig(**DENSE, **_EXPERTS, num_experts=4, shared_expert_intermediate_size=48, **changes)
 
 
 CONFIGS: dict[str, Any] = {
@@ -80,19 +82,11 @@ CONFIGS: dict[str, Any] = {
         mamba_d_head=8,
     ),
     "mixtral": lambda: tf.MixtralConfig(**DENSE, num_local_experts=4),
-    "qwen3-moe": lambda: tf.Qwen3MoeConfig(
-        **DENSE, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24
-    ),
+    "qwen3-moe": lambda: tf.Qwen3MoeConfig(**DENSE, **_EXPERTS, head_dim=8, num_experts=4),
     "qwen2-moe": _qwen2_moe,
     "qwen2-moe-with-a-dense-layer": lambda: _qwen2_moe(mlp_only_layers=[1]),
     "glm4-moe": lambda: tf.Glm4MoeConfig(
-        **DENSE,
-        head_dim=8,
-        n_routed_experts=4,
-        num_experts_per_tok=2,
-        moe_intermediate_size=24,
-        n_shared_experts=2,
-        first_k_dense_replace=1,
+        **DENSE, **_EXPERTS, head_dim=8, n_routed_experts=4, n_shared_experts=2, first_k_dense_replace=1
     ),
     "olmoe": lambda: tf.OlmoeConfig(**DENSE, num_experts=4, num_experts_per_tok=2),
 }

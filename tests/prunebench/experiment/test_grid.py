@@ -25,6 +25,13 @@ def experiment(folder: Path, text: str, top: str = "") -> Experiment:
     return load_experiment(file)
 
 
+def refusal(folder: Path, text: str, top: str = "") -> str:
+    with pytest.raises(ExperimentError) as caught:
+        experiment(folder, text, top)
+    assert "\n" not in f"{caught.value}"
+    return f"{caught.value}"
+
+
 def test_every_combination_is_a_configuration_and_the_first_is_the_baseline(tmp_path: Path) -> None:
     found = experiment(tmp_path, GRID)
     assert [one.label for one in found.configurations] == [
@@ -53,20 +60,24 @@ def test_a_resolved_experiment_is_read_back_as_it_is(tmp_path: Path) -> None:
     assert again.configurations == found.configurations
 
 
-@pytest.mark.parametrize(
-    ("grid", "top", "said"),
-    [
-        ('[grid.width]\nvalues = ["none"]\n', "", "[grid.width] values"),
-        ('[grid.width]\nvalues = ["none", 512, 512]\n', "", "512 is named twice"),
-        ('[grid.width]\nvalue = ["none", 512]\n', "", "[grid.width] values: missing key"),
-        ('[grid.width]\nvalues = ["none", "wide"]\n', "", "width wide: width: Input should be a valid integer"),
-        ('[grid.criterion]\nvalues = ["none", "act"]\n', "", "criterion act: criterion needs a width"),
-        (GRID, "grid_only = [{ width = 512 }]\n", "width 512 has no token_ms"),
-        (GRID, "grid_only = [{ width = 512, token_ms = 9 }]\n", "width 512, token_ms 9 is no combination"),
-    ],
-)
-def test_a_grid_that_is_none_is_refused_in_one_line(grid: str, top: str, said: str, tmp_path: Path) -> None:
-    with pytest.raises(ExperimentError) as caught:
-        experiment(tmp_path, grid, top)
-    assert said in f"{caught.value}"
-    assert "\n" not in f"{caught.value}"
+NO_GRIDS = {
+    '[grid.width]\nvalues = ["none"]\n': "[grid.width] values",
+    '[grid.width]\nvalues = ["none", 512, 512]\n': "512 is named twice",
+    '[grid.width]\nvalue = ["none", 512]\n': "[grid.width] values: missing key",
+    '[grid.width]\nvalues = ["none", "wide"]\n': "width wide: width: Input should be a valid integer",
+    '[grid.criterion]\nvalues = ["none", "act"]\n': "criterion act: criterion needs a width",
+}
+NO_COMBINATIONS = {
+    "{ width = 512 }": "width 512 has no token_ms",
+    "{ width = 512, token_ms = 9 }": "width 512, token_ms 9 is no combination",
+}
+
+
+@pytest.mark.parametrize(("grid", "said"), NO_GRIDS.items())
+def test_a_grid_that_is_none_is_refused_in_one_line(grid: str, said: str, tmp_path: Path) -> None:
+    assert said in refusal(tmp_path, grid)
+
+
+@pytest.mark.parametrize(("only", "said"), NO_COMBINATIONS.items())
+def test_a_listed_combination_that_is_none_is_refused_in_one_line(only: str, said: str, tmp_path: Path) -> None:
+    assert said in refusal(tmp_path, GRID, f"grid_only = [{only}]\n")

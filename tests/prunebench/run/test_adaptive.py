@@ -20,6 +20,9 @@ from reports.sections.contents import run_article
 from tests.prunebench.conftest import TINYGLU
 from tests.reports.example_run import EPOCH_NS, Example, Truth, measure, offer, write_trial
 
+PROTOCOL = """until = "+-5% on tpot"
+min_blocks = 3
+max_blocks = 15"""
 EXPERIMENT = f"""
 name = "until"
 seed = 3
@@ -30,9 +33,7 @@ expansion_ratios = [3.0, 2.0]
 [serve]
 engine = "synthetic"
 [protocol]
-until = "+-5% on tpot"
-min_blocks = 3
-max_blocks = 15
+{PROTOCOL}
 [[workloads]]
 name = "one"
 kind = "single"
@@ -207,17 +208,17 @@ def test_joules_that_nothing_measures_are_refused_before_there_is_a_folder(tmp_p
         check_goal(experiment, check_configurations(experiment))
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "said"),
-    [
-        ("min_blocks = 3", "blocks = 7", "blocks: with until give min_blocks and max_blocks instead"),
-        ("max_blocks = 15", "max_blocks = 2", "max_blocks: must be at least min_blocks, which is 3"),
-        ('until = "+-5% on tpot"', "", "min_blocks belongs to until, which is missing"),
-        ("on tpot", "on tpod", "no quantity tpod; did you mean tpot[?]"),
-    ],
-)
-def test_a_protocol_that_contradicts_itself_is_named(tmp_path, before, after, said):
-    (tmp_path / "until.toml").write_text(EXPERIMENT.replace(before, after))
+CONTRADICTIONS = {
+    'until = "+-5% on tpot"\nblocks = 7': "blocks: with until give min_blocks and max_blocks instead",
+    'until = "+-5% on tpot"\nmin_blocks = 3\nmax_blocks = 2': "max_blocks: must be at least min_blocks, which is 3",
+    "min_blocks = 3\nmax_blocks = 15": "min_blocks belongs to until, which is missing",
+    'until = "+-5% on tpod"': "no quantity tpod; did you mean tpot[?]",
+}
+
+
+@pytest.mark.parametrize(("protocol", "said"), CONTRADICTIONS.items())
+def test_a_protocol_that_contradicts_itself_is_named(tmp_path, protocol, said):
+    (tmp_path / "until.toml").write_text(EXPERIMENT.replace(PROTOCOL, protocol))
     with pytest.raises(ExperimentError, match=said):
         load_experiment(tmp_path / "until.toml")
 
