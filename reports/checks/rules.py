@@ -10,8 +10,8 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from loadgen.metrics.metrics import TrialMetrics
 from loadgen.records.schema import Trial
@@ -96,28 +96,13 @@ RULES: dict[str, Rule] = {}
 
 
 def trial_rule(*, spoils: Spoils | None = "all", position: float = math.inf) -> Callable[[TrialCheck], Rule]:
-    """Make a rule of the function that decides it for one trial; the function's name is the rule's, with hyphens.
-
-    Its docstring is the rule's words, three paragraphs: the meaning of a finding, "Limits: ..." and "Remedy: ...".
-    """
-
-    def register(check: TrialCheck) -> Rule:
-        rule = _register(check, spoils, position)
-        rule.of_trial = check
-        return rule
-
-    return register
+    """Make a rule of the function that decides it for one trial, with the name and words that `rule_of` finds."""
+    return lambda check: _register(replace(rule_of(check, spoils, position), of_trial=check))
 
 
 def run_rule(*, spoils: Spoils | None = "all", position: float = math.inf) -> Callable[[RunCheck], Rule]:
     """Make a rule of the function that decides it for a run, as `trial_rule` does for one trial."""
-
-    def register(check: RunCheck) -> Rule:
-        rule = _register(check, spoils, position)
-        rule.of_run = check
-        return rule
-
-    return register
+    return lambda check: _register(replace(rule_of(check, spoils, position), of_run=check))
 
 
 def ordered_rules() -> list[Rule]:
@@ -125,15 +110,22 @@ def ordered_rules() -> list[Rule]:
     return sorted(RULES.values(), key=lambda rule: rule.position)
 
 
-def _register(check: TrialCheck | RunCheck, spoils: Spoils | None, position: float) -> Rule:
-    name = check.__name__.replace("_", "-")
-    if name in RULES:
-        raise ValueError(f"two checks are called {name}")
+def _register(rule: Rule) -> Rule:
+    if rule.name in RULES:
+        raise ValueError(f"two checks are called {rule.name}")
+    RULES[rule.name] = rule
+    return rule
+
+
+def rule_of(check: Callable[..., Any], spoils: Spoils | None = "all", position: float = math.inf) -> Rule:
+    """The rule that a function decides; the function's name is the rule's, with hyphens.
+
+    Its docstring is the rule's words, three paragraphs: the meaning of a finding, "Limits: ..." and "Remedy: ...".
+    """
     words = re.fullmatch(r"(.+)\n\nLimits: (.+)\n\nRemedy: (.+)", inspect.getdoc(check) or "", re.DOTALL)
     if words is None:
         raise ValueError(
             f"the docstring of {check.__name__} needs its meaning, a paragraph 'Limits: ...' and 'Remedy: ...'"
         )
     meaning, limits, remedy = (" ".join(paragraph.split()) for paragraph in words.groups())
-    RULES[name] = Rule(name, meaning, limits, remedy, spoils, position)
-    return RULES[name]
+    return Rule(check.__name__.strip("_").replace("_", "-"), meaning, limits, remedy, spoils, position)

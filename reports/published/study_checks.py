@@ -7,7 +7,7 @@ from collections.abc import Callable
 from base.records import Record
 from reports.checks.devices import thermal_drift
 from reports.checks.energy import idle_drift, modelled_energy, window_too_short
-from reports.checks.rules import SEVERITY, Finding, Outcome, Rule
+from reports.checks.rules import SEVERITY, Finding, Outcome, Rule, rule_of
 from reports.checks.run import too_few_repeats, width_unaligned
 from reports.checks.trial import output_length_differs
 from reports.document.wording import figure, listed, times
@@ -50,7 +50,7 @@ def check_study(facts: Facts) -> list[StudyCheck]:
 
 
 def _decides(rule: Rule) -> Callable[[Decide], Decide]:
-    """Decorate what decides a rule from the study's facts: one of our own reports' rules, or one that only the study has."""
+    """Decorate what decides a rule of our own reports from the study's facts."""
 
     def register(decide: Decide) -> Decide:
         _CHECKS.append((rule, decide))
@@ -59,18 +59,22 @@ def _decides(rule: Rule) -> Callable[[Decide], Decide]:
     return register
 
 
+def _own(decide: Decide) -> Decide:
+    """Decorate what decides a rule that only the study has: its docstring has the rule's words, as `rule_of` reads them."""
+    return _decides(rule_of(decide))(decide)
+
+
 _NO_RUNS = Finding("no data", "this requires the raw runs; pass --data")
 
 
-@_decides(
-    Rule(
-        "unit-of-energy",
-        meaning="The energy that figures rest on must be that of the meter: a constant quotient other than 1 means another unit.",
-        limits="Fails if claimed and counted energy have the same quotient in every run and it is not 1; warns if it varies.",
-        remedy="Take the tracker's energy counters, not what its stop() returns: that is kg of CO2 equivalent.",
-    )
-)
+@_own
 def _unit_of_energy(facts: Facts) -> Finding:
+    """The energy that figures rest on must be that of the meter: a constant quotient other than 1 means another unit.
+
+    Limits: Fails if claimed and counted energy have the same quotient in every run and it is not 1; warns if it varies.
+
+    Remedy: Take the tracker's energy counters, not what its stop() returns: that is kg of CO2 equivalent.
+    """
     unit = facts.unit
     if unit is None:
         return _NO_RUNS
@@ -124,15 +128,14 @@ def _odd_against_even(one: Alignment) -> str:
     return words
 
 
-@_decides(
-    Rule(
-        "runs-left-out",
-        meaning="Some runs are missing from the mean. A rule that depends on the value biases the mean towards the expected one.",
-        limits="Fails at the first.",
-        remedy="Keep every run; let the interval show the spread.",
-    )
-)
+@_own
 def _runs_left_out(facts: Facts) -> Finding:
+    """Some runs are missing from the mean. A rule that depends on the value biases the mean towards the expected one.
+
+    Limits: Fails at the first.
+
+    Remedy: Keep every run; let the interval show the spread.
+    """
     if not facts.left_out:
         return Finding("pass", "every run is in its mean")
     parts = []
@@ -177,15 +180,14 @@ def _window_too_short(facts: Facts) -> Finding:
     return Finding("warn" if seen.short_windows else "pass", words)
 
 
-@_decides(
-    Rule(
-        "window-holds-more",
-        meaning="The energy window holds work that is no generation (loading prompts, warm-up), and its joules are divided by other tokens.",
-        limits="Warns if more than 1 % of any window lies outside the generating loop.",
-        remedy="Cut the energy to the load window.",
-    )
-)
+@_own
 def _window_holds_more(facts: Facts) -> Finding:
+    """The energy window holds work that is no generation (loading prompts, warm-up), and its joules are divided by other tokens.
+
+    Limits: Warns if more than 1 % of any window lies outside the generating loop.
+
+    Remedy: Cut the energy to the load window.
+    """
     seen = facts.metering.outside_loop
     if seen is None:
         return _NO_RUNS

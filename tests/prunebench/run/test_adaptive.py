@@ -44,6 +44,12 @@ output_tokens = 8
 NOISE = {"width-1024": 0.002, "width-768": 0.002, "width-512": 0.03}
 
 
+def loaded(folder, text):
+    file = folder / "until.toml"
+    file.write_text(text)
+    return load_experiment(file)
+
+
 class MadeUp:
     """Trials with a known spread in place of a bench."""
 
@@ -93,10 +99,9 @@ def attempt(tmp_path):
         for before, after in replaced:
             assert before in text
             text = text.replace(before, after)
-        (tmp_path / "until.toml").write_text(text)
         writer = RunWriter(tmp_path / "out")
         begun = writer.begun()
-        experiment = extended(load_experiment(tmp_path / "until.toml"), begun, blocks)
+        experiment = extended(loaded(tmp_path, text), begun, blocks)
         if begun is None:
             writer.create(experiment, text)
         made, out = [], io.StringIO()
@@ -202,8 +207,7 @@ def test_a_quantity_that_no_trial_has_ends_the_run_after_its_first_block(attempt
     ],
 )  # fmt: skip
 def test_joules_that_nothing_measures_are_refused_before_there_is_a_folder(tmp_path, goal, energy, said):
-    (tmp_path / "until.toml").write_text(EXPERIMENT.replace("on tpot", f"on {goal}") + f"[energy]\n{energy}\n")
-    experiment = load_experiment(tmp_path / "until.toml")
+    experiment = loaded(tmp_path, EXPERIMENT.replace("on tpot", f"on {goal}") + f"[energy]\n{energy}\n")
     with pytest.raises(ExperimentError, match=said):
         check_goal(experiment, check_configurations(experiment))
 
@@ -218,12 +222,9 @@ CONTRADICTIONS = {
 
 @pytest.mark.parametrize(("protocol", "said"), CONTRADICTIONS.items())
 def test_a_protocol_that_contradicts_itself_is_named(tmp_path, protocol, said):
-    (tmp_path / "until.toml").write_text(EXPERIMENT.replace(PROTOCOL, protocol))
     with pytest.raises(ExperimentError, match=said):
-        load_experiment(tmp_path / "until.toml")
+        loaded(tmp_path, EXPERIMENT.replace(PROTOCOL, protocol))
 
 
 def test_it_begins_with_its_fewest_blocks(tmp_path):
-    (tmp_path / "until.toml").write_text(EXPERIMENT)
-    protocol = load_experiment(tmp_path / "until.toml").protocol
-    assert protocol.blocks == 3
+    assert loaded(tmp_path, EXPERIMENT).protocol.blocks == 3

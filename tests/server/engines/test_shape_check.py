@@ -129,16 +129,13 @@ def test_an_architecture_without_a_standard_cache_is_refused_at_start(tmp_path):
         serve(save_model(tmp_path, config), nothing)
 
 
+IMPOSSIBLE = ("max_num_seqs=0", "max_num_seqs=1000000000", "max_model_len=1", "device=abacus", "device=cuda:99")
 MISTAKES = {
     "max_num_seq=4": "did you mean max_num_seqs",
     "dtype=int8": "dtype=int8: expected auto or float32",
     "threads=many": "threads=many: expected an integer",
-    "max_num_seqs=0": "max_num_seqs=0",
-    "max_model_len=1": "max_model_len=1",
     "max_model_len=2048": "max_model_len=2048: the model's own limit is 1024",
-    "max_num_seqs=1000000000": "max_num_seqs=1000000000",
-    "device=abacus": "device=abacus",
-    "device=cuda:99": "device=cuda:99",
+    **{given: given for given in IMPOSSIBLE},
 }
 
 
