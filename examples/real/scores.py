@@ -40,7 +40,7 @@ def ask(
 
 
 def above_the_floor(score: Mapping[str, Any]) -> bool:
-    """Whether the value is so many standard errors above 0: a model that answers nothing can show no loss."""
+    """Whether the value is more than `_FLOOR_ERRORS` standard errors above 0: a model that answers nothing can show no loss."""
     return bool(score["value"] > _FLOOR_ERRORS * score["standard_error"])
 
 
