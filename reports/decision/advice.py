@@ -72,8 +72,7 @@ class _Candidate:
         """Sort key, larger is better: faster candidates first, by their ratio; then those that save joules."""
         faster = self.speed.verdict == "better"
         found = self.speed if faster or self.joules is None else self.joules
-        ratio = found.ratio or 1.0
-        return faster, max(ratio, 1 / ratio)
+        return faster, found.distance
 
     @property
     def loss(self) -> float | None:

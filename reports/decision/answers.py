@@ -49,12 +49,6 @@ class _Compared:
     configuration: ConfigurationFigures
     comparison: Comparison
 
-    @property
-    def distance(self) -> float:
-        """Distance from the baseline as a factor, 1 or more."""
-        ratio = self.comparison.ratio or 1.0
-        return max(ratio, 1 / ratio)
-
 
 def answers(analysis: Analysis) -> list[Answer]:
     """One answer a workload, then one on energy if no joules were measured."""
@@ -144,7 +138,7 @@ def _verdicts(analysis: Analysis, workload: str, key: str) -> str:
 
 
 def _best_and_mildest(better: list[_Compared], phrases: _Phrases, cut: str) -> list[str]:
-    best = max(better, key=lambda c: c.distance)
+    best = max(better, key=lambda c: c.comparison.distance)
     parts = [f"{name(best.configuration.info)} {_gain(best, phrases)}"]
     kept = [c for c in better if c.configuration.perplexity_ratio is not None]
     mildest = min(kept, key=lambda c: c.configuration.perplexity_ratio or 0.0, default=best)

@@ -81,12 +81,7 @@ def beats(gap: Gap, better: Direction) -> bool:
 
 def dominated_by(found: Sequence[Dominance], label: str) -> list[Dominance]:
     """What dominates a configuration, the largest gain on the first axis first."""
-
-    def gain(one: Dominance) -> float:
-        ratio = one.gaps[0].ratio or 1.0
-        return max(ratio, 1 / ratio)
-
-    return sorted((one for one in found if one.worse == label), key=gain, reverse=True)
+    return sorted((one for one in found if one.worse == label), key=lambda one: one.gaps[0].distance, reverse=True)
 
 
 def _gap(analysis: Analysis, workload: str, key: str, own: ConfigurationFigures, other: ConfigurationFigures) -> Gap:

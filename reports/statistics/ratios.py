@@ -60,6 +60,12 @@ class Comparison(Record):
     ratios: dict[int, float] = {}
     reason: str | None = None  # why there is no ratio, or no verdict
 
+    @property
+    def distance(self) -> float:
+        """Distance from the baseline as a factor, 1 or more; 1 without a ratio."""
+        ratio = self.ratio or 1.0
+        return max(ratio, 1 / ratio)
+
 
 def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
     """Mean and t interval. Raises ValueError without values."""
