@@ -146,8 +146,8 @@ class ConfigurationFigures(Record):
     """The figures of a configuration that do not depend on the load."""
 
     info: ConfigurationInfo
-    perplexity_ratio: float | None  # where its tokenizer is another: of the same text, per token of the baseline
-    perplexity_reason: str | None  # why there is no perplexity, or no ratio
+    perplexity_ratio: float | None = None  # where its tokenizer is another: of the same text, per token of the baseline
+    perplexity_reason: str | None = None  # why there is no perplexity, or no ratio
     # Ratios to the baseline's over windows of text, without a verdict; None: windows were not recorded, or are other texts.
     perplexity: Comparison | None = None
     bits_per_byte: Comparison | None = None
@@ -193,12 +193,12 @@ class Analysis(Record):
 
     @property
     def noun(self) -> str:
-        """What its configurations are called: widths, if pruning alone tells them apart."""
+        """What its configurations are called: widths, if they differ by pruning alone."""
         return "width" if all(c.info.pruned_alone for c in self.configurations) else "configuration"
 
     @property
     def cut(self) -> str:
-        """What the others do to the baseline: cuts, if pruning alone tells them apart."""
+        """What the others do to the baseline: cuts, if they differ by pruning alone."""
         return "cut" if self.noun == "width" else "change"
 
     def quantity(self, key: str) -> str:

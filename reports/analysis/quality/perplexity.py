@@ -34,17 +34,15 @@ def compare_perplexity(info: ConfigurationInfo, baseline: Quality | None) -> Con
     own = info.quality
     reason = _why_not(own, baseline)
     if reason is not None or own is None or baseline is None or own.perplexity is None or baseline.perplexity is None:
-        return ConfigurationFigures(info=info, perplexity_ratio=None, perplexity_reason=reason)
+        return ConfigurationFigures(info=info, perplexity_reason=reason)
     if not own.window_nats or len(own.window_nats) != len(baseline.window_nats):
-        ratio = own.perplexity / baseline.perplexity
-        return ConfigurationFigures(info=info, perplexity_ratio=ratio, perplexity_reason=None)
+        return ConfigurationFigures(info=info, perplexity_ratio=own.perplexity / baseline.perplexity)
     nats, of_baseline = np.array(own.window_nats), np.array(baseline.window_nats)
     gained = kept_likelihood(nats, of_baseline, np.array(baseline.window_tokens, float))
     bits = kept_mean(nats, of_baseline)
     return ConfigurationFigures(
         info=info,
         perplexity_ratio=gained.share,
-        perplexity_reason=None,
         perplexity=_comparison(gained),
         bits_per_byte=_comparison(bits) if isinstance(bits, Kept) else None,
     )
