@@ -243,24 +243,23 @@ def _distribution(values: FloatArray) -> list[float]:
 
 def trial_figures(measured: MeasuredTrial) -> TrialFigures:
     """One trial's place in the run, and its quantities."""
-    amounts = {q.key: q.of(measured.trial, measured.metrics).value for q in QUANTITIES.values()}
-    cell, ttft = measured.cell, measured.metrics.ttft_ms
-    shared = share_joules(measured.trial.energy, measured.metrics)
+    cell, trial, metrics, power = measured.cell, measured.trial, measured.metrics, measured.power
+    amounts = {q.key: q.of(trial, metrics).value for q in QUANTITIES.values()}
     return TrialFigures(
         block=cell.block,
         label=cell.label,
         workload=cell.workload,
         order=cell.order,
-        started_at=measured.trial.started_at,
-        window_s=measured.metrics.window_s,
-        unfit=unfit(measured.trial),
+        started_at=trial.started_at,
+        window_s=metrics.window_s,
+        unfit=unfit(trial),
         values={key: value for key, value in amounts.items() if value is not None},
-        power=measured.power and power_figures(measured.power, measured.trial),
-        backlog=measured.metrics.backlog,
-        mean_ttft_ms=_mean([ttft[np.isfinite(ttft)]]),
-        groups=group_figures(measured.trial, measured.metrics, shared),
-        steady_state=measured.trial.steady_state,
-        warm_up=measured.trial.warmup,
-        carbon=measured.trial.carbon,
-        clocks=power_at_clocks(measured.power, measured.trial.energy) if measured.power else [],
+        power=power and power_figures(power, trial),
+        backlog=metrics.backlog,
+        mean_ttft_ms=_mean([metrics.ttft_ms[np.isfinite(metrics.ttft_ms)]]),
+        groups=group_figures(trial, metrics, share_joules(trial.energy, metrics)),
+        steady_state=trial.steady_state,
+        warm_up=trial.warmup,
+        carbon=trial.carbon,
+        clocks=power_at_clocks(power, trial.energy) if power else [],
     )
