@@ -96,8 +96,8 @@ def write_readable(
     page: Path,
     *,
     png: bool = False,
-    notice: Callable[[str], None] = lambda _: None,
-    progress: Progress = lambda *_: None,
+    notice: Callable[[str], None],
+    progress: Progress,
 ) -> Path:
     """Write articles with `write_articles`; where nothing is installed that draws, as Markdown alone, after a `notice` of it.
 
