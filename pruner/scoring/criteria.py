@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,26 +162,23 @@ register(
         cost="reads nothing",
     )
 )
+_wanda = partial(
+    Criterion, cost=_ONE_RUN, activation="norm", citations=(cite("sun2024wanda"),)
+)  # a product with the norm
 register(
-    Criterion(
+    _wanda(
         name="act",
         words="the maw score times the L2 norm of what the neuron feeds the down projection, over a calibration text",
         origin="the product is Wanda's, arXiv 2306.11695",
-        cost=_ONE_RUN,
         row_figure=_spread,
-        activation="norm",
-        citations=(cite("sun2024wanda"),),
     )
 )
 register(
-    Criterion(
+    _wanda(
         name="wanda",
         words="the L1 norm of the neuron's column of the down projection times the L2 norm of what it feeds it, over a calibration text",
         origin="Wanda, arXiv 2306.11695, summed over a neuron",
-        cost=_ONE_RUN,
         column_term=np.abs,
-        activation="norm",
-        citations=(cite("sun2024wanda"),),
     )
 )
 register(
