@@ -9,7 +9,7 @@ import pytest
 from loadgen.results.store import read_trial
 from reports.runs.reading import read_run
 from tests.peers.conftest import HEALTH, LLAMA_CPP_PYTHON, NEEDS_IT, serving
-from tests.prunebench.conftest import TINYGLU, one_at_a_time
+from tests.prunebench.conftest import TINYGLU, TWO_BLOCKS, one_at_a_time
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow, NEEDS_IT]
 
@@ -83,12 +83,7 @@ health = "{HEALTH}"
 engine = "transformers"
 options = {{ dtype = "float32" }}
 keep_servers = true
-[protocol]
-blocks = 2
-warmup_limit_s = 0
-[energy]
-idle_s = 0
-{one_at_a_time(4, prompt_tokens=16, output_tokens=12)}"""
+{TWO_BLOCKS}{one_at_a_time(4, prompt_tokens=16, output_tokens=12)}"""
 
 
 def test_as_a_command_it_is_compared_with_ours_and_answers_the_same(prunebench, tmp_path):

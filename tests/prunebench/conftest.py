@@ -24,6 +24,16 @@ main()
 """
 
 
+# Of a run that waits for nothing: no idle power, no warm-up until times are steady.
+TWO_BLOCKS = """
+[protocol]
+blocks = 2
+warmup_limit_s = 0
+[energy]
+idle_s = 0
+"""
+
+
 def on_tinyglu(name: str, *, serve: str = "", **options: object) -> str:
     """The head of an experiment on the synthetic engine, up to its options; `serve` are other lines of `[serve]`."""
     given = "\n".join(f'{key} = "{value}"' for key, value in options.items())

@@ -9,7 +9,7 @@ import pytest
 from reports.analysis.analyse import analyse_folder
 from reports.runs.reading import read_run
 from tests.prunebench.command_line import run_command
-from tests.prunebench.conftest import TINYGLU
+from tests.prunebench.conftest import TINYGLU, TWO_BLOCKS
 from tests.server.conftest import running_server
 
 pytestmark = pytest.mark.slow
@@ -38,12 +38,7 @@ energy = "none"
 [[configurations]]
 label = "theirs"
 command = "{command}"
-[protocol]
-blocks = 2
-warmup_limit_s = 0
-[energy]
-idle_s = 0
-[quality]
+{blocks}[quality]
 perplexity_files = ["stdlib:heapq.py"]
 max_tokens = 512
 [[workloads]]
@@ -57,7 +52,7 @@ SERVE = f"{sys.executable} -P -m prunebench serve {{checkpoint}} --engine synthe
 
 
 def run(folder: Path, url: str, command: str = SERVE) -> "subprocess.CompletedProcess[str]":
-    (folder / "anything.toml").write_text(EXPERIMENT.format(model=TINYGLU, url=url, command=command))
+    (folder / "anything.toml").write_text(EXPERIMENT.format(model=TINYGLU, blocks=TWO_BLOCKS, url=url, command=command))
     return run_command(["run", "anything.toml", "--output", "out"], folder, 240)
 
 
