@@ -1,10 +1,10 @@
-import subprocess
 import sys
 
 import pytest
 
 from base.errors import UserError
 from base.key_file import read_key
+from tests.support.captured import captured
 
 
 def test_a_message_stays_one_line_for_any_name_in_it():
@@ -16,6 +16,7 @@ def test_any_rooms_error_that_a_user_can_fix_is_one_line_and_status_2():
 import sys
 from base.errors import UserError
 from prunebench import cli
+from tests.support.captured import captured
 
 class ToyError(UserError):
     pass
@@ -27,7 +28,7 @@ cli.app.command()(toy)
 sys.argv = ["prunebench", "toy"]
 cli.main()
 """
-    done = subprocess.run([sys.executable, "-P", "-c", script], check=False, capture_output=True, text=True)
+    done = captured([sys.executable, "-P", "-c", script])
     assert (done.returncode, done.stderr) == (2, "prunebench: --toy 7: must be below 5\n")
 
 

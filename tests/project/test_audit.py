@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +11,8 @@ from threading import Thread
 
 import httpx
 import pytest
+
+from tests.support.captured import captured
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "requirements" / "audit.py"
@@ -38,7 +39,7 @@ BAD_LINES = {
 def test_a_bad_line_fails_the_audit_before_anyone_is_asked(tmp_path, line, problem):
     lock = tmp_path / "lock.txt"
     lock.write_text(f"# comment\nnumpy==2.3.5\n{line}\n")
-    done = subprocess.run([sys.executable, SCRIPT, lock], capture_output=True, text=True, timeout=60, check=False)
+    done = captured([sys.executable, SCRIPT, lock], timeout=60)
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1].strip() == f"line 3: {problem}"
     assert "pip-audit" not in done.stdout

@@ -7,6 +7,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from tests.support.captured import captured
+
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
@@ -45,13 +47,13 @@ def test_pruning_loading_and_reporting_import_no_torch_and_no_scipy_and_what_dra
         "import prunebench.commands.load, prunebench.commands.prune, prunebench.commands.run, prunebench.commands.report, sys;"
         "sys.exit(sorted({'torch', 'transformers', 'vllm', 'scipy', 'matplotlib'} & sys.modules.keys()) or 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = captured([sys.executable, "-c", code], timeout=120)
     assert done.returncode == 0, done.stderr
 
 
 def test_a_process_that_sends_requests_imports_nothing_that_only_its_parent_needs():
     code = "import loadgen.client.process, sys; sys.exit(sorted({'httpx', 'rich', 'typer'} & sys.modules.keys()) or 0)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = captured([sys.executable, "-c", code], timeout=120)
     assert done.returncode == 0, done.stderr
 
 

@@ -13,6 +13,7 @@ import pytest
 from prunebench.experiment.file import ExperimentError
 from prunebench.experiment.shipped import find_experiment
 from tests.project.test_packaging import PYPROJECT, ROOT
+from tests.support.captured import captured
 
 ROOMS = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 
@@ -65,14 +66,11 @@ def test_the_demos_wheel_has_the_checkpoint_and_the_experiments_that_use_it(whee
 @pytest.mark.parametrize("both", [True, False])
 def test_the_demo_is_found_in_an_empty_folder_and_without_its_wheel_the_error_says_which(wheels, tmp_path, both):
     places = [wheels["prunebench"], *[wheels["prunebench_demo"]] * both]
-    done = subprocess.run(
+    done = captured(
         [sys.executable, "-P", "-m", "prunebench", "run", "demo", "--dry-run"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, places))},
-        capture_output=True,
-        text=True,
         timeout=300,
-        check=False,
     )
     if both:
         assert done.returncode == 0, done.stderr

@@ -18,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 
 from prunebench.cli import COMMANDS
+from tests.support.captured import captured
 from tests.support.environment import environment, was_changed
 from tests.support.forks import Forks
 
@@ -31,9 +32,7 @@ def run_command(
     """
     command = [sys.executable, "-m", "prunebench", *words]
     if was_changed():
-        return subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False
-        )
+        return captured(command, cwd=folder, timeout=timeout)
     with tempfile.TemporaryDirectory() as said:
         out, err = Path(said, "out"), Path(said, "err")
         process = (_with_harness() if asks_tasks else _without()).start(_run, command, folder, environment(), out, err)

@@ -1,7 +1,6 @@
 """A checkpoint is named alike everywhere: by any path, a pattern in quotes, or as OWNER/NAME of the hub once it is here."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from tests.prunebench.cli.test_cli import one_line
 from tests.prunebench.conftest import SYNTHETIC, TINYGLU
 from tests.pruner.checkpoint.hub_server import COMMIT
+from tests.support.captured import captured
 
 WAYS = {
     "absolute": "{folder}/models/tinyglu",
@@ -58,9 +58,7 @@ def here(tmp_path: Path, monkeypatch) -> Path:
 def test_a_checkpoint_is_found_by_any_name_on_the_command_line_and_in_an_experiment(here: Path):
     (here / "experiment.toml").write_text(SYNTHETIC.replace(str(TINYGLU), "CHECKPOINT"))
     ways = [way.format(folder=here) for way in WAYS.values()]
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", _FIND, *ways], cwd=here, capture_output=True, text=True, check=False
-    )
+    done = captured([sys.executable, "-P", "-c", _FIND, *ways], cwd=here)
     found = [json.loads(line) for line in done.stdout.splitlines()]
     expected = [[f"{TINYGLU}", "org/tinyglu" if way == "hub" else "tinyglu", f"{TINYGLU}"] for way in WAYS]
     assert found == expected, done.stderr

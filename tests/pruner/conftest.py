@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from tests.pruner import tiny
 from tests.pruner.checkpoint.hub_server import Hub, running_hub
+from tests.support.captured import captured
 
 
 @pytest.fixture
@@ -33,13 +33,10 @@ def ask(hub: Hub, tmp_path: Path) -> Callable[..., str]:
     """
 
     def run(script: str, *words: object, **environment: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", script, *map(str, words)],
+        done = captured(
+            [sys.executable, "-c", script, *words],
             cwd=Path(__file__).parents[2],
             env=os.environ | hub.environment(tmp_path / "cache") | environment,
-            capture_output=True,
-            text=True,
-            check=False,
         )
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout.strip()

@@ -23,6 +23,7 @@ from tests.energy.conftest import settings_text
 from tests.energy.known_power.driven_server import ACTIVE_WATTS, IDLE_WATTS
 from tests.loadgen.scripted import ScriptedServer, stream
 from tests.server.conftest import wait_until, write_checkpoint
+from tests.support.captured import captured
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
@@ -91,10 +92,7 @@ def test_joules_per_token_are_those_of_the_exact_integral(driven: Driven, load, 
         "load", driven.url, "--model", "tiny", "--output", tmp_path / "trial", "--workload", *load, "--requests", "60",
         "--prompt-tokens", "16", "--output-tokens", "24", "--warmup-requests", "4", "--json",
     ]  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-m", "prunebench", *map(str, words)],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    done = captured([sys.executable, "-m", "prunebench", *words], cwd=ROOT, timeout=120)
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "trial" / "summary.json").read_text())
     result = read_trial(tmp_path / "trial")
@@ -129,10 +127,7 @@ def test_a_foreign_server_on_this_host_is_metered_by_this_hosts_gpu(fake_library
     environment.pop("CUDA_VISIBLE_DEVICES", None)
     with ScriptedServer(lambda *_: stream(8, first_s=0.02, token_s=0.02), pages=models) as server:
         words[1] = server.url
-        done = subprocess.run(
-            [sys.executable, "-m", "prunebench", *map(str, words)],
-            cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+        done = captured([sys.executable, "-m", "prunebench", *words], cwd=ROOT, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "trial" / "summary.json").read_text())
     energy = summary["energy"]

@@ -21,6 +21,7 @@ from loadgen.results.recorder import read_stream
 from loadgen.trial import run_trial
 from tests.loadgen.made import workload
 from tests.loadgen.scripted import HEAD, ScriptedServer, chunked, stream, token
+from tests.support.captured import captured
 
 
 def run(script, load, processes):
@@ -91,7 +92,7 @@ run_trial(Endpoint(sys.argv[1], "m"), load, prompts, seed=0, energy=NoEnergy("")
 
 
 def children_of(process_id):
-    said = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process_id)], capture_output=True, text=True, check=False)
+    said = captured(["ps", "-o", "pid=", "--ppid", str(process_id)])
     return [int(word) for word in said.stdout.split()]
 
 

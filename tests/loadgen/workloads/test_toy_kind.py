@@ -23,6 +23,7 @@ from prunebench.experiment.file import ExperimentError
 from prunebench.experiment.resolve import load_experiment
 from tests.loadgen.scripted import ScriptedServer, stream
 from tests.loadgen.workloads.toy_kind import PulseLoad
+from tests.support.captured import captured
 
 SOURCE = Path(__file__).parents[3]
 MODELS = b'{"data": [{"id": "m"}]}'
@@ -95,7 +96,7 @@ from prunebench.cli import main
 main()
 """
     command = [sys.executable, "-c", code, *map(str, words)]
-    return subprocess.run(command, cwd=SOURCE, capture_output=True, text=True, check=False, timeout=60)
+    return captured(command, cwd=SOURCE, timeout=60)
 
 
 def test_its_fields_are_options_of_the_command_line(tmp_path):

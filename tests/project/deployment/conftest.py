@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.captured import captured
+
 ROOT = Path(__file__).parents[3]
 SCRIPTS = Path(__file__).parent
 _NUMBERS = itertools.count()
@@ -72,16 +74,7 @@ class Chain:
         return self.compose("logs", "--no-color").stdout
 
     def _run(self, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
+        return captured(command, cwd=self.folder, env=self.environment, timeout=timeout)
 
 
 @pytest.fixture(scope="session")
@@ -117,7 +110,7 @@ def built(engine: str) -> Chain:
 def compose_v2(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The path of a Compose v2."""
     command = [SCRIPTS / "compose-v2", tmp_path_factory.mktemp("compose-v2")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = captured(command, timeout=300)
     if done.returncode == CANNOT:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr

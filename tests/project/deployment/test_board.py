@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 
 import pytest
 import yaml
@@ -17,6 +16,7 @@ from server.engines.base import EngineLoad
 from server.monitoring.metrics import Metrics
 from tests.project.deployment.conftest import ROOT
 from tests.project.deployment.test_dashboard import panels
+from tests.support.captured import captured
 
 RULES = ROOT / "deployment" / "alerts.yml"
 GROUPS = yaml.safe_load(RULES.read_text())["groups"]
@@ -116,7 +116,5 @@ def test_power_above_the_limit_is_an_alarm_and_without_a_limit_none_is(tmp_path,
         "summary": "a meter of blind is missing, so that its power is not known and no limit is watched"
     }
     (tmp_path / "cases.yml").write_text(yaml.safe_dump(cases))
-    done = subprocess.run(
-        ["promtool", "test", "rules", "cases.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = captured(["promtool", "test", "rules", "cases.yml"], cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -13,6 +13,7 @@ import yaml
 
 from tests.reports.compare.test_runs import Slower
 from tests.reports.example_run import Example, write_run
+from tests.support.captured import captured
 
 ROOT = Path(__file__).parents[3]
 STEPS = yaml.safe_load((ROOT / "examples" / "github-actions.yml").read_text("utf-8"))["jobs"]["measure"]["steps"]
@@ -22,12 +23,12 @@ def compare(folder: Path) -> subprocess.CompletedProcess[str]:
     """The step's script in bash, with the options that the runner gives it."""
     script = next(step["run"] for step in STEPS if step.get("id") == "compare")
     binaries = Path(sys.executable).parent
-    return subprocess.run(
+    return captured(
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
         cwd=folder,
         env=os.environ | {"PATH": f"{binaries}:{os.environ['PATH']}", "GITHUB_STEP_SUMMARY": str(folder / "summary")},
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        timeout=120,
+    )
 
 
 @pytest.mark.parametrize(("kind", "status"), [(Example, 0), (Slower, 1)])

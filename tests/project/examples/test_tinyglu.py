@@ -10,7 +10,6 @@ import platform
 import runpy
 import shelve
 import shutil
-import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -20,6 +19,7 @@ from tokenizers import Tokenizer
 
 from pruner.inspection import inspect_checkpoint
 from server.text.template import find_template
+from tests.support.captured import captured
 from tests.support.long import LONG
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -96,7 +96,7 @@ def test_the_script_trains_and_says_so_if_the_library_is_another(tmp_path: Path,
     assert refused.value.code == 2
     assert "--allow-other-text" in capsys.readouterr().err
 
-    done = subprocess.run([*train, "--allow-other-text"], capture_output=True, text=True, timeout=800, check=False)
+    done = captured([*train, "--allow-other-text"], timeout=800)
     assert done.returncode == 0, done.stderr
     facts = json.loads((tmp_path / "out" / "training.json").read_text())
     shipped = json.loads((TINYGLU / "training.json").read_text())

@@ -12,6 +12,7 @@ import typer.main
 import prunebench.commands
 from prunebench.cli import COMMANDS, app
 from tests.prunebench.conftest import TINYGLU
+from tests.support.captured import captured
 
 
 def one_line(done: "subprocess.CompletedProcess[str]") -> str:
@@ -78,9 +79,7 @@ def test_an_engine_that_is_not_installed_is_named_with_how_to_get_it(tmp_path: P
         f"sys.argv = ['prunebench', 'serve', {str(TINYGLU)!r}, '--engine', 'vllm'];"
         "from prunebench.cli import main; main()"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = captured([sys.executable, "-c", code], cwd=tmp_path, timeout=60)
     assert "--engine vllm: not installed; " in one_line(done)
     assert "pip install 'prunebench[vllm]'" in one_line(done)
 
@@ -129,7 +128,7 @@ cli.app.command()(toy)
 sys.argv = ["prunebench", "toy"]
 cli.main()
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = captured([sys.executable, "-c", script], cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "prunebench: interrupted\n")
 
 

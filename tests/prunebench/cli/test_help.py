@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +11,7 @@ import typer.main
 
 from prunebench.cli import app
 from prunebench.terminal.command_help import panels_of
+from tests.support.captured import captured
 
 GROUP = typer.main.get_command(app)
 
@@ -95,22 +95,13 @@ def test_a_wrong_option_names_the_help_that_lists_the_right_ones(prunebench):
 def test_a_shell_completes_commands_and_options(line: str, expected: str):
     words = len(line.split()) - 1
     shell = {"_PRUNEBENCH_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": f"{words}"}
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "prunebench"],
-        env={**os.environ, **shell},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = captured([sys.executable, "-P", "-m", "prunebench"], env={**os.environ, **shell}, timeout=60)
     assert done.stdout.split() == [expected], done.stderr
 
 
 def test_the_shell_is_offered_every_command_without_importing_one():
     code = "import sys; from prunebench.cli import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
     shell = {"_PRUNEBENCH_COMPLETE": "complete_bash", "COMP_WORDS": "prunebench ", "COMP_CWORD": "1"}
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code], env={**os.environ, **shell}, capture_output=True, text=True, check=False
-    )
+    done = captured([sys.executable, "-P", "-c", code], env={**os.environ, **shell})
     assert {words.split()[1] for words in COMMANDS} == set(done.stdout.split())
     assert "prunebench.commands" not in done.stderr

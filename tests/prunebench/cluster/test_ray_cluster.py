@@ -19,6 +19,7 @@ from reports.analysis.analyse import analyse_folder
 from reports.runs.run_folder import RunFolder
 from tests.prunebench.conftest import SYNTHETIC
 from tests.prunebench.run.test_survival import digests, skeleton
+from tests.support.captured import captured
 
 BLOCKS, WIDTHS = 3, 2
 EXPERIMENT = SYNTHETIC[: SYNTHETIC.rindex("[[workloads]]")].replace("blocks = 2", f"blocks = {BLOCKS}")
@@ -250,8 +251,6 @@ def test_what_cannot_go_together_or_be_reached_is_reported_before_there_is_a_run
 def test_without_ray_the_extra_is_named(experiment, tmp_path):
     hidden = "import sys; sys.modules['ray'] = None; from prunebench.cli import main; main()"
     words = ["run", str(experiment()), "--executor", "ray"]
-    refused = subprocess.run(
-        [sys.executable, "-c", hidden, *words], check=False, cwd=tmp_path, capture_output=True, text=True, timeout=60
-    )
+    refused = captured([sys.executable, "-c", hidden, *words], cwd=tmp_path, timeout=60)
     assert refused.returncode == 2
     assert refused.stderr.strip() == 'prunebench: --executor ray needs Ray: pip install "prunebench[ray]"'

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 
 import pytest
 
 from prunebench.load.self_test import Deviation, verdict_of
+from tests.support.captured import captured
 
 
 def row(streams, seen, metric="TPOT p50", truth=10.0):
@@ -30,7 +30,7 @@ def test_the_verdict_is_the_most_streams_up_to_which_everything_holds():
 @pytest.mark.slow
 def test_the_self_test_measures_a_real_server_of_known_times():
     command = [sys.executable, "-m", "prunebench", "load", "--self-test", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = captured(command, timeout=120)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     rows = {(r["streams"], r["metric"]): r for r in found["deviations"]}

@@ -17,6 +17,7 @@ from loadgen.results.store import read_trial
 from reports.runs.reading import read_run
 from reports.runs.run_folder import RunFolder
 from tests.prunebench.conftest import SYNTHETIC
+from tests.support.captured import captured
 
 pytestmark = pytest.mark.slow
 CELLS = 2 * 2 * 2  # blocks x widths x workloads
@@ -44,13 +45,8 @@ def finished(tmp_path_factory) -> tuple[Path, "subprocess.CompletedProcess[str]"
     """One whole run that the tests below look at."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "tiny.toml").write_text(SYNTHETIC)
-    done = subprocess.run(
-        [sys.executable, "-m", "prunebench", "run", "tiny.toml", "--output", "out"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+    done = captured(
+        [sys.executable, "-m", "prunebench", "run", "tiny.toml", "--output", "out"], cwd=folder, timeout=120
     )
     return folder / "out", done
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from pruner.output.manifest import Manifest
 from pruner.scoring.criteria import criteria
 from tests.pruner import tiny
+from tests.support.captured import captured
 
 SOURCE = Path(__file__).parents[3]
 CODE = "import tests.pruner.scoring.toy_criterion; from prunebench.cli import main; main()"
@@ -20,7 +20,7 @@ CODE = "import tests.pruner.scoring.toy_criterion; from prunebench.cli import ma
 
 def prunebench_with_toy(*words: object) -> str:
     command = [sys.executable, "-c", CODE, *map(str, words)]
-    done = subprocess.run(command, cwd=SOURCE, capture_output=True, text=True, check=False, timeout=60)
+    done = captured(command, cwd=SOURCE, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

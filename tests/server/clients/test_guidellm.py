@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.server.conftest import running_server
+from tests.support.captured import captured
 
 TINYGLU = Path(__file__).parents[3] / "examples" / "tinyglu"
 REQUESTS, OUTPUT_TOKENS = 6, 8
@@ -34,13 +34,8 @@ def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reports")
     with running_server(TINYGLU) as server:
         runs = [words(server.url, path, folder / f"{name}.json") for name, path in PATHS.items()]
-        done = subprocess.run(
-            [sys.executable, "-c", _GUIDELLM, json.dumps(runs)],
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
+        done = captured(
+            [sys.executable, "-c", _GUIDELLM, json.dumps(runs)], env={**os.environ, "HF_HUB_OFFLINE": "1"}, timeout=240
         )
     assert done.returncode == 0, done.stderr[-2000:]
     return folder

@@ -13,6 +13,7 @@ import pytest
 from server.engines.entry import EngineEntry
 from server.engines.registry import register
 from tests.server.conftest import url_once_ready
+from tests.support.captured import captured
 
 SOURCE = Path(__file__).parents[3]
 
@@ -67,7 +68,7 @@ try:
 except HTTPException as error:
     sys.exit(f"{{error.status_code}} {{error.detail}}")
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=SOURCE, capture_output=True, text=True, check=False)
+    done = captured([sys.executable, "-c", code], cwd=SOURCE)
     assert done.stderr.startswith("403 option path of the toy engine"), done.stderr
 
 

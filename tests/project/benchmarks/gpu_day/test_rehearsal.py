@@ -11,20 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.captured import captured
+
 ROOT = Path(__file__).parents[4]
 RUN = ROOT / "deployment" / "gpu-day" / "run.sh"
 
 
 def spend(output: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHON": sys.executable}
-    return subprocess.run(
-        [RUN, "--output", output, "--rehearse", *words],
-        env=environment,
-        cwd=output.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return captured([RUN, "--output", output, "--rehearse", *words], cwd=output.parent, env=environment)
 
 
 def archived(output: Path) -> dict[str, bytes]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from benchmarks.gpu_day.preparing import probe, with_stand_in
 from benchmarks.gpu_day.stages import LETTERS, Choice, needs_of, stages_of
 from energy.records import MeterInfo, MeterTrace
 from tests.energy.conftest import build
+from tests.support.captured import captured
 
 ROOT = Path(__file__).parents[4]
 
@@ -66,13 +66,7 @@ def test_the_probe_names_what_cannot_be_imported(tmp_path):
 def run_stage(module: str, work: Path, environment: dict[str, str], seconds: float = 3) -> tuple[int, str]:
     words = ["-P", "-m", f"benchmarks.gpu_day.measuring.{module}", "--work", work, "--profile", "rehearsal"]
     environment = {**environment, "PYTHONPATH": f"{ROOT}"}
-    done = subprocess.run(
-        [sys.executable, *words, "--seconds", f"{seconds}"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = captured([sys.executable, *words, "--seconds", f"{seconds}"], env=environment)
     return done.returncode, done.stderr
 
 

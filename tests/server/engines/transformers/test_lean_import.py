@@ -1,11 +1,11 @@
 """What a server with the embedded engine does not import, though it is installed."""
 
-import subprocess
 import sys
 
 import pytest
 
 from tests.prunebench.conftest import TINYGLU
+from tests.support.captured import captured
 
 pytestmark = pytest.mark.slow
 
@@ -34,9 +34,7 @@ import scipy.stats
 
 
 def test_a_model_runs_without_scipy_scikit_learn_and_what_quantizes_or_compiles_which_can_be_imported_afterwards():
-    done = subprocess.run(
-        [sys.executable, "-c", _LOAD + _COMPILE, TINYGLU], check=False, timeout=300, capture_output=True, text=True
-    )
+    done = captured([sys.executable, "-c", _LOAD + _COMPILE, TINYGLU], timeout=300)
     assert done.returncode == 0, done.stderr
 
 
@@ -52,7 +50,5 @@ import torch
 
 
 def test_a_tokenizer_is_loaded_without_torch_and_without_a_word_about_it():
-    done = subprocess.run(
-        [sys.executable, "-c", _TOKENIZE, TINYGLU], check=False, timeout=300, capture_output=True, text=True
-    )
+    done = captured([sys.executable, "-c", _TOKENIZE, TINYGLU], timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
