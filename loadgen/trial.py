@@ -26,8 +26,8 @@ from loadgen.metrics.client_health import client_health
 from loadgen.metrics.read_lag import LagHistogram
 from loadgen.metrics.steady_state import metered_warm_up, steady_state
 from loadgen.metrics.window import cut_window
+from loadgen.prompts.base import Prompts
 from loadgen.prompts.request_body import part_forms, request_form
-from loadgen.prompts.synthetic import Prompts
 from loadgen.records.schema import RequestRecord, Trial, WarmUp, WindowRules
 from loadgen.records.table import Records
 from loadgen.results.recorder import Recorder

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from loadgen.endpoint import Endpoint
 from loadgen.link.client_watch import ClientWatch
-from loadgen.prompts.synthetic import Prompts
+from loadgen.prompts.base import Prompts
 from loadgen.records.schema import WarmUp
 from loadgen.workloads.base import Workload
 

@@ -16,9 +16,10 @@ from tokenizers import Tokenizer
 
 from base.records import Record
 from loadgen.endpoint import Endpoint, LoadError
+from loadgen.prompts.base import Prompts
 from loadgen.prompts.mixed import mix_prompts
 from loadgen.prompts.sessions import FileSessions, Sessions, plan_sessions
-from loadgen.prompts.synthetic import FilePrompts, Prompts, make_prompts
+from loadgen.prompts.synthetic import FilePrompts, make_prompts
 from loadgen.records.arrow import ArrowStream, read_batches
 from loadgen.records.batch import Batch
 from loadgen.records.schema import RequestRecord

@@ -22,7 +22,7 @@ from loadgen.link.messages import Job
 from loadgen.locust.processes import LocustSettings, check_installed, last_line, running
 from loadgen.locust.shared_load import SharedLoad
 from loadgen.metrics.read_lag import LagHistogram
-from loadgen.prompts.synthetic import Prompts
+from loadgen.prompts.base import Prompts
 from loadgen.records.schema import WarmUp
 from loadgen.records.table import Records
 from loadgen.results.recorder import read_stream

@@ -27,12 +27,13 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from loadgen.endpoint import LoadError
+from loadgen.prompts.base import Prompts
 from loadgen.prompts.batch_lines import LENGTHS, LineKeys, is_request
 from loadgen.prompts.datasets import Dataset
 from loadgen.prompts.messages import Chat, Request, chat_of, conversation_of, has_messages
 from loadgen.prompts.mixed import mix_prompts
 from loadgen.prompts.sessions import FileSessions
-from loadgen.prompts.synthetic import FilePrompts, Prompts, make_prompts
+from loadgen.prompts.synthetic import FilePrompts, make_prompts
 from loadgen.workloads.base import Workload
 from loadgen.workloads.fields.input_files import InputFile
 from loadgen.workloads.mix import MixLoad

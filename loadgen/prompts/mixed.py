@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from loadgen.prompts.synthetic import Prompt, Prompts
+from loadgen.prompts.base import Prompt, Prompts
 from loadgen.workloads.base import Workload
 from loadgen.workloads.mix import MixLoad
 

@@ -6,10 +6,10 @@ import hashlib
 import json
 from typing import Any
 
+from loadgen.prompts.base import Prompts
 from loadgen.prompts.batch_lines import LENGTHS, length_of
 from loadgen.prompts.messages import Chat, has_messages
 from loadgen.prompts.mixed import MixPrompts
-from loadgen.prompts.synthetic import Prompts
 from loadgen.records.schema import RequestForm
 from loadgen.workloads.base import Workload
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
+from loadgen.prompts.base import Prompts
 from loadgen.prompts.batch_lines import length_of, other_keys
 from loadgen.prompts.messages import Chat, numbered
 from loadgen.workloads.sessions import SessionsLoad
@@ -36,15 +37,7 @@ class Conversation:
         return {**self.others, "messages": self.turns[0].asked}
 
 
-class Texts(Protocol):
-    """An endless row of texts."""
-
-    @abstractmethod
-    def __getitem__(self, index: int) -> Any:
-        """The text of that number."""
-
-
-class Sessions(ABC):
+class Sessions(Prompts):
     """An endless row of conversations; as prompts, each one's first turn."""
 
     @abstractmethod
@@ -59,21 +52,12 @@ class Sessions(ABC):
         """The first turn of a session."""
         return self.session(index).beginning
 
-    def own_length(self, number: int) -> int | None:  # noqa: ARG002 - files depend on it
-        """Output tokens that each turn of a session asks for; None: it leaves that to the workload."""
-        return None
-
-    @property
-    def own_keys(self) -> frozenset[str]:
-        """The keys that some conversations bring beside their messages."""
-        return frozenset()
-
 
 @dataclass(frozen=True)
 class SyntheticSessions(Sessions):
     """As many turns as the workload draws, each of new text."""
 
-    texts: Texts
+    texts: Prompts
     workload: SessionsLoad
     seed: int
 
@@ -103,9 +87,9 @@ class FileSessions(Sessions):
         """Those of the file's conversation, in every lap."""
         return len(in_turns(self.chats[number % len(self.chats)]).turns)
 
-    def own_length(self, number: int) -> int | None:
-        """What its line asks for."""
-        return length_of(self.chats[number % len(self.chats)])
+    def own_length(self, index: int) -> int | None:
+        """What its line asks for, at each turn."""
+        return length_of(self.chats[index % len(self.chats)])
 
     @property
     def own_keys(self) -> frozenset[str]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import random
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from tokenizers import Tokenizer
 
 from loadgen.endpoint import LoadError
+from loadgen.prompts.base import Prompt, Prompts
 from loadgen.prompts.batch_lines import length_of, other_keys
 from loadgen.prompts.messages import Request, numbered
 from loadgen.prompts.sessions import SyntheticSessions
@@ -21,25 +20,6 @@ from loadgen.workloads.fields.length_pairs import LengthPairs
 from loadgen.workloads.fields.lengths import draw_tokens
 from loadgen.workloads.fields.trace_file import TraceRow
 from loadgen.workloads.sessions import SessionsLoad
-
-Prompt = list[int] | str | Request
-
-
-class Prompts(Protocol):
-    """An endless row of prompts; the same seed gives the same row."""
-
-    @abstractmethod
-    def __getitem__(self, index: int) -> Prompt:
-        """The prompt of request `index`."""
-
-    def own_length(self, index: int) -> int | None:  # noqa: ARG002 - files depend on it
-        """Output tokens that the request itself asks for; of sessions `index` is the session. None: it leaves that to the workload."""
-        return None
-
-    @property
-    def own_keys(self) -> frozenset[str]:
-        """The keys that some requests bring beside what they ask."""
-        return frozenset()
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from loadgen.answers.list_response import ListedAnswers
 from loadgen.answers.sse import Answer
 from loadgen.link.messages import Ended, Part, Said
 from loadgen.metrics.read_lag import LagHistogram
+from loadgen.prompts.base import Prompts
 from loadgen.prompts.request_body import asked_tokens
-from loadgen.prompts.synthetic import Prompts
 from loadgen.records.arrow import ArrowStream, read_batches
 from loadgen.records.batch import Batch
 from loadgen.records.schema import RequestRecord

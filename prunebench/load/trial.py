@@ -18,9 +18,9 @@ from loadgen.link.interrupt import Interrupt
 from loadgen.locust.processes import LocustSettings
 from loadgen.locust.shared_load import SharedLoad
 from loadgen.locust.trial import run_locust
+from loadgen.prompts.base import Prompts
 from loadgen.prompts.files import file_prompts, workload_prompts
 from loadgen.prompts.sessions import FileSessions
-from loadgen.prompts.synthetic import Prompts
 from loadgen.prompts.tokens import check_served_tokenizer, count_tokens, read_tokenizer, served_tokens
 from loadgen.records.schema import Flag
 from loadgen.results.recorder import has_records, where_kept
