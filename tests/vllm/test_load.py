@@ -23,6 +23,7 @@ from tests.loadgen.answers.whole import events, read_answer
 from tests.loadgen.made import EVERY_KIND, one_of_every_kind, workload
 from tests.prunebench.conftest import TINYGLU
 from tests.server.engines.tiny_model import save_model, tiny_llama_config
+from tests.support.health import wait_until_healthy
 from tests.vllm.forks import run_module
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
@@ -56,11 +57,8 @@ def process(tmp_path_factory, forks):
             patch.setenv(name, value)
         started = forks.start(log, run_module, "vllm.entrypoints.openai.api_server", *words)
     try:
-        url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 600
-        while not is_healthy(url):
-            assert started.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.25)
+        url = f"http://127.0.0.1:{port}"
+        wait_until_healthy(url, started.poll, log, timeout_s=600)
         yield psutil.Process(started.pid), url
     finally:
         children = psutil.Process(started.pid).children(recursive=True) if started.poll() is None else []
@@ -68,13 +66,6 @@ def process(tmp_path_factory, forks):
         for child in children:
             if child.is_running():
                 child.kill()
-
-
-def is_healthy(url):
-    try:
-        return httpx.get(f"{url}/health", timeout=5).is_success
-    except httpx.TransportError:
-        return False
 
 
 @pytest.fixture

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
-import httpx
 import pytest
 
 from base.network import free_port
 from loadgen.endpoint import Endpoint
 from loadgen.energy.source import NoEnergy
-from loadgen.prompts.synthetic import make_prompts
+from loadgen.prompts.files import workload_prompts
 from loadgen.trial import run_trial
 from tests.loadgen.made import EVERY_KIND, one_of_every_kind
 from tests.prunebench.conftest import TINYGLU
+from tests.support.health import wait_until_healthy
 
 pytestmark = pytest.mark.peer
 
@@ -37,28 +36,18 @@ def endpoint(tmp_path_factory):
     with log.open("w") as said:
         server = subprocess.Popen([*command, "--host=127.0.0.1", f"--port={port}"], stdout=said, stderr=said)
     try:
-        url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 300
-        while not is_healthy(url):
-            assert server.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.2)
+        url = f"http://127.0.0.1:{port}"
+        wait_until_healthy(url, server.poll, log, timeout_s=300)
         yield Endpoint(url, str(TINYGLU), timeout_s=60)
     finally:
         server.kill()
         server.wait()
 
 
-def is_healthy(url):
-    try:
-        return httpx.get(f"{url}/health", timeout=5).is_success
-    except httpx.TransportError:
-        return False
-
-
 @pytest.mark.parametrize("kind", EVERY_KIND)
 def test_every_kind_of_load_is_answered_and_counted(endpoint, tmp_path, kind):
     load = one_of_every_kind(kind, tmp_path, prompt_as="words", endpoint="chat", natural_stop=True)
-    result = run_trial(endpoint, load, make_prompts(load, (), 1), seed=1, energy=NoEnergy("none here"))
+    result = run_trial(endpoint, load, workload_prompts(load, 1, lambda: ()), seed=1, energy=NoEnergy("none here"))
     assert len(result.records) >= 4
     assert {(r.error, r.output_tokens, r.counted_by, r.finish_reason) for r in result.records} == {
         (None, 8, "server-usage", "length")  # one usage, at the end

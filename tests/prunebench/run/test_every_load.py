@@ -15,24 +15,19 @@ from tests.loadgen.made import EVERY_KIND, one_of_every_kind
 from tests.loadgen.scripted import END, ScriptedServer, Step, chunked, event
 from tests.loadgen.scripted import HEAD as STREAM
 from tests.prunebench.command_line import run_command
-from tests.prunebench.conftest import TINYGLU
+from tests.prunebench.conftest import TINYGLU, TWO_BLOCKS
 from tests.server.conftest import running_server
 
 pytestmark = pytest.mark.slow
 
-HEAD = """
+HEAD = f"""
 name = "loads"
-[protocol]
-blocks = 2
-warmup_limit_s = 0
-[energy]
-idle_s = 0
-[[configurations]]
+{TWO_BLOCKS}[[configurations]]
 label = "a"
-url = "{url}"
+url = "{{url}}"
 [[configurations]]
 label = "b"
-url = "{url}/v1"
+url = "{{url}}/v1"
 headers = ["X-Team: search"]
 """
 PARTS = [{**EVERY_KIND["mix"]["parts"][0], "slo_e2e_ms": 60_000}, EVERY_KIND["mix"]["parts"][1]]
