@@ -6,7 +6,7 @@ from reports.analysis.quantities import GOOD_JOULES, MEDIAN_REQUEST_JOULES, P99_
 from reports.analysis.records import Analysis, Cell
 from reports.document.blocks import Column, Prose, Section, Table
 from reports.document.wording import ABSENT, PER_CELL, figure, percent
-from reports.sections.loads.quantity_table import quantity_table
+from reports.sections.loads.quantity_table import JOULES_OF_GOOD, quantity_table
 
 _LEDE = (
     "A request's joules are its share of the window's gross joules: idle power, shared at each moment equally over the requests in "
@@ -17,7 +17,7 @@ _COLUMNS = (
     (MEDIAN_REQUEST_JOULES, Column("Median", "J/request")),
     (P99_REQUEST_JOULES, Column("p99", "J/request")),
     (REQUEST_JOULES, Column("All joules", "J/completed request")),
-    (GOOD_JOULES, Column("All joules", "J/good request")),
+    JOULES_OF_GOOD,
 )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from loadgen.workloads.base import Workload
-from reports.analysis.quantities import GOOD_JOULES, GOOD_PER_S, GOOD_SHARE
+from reports.analysis.quantities import GOOD_PER_S, GOOD_SHARE
 from reports.analysis.records import Analysis
 from reports.document.blocks import Column, Prose, Section
 from reports.document.wording import PER_CELL, figure, listed
-from reports.sections.loads.quantity_table import quantity_table
+from reports.sections.loads.quantity_table import JOULES_OF_GOOD, quantity_table
 
 _LEDE = (
     "A good request met every objective of its workload; a failed one meets none. The share is of the requests that ended in the "
@@ -16,7 +16,7 @@ _LEDE = (
 _COLUMNS = (
     (GOOD_PER_S, Column("Goodput", "good requests/s")),
     (GOOD_SHARE, Column("Good requests", "of all")),
-    (GOOD_JOULES, Column("All joules", "J/good request")),
+    JOULES_OF_GOOD,
 )
 _WORDS = {"ttft": "TTFT", "tpot": "TPOT", "itl": "p99 of its ITL", "e2e": "E2E"}
 
