@@ -19,7 +19,7 @@ from pruner.scoring.selection import Indices
 if TYPE_CHECKING:
     from torch import Tensor
 
-RIDGE = 0.01  # lambda as a share of the mean of G's diagonal
+RIDGE = 0.1  # lambda as a share of the median of G's diagonal: its mean is that of a few neurons, by a factor of up to 30
 
 
 class Gram:
@@ -67,8 +67,11 @@ class Gram:
 
     def _system(self, stay: Tensor, option: str) -> Tensor:
         """G_KK + lambda I in float64."""
+        import torch
+
         matrix = self._whole()[stay][:, stay].double()
-        ridge = RIDGE * self._squares.mean()
+        fed = self._squares[self._squares != 0]  # neurons that are never fed keep their weights whatever lambda is
+        ridge = RIDGE * fed.median() if len(fed) else torch.ones_like(self._squares[0])
         if not (ridge.isfinite() and matrix.isfinite().all()):
             raise PruneError(f"{option}: the calibration text drives activations beyond what the dtype can hold")
         matrix.diagonal().add_(ridge)

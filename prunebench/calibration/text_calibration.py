@@ -83,6 +83,7 @@ class TextCalibration:
             held_out_tokens=sum(map(len, self._sequences.held_out)),
             refit=refit,
             ridge=RIDGE if self._grams else None,
+            ridge_of="median" if self._grams else None,
         )
         self._losses: dict[str, float] = {}
         self._whole_loss = 0.0

@@ -23,7 +23,7 @@ from pruner.output.publishing import check_push
 from pruner.output.publishing import push as push_checkpoints
 from pruner.prune import prune as prune_checkpoint
 from pruner.scoring.calibration import DEFAULT_REFIT, Calibration, Refit
-from pruner.scoring.criteria import criterion_choices
+from pruner.scoring.criteria import costs, criterion_choices
 from pruner.scoring.recipe import check_text_use, output_prefixes
 from pruner.scoring.selection import TieBreak
 from pruner.scoring.targets import require_targets
@@ -61,7 +61,7 @@ def prune(
     remove_layers: options.RemoveLayers = None,
     criterion: Annotated[
         list[CriterionChoice] | None,
-        typer.Option(help="What makes a neuron worth keeping; default maw; repeatable, to compare."),
+        typer.Option(help=f"What makes a neuron worth keeping; default maw; repeatable, to compare. {costs()}."),
     ] = None,
     seed: Annotated[int, _neuron_option(help="Of the random criterion.")] = 0,
     calibration: Annotated[
@@ -72,7 +72,11 @@ def prune(
     ] = None,
     refit: Annotated[
         bool,
-        _neuron_option("--refit", help="Refit the down projections to the text by least squares; any criterion."),
+        _neuron_option(
+            "--refit",
+            help="Refit the down projections to the text by least squares; any criterion. Runs the model over the text "
+            "and solves a system of the width for each MLP and output.",
+        ),
     ] = False,
     sequential: Annotated[
         bool,

@@ -132,7 +132,7 @@ def _details(layout: Layout, recipe: Recipe, removed: Sequence[RemovedLayer], he
         what = "Calibration text" if recipe.uses_text or removed else "Text that it was measured on"
         lines.append(f"- {what}: {text.name}, {text.tokens:,} tokens, sha256 {text.sha256}.")
     if text and text.refit:
-        lines.append(f"- Refit: {text.refit}, ridge {text.ridge:g} of the mean diagonal.")
+        lines.append(f"- Refit: {text.refit}, ridge {text.ridge:g} of the {text.ridge_of or 'mean'} diagonal.")
     if held_out and held_out.perplexity_before and held_out.perplexity_after:
         lines.append(
             f"- Perplexity on {held_out.tokens:,} tokens held out of that text: {held_out.perplexity_before:.2f} → "

@@ -39,7 +39,8 @@ class CalibrationText(Record):
     files: list[CalibrationFile] = []
     held_out_tokens: int | None = None  # kept for measuring perplexity, never used for the figures
     refit: Refit | None = None  # how down projections were refitted, if they were
-    ridge: float | None = None  # of the refit and of OBS errors: lambda as a share of the Gram matrix's mean diagonal
+    ridge: float | None = None  # of the refit and of OBS errors: lambda as a share of the Gram matrix's diagonal
+    ridge_of: Literal["median"] | None = None  # of that diagonal, neurons that are never fed aside; None: of its mean
 
 
 class HeldOut(Record):

@@ -87,6 +87,14 @@ def needing_text() -> str:
     return ", ".join(criterion.name for criterion in _CRITERIA.values() if criterion.calibrated)
 
 
+def costs() -> str:
+    """What each criterion needs and costs, for help: those that cost the same together."""
+    names: dict[str, list[str]] = {}
+    for criterion in _CRITERIA.values():
+        names.setdefault(criterion.cost, []).append(criterion.name)
+    return "; ".join(f"{', '.join(same)}: {cost.replace('`', '')}" for cost, same in names.items())
+
+
 def _spread(rows: Floats) -> Floats:
     """Peak-to-peak, max + |min|: truly so only where a row straddles 0 (the library's code; its documentation says max |w|)."""
     result: Floats = rows.max(axis=1) + np.abs(rows.min(axis=1))

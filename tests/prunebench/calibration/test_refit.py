@@ -61,10 +61,16 @@ def inputs_of(model: torch.nn.Module) -> Inputs:
 
 def least_squares(inputs: np.ndarray, weight: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """Ridge regression to the old weights, as one tall system."""
-    ridge = np.sqrt(RIDGE * np.square(inputs).sum(axis=0).mean())
+    ridge = np.sqrt(RIDGE * lower_median(np.square(inputs).sum(axis=0)))
     rows = np.vstack([inputs[:, kept], ridge * np.eye(len(kept))])
     right = np.vstack([inputs @ weight.T, ridge * weight[:, kept].T])
     return np.linalg.lstsq(rows, right, rcond=None)[0].T
+
+
+def lower_median(values: np.ndarray) -> float:
+    """Of those that are not 0; 1 of none."""
+    fed = np.sort(values[values != 0])
+    return float(fed[(len(fed) - 1) // 2]) if len(fed) else 1.0
 
 
 def weights_of(folder: Path) -> dict[str, dict[str, np.ndarray]]:
@@ -130,6 +136,25 @@ def test_with_all_neurons_kept_the_weights_come_back(text: Path, tmp_path: Path)
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
+@pytest.mark.parametrize("silent", [tiny.WIDTH // 2 + 3, tiny.WIDTH])
+def test_neurons_that_the_text_never_drives_do_not_lower_the_ridge(silent: int, text: Path, tmp_path: Path) -> None:
+    source = make("llama", tmp_path / "source")
+
+    def silence(tensors: dict[str, torch.Tensor]) -> None:
+        for name, tensor in tensors.items():
+            if name.endswith("gate_proj.weight"):
+                tensor[:silent] = 0
+
+    tiny.rewrite(source, silence)
+    (one,) = refitted(source, text, tmp_path / "out", criterion="random")
+    inputs, before, after = inputs_of(tiny.load(source)), weights_of(source), weights_of(one.folder)
+    for prefix, old in before.items():
+        up = f"{prefix}.up_proj.weight"  # the silent rows of the gate are alike
+        kept = kept_rows(tiny.tensors_of(source)[up].numpy(), tiny.tensors_of(one.folder)[up].numpy())
+        expected = least_squares(inputs[prefix], old["down"], kept)
+        np.testing.assert_allclose(after[prefix]["down"], expected, rtol=2e-3, atol=2e-4)
+
+
 def test_twice_the_same_gives_the_same_bytes(text: Path, tmp_path: Path) -> None:
     source = make("llama", tmp_path / "source")
     first, again = (refitted(source, text, tmp_path / out)[0] for out in ("a", "b"))
@@ -148,7 +173,7 @@ def test_every_criterion_can_be_refitted(criterion: str, text: Path, tmp_path: P
         )
         if criterion == "obs":
             gram = inputs[prefix].T @ inputs[prefix]
-            inverse = np.linalg.inv(gram + RIDGE * gram.diagonal().mean() * np.eye(len(gram)))
+            inverse = np.linalg.inv(gram + RIDGE * lower_median(gram.diagonal()) * np.eye(len(gram)))
             errors = np.square(old["down"]).sum(axis=0) / inverse.diagonal()
             assert set(kept) == set(np.argsort(-errors)[: len(kept)])
 
