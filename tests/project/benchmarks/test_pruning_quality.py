@@ -31,17 +31,22 @@ def test_conversations_are_read_from_a_file_that_is_cut_off_in_its_last_row(tmp_
     assert conversations(tmp_path, 1, 4) == rows[1:4]
 
 
-def test_the_calibration_file_has_whole_rows_until_each_kind_has_its_characters(tmp_path: Path) -> None:
+def test_the_calibration_file_has_a_part_of_every_conversation_and_whole_problems_until_there_are_enough(
+    tmp_path: Path,
+) -> None:
     half = "a" * (texts.CHARACTERS // 2)
-    chats = [chat(half, half[:-5]), chat("b", "b"), chat("c")]
+    long = "".join(chr(0x4E00 + place) for place in range(texts.CHARACTERS // 4 + 50))
+    chats = [chat(long), chat("short", "er"), chat("c" * 10**6), chat(long)]
     problems = [problem("q", half), problem("r", half), problem("s", "never")]
-    written = texts.write_calibration(tmp_path / "text.jsonl", chats, problems).read_text().splitlines()
-    assert [json.loads(line) for line in written] == [
-        {"text": f"{half}\n{half[:-5]}\n"},
-        {"text": "b\nb\n"},
-        {"text": f"q {half}\n"},
-        {"text": f"r {half}\n"},
-    ]
+    file = texts.write_calibration(tmp_path / "text.jsonl", chats, problems)
+    first, short, same, last, *rest = [json.loads(line)["text"] for line in file.read_text().splitlines()]
+    assert {first[:-1] in long, last[:-1] in long} == {True}
+    assert first != last
+    assert len(first) == len(same) == len(last) == texts.CHARACTERS // 4 + 1
+    assert short == "short\ner\n"
+    assert rest == [f"q {half}\n", f"r {half}\n"]
+    again = texts.write_calibration(tmp_path / "again.jsonl", chats, problems)
+    assert again.read_bytes() == file.read_bytes()
 
 
 def test_windows_follow_each_other_from_the_start_of_the_text() -> None:
