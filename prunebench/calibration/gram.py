@@ -19,7 +19,7 @@ from pruner.scoring.selection import Indices
 if TYPE_CHECKING:
     from torch import Tensor
 
-RIDGE = 0.1  # lambda as a share of the median of G's diagonal: its mean is that of a few neurons, by a factor of up to 30
+RIDGE = 0.1  # lambda as a share of the median of G's diagonal: a few neurons make its mean up to 30 times that
 
 
 class Gram:
