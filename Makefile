@@ -17,9 +17,9 @@ ROOMS := prunebench reports pruner server loadgen energy base
 DEMO_EXTRAS := report,transformers,quality
 IMAGE_EXTRAS := report,transformers,quality,locust
 BASE ?= main
-# One file more at a time than cores, since many tests wait; slow ones first, and whole files, since the tests of one share its servers. One thread for each, since torch's own would spin against each other.
+# Two files more at a time than cores, since many tests wait; slow ones first, and whole files, since the tests of one share its servers. One thread for each, since torch's own would spin against each other.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
-AT_ONCE := -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder
+AT_ONCE := -n $$(($$(nproc) + 2)) --dist loadfile --no-loadscope-reorder
 QUICK := $(TESTS) $(AT_ONCE) -q -m "not slow and not docker and not peer and not alone"
 CODE := $(ROOMS) tests examples benchmarks requirements
 # Compiled modules are kept, whatever the shell says: else every process of the tests would compile all that it imports again,
