@@ -77,9 +77,8 @@ def _git(root: Path, *words: str) -> list[str]:
 def main() -> None:
     """Print them."""
     base = sys.argv[1] if len(sys.argv) > 1 else "main"
-    for path in sorted(
-        selected(ROOT, changed_files(ROOT, base), grimp.build_graph(*PACKAGES, cache_dir=ROOT / ".import_linter_cache"))
-    ):
+    graph = grimp.build_graph(*PACKAGES, cache_dir=f"{ROOT / '.import_linter_cache'}")
+    for path in sorted(selected(ROOT, changed_files(ROOT, base), graph)):
         print(path)  # noqa: T201 - that is its result
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import grimp
@@ -88,3 +89,11 @@ def test_what_was_committed_staged_edited_deleted_or_added_since_the_base_has_ch
     assert changed_files(tmp_path, "main") == {
         Path(one) for one in ("committed", "staged", "edited", "deleted", "added")
     }
+
+
+def test_the_command_that_make_check_runs_lists_tests_of_this_repository():
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "tests.project.changed", "HEAD"]
+    listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert listed.returncode == 0, listed.stderr
+    assert all((root / path).is_file() for path in listed.stdout.splitlines())
