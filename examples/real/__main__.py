@@ -146,10 +146,11 @@ def ask_whole(folder: Path, made: Mapping[str, Path]) -> tuple[bool, str]:
     )
 
 
-def tasks_of_all(folder: Path, data: Path | None) -> dict[str, Path]:
-    """The tasks that every configuration is asked: GSM8K among them if the whole model is above its floor."""
+def tasks_of_all(folder: Path, data: Path | None) -> tuple[dict[str, Path], str]:
+    """The tasks that every configuration is asked, GSM8K among them if the whole model is above its floor, and that in words."""
     made = task_files(folder, data)
-    return {name: task for name, task in made.items() if name != "gsm8k" or ask_whole(folder, made)[0]}
+    above, said = ask_whole(folder, made) if made else (False, "")
+    return {name: task for name, task in made.items() if name != "gsm8k" or above}, said
 
 
 def experiment(asked: Mapping[str, Path], said: str = "") -> str:
@@ -162,8 +163,8 @@ def experiment(asked: Mapping[str, Path], said: str = "") -> str:
 
 def run(folder: Path, data: Path | None) -> str:
     """`prunebench run` of an experiment file written there; the run folder."""
-    file, asked = folder / "smollm2.toml", tasks_of_all(folder, data)
-    file.write_text(experiment(asked, ask_whole(folder, task_files(folder, data))[1] if asked else ""))
+    file = folder / "smollm2.toml"
+    file.write_text(experiment(*tasks_of_all(folder, data)))
     output = folder / "runs" / time.strftime("%Y%m%d-%H%M%S")
     command = [sys.executable, "-P", "-m", "prunebench", "run", str(file), "--output", str(output)]
     if status := subprocess.run(command, env=_environment(folder), check=False).returncode:

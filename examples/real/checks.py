@@ -37,9 +37,8 @@ CHATS = (
         {"role": "user", "content": "And 2 + 2?"},
     ],
 )
-_SAME_LOGITS = (
-    1e-3  # largest difference; two orders of summation in float32 give less, an epsilon of 1e-6 for 1e-5 gives 0.03
-)
+# The largest difference: two orders of summation in float32 give less, an epsilon of 1e-6 for 1e-5 gives 0.03.
+_SAME_LOGITS = 1e-3
 _SETTINGS = {  # in config.json -> in the file
     "num_hidden_layers": "llama.block_count",
     "hidden_size": "llama.embedding_length",

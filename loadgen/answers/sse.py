@@ -35,12 +35,8 @@ class Answer:
         self.prompt_tokens: int | None = None
         self.output_tokens: int | None = None
         self.output_characters = 0  # of all its text
-        self.first_answer_ns: int | None = (
-            None  # of the first chunk after the reasoning, streamed or not; None: no reasoning
-        )
-        self.reasoning_tokens: int | None = (
-            None  # of streamed reasoning, or as the usage says; None: no reasoning apart
-        )
+        self.first_answer_ns: int | None = None  # of the first chunk after any reasoning; None: no reasoning
+        self.reasoning_tokens: int | None = None  # streamed, or counted in the usage; None: no reasoning apart
         self.hidden_reasoning_tokens: int | None = None  # of those, that no chunk has brought; None: all came
         self.cached_tokens: int | None = None  # of the prompt, in the server's prefix cache; None: it does not say
         self._before_answer = -1  # tokens before the first chunk that is no reasoning; -1: none has come

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from loadgen.metrics.latencies import BoolArray, FloatArray
-from loadgen.metrics.metrics import GapFigures, TrialMetrics
+from loadgen.metrics.metrics import NO_GAPS, GapFigures, TrialMetrics
 from loadgen.metrics.request_joules import RequestJoules
 from loadgen.records.schema import Trial
 from loadgen.workloads.base import Workload
@@ -16,7 +16,6 @@ FOUR = ("mean", "median", "std", "p99")
 NO_OBJECTIVES = "it has no objectives"
 NONE_GOOD = "no request of the window met every objective"
 NOT_IN_FLIGHT = "no request of it was in flight in the window"
-NO_GAPS = GapFigures({}, None, None)
 
 
 def cached_by_counter(trial: Trial, metrics: TrialMetrics) -> dict[str, Any]:

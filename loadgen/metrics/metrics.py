@@ -30,6 +30,9 @@ class GapFigures:
     std: float | None
 
 
+NO_GAPS = GapFigures({}, None, None)
+
+
 @dataclass(frozen=True)
 class TrialMetrics:
     """Figures of one trial. Arrays have one entry a request, in file order; NaN: it did not happen, or does not count.
@@ -39,7 +42,7 @@ class TrialMetrics:
     `ttft_ms` counts from sending, `scheduled_ttft_ms` from the scheduled time; `e2e_ms` from sending to the last token.
     `lag_ms` is sent - scheduled. `itl_ms` maps percentiles (`QUANTILES`) to the gap before a token, every token counting
     once: a chunk of k tokens that took g is k tokens of g/k. It has the gaps of every token that came, those of failed requests
-    too: a token that never came has no gap, and no rank. `completed_itl_ms`, mean and deviation are of completed requests, and so is `group_itl`.
+    too: a token that never came has no gap, and no rank. `completed_itl` and `group_itl` are of completed requests.
     """
 
     window_s: float
@@ -70,9 +73,7 @@ class TrialMetrics:
     part: FloatArray  # of a mix, its number; 0 of another load
     itl_p99_ms: FloatArray  # of each request's own gaps; NaN where no objective asks for it
     itl_ms: dict[int, float]
-    completed_itl_ms: dict[int, float]
-    itl_mean_ms: float | None
-    itl_std_ms: float | None
+    completed_itl: GapFigures
     group_itl: dict[int, GapFigures]  # of each turn of sessions or part of a mix, by number; empty for another load
     ended: BoolArray  # completed, ended in the window
     begun: BoolArray  # completed, sent in the window

@@ -21,7 +21,7 @@ from loadgen.metrics.groups import (
     turn_figures,
 )
 from loadgen.metrics.latencies import FloatArray, percentiles
-from loadgen.metrics.metrics import GapFigures, TrialMetrics
+from loadgen.metrics.metrics import TrialMetrics
 from loadgen.metrics.request_joules import RequestJoules, share_joules
 from loadgen.records.schema import Flag, Trial
 
@@ -65,7 +65,7 @@ def summarize(
         "max_concurrent_requests": metrics.most_in_flight,
         **statistics("ttft", metrics.ttft_ms),
         **statistics("tpot", metrics.tpot_ms),
-        **gap_statistics(GapFigures(metrics.completed_itl_ms, metrics.itl_mean_ms, metrics.itl_std_ms)),
+        **gap_statistics(metrics.completed_itl),
         **statistics("e2el", metrics.e2e_ms),
         **_with_failures("ttft", metrics.ttft_ms),
         **_with_failures("tpot", metrics.tpot_ms, metrics.tpot_reason),

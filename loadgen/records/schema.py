@@ -41,9 +41,7 @@ class RequestRecord:
     turn: int | None = None  # of its session, from 0; None: of no session
     cached_tokens: int | None = None  # of the prompt, that the server took from its prefix cache; None: it does not say
     reasoning_tokens: int | None = None  # of the output; None: it has no reasoning apart
-    hidden_reasoning_tokens: int | None = (
-        None  # of those, that the server counted and did not stream, before the first token
-    )
+    hidden_reasoning_tokens: int | None = None  # of those, that were counted and not streamed, before the first token
     first_answer_ns: int | None = None  # of the first chunk after the reasoning
     counted_by: CountedBy | None = None
     finish_reason: str | None = None

@@ -129,7 +129,7 @@ def _latencies(summary: Mapping[str, Any], metrics: TrialMetrics) -> Iterator[st
     rows: dict[str, tuple[str, Mapping[Any, float]]] = {
         "TTFT": ("ttft", percentiles(metrics.ttft_ms, _PERCENTILES)),
         "TPOT": ("tpot", percentiles(metrics.tpot_ms, _PERCENTILES)),
-        "ITL": ("itl", {p: value for p, value in metrics.completed_itl_ms.items() if p in _PERCENTILES}),
+        "ITL": ("itl", {p: value for p, value in metrics.completed_itl.percentiles.items() if p in _PERCENTILES}),
         "E2E": ("e2el", percentiles(metrics.e2e_ms, _PERCENTILES)),
     }
     yield _row("latency, ms", ["mean", *(f"p{p}" for p in _PERCENTILES)])

@@ -170,9 +170,8 @@ register(
         cost="reads nothing",
     )
 )
-_wanda = partial(
-    Criterion, cost=_ONE_RUN, activation="norm", citations=(cite("sun2024wanda"),)
-)  # a product with the norm
+# A product with the norm of what a neuron feeds the down projection.
+_wanda = partial(Criterion, cost=_ONE_RUN, activation="norm", citations=(cite("sun2024wanda"),))
 register(
     _wanda(
         name="act",

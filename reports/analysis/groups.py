@@ -10,6 +10,7 @@ from loadgen.metrics.groups import part_figures, turn_figures
 from loadgen.metrics.metrics import TrialMetrics
 from loadgen.metrics.request_joules import RequestJoules
 from loadgen.records.schema import Trial
+from reports.analysis.quantities import GOOD_JOULES, GOOD_PER_S, GOOD_SHARE
 from reports.analysis.records import GroupFigures
 from reports.statistics.ratios import Direction
 
@@ -57,7 +58,6 @@ REQUESTS_PER_S, TOKENS_PER_S = "requests_per_s", "output_tokens_per_s"
 TTFT, TPOT, E2E = "mean_ttft_ms", "mean_tpot_ms", "mean_e2e_ms"
 ITL, P99_ITL = "median_itl_ms", "p99_itl_ms"
 REQUEST_JOULES = "mean_request_joules"
-GOOD_PER_S, GOOD_SHARE, GOOD_JOULES = "good_requests_per_s", "good_share", "joules_per_good_request"
 
 _ALL = (
     GroupQuantity(REQUESTS_PER_S, "Requests/s", "requests/s", "higher", "request_throughput", _no_request),

@@ -117,9 +117,7 @@ class TrialFigures(Record):
     power: PowerFigures | None  # None: not recorded, or no meter
     backlog: Backlog | None = None  # of an open loop; None: another load, or an earlier window rule
     mean_ttft_ms: float | None = None  # of completed requests; for different prompts only means add up
-    groups: dict[
-        str, GroupFigures
-    ] = {}  # of sessions their turns, from "1"; of a mix its parts; empty for another load
+    groups: dict[str, GroupFigures] = {}  # turns of sessions, from "1", or parts of a mix; empty for another load
     steady_state: SteadyState | None = None  # by ML.ENERGY's rule; None: recorded before it was
     warm_up: WarmUp | None = None
     carbon: Carbon | None = None  # None: no intensity was stated

@@ -48,9 +48,7 @@ class RunSummary(Record):
     shared: (
         Shared | None
     )  # what comparable runs have in common; None: no baseline was started, so that nothing compares
-    loads: dict[
-        str, str
-    ]  # workload -> its settings as JSON, without name and files: equal where the same load was offered
+    loads: dict[str, str]  # workload -> its settings as JSON, without name and files: equal where the loads were
     ratios: list[SummaryRatio] | None
     ratios_reason: str | None = None  # why there are none
 

@@ -196,11 +196,11 @@ def _requests(load: Load) -> dict[str, Any]:
 
 
 def _gaps(load: Load) -> dict[str, Any] | None:
-    metrics = load.metrics
-    if metrics.itl_mean_ms is None:
+    gaps = load.metrics.completed_itl
+    if gaps.mean is None:
         return None
-    found = {f"p{level}": value for level, value in metrics.completed_itl_ms.items() if np.isfinite(value)}
-    return {"units": "ms/token", "mean": metrics.itl_mean_ms, **_known({"stddev": metrics.itl_std_ms}), **found}
+    found = {f"p{level}": value for level, value in gaps.percentiles.items() if np.isfinite(value)}
+    return {"units": "ms/token", "mean": gaps.mean, **_known({"stddev": gaps.std}), **found}
 
 
 def _observability(load: Load) -> dict[str, Any]:

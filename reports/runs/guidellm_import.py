@@ -10,11 +10,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from loadgen.metrics.metrics import NO_GAPS
 from loadgen.workloads.base import Workload
 from reports.runs.imported import Imported, blank_row, import_rows, offered
 
 GUIDELLM = "guidellm --output kind=json"
-_NO_GAPS = "guidellm records the first and the last token of a request, and no time between them"
+_GAPS_UNKNOWN = "guidellm records the first and the last token of a request, and no time between them"
 _SCHEDULED = {"constant": float("inf"), "poisson": 1.0}  # strategies with a schedule, and how bursty it is
 
 
@@ -49,8 +50,9 @@ def _benchmark(benchmark: dict[str, Any]) -> Imported:
         without_joules="guidellm measures no energy",
     )
     # Tokens between the first and the last are at no known time.
-    unknown: dict[str, Any] = {"itl_ms": {}, "completed_itl_ms": {}, "itl_mean_ms": None, "itl_std_ms": None}
-    metrics = replace(found.metrics, **unknown, itl_reason=_NO_GAPS, busiest_second_tokens=None)
+    metrics = replace(
+        found.metrics, itl_ms={}, completed_itl=NO_GAPS, itl_reason=_GAPS_UNKNOWN, busiest_second_tokens=None
+    )
     return replace(found, metrics=metrics)
 
 

@@ -25,9 +25,7 @@ from reports.statistics.sequential import error_at
 
 MARGIN = 0.01  # smaller differences are not worth a verdict
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
-Direction = Literal[
-    "higher", "lower", "neither"
-]  # which is better; of a length neither is, and its ratio has no verdict
+Direction = Literal["higher", "lower", "neither"]  # which is better; neither: of a length, whose ratio has no verdict
 
 
 class Interval(Record):

@@ -6,9 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from reports.analysis.groups import (
     E2E,
-    GOOD_JOULES,
-    GOOD_PER_S,
-    GOOD_SHARE,
     GROUP_QUANTITIES,
     ITL,
     P99_ITL,
@@ -19,6 +16,7 @@ from reports.analysis.groups import (
     TTFT,
     GroupQuantity,
 )
+from reports.analysis.quantities import GOOD_JOULES, GOOD_PER_S, GOOD_SHARE
 from reports.analysis.records import Analysis, GroupCell, GroupFigures
 from reports.document.blocks import Column, Entry, Row, Table, note_letter
 from reports.document.wording import or_absent, sentence
@@ -43,9 +41,8 @@ def grouped_table(
     rows = []
     for cell in cells:
         entries = [value_entry(cell.values[quantity.key], quantity.unit, notes) for quantity in shown]
-        name = Entry(
-            cell.label, f"{noun} {cell.group}"
-        )  # one entry, which stays where a narrow screen scrolls the others
+        # One entry, which stays where a narrow screen scrolls the others.
+        name = Entry(cell.label, f"{noun} {cell.group}")
         lengths = _lengths(cell, cells) if prompts else []
         rows.append(Row([name, *lengths, *entries], cell.label == analysis.info.baseline))
     columns = [Column("Configuration"), *(_length_columns(cells) if prompts else []), *map(_column, shown)]

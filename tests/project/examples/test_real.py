@@ -51,7 +51,7 @@ def know(folder: Path, solved: int, items: int) -> None:
 
 
 def test_without_data_the_experiment_has_no_task(folder: Path) -> None:
-    assert read_experiment(folder, tasks_of_all(folder, None)).quality.tasks == []
+    assert read_experiment(folder, tasks_of_all(folder, None)[0]).quality.tasks == []
 
 
 @pytest.mark.parametrize(("solved", "asked"), [(0, False), (2, False), (12, True)])
@@ -59,7 +59,7 @@ def test_gsm8k_itself_is_asked_of_all_only_if_the_whole_model_is_above_its_floor
     folder: Path, data: Path, solved: int, asked: bool
 ) -> None:
     know(folder, solved, 25)
-    made = tasks_of_all(folder, data)
+    made, _ = tasks_of_all(folder, data)
     assert list(made) == ["ifeval", *(["gsm8k"] if asked else []), "gsm8k_answers"]
     read = read_experiment(folder, made)
     assert (read.quality.tasks, read.quality.limit) == ([str(task) for task in made.values()], 100)
@@ -69,8 +69,7 @@ def test_gsm8k_itself_is_asked_of_all_only_if_the_whole_model_is_above_its_floor
 
 def test_the_experiment_says_why_it_does_not_ask_gsm8k(folder: Path, data: Path) -> None:
     know(folder, 0, 25)
-    made = tasks_of_all(folder, data)
-    text = experiment(made, ask_whole(folder, task_files(folder, data))[1])
+    text = experiment(*tasks_of_all(folder, data))
     assert "# GSM8K: 0 of 25 by the whole model: at the floor, so the pruned ones are not asked it\ntasks = [" in text
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from loadgen.metrics.metrics import NO_GAPS
 from reports.build import build_report
 from reports.errors import ReportError
 from reports.exports.trials import export
@@ -54,7 +55,7 @@ def test_guidellms_figures_of_each_request_are_those_that_it_computed(guidellm):
 
 def test_guidellm_has_no_times_between_tokens_and_so_no_itl_and_no_fullest_second(guidellm):
     (load,) = import_result(guidellm)
-    assert (load.metrics.itl_ms, load.metrics.itl_mean_ms, load.metrics.busiest_second_tokens) == ({}, None, None)
+    assert (load.metrics.itl_ms, load.metrics.completed_itl, load.metrics.busiest_second_tokens) == ({}, NO_GAPS, None)
     text = build_report([guidellm]).with_suffix(".md").read_text()
     assert "guidellm records the first and the last token of a request, and no time between them" in text
     assert "guidellm measures no energy" in text
@@ -113,7 +114,7 @@ def test_aiperfs_figures_of_each_request_are_those_that_it_computed(aiperf):
     assert load.metrics.e2e_ms == pytest.approx([each["request_latency"]["value"] for each in metrics], abs=1e-3)
     assert load.metrics.output_tokens.tolist() == [each["usage_completion_tokens"]["value"] for each in metrics]
     gaps = [gap for each in metrics for gap in each["inter_chunk_latency"]["value"]]
-    assert load.metrics.itl_mean_ms == pytest.approx(np.mean(gaps))  # eight chunks of eight tokens
+    assert load.metrics.completed_itl.mean == pytest.approx(np.mean(gaps))  # eight chunks of eight tokens
     assert (load.trial.workload.kind, load.trial.workload.concurrency) == ("concurrency", 2)
     assert load.trial.energy.reason == "joules of aiperf's GPU telemetry are not read"
 

@@ -136,4 +136,4 @@ def itl_speculative(rng: np.random.Generator) -> Outcome:
     made = [_speculative(rng, draft, accepted) for _ in range(_REQUESTS)]
     true_ms = sum(spent for _, _, spent, _ in made) / sum(tokens for *_, tokens in made)
     found = measure_records(SOME, [_record(n, t, c, running=True) for n, (t, c, _, _) in enumerate(made)])
-    return {"right": _right(found.itl_mean_ms, true_ms)}
+    return {"right": _right(found.completed_itl.mean, true_ms)}
