@@ -107,11 +107,18 @@ def _allow_many_connections() -> None:
 def main() -> None:
     """`python -m loadgen.client.process FD`: as `loadgen.link.forks` asks on the socket FD, fork clients and say how they ended."""
     _allow_many_connections()
-    control = socket.socket(fileno=int(sys.argv[1]))
+    # The other end of either socket may be closed at any moment, after an interrupt with answers of ours unread.
+    with contextlib.suppress(ConnectionError):
+        if link := _forked(socket.socket(fileno=int(sys.argv[1]))):
+            _run_client(link)
+
+
+def _forked(control: socket.socket) -> socket.socket | None:
+    """Answer until nobody is left who asks. Returns a link to serve in each fork, None in the process that forks."""
     while True:
         asked, links, _, _ = socket.recv_fds(control, NUMBER, 1)
-        if not asked:  # nobody is left who asks
-            return
+        if not asked:
+            return None
         if not links:
             control.sendall(_status(int.from_bytes(asked)).to_bytes(NUMBER, signed=True))
         elif process_id := os.fork():
@@ -119,8 +126,7 @@ def main() -> None:
             control.sendall(process_id.to_bytes(NUMBER, signed=True))
         else:
             control.close()
-            _run_client(socket.socket(fileno=links[0]))
-            return
+            return socket.socket(fileno=links[0])
 
 
 def _status(process_id: int) -> int:
@@ -137,7 +143,7 @@ def _run_client(link: socket.socket) -> None:
     if messages is None:
         return
     link.setblocking(False)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, contextlib.suppress(ConnectionError):
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(link, messages[0]))
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import collections
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import time
 
 import pytest
 
+from base.python_process import python_command
 from loadgen.client.driver import Driver
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.energy.source import NoEnergy
@@ -159,6 +162,21 @@ def test_clients_are_forks_of_one_process_that_is_started_again_if_it_was_killed
     result, _ = run(quick, load, processes=1)
     assert all(record.error is None for record in result.records)
     assert forks._forks is not first
+
+
+@pytest.mark.parametrize("answered", [True, False], ids=["with-an-answer-unread", "before-it-answers"])
+def test_the_process_that_forks_ends_in_silence_when_nobody_asks_any_more(answered):
+    ours, theirs = socket.socketpair()
+    link, its_end = socket.socketpair()
+    command = python_command("-m", "loadgen.client.process", str(theirs.fileno()))
+    with subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE, text=True) as process:
+        theirs.close()
+        with ours, link, its_end:
+            socket.send_fds(ours, [b"fork"], [its_end.fileno()])
+            if answered:
+                select.select([ours], [], [])
+        assert process.communicate(timeout=60) == (None, "")
+    assert process.returncode == 0
 
 
 def test_a_process_that_was_forked_starts_its_own(monkeypatch):
