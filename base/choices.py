@@ -1,8 +1,9 @@
-"""Fields of records whose values are the names in a registry, which may grow."""
+"""Names of a list that may grow: fields of records whose values they are, and what is said of a name that is not among them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import difflib
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,3 +34,9 @@ def in_words(names: Sequence[str]) -> str:
     """Names as pydantic lists those of a `Literal`: 'a', 'b' or 'c'."""
     *most, last = (f"'{name}'" for name in names)
     return f"{', '.join(most)} or {last}" if most else last
+
+
+def nearest(name: str, known: Collection[str], otherwise: str = "known are") -> str:
+    """What an error says after an unknown name: "did you mean X?", or all those that are known, after `otherwise`."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"{otherwise} {', '.join(known)}"

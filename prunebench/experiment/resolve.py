@@ -7,7 +7,6 @@ Unknown keys are refused with the nearest known one; every message names the lin
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from base.choices import nearest
 from base.paths import expand
 from base.records import Record
 from energy.carbon import CarbonError
@@ -23,6 +23,7 @@ from loadgen.prompts.files import is_source, with_identity
 from loadgen.workloads.base import Workload
 from loadgen.workloads.fields.body import names_a_file
 from loadgen.workloads.mix import MixLoad
+from loadgen.workloads.mix_part import MixPart
 from prunebench.experiment.file import Experiment, ExperimentError, Model
 from prunebench.experiment.tables.configuration import Configuration
 from prunebench.experiment.tables.energy import EnergySettings
@@ -183,10 +184,7 @@ def _first_problem(file: TomlText, error: ValidationError) -> ExperimentError:
     first = error.errors()[0]
     location: Location = first["loc"]
     if first["type"] == "extra_forbidden":
-        known = _known_keys(first["loc"][:-1])
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-        return file.error(location, f"unknown key; {hint}")
+        return file.error(location, f"unknown key; {nearest(str(location[-1]), _known_keys(first['loc'][:-1]))}")
     if first["type"] == "missing":
         return file.error(location, "missing key")
     location = file.present(location)
@@ -202,7 +200,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
     if not location:
         return list(Experiment.model_fields)
     if location[0] == "workloads":
-        return Workload.known_keys()
+        return list(MixPart.model_fields) if "parts" in location else Workload.known_keys()
     section = Experiment.model_fields[str(location[0])].annotation  # a record, a list of one, or one of them or None
     (model,) = (kind for kind in (section, *get_args(section)) if _is_record(kind))
     return list(model.model_fields)

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
+from base.choices import nearest
 from base.quantities import MILLISECONDS
 from loadgen.endpoint import LoadError, ServedModel
 from loadgen.prompts.files import with_identity
 from loadgen.workloads.base import COMMAND_LENGTHS, Workload
 from loadgen.workloads.fields.lengths import most_tokens
 from loadgen.workloads.fields.objectives import OBJECTIVES
+from loadgen.workloads.mix_part import MixPart
 from prunebench.load.kind_options import flag_of, in_flags
 
 _IMPLIED = ("batch", "concurrency", "trace", "mix", "burst", "on-off", "poisson")  # the more particular of two first
@@ -101,4 +103,6 @@ def _complaint(kind: str, error: ValidationError) -> str:
     what = flag_of(str(first["loc"][0])) if first["loc"] else f"--workload {kind}"
     within = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in first["loc"][1:])
     what += f" {within}" if within else ""
+    if first["type"] == "extra_forbidden" and within:  # a key of a part; an option that is not there comes no further
+        return f"{what}: unknown key; {nearest(str(first['loc'][-1]), MixPart.model_fields)}"
     return f"{what}: {in_flags(first['msg'].removeprefix('Value error, '))}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
+from base.choices import nearest
 from base.records import Record
 from reports.analysis.quantities import NET_JOULES, QUANTITIES
 from reports.analysis.records import Precision, TrialFigures
@@ -41,9 +41,7 @@ class Goal(Record):
             raise ValueError(f"{text!r} is not like {EXAMPLE!r}")
         names = [name.strip() for name in re.split(r",|\band\b", found[2]) if name.strip()]
         if unknown := next((name for name in names if name not in _NAMES), None):
-            near = difflib.get_close_matches(unknown, _NAMES, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_SHORT)}"
-            raise ValueError(f"no quantity {unknown}; {hint}")
+            raise ValueError(f"no quantity {unknown}; {nearest(unknown, _SHORT, 'there are')}")
         return cls(within=float(found[1]) / 100, quantities=tuple(dict.fromkeys(_NAMES[name] for name in names)))
 
 

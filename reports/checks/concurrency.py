@@ -45,7 +45,7 @@ def concurrency_missed(trial: Trial, metrics: TrialMetrics) -> Finding | None:
     if not metrics.requests:
         return Finding("no data", "no request was recorded")
     reached = metrics.mean_in_flight
-    words = f"{reached:.1f} of {asked:,} requests were in flight on average"
+    words = f"{reached:,.3g} of {asked:,} requests were in flight on average"
     return Finding(graded(1 - reached / asked, MISSED, MISSED_FAIL), words)
 
 

@@ -93,6 +93,13 @@ def test_an_unknown_key_of_a_workload_is_named_with_its_place(folder: Path):
     )
 
 
+def test_an_unknown_key_of_a_part_is_named_with_the_nearest_that_a_part_has(folder: Path):
+    parts = 'kind = "mix"\nrate = 1.0\nparts = [{ name = "a" }, { name = "b", burstines = 0.5 }]\nrequests = 1'
+    assert "burstines: unknown key; did you mean burstiness?" in complaint(
+        folder, MINIMAL.replace('kind = "single"\nrequests = 1', parts)
+    )
+
+
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import pytest
@@ -35,9 +36,12 @@ def test_parts_with_arrivals_of_their_own_mean_a_mix_that_ends_by_time() -> None
     assert describe_workload(None, {"parts": LOOPS, "duration_s": 5.0}, None).duration_s == 5.0
 
 
-def test_a_key_that_no_part_has_is_named_with_its_place() -> None:
-    with pytest.raises(LoadError, match=r"^--parts \[1\]\.turns: Extra inputs are not permitted$"):
-        describe_workload(None, {"parts": LOOPS.replace("2}", '2, "turns": 3}')}, None)
+@pytest.mark.parametrize(
+    ("key", "said"), [("slo_tftt_ms", "did you mean slo_ttft_ms?"), ("zzz", "known are slo_ttft_ms, ")]
+)
+def test_a_key_that_no_part_has_is_named_with_its_place_and_the_nearest(key: str, said: str) -> None:
+    with pytest.raises(LoadError, match=rf"^--parts \[1\]\.{key}: unknown key; {re.escape(said)}"):
+        describe_workload(None, {"parts": LOOPS.replace("2}", f'2, "{key}": 3}}')}, None)
 
 
 @pytest.mark.parametrize(

@@ -532,6 +532,12 @@ def test_a_check_has_the_outcome_of_its_case(check, expected, make):
     assert worst(check, make()) == expected
 
 
+def test_a_closed_loop_that_was_not_full_says_how_full_it_was():
+    trial, records = closed_loop(4, pause_ms=2.1)()
+    found = find_in_trial(trial, measure_records(trial, records))["concurrency-missed"]
+    assert found.reason == "3.92 of 4 requests were in flight on average"
+
+
 @pytest.mark.parametrize("check", RULES)
 def test_every_check_has_a_case_for_each_outcome_that_its_limits_name(check):
     outcomes = {outcome for outcome, _ in CASES.get(check, [])}
