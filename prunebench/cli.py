@@ -22,7 +22,7 @@ from loadgen.link.interrupt import raise_lost_interrupts
 from prunebench.terminal.command_help import CommandWithExamples, write_examples
 
 COMMANDS = {
-    "init": "Write a commented experiment file for a checkpoint, by what this machine has.",
+    "init": "Write a commented experiment file for a checkpoint or a server, by what this machine has.",
     "run": "Compare checkpoints, settings or servers in paired blocks: prune, serve, load, measure, report.",
     "host": "Start and stop servers here for runners elsewhere (`prunebench run --serve-on`).",
     "prune": "Write narrower checkpoints, all widths in one pass over the source.",

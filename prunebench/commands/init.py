@@ -1,4 +1,4 @@
-"""`prunebench init`: an experiment file for a checkpoint, by what this machine has."""
+"""`prunebench init`: an experiment file for a checkpoint, or for servers and checkpoints to compare, by what this machine has."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from base.files import write_text
 from base.paths import matching
 from energy.machine import describe_machine
 from prunebench.experiment.file import ExperimentError
-from prunebench.experiment.starter import PERCENTAGES, Starter, alignment, context_of
+from prunebench.experiment.starter import PERCENTAGES, Starter, alignment, comparison, context_of
+from prunebench.experiment.targets import configurations, is_address
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import print_line
 from pruner.checkpoint.hub import source_headers
@@ -28,20 +29,37 @@ from server.engines.registry import AUTO, choose_engine
 @examples(
     ("For a checkpoint folder", "prunebench init ./model"),
     ("For a model of the hub, under another name", "prunebench init meta-llama/Llama-3.2-1B --output llama.toml"),
+    ("For a server that runs already, or for several", "prunebench init http://127.0.0.1:8000 http://127.0.0.1:8001"),
     ("What it would do then, and how long", "prunebench run experiment.toml --dry-run"),
 )
 def init(
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SOURCE", help="A checkpoint folder, or OWNER/NAME on the hub; default: this folder."),
+        typer.Argument(
+            metavar="SOURCE",
+            help="A checkpoint folder, OWNER/NAME on the hub, or a server's URL; several, to compare. Default: this folder.",
+        ),
     ] = None,
     output: Annotated[Path, typer.Option(help="The file to write.")] = Path("experiment.toml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite it.")] = False,
 ) -> None:
     """Write the file, and print what to do with it. Raises ExperimentError naming what to change."""
-    source = _one(sources or ["."])
+    sources = _named(sources or ["."])
     if output.exists() and not force:
         raise ExperimentError(f"--output {output}: exists already; add --force to overwrite it, or name another file")
+    if len(sources) == 1 and not is_address(sources[0]):
+        said = _write_pruning(sources[0], output)
+    else:
+        name, tables = configurations(sources, fetch=False)
+        _write(output, comparison(name, tables, describe_machine()))
+        said = [f"{output}: {name}"]
+    for line in said:
+        print_line(line)
+    print_line(f"next: prunebench run {output} --dry-run, then without --dry-run")
+
+
+def _write_pruning(source: str, output: Path) -> list[str]:
+    """The file that compares a checkpoint with narrower ones. Returns what to say of it."""
     with source_headers(source) as headers:
         width = inspect_checkpoint(headers, []).width
         multiple_of = alignment(width)
@@ -49,30 +67,26 @@ def init(
         context = context_of(json.loads((headers / "config.json").read_bytes()))
     engine = _engine()
     starter = Starter(_written(source, output), found, multiple_of, context, engine, describe_machine())
+    _write(output, starter.text())
+    widths = ", ".join(str(row.width) for row in found.targets)
+    missing = ["no engine is installed: `prunebench doctor` says how to get one"]
+    return [f"{output}: {found.family}, widths {width}, {widths}", *(missing if engine is None else [])]
+
+
+def _write(output: Path, text: str) -> None:
     try:
-        write_text(output, starter.text())
+        write_text(output, text)
     except OSError as error:
         raise ExperimentError(f"--output {output}: {describe_os_error(error)}") from None
-    print_line(f"{output}: {found.family}, widths {width}, {', '.join(str(row.width) for row in found.targets)}")
-    if engine is None:
-        print_line("no engine is installed: `prunebench doctor` says how to get one")
-    print_line(f"next: prunebench run {output} --dry-run, then without --dry-run")
 
 
-def _one(sources: list[str]) -> str:
-    """The checkpoint. Raises ExperimentError for a URL, and for several."""
-    for source in sources:
-        if source.startswith(("http://", "https://", "unix:")):
-            raise ExperimentError(
-                f"{source}: an experiment starts its own servers; of one that runs already: prunebench load {source}"
-            )
-    if len(sources) > 1:
-        raise ExperimentError(
-            f"an experiment prunes one checkpoint, and {len(sources)} are given: write a file for each, with --output"
-        )
+def _named(sources: list[str]) -> list[str]:
+    """The sources. Raises ExperimentError if none is named and this folder is no checkpoint."""
     if sources == ["."] and not Path("config.json").is_file():
-        raise ExperimentError("SOURCE: name a checkpoint, a folder or OWNER/NAME on the hub: this folder is none")
-    return sources[0]
+        raise ExperimentError(
+            "SOURCE: name a checkpoint, a folder or OWNER/NAME on the hub, or a server: this folder is none"
+        )
+    return sources
 
 
 def _written(source: str, output: Path) -> str:

@@ -1,9 +1,10 @@
-"""The experiment file that `prunebench init` writes: for one checkpoint, by what this machine has."""
+"""The experiment file that `prunebench init` writes, by what this machine has: for one checkpoint, or to compare servers and checkpoints."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,16 +34,11 @@ class Starter:
 
     def text(self) -> str:
         """The whole file."""
-        parts = [self._head(), self._model(), self._prune(), self._serve(), _PROTOCOL, self._energy()]
-        return "\n\n".join([*parts, _quality(), self._workloads()]) + "\n"
+        parts = [self._head(), self._model(), self._prune(), self._serve(), _protocol("width"), _energy(self.metering)]
+        return "\n\n".join([*parts, _quality(), _workloads(self.context)]) + "\n"
 
     def _head(self) -> str:
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(self.source).name).strip("-._") or "experiment"
-        return (
-            "# What `prunebench run` does with this file: prune, serve every width, load it, meter it, report.\n"
-            "# First `prunebench run FILE --dry-run`: how long it takes. Every key: docs/reference/experiment-file.md.\n\n"
-            f"name = {json.dumps(name)} # names the run folder, runs/NAME-TIME"
-        )
+        return _head("prune, serve every width, load it, meter it, report", Path(self.source).name)
 
     def _model(self) -> str:
         size = f"{self.found.parameters:,} parameters, {self.found.layers} layers, width {self.found.width}"
@@ -72,25 +68,6 @@ class Starter:
             f"keep_servers = {json.dumps(keep)} # true: all widths loaded side by side, if memory holds them"
         )
 
-    def _energy(self) -> str:
-        meters = ", ".join(sorted({meter.source for meter in self.metering.meters}))
-        if self.metering.headline is not None:
-            return f'[energy]\nsource = "auto" # found here: {meters}\nidle_s = 10 # seconds of rest before and after each load'
-        return (
-            f"[energy]\n# No joules are measured here: {_one_line(self.metering.reason)}.\n"
-            "# An assumption instead, in columns called modelled:\n# modelled_watts_per_core = 7.5\nidle_s = 0"
-        )
-
-    def _workloads(self) -> str:
-        tokens = 128 if self.context is None else max(8, min(128, self.context // 4))
-        lengths = f"prompt_tokens = {tokens}\noutput_tokens = {tokens}"
-        return (
-            "# Interactive use: one request at a time.\n"
-            f'[[workloads]]\nname = "single-request"\nkind = "single"\nrequests = 20\n{lengths}\n\n'
-            "# Batch use: eight in flight at all times. Other kinds: docs/reference/workloads.md.\n"
-            f'[[workloads]]\nname = "concurrency-8"\nkind = "concurrency"\nconcurrency = 8\nrequests = 160\n{lengths}'
-        )
-
 
 def alignment(width: int) -> int:
     """The coarsest alignment that the width has, and that leaves enough widths below it."""
@@ -106,14 +83,73 @@ def context_of(config: dict[str, Any]) -> int | None:
     return found if isinstance(found, int) else None
 
 
-_PROTOCOL = "[protocol]\nblocks = 5 # repeats; every block visits every width once. More blocks show smaller effects"
+def comparison(name: str, configurations: Sequence[str], metering: MachineEnergy) -> str:
+    """The file that compares servers and checkpoints: a table of each, the first the baseline."""
+    parts = [
+        _head("serve each checkpoint, load it and each server, meter it, compare it with the first, report", name),
+        f"{_CONFIGURATIONS}\n{configurations[0]}",
+        *configurations[1:],
+        *([_ANOTHER] if len(configurations) == 1 else []),
+        _protocol("configuration"),
+        _energy(metering),
+        _quality(asked=False),
+        _workloads(None),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
-def _quality() -> str:
+_CONFIGURATIONS = """\
+# What is compared: the first is the baseline. A server that is already there is never stopped; model = "NAME" is for one that
+# lists several, energy = "URL" for the server with /energy where its GPUs are. All of it: docs/how-to/compare-anything.md."""
+_ANOTHER = """\
+# Something to compare it with: another server, or a checkpoint, which is served here.
+# [[configurations]]
+# label = "other"
+# url = "http://127.0.0.1:8001\""""
+
+
+def _head(done: str, name: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "experiment"
+    return (
+        f"# What `prunebench run` does with this file: {done}.\n"
+        "# First `prunebench run FILE --dry-run`: how long it takes. Every key: docs/reference/experiment-file.md.\n\n"
+        f"name = {json.dumps(name)} # names the run folder, runs/NAME-TIME"
+    )
+
+
+def _protocol(each: str) -> str:
+    return f"[protocol]\nblocks = 5 # repeats; every block visits every {each} once. More blocks show smaller effects"
+
+
+def _energy(metering: MachineEnergy) -> str:
+    meters = ", ".join(sorted({meter.source for meter in metering.meters}))
+    if metering.headline is not None:
+        return f'[energy]\nsource = "auto" # found here: {meters}\nidle_s = 10 # seconds of rest before and after each load'
+    return (
+        f"[energy]\n# No joules are measured here: {_one_line(metering.reason)}.\n"
+        "# An assumption instead, in columns called modelled:\n# modelled_watts_per_core = 7.5\nidle_s = 0"
+    )
+
+
+def _workloads(context: int | None) -> str:
+    tokens = 128 if context is None else max(8, min(128, context // 4))
+    lengths = f"prompt_tokens = {tokens}\noutput_tokens = {tokens}"
+    return (
+        "# Interactive use: one request at a time.\n"
+        f'[[workloads]]\nname = "single-request"\nkind = "single"\nrequests = 20\n{lengths}\n\n'
+        "# Batch use: eight in flight at all times. Other kinds: docs/reference/workloads.md.\n"
+        f'[[workloads]]\nname = "concurrency-8"\nkind = "concurrency"\nconcurrency = 8\nrequests = 160\n{lengths}'
+    )
+
+
+def _quality(*, asked: bool = True) -> str:
+    """Tasks that are not `asked` stand there as a comment: a server of another project may not score texts."""
     texts = json.dumps([f"stdlib:{name}.py" for name in _TEXTS])
     tasks = 'tasks = ["offline"] # three small tasks that ship; docs/how-to/measure-quality.md has others'
     if find_spec("lm_eval") is None:
         tasks = f"# {tasks}; needs lm-eval: pip install 'prunebench[quality]'"
+    elif not asked:
+        tasks = f"# {tasks}"
     return f"[quality]\nperplexity_files = {texts} # files of Python's library; better: texts of your own\n{tasks}"
 
 

@@ -51,7 +51,7 @@ def experiment_of(targets: Sequence[str], options: TargetOptions, *, fetch: bool
             raise ExperimentError(f"{file}: an experiment file is run alone; give it without other arguments")
         return TomlText(Path("experiment.toml"), experiment_text(targets, options, fetch=fetch))
     named = find_experiment(Path(targets[0]))
-    if targets[0].startswith(_ADDRESSES) or (named / "config.json").is_file():
+    if is_address(targets[0]) or (named / "config.json").is_file():
         raise ExperimentError(f"{targets[0]}: is one target; give another to compare it with, or an experiment file")
     if given := options.given():
         raise ExperimentError(f"{given[0]}: is for two targets or more; an experiment file has it as a key")
@@ -60,17 +60,12 @@ def experiment_of(targets: Sequence[str], options: TargetOptions, *, fetch: bool
 
 def experiment_text(targets: Sequence[str], options: TargetOptions, *, fetch: bool = True) -> str:
     """The file: a configuration for each target, the first the baseline, under one closed loop. Raises ExperimentError or PruneError."""
-    tables: dict[str, str] = {}
-    for target in targets:
-        key, value, name = _described(target, fetch=fetch)
-        label = _free(_plain(name), tables)
-        tables[label] = f"[[configurations]]\nlabel = {json.dumps(label)}\n{key} = {json.dumps(value)}"
-    name = "-vs-".join(tables)[:_LONGEST_NAME].rstrip("-._")
+    name, tables = configurations(targets, fetch=fetch)
     concurrency = 8 if options.concurrency is None else options.concurrency
     lengths = {"prompt_tokens": options.prompt_tokens or "128", "output_tokens": options.output_tokens or "128"}
     parts = [
         f"{_HEAD}name = {json.dumps(name)}",
-        *tables.values(),
+        *tables,
         _protocol(options),
         "[energy]\nidle_s = 10",
         '[quality]\nperplexity_files = ["stdlib:argparse.py", "stdlib:difflib.py"]\nmax_tokens = 4096',
@@ -79,6 +74,21 @@ def experiment_text(targets: Sequence[str], options: TargetOptions, *, fetch: bo
         + "\n".join(f"{key} = {value if value.isdecimal() else json.dumps(value)}" for key, value in lengths.items()),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def configurations(targets: Sequence[str], *, fetch: bool = True) -> tuple[str, list[str]]:
+    """A name for the comparison, and each target's table in the file. Raises ExperimentError or PruneError."""
+    tables: dict[str, str] = {}
+    for target in targets:
+        key, value, name = _described(target, fetch=fetch)
+        label = _free(_plain(name), tables)
+        tables[label] = f"[[configurations]]\nlabel = {json.dumps(label)}\n{key} = {json.dumps(value)}"
+    return "-vs-".join(tables)[:_LONGEST_NAME].rstrip("-._"), list(tables.values())
+
+
+def is_address(target: str) -> bool:
+    """Whether it is a server's, and no checkpoint."""
+    return target.startswith(_ADDRESSES)
 
 
 def _protocol(options: TargetOptions) -> str:
@@ -94,7 +104,7 @@ def _protocol(options: TargetOptions) -> str:
 
 def _described(target: str, *, fetch: bool) -> tuple[str, str, str]:
     """(key of the configuration, its value, a name)."""
-    if target.startswith(_ADDRESSES):
+    if is_address(target):
         address = server_address(target, "TARGET")
         return "url", address, urlsplit(address).netloc or Path(target.partition(":")[2]).name
     folder = find_source(target, fetch=fetch).resolve()

@@ -29,6 +29,10 @@ ANSWERS = {
     "prunebench prune --help": ["Examples:", "prunebench prune ./model --output pruned", "Neurons:"],
     f"prunebench inspect {TINYGLU}": ["6,950,144 parameters", "width 1024", "20 %"],
     f"prunebench init {TINYGLU}": ["experiment.toml: llama, widths 1024, ", "prunebench run experiment.toml --dry-run"],
+    "prunebench init http://127.0.0.1:8000": [
+        "experiment.toml: 127.0.0.1-8000",
+        "prunebench run experiment.toml --dry-run",
+    ],
     "prunebench schema": ['"$schema"', "pruning_percentages"],
 }
 MISTAKES = {
@@ -56,7 +60,6 @@ MISTAKES = {
     "prunebench plan DIR": "Missing option '--requests-per-day', '--prompt-tokens', '--output-tokens'; see `prunebench plan --help`",
     "prunebench plan mine.toml": "RUN mine.toml: takes the folder of a run; what this experiment would take: `prunebench run mine.toml --dry-run`",
     "prunebench evaluate DIR": "DIR: no checkpoint there (it has no config.json), and not a URL",
-    "prunebench init http://127.0.0.1:8000": "of one that runs already: prunebench load http://127.0.0.1:8000",
     "prunebench init": "SOURCE: name a checkpoint",
     "prunebench host": "Missing option '--root'",
 }

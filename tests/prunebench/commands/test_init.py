@@ -34,8 +34,8 @@ def test_the_file_that_is_written_passes_a_dry_run_and_is_not_overwritten(pruneb
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["http://127.0.0.1:8000"], "prunebench load http://127.0.0.1:8000"),
-        ([TINYGLU, TINYGLU], "one checkpoint, and 2 are given"),
+        (["ftp://127.0.0.1:8000"], "no such checkpoint folder"),
+        (["http://127.0.0.1:8000", "nowhere"], "TARGET nowhere: is neither an address"),
         ([], "name a checkpoint"),
         (["nowhere"], "nowhere"),
         ([TINYGLU, "--output", "nowhere/x.toml"], "--output nowhere/x.toml"),
@@ -44,6 +44,25 @@ def test_the_file_that_is_written_passes_a_dry_run_and_is_not_overwritten(pruneb
 def test_what_no_experiment_can_be_made_of_is_one_line(prunebench, tmp_path: Path, words, said: str):
     assert said in one_line(prunebench("init", *words))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("sources", "name", "labels"),
+    [
+        (["http://127.0.0.1:8000"], "127.0.0.1-8000", ["127.0.0.1-8000"]),
+        (["unix:/run/a.sock", "http://b:9"], "a.sock-vs-b-9", ["a.sock", "b-9"]),
+        ([f"{TINYGLU}", "http://127.0.0.1:8000/v1"], "tinyglu-vs-127.0.0.1-8000", ["tinyglu", "127.0.0.1-8000"]),
+    ],
+)
+def test_servers_and_checkpoints_are_compared_by_a_file_with_reasons(prunebench, tmp_path: Path, sources, name, labels):
+    done = prunebench("init", *sources)
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, f"experiment.toml: {name}"), done.stderr
+    experiment = load_experiment(tmp_path / "experiment.toml")
+    assert experiment.name == name
+    assert [one.label for one in experiment.configurations] == labels
+    text = (tmp_path / "experiment.toml").read_text("utf-8")
+    assert "the first is the baseline" in text
+    assert ("Something to compare it with" in text) == (len(sources) == 1)
 
 
 @pytest.mark.parametrize("engine", [*engines(), None], ids=lambda engine: engine.name if engine else "none")
