@@ -52,7 +52,7 @@ METHODS = {
         f"{criterion}{'' if how is None else f', {how} refit'}": _ours(
             "--criterion", criterion, *([] if how is None else ["--refit", f"--{how}"])
         )
-        for criterion in ("maw", "act", "wanda", "obs")
+        for criterion in ("maw", "act", "wanda", "obs", "taylor")
         for how in (None, "one-shot", "sequential")
     },
 }

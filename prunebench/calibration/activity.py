@@ -24,15 +24,26 @@ class MeasuredActivity:
     """Just computed. New weights are written as they are asked for, figures by `save`.
 
     cuts: output -> its kept neurons and their new down weights [hidden, kept], None where these are the source's.
+    slopes [neurons]: as `SlopePass` measures them, if they were.
     """
 
     def __init__(
-        self, mlp: Mlp, outputs: tuple[str, ...], gram: Gram, weight: Tensor, folder: Path, *, refit: bool
+        self,
+        mlp: Mlp,
+        outputs: tuple[str, ...],
+        gram: Gram,
+        weight: Tensor,
+        folder: Path,
+        *,
+        refit: bool,
+        slopes: NDArray[np.float64] | None = None,
     ) -> None:
         self.mlp, self.outputs, self.tokens = mlp, outputs, gram.tokens
         self.cuts: dict[str, tuple[Indices, Path | None]] = {}  # and the file of new weights
         self._gram, self._weight, self._folder, self._refit = gram, weight, folder, refit
         self._figures: dict[Activation, NDArray[np.float64]] = {}
+        if slopes is not None:
+            self._figures["norm x slope"] = gram.figure("norm") * slopes
 
     def figure(self, kind: Activation) -> NDArray[np.float64]:
         """As `Activity.figure`."""

@@ -13,9 +13,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prunebench.calibration.activity import MeasuredActivity, StoredActivity, save_layer, stored_layer
 from prunebench.calibration.gram import Gram
@@ -55,10 +56,12 @@ class LayerwisePass:
         grams: bool,
         refit: bool,
         sequential: bool,
+        slopes: Mapping[str, NDArray[np.float64]] | None = None,
     ) -> None:
         self._model, self._anatomy, self._outputs, self._store = model, anatomy, outputs, LayerStore(work)
         self._removed = removed
         self._grams, self._refit, self._sequential = grams, refit, sequential
+        self._slopes = slopes or {}
         held_out = sequences.held_out
         self._streams = {_TEXT: sequences.used, _WHOLE: held_out, **dict.fromkeys(outputs, held_out)}
         self._calls: dict[int, list[Call]] = {}  # by length of the sequence
@@ -71,7 +74,7 @@ class LayerwisePass:
         import torch
 
         layers = len(self._model.layers)
-        by_layer = self._mlps_by_layer()
+        by_layer = mlps_by_layer(self._anatomy, layers, self._removed)
         with torch.inference_mode():
             done = self._start()
         for layer in range(done):
@@ -95,12 +98,15 @@ class LayerwisePass:
             made = []
             for place, group in enumerate(self._groups(mlps)):
                 grams = {mlp.prefix: Gram(weights[mlp.prefix], whole=self._grams) for mlp in group}
-                with torch.inference_mode(), _listening({weights[p].data_ptr(): gram for p, gram in grams.items()}):
+                with torch.inference_mode(), listening({weights[p].data_ptr(): gram for p, gram in grams.items()}):
                     self._advance(_TEXT, index, layer, None if self._sequential or place else target)
                 for mlp in group:
                     weight = weights[mlp.prefix].detach().float()
                     gram = grams.pop(mlp.prefix)
-                    made.append(MeasuredActivity(mlp, self._outputs, gram, weight, folder, refit=self._refit))
+                    slopes = self._slopes.get(mlp.prefix)
+                    made.append(
+                        MeasuredActivity(mlp, self._outputs, gram, weight, folder, refit=self._refit, slopes=slopes)
+                    )
                     yield made[-1]
                     made[-1].save()
             with torch.inference_mode():
@@ -184,17 +190,17 @@ class LayerwisePass:
         both = zip(self._streams[name], states, strict=True)
         return sum(self._model.loss(tokens, self._model.place(hidden)) for tokens, hidden in both)
 
-    def _mlps_by_layer(self) -> list[list[Mlp]]:
-        found: list[list[Mlp]] = [[] for _ in self._model.layers]
-        for mlp in self._anatomy.mlps:
-            place = LAYER.search(f"{mlp.prefix}.")
-            if place is None or int(place[1]) >= len(found):
-                raise PruneError(
-                    f"{mlp.prefix} is in no layer of the model; use a criterion of the weights, no --refit"
-                )
-            if int(place[1]) not in self._removed:
-                found[int(place[1])].append(mlp)
-        return found
+
+def mlps_by_layer(anatomy: Anatomy, layers: int, removed: Collection[int]) -> list[list[Mlp]]:
+    """The MLPs of each layer; none of those removed. Raises PruneError for one that is in no layer."""
+    found: list[list[Mlp]] = [[] for _ in range(layers)]
+    for mlp in anatomy.mlps:
+        place = LAYER.search(f"{mlp.prefix}.")
+        if place is None or int(place[1]) >= layers:
+            raise PruneError(f"{mlp.prefix} is in no layer of the model; use a criterion of the weights, no --refit")
+        if int(place[1]) not in removed:
+            found[int(place[1])].append(mlp)
+    return found
 
 
 def down_weights(layer: nn.Module, anatomy: Anatomy, mlps: Sequence[Mlp]) -> dict[str, Tensor]:
@@ -242,8 +248,15 @@ def _pruned(weights: Mapping[str, Tensor], cuts: Mapping[str, tuple[Indices, Pat
             weight.copy_(before[prefix])
 
 
-def _listening(grams: Mapping[int, Gram]) -> Any:
-    """A context in which every product with one of the weights adds its input to that weight's Gram matrix.
+class Listener(Protocol):
+    """What is fed the inputs of a product with a weight."""
+
+    def add(self, inputs: Tensor) -> None:
+        """Inputs [..., columns of the weight]."""
+
+
+def listening(listeners: Mapping[int, Listener]) -> Any:
+    """A context in which every product with one of the weights, by their addresses, adds its input to that weight's listener.
 
     A weight is known by its address since experts have no module of their own to hang a hook on.
     """
@@ -252,10 +265,10 @@ def _listening(grams: Mapping[int, Gram]) -> Any:
 
     linear = torch.nn.functional.linear
 
-    class Listener(TorchFunctionMode):
+    class Mode(TorchFunctionMode):
         def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            if function is linear and (gram := grams.get(args[1].data_ptr())) is not None:
-                gram.add(args[0])
+            if function is linear and (listener := listeners.get(args[1].data_ptr())) is not None:
+                listener.add(args[0])
             return function(*args, **(kwargs or {}))
 
-    return Listener()
+    return Mode()

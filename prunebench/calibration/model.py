@@ -54,6 +54,7 @@ class LayeredModel:
         self._load(lambda name: layer_of(name) is None and not OTHER_TOWERS.search(name))
         self._model.tie_weights()
         self._require({n: p for n, p in self._model.named_parameters() if not OTHER_TOWERS.search(n)}, layer=None)
+        self._model.requires_grad_(requires_grad=False)
 
     def _make(self) -> Any:
         """The model without its weights."""
@@ -75,6 +76,7 @@ class LayeredModel:
         layer = self.layers[index]
         self._load(lambda name: layer_of(name) == index)
         self._require(dict(layer.named_parameters()), layer=index)
+        layer.requires_grad_(requires_grad=False)
         try:
             yield layer
         finally:
@@ -115,6 +117,16 @@ class LayeredModel:
             logits = self._model(self._ids(tokens), use_cache=False).logits[0, :-1].float()
         targets = self._ids(tokens)[0, 1:]
         return float(torch.nn.functional.cross_entropy(logits, targets, reduction="sum"))
+
+    def loss_gradient(self, tokens: list[int], hidden: Tensor) -> Tensor:
+        """The gradient of `loss` by the last layer's output [1, tokens, hidden]."""
+        import torch
+
+        leaf = self.place(hidden).detach().requires_grad_()
+        with self._stand_ins(lambda *_args, **_kwargs: leaf):
+            logits = self._model(self._ids(tokens), use_cache=False).logits[0, :-1].float()
+        loss = torch.nn.functional.cross_entropy(logits, self._ids(tokens)[0, 1:], reduction="sum")
+        return torch.autograd.grad(loss, leaf)[0]
 
     def _ids(self, tokens: list[int]) -> Tensor:
         import torch

@@ -27,6 +27,7 @@ from pruner.scoring.criteria import find_criterion
 
 if TYPE_CHECKING:
     from prunebench.calibration.model import LayeredModel
+    from prunebench.calibration.slopes import Slopes
 
 _DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 Progress = Callable[[int, int, str], None]  # steps done, steps in all, what is being done
@@ -60,7 +61,8 @@ class TextCalibration:
         self._checkpoint = open_checkpoint(checkpoint)
         self._progress = progress
         criteria = [criterion] if isinstance(criterion, str) else criterion
-        self._grams = refit is not None or any(find_criterion(one).activation == "unexplained" for one in criteria)
+        figures = {find_criterion(one).activation for one in criteria}
+        self._grams, self._sloped = refit is not None or "unexplained" in figures, "norm x slope" in figures
         self.files: list[TextFile] = read_files(checkpoint, files)
         self._sequences = cut_sequences(checkpoint, self.files)
         import torch
@@ -111,6 +113,7 @@ class TextCalibration:
             together.setdefault(name if sequential else tuple(removed), []).append(name)
         passes = [tuple(names) for names in together.values()]
         model = self._model
+        slopes = {removed: self._slopes(anatomy, removed, work) for removed in map(tuple, outputs.values())}
         estimate = _Estimate(len(passes) * len(model.layers), self._progress, "calibrating, layer")
         for number, names in enumerate(passes):
             one = LayerwisePass(
@@ -123,11 +126,25 @@ class TextCalibration:
                 grams=self._grams,
                 refit=self.record.refit is not None,
                 sequential=sequential,
+                slopes=slopes[tuple(outputs[names[0]])],
             )
             yield from one.run(partial(estimate.reach, number * len(model.layers)))
             self._whole_loss = one.losses["whole"]
             self._losses |= {name: one.losses[name] for name in names}
         estimate.reach(estimate.total, 0)
+
+    def _slopes(self, anatomy: Anatomy, removed: tuple[int, ...], work: Path) -> Slopes | None:
+        """If a criterion asks for them; of the model without these layers."""
+        if not self._sloped:
+            return None
+        from prunebench.calibration.slopes import SlopePass
+
+        folder = work / "-".join(["slopes", *map(str, removed)])
+        one = SlopePass(self._model, anatomy, self._sequences.used, folder, removed)
+        estimate = _Estimate(one.steps, self._progress, "following the loss through the layers, layer run")
+        slopes = one.run(partial(estimate.reach, 0))
+        estimate.reach(estimate.total, 0)
+        return slopes
 
     @cached_property
     def _model(self) -> LayeredModel:

@@ -15,7 +15,7 @@ from pruner.scoring.selection import Indices
 
 Refit = Literal["one-shot", "sequential"]
 DEFAULT_REFIT: Refit = "one-shot"
-Activation = Literal["norm", "unexplained"]
+Activation = Literal["norm", "unexplained", "norm x slope"]
 
 
 class CalibrationFile(Record):
@@ -81,7 +81,8 @@ class Activity(Protocol):
         """[neurons].
 
         "norm": the L2 norm of a neuron's input over all tokens; "unexplained": the squared part of it that no linear
-        combination of the other neurons' gives, 1 / [(G + lambda I)^-1]_ii, G = sum of h h^T over tokens.
+        combination of the other neurons' gives, 1 / [(G + lambda I)^-1]_ii, G = sum of h h^T over tokens; "norm x slope": the
+        norm times that of the input times the gradient of the text's loss by it, the first order of what silencing it changes.
         """
 
     def keep(self, output: str, kept: Indices) -> Path | None:

@@ -199,3 +199,14 @@ register(
         citations=(cite("frantar2023sparsegpt"),),
     )
 )
+register(
+    Criterion(
+        name="taylor",
+        words="the act score times the L2 norm of what the neuron feeds the down projection times the gradient of the text's loss by it",
+        origin="the first order of what silencing it would change, arXiv 1906.10771, times `act`",
+        cost="runs the model three times over a text and once backwards, with the `transformers` extra and 4 GB of disk or less",
+        row_figure=_spread,
+        activation="norm x slope",
+        citations=(cite("sun2024wanda"), cite("molchanov2019importance")),
+    )
+)

@@ -1,0 +1,169 @@
+"""What silencing a neuron would do to the text's loss, to first order: what it feeds the down projection times the loss's slope.
+
+Taylor's expansion, after Molchanov and others, arXiv 1906.10771. A part of the text at a time runs forwards through the layers
+of the whole model, which leaves its hidden states before each of them in files; then the gradient of its loss goes back through
+them, each layer being run again over its states. A layer is in memory at a time, and no weight has a gradient.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prunebench.calibration.layerwise import down_weights, listening, mlps_by_layer
+from prunebench.calibration.model import Call, LayeredModel
+from prunebench.calibration.states import States
+from pruner.checkpoint.anatomy import Anatomy, Mlp
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+STATE_BYTES = 1 << 32  # of hidden states in files, at a time
+Slopes = dict[str, NDArray[np.float64]]  # MLP prefix -> [neurons]
+
+
+class SlopePass:
+    """Over all of `text`, through the layers that are not `removed`; parts that an earlier run finished in `work` are read back."""
+
+    def __init__(
+        self, model: LayeredModel, anatomy: Anatomy, text: Sequence[list[int]], work: Path, removed: Collection[int]
+    ) -> None:
+        self._model, self._anatomy, self._work = model, anatomy, work
+        self._mlps = mlps_by_layer(anatomy, len(model.layers), removed)
+        self._layers = [layer for layer in range(len(model.layers)) if layer not in removed]
+        self._parts = self._split(text)
+        self.steps = 2 * len(self._layers) * len(self._parts)
+
+    def run(self, tick: Callable[[int], None]) -> Slopes:
+        """MLP prefix -> the L2 norm over tokens of each neuron's input of the down projection times the summed loss's gradient by it.
+
+        tick: called with the steps that are done. Raises PruneError as `LayeredModel` and `down_weights` do.
+        """
+        done, squares = self._stored()
+        for number, part in enumerate(self._parts[done:], done):
+            ticks = iter(range(number * self.steps // len(self._parts), self.steps))
+            one = _Part(self._model, part, self._layers, self._work / "states", lambda ticks=ticks: tick(next(ticks)))
+            for prefix, found in one.squares(self._anatomy, self._mlps):
+                squares[prefix] = squares[prefix] + found
+            self._store(number + 1, squares)
+        return {prefix: np.sqrt(values) for prefix, values in squares.items()}
+
+    def _split(self, text: Sequence[list[int]]) -> list[Sequence[list[int]]]:
+        hidden, _ = _embed(self._model, text[0])
+        token = hidden.shape[-1] * hidden.element_size() * (len(self._layers) + 2)
+        count = max(1, STATE_BYTES // (max(map(len, text)) * token))
+        return [text[first : first + count] for first in range(0, len(text), count)]
+
+    def _stored(self) -> tuple[int, Slopes]:
+        done = max((int(file.stem.removeprefix("slopes-")) for file in self._work.glob("slopes-*.npz")), default=0)
+        if not done:
+            return 0, {mlp.prefix: np.zeros(mlp.neurons) for mlps in self._mlps for mlp in mlps}
+        with np.load(self._work / f"slopes-{done}.npz") as values:
+            return done, dict(values)
+
+    def _store(self, done: int, squares: Slopes) -> None:
+        """One file at any moment, or two with the newer one whole."""
+        before = list(self._work.glob("slopes-*.npz"))
+        self._work.mkdir(parents=True, exist_ok=True)
+        partial_file = self._work / "partial.npz"
+        np.savez(partial_file, **squares)  # type: ignore[arg-type]
+        partial_file.replace(self._work / f"slopes-{done}.npz")
+        for file in before:
+            file.unlink()
+
+
+class _Part:
+    """A part of the text, whose states take at most STATE_BYTES."""
+
+    def __init__(
+        self, model: LayeredModel, text: Sequence[list[int]], layers: list[int], folder: Path, tick: Callable[[], None]
+    ) -> None:
+        self._model, self._text, self._layers, self._folder, self._tick = model, text, layers, folder, tick
+        self._calls: dict[int, list[Call]] = {}
+
+    def squares(self, anatomy: Anatomy, mlps: Sequence[list[Mlp]]) -> Iterator[tuple[str, NDArray[np.float64]]]:
+        """Of each MLP, the last layer's first: its prefix and the sums of squares."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        states = self._forwards()
+        gradient = self._new("gradient", (self._model.loss_gradient(t, h) for t, h in self._pairs(states.pop())))
+        for index, before in zip(reversed(self._layers), reversed(states), strict=True):
+            self._tick()
+            with self._model.layer(index) as layer:
+                weights = down_weights(layer, anatomy, mlps[index])
+                squares = {prefix: _Squares(weight) for prefix, weight in weights.items()}
+                with listening({weights[prefix].data_ptr(): one for prefix, one in squares.items()}):
+                    both = zip(before, gradient, strict=True)
+                    gradient.fill(self._backwards(index, layer, *pair) for pair in both)
+            yield from ((prefix, one.total.cpu().numpy()) for prefix, one in squares.items())
+        shutil.rmtree(self._folder)
+
+    def _forwards(self) -> list[States]:
+        """The states before each layer, and after the last."""
+        import torch
+
+        with torch.no_grad():
+            inputs = []
+            for tokens in self._text:
+                hidden, self._calls[len(tokens)] = _embed(self._model, tokens)
+                inputs.append(hidden)
+            states = [self._new("0", iter(inputs))]
+            del inputs
+            for index in self._layers:
+                self._tick()
+                with self._model.layer(index) as layer:
+                    outputs = (self._call(index, one).run(layer, self._model.place(one)) for one in states[-1])
+                    states.append(self._new(str(len(states)), outputs))
+        return states
+
+    def _backwards(self, index: int, layer: nn.Module, hidden: Tensor, gradient: Tensor) -> Tensor:
+        """The gradient by a layer's input, from that by its output."""
+        import torch
+
+        leaf = self._model.place(hidden).detach().requires_grad_()
+        output = self._call(index, hidden).run(layer, leaf)
+        return torch.autograd.grad(output, leaf, self._model.place(gradient))[0]
+
+    def _call(self, index: int, hidden: Tensor) -> Call:
+        return self._calls[hidden.shape[1]][index]
+
+    def _pairs(self, states: States) -> Iterator[tuple[list[int], Tensor]]:
+        return zip(self._text, states, strict=True)
+
+    def _new(self, name: str, values: Iterator[Tensor]) -> States:
+        first = next(values)
+        lengths = [len(tokens) for tokens in self._text]
+        states = States(self._folder / name, lengths, first.shape[-1], first.dtype, new=True)
+        states.fill(chain([first], values))
+        return states
+
+
+class _Squares:
+    """Sums, over tokens, of the squares of a down projection's inputs times their gradients, in float64."""
+
+    def __init__(self, weight: Tensor) -> None:
+        import torch
+
+        self.total = torch.zeros(weight.shape[-1], dtype=torch.float64, device=weight.device)
+
+    def add(self, inputs: Tensor) -> None:
+        """Inputs of the down projection, [..., neurons]; counted once their gradient is known."""
+        inputs.register_hook(partial(self._count, inputs.detach()))
+
+    def _count(self, inputs: Tensor, gradient: Tensor) -> None:
+        products = inputs.float() * gradient.float()
+        self.total += products.reshape(-1, products.shape[-1]).square().sum(dim=0)
+
+
+def _embed(model: LayeredModel, tokens: list[int]) -> tuple[Tensor, list[Call]]:
+    """As `LayeredModel.embed`, for a layer that is to be differentiated: inference's tensors cannot be."""
+    import torch
+
+    with torch.no_grad():
+        return model.embed(tokens)
