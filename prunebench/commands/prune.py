@@ -23,7 +23,7 @@ from pruner.output.publishing import check_push
 from pruner.output.publishing import push as push_checkpoints
 from pruner.prune import prune as prune_checkpoint
 from pruner.scoring.calibration import DEFAULT_REFIT, Calibration, Refit
-from pruner.scoring.criteria import costs, criterion_choices
+from pruner.scoring.criteria import costs, criterion_choices, needing_text
 from pruner.scoring.recipe import check_text_use, output_prefixes
 from pruner.scoring.selection import TieBreak
 from pruner.scoring.targets import require_targets
@@ -67,7 +67,7 @@ def prune(
     calibration: Annotated[
         list[Path] | None,
         _neuron_option(
-            help="Text, JSONL or chats for act, wanda, obs, --refit and --remove-layers, which run the model; repeatable."
+            help=f"Text, JSONL or chats for {needing_text()}, --refit and --remove-layers, which run the model; repeatable."
         ),
     ] = None,
     refit: Annotated[

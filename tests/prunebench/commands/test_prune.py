@@ -96,7 +96,7 @@ def test_pruning_over_a_text_records_it(prunebench, tmp_path: Path):
         (["--criterion", "act"], "--criterion act: needs a text, --calibration FILE"),
         (
             ["--calibration", "text.txt"],
-            "--calibration: only --criterion act, wanda, obs, --refit and --remove-layers use a text",
+            "--calibration: only --criterion act, wanda, obs, taylor, --refit and --remove-layers use a text",
         ),
         (["--refit"], "--refit: needs a text, --calibration FILE"),
         (["--criterion", "act", "--calibration", "text.txt"], "--calibration text.txt: No such file"),

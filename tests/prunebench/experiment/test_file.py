@@ -177,7 +177,7 @@ def test_a_calibration_text_lies_beside_the_experiment_is_there_and_is_of_use(fo
         assert f"{asking} needs a text: calibration = [FILE]" in complaint(folder, with_prune(line))
         text = with_prune(f'{line}\ncalibration = ["text.txt"]')
         assert "[prune] calibration: no file text.txt" in complaint(folder, text)
-    assert "only the criteria act, wanda, obs, refit and remove_layers use a text" in complaint(
+    assert "only the criteria act, wanda, obs, taylor, refit and remove_layers use a text" in complaint(
         folder, with_prune('calibration = ["text.txt"]')
     )
     (folder / "text.txt").write_text("some text")

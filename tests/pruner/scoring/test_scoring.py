@@ -141,7 +141,8 @@ def test_a_text_is_needed_for_act_and_of_no_use_for_maw(llama: Path, tmp_path: P
     with pytest.raises(PruneError, match="--criterion act: needs a text, --calibration FILE"):
         prune(llama, tmp_path / "out", TARGETS, criterion="act")
     with pytest.raises(
-        PruneError, match="--calibration: only --criterion act, wanda, obs, --refit and --remove-layers use a text"
+        PruneError,
+        match="--calibration: only --criterion act, wanda, obs, taylor, --refit and --remove-layers use a text",
     ):
         prune(llama, tmp_path / "out", TARGETS, calibration=Norms(1.0))
 
