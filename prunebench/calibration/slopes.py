@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,8 +48,8 @@ class SlopePass:
         """
         done, squares = self._stored()
         for number, part in enumerate(self._parts[done:], done):
-            ticks = iter(range(number * self.steps // len(self._parts), self.steps))
-            one = _Part(self._model, part, self._layers, self._work / "states", lambda ticks=ticks: tick(next(ticks)))
+            step = _counting(tick, number * self.steps // len(self._parts))
+            one = _Part(self._model, part, self._layers, self._work / "states", step)
             for prefix, found in one.squares(self._anatomy, self._mlps):
                 squares[prefix] = squares[prefix] + found
             self._store(number + 1, squares)
@@ -58,8 +58,8 @@ class SlopePass:
     def _split(self, text: Sequence[list[int]]) -> list[Sequence[list[int]]]:
         hidden, _ = _embed(self._model, text[0])
         token = hidden.shape[-1] * hidden.element_size() * (len(self._layers) + 2)
-        count = max(1, STATE_BYTES // (max(map(len, text)) * token))
-        return [text[first : first + count] for first in range(0, len(text), count)]
+        most = max(1, STATE_BYTES // (max(map(len, text)) * token))
+        return [text[first : first + most] for first in range(0, len(text), most)]
 
     def _stored(self) -> tuple[int, Slopes]:
         done = max((int(file.stem.removeprefix("slopes-")) for file in self._work.glob("slopes-*.npz")), default=0)
@@ -83,9 +83,9 @@ class _Part:
     """A part of the text, whose states take at most STATE_BYTES."""
 
     def __init__(
-        self, model: LayeredModel, text: Sequence[list[int]], layers: list[int], folder: Path, tick: Callable[[], None]
+        self, model: LayeredModel, text: Sequence[list[int]], layers: list[int], folder: Path, step: Callable[[], None]
     ) -> None:
-        self._model, self._text, self._layers, self._folder, self._tick = model, text, layers, folder, tick
+        self._model, self._text, self._layers, self._folder, self._step = model, text, layers, folder, step
         self._calls: dict[int, list[Call]] = {}
 
     def squares(self, anatomy: Anatomy, mlps: Sequence[list[Mlp]]) -> Iterator[tuple[str, NDArray[np.float64]]]:
@@ -94,7 +94,7 @@ class _Part:
         states = self._forwards()
         gradient = self._new("gradient", (self._model.loss_gradient(t, h) for t, h in self._pairs(states.pop())))
         for index, before in zip(reversed(self._layers), reversed(states), strict=True):
-            self._tick()
+            self._step()
             with self._model.layer(index) as layer:
                 weights = down_weights(layer, anatomy, mlps[index])
                 squares = {prefix: _Squares(weight) for prefix, weight in weights.items()}
@@ -116,7 +116,7 @@ class _Part:
             states = [self._new("0", iter(inputs))]
             del inputs
             for index in self._layers:
-                self._tick()
+                self._step()
                 with self._model.layer(index) as layer:
                     outputs = (self._call(index, one).run(layer, self._model.place(one)) for one in states[-1])
                     states.append(self._new(str(len(states)), outputs))
@@ -154,11 +154,17 @@ class _Squares:
 
     def add(self, inputs: Tensor) -> None:
         """Inputs of the down projection, [..., neurons]; counted once their gradient is known."""
-        inputs.register_hook(partial(self._count, inputs.detach()))
+        inputs.register_hook(partial(self._count, inputs.detach()))  # type: ignore[no-untyped-call]
 
     def _count(self, inputs: Tensor, gradient: Tensor) -> None:
         products = inputs.float() * gradient.float()
         self.total += products.reshape(-1, products.shape[-1]).square().sum(dim=0)
+
+
+def _counting(tick: Callable[[int], None], first: int) -> Callable[[], None]:
+    """Calls `tick` with `first`, then with one more each time."""
+    steps = count(first)
+    return lambda: tick(next(steps))
 
 
 def _embed(model: LayeredModel, tokens: list[int]) -> tuple[Tensor, list[Call]]:
