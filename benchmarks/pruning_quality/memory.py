@@ -3,7 +3,7 @@
     python -P -m benchmarks.pruning_quality.memory --output memory.json               the real size: most of an hour on two cores
     python -P -m benchmarks.pruning_quality.memory --layers 2 --output memory.json    as much memory, since layers take turns
 
-Three widths by `act` with a refit, over text of --tokens tokens of random words, in bfloat16 on the CPU. The command runs in a
+Three widths by `act`, or another --criterion, with a refit, over text of --tokens tokens of random words, in bfloat16 on the CPU. The command runs in a
 process of its own; its peak memory is the kernel's VmHWM, in which pages of mapped files count.
 """
 
@@ -18,13 +18,14 @@ from pathlib import Path
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from benchmarks.pruner import LAYERS, VOCABULARY, machine, timed, write_llama
+from pruner.scoring.criteria import criterion_choices
 
 _PRUNE = """
 import sys
 from prunebench.cli import main
-source, output, text = sys.argv[1:]
+source, output, text, criterion = sys.argv[1:]
 targets = [word for p in (10, 20, 30) for word in ("--pruning-percentage", str(p))]
-sys.argv[1:] = ["prune", source, "--output", output, "--criterion", "act", "--calibration", text, "--refit", *targets, "--json"]
+sys.argv[1:] = ["prune", source, "--output", output, "--criterion", criterion, "--calibration", text, "--refit", *targets, "--json"]
 try:
     main()
 except SystemExit as done:
@@ -38,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=LAYERS)
     parser.add_argument("--tokens", type=int, default=4096)
+    parser.add_argument("--criterion", choices=criterion_choices(), default="act")
     parser.add_argument("--folder", type=Path, help="scratch space, a temporary folder unless given")
     parser.add_argument("--output", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
@@ -49,7 +51,8 @@ def main() -> None:
         tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
         tokenizer.save(str(source / "tokenizer.json"))
         text.write_text(" ".join(random.Random(0).choices(words, k=options.tokens + _SEQUENCE)))  # the last is held out
-        row = timed("prunebench prune, act and refit, three widths", _PRUNE, source, Path(scratch) / "out", text)
+        what = f"prunebench prune, {options.criterion} and refit, three widths"
+        row = timed(what, _PRUNE, source, Path(scratch) / "out", text, options.criterion)
     figures = {"layers": options.layers, "tokens": options.tokens, "machine": machine(), **row}
     print(json.dumps(figures, indent=1))
     if options.output:

@@ -23,6 +23,7 @@ from prunebench.calibration.states import States
 from pruner.checkpoint.anatomy import Anatomy, Mlp
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 STATE_BYTES = 1 << 32  # of hidden states in files, at a time
@@ -87,25 +88,28 @@ class _Part:
     ) -> None:
         self._model, self._text, self._layers, self._folder, self._step = model, text, layers, folder, step
         self._calls: dict[int, list[Call]] = {}
+        self._shape: tuple[int, torch.dtype]  # of hidden states
 
     def squares(self, anatomy: Anatomy, mlps: Sequence[list[Mlp]]) -> Iterator[tuple[str, NDArray[np.float64]]]:
         """Of each MLP, the last layer's first: its prefix and the sums of squares."""
         shutil.rmtree(self._folder, ignore_errors=True)
-        states = self._forwards()
-        gradient = self._new("gradient", (self._model.loss_gradient(t, h) for t, h in self._pairs(states.pop())))
-        for index, before in zip(reversed(self._layers), reversed(states), strict=True):
+        self._forwards()
+        last = zip(self._text, self._open(len(self._layers)), strict=True)
+        self._write("gradient", (self._model.loss_gradient(tokens, hidden) for tokens, hidden in last))
+        for place, index in reversed(list(enumerate(self._layers))):
             self._step()
             with self._model.layer(index) as layer:
                 weights = down_weights(layer, anatomy, mlps[index])
                 squares = {prefix: _Squares(weight) for prefix, weight in weights.items()}
                 with listening({weights[prefix].data_ptr(): one for prefix, one in squares.items()}):
-                    both = zip(before, gradient, strict=True)
+                    gradient = self._open("gradient")
+                    both = zip(self._open(place), gradient, strict=True)
                     gradient.fill(self._backwards(index, layer, *pair) for pair in both)
             yield from ((prefix, one.total.cpu().numpy()) for prefix, one in squares.items())
         shutil.rmtree(self._folder)
 
-    def _forwards(self) -> list[States]:
-        """The states before each layer, and after the last."""
+    def _forwards(self) -> None:
+        """Write the states before each layer, and after the last, by their places: mapped memory is that of two."""
         import torch
 
         with torch.no_grad():
@@ -113,14 +117,13 @@ class _Part:
             for tokens in self._text:
                 hidden, self._calls[len(tokens)] = _embed(self._model, tokens)
                 inputs.append(hidden)
-            states = [self._new("0", iter(inputs))]
+            self._write(0, iter(inputs))
             del inputs
-            for index in self._layers:
+            for place, index in enumerate(self._layers):
                 self._step()
                 with self._model.layer(index) as layer:
-                    outputs = (self._call(index, one).run(layer, self._model.place(one)) for one in states[-1])
-                    states.append(self._new(str(len(states)), outputs))
-        return states
+                    before = (self._model.place(one) for one in self._open(place))
+                    self._write(place + 1, (self._call(index, one).run(layer, one) for one in before))
 
     def _backwards(self, index: int, layer: nn.Module, hidden: Tensor, gradient: Tensor) -> Tensor:
         """The gradient by a layer's input, from that by its output."""
@@ -133,15 +136,14 @@ class _Part:
     def _call(self, index: int, hidden: Tensor) -> Call:
         return self._calls[hidden.shape[1]][index]
 
-    def _pairs(self, states: States) -> Iterator[tuple[list[int], Tensor]]:
-        return zip(self._text, states, strict=True)
-
-    def _new(self, name: str, values: Iterator[Tensor]) -> States:
+    def _write(self, name: str | int, values: Iterator[Tensor]) -> None:
         first = next(values)
+        self._shape = first.shape[-1], first.dtype
+        self._open(name, new=True).fill(chain([first], values))
+
+    def _open(self, name: str | int, *, new: bool = False) -> States:
         lengths = [len(tokens) for tokens in self._text]
-        states = States(self._folder / name, lengths, first.shape[-1], first.dtype, new=True)
-        states.fill(chain([first], values))
-        return states
+        return States(self._folder / str(name), lengths, *self._shape, new=new)
 
 
 class _Squares:
