@@ -7,8 +7,8 @@
 First the conversion is checked, and what was found is written to --results/conversion.json and conversion.md.
 
 `vllm` and `transformers` have the study's question: SmolLM2-135M-Instruct, whole and at six of the study's widths by its criterion,
-maw; `transformers` has the same widths by act and refit, too, which keep nearly the most (taylor: some percent more). `vllm-bfloat16` compares 8-bit
-integers with two of the widths. Each is loaded with single requests and in batches, in blocks until each
+maw; `transformers` has the same widths by act and refit, too. `vllm-bfloat16` compares 8-bit integers with two of the widths.
+Each is loaded with single requests and in batches, in blocks until each
 ratio's interval is within 2 %, or --hours are up, which the report then says; perplexity and bits per byte are of held-out chat
 and GSM8K. Then `transformers`' models are asked GSM8K's first --limit answers, as perplexity by byte, one model after
 another into --results/scores.json, where what is known already is not asked again. IFEval's first prompts and GSM8K itself are asked
