@@ -17,6 +17,7 @@ from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import err, out, print_line
 from prunebench.terminal.progress import Steps
 from pruner.checkpoint.hub import find_source, source_headers
+from pruner.errors import PruneError
 from pruner.inspection import inspect_checkpoint
 from pruner.output.manifest import Manifest, PrunedCheckpoint
 from pruner.output.publishing import check_push
@@ -79,13 +80,13 @@ def prune(
         ),
     ] = False,
     sequential: Annotated[
-        bool,
+        bool | None,
         _neuron_option(
             "--sequential/--one-shot",
             help="Refit to what reaches a layer of the pruned model, which takes a run of the text for each width, "
-            "or of the whole model: one run for all.",
+            f"or of the whole model: one run for all. Default {DEFAULT_REFIT}.",
         ),
-    ] = DEFAULT_REFIT == "sequential",
+    ] = None,
     multiple_of: options.MultipleOf = 1,
     tie_break: Annotated[
         TieBreak, _neuron_option(help="Among equal scores: lower index, or torch.topk's set.")
@@ -106,7 +107,9 @@ def prune(
     criteria = [str(one) for one in criterion or ["maw"]]
     output_prefixes(criteria, refit=refit)
     check_text_use(criteria, text=bool(calibration), refit=refit, depth=any(depths))
-    how: Refit | None = ("sequential" if sequential else "one-shot") if refit else None
+    how = _refit(sequential) if refit else None
+    if sequential is not None and not refit:
+        raise PruneError(f"--{_refit(sequential)}: is how to --refit; give that too")
     if push:
         check_push(push)
     with source_headers(source, revision) as headers:  # fail before the download of a checkpoint that cannot be pruned
@@ -131,6 +134,10 @@ def prune(
         )
         addresses = push_checkpoints(pruned, push, lambda name: steps.print(f"uploading {name}")) if push else []
     _print(pruned, addresses, as_json=as_json)
+
+
+def _refit(sequential: bool | None) -> Refit:
+    return DEFAULT_REFIT if sequential is None else "sequential" if sequential else "one-shot"
 
 
 def _calibration(

@@ -99,6 +99,8 @@ def test_pruning_over_a_text_records_it(prunebench, tmp_path: Path):
             "--calibration: only --criterion act, wanda, obs, taylor, --refit and --remove-layers use a text",
         ),
         (["--refit"], "--refit: needs a text, --calibration FILE"),
+        (["--sequential"], "--sequential: is how to --refit; give that too"),
+        (["--one-shot"], "--one-shot: is how to --refit; give that too"),
         (["--criterion", "act", "--calibration", "text.txt"], "--calibration text.txt: No such file"),
         (["--revision", "main"], "--revision main: "),
         (["--push", "tiny"], "--push tiny: must read OWNER/NAME"),
