@@ -167,7 +167,12 @@ def run(folder: Path, data: Path | None) -> str:
     file.write_text(experiment(*tasks_of_all(folder, data)))
     output = folder / "runs" / time.strftime("%Y%m%d-%H%M%S")
     command = [sys.executable, "-P", "-m", "prunebench", "run", str(file), "--output", str(output)]
-    if status := subprocess.run(command, env=_environment(folder), check=False).returncode:
+    with subprocess.Popen(command, env=_environment(folder)) as process:
+        try:
+            status = process.wait()
+        except KeyboardInterrupt:  # which reaches it too: it writes what it has
+            status = process.wait()
+    if status:
         sys.exit(status)
     return f"in {output}"
 
@@ -184,6 +189,9 @@ def _stage(place: str, name: str, minutes: int) -> Iterator[None]:
         yield
     except (ConversionError, subprocess.CalledProcessError) as error:
         sys.exit(f"{name}: {error}")
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        sys.exit(130)
     print(f"{name} took {(time.monotonic() - started) / 60:.1f} min", flush=True)
 
 

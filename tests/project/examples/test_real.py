@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
+from base.python_process import python_command
 from examples.real.__main__ import (
     STAGES,
     TASK_STAGES,
@@ -141,3 +146,30 @@ def test_every_wheel_is_pinned_to_its_bytes() -> None:
     pins = [line for line in WHEELS.read_text().splitlines() if not line.startswith("#")]
     assert len(pins) == 4
     assert all("==" in line and len(line.partition("--hash=sha256:")[2]) == 64 for line in pins)
+
+
+SLOW_TO_END = """#!/bin/sh
+trap 'sleep 1; touch written; exit 130' INT
+touch started
+while true; do sleep 0.1; done
+"""
+
+
+def test_after_ctrl_c_the_run_has_the_time_to_write_what_it_has(folder: Path, tmp_path: Path) -> None:
+    stand_in = tmp_path / "python"
+    stand_in.write_text(SLOW_TO_END)
+    stand_in.chmod(0o755)
+    script = "import sys, pathlib; from examples.real.__main__ import run; *_, sys.executable = sys.argv; run(pathlib.Path(sys.argv[1]), None)"
+    with subprocess.Popen(
+        python_command("-c", script, f"{folder}", f"{stand_in}"),
+        cwd=tmp_path,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while process.poll() is None and not tmp_path.joinpath("started").exists():
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "")
+    assert tmp_path.joinpath("written").exists()
