@@ -121,12 +121,15 @@ def test_a_closed_loops_figures_agree_with_each_other_and_with_the_engines_power
     summary = summary_of(trial, result.records, [])
     assert trial.generations == generations
     assert ("few-generations" in flags) is flagged
-    # In the long run, at whatever pace: in flight = rate x E2E, tokens = rate x 64, watts = idle + running x active.
+    # In the long run, at whatever pace: in flight = rate x E2E, tokens = rate x 64, watts = idle + running x active. Where a busy
+    # machine made one generation last longer than another, the window's two ends count that much of one of them too much.
+    lasted = [r.end_ns - r.sent_ns for r in result.records]
+    off = max(0.02, (max(lasted) / min(lasted) - 1) / generations)
     rate, (least, most) = summary["request_throughput"], running_s(result, prefill_ns=398e6, token_ns=12e6)
-    assert rate * summary["mean_e2el_ms"] / 1e3 == pytest.approx(most / summary["duration"], rel=0.02)
-    assert summary["output_throughput"] == pytest.approx(rate * tokens, rel=0.02)
-    watts = summary["joules_per_request"] * rate
-    assert 0.98 * (50 + 10 * least / summary["duration"]) < watts < 1.02 * (50 + 10 * most / summary["duration"])
+    assert rate * summary["mean_e2el_ms"] / 1e3 == pytest.approx(most / summary["duration"], rel=off)
+    assert summary["output_throughput"] == pytest.approx(rate * tokens, rel=off)
+    watts, running = summary["joules_per_request"] * rate, (least / summary["duration"], most / summary["duration"])
+    assert (1 - off) * (50 + 10 * running[0]) < watts < (1 + off) * (50 + 10 * running[1])
     assert summary["joules_per_output_token"] * tokens == pytest.approx(summary["joules_per_request"], rel=0.02)
 
 

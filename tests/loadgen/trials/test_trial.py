@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -363,6 +364,7 @@ def test_a_server_without_counters_has_none():
 
 _LOAD = """
 import sys
+import time
 from loadgen.trial import run_trial
 from loadgen.endpoint import Endpoint
 from loadgen.energy.source import NoEnergy
@@ -380,14 +382,16 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize("kind", ["concurrency", "batch", "constant"])
 def test_an_interrupt_ends_it_at_once_and_closes_the_connections(kind):
     def script(*_):
-        return [HEAD, *[step for n in range(1, 200) for step in (chunked(token(usage=n)), 0.05)]]
+        return [HEAD, *[step for n in range(1, 2000) for step in (chunked(token(usage=n)), 0.05)]]  # 100 s
 
-    with ScriptedServer(script) as server:
-        process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", _LOAD, server.url, kind], stderr=subprocess.PIPE, text=True
-        )
+    command = [sys.executable, "-W", "error", "-c", _LOAD]
+    with (
+        ScriptedServer(script) as server,
+        subprocess.Popen([*command, server.url, kind], stderr=subprocess.PIPE, text=True) as process,
+    ):
         while len(server.asked) < 8:
             assert process.poll() is None
+            time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=8)
+        _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (130, "")
