@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 import pytest
 
+from energy.meters.base import Reading
 from energy.sampler import Sampler
 from server.engines.base import EngineDeadError, EngineError, SamplingOptions
 from server.engines.synthetic.engine import SyntheticEngine
@@ -159,13 +160,22 @@ def test_joules_are_the_exact_integral_of_the_power_curve():
     meter = SyntheticMeter(idle_watts=50, active_watts=10)
     start = meter.read()
     time.sleep(0.02)
+    before_the_change = meter.read()
     meter.set_running(3)
-    changed = meter.read()
+    after_the_change = meter.read()
     time.sleep(0.03)
     end = meter.read()
-    idle_s, active_s = (changed.after_ns - start.after_ns) / 1e9, (end.after_ns - changed.after_ns) / 1e9
-    assert math.isclose(changed.joules - start.joules, 50 * idle_s, rel_tol=1e-3)
-    assert math.isclose(end.joules - changed.joules, 80 * active_s, rel_tol=1e-9)
+
+    def seconds(first: Reading, last: Reading) -> float:
+        return (last.after_ns - first.after_ns) / 1e9
+
+    def joules(first: Reading, last: Reading) -> float:
+        return last.joules - first.joules
+
+    change_s = seconds(before_the_change, after_the_change)
+    assert math.isclose(joules(start, before_the_change), 50 * seconds(start, before_the_change), rel_tol=1e-9)
+    assert math.isclose(joules(after_the_change, end), 80 * seconds(after_the_change, end), rel_tol=1e-9)
+    assert 50 * change_s - 1e-9 <= joules(before_the_change, after_the_change) <= 80 * change_s + 1e-9
     assert end.watts == 80
 
 
