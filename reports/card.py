@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from base.figures import figure
 from base.files import write_bytes
 from reports.analysis.analyse import analyse_folder
 from reports.analysis.family import PURPOSES, Purpose, workload_of
@@ -16,7 +17,7 @@ from reports.decision.quality_price import quality_price
 from reports.document.blocks import Answer
 from reports.document.card import Card, CardColumn, draw_card
 from reports.document.pictures import NO_CHARTS, can_draw
-from reports.document.wording import SIMULATED, figure, name
+from reports.document.wording import SIMULATED, name
 from reports.errors import ReportError
 from reports.runs.records.configuration import gpus_of
 from reports.sections.plots.advised import advised_plot

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from base.figures import figure
 from energy.carbon import Carbon, carbon_words
 from energy.wall import WallEnergy, wall_words
 from loadgen.metrics.latencies import FloatArray, percentiles
 from loadgen.metrics.metrics import TrialMetrics
 from reports.checks.rules import SEVERITY, Finding
-from reports.document.wording import SIMULATED, SIMULATED_WHY, figure
+from reports.document.wording import SIMULATED, SIMULATED_WHY
 from reports.statistics.confidence import needed_for
 
 COLUMNS = 80

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from base.figures import figure
 from base.files import write_text
 from loadgen.sweeps.points import Sweep, SweepPoint, judge
 from loadgen.sweeps.rate_search import conclude, rates_to_try
@@ -60,7 +61,7 @@ def _write(output: Path, sweep: Sweep) -> None:
 
 
 def _line(point: SweepPoint) -> str:
-    return f"{point.rate:.4g} requests/s: {point.output_tokens_per_s:.1f} output tokens/s, {point.verdict}"
+    return f"{point.rate:.4g} requests/s: {figure(point.output_tokens_per_s)} output tokens/s, {point.verdict}"
 
 
 def _table(sweep: Sweep) -> Table:
@@ -79,11 +80,11 @@ def _table(sweep: Sweep) -> Table:
     ):
         table.add_column(heading, justify="right")
     for p in sorted(sweep.points, key=lambda point: point.rate):
-        figures = [p.rate, p.achieved_rate, p.output_tokens_per_s, p.median_ttft_ms, p.p99_ttft_ms, p.median_tpot_ms]
+        figures = [p.achieved_rate, p.output_tokens_per_s, p.median_ttft_ms, p.p99_ttft_ms, p.median_tpot_ms]
         figures += [p.mean_e2e_ms, p.joules_per_output_token]
         share = "-" if p.slo_share is None else f"{p.slo_share:.0%}"
         mark = p.verdict.partition(":")[0]
-        table.add_row(*("-" if value is None else f"{value:.4g}" for value in figures), share, mark)
+        table.add_row(f"{p.rate:.4g}", *("-" if value is None else figure(value) for value in figures), share, mark)
     return table
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
 from base.clock import utc_now
+from base.figures import figure
 from base.files import write_record
 from energy.records import WindowEnergy
 from loadgen.endpoint import Endpoint, check_endpoint
@@ -183,11 +184,12 @@ def result_line(result: TaskResult) -> str:
 def cost_line(cost: SuiteCost) -> str:
     """What the suite cost, measured joules or why there are none; modelled ones are called so."""
     if cost.joules is not None:
-        joules = f"{cost.joules:.4g} J ± {cost.joules_uncertainty or 0:.2g} ({cost.source})"
-        joules += "" if cost.joules_per_token is None else f", {cost.joules_per_token:.3g} J/token"
+        half = "" if cost.joules_uncertainty is None else f" ± {figure(cost.joules_uncertainty)} J"
+        joules = f"{figure(cost.joules)} J{half} ({cost.source})"
+        joules += "" if cost.joules_per_token is None else f", {figure(cost.joules_per_token)} J/token"
     else:
         joules = f"joules not measured: {cost.reason}"
-    modelled = "" if cost.modelled_joules is None else f"; modelled, not measured: {cost.modelled_joules:.4g} J"
+    modelled = "" if cost.modelled_joules is None else f"; modelled, not measured: {figure(cost.modelled_joules)} J"
     tokens = "" if cost.tokens is None else f", {cost.tokens:,} tokens"
     return f"{cost.tasks} tasks in {cost.hours:.4f} h{tokens}; {joules}{modelled}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base.figures import figure
 from loadgen.metrics.metrics import TrialMetrics
 from loadgen.records.schema import Trial
 from reports.checks.rules import Finding, graded, trial_rule
@@ -22,10 +23,11 @@ def saturated(_trial: Trial, metrics: TrialMetrics) -> Finding | None:
     backlog = metrics.backlog
     if backlog is None:
         return None
-    if backlog.stationary is None and not backlog.growing:
+    first, last = backlog.first_level, backlog.last_level
+    if first is None or last is None or (backlog.stationary is None and not backlog.growing):
         return Finding("no data", backlog.reason or "too few requests arrived")
-    words = f"{backlog.first_level:.3g} requests were in flight at first and {backlog.last_level:.3g} at the end"
-    offered = f"{backlog.arrival_rate:.3g} requests/s were offered"
+    words = f"{figure(first)} requests were in flight at first and {figure(last)} at the end"
+    offered = f"{figure(backlog.arrival_rate)} requests/s were offered"
     return Finding("warn" if backlog.growing else "pass", f"{words}; {offered}")
 
 
@@ -45,7 +47,8 @@ def concurrency_missed(trial: Trial, metrics: TrialMetrics) -> Finding | None:
     if not metrics.requests:
         return Finding("no data", "no request was recorded")
     reached = metrics.mean_in_flight
-    words = f"{reached:,.3g} of {asked:,} requests were in flight on average"
+    shown = f"{reached:,.0f}" if reached >= 1_000 else figure(reached)  # every digit that the limits can rest on
+    words = f"{shown} of {asked:,} requests were in flight on average"
     return Finding(graded(1 - reached / asked, MISSED, MISSED_FAIL), words)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base.figures import figure
 from loadgen.metrics.metrics import TrialMetrics
 from loadgen.records.schema import Trial
 from reports.checks.rules import Finding, graded, trial_rule, worst
@@ -188,5 +189,5 @@ def idle_drift(trial: Trial, _metrics: TrialMetrics) -> Finding:
     if net is None:
         return Finding("no data", "no net joules")
     if net < 0:
-        return Finding("fail", f"net joules are {net:.3g}: idle power was measured too high")
+        return Finding("fail", f"net joules are {figure(net)}: idle power was measured too high")
     return Finding("pass", "net joules are positive")

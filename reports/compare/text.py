@@ -11,10 +11,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from base.figures import figure
 from reports.compare.runs import ComparedCell, ComparedQuantity, RunComparison
 from reports.document.blocks import SIGNS
 from reports.document.console import Console
-from reports.document.wording import ABSENT, PER_CELL, figure, in_words, times, with_interval
+from reports.document.wording import ABSENT, PER_CELL, in_words, times, with_interval
 
 TextFormat = Literal["text", "markdown", "junit", "json"]
 _COLUMNS = ("Workload", "Width", "Quantity", "Before", "After", "n", "After / before", "Verdict")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from datetime import timedelta
 
+from base.figures import figure
 from reports.runs.records.configuration import ConfigurationInfo
 from reports.statistics.ratios import Comparison, Interval
 
@@ -19,15 +19,6 @@ ABSENT = "\N{EM DASH}"  # stands for a missing figure
 SIMULATED = "simulated"  # in the titles, names and watermarks of what the synthetic engine served
 SIMULATED_WHY = "the synthetic engine's times and joules are settings, not measurements. They decide nothing."
 SIMULATED_ALERT = f"Simulated: {SIMULATED_WHY}"
-
-
-def figure(value: float) -> str:
-    """Three significant digits, thousands separated: 1234.5 -> "1,230", 83.14 -> "83.1", 0.01234 -> "0.0123"."""
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
-    rounded = float(f"{value:.2e}")
-    decimals = max(0, 2 - math.floor(math.log10(abs(rounded)) + 1e-9))
-    return f"{rounded:,.{decimals}f}"
 
 
 def around(share: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base.figures import figure
 from reports.document.blocks import (
     Answer,
     Answers,
@@ -19,7 +20,7 @@ from reports.document.blocks import (
     columns,
     text_row,
 )
-from reports.document.wording import ABSENT, PER_CELL, figure, sentence, with_interval
+from reports.document.wording import ABSENT, PER_CELL, sentence, with_interval
 from reports.published.analysis import StudyAnalysis
 from reports.published.claims.judging import STANDARDS, STANDINGS, ClaimResult, p_value, percent, signed
 from reports.published.efficiency import GROSS, LATENCY, LENGTH, NET, REQUEST, TOKEN_MS

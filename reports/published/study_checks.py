@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from base.figures import figure
 from base.records import Record
 from reports.checks.devices import thermal_drift
 from reports.checks.energy import idle_drift, modelled_energy, window_too_short
 from reports.checks.rules import SEVERITY, Finding, Outcome, Rule, rule_of
 from reports.checks.run import too_few_repeats, width_unaligned
 from reports.checks.trial import output_length_differs
-from reports.document.wording import figure, listed, times
+from reports.document.wording import listed, times
 from reports.published.claims.judging import percent
 from reports.published.efficiency import LENGTH
 from reports.published.facts import Facts

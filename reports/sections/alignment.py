@@ -5,11 +5,12 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 
+from base.figures import figure
 from reports.analysis.quantities import JOULES, QUANTITIES, TPOT
 from reports.analysis.records import Analysis
 from reports.document.blocks import Block, Plot, Plots, Prose, Section, Table, columns, text_row
 from reports.document.chart import Axis, Chart, Marks, Rule, at_least
-from reports.document.wording import ABSENT, PER_CELL, figure, listed, with_interval
+from reports.document.wording import ABSENT, PER_CELL, listed, with_interval
 from reports.sections.plots.ratios import verdict_series
 from reports.statistics.ratios import Comparison, compare
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from base.figures import figure
 from reports.analysis.energy.roofline import DecodeCost, decode_cost
 from reports.analysis.quantities import OUTPUT_TOKENS_PER_S, TPOT
 from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.document.blocks import Block, Column, Entry, Plot, Plots, Prose, Row, Section, Table
 from reports.document.chart import Axis, Marks, Rule, at_least
-from reports.document.wording import ABSENT, PER_CELL, figure, name, times, with_interval
+from reports.document.wording import ABSENT, PER_CELL, name, times, with_interval
 from reports.sections.plots.places import Places
 from reports.sections.plots.ratios import points_of
 from reports.statistics.ratios import Comparison

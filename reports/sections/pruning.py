@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from base.figures import figure
 from pruner.output.manifest import Manifest
 from reports.analysis.records import Analysis
 from reports.document.blocks import Block, Entry, Prose, Row, Section, Table, columns, note_letter, text_row
-from reports.document.wording import ABSENT, figure, times
+from reports.document.wording import ABSENT, times
 
 _LEDE = (
     "Perplexity here is the pruner's own, of the whole and of the pruned model, on the part of the calibration text that it held out. "

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from rich.table import Table as TerminalTable
 
+from base.figures import figure
 from reports.analysis.quantities import (
     CHARACTER_JOULES,
     CHARACTER_MS,
@@ -31,7 +32,6 @@ from reports.document.wording import (
     LOOKED,
     PER_CELL,
     SIMULATED,
-    figure,
     is_named_by_width,
     listed,
     or_absent,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 
-from reports.document.wording import figure, listed, times
+from base.figures import figure
+from reports.document.wording import listed, times
 from reports.published.claims.judging import (
     ClaimResult,
     Standing,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from statistics import median
 
+from base.figures import figure
 from energy.units import kilowatt_hours
 from reports.analysis.quantities import JOULES
 from reports.analysis.records import Analysis
 from reports.document.blocks import Column, Entry, Prose, Row, Section, Table, note_letter
-from reports.document.wording import ABSENT, TIMES, figure
+from reports.document.wording import ABSENT, TIMES
 
 _TOKENS = 1e6
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from base.figures import figure
 from reports.analysis.records import Analysis
 from reports.document.blocks import Column, Entry, Row, Section, Table
-from reports.document.wording import figure
 
 _CAPTION = (
     "Mean power of each GPU by the SM clock that it was read at, once a second over the windows of all trials: the power of the "

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import mean
 
+from base.figures import figure
 from energy.records import IdleWindow, WindowEnergy
 from reports.analysis.records import Analysis
 from reports.document.blocks import Column, Entry, Row, Section, Table, note_letter
-from reports.document.wording import ABSENT, figure
+from reports.document.wording import ABSENT
 
 
 def idle_section(analysis: Analysis) -> Section | None:

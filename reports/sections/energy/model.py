@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from base.figures import figure
 from reports.analysis.energy.fit import INFLATED
 from reports.analysis.energy.model import Coefficient, EnergyModel
 from reports.analysis.records import Analysis
 from reports.document.blocks import Block, Column, Entry, Items, Plot, Plots, Prose, Row, Section, Table, note_letter
 from reports.document.chart import Axis, Chart, Marks, Rule, at_least, series_style
-from reports.document.wording import ABSENT, figure, percent, times
+from reports.document.wording import ABSENT, percent, times
 
 SHAPES = ((128, 128), (1024, 128), (128, 1024), (2048, 512))  # prompt and output tokens of the requests predicted
 _LEDE = (

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from base.figures import figure
 from reports.analysis.energy.power import PowerFigures
 from reports.analysis.records import Analysis, TrialFigures
 from reports.document.blocks import Block, Plot, Plots, Prose, Section
 from reports.document.chart import Axis, Band, Chart, Marks, ramp
-from reports.document.wording import figure, name
+from reports.document.wording import name
 
 GAP_S = 2.0  # drawn between consecutive trials
 _POINTED_OUT = 25  # steps of a trial that have a tooltip, at most: the page has its text

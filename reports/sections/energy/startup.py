@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from statistics import median
 
+from base.figures import figure
 from energy.records import WindowEnergy
 from reports.analysis.records import Analysis
 from reports.document.blocks import Column, Entry, Row, Section, Table, note_letter
-from reports.document.wording import ABSENT, figure, or_absent
+from reports.document.wording import ABSENT, or_absent
 
 _CAPTION = (
     "Gross joules of this machine's meters while the server started and loaded the model, once, and of a warm-up, the median over "

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from base.figures import figure
 from energy.carbon import carbon_words
 from energy.timeline import power_at_clocks
 from loadgen.metrics.summary import per
 from loadgen.records.schema import SteadyState, Trial, WarmUp
 from reports.document.blocks import Block, Entry, Items, Row, Table, columns
-from reports.document.wording import figure
 from reports.runs.loads import Load
 
 

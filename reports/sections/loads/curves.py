@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from base.figures import figure
 from loadgen.workloads.base import Workload
 from reports.analysis.quantities import OUTPUT_TOKENS_PER_S, QUANTITIES
 from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.document.blocks import Plot, Plots, Prose, Section
 from reports.document.chart import Axis, Chart, Marks, needs_log, ramp
-from reports.document.wording import figure, listed, name
+from reports.document.wording import listed, name
 
 LATENCIES = ("median_ttft_ms", "p99_ttft_ms", "median_tpot_ms", "median_e2e_ms")
 _LEDE = (

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from base.figures import figure
 from loadgen.workloads.base import Workload
 from reports.analysis.quantities import GOOD_PER_S, GOOD_SHARE
 from reports.analysis.records import Analysis
 from reports.document.blocks import Column, Prose, Section
-from reports.document.wording import PER_CELL, figure, listed
+from reports.document.wording import PER_CELL, listed
 from reports.sections.loads.quantity_table import JOULES_OF_GOOD, quantity_table
 
 _LEDE = (

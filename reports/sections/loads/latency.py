@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from base.figures import figure
 from loadgen.metrics.metrics import TrialMetrics
 from reports.analysis.records import TAILS, Analysis
 from reports.document.blocks import Block, Column, Entry, Fold, Plots, Prose, Row, Section, Table
-from reports.document.wording import ABSENT, TO, figure, name
+from reports.document.wording import ABSENT, TO, name
 from reports.sections.plots.distributions import DISTRIBUTIONS, distribution_plot
 from reports.statistics.block_percentiles import ENOUGH_BLOCKS, independent_needed, percentiles_over
 from reports.statistics.confidence import needed_for

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from base.figures import figure
 from loadgen.sweeps.points import Sweep, SweepPoint
 from reports.document.blocks import Plot, Plots, Prose, Section, Table, columns, text_row
 from reports.document.chart import Axis, Chart, Marks, Rule
-from reports.document.wording import figure, or_absent, sentence
+from reports.document.wording import or_absent, sentence
 
 
 def sweep_section(sweep: Sweep) -> Section:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from base.figures import figure
 from reports.analysis.records import LEVELS, Analysis, Cell
 from reports.document.blocks import Plot
 from reports.document.chart import Axis, Chart, Marks, at_least, needs_log, ramp
-from reports.document.wording import figure, name
+from reports.document.wording import name
 
 # The page has a tooltip's text for each of these.
 _POINTED_OUT = {level for level in LEVELS if level % 5 == 0 or not 1 < level < 99}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from base.figures import figure
 from reports.analysis.quantities import QUANTITIES
 from reports.analysis.records import Analysis, CellValue, ConfigurationFigures
 from reports.document.blocks import SIGNS, Plot
 from reports.document.chart import Axis, Marks, Rule, Symbol, at_least
-from reports.document.wording import figure, in_words, name, with_interval
+from reports.document.wording import in_words, name, with_interval
 from reports.sections.plots.places import Places
 from reports.statistics.ratios import Comparison, Verdict
 

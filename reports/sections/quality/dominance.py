@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from base.figures import figure
 from reports.analysis.quantities import QUANTITIES
 from reports.analysis.records import Analysis
 from reports.decision.dominance import Axes, Gap, axes_of, dominances, dominated_by
 from reports.document.blocks import Block, Plots, Prose, Section, Table, columns, text_row
-from reports.document.wording import ABSENT, TO, figure, name, names, with_interval
+from reports.document.wording import ABSENT, TO, name, names, with_interval
 from reports.sections.plots.pareto import throughput_plot
 from reports.statistics.ratios import Comparison
 

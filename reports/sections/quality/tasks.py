@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from base.figures import figure
 from reports.analysis.quality.tasks import ROBUST, Group, QualityFigures, TaskFigures
 from reports.analysis.records import Analysis
 from reports.decision.quality_evidence import guessed_tasks, why_guessing
 from reports.document.blocks import Block, Entry, Fold, Heading, Plots, Prose, Row, Section, Table, columns, note_letter
-from reports.document.wording import (
-    ABSENT,
-    PER_CELL,
-    figure,
-    listed,
-    name,
-    or_absent,
-    percent,
-    sentence,
-    with_interval,
-)
+from reports.document.wording import ABSENT, PER_CELL, listed, name, or_absent, percent, sentence, with_interval
 from reports.sections.plots.pareto import score_plots
 from reports.sections.plots.retention import retention_plot
 from reports.statistics.ratios import Comparison

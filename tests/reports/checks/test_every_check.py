@@ -538,6 +538,14 @@ def test_a_closed_loop_that_was_not_full_says_how_full_it_was():
     assert found.reason == "3.92 of 4 requests were in flight on average"
 
 
+def test_a_loop_of_a_thousand_says_so_in_digits_that_show_why_it_warns():
+    trial, records = closed_loop(1_024, pause_ms=2.1)()
+    measured = measure_records(trial, records)
+    metrics = replace(measured, in_flight_ms=measured.in_flight_ms * (1_002.7 / measured.mean_in_flight))
+    found = find_in_trial(trial, metrics)["concurrency-missed"]
+    assert (found.outcome, found.reason) == ("warn", "1,003 of 1,024 requests were in flight on average")
+
+
 @pytest.mark.parametrize("check", RULES)
 def test_every_check_has_a_case_for_each_outcome_that_its_limits_name(check):
     outcomes = {outcome for outcome, _ in CASES.get(check, [])}
