@@ -15,6 +15,7 @@ import pytest
 
 from reports.analysis.analyse import analyse_folder
 from reports.build import build_report
+from reports.document.wording import TIMES, TO
 from reports.sections.contents import run_article
 from tests.reports.example_run import BATCH, SINGLE, Example, write_run
 
@@ -219,6 +220,20 @@ def test_paper_is_light_and_has_the_charts(browser, report, plots):
     assert visit.ask(shown % ".values") == 0
     assert visit.ask("getComputedStyle(document.querySelector('h1')).color") == "rgb(28, 28, 26)"
     assert visit.problems == []
+    visit.close()
+
+
+def test_paper_cuts_no_column_off_where_every_ratio_has_a_verdict(browser, report):
+    between_margins = 673  # CSS pixels of A4's width, less 16 mm on either side
+    decided = f"0.95{TIMES} (0.91{TO}0.99) \N{BLACK UP-POINTING TRIANGLE}"
+    visit = Visit(browser, report, theme="light", width=between_margins)
+    visit.ask("dispatchEvent(new Event('beforeprint'))")
+    ratios = "[...document.querySelectorAll('.figures .change')].filter(e => e.textContent.includes('('))"
+    visit.ask(f"for (const e of {ratios}) {{ e.textContent = '{decided}'; e.className = 'change better' }}")
+    visit.page.emulate_media(media="print")
+    tables = "[...document.querySelectorAll('.scroll')].filter(e => e.checkVisibility())"
+    assert visit.ask(f"{tables}.length") >= 2
+    assert visit.ask(f"{tables}.map(e => e.scrollWidth - e.clientWidth).filter(cut => cut > 0)") == []
     visit.close()
 
 
