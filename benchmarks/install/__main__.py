@@ -76,19 +76,19 @@ def outside(wheel: Path) -> dict[str, object]:
 
 
 def megabytes(folder: Path) -> float:
-    """Millions of bytes in a folder's files; a file of two names counts once, and links are not followed."""
-    stats = [file.lstat() for file in folder.rglob("*") if file.is_file() and not file.is_symlink()]
+    """Millions of bytes in a folder's files, or a file's; a file of two names counts once, and links are not followed."""
+    files = [folder] if folder.is_file() else folder.rglob("*")
+    stats = [file.lstat() for file in files if file.is_file() and not file.is_symlink()]
     return round(sum({(stat.st_dev, stat.st_ino): stat.st_size for stat in stats}.values()) / 1e6, 1)
 
 
 def largest(folder: Path) -> dict[str, float]:
-    """The largest packages, in megabytes."""
+    """The largest packages, in megabytes; a module of one file, as DuckDB's is, with the package of its name."""
     sizes: dict[str, float] = {}
     for packages in folder.rglob("site-packages"):
         for place in packages.iterdir():
-            if place.is_dir():
-                name = place.name.removesuffix(".libs")
-                sizes[name] = round(sizes.get(name, 0.0) + megabytes(place), 1)
+            name = place.name.removesuffix(".libs") if place.is_dir() else place.name.partition(".")[0].lstrip("_")
+            sizes[name] = round(sizes.get(name, 0.0) + megabytes(place), 1)
     return dict(sorted(sizes.items(), key=lambda item: -item[1])[:_LARGEST])
 
 

@@ -40,6 +40,11 @@ def or_absent(value: float | None, form: str | None = None) -> str:
     return format(value, form) if form else figure(value)
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things: 1 -> "1 workload", 2 -> "2 workloads"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """Hours, minutes and seconds: 361.4 -> "0:06:01"."""
     return str(timedelta(seconds=round(seconds)))

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from reports.analysis.records import Analysis
 from reports.document.blocks import Article, Section
-from reports.document.wording import SIMULATED, engine
+from reports.document.wording import SIMULATED, counted, engine
 from reports.sections.alignment import alignment_section
 from reports.sections.answer import answer_section, evidence_section, limits_section
 from reports.sections.energy.carbon import carbon_section
@@ -112,6 +112,13 @@ def _subtitle(analysis: Analysis) -> str:
         info.created_at.replace("T", " ").removesuffix("+00:00") + " UTC",
         ", ".join(gpus) or environment.get("processor") or "an unnamed processor",
         ", ".join(engines),
-        f"{len(info.labels)} configurations, {len(info.workloads)} workloads, {info.blocks} blocks",
+        ", ".join(
+            counted(number, what)
+            for number, what in (
+                (len(info.labels), "configuration"),
+                (len(info.workloads), "workload"),
+                (info.blocks, "block"),
+            )
+        ),
     ]
     return " · ".join(part for part in parts if part)

@@ -86,3 +86,7 @@ def test_no_figure_has_more_than_three_significant_digits(values, margin):
     ]  # fmt: skip
     numbers = [number for text in texts for number in re.findall(r"\d[\d,]*(?:\.\d+)?", text.replace("95 %", ""))]
     assert max(map(significant_digits, numbers)) <= 3
+
+
+def test_one_of_a_thing_has_no_plural():
+    assert [wording.counted(number, "block") for number in (0, 1, 1234)] == ["0 blocks", "1 block", "1,234 blocks"]
