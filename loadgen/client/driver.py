@@ -83,7 +83,8 @@ class Driver:
             return await asyncio.gather(*(self.client.send(self.request(number)) for number in numbers))
 
         groups = math.ceil(job.workload.warmup_requests / whole)
-        return await warm_up(send_group, wire_error, groups=groups, until=job.until, where=job.endpoint.url)
+        where, body = job.endpoint.url, job.workload.body
+        return await warm_up(send_group, wire_error, groups=groups, until=job.until, where=where, body=body)
 
     def flows(self) -> list[Offered]:
         """The flows of the load."""

@@ -10,7 +10,8 @@ is reached is measured all the same, and flagged.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,7 @@ async def warm_up(
     groups: int,
     until: Steadiness | None,
     where: str,
+    body: Mapping[str, Any] | None = None,
 ) -> WarmUp:
     """Send group 0, 1, 2 …: `groups` of them, and with `until` as many more as it takes.
 
@@ -43,7 +45,7 @@ async def warm_up(
         exchanges = await send_group(len(times))
         errors = [error_of(exchange) for exchange in exchanges]
         if all(errors):
-            first = f"every warm-up request failed, the first with: {errors[0]}{way_out(errors[0] or '')}"
+            first = f"every warm-up request failed, the first with: {errors[0]}{way_out(errors[0] or '', body)}"
             raise LoadError(f"{where}: {first}")
         requests += len(exchanges)
         times.append(_time_per_byte(exchanges))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from loadgen.prompts.base import Prompts
@@ -84,12 +85,15 @@ def _fields(model: str, workload: Workload, prompt: Any, max_tokens: int) -> dic
     return {key: value for key, value in {**body, **own}.items() if value is not None}
 
 
-def way_out(error: str) -> str:
-    """What to add to an error if the server refused a key that not all servers know; empty if it is about something else."""
+def way_out(error: str, own: Mapping[str, Any] | None) -> str:
+    """What to add to an error if the server refused a key that not all servers know; empty if it is about something else.
+
+    `own`: the workload's `body`, whose keys are in the advice too, which stands in its place.
+    """
     if not error.startswith(("HTTP 400", "HTTP 422")):
         return ""
     body = next((body for named, body in _WITHOUT.items() if named in error), None)
-    return "" if body is None else f"; this server may take --body '{body}'"
+    return "" if body is None else f"; this server may take --body '{json.dumps({**(own or {}), **json.loads(body)})}'"
 
 
 def request_form(model: str, workload: Workload, prompts: Prompts, seed: int) -> RequestForm:

@@ -48,7 +48,7 @@ def summary_lines(
         *textwrap.wrap(title, COLUMNS),
         "",
         *(_entry(SIMULATED, SIMULATED_WHY) if summary["simulated"] else ()),
-        *_totals(summary),
+        *_totals(summary, metrics),
         "",
         *_latencies(summary, metrics),
         "",
@@ -60,7 +60,7 @@ def summary_lines(
     ]
 
 
-def _totals(summary: Mapping[str, Any]) -> Iterator[str]:
+def _totals(summary: Mapping[str, Any], metrics: TrialMetrics) -> Iterator[str]:
     failed = f"{summary['failed']:,} failed"
     yield from _entry(
         "requests", f"{summary['completed']:,} completed, {failed}, in a window of {figure(summary['duration'])} s"
@@ -90,7 +90,10 @@ def _totals(summary: Mapping[str, Any]) -> Iterator[str]:
     if summary.get("cached_share") is not None:
         yield from _entry("prefix cache", f"held {figure(100 * summary['cached_share'])} % of the prompt tokens")
     if summary["prompt_as"] == "words":
-        yield from _entry("prompts", "prompt lengths in words; output lengths are tokens, as the server reports them")
+        counted = "output lengths are tokens, as the server reports them"
+        if "chunks" in metrics.counted_by:
+            counted = "output tokens are counted by chunk, since the server reports none"
+        yield from _entry("prompts", f"prompt lengths in words; {counted}")
 
 
 def _energy(summary: Mapping[str, Any]) -> str:

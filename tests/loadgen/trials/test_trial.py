@@ -313,6 +313,24 @@ def test_a_server_that_refuses_a_key_of_ours_is_asked_without_it_by_the_body_tha
     assert {str(a.body.get(body)) for a in asked} == {str(key)}
 
 
+def test_what_is_advised_for_one_refused_key_keeps_the_body_that_was_given():
+    def script(_, asked):
+        refused = next((key for key in ("ignore_eos", "max_completion_tokens") if (key == "ignore_eos") == (key in asked.body)), "")
+        no = sized(json.dumps({"error": {"message": f"{refused}?"}}).encode(), "400 Bad Request")
+        return [no] if refused else stream(7)
+
+    load, advice = workload("single", requests=2, warmup_requests=1, output_tokens=7, body={"top_p": 0.5}), []
+    for _ in range(2):
+        with pytest.raises(LoadError) as caught:
+            run(script, load)
+        (found,) = re.findall(r"this server may take --body '(.*)'$", str(caught.value))
+        advice.append(json.loads(found))
+        load = load.model_copy(update={"body": advice[-1]})
+    assert advice[0] == {"top_p": 0.5, "ignore_eos": None}
+    assert advice[1] == {**advice[0], "max_tokens": None, "max_completion_tokens": "$output_tokens"}
+    assert {record.error for record in run(script, load)[0].records} == {None}
+
+
 def test_nobody_there_is_an_error_of_one_line():
     with ScriptedServer(quick) as server:
         url = server.url

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,16 @@ def test_reasoning_has_its_beginning_and_its_joules_and_the_answer_has_its_own()
 def test_prompts_counted_in_words_are_called_so():
     load = workload("single", prompt_as="words")
     assert any("prompt lengths in words" in line for line in lines(requests(4), load=load))
+
+
+@pytest.mark.parametrize(
+    ("by", "said"),
+    [("server-usage", "tokens, as the server reports them"), ("chunks", "counted by chunk, since the server reports none")],
+)
+def test_tokens_are_the_server_s_only_where_it_reports_them(by, said):
+    counted = [replace(one, counted_by=by) for one in requests(4)]
+    found = lines(counted, load=workload("single", prompt_as="words"))
+    assert said in " ".join(" ".join(found).split())
 
 
 def test_no_load_prints_nothing(capsys):
