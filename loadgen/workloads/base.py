@@ -175,6 +175,11 @@ class Workload(Objectives, Timing):
         return 1
 
     @property
+    def shared_tokens(self) -> float:
+        """The most tokens at the beginning of a prompt that others are to have too; inf where the workload does not say how many."""
+        return self.shared_prefix if self.prompt_as == "ids" or not self.shared_prefix else math.inf
+
+    @property
     def files(self) -> dict[str, Path]:
         """The user's files that say how long its requests are, by the field that names them."""
         return {} if self.lengths is None else {"lengths": self.lengths}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
@@ -71,6 +72,11 @@ class SessionsLoad(Workload):
         if self.thinking == "constant" or not self.think_time_s:
             return self.think_time_s
         return random.Random(f"{seed}/think/{index}").expovariate(1 / self.think_time_s)
+
+    @property
+    def shared_tokens(self) -> float:
+        """A turn shares what was said before."""
+        return math.inf
 
     @property
     def most_turns(self) -> int:

@@ -79,8 +79,9 @@ def multi_token_chunks(_trial: Trial, metrics: TrialMetrics) -> Finding:
 def prefix_cache_hits(trial: Trial, metrics: TrialMetrics) -> Finding:
     """The server's prefix cache provided prompt tokens, so their prefill was not measured.
 
-    Limits: Warns at the first token from the cache, fails above 5 % of the prompt tokens. Passes for sessions, whose turns share
-    what was said before.
+    Limits: Warns at the first token from the cache beyond those that the prompts share as asked, fails above 5 % of the
+    prompt tokens. Prompts share their `shared_prefix`; of one in text, of a JSON trace, which can have hash ids, and of
+    sessions, whose turns share what was said before, any number is as asked.
 
     Remedy: Disable prefix caching, or restart the server between trials.
     """
@@ -93,9 +94,11 @@ def prefix_cache_hits(trial: Trial, metrics: TrialMetrics) -> Finding:
         return Finding(
             "warn", f"{hits:,} prompt tokens came from the prefix cache; the number of prompt tokens is unknown"
         )
-    share = hits / prompts
-    if trial.workload.holds_sessions:
-        return Finding(
-            "pass", f"{hits:,} prompt tokens ({share:.0%}) came from the prefix cache, which sessions are for"
-        )
-    return Finding(graded(share, 0.0, 0.05), f"{hits:,} prompt tokens ({share:.0%}) came from the prefix cache")
+    share_of = np.array([one.shared_tokens for one in trial.workload.alone])[metrics.part.astype(int)]
+    asked = float(np.nansum(np.minimum(metrics.prompt_tokens, share_of)))
+    outcome = graded(max(hits - asked, 0.0) / prompts, 0.0, 0.05)
+    came = f"{hits:,} prompt tokens ({hits / prompts:.0%}) came from the prefix cache"
+    if not asked:
+        return Finding(outcome, came)
+    kept = ", as the workload has them share" if outcome == "pass" else f", and prompts were to share {asked:,.0f} at most"
+    return Finding(outcome, came + kept)

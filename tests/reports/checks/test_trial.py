@@ -18,7 +18,7 @@ from reports.analysis.windows import window_words
 from reports.checks.findings import find_in_trial
 from reports.checks.page import render_page
 from reports.checks.rules import RULES
-from tests.loadgen.made import flags_of, record, trial
+from tests.loadgen.made import flags_of, record, trial, workload
 from tests.reports.example_run import EPOCH_NS, HIDDEN, SINGLE, Example, measure, request, window_energy
 
 DESIGN = (
@@ -221,6 +221,25 @@ def test_chunks_counted_as_tokens_warn():
 def test_prompts_from_the_prefix_cache_are_flagged(hits, expected):
     records = requests()
     assert outcome("prefix-cache-hits", trial_of(records, server_prefix_hit_tokens=hits), records) == expected
+
+
+@pytest.mark.parametrize(
+    ("load", "hits", "expected"),
+    [
+        (workload("single", requests=40, shared_prefix=32), 40 * 32, "pass"),
+        (workload("single", requests=40, shared_prefix=32), 40 * 32 + 1, "warn"),
+        (workload("single", requests=40, shared_prefix=32), 40 * 40, "fail"),
+        (workload("single", requests=40, shared_prefix=32, prompt_as="words"), 40 * 40, "pass"),  # a word's tokens are the server's
+        (workload("trace", trace="mooncake.jsonl", requests=None), 40 * 40, "pass"),
+        (workload("trace", trace="azure.CSV", requests=None), 40 * 40, "fail"),
+        (workload("mix", rate=1, requests=40, parts=[{"name": "a", "shared_prefix": 32}, {"name": "b"}]), 32, "pass"),
+        (workload("mix", rate=1, requests=40, parts=[{"name": "a", "shared_prefix": 32}, {"name": "b"}]), 40 * 32, "fail"),
+    ],
+)
+def test_a_prefix_cache_may_hold_what_the_prompts_were_to_share_and_no_more(load, hits, expected):
+    records = requests(40)
+    found = trial_of(records, server_prefix_hit_tokens=hits, workload=load)
+    assert outcome("prefix-cache-hits", found, records) == expected
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("nvml", "pass"), ("modelled", "warn"), ("none", "no data")])
