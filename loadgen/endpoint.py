@@ -21,6 +21,7 @@ _OUR_HEADERS = {
     "authorization": "give --api-key-file, which no list of processes shows",
     **dict.fromkeys(("host", "content-type", "content-length", "transfer-encoding"), "is set by the load itself"),
 }
+_NO_LIST = {404, 405, 500, 501}  # of `/v1/models`; `transformers serve` answers 500 where there is no hub's cache
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -117,12 +118,14 @@ class ServedModel:
 
 
 def check_endpoint(endpoint: Endpoint) -> ServedModel:
-    """Look the model up before any load. Raises LoadError if the server does not offer it."""
-    cards = _model_cards(endpoint)
-    card = cards.get(endpoint.model)
-    if card is None:
-        raise LoadError(f"--model {endpoint.model}: {endpoint.url} serves {', '.join(cards) or 'nothing'}")
-    return _served(card)
+    """Look the model up before any load. Raises LoadError if the server does not offer it; one that lists no models may have it."""
+    try:
+        cards = _model_cards(endpoint)
+    except _NoModelList:
+        return _served({})
+    if cards and endpoint.model not in cards:
+        raise LoadError(f"--model {endpoint.model}: {endpoint.url} serves {', '.join(cards)}")
+    return _served(cards.get(endpoint.model, {}))
 
 
 def only_model(endpoint: Endpoint) -> str:
@@ -130,7 +133,12 @@ def only_model(endpoint: Endpoint) -> str:
     names = list(_model_cards(endpoint))
     if len(names) == 1:
         return names[0]
-    raise LoadError(f"--model: name one; {endpoint.url} serves {', '.join(names) or 'nothing'}")
+    listed = f"serves {', '.join(names)}" if names else "lists none"
+    raise LoadError(f"--model: name one; {endpoint.url} {listed}")
+
+
+class _NoModelList(LoadError):
+    """`/v1/models` is nothing that this server has, or that it can answer."""
 
 
 def _model_cards(endpoint: Endpoint) -> dict[str, dict[str, Any]]:
@@ -152,7 +160,10 @@ def _model_cards(endpoint: Endpoint) -> dict[str, dict[str, Any]]:
         more = f" and redirects to {answer.headers.get('location')}; give that address" if answer.is_redirect else ""
         if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
             more = ": the server may still be loading its model; wait until it is ready"
-        raise LoadError(f"{endpoint.url}/v1/models answered {answer.status_code}{more}") from None
+        said = f"{endpoint.url}/v1/models answered {answer.status_code}"
+        if answer.status_code in _NO_LIST:
+            raise _NoModelList(f"{said}: --model names the model of a server that lists none") from None
+        raise LoadError(f"{said}{more}") from None
     except httpx.HTTPError as error:
         raise LoadError(f"{endpoint.url} does not answer: {error or type(error).__name__}") from None
     except UNREADABLE:

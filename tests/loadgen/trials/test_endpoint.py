@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.endpoint import Endpoint, LoadError, ServedModel, check_endpoint, server_address
+from loadgen.endpoint import Endpoint, LoadError, ServedModel, check_endpoint, only_model, server_address
 from tests.loadgen.scripted import ScriptedServer, sized
 from tests.server.conftest import running_server, write_checkpoint
 
@@ -150,6 +150,21 @@ def test_nobody_there_names_the_url():
 def test_another_kind_of_server_is_reported_as_such(page):
     with serving(page) as server, pytest.raises(LoadError, match="not an OpenAI list of models"):
         check_endpoint(Endpoint(server.url, "m"))
+
+
+@pytest.mark.parametrize("status", ["404 Not Found", "405 Method Not Allowed", "500 Internal Server Error"])
+def test_a_server_without_a_list_of_models_is_taken_at_the_user_s_word_and_without_one_asks_for_it(status):
+    with serving(sized(b"", status)) as server:
+        assert check_endpoint(Endpoint(server.url, "m")) == ServedModel(None, None, None, None)
+        with pytest.raises(LoadError, match=f"answered {status[:3]}: --model names the model"):
+            only_model(Endpoint(server.url, ""))
+
+
+def test_an_empty_list_of_models_says_nothing_of_the_one_that_is_named():
+    with serving(b'{"data": []}') as server:
+        assert check_endpoint(Endpoint(server.url, "m")) == ServedModel(None, None, None, None)
+        with pytest.raises(LoadError, match="--model: name one; .* lists none"):
+            only_model(Endpoint(server.url, ""))
 
 
 def test_every_error_is_one_line():

@@ -11,8 +11,10 @@ from base.network import free_port
 from loadgen.endpoint import Endpoint
 from loadgen.energy.source import NoEnergy
 from loadgen.prompts.files import workload_prompts
+from loadgen.results.store import read_trial
 from loadgen.trial import run_trial
 from tests.loadgen.made import EVERY_KIND, one_of_every_kind
+from tests.prunebench.command_line import run_command
 from tests.prunebench.conftest import TINYGLU
 from tests.support.health import wait_until_healthy
 
@@ -21,7 +23,7 @@ pytestmark = pytest.mark.peer
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory):
-    """Started here: `prunebench.servers` asks a server for its models, and this one's `/v1/models` answers 500 without a hub."""
+    """Started here; its `/v1/models` answers 500 without a hub's cache."""
     pytest.importorskip("transformers.cli.serve")
     port, log = free_port(), tmp_path_factory.mktemp("serve") / "log"
     command = [
@@ -55,3 +57,11 @@ def test_every_kind_of_load_is_answered_and_counted(endpoint, tmp_path, kind):
     assert all(
         r.prompt_tokens > load.prompt_length(1, r.index) for r in result.records
     )  # its words, and the template's
+
+
+def test_a_server_that_lists_no_models_is_loaded_by_the_command_with_the_model_s_name(endpoint, tmp_path):
+    words = ["--prompts", "chats.jsonl", "--requests", 3, "--output-tokens", 8, "--natural-stop", "--output", "out"]
+    (tmp_path / "chats.jsonl").write_text('{"messages": [{"role": "user", "content": "One day a dog"}]}\n')
+    done = run_command([*map(str, ["load", endpoint.url, "--model", TINYGLU, *words])], tmp_path, 120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [record.error for record in read_trial(tmp_path / "out").records] == [None] * 3
