@@ -121,7 +121,7 @@ def check_endpoint(endpoint: Endpoint) -> ServedModel:
     """Look the model up before any load. Raises LoadError if the server does not offer it; one that lists no models may have it."""
     try:
         cards = _model_cards(endpoint)
-    except _NoModelList:
+    except _NoModelListError:
         return _served({})
     if cards and endpoint.model not in cards:
         raise LoadError(f"--model {endpoint.model}: {endpoint.url} serves {', '.join(cards)}")
@@ -137,7 +137,7 @@ def only_model(endpoint: Endpoint) -> str:
     raise LoadError(f"--model: name one; {endpoint.url} {listed}")
 
 
-class _NoModelList(LoadError):
+class _NoModelListError(LoadError):
     """`/v1/models` is nothing that this server has, or that it can answer."""
 
 
@@ -162,7 +162,7 @@ def _model_cards(endpoint: Endpoint) -> dict[str, dict[str, Any]]:
             more = ": the server may still be loading its model; wait until it is ready"
         said = f"{endpoint.url}/v1/models answered {answer.status_code}"
         if answer.status_code in _NO_LIST:
-            raise _NoModelList(f"{said}: --model names the model of a server that lists none") from None
+            raise _NoModelListError(f"{said}: --model names the model of a server that lists none") from None
         raise LoadError(f"{said}{more}") from None
     except httpx.HTTPError as error:
         raise LoadError(f"{endpoint.url} does not answer: {error or type(error).__name__}") from None

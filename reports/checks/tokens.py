@@ -100,5 +100,7 @@ def prefix_cache_hits(trial: Trial, metrics: TrialMetrics) -> Finding:
     came = f"{hits:,} prompt tokens ({hits / prompts:.0%}) came from the prefix cache"
     if not asked:
         return Finding(outcome, came)
-    kept = ", as the workload has them share" if outcome == "pass" else f", and prompts were to share {asked:,.0f} at most"
+    kept = (
+        ", as the workload has them share" if outcome == "pass" else f", and prompts were to share {asked:,.0f} at most"
+    )
     return Finding(outcome, came + kept)

@@ -163,7 +163,7 @@ def test_a_server_without_a_list_of_models_is_taken_at_the_user_s_word_and_witho
 def test_an_empty_list_of_models_says_nothing_of_the_one_that_is_named():
     with serving(b'{"data": []}') as server:
         assert check_endpoint(Endpoint(server.url, "m")) == ServedModel(None, None, None, None)
-        with pytest.raises(LoadError, match="--model: name one; .* lists none"):
+        with pytest.raises(LoadError, match=r"--model: name one; .* lists none"):
             only_model(Endpoint(server.url, ""))
 
 

@@ -315,7 +315,9 @@ def test_a_server_that_refuses_a_key_of_ours_is_asked_without_it_by_the_body_tha
 
 def test_what_is_advised_for_one_refused_key_keeps_the_body_that_was_given():
     def script(_, asked):
-        refused = next((key for key in ("ignore_eos", "max_completion_tokens") if (key == "ignore_eos") == (key in asked.body)), "")
+        refused = next(
+            (key for key in ("ignore_eos", "max_completion_tokens") if (key == "ignore_eos") == (key in asked.body)), ""
+        )
         no = sized(json.dumps({"error": {"message": f"{refused}?"}}).encode(), "400 Bad Request")
         return [no] if refused else stream(7)
 

@@ -98,7 +98,10 @@ def test_prompts_counted_in_words_are_called_so():
 
 @pytest.mark.parametrize(
     ("by", "said"),
-    [("server-usage", "tokens, as the server reports them"), ("chunks", "counted by chunk, since the server reports none")],
+    [
+        ("server-usage", "tokens, as the server reports them"),
+        ("chunks", "counted by chunk, since the server reports none"),
+    ],
 )
 def test_tokens_are_the_server_s_only_where_it_reports_them(by, said):
     counted = [replace(one, counted_by=by) for one in requests(4)]

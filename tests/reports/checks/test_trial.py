@@ -229,11 +229,19 @@ def test_prompts_from_the_prefix_cache_are_flagged(hits, expected):
         (workload("single", requests=40, shared_prefix=32), 40 * 32, "pass"),
         (workload("single", requests=40, shared_prefix=32), 40 * 32 + 1, "warn"),
         (workload("single", requests=40, shared_prefix=32), 40 * 40, "fail"),
-        (workload("single", requests=40, shared_prefix=32, prompt_as="words"), 40 * 40, "pass"),  # a word's tokens are the server's
+        (
+            workload("single", requests=40, shared_prefix=32, prompt_as="words"),
+            40 * 40,
+            "pass",
+        ),  # a word's tokens are the server's
         (workload("trace", trace="mooncake.jsonl", requests=None), 40 * 40, "pass"),
         (workload("trace", trace="azure.CSV", requests=None), 40 * 40, "fail"),
         (workload("mix", rate=1, requests=40, parts=[{"name": "a", "shared_prefix": 32}, {"name": "b"}]), 32, "pass"),
-        (workload("mix", rate=1, requests=40, parts=[{"name": "a", "shared_prefix": 32}, {"name": "b"}]), 40 * 32, "fail"),
+        (
+            workload("mix", rate=1, requests=40, parts=[{"name": "a", "shared_prefix": 32}, {"name": "b"}]),
+            40 * 32,
+            "fail",
+        ),
     ],
 )
 def test_a_prefix_cache_may_hold_what_the_prompts_were_to_share_and_no_more(load, hits, expected):
