@@ -24,6 +24,7 @@ from server.engines.transformers.lean_import import import_tokenizers
 logging.getLogger("lm_eval.models.api_models").setLevel(logging.ERROR)
 
 _PROMPTS = 8  # in one request
+_ANSWERED_S = 3600.0  # at most, of one request: its prompts ask for a thousand tokens each, which a CPU writes in many minutes
 _DEFAULT_LENGTH = 2048  # lm-eval's own, for an endpoint that does not report its context length
 
 
@@ -50,7 +51,7 @@ class ServedModel(LocalCompletionsAPI):  # type: ignore[misc]
             num_concurrent=max(1, concurrency // _PROMPTS),
             max_retries=2,
             max_length=max_length or _DEFAULT_LENGTH,
-            timeout=round(endpoint.timeout_s),
+            timeout=round(max(endpoint.timeout_s, _ANSWERED_S)),  # what is measured is shorter
             # Never None: the client would then send whatever key the environment holds for another service.
             header={"Accept": "application/json"}
             | dict(endpoint.headers)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -43,6 +44,14 @@ class _Guessing(_Refusing):
         many = [len(prompt) + asked["max_tokens"] for prompt in asked["prompt"]]
         guesses = [{"token_logprobs": [-5.0] * n, "top_logprobs": [{"the": -5.0}] * n} for n in many]
         return {"choices": [{"index": i, "logprobs": guess} for i, guess in enumerate(guesses)]}
+
+
+class _Slow(_Guessing):
+    """It answers in its own time."""
+
+    def answer(self, asked):
+        time.sleep(1.5)
+        return super().answer(asked)
 
 
 @pytest.fixture
@@ -88,3 +97,17 @@ def test_the_answers_of_a_task_are_counted_as_they_arrive(url, concurrency, monk
     requests = 3 * 4  # four choices an item
     assert asked.items.count == 3
     assert seen == [(done, requests, "tinyglu_signature, requests answered") for done in range(1, requests + 1)]
+
+
+@pytest.mark.parametrize("url", [_Slow], indirect=True)
+@pytest.mark.parametrize("concurrency", [1, 16], ids=["one at a time", "several at a time"])
+def test_a_task_may_take_longer_to_answer_than_a_measured_request(url, concurrency, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    pytest.importorskip("lm_eval")
+    from lm_eval.api.instance import Instance
+
+    from prunebench.quality.models import ServedModel
+
+    model = ServedModel(Endpoint(url, "m", timeout_s=1), MODEL, 64, concurrency)
+    ((likelihood, _),) = model.loglikelihood([Instance("loglikelihood", {}, ("the", " fox"), 0)], disable_tqdm=True)
+    assert likelihood < 0
