@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -48,7 +49,10 @@ def draw_card(card: Card, form: Literal["svg", "png"]) -> bytes:
         file = io.BytesIO()
         metadata = {"Date": None, "Creator": "prunebench"} if form == "svg" else {"Software": "prunebench"}
         figure.savefig(file, format=form, dpi=_DPI, metadata=metadata)
-        return file.getvalue()
+        drawn = file.getvalue()
+    if form == "png":
+        return drawn
+    return re.sub(rb'width="[\d.]+pt" height="[\d.]+pt"', b'width="%d" height="%d"' % SIZE, drawn, count=1)  # no points
 
 
 def lay_out(card: Card) -> Any:

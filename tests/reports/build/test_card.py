@@ -100,6 +100,7 @@ def test_it_is_1200_by_630_pixels_and_the_words_of_the_svg_are_text(run, tmp_pat
     svg, png = build_card(run, tmp_path / "mine.png", price_kwh=None, gpu_hour=None)
     assert (svg, png) == (tmp_path / "mine.svg", tmp_path / "mine.png")
     assert tuple(int.from_bytes(png.read_bytes()[at : at + 4]) for at in (16, 20)) == SIZE
+    assert re.search(r'<svg [^>]*width="(\d+)" height="(\d+)"', svg.read_text()).groups() == tuple(map(str, SIZE))
     assert "Which configuration to serve?" in svg.read_text()
     again, _ = build_card(run, tmp_path / "again.svg", price_kwh=None, gpu_hour=None)
     assert again.read_bytes() == svg.read_bytes()
