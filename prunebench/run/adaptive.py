@@ -23,6 +23,12 @@ from reports.runs.records.adaptive import Ending
 from reports.runs.records.run import RunInfo
 from server.engines.registry import find_engine
 
+_ENDED = {  # before the goal, in words
+    "failed": "ended: what is not known has failed in every block",
+    "max_blocks": "ended at max_blocks",
+    "max_hours": "ended: another block would take it past max_hours",
+}
+
 
 @dataclass(frozen=True)
 class Look:
@@ -56,14 +62,15 @@ class Look:
         needed = [self.blocks_for(label) - self.blocks for label in labels]
         return sum(needed) + max(needed, default=0)
 
-    def line(self, labels: set[str], seconds: float) -> str:
-        """For people: how narrow the ratios of `labels` are, and how long it still takes; no `seconds`: it has ended."""
+    def line(self, labels: set[str], seconds: float, ended: Ending | None) -> str:
+        """For people: how narrow the ratios of `labels` are, how long it still takes (no `seconds`: it has ended), and why it ended early."""
         known = [self._half_width(label) for label in dict.fromkeys(one.label for one in self.found) if label in labels]
         ready = len({one.label for one in self.found} - labels)
         parts = [", ".join(known), f"{ready} settled" if ready else ""]
         more = max((self.blocks_for(label) - self.blocks for label in labels), default=0)
         time_left = f", {duration(seconds)}" if seconds else ""
         parts.append(f"about {more} more block{'s' * (more != 1)}{time_left}" if more else "")
+        parts.append(_ENDED.get(ended or "", ""))
         return f"after {self.blocks} blocks, of {around(self.goal.within)}: {'; '.join(filter(None, parts))}"
 
     def _half_width(self, label: str) -> str:
@@ -156,9 +163,9 @@ class Looks:
                     self._reasons[key] = reason or self._reasons.get(key, "it has no value")
 
 
-def show(look: Look, left: set[str], seconds: float, steps: Steps) -> None:
-    """Print a line of the look, and have the bar below show how near the widest interval is to the goal."""
-    steps.print(look.line(left, seconds))
+def show(look: Look, left: set[str], seconds: float, ended: Ending | None, steps: Steps) -> None:
+    """Print a line of the look, with why it is the last one, and have the bar below show how near the widest interval is to the goal."""
+    steps.print(look.line(left, seconds, ended))
     widest = look.widest(left)
     if widest is not None and widest.half_width is not None:
         share = min(1.0, (math.log1p(look.goal.within) / math.log1p(widest.half_width)) ** 2)

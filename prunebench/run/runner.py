@@ -127,7 +127,7 @@ class Runner:
         ended = looks.ending(look, left, useful, time.monotonic() - self._began + next_s)
         self._adaptive = adaptive.model_copy(update={"settled": settled, "ended": ended})
         visits = 0 if ended else look.visits_left(useful)
-        show(look, useful, a_visit_s * visits, steps)
+        show(look, useful, a_visit_s * visits, ended, steps)
         if ended is None:
             self._order = replace(self._order, singles=self._order.singles + added, settled=settled)
         self._save("running")

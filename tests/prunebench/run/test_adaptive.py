@@ -148,9 +148,10 @@ def test_the_report_says_how_the_run_ended_and_how_narrowly_each_ratio_is_known(
 
 @pytest.mark.parametrize(("failing", "blocks"), [({"width-512"}, range(3, 15)), ({"width-1024"}, [3])])
 def test_a_configuration_that_fails_in_every_block_does_not_keep_the_run_going(failing, blocks, attempt, tmp_path):
-    executor, _ = attempt(failing=failing)
+    executor, out = attempt(failing=failing)
     info = analyse_folder(tmp_path / "out").info
     assert info.adaptive.ended == "failed"
+    assert out.count("; ended: what is not known has failed in every block\n") == 1
     assert info.blocks in blocks
     assert all(failing <= set(block) for block in executor.blocks), "it is tried again in every block there is"
 
@@ -162,7 +163,8 @@ def test_a_run_that_reached_its_goal_measures_nothing_when_it_is_resumed(attempt
 
 
 def test_a_run_ends_at_its_most_blocks_and_goes_on_with_more_of_them(attempt, tmp_path):
-    attempt(("max_blocks = 15", "max_blocks = 4"))
+    _, out = attempt(("max_blocks = 15", "max_blocks = 4"))
+    assert out.count("; ended at max_blocks\n") == 1
     before = analyse_folder(tmp_path / "out").info
     assert (before.blocks, before.adaptive.ended) == (4, "max_blocks")
     executor, _ = attempt(("max_blocks = 15", "max_blocks = 4"), blocks=6)
@@ -183,9 +185,10 @@ def test_blocks_that_are_measured_side_by_side_end_together_before_the_next_look
 
 def test_no_block_begins_that_would_end_past_the_time_and_another_attempt_has_its_own(attempt, tmp_path):
     short = ("max_blocks = 15", "max_hours = 1e-9")
-    attempt(short)
+    _, out = attempt(short)
     info = analyse_folder(tmp_path / "out").info
     assert (info.blocks, info.adaptive.ended) == (3, "max_hours")
+    assert " more blocks; ended: another block would take it past max_hours\n" in out, "which a run says itself"
     attempt()
     assert analyse_folder(tmp_path / "out").info.adaptive.ended == "reached"
 
