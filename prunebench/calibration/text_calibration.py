@@ -113,7 +113,9 @@ class TextCalibration:
             together.setdefault(name if sequential else tuple(removed), []).append(name)
         passes = [tuple(names) for names in together.values()]
         model = self._model
-        slopes = {removed: self._slopes(anatomy, removed, work) for removed in map(tuple, outputs.values())}
+        slopes = {
+            removed: self._slopes(anatomy, removed, work) for removed in dict.fromkeys(map(tuple, outputs.values()))
+        }
         estimate = _Estimate(len(passes) * len(model.layers), self._progress, "calibrating, layer")
         for number, names in enumerate(passes):
             one = LayerwisePass(

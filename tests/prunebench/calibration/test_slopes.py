@@ -127,6 +127,14 @@ def test_without_a_layer_the_slopes_are_those_of_the_model_that_is_left(text: Pa
     np.testing.assert_allclose(found, expected, rtol=2e-3)
 
 
+def test_all_widths_share_one_measurement_of_the_slopes(text: Path, tmp_path: Path) -> None:
+    source = make("llama", tmp_path / "source")
+    seen: list[int] = []
+    note = calibrated(source, text, lambda done, _, what: seen.append(done) if "loss" in what else None)
+    prune(source, tmp_path / "out", [*HALF, Target("width", 30)], criterion="taylor", calibration=note)
+    assert seen == [0, 1, 2, 3, 4]
+
+
 def test_a_text_in_parts_gives_what_it_gives_as_a_whole_and_a_stopped_run_goes_on_after_the_last_part(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
