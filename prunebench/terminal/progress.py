@@ -101,16 +101,20 @@ class Steps:
         self._bar.update(self._aim, completed=share, description=what)
 
     def bytes_done(self, done: int, total: int) -> None:
-        """Progress in bytes, as the pruner reports it, with the mean rate so far."""
+        """Progress in bytes, as the pruner reports it, with the mean rate since other work was last shown."""
         now = time.monotonic()
         if self._bytes_from is None:
             self._bytes_from = now, done
         started, before = self._bytes_from
         rate = f", {decimal(round((done - before) / (now - started)))}/s" if now > started else ""
-        self.reach(done, total, f"{decimal(done)} of {decimal(total)}{rate}")
+        self._show(done, total, f"{decimal(done)} of {decimal(total)}{rate}")
 
     def reach(self, done: int, total: int, what: str) -> None:
         """Show `done` of `total`."""
+        self._bytes_from = None
+        self._show(done, total, what)
+
+    def _show(self, done: int, total: int, what: str) -> None:
         self._end_part()
         self._done, self._total = done, total
         self._bar.update(self._task, completed=done, total=total, description=f"{self._title}: {what}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 import pytest
 from rich.cells import cell_len
@@ -34,6 +35,20 @@ def test_a_log_has_a_line_at_the_end_alone_where_all_was_quick():
         steps.reach(1, 2, "half")
         steps.reach(2, 2, "all")
     assert file.getvalue() == "pruning: 100 %, all\n"
+
+
+def test_a_rate_of_bytes_does_not_count_the_time_of_other_work(monkeypatch):
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(progress, "time", clock)
+    file = io.StringIO()
+    with Steps(Console(file=file, width=150), "pruning") as steps:
+        steps.bytes_done(0, 4_000_000)
+        clock.now = 600
+        steps.reach(9, 9, "calibrating")
+        steps.bytes_done(1_000_000, 4_000_000)
+        clock.now += 2
+        steps.bytes_done(4_000_000, 4_000_000)
+    assert file.getvalue().endswith("4.0 MB of 4.0 MB, 1.5 MB/s\n")
 
 
 def test_the_step_under_way_has_a_line_of_its_own_until_it_is_done():
