@@ -24,9 +24,7 @@ from server.engines.transformers.lean_import import import_tokenizers
 logging.getLogger("lm_eval.models.api_models").setLevel(logging.ERROR)
 
 _PROMPTS = 8  # in one request
-_ANSWERED_S = (
-    3600.0  # at most, of one request: its prompts ask for a thousand tokens each, which a CPU writes in many minutes
-)
+_ANSWERED_S = 3600.0  # of one request, at most: its prompts ask for a thousand tokens each, many minutes on a CPU
 _DEFAULT_LENGTH = 2048  # lm-eval's own, for an endpoint that does not report its context length
 
 
