@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import math
 import time
@@ -55,6 +56,9 @@ class Driver:
     awaited: dict[int, asyncio.Future[Said]] = field(default_factory=dict)  # what is sent back, by request
     last_end_ns: int = 0  # of an answer that came to its end
     stalled: bool = False
+    stopped: bool = False
+    in_flight: int = 0
+    offered: asyncio.Future[Any] | None = None  # done when all was sent and has ended
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     async def turn(self) -> None:
@@ -106,9 +110,23 @@ class Driver:
         return RequestsAhead(lambda n: self.request(flow.index(job.lane + n * job.lanes)), mine, flows=flow.flows)
 
     async def load(self, requests: Sequence[RequestsAhead[Any]]) -> None:
-        """Offer the workload from `start_ns` on, all flows side by side."""
+        """Offer the workload from `start_ns` on, all flows side by side, to its end or until it was stopped."""
         flows = zip(self.flows(), requests, strict=True)
-        await asyncio.gather(*(self._from_start(flow, ahead) for flow, ahead in flows))
+        self.offered = asyncio.gather(*(self._from_start(flow, ahead) for flow, ahead in flows))
+        try:
+            await self.offered
+        except asyncio.CancelledError:
+            if not self.stopped:
+                raise
+
+    def stop(self) -> None:
+        """Send nothing more: `load` ends with what is in flight."""
+        self.stopped = True
+        self._end_if_over()
+
+    def _end_if_over(self) -> None:
+        if self.stopped and not self.in_flight and self.offered is not None:
+            self.offered.cancel()
 
     async def _from_start(self, flow: Offered, requests: RequestsAhead[Any]) -> None:
         with Timer() as timer:
@@ -227,22 +245,35 @@ class Driver:
 
         `send_back`: wait until it has been read, which shows whether it failed, and gives the exchange its `message`.
         """
+        if self.stopped:
+            await asyncio.Future()  # until `load` ends
 
         def begun(exchange: Exchange) -> None:
             self.under_way[indices] = exchange
 
-        exchange = await self.client.send(request, begun)
-        await self.turn()
-        self.under_way.pop(indices, None)
-        self._watch_for_stall(exchange)
-        error = wire_error(exchange)
-        rest = Part(indices, *(exchange.take() if exchange.status == OK else (b"",) * 4))
-        times = (exchange.sent_ns, exchange.headers_ns, exchange.end_ns)
-        send_back = send_back and error is None
-        self.outbox.put(Ended(indices, group, scheduled_ns, *times, exchange.status, error, rest, turn, send_back))
-        if send_back:
-            self.awaited[indices[0]] = asyncio.get_running_loop().create_future()
-            said = await self.awaited[indices[0]]
-            exchange.message, exchange.calls = said.message, said.calls
-            return exchange.message is None, exchange
-        return error is not None, exchange
+        with self._counted():
+            exchange = await self.client.send(request, begun)
+            await self.turn()
+            self.under_way.pop(indices, None)
+            self._watch_for_stall(exchange)
+            error = wire_error(exchange)
+            rest = Part(indices, *(exchange.take() if exchange.status == OK else (b"",) * 4))
+            times = (exchange.sent_ns, exchange.headers_ns, exchange.end_ns)
+            send_back = send_back and error is None
+            self.outbox.put(Ended(indices, group, scheduled_ns, *times, exchange.status, error, rest, turn, send_back))
+            if send_back:
+                self.awaited[indices[0]] = asyncio.get_running_loop().create_future()
+                said = await self.awaited[indices[0]]
+                exchange.message, exchange.calls = said.message, said.calls
+                return exchange.message is None, exchange
+            return error is not None, exchange
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        """While a request is in flight; the last one of a load that was stopped ends it."""
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+            self._end_if_over()

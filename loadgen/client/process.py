@@ -27,7 +27,7 @@ from loadgen.client.wire import WireClient
 from loadgen.endpoint import LoadError
 from loadgen.link.forks import NUMBER, RUNNING
 from loadgen.link.frames import Inbox, Outbox
-from loadgen.link.messages import Finished, Job, Ready, Said
+from loadgen.link.messages import Finished, Job, Ready, Said, Stop
 
 
 async def _serve(link: socket.socket, job: Job) -> None:
@@ -67,6 +67,8 @@ async def _listen(link: socket.socket, driver: Driver) -> int:
         for message in messages:
             if isinstance(message, Said):
                 driver.answered(message)
+            elif isinstance(message, Stop):
+                driver.stop()
             else:
                 start.set_result(message)
 

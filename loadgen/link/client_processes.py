@@ -11,8 +11,8 @@ from typing import Any, Self
 from loadgen.endpoint import LoadError
 from loadgen.link.forks import Forks, start_client
 from loadgen.link.frames import Inbox, Replies, frame
-from loadgen.link.interrupt import Interrupt
-from loadgen.link.messages import Finished, Job, Ready
+from loadgen.link.interrupt import IN_FLIGHT_S, Interrupt
+from loadgen.link.messages import Finished, Job, Ready, Stop
 
 _TICK_S = 0.1
 _END_S = 5.0
@@ -70,15 +70,19 @@ class Clients:
 
     def reply(self, session: int, message: object) -> None:
         """Send to the process that holds a session while it runs; never waits."""
-        link = self._links[session % len(self._links)]
-        buffered = link.replies.buffered
-        link.replies.put(message)
-        self._watch(link, buffered=buffered)
+        self._put(self._links[session % len(self._links)], message)
 
     def messages(self, *ticks: Callable[[], None], interrupt: Interrupt) -> Iterator[Any]:
-        """Their messages until all have finished, or until Ctrl-C or `stop_reading`; calls `ticks` at least ten times a second."""
-        running = len(self._jobs)
-        while running and not interrupt.came and not self._stopped:
+        """Their messages until all have finished, or until `stop_reading`; calls `ticks` at least ten times a second.
+
+        After Ctrl-C they send nothing more, and have `IN_FLIGHT_S` to finish.
+        """
+        running, told = len(self._jobs), False
+        while running and not interrupt.came_before(IN_FLIGHT_S) and not self._stopped:
+            if interrupt.came and not told:
+                told = True
+                for link in self._links:
+                    self._put(link, Stop())
             for message in self._receive(_TICK_S):
                 running -= isinstance(message, Finished)
                 yield message
@@ -105,6 +109,11 @@ class Clients:
             else:
                 found += messages
         return found
+
+    def _put(self, link: _Link, message: object) -> None:
+        buffered = link.replies.buffered
+        link.replies.put(message)
+        self._watch(link, buffered=buffered)
 
     def _watch(self, link: _Link, *, buffered: bool) -> None:
         """Wait for room in a link from when it has something buffered until it has no more; `buffered`: whether it had."""

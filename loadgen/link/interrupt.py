@@ -12,7 +12,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-_CLOSING_S = 3.0  # from Ctrl-C on, for meters and counters: with stopping and writing, at most 5 s
+IN_FLIGHT_S = 2.0  # from Ctrl-C on, for what is in flight to end
+_CLOSING_S = 4.0  # from Ctrl-C on, for meters and counters: with stopping and writing, at most 5 s
 _LOOK_S = 0.05
 _RAISE_AGAIN_S = 0.01
 _Found = TypeVar("_Found")
@@ -62,6 +63,10 @@ class Interrupt:
         """Whether there was a Ctrl-C."""
         return self._came_s is not None
 
+    def came_before(self, seconds: float) -> bool:
+        """Whether there was a Ctrl-C, `seconds` ago or longer."""
+        return self._came_s is not None and time.monotonic() - self._came_s >= seconds
+
     def note(self) -> None:
         """Record Ctrl-C from now on. Where it is ignored, as in the background of a script, it stays ignored."""
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
@@ -83,7 +88,7 @@ class Interrupt:
                 found.put((None, error))
 
         threading.Thread(target=run, daemon=True).start()
-        while self._came_s is None or time.monotonic() - self._came_s < _CLOSING_S:
+        while not self.came_before(_CLOSING_S):
             with contextlib.suppress(queue.Empty):
                 value, error = found.get(timeout=_LOOK_S)
                 if error is not None:

@@ -81,6 +81,11 @@ class Said:
 
 
 @dataclass(frozen=True)
+class Stop:
+    """Send nothing more: the load ends with what is in flight."""
+
+
+@dataclass(frozen=True)
 class Finished:
     """The load has ended. `stalled`: early, since a request waited its whole timeout and no other ended meanwhile."""
 

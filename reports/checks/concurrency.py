@@ -72,8 +72,8 @@ def preempted_requests(trial: Trial, metrics: TrialMetrics) -> Finding:
 
 @trial_rule(position=170, spoils=None)
 def load_interrupted(trial: Trial, metrics: TrialMetrics) -> Finding:
-    """Ctrl-C ended the load. The records hold the requests that had ended and lack those in flight, which include the
-    longest.
+    """Ctrl-C ended the load. Nothing more was sent; the records hold the requests that ended within two seconds and lack the
+    others, which include the longest.
 
     Limits: Warns if it was interrupted.
 
@@ -83,5 +83,5 @@ def load_interrupted(trial: Trial, metrics: TrialMetrics) -> Finding:
         return Finding("pass", "the load ran to its end")
     return Finding(
         "warn",
-        f"Ctrl-C ended the load after {metrics.requests:,} requests; the records lack those in flight",
+        f"Ctrl-C ended the load after {metrics.requests:,} requests; the records lack those that took two seconds more",
     )

@@ -10,7 +10,7 @@ import pytest
 
 from loadgen.results.recorder import read_stream
 from loadgen.results.store import read_trial
-from tests.loadgen.scripted import ScriptedServer, stream
+from tests.loadgen.scripted import END, HEAD, ScriptedServer, chunked, event, stream
 
 LOAD = ["--model", "tiny", "--output", "out", "--warmup-requests", 0, "--output-tokens", 4]
 TOKEN_MS = "100"  # of the server under load
@@ -56,6 +56,43 @@ def test_what_had_ended_is_a_trial_that_says_it_was_interrupted(started, prunebe
     report = prunebench("report", "out")
     assert report.returncode == 0, report.stderr
     assert "load-interrupted" in (tmp_path / "out" / "report.md").read_text()
+
+
+KINDS = {
+    "single": ["--requests", 900],
+    "concurrency": ["--concurrency", 4, "--duration", 600],
+    "batch": ["--batch-size", 4, "--requests", 900],
+    "constant": ["--rate", 9, "--duration", 600],
+    "sessions": ["--concurrency", 4, "--duration", 600],
+}
+TALK = json.dumps({"messages": [{"role": "user", "content": "hello there"}, {"role": "user", "content": "and?"}] * 9})
+
+
+def slow_answer(_, asked):
+    """Four tokens in three tenths of a second, in the form of what was asked."""
+    if "prompt" in asked.body:
+        return stream(4, token_s=0.1)
+    tokens = [{"choices": [{"index": 0, "delta": {"content": text}}]} for text in "abcd"]
+    tokens.append({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}})
+    steps = [HEAD, *(step for each in tokens for step in (0.075, chunked(event(**each))))]
+    return [*steps, chunked(b"data: [DONE]\n\n") + END]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_requests_in_flight_end_and_none_is_sent_after_them(kind, started, tmp_path):
+    prompts = "talk.jsonl" if kind == "sessions" else "p.txt"
+    (tmp_path / prompts).write_text(f"{TALK}\n" * 90 if kind == "sessions" else "hello there\n")
+    with ScriptedServer(slow_answer, pages={"/v1/models": lambda: MODELS}) as server:
+        process = started("load", server.url, *LOAD, "--prompts", prompts, "--workload", kind, *KINDS[kind])
+        once_recorded(process, tmp_path, 4)
+        process.send_signal(signal.SIGINT)
+        _, complained = process.communicate(timeout=SOON_S)
+    assert process.returncode == 130, complained
+    result = read_trial(tmp_path / "out")
+    assert result.trial.interrupted
+    assert len(result.records) == len(server.asked)
+    assert all(record.error is None and record.output_tokens == 4 for record in result.records)
+    assert result.trial.client.cpu_fraction is not None
 
 
 NEVER_WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"
