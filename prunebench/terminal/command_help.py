@@ -8,6 +8,7 @@ Plain sections rather than rich's boxes, which leave half a line for the words a
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from base.paths import expand, matching
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _FIRST = "Options"
 _LAST = "Help"
+_WIDEST = 70  # columns of an option and its choices
 
 
 def examples(*given: tuple[str, str]) -> Callable[[_Function], _Function]:
@@ -49,8 +51,26 @@ def panels_of(command: Any) -> dict[str, list[Any]]:
 def write_examples(given: tuple[tuple[str, str], ...], formatter: Any) -> None:
     """Write examples as lines that a shell takes: what each is for is a comment."""
     with formatter.section("Examples"):
+        margin, width = " " * formatter.current_indent, formatter.width - formatter.current_indent
         for meaning, words in given:
-            formatter.write(f"{'':>{formatter.current_indent}}# {meaning}\n{'':>{formatter.current_indent}}{words}\n")
+            lines = [
+                *textwrap.wrap(meaning, width - 2, initial_indent="# ", subsequent_indent="# "),
+                *_folded(words, width),
+            ]
+            formatter.write("".join(f"{margin}{line}\n" for line in lines))
+
+
+def _folded(words: str, width: int) -> list[str]:
+    """A command line before whose options a new line begins where it would be wider than that."""
+    first, *options = words.split(" --")
+    lines = [first]
+    for option in options:
+        if len(f"{lines[-1]} --{option} \\") <= width:
+            lines[-1] += f" --{option}"
+        else:
+            lines[-1] += " \\"
+            lines.append(f"    --{option}")
+    return lines
 
 
 class CommandWithExamples(TyperCommand):
@@ -89,9 +109,18 @@ class CommandWithExamples(TyperCommand):
         arguments = [parameter for parameter in self.params if parameter.param_type_name == "argument"]
         sections = {"Arguments": arguments, **panels_of(self), _LAST: [self.get_help_option(ctx)]}
         for name, parameters in sections.items():
-            if rows := [row for one in parameters if one is not None and (row := one.get_help_record(ctx))]:
+            if rows := [row for one in parameters if one is not None and (row := _row(one, ctx))]:
                 with formatter.section(name):
                     formatter.write_dl(rows)
+
+
+def _row(parameter: Any, ctx: Any) -> tuple[str, str] | None:
+    """An option beside what it does; many choices, which no line holds, stand behind that."""
+    row: tuple[str, str] | None = parameter.get_help_record(ctx)
+    if row is None or len(row[0]) <= _WIDEST:
+        return row
+    name, _, choices = row[0].partition(" <")
+    return f"{name} <choice>", f"{row[1]} One of {choices.removesuffix('>').replace('|', ', ')}."
 
 
 def _expanded(value: Any) -> Any:

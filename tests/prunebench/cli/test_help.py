@@ -27,7 +27,8 @@ COMMANDS = dict(commands())
 
 def shown_examples(text: str) -> list[str]:
     section = text.partition("\nExamples:\n")[2].partition("\n\n")[0]
-    return [line.strip() for line in section.splitlines() if line.startswith("  prunebench ")]
+    lines = section.replace("\\\n", "").splitlines()
+    return [" ".join(line.split()) for line in lines if line.startswith("  prunebench ")]
 
 
 def parse(line: str) -> None:
@@ -48,7 +49,13 @@ def test_the_help_of_a_command_begins_with_examples_that_parse(words: str):
     assert text.index("Examples:") < text.index("Help:")
     for line in examples:
         parse(line)
-        assert len(line) <= 110
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+@pytest.mark.parametrize("words", COMMANDS)
+def test_the_help_of_a_command_is_as_wide_as_the_terminal_at_most(words: str, columns: int):
+    text = COMMANDS[words].get_help(typer.Context(COMMANDS[words], info_name=words, terminal_width=columns))
+    assert [line for line in text.splitlines() if len(line) > columns] == []
 
 
 @pytest.mark.parametrize("words", COMMANDS)
