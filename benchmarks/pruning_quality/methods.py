@@ -68,20 +68,26 @@ class Cost:
 
 
 def run(
-    method: Method, source: Path, output: Path, text: Path, sequences: Sequence[list[int]]
+    method: Method,
+    source: Path,
+    output: Path,
+    text: Path,
+    sequences: Sequence[list[int]],
+    *,
+    percentages: Sequence[int] = PERCENTAGES,
 ) -> tuple[Cost, list[Path]]:
-    """Prune to every width; returns the cost and the folders, in the order of PERCENTAGES.
+    """Prune to every width; returns the cost and the folders, in the order of `percentages`.
 
     text: the calibration file. sequences: its tokens as `prunebench` cuts them, for optipfair.
     """
     if method.optipfair:
-        command = [sys.executable, "-P", "-c", _OPTIPFAIR, source, output, list(PERCENTAGES)]
+        command = [sys.executable, "-P", "-c", _OPTIPFAIR, source, output, list(percentages)]
         if method.uses_text:
             tokens = output.with_name(f"{output.name}-tokens.json")
             tokens.write_text(json.dumps(sequences))
             command.append(tokens)
     else:
-        widths = [word for percentage in PERCENTAGES for word in ("--pruning-percentage", str(percentage))]
+        widths = [word for percentage in percentages for word in ("--pruning-percentage", str(percentage))]
         command = [
             sys.executable,
             "-P",
@@ -97,7 +103,7 @@ def run(
         command += ["--calibration", text] if method.uses_text else []
     cost = _timed(command)
     if method.optipfair:
-        return cost, [output / str(percentage) for percentage in PERCENTAGES]
+        return cost, [output / str(percentage) for percentage in percentages]
     return cost, sorted(output.glob("width-*"), key=lambda folder: -int(folder.name.removeprefix("width-")))
 
 

@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple
 from reports.document.chart import Axis, Band, Chart, Dash, Marks, Rule, Symbol, round_ticks
 
 NO_CHARTS = "charts need matplotlib: pip install 'prunebench[report]'"
-WIDTHS = {1: 600, 2: 480, 3: 330}  # CSS pixels of a picture, by the number side by side
+WIDTHS = {1: 500, 2: 480, 3: 330}  # CSS pixels of a picture, by the number side by side
 BACKGROUND = "background"  # the id of the rectangles behind a picture and its axes
 _DPI = 96
 _CONTROL = re.compile(r"[^\t\n\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -189,7 +189,7 @@ def _draw_marks(axes: Any, marks: Marks) -> None:
             xytext=(4, 4 if marks.symbol else 0),
             textcoords="offset points",
             va="baseline" if marks.symbol else "center",
-            fontsize=7.5,
+            fontsize=8.5,
             color=palette()["muted"],
         )
 
@@ -209,7 +209,7 @@ def _draw_band(axes: Any, band: Band) -> None:
     if band.name:
         axes.annotate(
             drawable(band.name), ((band.start + band.end) / 2, 1), xycoords=("data", "axes fraction"), ha="center", va="top",
-            fontsize=7, color=palette()["muted"],
+            fontsize=8, color=palette()["muted"],
         )  # fmt: skip
 
 

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from benchmarks.pruning_quality import texts
-from benchmarks.pruning_quality.__main__ import compare, table
+from benchmarks.pruning_quality.__main__ import compare, perplexities, table
+from benchmarks.pruning_quality.methods import Method, run
+from benchmarks.pruning_quality.unlike_widths import Mixed, cheapest
 from examples.real.source import conversations
 from tests.prunebench.calibration.test_text_calibration import TEXT, add_tokenizer
 from tests.pruner import tiny
@@ -79,3 +81,21 @@ def test_methods_are_compared_on_a_tiny_model(tmp_path: Path) -> None:
     assert figures["methods"]["maw"]["ratios"] == figures["methods"]["optipfair MAW"]["ratios"]
     assert all(row["cost"]["peak_bytes"] > 0 and row["cost"]["cpu_s"] > 0 for row in figures["methods"].values())
     assert "3 of 3 widths" in table(figures)
+
+
+def test_the_layer_whose_next_step_adds_the_least_is_pruned_further() -> None:
+    assert cheapest([[0.1, 0.2, 9, 9, 9, 9], [0.3, 9, 9, 9, 9, 9], [0.01, 0.05, 0.09, 0.3, 9, 9]], 20) == [20, 0, 40]
+    assert cheapest([[0.0] * 6, [1.0] * 6], 60) == [60, 60]
+
+
+@pytest.mark.slow
+def test_a_model_with_all_layers_of_one_checkpoint_is_that_checkpoint(tmp_path: Path) -> None:
+    model = add_tokenizer(tiny.make_checkpoint("llama", tmp_path / "source", torch.float32))
+    by_weights = Method(("--criterion", "maw"), uses_text=False)
+    _, made = run(by_weights, model, tmp_path / "pruned", tmp_path, [], percentages=(10, 50))
+    mixed = Mixed(model, dict(zip((10, 50), made, strict=True)))
+    text = {"chat": [list(range(3, 20)), list(range(4, 21))]}
+    layers = len(mixed.added_losses(text["chat"], (10, 50)))
+    for percentage, checkpoint in ((0, model), (10, made[0]), (50, made[1])):
+        mixed.mix([percentage] * layers)
+        assert mixed.perplexities(text) == perplexities(checkpoint, text)
