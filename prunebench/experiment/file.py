@@ -12,11 +12,12 @@ from base.records import Record
 from loadgen.workloads.base import Workload
 from prunebench.experiment.tables.configuration import Configuration
 from prunebench.experiment.tables.energy import EnergySettings
-from prunebench.experiment.tables.grid import Factor, Level, with_grid
+from prunebench.experiment.tables.grid import Factor, with_grid
 from prunebench.experiment.tables.protocol import Protocol
 from prunebench.experiment.tables.prune import Prune
 from prunebench.experiment.tables.quality import QualitySettings
 from prunebench.experiment.tables.serve import Serve
+from prunebench.experiment.tables.settings import Level
 from pruner.scoring.criteria import needing_text
 from pruner.scoring.recipe import needs_text
 

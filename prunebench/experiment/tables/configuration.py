@@ -12,6 +12,7 @@ from base.choices import OneOf
 from base.records import Record
 from energy.gpu_limits import GpuLimits
 from loadgen.endpoint import LoadError, headers_of, server_address
+from prunebench.experiment.tables.settings import Setting
 from pruner.scoring.calibration import Refit
 from pruner.scoring.criteria import criterion_choices
 from server.settings import EngineName
@@ -85,8 +86,10 @@ class Configuration(Record):
     engine: EngineName | None = Field(
         default=None, description="Instead of `serve.engine`, whose options then do not count."
     )
-    options: dict[str, str] = Field(default={}, description="Options of the engine, beside those of `[serve.options]`.")
-    environment: dict[str, str] = Field(
+    options: dict[str, Setting] = Field(
+        default={}, description="Options of the engine, beside those of `[serve.options]`."
+    )
+    environment: dict[str, Setting] = Field(
         default={}, description="Environment variables of the server, beside those of `[serve.environment]`."
     )
     speculative: Speculative | None = Field(

@@ -15,8 +15,8 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from base.records import Record
 from prunebench.experiment.tables.configuration import Configuration
+from prunebench.experiment.tables.settings import Level, level_text
 
-Level = str | bool | int | float
 NONE = "none"
 _KEYS = ("checkpoint", "width", "remove_layers", "criterion", "refit", "engine", "power_limit_w", "clock_mhz")
 
@@ -36,11 +36,6 @@ class Factor(Record):
     values: Annotated[list[Level], AfterValidator(_unlike)] = Field(
         min_length=2, description="Its levels; the first is the reference."
     )
-
-
-def level_text(value: Level) -> str:
-    """A level in labels and records: as TOML writes it."""
-    return str(value).lower() if isinstance(value, bool) else f"{value}"
 
 
 def with_grid(data: Any) -> Any:

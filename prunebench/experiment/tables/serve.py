@@ -8,6 +8,7 @@ from pydantic import Field
 
 from base.quantities import SECONDS
 from base.records import Record
+from prunebench.experiment.tables.settings import Setting
 from server.engines.registry import AUTO
 from server.settings import EngineName
 
@@ -18,10 +19,10 @@ class Serve(Record):
     engine: EngineName = Field(
         default=AUTO, description="What serves; `auto` is vLLM where it is installed with a GPU, else transformers."
     )
-    options: dict[str, str] = Field(
+    options: dict[str, Setting] = Field(
         default={}, description="Options of the engine, as `serve --engine-option KEY=VALUE`."
     )
-    environment: dict[str, str] = Field(
+    environment: dict[str, Setting] = Field(
         default={}, description="Environment variables of the servers that are started."
     )
     keep_servers: bool = Field(

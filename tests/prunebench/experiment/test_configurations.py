@@ -48,6 +48,14 @@ def test_a_configuration_has_what_serve_shares_where_it_has_nothing_of_its_own(t
     assert found.asked("other").options == {}  # those of [serve] are another engine's
 
 
+def test_options_and_variables_are_written_as_text_numbers_or_true_and_false(tmp_path: Path):
+    head = HEAD.replace('token_ms = "1"', "token_ms = 1.5")
+    settings = "options = { prefill_ms = 9, vocab = '100', x = true }\nenvironment = { OMP_NUM_THREADS = 1, B = false }"
+    found = experiment(tmp_path, PLAIN, f'label = "b"\n{settings}', head=head)
+    assert found.asked("b").options == {"token_ms": "1.5", "prefill_ms": "9", "vocab": "100", "x": "true"}
+    assert found.asked("b").environment == {"OMP_NUM_THREADS": "1", "B": "false"}
+
+
 def test_the_plan_has_every_configuration_with_the_baseline_first_and_the_size_of_what_is_pruned(tmp_path: Path):
     head = f'baseline = "half"{HEAD}[prune]\nwidths = [768]\n'
     plan = plan_configurations(experiment(tmp_path, 'label = "half"\nwidth = 512', head=head))
