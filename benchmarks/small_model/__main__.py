@@ -10,9 +10,9 @@ First the conversion is checked, and what was found is written to --results/conv
 maw; `transformers` has the same widths by act and refit, too. `vllm-bfloat16` compares 8-bit integers with two of the widths.
 Each is loaded with single requests and in batches, in blocks until each
 ratio's interval is within 2 %, or --hours are up, which the report then says; perplexity and bits per byte are of held-out chat
-and GSM8K. Then `transformers`' models are asked GSM8K's first --limit answers, as perplexity by byte, one model after
-another into --results/scores.json, where what is known already is not asked again. IFEval's first prompts and GSM8K itself are asked
-of the whole model, and of the others only if that is above the floor.
+and GSM8K. Then `transformers`' models are asked --tasks: GSM8K's first --limit answers, as perplexity by byte, one model after
+another into --results/scores.json, where what is known of as many items is not asked again. IFEval's first prompts and GSM8K itself
+are asked of the whole model, and of the others only if that is above the floor.
 
 FOLDER holds ifeval_input_data.jsonl, gsm8k_test.jsonl (or test.jsonl) and gsm8k_train_200.jsonl (or train.jsonl). The text that
 is calibrated on is that of `benchmarks.pruning_quality`. What is fetched and made stays in --folder, scores of tasks
@@ -26,7 +26,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -49,6 +49,7 @@ MODELS = {"whole": Path("smollm2")} | {
     for name, folder in (("act-refit", "act-refit-one-shot"), ("maw", ""))
 }
 LABELS = list(MODELS)
+TASKS = ("gsm8k_answers", "ifeval", "gsm8k")  # the quickest first
 
 
 def main() -> None:
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument(
         "--scores", nargs="*", choices=LABELS, default=LABELS, metavar="MODEL", help="models that are asked tasks"
     )
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, metavar="TASK", help=", ".join(TASKS))
     parser.add_argument("--limit", type=int, default=100, help="items a task")
     parser.add_argument("--hours", type=float, default=0.5, help="no block begins that would end later, in each run")
     parser.add_argument("--resume", action="store_true", help="go on with the runs in --folder")
@@ -83,20 +85,20 @@ def main() -> None:
         publish(folder, name, options.results / name, command, f" --hours {options.hours:g}")
         print(f"{name}: {options.results / name / 'report.html'}", flush=True)
     if options.scores:
-        score(folder, made, options.scores, options.limit, options.results / "scores.json")
+        asked = {name: made[name] for name in TASKS if name in options.tasks}
+        score(folder, asked, options.scores, options.limit, options.results / "scores.json")
 
 
-def score(folder: Path, made: dict[str, Path], labels: Sequence[str], limit: int, results: Path) -> None:
-    """Ask the answers of GSM8K of each model, and IFEval and GSM8K itself of the whole one; of each, if the whole one can."""
+def score(folder: Path, asked: Mapping[str, Path], labels: Sequence[str], limit: int, results: Path) -> None:
+    """Ask the tasks of each model; one that needs generated text first of the whole model, and of the others if that is above its floor."""
     asking = partial(ask, limit=limit, results=results, folder=folder / "scores", environment=_environment(folder))
     models = {label: folder / MODELS[label] for label in labels}
     for label, model in models.items():
         if not (model / "config.json").is_file():
             sys.exit(f"--scores {label}: {model} is not there; the run `transformers` prunes it")
-    asking(models, [made["gsm8k_answers"]])  # the quickest
-    for task in (made["ifeval"], made["gsm8k"]):
-        known = asking({LABELS[0]: folder / MODELS[LABELS[0]]}, [task])
-        if above_the_floor(known[LABELS[0]][task.stem]):
+    whole = LABELS[0]
+    for name, task in asked.items():
+        if name == TASKS[0] or above_the_floor(asking({whole: folder / MODELS[whole]}, [task])[whole][task.stem]):
             asking(models, [task])
 
 

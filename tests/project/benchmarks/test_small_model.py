@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks.small_model.__main__ import MODELS, TASKS, score
 from benchmarks.small_model.experiments import HELD_OUT, RUNS, WIDTHS, experiment
 from benchmarks.small_model.publishing import PUBLISHED, publish
 from prunebench.experiment.resolve import load_experiment
@@ -59,3 +61,22 @@ def test_every_published_run_is_small_and_has_its_row_on_the_page_of_runs(tmp_pa
     rows = re.findall(r"<tr data-machine.*?</tr>", page, re.DOTALL)
     assert len(rows) == len(runs)
     assert all('data-model="smollm2"' in row and "For batch work:" in row and "report.html" in row for row in rows)
+
+
+@pytest.mark.parametrize(("solved", "missing"), [(0, []), (50, ["maw-1383"])])
+def test_pruned_models_are_asked_what_the_whole_one_can_do(
+    solved: int, missing: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of scores that are known but for the pruned model's GSM8K."""
+    labels = ["whole", "maw-1383"]
+    for label in labels:
+        (tmp_path / MODELS[label]).mkdir(parents=True)
+        (tmp_path / MODELS[label] / "config.json").touch()
+    known = {"value": 0.5, "standard_error": 0.05, "items": 100, "limit": 100}
+    scores = {label: {"gsm8k_answers": known, "ifeval": known} for label in labels}
+    scores["whole"]["gsm8k"] = known | {"value": solved / 100}
+    (tmp_path / "scores.json").write_text(json.dumps(scores))
+    asked = []
+    monkeypatch.setattr("examples.real.scores._score", lambda model, *_: asked.append(model) or known)
+    score(tmp_path, {name: Path(name) for name in TASKS}, labels, 100, tmp_path / "scores.json")
+    assert asked == [tmp_path / MODELS[label] for label in missing]

@@ -51,7 +51,7 @@ def know(folder: Path, solved: int, items: int) -> None:
     """Write what the whole model solved of GSM8K, as if it had been asked."""
     share = solved / items
     score = {"metric": "exact_match", "value": share, "standard_error": (share * (1 - share) / (items - 1)) ** 0.5}
-    known = {"whole": {"gsm8k_from_files": score | {"items": items, "seconds": 1.0}}}
+    known = {"whole": {"gsm8k_from_files": score | {"items": items, "limit": items, "seconds": 1.0}}}
     (folder / "scores.json").write_text(json.dumps(known))
 
 
@@ -106,12 +106,15 @@ def test_the_stage_that_asks_says_whether_the_whole_model_is_above_the_floor(
 
 
 @pytest.mark.slow
-def test_the_whole_model_is_asked_gsm8k_once(folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_whole_model_is_asked_gsm8k_again_where_more_items_are_wanted_and_then_no_more(
+    folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("lm_eval")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "home"))
     monkeypatch.setattr("examples.real.scores.ENGINE", ("--engine", "transformers", "--engine-option", "dtype=float32"))
     made = task_files(folder, data)
+    know(folder, 2, 2)
     above, said = ask_whole(folder, made)
     assert (above, said[:34]) == (False, "GSM8K: 0 of 2 by the whole model: ")
     known = (folder / "scores.json").read_text()
