@@ -15,7 +15,7 @@ from base.paths import matching
 from energy.machine import describe_machine
 from prunebench.experiment.file import ExperimentError
 from prunebench.experiment.starter import PERCENTAGES, Starter, alignment, comparison, context_of
-from prunebench.experiment.targets import configurations, is_address
+from prunebench.experiment.targets import configurations, each_target, is_address
 from prunebench.terminal.command_help import examples
 from prunebench.terminal.console import print_line
 from pruner.checkpoint.hub import source_headers
@@ -44,7 +44,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite it.")] = False,
 ) -> None:
     """Write the file, and print what to do with it. Raises ExperimentError naming what to change."""
-    sources = _named(sources or ["."])
+    sources = each_target(_named(sources or ["."]))
     if output.exists() and not force:
         raise ExperimentError(f"--output {output}: exists already; add --force to overwrite it, or name another file")
     if len(sources) == 1 and not is_address(sources[0]):

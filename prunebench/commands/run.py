@@ -17,7 +17,7 @@ from prunebench.cluster.ray_cluster import RayCluster, gpus_of_session
 from prunebench.experiment.file import Experiment
 from prunebench.experiment.plan import plan_configurations
 from prunebench.experiment.resolve import load_experiment
-from prunebench.experiment.targets import TargetOptions, experiment_of
+from prunebench.experiment.targets import TargetOptions, each_target, experiment_of
 from prunebench.experiment.tokenizers import with_same_texts
 from prunebench.quality.next_tokens import check_next_tokens
 from prunebench.quality.run_tasks import check_tasks
@@ -130,6 +130,7 @@ def run(
 
     Everything that can be checked is checked before there is a run folder.
     """
+    targets = each_target(targets)
     resuming: Resume = "yes" if resume else "if-unfinished" if resume_or_start else "no"
     on_ray = executor == "ray"
     for name, given, against in (

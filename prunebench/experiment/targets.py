@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from base.paths import matching
 from loadgen.endpoint import server_address
 from prunebench.experiment.file import ExperimentError
 from prunebench.experiment.shipped import find_experiment
@@ -84,6 +85,11 @@ def configurations(targets: Sequence[str], *, fetch: bool = True) -> tuple[str, 
         label = _free(_plain(name), tables)
         tables[label] = f"[[configurations]]\nlabel = {json.dumps(label)}\n{key} = {json.dumps(value)}"
     return "-vs-".join(tables)[:_LONGEST_NAME].rstrip("-._"), list(tables.values())
+
+
+def each_target(given: Sequence[str]) -> list[str]:
+    """What was given, `~` expanded and with every path that a pattern in quotes matches in its place."""
+    return [found for one in given for found in ([one] if is_address(one) else map(str, matching(one)))]
 
 
 def is_address(target: str) -> bool:

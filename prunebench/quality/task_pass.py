@@ -20,6 +20,7 @@ from prunebench.quality.reuse import Evaluated, KnownTasks
 from prunebench.quality.suites import QualityError, Suite, TaskChoice
 from prunebench.terminal.progress import Progress, unseen
 from reports.analysis.quality.cost import SuiteCost
+from reports.document.wording import counted, duration
 from reports.runs.records.quality import EvaluationSettings, TaskResult
 from reports.runs.run_folder import read_record
 
@@ -191,7 +192,7 @@ def cost_line(cost: SuiteCost) -> str:
         joules = f"joules not measured: {cost.reason}"
     modelled = "" if cost.modelled_joules is None else f"; modelled, not measured: {figure(cost.modelled_joules)} J"
     tokens = "" if cost.tokens is None else f", {cost.tokens:,} tokens"
-    return f"{cost.tasks} tasks in {cost.hours:.4f} h{tokens}; {joules}{modelled}"
+    return f"{counted(cost.tasks, 'task')} in {duration(cost.hours * 3600)}{tokens}; {joules}{modelled}"
 
 
 def settings_of(suite: Suite, backend: Literal["endpoint", "in-process"], limit: int | None) -> EvaluationSettings:

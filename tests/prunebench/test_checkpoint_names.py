@@ -1,6 +1,7 @@
 """A checkpoint is named alike everywhere: by any path, a pattern in quotes, or as OWNER/NAME of the hub once it is here."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -88,3 +89,13 @@ def test_patterns_in_quotes_are_taken_where_a_command_takes_several(prunebench, 
     for name in ("run-a", "run-b"):
         (tmp_path / name).mkdir()
     assert "run-a" in one_line(prunebench("report", "run-*"))
+
+
+def test_run_and_init_compare_everything_that_a_pattern_matches(here: Path, prunebench):
+    shutil.copytree(TINYGLU, here / "models" / "tiny2")
+    written = prunebench("init", "~/models/tiny*")
+    assert "experiment.toml: tiny2-vs-tinyglu\n" in written.stdout, written.stderr
+    planned = prunebench("run", "~/models/tiny*", "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    assert "tiny2" in planned.stdout
+    assert "models/none*" in one_line(prunebench("run", "models/none*", "models/tiny2"))

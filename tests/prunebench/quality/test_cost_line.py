@@ -22,6 +22,7 @@ def test_many_joules_are_printed_in_digits_not_in_powers_of_ten() -> None:
     )
     line = cost_line(cost)
     unknown = cost_line(cost.model_copy(update={"joules_uncertainty": None}))
+    assert line.startswith("1 task in 1:00:00, 30,000 tokens; ")
     assert "235,000 J ± 1,230 J (nvml), 7.82 J/token" in line
     assert "modelled, not measured: 123,000 J" in line
     assert "235,000 J (nvml)" in unknown
