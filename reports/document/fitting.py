@@ -11,10 +11,11 @@ from rich.table import Column, Table
 from rich.text import Text, TextType
 
 _UNLIMITED = 100_000  # columns
+_MOST_KEYS = 3
 
 
 def fitted(table: Table, console: Console, options: ConsoleOptions) -> list[RenderableType]:
-    """Its title, one table or several with its first column each, and its caption.
+    """Its title, one table or several, each with the columns that tell its rows apart, and its caption.
 
     None is wider than `options.max_width`, unless a word or figure is.
     """
@@ -29,15 +30,25 @@ def _split(table: Table, console: Console, options: ConsoleOptions) -> list[Tabl
         return [_part(table, [*range(len(table.columns))], None)]
     ranges = [_range(console, wide, column) for column in table.columns]
     beside = math.ceil((natural - sum(most for _, most in ranges)) / len(ranges))  # a column's padding and rules
-    parts: list[list[int]] = [[0]]
-    for index in range(1, len(ranges)):
+    keys = [*range(_keys(table))]
+    if sum(ranges[n][0] + beside for n in keys) > options.max_width / 2:
+        keys = [0]
+    parts: list[list[int]] = [keys]
+    for index in range(len(keys), len(ranges)):
         together = [*parts[-1], index]
-        if len(together) > 2 and sum(ranges[n][0] + beside for n in together) > options.max_width:
-            together = [0, index]
+        if parts[-1] != keys and sum(ranges[n][0] + beside for n in together) > options.max_width:
+            together = [*keys, index]
             parts.append(together)
         parts[-1] = together
     room = options.max_width
     return [_part(table, part, _widths([ranges[n] for n in part], room - beside * len(part))) for part in parts]
+
+
+def _keys(table: Table) -> int:
+    """How many of the first columns tell the rows apart; the first alone where a few do not."""
+    rows = [*zip(*(map(str, column.cells) for column in table.columns[:_MOST_KEYS]), strict=True)]
+    counts = range(1, len(table.columns[:_MOST_KEYS]) + 1)
+    return next((count for count in counts if len({row[:count] for row in rows}) == len(rows)), 1)
 
 
 def _words(text: TextType | None, style: str) -> list[RenderableType]:

@@ -24,7 +24,9 @@ COLUMN = st.tuples(TEXT, st.booleans())  # its heading, and whether it has figur
 def tables(draw):
     columns = draw(st.lists(COLUMN, min_size=1, max_size=12))
     rows = draw(st.integers(0, 3))
-    cells = [[draw(FIGURE if figures else TEXT) for _, figures in columns] for _ in range(rows)]
+    first = [draw(FIGURE if figures else TEXT) for _, figures in columns]
+    alike = draw(st.integers(0, 4))  # cells of the first row that the others begin with
+    cells = [first[:alike] + [draw(FIGURE if figures else TEXT) for _, figures in columns[alike:]] for _ in range(rows)]
     return columns, cells, draw(st.sampled_from([None, box.SIMPLE_HEAD, box.HEAVY_HEAD]))
 
 
@@ -61,3 +63,10 @@ def test_what_has_no_room_goes_beneath_with_the_first_column_again():
     assert out.count("1024") == out.count("Width") > 1
     assert out.count("12.3 (11.9-12.8)") == 8
     assert shown(columns, [["1024", *["12.3 (11.9-12.8)"] * 8]], box.SIMPLE_HEAD, 200).count("1024") == 1
+
+
+def test_the_columns_that_tell_rows_apart_stand_in_each_part():
+    columns = [("Configuration", False), ("Workload", False), *((f"Quantity {n}", True) for n in range(8))]
+    rows = [[label, load, *["12.3 (11.9-12.8)"] * 8] for label in ("whole", "half") for load in ("single", "batch")]
+    out = shown(columns, rows, box.SIMPLE_HEAD, 80)
+    assert out.count("Configuration") == out.count("Workload") == out.count("whole") / 2 == out.count("batch") / 2 > 1
