@@ -65,8 +65,9 @@ class Lengthening(Record):
     """Single-request latency against output length: the logarithms of their ratios to the unpruned width, cell by cell."""
 
     cells: int
-    slower_in_latency: int  # by more than the margin
-    slower_per_token: int  # verdict "worse" with runs, by more than the margin without
+    slower_in_latency: int  # verdict "worse" with runs, by more than the margin without
+    slower_per_token: int  # likewise
+    slower_by_means: int  # requests, by more than the margin, whatever the interval
     correlation: Correlation
     largest: Cell | None
 
@@ -108,8 +109,9 @@ def lengthening(cells: Sequence[Cell], margin: float = MARGIN) -> Lengthening:
     logs = {key: [math.log(c.ratios[key].ratio or 1.0) for c in single] for key in (LATENCY, LENGTH)}
     return Lengthening(
         cells=len(single),
-        slower_in_latency=sum((c.ratios[LATENCY].ratio or 0) > 1 + margin for c in single),
+        slower_in_latency=sum(lower_is_better(c.ratios[LATENCY], margin) == "worse" for c in single),
         slower_per_token=sum(lower_is_better(c.ratios[TOKEN_MS], margin) == "worse" for c in single),
+        slower_by_means=sum((c.ratios[LATENCY].ratio or 0) > 1 + margin for c in single),
         correlation=correlate(logs[LENGTH], logs[LATENCY]),
         largest=max(single, key=lambda c: c.ratios[LATENCY].ratio or 0, default=None),
     )

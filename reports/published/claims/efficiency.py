@@ -90,7 +90,7 @@ def single_request_latency(claim: Claim, facts: Facts) -> ClaimResult:
     because = [
         (
             f"Single requests take longer in {found.slower_in_latency} of {found.cells} cells, a token in {found.slower_per_token}"
-            f"{_how(largest.ratios[TOKEN_MS])}."
+            f"{_how(largest.ratios[TOKEN_MS]) or f'; by means alone requests do in {found.slower_by_means}'}."
         ),
         (
             f"The largest, {largest.place}: latency {with_interval(largest.ratios[LATENCY])}, output tokens "
@@ -110,6 +110,7 @@ def single_request_latency(claim: Claim, facts: Facts) -> ClaimResult:
         cells=found.cells,
         slower_in_latency=found.slower_in_latency,
         slower_per_token=found.slower_per_token,
+        slower_by_means=found.slower_by_means,
         largest=largest.ratios[LATENCY].ratio,
         where=largest.place,
         r=r,

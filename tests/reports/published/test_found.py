@@ -49,6 +49,16 @@ def test_latency_from_length_is_distinguished_from_latency_from_time_per_token(t
     assert (found.standing, found.figures["slower_per_token"]) == ("survives", 3)
 
 
+def test_a_request_that_takes_longer_in_one_run_of_three_is_slower_by_means_alone(tmp_path):
+    def unsteady(row):
+        row["total_new_tokens"] *= 1.6 if row["intermediate_size"] == 4096 and row["run"] == 1 else 1.0
+        row["total_new_tokens"] *= 1.2 if row["intermediate_size"] == 7373 else 1.0
+
+    found = claim(analysed(tmp_path, unsteady), "single-request-latency")
+    assert (found.figures["slower_in_latency"], found.figures["slower_by_means"]) == (1, 2)
+    assert "take longer in 1 of 3 cells, a token in 0; by means alone requests do in 2" in found.because[0]
+
+
 def test_an_odd_width_that_takes_more_is_found(tmp_path):
     def hungry(row):
         row["net_j"] *= 1.1 if row["intermediate_size"] % 2 else 1.0
