@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from base.errors import UserError, describe_os_error
+from base.lines import split_lines
 from base.paths import expand
 from base.records import Record
 from energy.records import WindowEnergy
@@ -114,7 +115,7 @@ def _read_file(file: Path, source: str | None, name: str) -> Intensity:
     except OSError as error:
         raise CarbonError(f"{where}: {describe_os_error(error)}") from None
     try:
-        rows = csv.DictReader(text.splitlines()) if file.suffix.lower() == ".csv" else json.loads(text)
+        rows = csv.DictReader(split_lines(text)) if file.suffix.lower() == ".csv" else json.loads(text)
         starts, values = zip(*sorted(_point(row) for row in _rows(rows)), strict=True)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CarbonError(

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from base.lines import split_lines
+
 CHARACTERS = 100_000  # of each kind of calibration text
 CALIBRATED, HELD_OUT = (0, 400), (3000, 3200)  # conversations
 SEED = 0  # of the places in conversations
@@ -56,7 +58,7 @@ def windows(text: str, encode: Encode) -> list[list[int]]:
 
 def read_problems(file: Path) -> list[Row]:
     """GSM8K's rows."""
-    return [json.loads(line) for line in file.read_text().splitlines()]
+    return [json.loads(line) for line in split_lines(file.read_text("utf-8"))]
 
 
 def _until_enough(rows: Iterable[Row]) -> Iterator[Row]:

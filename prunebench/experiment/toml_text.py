@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from base.lines import split_lines
 from prunebench.experiment.file import ExperimentError
 
 Location = Sequence[str | int]  # keys and places in lists, as pydantic gives them
@@ -39,7 +40,7 @@ class TomlText:
                 raise ExperimentError(
                     f"{path}:{at[1]}: is not TOML: {message[: at.start()]} (column {at[2]})"
                 ) from None
-            raise ExperimentError(f"{path}:{len(found.text.splitlines())}: is not TOML: {message}") from None
+            raise ExperimentError(f"{path}:{len(split_lines(found.text))}: is not TOML: {message}") from None
         return found
 
     @cached_property
@@ -66,11 +67,11 @@ class TomlText:
         It is the first line of the statement after which the file, read up to there, has the key.
         """
         there = _present(self.data, location)
-        lines = self.text.splitlines(keepends=True)
+        lines = split_lines(self.text)
         first = 0
         for end in range(1, len(lines) + 1) if there else ():
             try:
-                data = tomllib.loads("".join(lines[:end]))
+                data = tomllib.loads("\n".join(lines[:end]))
             except tomllib.TOMLDecodeError:  # within a value of several lines
                 continue
             if len(_present(data, there)) == len(there):

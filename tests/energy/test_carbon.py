@@ -36,7 +36,13 @@ def as_json(rows):
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("grid.csv", ROWS), ("grid.json", as_json(ROWS)), ("bom.csv", f"\ufeff{ROWS}")]
+    ("name", "text"),
+    [
+        ("grid.csv", ROWS),
+        ("grid.json", as_json(ROWS)),
+        ("bom.csv", f"\ufeff{ROWS}"),
+        ("noted.csv", ROWS.replace("time", "note,time").replace("\n20", "\na\u2028b\x0cc,20")),
+    ],
 )
 def test_a_file_holds_each_figure_until_the_next_and_the_last_as_long_as_the_one_before(tmp_path, name, text):
     (tmp_path / name).write_text(text)

@@ -7,15 +7,14 @@ import hashlib
 import io
 import json
 import math
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from base.lines import split_lines
 from loadgen.endpoint import LoadError
 
 _LONGEST_FIELD = 16 * 1024 * 1024  # characters; the csv module's own limit is 128 Ki
-_LINE_END = re.compile(r"\r\n|\r|\n")
 _DELIMITERS = ",;\t"
 _MOST_TOKENS = 100_000_000
 
@@ -58,10 +57,8 @@ class InputFile:
         return hashlib.sha256(self.content()).hexdigest()
 
     def lines(self) -> Iterator[tuple[int, str]]:
-        """Number and text of each line that is not blank. A line ends at LF, CR or CRLF and at no other character:
-        U+2028, U+0085 and form feeds stand inside JSON strings and texts.
-        """
-        for number, line in enumerate(_LINE_END.split(self.text()), 1):
+        """Number and text of each line that is not blank."""
+        for number, line in enumerate(split_lines(self.text()), 1):
             if line.strip():
                 yield number, line
 
@@ -90,7 +87,7 @@ class InputFile:
         The header says whether commas, semicolons or tabs separate.
         """
         text = self.text()
-        header = _LINE_END.split(text.lstrip("\r\n"), 1)[0]
+        header = next((line for line in split_lines(text) if line), "")
         delimiter = max(_DELIMITERS, key=header.count)
         before = csv.field_size_limit(_LONGEST_FIELD)
         try:

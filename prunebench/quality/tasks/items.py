@@ -9,12 +9,14 @@ from typing import Any
 
 import datasets
 
+from base.lines import split_lines
+
 _SENTENCE = re.compile(r"[A-Z][^\n]*\.")
 
 
 def load(file: str, **_: Any) -> dict[str, datasets.Dataset]:
     """The items of a JSON Lines file beside this one. lm-eval passes the task's metadata along."""
-    lines = (Path(__file__).parent / file).read_text("utf-8").splitlines()
+    lines = split_lines((Path(__file__).parent / file).read_text("utf-8"))
     return {"test": datasets.Dataset.from_list([json.loads(line) for line in lines])}
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks.pruning_quality import texts
+import prunebench.calibration.depth
+from benchmarks.pruning_quality import depth, texts
 from benchmarks.pruning_quality.__main__ import compare, perplexities, table
 from benchmarks.pruning_quality.methods import Method, run
 from benchmarks.pruning_quality.unlike_widths import Mixed, cheapest
 from examples.real.source import conversations
+from prunebench.calibration.text_calibration import TextCalibration
+from pruner.prune import prune
 from tests.prunebench.calibration.test_text_calibration import TEXT, add_tokenizer
 from tests.pruner import tiny
 
@@ -99,3 +103,27 @@ def test_a_model_with_all_layers_of_one_checkpoint_is_that_checkpoint(tmp_path: 
     for percentage, checkpoint in ((0, model), (10, made[0]), (50, made[1])):
         mixed.mix([percentage] * layers)
         assert mixed.perplexities(text) == perplexities(checkpoint, text)
+
+
+@pytest.mark.slow
+def test_the_layers_that_go_by_perplexity_are_those_of_the_pruner_and_are_judged_as_what_it_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = add_tokenizer(tiny.make_checkpoint("llama", tmp_path / "source", torch.float32))
+    text, output = tmp_path / "text.txt", tmp_path / "depth.json"
+    text.write_text(TEXT)
+    words = [str(model), "--calibration", str(text), "--held-out", str(text), "--layers", "1", "--output", str(output)]
+    monkeypatch.setattr(sys, "argv", ["depth", *words])
+    monkeypatch.setattr(prunebench.calibration.depth, "CHOICE_SEQUENCES", 8)
+    depth.main()
+    figures = json.loads(output.read_text())
+    calibration = TextCalibration(model, [text], "maw")
+    (made,) = prune(model, tmp_path / "pruned", [], remove_layers=[1], calibration=calibration)
+    assert figures["by_perplexity"] == [one.model_dump() for one in made.manifest.removed_layers]
+    windows = {"text": texts.cut(model, text)[:2]}
+    own = figures["held_out"]["1 layers, perplexity"]
+    assert own["text"] == pytest.approx(perplexities(made.folder, windows)["text"], rel=1e-5)
+    least = min(range(figures["layers"]), key=lambda layer: figures["block_influence"][layer])
+    assert figures["held_out"]["1 layers, block influence"]["removed"] == [least]
+    depth.main()  # what is there is not measured again
+    assert json.loads(output.read_text()) == figures

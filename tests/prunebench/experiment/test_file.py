@@ -127,6 +127,13 @@ def test_a_key_of_another_kind_is_named_by_its_line(folder: Path):
     )
 
 
+@pytest.mark.parametrize("odd", ["\u2028", "\x85", "\x0c"])
+def test_a_character_that_ends_a_line_elsewhere_ends_none_here(odd: str, folder: Path):
+    text = MINIMAL.replace("requests = 1", "rate = 2").replace('name = "tiny"', f'name = "tiny" # a{odd}b')
+    said = ":2: is not TOML: " if odd == "\x0c" else ":10: [workloads.0] rate: rate does not apply"
+    assert said in complaint(folder, text)
+
+
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
 def test_a_wrong_value_of_any_key_is_named_by_its_line(file: Path, folder: Path):
     lines = file.read_text("utf-8").splitlines()
