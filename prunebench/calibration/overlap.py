@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
-from prunebench.calibration.text import TextFile
+from base.lines import split_lines
+from prunebench.calibration.text import TextFile, is_rows, strings_of
 
 _SHORTEST = 20  # characters: shorter lines are alike by chance
+_LONGEST_NAME = 20  # characters of a speaker before ": ", as in "Question: How many …"
 
 
 def shared_lines(files: Sequence[TextFile], measured: Mapping[str, str]) -> list[str]:
-    """A warning for each measured text, by name, that has a line in common with the calibration text, spaces aside.
+    """A warning for each measured text, by name, that has a line in common with the calibration text.
 
-    Of texts whose name ends in .jsonl the strings of every row are compared.
+    Spaces and a speaker's name before a line are no difference. Chats are compared by what their turns say, rows by their
+    strings, on either side.
     """
-    used = {hash(line) for file in files for item in file.items for line in _lines(item)}
-    used |= {hash(line.partition(": ")[2]) for file in files for item in file.items for line in _lines(item)}
+    texts = chain.from_iterable((*file.items, *file.contents) for file in files)
+    used = {hash(form) for line in _lines(texts) for form in _forms(line)}
     warnings = []
     for name, text in measured.items():
-        lines = set(_lines(text) if not name.endswith(".jsonl") else _lines_of_rows(text))
-        shared = sum(hash(line) in used for line in lines)
+        lines = set(_lines(_contents(Path(name), text)))
+        shared = sum(any(hash(form) in used for form in _forms(line)) for line in lines)
         if shared:
             warnings.append(
                 f"{Path(name).name}: {shared} of its {len(lines)} lines are in the calibration text; "
@@ -31,19 +34,22 @@ def shared_lines(files: Sequence[TextFile], measured: Mapping[str, str]) -> list
     return warnings
 
 
-def _lines(text: str) -> Iterator[str]:
-    joined = (" ".join(line.split()) for line in text.splitlines())
+def _contents(path: Path, text: str) -> Iterator[str]:
+    """The strings of a file of JSON, whose broken lines are taken as they are, or the plain text."""
+    rows = [text] if not is_rows(path) or path.suffix.lower() == ".json" else split_lines(text)
+    for row in rows:
+        try:
+            yield from strings_of(json.loads(row)) if is_rows(path) else [row]
+        except (ValueError, RecursionError):
+            yield row
+
+
+def _lines(texts: Iterable[str]) -> Iterator[str]:
+    joined = (" ".join(line.split()) for text in texts for line in split_lines(text))
     return (line for line in joined if len(line) >= _SHORTEST)
 
 
-def _lines_of_rows(text: str) -> Iterator[str]:
-    for row in text.splitlines():
-        yield from (line for found in _strings(json.loads(row)) for line in _lines(found))
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _strings(inner)
+def _forms(line: str) -> list[str]:
+    """The line, and what it says without its speaker."""
+    name, _, said = line.partition(": ")
+    return [line, said] if len(name) <= _LONGEST_NAME and len(said) >= _SHORTEST else [line]

@@ -22,6 +22,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from base.lines import split_lines
 from pruner.errors import PruneError
 from pruner.scoring.calibration import CalibrationFile
 from server.settings import ServeError
@@ -36,10 +37,14 @@ _ROLES |= {"bing": "assistant", "bard": "assistant", "system": "system"}
 
 @dataclass(frozen=True)
 class TextFile:
-    """A file's texts, chats rendered; plain text is one item."""
+    """A file's texts, chats rendered; plain text is one item.
+
+    `contents` are the same without what rendering adds: the turns of chats, the strings of rows, the plain text.
+    """
 
     record: CalibrationFile
     items: list[str]
+    contents: list[str]
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,8 @@ def cut_sequences(checkpoint: Path, files: Sequence[TextFile]) -> Sequences:
     """All of the text, packed; each sequence starts as the tokenizer starts a text, since some families fall apart otherwise.
 
     Held out is every HELD_OUT_EVERYth item; of a file with fewer items than that, every such sequence, and of a text with
-    fewer sequences its last. A text of one sequence has nothing held out. Raises PruneError for a text without tokens.
+    fewer sequences its last. A text of one sequence has nothing held out. Raises PruneError for one in which no
+    token follows another.
     """
     path = checkpoint / "tokenizer.json"
     try:
@@ -80,8 +86,12 @@ def cut_sequences(checkpoint: Path, files: Sequence[TextFile]) -> Sequences:
         held = {id(unit) for unit in kept}
         used += _packed([unit for unit in units if id(unit) not in held], step)
         held_out += _packed(kept, step)
-    if not used:
-        raise PruneError(f"--calibration {files[0].record.name}: holds no token")
+    if max(map(len, used), default=0) < 2:
+        names = ", ".join(file.record.name for file in files)
+        tokens = "no more than 1 token" if used else "no token"
+        raise PruneError(
+            f"--calibration {names}: holds {tokens}; give some ten thousand tokens of what the model is to do"
+        )
     return Sequences([start + ids for ids in used], [start + ids for ids in held_out])
 
 
@@ -111,40 +121,51 @@ class _Template:
 def _read(path: Path, template: _Template) -> TextFile:
     try:
         content = path.read_bytes()
-        text = content.decode()
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise PruneError(f"--calibration {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise PruneError(f"--calibration {path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
-    kinds, items = {"text"}, [text]
-    if path.suffix in {".jsonl", ".ndjson", ".json"}:
-        kinds, items = set(), []
+    kinds, items, contents = {"text"}, [text], [text]
+    if is_rows(path):
+        kinds, items, contents = set(), [], []
         for number, row in _rows(path, text):
             try:
-                kind, item = _item(row, template)
-            except ValueError as error:
+                kind, item, strings = _item(row, template)
+                item.encode()
+            except UnicodeEncodeError:
+                raise PruneError(
+                    f"--calibration {path}: row {number}: half of a surrogate pair is no character"
+                ) from None
+            except (ValueError, RecursionError) as error:
                 raise PruneError(f"--calibration {path}: row {number}: {error}") from error
             if item:
                 kinds.add(kind)
                 items.append(item)
+                contents += strings
     record = CalibrationFile(
         name=path.name,
         sha256=hashlib.sha256(content).hexdigest(),
         kind=" and ".join(sorted(kinds)) or "text",
         items=len(items),
     )
-    return TextFile(record, items)
+    return TextFile(record, items, contents)
+
+
+def is_rows(path: Path) -> bool:
+    """Whether a file of this name holds JSON."""
+    return path.suffix.lower() in {".jsonl", ".ndjson", ".json"}
 
 
 def _rows(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     """Rows counted from 1: those of a JSON list, or one a line."""
     number = 0
     try:
-        if path.suffix == ".json":
+        if path.suffix.lower() == ".json":
             rows = json.loads(text)
             yield from enumerate(rows if isinstance(rows, list) else [rows], 1)
             return
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(split_lines(text), 1):
             if line.strip():
                 yield number, json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -152,8 +173,8 @@ def _rows(path: Path, text: str) -> Iterator[tuple[int, Any]]:
         raise PruneError(f"--calibration {path}: {where}not JSON ({error})") from error
 
 
-def _item(row: Any, template: _Template) -> tuple[str, str]:
-    """Its kind and text; empty for a chat without turns. Raises ValueError with the reason."""
+def _item(row: Any, template: _Template) -> tuple[str, str, list[str]]:
+    """Its kind, text and contents; empty for a chat without turns. Raises ValueError with the reason."""
     if not isinstance(row, dict):
         raise ValueError("is no object")  # noqa: TRY004 - one kind of error for every row that cannot be used
     if "messages" in row or "conversations" in row:
@@ -161,7 +182,8 @@ def _item(row: Any, template: _Template) -> tuple[str, str]:
         if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
             raise ValueError("its messages are no list of objects")
         first = next((place for place, turn in enumerate(turns) if turn.get("role") != "assistant"), len(turns))
-        return "chats", template.render(turns[first:]) if turns[first:] else ""
+        turns = turns[first:]
+        return "chats", template.render(turns) if turns else "", list(strings_of(turns))
     keys = next((keys for keys in (("text",), ("question", "answer"), ("prompt",)) if row.keys() >= set(keys)), None)
     if keys is None:
         raise ValueError("has no messages, conversations, text, prompt, or question and answer")
@@ -169,9 +191,17 @@ def _item(row: Any, template: _Template) -> tuple[str, str]:
     parts = [row[key] for key in (*keys, *([answer] if answer else []))]
     if not all(isinstance(part, str) for part in parts):
         raise ValueError(f"its {' and '.join(keys)} must be strings")
-    if keys == ("question", "answer"):
-        parts = [f"Question: {parts[0]}", f"Answer: {parts[1]}"]
-    return "rows", "\n".join(parts) + "\n\n"
+    lines = [f"Question: {parts[0]}", f"Answer: {parts[1]}"] if keys == ("question", "answer") else parts
+    return "rows", "\n".join(lines) + "\n\n", parts
+
+
+def strings_of(value: Any) -> Iterator[str]:
+    """Every string that a JSON value holds, keys aside."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from strings_of(inner)
 
 
 def _from_sharegpt(turns: Any) -> list[dict[str, str]]:

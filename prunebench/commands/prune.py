@@ -64,7 +64,7 @@ def prune(
         list[CriterionChoice] | None,
         typer.Option(help=f"What makes a neuron worth keeping; default maw; repeatable, to compare. {costs()}."),
     ] = None,
-    seed: Annotated[int, _neuron_option(help="Of the random criterion.")] = 0,
+    seed: Annotated[int, _neuron_option(min=0, help="Of the random criterion.")] = 0,
     calibration: Annotated[
         list[Path] | None,
         _neuron_option(

@@ -54,7 +54,7 @@ class Prune(Record):
         description=f"Text, JSONL or chats for the criteria {needing_text()}, for `refit` and for `remove_layers`, which run the model; "
         "relative to the experiment file.",
     )
-    seed: int = Field(default=0, description="Seed of the `random` criterion.")
+    seed: int = Field(default=0, ge=0, description="Seed of the `random` criterion.")
     multiple_of: int = Field(default=1, ge=1, description="Round each width to the nearest multiple of this.")
     tie_break: TieBreak = Field(
         default="stable", description="Which of equal scores stay: the lower index, or `torch.topk`'s set."

@@ -54,6 +54,14 @@ def test_rows_and_chats_may_be_mixed(name: str, model: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("odd", ["\u2028", "\x85", "\x0c", "\u2029"])
+def test_a_row_may_hold_characters_that_end_a_line_elsewhere(odd: str, model: Path) -> None:
+    file = model.parent / "rows.JSONL"
+    file.write_text("\ufeff" + f'{{"text": "a{odd}b"}}\n'.replace("\x0c", "\\f") * 2, "utf-8")
+    (found,) = read_files(model, [file])
+    assert found.items == [f"a{odd}b\n\n"] * 2
+
+
 def test_a_conversation_that_goes_on_from_an_answer_begins_at_the_next_question(model: Path) -> None:
     answer, question = {"from": "gpt", "value": "ho"}, {"from": "human", "value": "hi"}
     chats = ({"conversations": turns} for turns in ([answer, question, answer], [answer], []))
@@ -88,11 +96,15 @@ def test_a_chat_without_a_template_and_a_template_that_refuses_are_named(model: 
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("text.txt", b"", "holds no token"),
+        ("text.txt", b"", "holds no token; give some ten thousand"),
+        ("text.txt", b"a", "holds no more than 1 token; give some ten thousand"),
         ("text.txt", b"\xff", "not UTF-8 text"),
         ("text.txt", None, "No such file"),
         ("rows.jsonl", b'{"text": "x"}\nno json\n', "row 2: not JSON"),
         ("rows.json", b"[", "not JSON"),
+        ("rows.jsonl", b'{"text": "\\ud800"}\n', "row 1: half of a surrogate pair is no character"),
+        ("rows.jsonl", b"\n\n", "holds no token"),
+        (".", None, "Is a directory"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named(name: str, content: bytes | None, reason: str, model: Path) -> None:
@@ -139,3 +151,35 @@ def test_a_line_that_quality_is_measured_on_is_found_in_texts_and_in_items_of_ta
         "held-out.txt: 1 of its 2 lines are in the calibration text",
         "gsm.jsonl: 1 of its 1 lines are in the calibration text",
     ]
+
+
+QUESTION, ANSWER = "How many clips did Natalia sell in April?", "She sold forty-eight of them,\nand seven more."
+CHATS = {
+    "messages": [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}],
+    "conversations": [{"from": "human", "value": QUESTION}, {"from": "gpt", "value": ANSWER}],
+}
+TEXTS = {
+    "chat.jsonl": json.dumps({"messages": CHATS["messages"]}) + "\n\n",
+    "sharegpt.json": json.dumps([{"conversations": CHATS["conversations"]}]),
+    "rows.ndjson": json.dumps({"question": QUESTION, "answer": ANSWER}) + "\n",
+    "plain.txt": f"{QUESTION}\n{ANSWER}\n",
+    "spoken.txt": f"User: {QUESTION}\nAssistant: {ANSWER}\n",
+    "rendered.txt": f"<user>{QUESTION}<assistant>{ANSWER}",
+}
+
+
+@pytest.mark.parametrize("used", [name for name in TEXTS if name != "rendered.txt"])
+def test_what_is_shared_is_found_whatever_form_each_side_has(used: str, model: Path) -> None:
+    file = model.parent / used
+    file.write_text(TEXTS[used])
+    warned = shared_lines(read_files(model, [file]), {**TEXTS, "other.jsonl": '{"text": "nothing in common with it"}'})
+    names = [warning.partition(":")[0] for warning in warned]
+    assert set(names) >= TEXTS.keys() - {"rendered.txt"}
+    assert "other.jsonl" not in names
+
+
+def test_a_measured_file_that_is_not_the_json_its_name_says_is_compared_as_text(model: Path) -> None:
+    file = model.parent / "text.txt"
+    file.write_text(QUESTION)
+    (warning,) = shared_lines(read_files(model, [file]), {"broken.jsonl": f"{{\n\n{QUESTION}\n"})
+    assert warning.startswith("broken.jsonl: 1 of its 1 lines")
