@@ -13,11 +13,15 @@ from base.records import Record
 def write_bytes(file: Path, content: bytes) -> None:
     """Write and fsync a `.partial` neighbour, then rename it: a reader has the old file or the new one. Raises OSError."""
     partial = file.with_name(f"{file.name}.partial")
-    with partial.open("wb") as opened:
-        opened.write(content)
-        opened.flush()
-        os.fsync(opened.fileno())
-    partial.replace(file)
+    try:
+        with partial.open("wb") as opened:
+            opened.write(content)
+            opened.flush()
+            os.fsync(opened.fileno())
+        partial.replace(file)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def write_text(file: Path, text: str) -> None:

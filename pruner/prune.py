@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -196,16 +197,17 @@ class _Job:
         layouts = {layout.name: layout for layout in missing}
         selections = {name: Selection({}) for name in layouts}
         removed = {name: layout.removed for name, layout in layouts.items()}
-        for activity in self.calibration.activities(self.anatomy, removed, self._work(missing)):
-            mlp = activity.mlp
-            for name in activity.outputs:
-                layout, made = layouts[name], selections[name]
-                recipe = self._recipe(layout)
-                score = weigh(scores[layout.prefix][mlp.prefix], activity, recipe.criterion)
-                made.scores[mlp.prefix], made.tokens[mlp.prefix] = score, activity.tokens
-                kept = kept_neurons(score, mlp.factor * layout.widths[mlp.key], recipe.tie_break)
-                if down := activity.keep(name, kept):
-                    made.downs[mlp.prefix] = down
+        with closing(self.calibration.activities(self.anatomy, removed, self._work(missing))) as activities:
+            for activity in activities:
+                mlp = activity.mlp
+                for name in activity.outputs:
+                    layout, made = layouts[name], selections[name]
+                    recipe = self._recipe(layout)
+                    score = weigh(scores[layout.prefix][mlp.prefix], activity, recipe.criterion)
+                    made.scores[mlp.prefix], made.tokens[mlp.prefix] = score, activity.tokens
+                    kept = kept_neurons(score, mlp.factor * layout.widths[mlp.key], recipe.tie_break)
+                    if down := activity.keep(name, kept):
+                        made.downs[mlp.prefix] = down
         for name, made in selections.items():
             made.held_out = self.calibration.held_out(name)
         return selections

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -58,7 +59,7 @@ class MeasuredActivity:
             return None
         file = _down_file(self._folder, output, self.mlp)
         file.parent.mkdir(parents=True, exist_ok=True)
-        np.save(file, self._gram.refit(self._weight, kept).cpu().numpy())
+        _save(file, self._gram.refit(self._weight, kept).cpu().numpy())
         self.cuts[output] = kept, file
         return file
 
@@ -99,6 +100,13 @@ def stored_layer(folder: Path, mlps: Iterable[Mlp], outputs: tuple[str, ...]) ->
     """A layer that `save_layer` wrote."""
     tokens = json.loads((folder / "tokens.json").read_bytes())
     return [StoredActivity(mlp, outputs, tokens[mlp.prefix], folder) for mlp in mlps]
+
+
+def _save(file: Path, values: NDArray[np.float32]) -> None:
+    """As `numpy.save`, whose error on a full disk has no reason in it."""
+    content = io.BytesIO()
+    np.save(content, values)
+    file.write_bytes(content.getbuffer())
 
 
 def _down_file(folder: Path, output: str, mlp: Mlp) -> Path:

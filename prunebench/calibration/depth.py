@@ -42,11 +42,14 @@ def choose_layers(
     sample = spread(text, CHOICE_SEQUENCES)
     stored = work / "removed.json"
     removed = [RemovedLayer.model_validate(row) for row in json.loads(stored.read_bytes())] if stored.is_file() else []
-    with torch.inference_mode():
-        while len(removed) < count:
-            step = _Step(model, sample, [one.layer for one in removed], work / "states")
-            removed.append(step.run(lambda done: tick(len(removed) * len(model.layers) + done)))
-            write_text(stored, json.dumps([one.model_dump() for one in removed]))
+    try:
+        with torch.inference_mode():
+            while len(removed) < count:
+                step = _Step(model, sample, [one.layer for one in removed], work / "states")
+                removed.append(step.run(lambda done: tick(len(removed) * len(model.layers) + done)))
+                write_text(stored, json.dumps([one.model_dump() for one in removed]))
+    finally:
+        shutil.rmtree(work / "states", ignore_errors=True)
     return removed[:count]
 
 
@@ -91,7 +94,6 @@ class _Step:
         scored = sum(len(tokens) - 1 for tokens in self._sample)
         losses = {index: self._loss(states) / scored for index, states in begun.items()}
         best = min(losses, key=lambda index: losses[index])
-        shutil.rmtree(self._folder)
         return RemovedLayer(layer=best, perplexity=math.exp(losses[best]))
 
     def _embed(self) -> States:

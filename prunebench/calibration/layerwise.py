@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -69,22 +69,29 @@ class LayerwisePass:
         self._hidden: int
         self.losses: dict[str, float] = {}
 
-    def run(self, tick: Tick) -> Iterator[MeasuredActivity | StoredActivity]:
-        """Every MLP in the order of the layers; the layers that an earlier run finished are read back."""
+    def run(self, tick: Tick) -> Generator[MeasuredActivity | StoredActivity, None, None]:
+        """Every MLP in the order of the layers; the layers that an earlier run finished are read back.
+
+        After an error, Ctrl-C or `close`, what is stored is that of finished layers.
+        """
         import torch
 
         layers = len(self._model.layers)
         by_layer = mlps_by_layer(self._anatomy, layers, self._removed)
-        with torch.inference_mode():
-            done = self._start()
-        for layer in range(done):
-            yield from stored_layer(self._store.results(layer), by_layer[layer], self._outputs)
-        for layer in range(done, layers):
-            tick(layer)
-            if layer in self._removed:
-                self._pass_by(layer)
-            else:
-                yield from self._layer(layer, by_layer[layer])
+        try:
+            with torch.inference_mode():
+                done = self._start()
+            for layer in range(done):
+                yield from stored_layer(self._store.results(layer), by_layer[layer], self._outputs)
+            for layer in range(done, layers):
+                tick(layer)
+                if layer in self._removed:
+                    self._pass_by(layer)
+                else:
+                    yield from self._layer(layer, by_layer[layer])
+        except BaseException:
+            self._store.discard_unfinished()
+            raise
         with torch.inference_mode():
             self.losses = {name: self._loss(name, layers) for name in (_WHOLE, *self._outputs)}
 

@@ -7,6 +7,7 @@ them, each layer being run again over its states. A layer is in memory at a time
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from base.files import write_bytes
 from prunebench.calibration.layerwise import down_weights, listening, mlps_by_layer
 from prunebench.calibration.model import Call, LayeredModel
 from prunebench.calibration.states import States
@@ -48,12 +50,16 @@ class SlopePass:
         tick: called with the steps that are done. Raises PruneError as `LayeredModel` and `down_weights` do.
         """
         done, squares = self._stored()
-        for number, part in enumerate(self._parts[done:], done):
-            step = _counting(tick, number * self.steps // len(self._parts))
-            one = _Part(self._model, part, self._layers, self._work / "states", step)
-            for prefix, found in one.squares(self._anatomy, self._mlps):
-                squares[prefix] = squares[prefix] + found
-            self._store(number + 1, squares)
+        states = self._work / "states"
+        try:
+            for number, part in enumerate(self._parts[done:], done):
+                step = _counting(tick, number * self.steps // len(self._parts))
+                one = _Part(self._model, part, self._layers, states, step)
+                for prefix, found in one.squares(self._anatomy, self._mlps):
+                    squares[prefix] = squares[prefix] + found
+                self._store(number + 1, squares)
+        finally:
+            shutil.rmtree(states, ignore_errors=True)
         return {prefix: np.sqrt(values) for prefix, values in squares.items()}
 
     def _split(self, text: Sequence[list[int]]) -> list[Sequence[list[int]]]:
@@ -73,9 +79,9 @@ class SlopePass:
         """One file at any moment, or two with the newer one whole."""
         before = list(self._work.glob("slopes-*.npz"))
         self._work.mkdir(parents=True, exist_ok=True)
-        partial_file = self._work / "partial.npz"
-        np.savez(partial_file, **squares)  # type: ignore[arg-type]
-        partial_file.replace(self._work / f"slopes-{done}.npz")
+        content = io.BytesIO()
+        np.savez(content, **squares)  # type: ignore[arg-type]
+        write_bytes(self._work / f"slopes-{done}.npz", content.getvalue())
         for file in before:
             file.unlink()
 
@@ -106,7 +112,6 @@ class _Part:
                     both = zip(self._open(place), gradient, strict=True)
                     gradient.fill(self._backwards(index, layer, *pair) for pair in both)
             yield from ((prefix, one.total.cpu().numpy()) for prefix, one in squares.items())
-        shutil.rmtree(self._folder)
 
     def _forwards(self) -> None:
         """Write the states before each layer, and after the last, by their places: mapped memory is that of two."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,8 +24,7 @@ class States:
         self._lengths = lengths
         size = sum(lengths) * hidden
         if new:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.unlink(missing_ok=True)
+            _reserve(file, size * dtype.itemsize)
         self._values = torch.from_file(str(file), shared=True, size=size, dtype=dtype).view(-1, hidden)
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -38,6 +38,17 @@ class States:
         """Write every sequence's [1, tokens, hidden]."""
         for place, output in zip(self, outputs, strict=True):
             place.copy_(output)
+
+
+def _reserve(file: Path, nbytes: int) -> None:
+    """Make the file anew with all its blocks: on a full disk, writing to mapped memory would end the process (SIGBUS)."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)
+    with file.open("wb") as opened:
+        try:
+            os.posix_fallocate(opened.fileno(), 0, nbytes)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(file)) from None
 
 
 class LayerStore:
@@ -67,6 +78,14 @@ class LayerStore:
         self._folder.joinpath(f"states-{layer}.partial").rename(self.states(layer))
         if layer:
             shutil.rmtree(self.states(layer - 1))
+
+    def discard_unfinished(self) -> None:
+        """Remove what belongs to no finished layer."""
+        done = self.last() or 0
+        kept = {self.states(done), *map(self.results, range(done))} if done else set()
+        for path in self._folder.glob("*"):
+            if path not in kept:
+                shutil.rmtree(path)
 
     def results(self, layer: int) -> Path:
         """The folder of a layer's figures and new weights."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from functools import cached_property, partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -100,7 +100,9 @@ class TextCalibration:
         estimate.reach(estimate.total, 0)
         return LayerChoice(removed, model.per_layer)
 
-    def activities(self, anatomy: Anatomy, outputs: Mapping[str, Collection[int]], work: Path) -> Iterator[Activity]:
+    def activities(
+        self, anatomy: Anatomy, outputs: Mapping[str, Collection[int]], work: Path
+    ) -> Generator[Activity, None, None]:
         """As `Calibration.activities`: a pass for all outputs without the same layers, or in a sequential refit one for each.
 
         Raises PruneError if transformers cannot load the model or holds it in modules of another make.

@@ -45,6 +45,8 @@ def locked(output: Path) -> Iterator[None]:
             yield
         finally:
             _remove_partial(output)  # of a failure; finished folders have been renamed
+            for folder in _work_folders(output):
+                _remove_empty(folder)
             if new:
                 with suppress(OSError):  # not empty
                     output.rmdir()
@@ -82,6 +84,13 @@ def remove_work(output: Path) -> None:
     """Remove what calibration kept."""
     for folder in _work_folders(output):
         shutil.rmtree(folder)
+
+
+def _remove_empty(top: Path) -> None:
+    """Remove the folders in which there is no file."""
+    for folder, _, _ in os.walk(top, topdown=False):
+        with suppress(OSError):  # not empty
+            Path(folder).rmdir()
 
 
 def _work_folders(output: Path) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -99,12 +99,14 @@ class Calibration(Protocol):
     def choose_layers(self, count: int, work: Path) -> LayerChoice:
         """`count` layers that the model misses least; `work` as below. Raises PruneError if the model cannot be run."""
 
-    def activities(self, anatomy: Anatomy, outputs: Mapping[str, Collection[int]], work: Path) -> Iterator[Activity]:
+    def activities(
+        self, anatomy: Anatomy, outputs: Mapping[str, Collection[int]], work: Path
+    ) -> Generator[Activity, None, None]:
         """Every MLP, layer by layer, for every output; `keep` is called for all its outputs before the next one is drawn.
 
         outputs: names, and the layers that are removed from each: of those there is no activity. `work` may not exist yet.
         What an interrupted run of this very prune left there is used; what is written there stays until the outputs are
-        finished. Raises PruneError if the model cannot be run.
+        finished, but for what is half done when it is closed. Raises PruneError if the model cannot be run.
         """
 
     def held_out(self, output: str) -> HeldOut:

@@ -9,7 +9,7 @@ import pytest
 
 from prunebench.terminal.progress import Steps
 from reports.document.console import Console
-from tests.prunebench.conftest import TINYGLU
+from tests.prunebench.conftest import TINYGLU, fill
 from tests.pruner.checkpoint.hub_server import COMMIT, Hub, running_hub
 
 pytestmark = pytest.mark.slow  # every test starts a process of its own
@@ -90,9 +90,28 @@ def test_pruning_over_a_text_records_it(prunebench, tmp_path: Path):
     assert (again.returncode, again.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("criterion", ["act", "taylor"])
+def test_a_disk_that_runs_full_while_the_model_runs_is_one_line_and_leaves_nothing(
+    criterion: str, prunebench, small_disk: Path, tmp_path: Path
+):
+    (tmp_path / "text.txt").write_text("Water boils at a hundred degrees at sea level. " * 1500)
+    fill(small_disk, leave=11_000_000)  # the checkpoint takes 9.5 MB, the states before a layer more
+    words = ["--criterion", criterion, "--calibration", "text.txt", "--refit"]
+    done = prunebench("prune", TINYGLU, "--output", small_disk / "out", *HALF, *words)
+    assert done.returncode == 2, done.stderr
+    assert re.search(r"\nprunebench: .*/calibration-.*: No space left on device\n$", done.stderr)
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [
+        (["--seed", "-1"], "Invalid value for '--seed': Input should be greater than or equal to 0"),
+        (["--pruning-percentage", "100"], "--pruning-percentage 100: must be at least 0 and below 100"),
+        (["--intermediate-size", "0"], "--intermediate-size 0: gives width 0, this checkpoint allows 1 to 1024"),
+        (["--intermediate-size", "-8"], "--intermediate-size -8: gives width -8"),
+        (["--expansion-ratio", "nan"], "--expansion-ratio nan: must be a finite number"),
         (["--criterion", "act"], "--criterion act: needs a text, --calibration FILE"),
         (
             ["--calibration", "text.txt"],

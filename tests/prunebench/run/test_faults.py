@@ -1,37 +1,13 @@
 """A fault in a run leaves the finished trials, names its cause, and the rest continues."""
 
-import os
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from reports.runs.run_folder import RunFolder
+from tests.prunebench.conftest import fill
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 40 MB of its own, where the test may make one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=40m", "none", str(folder)], capture_output=True, check=False
-    )
-    if made.returncode:
-        pytest.skip("making a small file system needs root")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill(folder: Path, leave: int) -> Path:
-    """Fill a disk up to this many free bytes."""
-    free = os.statvfs(folder)
-    filler = folder / "filler"
-    filler.write_bytes(bytes(max(0, free.f_bavail * free.f_bsize - leave)))
-    return filler
 
 
 def stamps(folder: Path) -> dict[Path, int]:
