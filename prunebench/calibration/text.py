@@ -88,7 +88,7 @@ def cut_sequences(checkpoint: Path, files: Sequence[TextFile]) -> Sequences:
         held_out += _packed(kept, step)
     if max(map(len, used), default=0) < 2:
         names = ", ".join(file.record.name for file in files)
-        tokens = "no more than 1 token" if used else "no token"
+        tokens = "no more than 1 token" if used else "no text"
         raise PruneError(
             f"--calibration {names}: holds {tokens}; give some ten thousand tokens of what the model is to do"
         )
@@ -126,7 +126,7 @@ def _read(path: Path, template: _Template) -> TextFile:
         raise PruneError(f"--calibration {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise PruneError(f"--calibration {path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
-    kinds, items, contents = {"text"}, [text], [text]
+    kinds, items, contents = {"text"}, [text][: bool(text.strip())], [text]
     if is_rows(path):
         kinds, items, contents = set(), [], []
         for number, row in _rows(path, text):
@@ -174,7 +174,7 @@ def _rows(path: Path, text: str) -> Iterator[tuple[int, Any]]:
 
 
 def _item(row: Any, template: _Template) -> tuple[str, str, list[str]]:
-    """Its kind, text and contents; empty for a chat without turns. Raises ValueError with the reason."""
+    """Its kind, text and contents; empty for one that says nothing. Raises ValueError with the reason."""
     if not isinstance(row, dict):
         raise ValueError("is no object")  # noqa: TRY004 - one kind of error for every row that cannot be used
     if "messages" in row or "conversations" in row:
@@ -183,16 +183,29 @@ def _item(row: Any, template: _Template) -> tuple[str, str, list[str]]:
             raise ValueError("its messages are no list of objects")
         first = next((place for place, turn in enumerate(turns) if turn.get("role") != "assistant"), len(turns))
         turns = turns[first:]
+        for number, turn in enumerate(turns, first + 1):
+            if lacking := _lacking(turn):
+                raise ValueError(f"message {number} has no {lacking}")
         return "chats", template.render(turns) if turns else "", list(strings_of(turns))
     keys = next((keys for keys in (("text",), ("question", "answer"), ("prompt",)) if row.keys() >= set(keys)), None)
     if keys is None:
         raise ValueError("has no messages, conversations, text, prompt, or question and answer")
     answer = next((key for key in ("completion", "response") if key in row), None) if keys == ("prompt",) else None
-    parts = [row[key] for key in (*keys, *([answer] if answer else []))]
-    if not all(isinstance(part, str) for part in parts):
-        raise ValueError(f"its {' and '.join(keys)} must be strings")
+    names = [*keys, *([answer] if answer else [])]
+    parts = [row[key] for key in names]
+    if wrong := [key for key, part in zip(names, parts, strict=True) if not isinstance(part, str)]:
+        raise ValueError(f"its {wrong[0]} is no string")
+    if not any(map(str.strip, parts)):
+        return "rows", "", []
     lines = [f"Question: {parts[0]}", f"Answer: {parts[1]}"] if keys == ("question", "answer") else parts
     return "rows", "\n".join(lines) + "\n\n", parts
+
+
+def _lacking(turn: dict[str, Any]) -> str | None:
+    """What templates would print None or nothing for. A turn that calls tools needs no content."""
+    if not isinstance(turn.get("role"), str):
+        return "role"
+    return None if isinstance(turn.get("content"), str | list) or turn.get("tool_calls") else "content"
 
 
 def strings_of(value: Any) -> Iterator[str]:

@@ -15,6 +15,7 @@ _FLAGS: dict[TargetKind, str] = {
     "percentage": "--pruning-percentage",
     "width": "--intermediate-size",
 }
+_FAR = 1e15  # wider than any model: a product beyond floats is no integer
 
 
 def require_targets(targets: Sequence[Target], remove_layers: Sequence[int] = ()) -> None:
@@ -68,7 +69,7 @@ class Target:
             # The order of operations matters: 29 % of 25600 is 7423 neurons in floating point, as in the study's widths.
             return source_width - int(self.value / 100 * source_width)
         if self.kind == "ratio":
-            return math.floor(self.value * hidden_size + 0.5)
+            return math.floor(max(-_FAR, min(self.value * hidden_size, _FAR)) + 0.5)
         if self.value != int(self.value):
             raise PruneError(f"{self.flag}: must be a whole number")
         return int(self.value)

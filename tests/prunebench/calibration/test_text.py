@@ -73,7 +73,11 @@ def test_a_conversation_that_goes_on_from_an_answer_begins_at_the_next_question(
     [
         ([], "is no object"),
         ({"body": "x"}, "has no messages, conversations, text, prompt, or question and answer"),
-        ({"text": 3}, "its text must be strings"),
+        ({"text": 3}, "its text is no string"),
+        ({"prompt": "a", "response": None}, "its response is no string"),
+        ({"messages": [{"role": "user", "content": "hi"}, {"role": "user"}]}, "message 2 has no content"),
+        ({"messages": [{"role": 3, "content": "hi"}]}, "message 1 has no role"),
+        ({"conversations": [{"from": "gpt", "value": "ho"}, {"from": "human", "value": None}]}, "message 2 has no"),
         ({"conversations": [{"from": "martian", "value": "x"}]}, "has a turn without a known from"),
         ({"messages": "hi"}, "its messages are no list of objects"),
     ],
@@ -96,14 +100,16 @@ def test_a_chat_without_a_template_and_a_template_that_refuses_are_named(model: 
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("text.txt", b"", "holds no token; give some ten thousand"),
+        ("text.txt", b"", "holds no text; give some ten thousand"),
+        ("text.txt", b" \n\n", "holds no text"),
         ("text.txt", b"a", "holds no more than 1 token; give some ten thousand"),
         ("text.txt", b"\xff", "not UTF-8 text"),
         ("text.txt", None, "No such file"),
         ("rows.jsonl", b'{"text": "x"}\nno json\n', "row 2: not JSON"),
         ("rows.json", b"[", "not JSON"),
         ("rows.jsonl", b'{"text": "\\ud800"}\n', "row 1: half of a surrogate pair is no character"),
-        ("rows.jsonl", b"\n\n", "holds no token"),
+        ("rows.jsonl", b"\n\n", "holds no text"),
+        ("rows.jsonl", b'{"prompt": " ", "response": ""}\n', "holds no text"),
         (".", None, "Is a directory"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -68,6 +69,8 @@ def test_a_width_is_always_a_multiple_within_the_source_or_an_error(source, kind
         (Target("ratio", 0.0001), "--expansion-ratio 0.0001"),
         (Target("ratio", float("nan")), "--expansion-ratio nan"),
         (Target("ratio", float("inf")), "--expansion-ratio inf"),
+        (Target("ratio", 1e308), re.escape("--expansion-ratio 1e+308: gives width 1000000000000000")),
+        (Target("ratio", -1e308), re.escape("--expansion-ratio -1e+308")),
         (Target("percentage", -1), "--pruning-percentage -1"),
         (Target("percentage", 100), "--pruning-percentage 100: must be at least 0 and below 100"),
         (Target("percentage", 100.5), "--pruning-percentage 100.5"),
