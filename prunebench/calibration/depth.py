@@ -9,7 +9,6 @@ else, is another family of models, which engines may not run.
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from base.files import write_text
-from prunebench.calibration.model import Call, LayeredModel
+from prunebench.calibration.model import Call, LayeredModel, perplexity
 from prunebench.calibration.states import States
 from pruner.errors import PruneError
 from pruner.scoring.calibration import RemovedLayer
@@ -93,8 +92,11 @@ class _Step:
                 self._advance(base, layer, index)
         scored = sum(len(tokens) - 1 for tokens in self._sample)
         losses = {index: self._loss(states) / scored for index, states in begun.items()}
-        best = min(losses, key=lambda index: losses[index])
-        return RemovedLayer(layer=best, perplexity=math.exp(losses[best]))
+        found = {index: known for index, loss in losses.items() if (known := perplexity(loss)) is not None}
+        if not found:
+            raise PruneError("--remove-layers: whichever layer goes, the model has no finite perplexity on the text")
+        best = min(found, key=lambda index: found[index])
+        return RemovedLayer(layer=best, perplexity=found[best])
 
     def _embed(self) -> States:
         inputs: list[Tensor] = []

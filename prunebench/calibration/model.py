@@ -8,6 +8,7 @@ return what is given to them.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +23,8 @@ from server.engines.transformers.lean_import import lean_transformers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+_LARGEST_LOSS = 700.0  # nats a token: exp(710) is no float any more
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,10 @@ class LayeredModel:
                     setattr(module, name, torch.nn.Parameter(parameter.to("meta"), requires_grad=False))
 
     def embed(self, tokens: list[int]) -> tuple[Tensor, list[Call]]:
-        """The first layer's input [1, tokens, hidden], and how every layer is called for a text of this length."""
+        """The first layer's input [1, tokens, hidden], and how every layer is called for a text of this length.
+
+        Raises PruneError for a token that the model has no embedding for.
+        """
         calls: list[Call] = []
         inputs: list[Tensor] = []
 
@@ -94,6 +100,11 @@ class LayeredModel:
             calls.append(Call(args, kwargs))
             return hidden
 
+        known = len(self._model.get_input_embeddings().weight)
+        if max(tokens) >= known:
+            raise PruneError(
+                f"--calibration: {self._checkpoint.folder}/tokenizer.json gives token {max(tokens)}, the model has {known}"
+            )
         with self._stand_ins(note):
             self._model.get_decoder()(self._ids(tokens), use_cache=False)
         return inputs[0], calls
@@ -177,6 +188,11 @@ class LayeredModel:
             raise PruneError(
                 f"--calibration: transformers does not find {missing[0]}{where} in {self._checkpoint.folder}"
             )
+
+
+def perplexity(loss: float) -> float | None:
+    """Of a mean loss in nats a token; None if it is beyond floats, or the loss is not finite."""
+    return math.exp(loss) if loss < _LARGEST_LOSS else None
 
 
 @contextmanager

@@ -8,7 +8,6 @@ over the whole text.
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from functools import cached_property, partial
@@ -162,8 +161,12 @@ class TextCalibration:
         if not scored:
             reason = "the text is too short to hold any of it out: it takes two sequences"
             return HeldOut(tokens=0, perplexity_before=None, perplexity_after=None, reason=reason)
-        before, after = (math.exp(loss / scored) for loss in (self._whole_loss, self._losses[output]))
-        return HeldOut(tokens=scored, perplexity_before=before, perplexity_after=after)
+        from prunebench.calibration.model import perplexity
+
+        before, after = (perplexity(loss / scored) for loss in (self._whole_loss, self._losses[output]))
+        broken = "whole" if before is None else "pruned" if after is None else None
+        without = f"the {broken} model has no finite perplexity on the held-out text" if broken else None
+        return HeldOut(tokens=scored, perplexity_before=before, perplexity_after=after, reason=without)
 
 
 class _Estimate:

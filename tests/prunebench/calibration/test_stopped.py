@@ -1,13 +1,14 @@
-"""A full disk and Ctrl-C while the model runs leave the layers that are finished, or nothing."""
+"""A full disk, Ctrl-C and figures that cannot be computed, while the model runs: finished layers stay, or nothing."""
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import save_file
 
 from prunebench.calibration.text_calibration import TextCalibration
@@ -53,6 +54,11 @@ def files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
+def numbers(left: list[str], name: str) -> list[int]:
+    """N of each folder pass-0/NAME-N."""
+    return [int(found[1]) for path in left if (found := re.fullmatch(rf"pass-0/{name}-(\d+)", path))]
+
+
 @pytest.mark.parametrize(("criterion", "layers"), [("act", 0), ("taylor", 0), ("act", 1)])
 def test_a_file_that_cannot_grow_is_named_in_one_line_and_nothing_is_left(
     criterion: str, layers: int, text: Path, tmp_path: Path
@@ -80,24 +86,55 @@ def test_ctrl_c_at_any_moment_leaves_finished_layers_alone_and_the_same_command_
         except KeyboardInterrupt:
             stop_at += 1
         for folder in out.glob("calibration-*"):
-            left = [path for path in files(folder) if path.count("/") == 1 or "partial" in path]
-            (done,) = [int(path.rpartition("-")[2]) for path in left if "/states-" in path] or [0]
-            layers_left = [path for path in left if "/layer-" in path]
-            assert layers_left == [f"pass-0/layer-{layer}" for layer in range(done)]
-            assert len(left) == len(layers_left) + bool(done) + sum(
-                "slopes-" in path or "removed" in path for path in left
-            )
+            left = files(folder)
+            assert not [
+                path for path in left if "partial" in path or path.startswith(("slopes/states", "depth/states"))
+            ]
+            assert numbers(left, "states") in ([], [len(numbers(left, "layer"))])
+            assert numbers(left, "layer") == list(range(sum(numbers(left, "states"))))
     assert stop_at >= 2
     assert made.manifest == whole.manifest
     assert files(out) == files(tmp_path / "whole")
 
 
-def test_what_cannot_be_computed_leaves_nothing(text: Path, tmp_path: Path) -> None:
+def damaged(folder: Path, factors: dict[str, float]) -> Path:
+    """A tiny model whose tensors, by a part of their names, are multiplied."""
+    source = make("llama", folder)
+    tensors = tiny.tensors_of(source)
+    for part, factor in factors.items():
+        tensors |= {name: tensor * factor for name, tensor in tensors.items() if part in name}
+    save_file(tensors, source / "model.safetensors")
+    return source
+
+
+def test_activations_beyond_the_dtype_leave_nothing(text: Path, tmp_path: Path) -> None:
+    source = damaged(tmp_path / "source", {"layers.0.mlp.up_proj": 1e38, "layers.0.mlp.gate_proj": 1e38})
+    with pytest.raises(PruneError, match="beyond what the dtype can hold"):
+        run(source, text, tmp_path / "out", "act")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("factor", [1e4, float("nan")])
+def test_a_model_without_a_finite_perplexity_is_pruned_and_says_so_and_no_layer_of_it_can_be_chosen(
+    factor: float, text: Path, tmp_path: Path
+) -> None:
+    source = damaged(tmp_path / "source", {"lm_head": factor, "model.norm": factor})
+    found = run(source, text, tmp_path / "out", "act").manifest.held_out
+    assert found is not None
+    assert (found.perplexity_before, found.perplexity_after) == (None, None)
+    assert found.reason == "the whole model has no finite perplexity on the held-out text"
+    with pytest.raises(PruneError, match="whichever layer goes, the model has no finite perplexity"):
+        run(source, text, tmp_path / "depth", "act", layers=1)
+    assert not (tmp_path / "depth").exists()
+
+
+def test_a_tokenizer_of_another_model_is_one_line(text: Path, tmp_path: Path) -> None:
     source = make("llama", tmp_path / "source")
     tensors = tiny.tensors_of(source)
-    name = next(name for name in tensors if name.endswith("layers.0.mlp.up_proj.weight"))
-    tensors[name] = torch.full_like(tensors[name], 1e38)
-    save_file(tensors, source / "model.safetensors")
-    with pytest.raises(PruneError, match="beyond what the dtype can hold"):
+    few = {name: tensor[:10].contiguous() for name, tensor in tensors.items() if "lm_head" in name or "embed" in name}
+    save_file(tensors | few, source / "model.safetensors")
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(config | {"vocab_size": 10}))
+    with pytest.raises(PruneError, match=r"tokenizer\.json gives token 30, the model has 10"):
         run(source, text, tmp_path / "out", "act")
     assert not (tmp_path / "out").exists()
