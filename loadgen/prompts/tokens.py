@@ -21,12 +21,15 @@ WORDS = (
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
-    """A tokenizer.json, or that of a folder."""
+    """A tokenizer.json, or that of a folder, without the truncation and padding it may ask for."""
     file = path / "tokenizer.json" if path.is_dir() else path
     try:
-        return Tokenizer.from_file(str(file))
+        tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # noqa: BLE001 - tokenizers raises bare Exceptions
         raise LoadError(f"--tokenizer {path}: {error}") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def plain_tokens(tokenizer: Tokenizer) -> list[int]:

@@ -73,6 +73,8 @@ def cut_sequences(checkpoint: Path, files: Sequence[TextFile]) -> Sequences:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing narrower
         raise PruneError(f"--calibration: {path}: {error}") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     sample = tokenizer.encode("a")
     start = [token for token, _ in takewhile(itemgetter(1), zip(sample.ids, sample.special_tokens_mask, strict=True))]
     step = SEQUENCE_TOKENS - len(start)

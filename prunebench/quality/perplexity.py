@@ -34,8 +34,10 @@ Encode = Callable[[Sequence[str]], Sequence[Tokens]]  # without special tokens
 
 
 def checkpoint_tokens(checkpoint: Path) -> Encode:
-    """Tokenizes by the `tokenizer.json` of a checkpoint."""
+    """Tokenizes by the `tokenizer.json` of a checkpoint, without the truncation and padding it may ask for."""
     tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     return lambda texts: [
         Tokens(found.ids, [end for _, end in found.offsets])
         for found in tokenizer.encode_batch(list(texts), add_special_tokens=False)

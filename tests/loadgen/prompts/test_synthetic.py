@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from loadgen.endpoint import Endpoint, LoadError
 from loadgen.prompts.synthetic import SyntheticPrompts, TracePrompts, make_prompts
-from loadgen.prompts.tokens import check_served_tokenizer, plain_tokens, read_tokenizer, served_tokens
+from loadgen.prompts.tokens import check_served_tokenizer, count_tokens, plain_tokens, read_tokenizer, served_tokens
 from loadgen.workloads.fields.trace_file import TraceRow
 from tests.loadgen.made import workload
 from tests.loadgen.scripted import ScriptedServer
@@ -53,6 +53,17 @@ def test_ordinary_tokens_are_words_and_never_special(tmp_path, kind):
     special = {loaded.token_to_id(text) for text in ("<s>", "</s>", "<unk>")}
     assert not special & set(pool)
     assert all(loaded.decode([token]).strip().isalpha() for token in pool)
+
+
+def test_a_tokenizer_that_cuts_off_and_pads_does_neither_here(tmp_path):
+    folder = write_checkpoint(tmp_path / "tiny")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    text = "one two three four five six"
+    tokens = tokenizer.encode(text, add_special_tokens=False).ids
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding(length=99)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    assert count_tokens(folder)(text) == len(tokens) > 4
 
 
 def test_a_tokenizer_that_cannot_be_read_or_has_no_words_names_its_flag(tmp_path):

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from prunebench.calibration.overlap import shared_lines
 from prunebench.calibration.text import SEQUENCE_TOKENS, cut_sequences, read_files
@@ -133,6 +134,17 @@ def test_every_twentieth_item_is_held_out_and_no_token_of_it_is_used(model: Path
     assert sum(map(len, cut.used)) == 43 * (30 + 2)
     assert all(len(ids) <= SEQUENCE_TOKENS for ids in cut.used)
     assert used
+
+
+def test_a_tokenizer_that_cuts_off_and_pads_does_neither_here(model: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding(length=600)
+    tokenizer.save(str(model / "tokenizer.json"))
+    file = model.parent / "a.txt"
+    file.write_text("ab" * 400)
+    cut = cut_sequences(model, read_files(model, [file]))
+    assert [*map(len, cut.used), *map(len, cut.held_out)] == [SEQUENCE_TOKENS, 800 - SEQUENCE_TOKENS]
 
 
 def test_several_files_are_one_text(model: Path) -> None:

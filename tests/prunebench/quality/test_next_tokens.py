@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from prunebench.experiment.tables.quality import QualitySettings
 from prunebench.quality.next_tokens import check_next_tokens, compare_next_tokens, divergence, why_not
@@ -39,6 +40,16 @@ def test_what_cannot_be_compared_says_why(other, said):
 def test_next_tokens_without_a_text_are_refused():
     with pytest.raises(QualityError, match=r"^quality\.next_tokens: needs a text, quality\.perplexity_files$"):
         check_next_tokens(QualitySettings(next_tokens=True))
+
+
+def test_a_tokenizer_that_cuts_off_and_pads_does_neither_here(tmp_path):
+    text = "Water boils at a hundred degrees at sea level."
+    (whole,) = checkpoint_tokens(TINYGLU)([text])
+    tokenizer = Tokenizer.from_file(str(TINYGLU / "tokenizer.json"))
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding(length=99)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    assert checkpoint_tokens(tmp_path)([text]) == [whole]
 
 
 @pytest.fixture(scope="module")
