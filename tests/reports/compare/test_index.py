@@ -11,7 +11,7 @@ from pruner.output.manifest import SourceFile
 from reports.analysis.analyse import analyse_folder
 from reports.build import build_report
 from reports.compare.index import Row, groups_of
-from reports.compare.index_page import build_index
+from reports.compare.index_page import build_index, index_page
 from reports.compare.summary import summarize
 from reports.errors import ReportError
 from tests.prunebench.command_line import run_command
@@ -82,7 +82,9 @@ def test_only_runs_of_the_same_baseline_on_the_same_machine_are_in_a_group_and_o
 def test_simulated_runs_are_never_beside_measured_ones(runs):
     analysis = analyse_folder(runs / "first")
     own, simulated = summarize(analysis), summarize(analysis.model_copy(update={"simulated": True}))
-    assert groups_of([Row("a", own, None), Row("b", simulated, None)]) == []
+    apart = [Row("a", own, None), Row("b", simulated, None)]
+    assert groups_of(apart) == []
+    assert "No two of these runs can be compared, so that there is no chart" in index_page(apart)
     (group,) = groups_of([Row("a", own, None), Row("b", own, None)])
     assert group.words == "tinyglu on Example GPU, Example CPU, baseline served by transformers 5.19.0"
 
