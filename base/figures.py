@@ -12,3 +12,10 @@ def figure(value: float) -> str:
     rounded = float(f"{value:.2e}")
     decimals = max(0, 2 - math.floor(math.log10(abs(rounded)) + 1e-9))
     return f"{rounded:,.{decimals}f}"
+
+
+def percent(share: float, *, signed: bool = False) -> str:
+    """A share in percent, with up to three significant digits: 0.05 -> "5 %", 0.1234 -> "12.3 %"."""
+    value = 100 * share
+    text = f"{value:+.3g}" if signed else f"{value:.3g}"
+    return f"{figure(value) if 'e' in text else text} %"

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from base.figures import percent
 from energy.curve import NoEnergy, curve_of, half_width, integrate_power, is_integrated
 from energy.meters.copies import find_copies
 from energy.records import EnergyTrace, MeterEnergy, MeterInfo, MeterTrace, MissingMeter, WindowEnergy
@@ -88,7 +89,7 @@ def meter_energy(trace: MeterTrace, start_ns: int, end_ns: int, clock_error_s: f
     if disagreement is not None and abs(disagreement) > SUSPECT:
         # Either may be right: the interval reaches from one to the other.
         uncertainty = max(uncertainty, abs(joules - joules / (1 + disagreement)))
-        reason = f"suspect: the counter is {disagreement:+.1%} off the integral of the power the device reports"
+        reason = f"suspect: the counter is {percent(disagreement, signed=True)} off the integral of the power the device reports"
     return MeterEnergy(
         info=trace.info,
         joules=joules,

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from base.figures import percent
 from base.records import Record
 from loadgen.records.schema import RequestRecord
 from loadgen.records.table import Records
@@ -81,7 +82,7 @@ def backlog_trend(records: Sequence[RequestRecord], start_ns: int, end_ns: int) 
     trend, resolved = low > 0 or high < 0, max(-low, high) <= RESOLVES * rate
     reason = None
     if not trend and not resolved:
-        reason = f"a trend of up to {max(-low, high) / rate:.0%} of the arrivals could hide in the scatter of {arrivals} requests"
+        reason = f"a trend of up to {percent(max(-low, high) / rate)} of the arrivals could hide in the scatter of {arrivals} requests"
     return Backlog(
         stationary=False if trend else True if resolved else None,
         reason=reason,

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from base.figures import percent
 from base.records import Record
 from loadgen.metrics.backlog import NEVER_FILLED, Backlog
 from loadgen.metrics.latencies import percentiles
@@ -140,4 +141,4 @@ def _saturated(metrics: TrialMetrics, backlog: Backlog | None) -> str | None:
     if backlog is None or not backlog.growing:
         return None
     share = (backlog.slope or 0.0) / backlog.arrival_rate
-    return f"the requests in flight grew from {backlog.first_level:.0f} to {backlog.last_level:.0f}, by {share:.1%} of those sent"
+    return f"the requests in flight grew from {backlog.first_level:.0f} to {backlog.last_level:.0f}, by {percent(share)} of those sent"

@@ -6,6 +6,7 @@ import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
+from base.figures import percent
 from loadgen.sweeps.points import Bracket, Sweep, SweepPoint
 from loadgen.workloads.sweep import SweepLoad
 
@@ -162,7 +163,7 @@ def _bracket(rates: Sequence[_Tried]) -> tuple[Bracket | None, str | None]:
     width = high.rate / surely - 1
     if width <= WIDE:
         return bracket, None
-    return bracket, f"the bracket is {width:.0%} wide: more rates, or more requests at each, would narrow it"
+    return bracket, f"the bracket is {percent(width)} wide: more rates, or more requests at each, would narrow it"
 
 
 def conclude(workload: SweepLoad, tried: Sequence[SweepPoint], *, complete: bool) -> Sweep:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError
 
+from base.figures import percent
 from base.quantities import PER_SECOND
 from loadgen.workloads.base import COMMAND_LENGTHS, Flow, Workload
 from loadgen.workloads.fields.body import read_json
@@ -183,7 +184,7 @@ class MixLoad(Workload):
             said.append(
                 f"{part.name}: {one.words}, {shape}"
                 if part.kind
-                else f"{part.weight / total:.0%} {part.name} of {shape}"
+                else f"{percent(part.weight / total)} {part.name} of {shape}"
             )
         return f"{self.words}: {', '.join(said)}; {self.length_words}"
 

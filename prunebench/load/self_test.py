@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.table import Table
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from base.figures import percent
 from loadgen.endpoint import Endpoint
 from loadgen.energy.source import pick_energy
 from loadgen.metrics.summary import summarize
@@ -86,7 +87,7 @@ def verdict_of(found: list[Deviation]) -> str:
             break
         good.append(streams)
     rate = 1000 / _TOKEN_MS
-    within = f"latencies within {_TRUSTED_MS:g} ms or {_TRUSTED_SHARE:.0%}, everything else within {_TRUSTED_SHARE:.0%}"
+    within = f"latencies within {_TRUSTED_MS:g} ms or {percent(_TRUSTED_SHARE)}, everything else within {percent(_TRUSTED_SHARE)}"
     if not good:
         return (
             f"Not to be trusted here, even at one stream: client or server got too little of the processors. ({within})"

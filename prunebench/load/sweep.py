@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from base.figures import figure
+from base.figures import figure, percent
 from base.files import write_text
 from loadgen.sweeps.points import Sweep, SweepPoint, judge
 from loadgen.sweeps.rate_search import conclude, rates_to_try
@@ -82,7 +82,7 @@ def _table(sweep: Sweep) -> Table:
     for p in sorted(sweep.points, key=lambda point: point.rate):
         figures = [p.achieved_rate, p.output_tokens_per_s, p.median_ttft_ms, p.p99_ttft_ms, p.median_tpot_ms]
         figures += [p.mean_e2e_ms, p.joules_per_output_token]
-        share = "-" if p.slo_share is None else f"{p.slo_share:.0%}"
+        share = "-" if p.slo_share is None else percent(p.slo_share)
         mark = p.verdict.partition(":")[0]
         table.add_row(f"{p.rate:.4g}", *("-" if value is None else figure(value) for value in figures), share, mark)
     return table
@@ -91,7 +91,7 @@ def _table(sweep: Sweep) -> Table:
 def _conclusions(sweep: Sweep) -> list[str]:
     what = "highest rate kept up with"
     if sweep.workload.has_objectives:
-        what = f"goodput, {sweep.workload.slo_share:.0%} of requests within the objectives"
+        what = f"goodput, {percent(sweep.workload.slo_share)} of requests within the objectives"
     few = [point for point in sweep.points if point.p99_reason]
     lines = [f"p99 takes {needed_for(99)} requests in a rate's window; {len(few)} rates had fewer"] if few else []
     lines += (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base.figures import percent
 from loadgen.metrics.latencies import percentiles
 from loadgen.metrics.metrics import TrialMetrics
 from loadgen.records.schema import Trial
@@ -29,7 +30,7 @@ def client_saturated(trial: Trial, metrics: TrialMetrics) -> Finding:
     words: list[str] = []
     if busy is not None:
         outcomes.append(graded(busy, BUSY, BUSY_FAIL))
-        words.append(f"the client used {busy:.0%} of a core")
+        words.append(f"the client used {percent(busy)} of a core")
     if lag is not None:
         outcomes.append(_graded_by_ttft(lag, metrics))
         words.append(f"its timer was up to {lag:.1f} ms late (p99)")

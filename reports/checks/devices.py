@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from base.figures import percent
 from energy.records import Conditions, WindowEnergy
 from loadgen.metrics.metrics import TrialMetrics
 from loadgen.records.schema import Trial
@@ -38,7 +39,7 @@ def throttled(trial: Trial, _metrics: TrialMetrics) -> Finding:
         return Finding("pass", f"no throttling in {len(seen):,} samples")
     share = sum(map(bool, seen)) / len(seen)
     outcome: Outcome = "warn" if set(reasons) <= THROTTLING_BY_CHOICE else "fail"
-    return Finding(outcome, f"{', '.join(reasons)} in {share:.0%} of the samples")
+    return Finding(outcome, f"{', '.join(reasons)} in {percent(share)} of the samples")
 
 
 @trial_rule(position=280, spoils=None)
@@ -78,7 +79,7 @@ def gpu_shared(trial: Trial, _metrics: TrialMetrics) -> Finding:
     if not shared:
         return Finding("pass", f"the engine was alone in {len(seen):,} samples")
     ids = ", ".join(str(pid) for pid in sorted({pid for c in shared for pid in c.other_processes or []}))
-    return Finding("fail", f"{shared[0].device}: process {ids} in {len(shared) / len(seen):.0%} of the samples")
+    return Finding("fail", f"{shared[0].device}: process {ids} in {percent(len(shared) / len(seen))} of the samples")
 
 
 def _drift(values: Sequence[int]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base.figures import figure
+from base.figures import figure, percent
 from loadgen.metrics.metrics import TrialMetrics
 from loadgen.records.schema import Trial
 from reports.checks.rules import Finding, graded, trial_rule, worst
@@ -157,7 +157,9 @@ def _energy_too_short(trial: Trial, metrics: TrialMetrics) -> Finding:
     if uncertainty is None or energy.gross_joules <= 0:
         return Finding("warn", words)
     share = uncertainty / energy.gross_joules
-    return Finding("fail" if share > UNCERTAINTY_FAIL else "warn", f"{words}; its joules are known to ±{share:.1%}")
+    return Finding(
+        "fail" if share > UNCERTAINTY_FAIL else "warn", f"{words}; its joules are known to ±{percent(share)}"
+    )
 
 
 @trial_rule(position=260, spoils="joules")
@@ -173,7 +175,10 @@ def counter_disagrees(trial: Trial, _metrics: TrialMetrics) -> Finding:
         return Finding("no data", "no counter with a reported power to compare it with")
     furthest = max(compared, key=lambda part: abs(part.disagreement or 0.0))
     off = furthest.disagreement or 0.0
-    return Finding(graded(abs(off), None, DISAGREEMENT), f"{furthest.info.device}: {off:+.1%} off the integrated power")
+    return Finding(
+        graded(abs(off), None, DISAGREEMENT),
+        f"{furthest.info.device}: {percent(off, signed=True)} off the integrated power",
+    )
 
 
 @trial_rule(position=320, spoils=None)

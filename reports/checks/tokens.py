@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from base.figures import percent
 from loadgen.metrics.metrics import TrialMetrics
 from loadgen.records.schema import Trial
 from reports.checks.rules import Finding, graded, trial_rule, worst
@@ -50,7 +51,7 @@ def _server_and_records(trial: Trial, metrics: TrialMetrics) -> Finding | None:
     off = server / total - 1
     if not off:
         return Finding("pass", f"the server's counter and the records agree on {total:,.0f} tokens")
-    words = f"the server's counter has {server:,} tokens, the records {total:,.0f} ({off:+.1%})"
+    words = f"the server's counter has {server:,} tokens, the records {total:,.0f} ({percent(off, signed=True)})"
     return Finding(graded(abs(off), 0.0, 0.01), words)
 
 
@@ -97,7 +98,7 @@ def prefix_cache_hits(trial: Trial, metrics: TrialMetrics) -> Finding:
     share_of = np.array([one.shared_tokens for one in trial.workload.alone])[metrics.part.astype(int)]
     asked = float(np.nansum(np.minimum(metrics.prompt_tokens, share_of)))
     outcome = graded(max(hits - asked, 0.0) / prompts, 0.0, 0.05)
-    came = f"{hits:,} prompt tokens ({hits / prompts:.0%}) came from the prefix cache"
+    came = f"{hits:,} prompt tokens ({percent(hits / prompts)}) came from the prefix cache"
     if not asked:
         return Finding(outcome, came)
     kept = (

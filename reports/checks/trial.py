@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from base.figures import percent
 from loadgen.metrics.latencies import FloatArray
 from loadgen.metrics.metrics import TrialMetrics
 from loadgen.metrics.settling import settling
@@ -92,7 +93,9 @@ def _warm_up_ended(warmup: WarmUp | None) -> Finding | None:
         return None
     after = f"after {warmup.requests:,} requests in {warmup.seconds:.1f} s"
     change = (
-        f"the time per token changed by {warmup.change:+.1%} over the last groups" if warmup.change is not None else ""
+        f"the time per token changed by {percent(warmup.change, signed=True)} over the last groups"
+        if warmup.change is not None
+        else ""
     )
     if warmup.steady:
         return Finding("pass", f"steady {after}: {change}")
@@ -104,11 +107,11 @@ def _window_settled(metrics: TrialMetrics) -> Finding | None:
     if seen is None:
         return None
     if seen.found:
-        words = f"a transient at the start of the window shifted its mean time per token by {seen.shift:+.1%}"
+        words = f"a transient at the start of the window shifted its mean time per token by {percent(seen.shift, signed=True)}"
         return Finding("warn", f"{words} ({seen.generations} generations)")
     return Finding(
         "pass",
-        f"no transient in {seen.generations} generations of the window; a shift of its mean by {seen.visible:.1%} would have been detected",
+        f"no transient in {seen.generations} generations of the window; a shift of its mean by {percent(seen.visible)} would have been detected",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from base.figures import percent
 from reports.analysis.quantities import (
     CHARACTER_JOULES,
     CHARACTER_MS,
@@ -18,7 +19,7 @@ from reports.analysis.quantities import (
 from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.checks.rules import RULES
 from reports.document.blocks import Answer
-from reports.document.wording import listed, name, names, percent, sentence, smallest_effect, times, with_interval
+from reports.document.wording import listed, name, names, sentence, smallest_effect, times, with_interval
 from reports.statistics.ratios import Comparison, Verdict
 
 ONLY_BASELINE = "only the baseline was measured"

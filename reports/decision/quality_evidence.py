@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from base.distributions import normal_quantile
+from base.figures import percent
 from reports.analysis.quality.tasks import QualityFigures, TaskFigures, TaskScore
-from reports.document.wording import from_to, listed, percent, with_interval
+from reports.document.wording import from_to, listed, with_interval
 from reports.statistics.confidence import CONFIDENCE
 from reports.statistics.ratios import Comparison
 

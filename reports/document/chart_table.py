@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from base.figures import figure
+from base.figures import figure, percent
 from reports.document.blocks import Plot, Row, Table, columns, text_row
 from reports.document.chart import Axis, Chart, Marks
-from reports.document.wording import ABSENT, TO, percent, times
+from reports.document.wording import ABSENT, TO, times
 
 _ROWS = 40  # about as many as one screen shows; a distribution has hundreds of points
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from reports.document.pictures import Picture
 from reports.document.wording import TO, sentence
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_PERCENT = re.compile(r"(?<=\d) %")  # no line breaks before the sign
 
 
 def render_page(articles: Sequence[Article], pictures: Mapping[str, Picture]) -> str:
@@ -58,12 +60,13 @@ def render_template(template: str, script_name: str, **values: Any) -> str:
         sentence=sentence, unbroken=_unbroken, kind=lambda block: type(block).__name__, key=id, chart_table=chart_table
     )
     environment.globals.update(values)
-    return environment.get_template(template).render(
+    page = environment.get_template(template).render(
         # Our own files are inserted unescaped.
         style=Markup((_TEMPLATES / "report.css").read_text("utf-8")),  # noqa: S704
         script=Markup(script),  # noqa: S704
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+    return _PERCENT.sub("\u00a0%", page)
 
 
 def _unbroken(text: str) -> str:

@@ -240,7 +240,7 @@ def _format_axis(axes: Any, which: Literal["x", "y"], axis: Axis, drawn: Sequenc
         own.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
         own.set_major_formatter(StrMethodFormatter("{x:.2f}"))
     elif axis.form == "percent":
-        own.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        own.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol="\u00a0%"))
 
 
 def drawable(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from base.figures import figure
+from base.figures import figure, percent
 from reports.runs.records.configuration import ConfigurationInfo
 from reports.statistics.ratios import Comparison, Interval
 
@@ -24,13 +24,6 @@ SIMULATED_ALERT = f"Simulated: {SIMULATED_WHY}"
 def around(share: float) -> str:
     """A half-width: 0.02 -> "±2 %"."""
     return f"\N{PLUS-MINUS SIGN}{percent(round(share, 4))}"
-
-
-def percent(share: float, *, signed: bool = False) -> str:
-    """A share in percent, with up to three significant digits: 0.05 -> "5 %", 0.1234 -> "12.3 %"."""
-    value = 100 * share
-    text = f"{value:+.3g}" if signed else f"{value:.3g}"
-    return f"{figure(value) if 'e' in text else text} %"
 
 
 def or_absent(value: float | None, form: str | None = None) -> str:

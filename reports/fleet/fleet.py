@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from base.figures import percent
 from loadgen.workloads.fields.lengths import draw_tokens
 from reports.analysis.records import Analysis
 from reports.fleet.measured_rates import MeasuredRates, measured_rates
@@ -159,7 +160,7 @@ def _estimate(values: Sequence[float]) -> Estimate:
 
 def _assumptions(analysis: Analysis, demand: Demand, lengths: Lengths) -> list[str]:
     simulated = (
-        f"A capacity that is simulated, not measured, is {STATIONARY:.0%} of the rate that the simulated replica serves with all its slots "
+        f"A capacity that is simulated, not measured, is {percent(STATIONARY)} of the rate that the simulated replica serves with all its slots "
         "taken: there its backlog is stationary. On simulated servers it was 0 to 10 % below the limit of stability where the demand's lengths "
         "were those measured (docs/reference/estimators.md)."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base.figures import figure
+from base.figures import figure, percent
 from reports.document.blocks import (
     Answer,
     Answers,
@@ -22,7 +22,7 @@ from reports.document.blocks import (
 )
 from reports.document.wording import ABSENT, PER_CELL, sentence, with_interval
 from reports.published.analysis import StudyAnalysis
-from reports.published.claims.judging import STANDARDS, STANDINGS, ClaimResult, p_value, percent, signed
+from reports.published.claims.judging import STANDARDS, STANDINGS, ClaimResult, average_change, p_value, signed
 from reports.published.efficiency import GROSS, LATENCY, LENGTH, NET, REQUEST, TOKEN_MS
 from reports.published.plots import (
     correlation_plot,
@@ -136,7 +136,7 @@ def _quality(study: Study, analysis: StudyAnalysis) -> Section:
         [
             Row([
                 Entry(f"{c.model} {c.width}"), Entry(metric), Entry(f"{c.value:.4f}"),
-                Entry(f"{c.change:+.1%}", with_interval(c.ratio), c.ratio.verdict), Entry(p_value(c.p)), Entry(p_value(c.p_holm)),
+                Entry(percent(c.change, signed=True), with_interval(c.ratio), c.ratio.verdict), Entry(p_value(c.p)), Entry(p_value(c.p_holm)),
             ])
             for metric, found in facts.changes.items()
             for c in found
@@ -173,9 +173,9 @@ def _alignment(analysis: StudyAnalysis) -> Section:
             f"{a.odd or 'all'}, batch {a.batch_size}",
             str(a.pairs),
             f"{a.hungrier}",
-            percent(a.joules),
+            average_change(a.joules),
             f"{a.slower}",
-            percent(a.ms_per_token),
+            average_change(a.ms_per_token),
         )
         for a in analysis.facts.alignment
     ]
@@ -196,7 +196,7 @@ def _figures(analysis: StudyAnalysis) -> Section:
         rows = [
             Row([
                 Entry(f"{c.workload} {c.width}"), Entry(c.kept_in_words),
-                Entry(figure(c.published[NET]), f"{c.published_change:+.1%}"),
+                Entry(figure(c.published[NET]), percent(c.published_change, signed=True)),
                 *(Entry(with_interval(c.ratios[key]) or ABSENT, verdict=c.ratios[key].verdict) for key, _ in _TABLE),
             ])
             for c in cells

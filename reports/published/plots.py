@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from reports.document.blocks import Plot
 from reports.document.chart import Axis, Chart, Marks, Rule, at_least, series_style
 from reports.document.wording import times, with_interval
-from reports.published.claims.judging import percent
+from reports.published.claims.judging import average_change
 from reports.published.efficiency import LATENCY, LENGTH, NET, TOKEN_MS, Cell
 from reports.published.facts import Facts
 from reports.published.quality import KNOWLEDGE, TRUTHFULNESS
@@ -180,7 +180,7 @@ def odd_plot(facts: Facts) -> Plot:
         Axis("odd width"), Axis("net J/token, odd / even", at_least(0.9, 1.1, drawn), form="ratio"), marks, [Rule(1.0)]
     )
     summary = [
-        f"batch {a.batch_size}: {percent(a.joules)} on average, more in {a.hungrier} of {a.pairs}"
+        f"batch {a.batch_size}: {average_change(a.joules)} on average, more in {a.hungrier} of {a.pairs}"
         for a in facts.alignment
         if a.odd is None
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from base.figures import figure
+from base.figures import figure, percent
 from base.records import Record
 from reports.checks.devices import thermal_drift
 from reports.checks.energy import idle_drift, modelled_energy, window_too_short
@@ -12,7 +12,7 @@ from reports.checks.rules import SEVERITY, Finding, Outcome, Rule, rule_of
 from reports.checks.run import too_few_repeats, width_unaligned
 from reports.checks.trial import output_length_differs
 from reports.document.wording import listed, times
-from reports.published.claims.judging import percent
+from reports.published.claims.judging import average_change
 from reports.published.efficiency import LENGTH
 from reports.published.facts import Facts
 from reports.published.odd_widths import Alignment
@@ -101,7 +101,7 @@ def _output_length_differs(facts: Facts) -> Finding:
     if not unlike:
         return Finding("pass", f"all {len(lengths)} cells generate as many tokens as the unpruned width")
     most = max(unlike, key=lambda place: abs(lengths[place] - 1))
-    words = f"{len(unlike)} of {len(lengths)} cells generate over {LENGTH_MARGIN:.0%} more or fewer tokens than the unpruned width"
+    words = f"{len(unlike)} of {len(lengths)} cells generate over {percent(LENGTH_MARGIN)} more or fewer tokens than the unpruned width"
     return Finding("fail", f"{words}, up to {times(lengths[most])} ({most})")
 
 
@@ -117,15 +117,15 @@ def _width_unaligned(facts: Facts) -> Finding:
 def _odd_against_even(one: Alignment) -> str:
     words = (
         f"at batch {one.batch_size}, of {one.pairs} odd widths against the wider even one, {one.hungrier} take more J/token "
-        f"({percent(one.joules)}) and {one.slower} more time per token ({percent(one.ms_per_token)})"
+        f"({average_change(one.joules)}) and {one.slower} more time per token ({average_change(one.ms_per_token)})"
     )
     if one.joules_between and one.ms_between:
         words += (
-            f", and against the line between both even neighbours J/token is {percent(one.joules_between)} and time per token "
-            f"{percent(one.ms_between)}"
+            f", and against the line between both even neighbours J/token is {average_change(one.joules_between)} and time per token "
+            f"{average_change(one.ms_between)}"
         )
     if one.even_joules:
-        words += f"; an even width after an even one: J/token {percent(one.even_joules)}"
+        words += f"; an even width after an even one: J/token {average_change(one.even_joules)}"
     return words
 
 
@@ -148,7 +148,9 @@ def _runs_left_out(facts: Facts) -> Finding:
     moved = [c for c in facts.cells if c.change_of_all is not None and abs(c.change_of_all - c.published_change) > 1e-9]
     if moved:
         most = max(moved, key=lambda c: abs((c.change_of_all or 0) - c.published_change))
-        parts.append(f"{most.place} changes by {most.published_change:+.1%} instead of {most.change_of_all:+.1%}")
+        parts.append(
+            f"{most.place} changes by {percent(most.published_change, signed=True)} instead of {percent(most.change_of_all or 0.0, signed=True)}"
+        )
     return Finding("fail", "; ".join(parts))
 
 
@@ -167,9 +169,9 @@ def _modelled_energy(facts: Facts) -> Finding:
     modelled = [p for p in facts.powers if p.constant]
     if not modelled:
         return Finding("pass", "every counter's power varies as a meter's does")
-    parts = listed([f"{p.part} at {p.watts:.2f} W, within {p.spread:.2%}" for p in modelled])
+    parts = listed([f"{p.part} at {p.watts:.2f} W, within {percent(p.spread)}" for p in modelled])
     share = sum(p.share for p in modelled)
-    return Finding("warn", f"constant powers, not measured: {parts}, together {share:.0%} of the counters' energy")
+    return Finding("warn", f"constant powers, not measured: {parts}, together {percent(share)} of the counters' energy")
 
 
 @_decides(window_too_short)
@@ -192,7 +194,7 @@ def _window_holds_more(facts: Facts) -> Finding:
     seen = facts.metering.outside_loop
     if seen is None:
         return _NO_RUNS
-    words = f"{seen[0]:.0%} of the energy window, up to {seen[1]:.0%}, lies outside the generating loop, which itself holds the warm-up"
+    words = f"{percent(seen[0])} of the energy window, up to {percent(seen[1])}, lies outside the generating loop, which itself holds the warm-up"
     return Finding("warn" if seen[1] > 0.01 else "pass", words)
 
 
@@ -223,7 +225,7 @@ def _idle_drift(facts: Facts) -> Finding:
             )
     if seen.idle_share is not None:
         parts.append(
-            f"idle is {seen.idle_share:.0%} of the gross energy (median), so a net saving is smaller by that share in gross"
+            f"idle is {percent(seen.idle_share)} of the gross energy (median), so a net saving is smaller by that share in gross"
         )
     if not parts:
         return Finding("no data", "idle power was not recorded")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from base.figures import percent
 from reports.document.blocks import Column, Entry, Prose, Row, Section, Table, columns, text_row
 from reports.document.wording import ABSENT
 from reports.published.analysis import StudyAnalysis
@@ -97,7 +98,7 @@ def _score(value: float | None, change: Change | None) -> Entry:
     if change is None:
         return Entry(f"{value:.4f}")
     verdict: Verdict = "undecided" if not below(change.p_holm) else "better" if change.change > 0 else "worse"
-    return Entry(f"{value:.4f}", f"{change.change:+.0%}", verdict)
+    return Entry(f"{value:.4f}", percent(change.change, signed=True), verdict)
 
 
 def _sources(study: Study) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from base.figures import percent
 from reports.analysis.family import PURPOSES
 from reports.analysis.records import Analysis
 from reports.checks.rules import SEVERITY, Outcome
@@ -12,7 +13,7 @@ from reports.decision.answers import answers, progress
 from reports.decision.quality_evidence import BEARABLE, LEAST_KEPT
 from reports.decision.quality_price import quality_price
 from reports.document.blocks import Answer, Answers, Block, Finding, Findings, Prose, Section, Tally
-from reports.document.wording import SIMULATED_ALERT, percent, sentence, times
+from reports.document.wording import SIMULATED_ALERT, sentence, times
 from reports.sections.plots.advised import advised_plot
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from base.figures import figure
+from base.figures import figure, percent
 from reports.analysis.records import Analysis
 from reports.document.blocks import Block, Column, Entry, Items, Prose, Row, Section, Table, note_letter
-from reports.document.wording import ABSENT, TO, percent
+from reports.document.wording import ABSENT, TO
 from reports.runs.fleet_plan import Demand, Estimate, FleetPlan, FleetRow
 
 _LEDE = (

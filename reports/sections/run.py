@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from base.figures import figure
+from base.figures import figure, percent
 from reports.analysis.order import describe_order, imbalance
 from reports.analysis.records import Analysis
 from reports.analysis.wall_time import WallTime
 from reports.checks.results import CheckResult
 from reports.document.blocks import Block, Code, Finding, Findings, Plots, Prose, Section, Table, columns, text_row
-from reports.document.wording import ABSENT, duration, engine, or_absent, parameters, percent, treated
+from reports.document.wording import ABSENT, duration, engine, or_absent, parameters, treated
 from reports.sections.plots.order import order_plot
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from rich.table import Table as TerminalTable
 
-from base.figures import figure
+from base.figures import figure, percent
 from reports.analysis.quantities import (
     CHARACTER_JOULES,
     CHARACTER_MS,
@@ -36,7 +36,6 @@ from reports.document.wording import (
     listed,
     or_absent,
     parameters,
-    percent,
     sentence,
     smallest_effect,
     times,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
+from base.figures import percent
 from prunebench.experiment.file import Experiment
 from prunebench.run.configurations import check_configurations
 from prunebench.run.folder.choose_folder import Resume, choose_run_folder
@@ -19,7 +20,7 @@ from prunebench.run.forecast.assumptions import Assumptions
 from prunebench.run.forecast.forecast import Forecast, forecast
 from prunebench.run.schedule import Order, schedule_visits
 from prunebench.terminal.console import print_line
-from reports.document.wording import duration, percent
+from reports.document.wording import duration
 from reports.runs.records.cells import TrialCell
 from reports.runs.records.run import RunInfo
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from base.figures import percent
 from reports.document.wording import listed, with_interval
 from reports.published.claims.judging import ClaimResult, Standard, Standing, all_some, result, signed, undecidable
 from reports.published.efficiency import GROSS, LATENCY, LENGTH, NET, REQUEST, TOKEN_MS, Cell, lower_is_better
@@ -30,8 +31,8 @@ def energy_per_token(claim: Claim, facts: Facts) -> ClaimResult:
     ]
     because = [
         "The largest reductions of published means: "
-        + "; ".join(f"{-c.published_change:.1%} ({c.place}, {c.runs_kept} of {c.runs} runs)" for c in by_model)
-        + f". {share:.0%} is "
+        + "; ".join(f"{percent(-c.published_change)} ({c.place}, {c.runs_kept} of {c.runs} runs)" for c in by_model)
+        + f". {percent(share)} is "
         + (listed([c.place for c in quoted]) if quoted else "not found in any cell")
         + ".",
         (
@@ -43,8 +44,8 @@ def energy_per_token(claim: Claim, facts: Facts) -> ClaimResult:
     largest_of_all = 1 - (of_all.ratios[NET].ratio or 1.0)
     if of_all is not best:
         because.append(
-            f"With no run left out the largest is {largest_of_all:.1%} ({of_all.place}): {with_interval(of_all.ratios[NET])}. The published means "
-            f"say {-of_all.published_change:.1%} there: they take {of_all.runs_kept} of {of_all.runs} runs of that width and "
+            f"With no run left out the largest is {percent(largest_of_all)} ({of_all.place}): {with_interval(of_all.ratios[NET])}. The published means "
+            f"say {percent(-of_all.published_change)} there: they take {of_all.runs_kept} of {of_all.runs} runs of that width and "
             f"{of_all.unpruned_kept} of the unpruned one."
         )
     if gross.ratio is not None:

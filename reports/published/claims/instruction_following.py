@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base.figures import percent
 from reports.document.wording import listed
 from reports.published.claims.judging import ClaimResult, Standing, below, p_value, result, undecidable
 from reports.published.facts import Facts
@@ -24,12 +25,12 @@ def instruction_following(claim: Claim, facts: Facts) -> ClaimResult:
         standing = "survives" if len(sure) == len(base) and not fallen else "survives in part"
     low, high = min(c.change for c in base), max(c.change for c in base)
     because = [
-        f"Over the pruned widths of the base models IFEval changes by {low:+.0%} to {high:+.0%}; {len(sure)} of {len(base)} "
+        f"Over the pruned widths of the base models IFEval changes by {percent(low, signed=True)} to {percent(high, signed=True)}; {len(sure)} of {len(base)} "
         f"changes exceed chance with {base[0].questions} questions (Holm-corrected)"
         + (f": {listed([_place(c) for c in sure])}." if sure else ".")
     ]
     because += [
-        f"{value:+.0%} is {listed([f'{_place(c)} (corrected p = {p_value(c.p_holm)})' for c in quoted[key]])}."
+        f"{percent(value, signed=True)} is {listed([f'{_place(c)} (corrected p = {p_value(c.p_holm)})' for c in quoted[key]])}."
         for key, value in claim.figures.items()
         if quoted[key]
     ]
@@ -62,7 +63,7 @@ def instructions_at_one_ratio(claim: Claim, facts: Facts) -> ClaimResult:
     if gained:
         standing = "survives" if len(among_all) == len(named) and not _fallen(tuned) else "survives in part"
     because = [
-        f"{_place(c)}: {c.baseline:.4f} to {c.value:.4f}, {_points(c):+.1f} points, {c.change:+.0%}; p = {p_value(c.p)}, corrected for the "
+        f"{_place(c)}: {c.baseline:.4f} to {c.value:.4f}, {_points(c):+.1f} points, {percent(c.change, signed=True)}; p = {p_value(c.p)}, corrected for the "
         f"{len(named)} named widths {p_value(p)}, for all {len(base)} widths of the base models {p_value(c.p_holm)}."
         for c, p in zip(named, alone, strict=True)
     ]
@@ -71,7 +72,9 @@ def instructions_at_one_ratio(claim: Claim, facts: Facts) -> ClaimResult:
         "needs that was named after the scores were known."
     )
     best = [max((c for c in base if c.model == one.model), key=lambda c: c.change) for one in named]
-    because.append(f"The largest gains are at {listed([f'{_place(c)} ({c.change:+.0%})' for c in best])}.")
+    because.append(
+        f"The largest gains are at {listed([f'{_place(c)} ({percent(c.change, signed=True)})' for c in best])}."
+    )
     return result(
         claim,
         standing,
@@ -106,7 +109,11 @@ def both_sizes(claim: Claim, facts: Facts) -> ClaimResult:
         musr = [c.change for c in facts.changes["musr"] if c.model == model]
         because.append(
             f"{model}: beyond chance IFEval rises in {up} of {len(gains)} widths, MMLU and GSM8K fall in {down} of {len(falls)} scores"
-            + (f"; MUSR changes by {min(musr):+.0%} to {max(musr):+.0%}." if musr else ".")
+            + (
+                f"; MUSR changes by {percent(min(musr), signed=True)} to {percent(max(musr), signed=True)}."
+                if musr
+                else "."
+            )
         )
     standing: Standing = "survives" if everywhere else "survives in part" if somewhere else "does not survive"
     return result(claim, standing, "beyond chance", [*because, *_instructed(tuned)])

@@ -124,7 +124,7 @@ def p_value(p: float | None) -> str:
     return "below 0.0001" if p < 1e-4 else f"{p:.3f}"
 
 
-def percent(found: Interval) -> str:
+def average_change(found: Interval) -> str:
     """A mean ratio as its distance from 1, with its interval: +9.2 % (+6.8 to +11.6)."""
     words = f"{100 * (found.mean - 1):+.1f} %"
     if found.low is not None and found.high is not None:

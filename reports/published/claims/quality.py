@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from base.figures import figure
+from base.figures import figure, percent
 from reports.document.wording import listed, times
 from reports.published.claims.judging import (
     ClaimResult,
@@ -67,7 +67,7 @@ def knowledge_degrades(claim: Claim, facts: Facts) -> ClaimResult:
         sure, total = sure + len(worse), total + len(found)
         changes = [c.change for c in found]
         because.append(
-            f"{metric}: {min(changes):+.0%} to {max(changes):+.0%}, beyond chance in {len(worse)} of {len(found)} widths."
+            f"{metric}: {percent(min(changes), signed=True)} to {percent(max(changes), signed=True)}, beyond chance in {len(worse)} of {len(found)} widths."
         )
         because += _chance(facts, metric)
     if not total:
@@ -110,7 +110,7 @@ def reasoning_robust(claim: Claim, facts: Facts) -> ClaimResult:
     changes = [c.change for c in found]
     because = [
         (
-            f"MUSR changes by {min(changes):+.0%} to {max(changes):+.0%}; in {len(worse)} of {len(found)} widths the fall is beyond "
+            f"MUSR changes by {percent(min(changes), signed=True)} to {percent(max(changes), signed=True)}; in {len(worse)} of {len(found)} widths the fall is beyond "
             f"chance. With {found[0].questions} questions a fall to {times(min(lows))} could remain undetected."
         )
     ]

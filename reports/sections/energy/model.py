@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from base.figures import figure
+from base.figures import figure, percent
 from reports.analysis.energy.fit import INFLATED
 from reports.analysis.energy.model import Coefficient, EnergyModel
 from reports.analysis.records import Analysis
 from reports.document.blocks import Block, Column, Entry, Items, Plot, Plots, Prose, Row, Section, Table, note_letter
 from reports.document.chart import Axis, Chart, Marks, Rule, at_least, series_style
-from reports.document.wording import ABSENT, percent, times
+from reports.document.wording import ABSENT, times
 
 SHAPES = ((128, 128), (1024, 128), (128, 1024), (2048, 512))  # prompt and output tokens of the requests predicted
 _LEDE = (
@@ -62,7 +62,7 @@ def _coefficients(models: list[EnergyModel]) -> Table:
                 _coefficient(m, "prompt token", m.prompt_token, 1e3, notes),
                 _coefficient(m, "output token", m.output_token, 1e3, notes),
                 _coefficient(m, "request", m.request, 1.0, notes),
-                Entry(f"{percent(m.relative_deviation or 0)}"),
+                Entry(percent(m.relative_deviation or 0)),
                 Entry(m.fit),
                 Entry(str(m.trials)),
             ]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from base.figures import figure
+from base.figures import figure, percent
 from reports.analysis.quantities import GOOD_JOULES, MEDIAN_REQUEST_JOULES, P99_REQUEST_JOULES, REQUEST_JOULES
 from reports.analysis.records import Analysis, Cell
 from reports.document.blocks import Column, Prose, Section, Table
-from reports.document.wording import ABSENT, PER_CELL, percent
+from reports.document.wording import ABSENT, PER_CELL
 from reports.sections.loads.quantity_table import JOULES_OF_GOOD, quantity_table
 
 _LEDE = (

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from base.figures import figure
+from base.figures import figure, percent
 from loadgen.metrics.summary import per
 from reports.analysis.quantities import JOULES
 from reports.analysis.records import Analysis, TrialFigures
 from reports.document.blocks import Column, Entry, Prose, Row, Section, Table, note_letter
-from reports.document.wording import ABSENT, or_absent, percent
+from reports.document.wording import ABSENT, or_absent
 
 _LEDE = (
     "ML.ENERGY counts from when as many requests as are in flight have had a first token until all but that many and one more have "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from base.figures import figure
+from base.figures import figure, percent
 from energy.records import WindowEnergy
 from loadgen.metrics.metrics import TrialMetrics
 from loadgen.metrics.request_joules import RequestJoules, share_joules
@@ -27,7 +27,7 @@ from reports.document.blocks import (
     columns,
     note_letter,
 )
-from reports.document.wording import SIMULATED, SIMULATED_ALERT, or_absent, percent, sentence
+from reports.document.wording import SIMULATED, SIMULATED_ALERT, or_absent, sentence
 from reports.runs.loads import Load, Loads
 from reports.sections.loads.beside import beside_blocks
 from reports.sections.loads.grouped import LATENCIES, OBJECTIVES, RATES, TURNS, group_table, shared_joules

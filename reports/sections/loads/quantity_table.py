@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from base.figures import percent
 from reports.analysis.quantities import GOOD_JOULES, QUANTITIES
 from reports.analysis.records import Analysis, Cell, CellValue
 from reports.document.blocks import Column, Entry, Row, Table, note_letter
-from reports.document.wording import ABSENT, or_absent, percent, with_interval
+from reports.document.wording import ABSENT, or_absent, with_interval
 
 JOULES_OF_GOOD = (GOOD_JOULES, Column("All joules", "J/good request"))  # in the tables of goodput and of requests
 More = tuple[Column, Callable[[Cell], str]]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from base.figures import figure
+from base.figures import figure, percent
 from reports.analysis.quality.tasks import QualityFigures
 from reports.analysis.quantities import E2E, JOULES, MODELLED_JOULES, OUTPUT_TOKENS_PER_S, QUANTITIES, TPOT
 from reports.analysis.records import Analysis, ConfigurationFigures
 from reports.decision.quality_evidence import guessed_tasks
 from reports.document.blocks import Plot
 from reports.document.chart import Axis, Chart, Marks
-from reports.document.wording import is_named_by_width, listed, mean_with_interval, name, percent, with_interval
+from reports.document.wording import is_named_by_width, listed, mean_with_interval, name, with_interval
 from reports.statistics.ratios import Comparison, Interval
 
 _LABELLED = 10  # points whose labels do not hide each other

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from base.figures import percent
 from reports.analysis.quality.tasks import Group, QualityFigures
 from reports.analysis.records import Analysis
 from reports.document.blocks import Plot
 from reports.document.chart import Axis, Marks, Rule, at_least, series_style
-from reports.document.wording import listed, name, percent, with_interval
+from reports.document.wording import listed, name, with_interval
 from reports.sections.plots.places import Places
 
 

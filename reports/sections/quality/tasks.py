@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from base.figures import figure
+from base.figures import figure, percent
 from reports.analysis.quality.tasks import ROBUST, Group, QualityFigures, TaskFigures
 from reports.analysis.records import Analysis
 from reports.decision.quality_evidence import guessed_tasks, why_guessing
 from reports.document.blocks import Block, Entry, Fold, Heading, Plots, Prose, Row, Section, Table, columns, note_letter
-from reports.document.wording import ABSENT, PER_CELL, listed, name, or_absent, percent, sentence, with_interval
+from reports.document.wording import ABSENT, PER_CELL, listed, name, or_absent, sentence, with_interval
 from reports.sections.plots.pareto import score_plots
 from reports.sections.plots.retention import retention_plot
 from reports.statistics.ratios import Comparison
@@ -139,7 +139,7 @@ def _slopes(quality: QualityFigures) -> Table:
     notes: dict[str, str] = {}
     rows = []
     for t in sorted(quality.tasks, key=lambda t: (order.index(t.group), -(t.loss or 0))):
-        loss = ABSENT if t.loss is None else f"{percent(t.loss, signed=True)}"
+        loss = ABSENT if t.loss is None else percent(t.loss, signed=True)
         ends = _interval(t.loss_low, t.loss_high, lambda loss: percent(loss, signed=True))
         rows.append(
             Row(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from base.figures import percent
 from reports.analysis.records import Analysis
 from reports.document.blocks import Block, Entry, Heading, Plots, Prose, Row, Section, Table, columns, note_letter
-from reports.document.wording import ABSENT, TO, mean_with_interval, name, percent, sentence
+from reports.document.wording import ABSENT, TO, mean_with_interval, name, sentence
 from reports.sections.plots.pareto import perplexity_plot
 
 _NEXT_TOKENS = (

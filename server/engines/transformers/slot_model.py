@@ -14,6 +14,7 @@ import transformers
 from safetensors import SafetensorError
 from torch import Tensor
 
+from base.figures import percent
 from server.engines.base import EngineError
 from server.engines.checkpoint import read_config
 from server.engines.shape_check import check_tensor_shapes
@@ -130,7 +131,7 @@ class SlotModel:
         exact = self.dtype == torch.float32 and self._quantization == "None"
         if not error < (1e-3 if exact else 0.1):
             raise EngineError(
-                f"{name} does not work with the transformers engine's cache (logits differ by {error:.1%}); "
+                f"{name} does not work with the transformers engine's cache (logits differ by {percent(error)}); "
                 "use --engine vllm"
             )
 

@@ -111,7 +111,7 @@ def test_stated_rates_give_a_bracket_as_wide_as_they_are_and_say_what_would_narr
     sweep = conclude(workload("sweep"), found, complete=True)
     assert (sweep.bracket.low, sweep.bracket.high) == (pytest.approx(8 * 0.98), 12)
     assert not sweep.bracket.repeated
-    assert sweep.reason == "the bracket is 53% wide: more rates, or more requests at each, would narrow it"
+    assert sweep.reason == "the bracket is 53.1 % wide: more rates, or more requests at each, would narrow it"
     unsure = [shown(8.0, half=1.5), shown(12.0, 0.2)]
     assert conclude(workload("sweep"), unsure, complete=True).reason.startswith("too few requests at 8 requests/s")
 

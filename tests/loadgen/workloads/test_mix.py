@@ -162,7 +162,7 @@ def test_a_mix_with_parts_of_every_arrival_is_read_back_and_described(tmp_path):
     assert 0.5 in set(load.arrivals(0))  # the trace's second request, at twice its speed
     assert [load.answer_length(0, index) for index in (3, 3 + len(load.flows))] == [9, 3]
     said = load.describe()
-    assert "100% chat of 20 prompt and 8 output tokens" in said
+    assert "100 % chat of 20 prompt and 8 output tokens" in said
     assert "loop: 2 requests in flight, 7 prompt and 4 output tokens" in said
     assert "replay: azure.csv replayed at 2 times its speed, prompts and outputs as long as recorded" in said
     assert "bursts: 2.0 requests/s in bursts (gamma gaps of shape 0.3), prompts of chats.jsonl, 4 output tokens" in said

@@ -60,7 +60,7 @@ FAULTS = {
         False, "energy-missing", "fail", "stood still",
     ),
     "counter in disagreement": (
-        trace_of(replace(GOOD, counter_scale=1 / 6).watch(POWER)), True, "counter-disagrees", "fail", "-83.3% off",
+        trace_of(replace(GOOD, counter_scale=1 / 6).watch(POWER)), True, "counter-disagrees", "fail", "-83.3 % off",
     ),
     "transient errors": (noisy(), True, "meter-gaps", "warn", "30 reads failed twice; the longest gap was 3.0"),
     "GPU lost in mid-trial": (

@@ -84,7 +84,7 @@ def test_a_flag_carries_the_name_of_its_rule_and_what_was_seen():
     records = requests()
     [flag] = flags_of(trial_of(records, server_prefix_hit_tokens=64), records)
     assert (flag.check, flag.outcome) == ("prefix-cache-hits", "warn")
-    assert flag.reason == "64 prompt tokens (2%) came from the prefix cache"
+    assert flag.reason == "64 prompt tokens (2.5 %) came from the prefix cache"
 
 
 def test_one_failed_request_in_many_warns_and_many_fail():
@@ -129,7 +129,7 @@ def test_a_transient_in_the_window_is_flagged_even_after_a_steady_warm_up():
     [flag] = flags_of(trial_of(records, warmup=warmup), records)
     assert (flag.check, flag.outcome) == ("warm-up-unsteady", "warn")
     assert flag.reason.endswith(
-        "a transient at the start of the window shifted its mean time per token by +3.8% (40 generations)"
+        "a transient at the start of the window shifted its mean time per token by +3.76 % (40 generations)"
     )
 
 

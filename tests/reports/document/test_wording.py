@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from base.figures import figure
+from base.figures import figure, percent
 from reports.document import wording
 from reports.document.wording import TIMES, TO
 from reports.statistics.ratios import Comparison, Interval
@@ -67,8 +67,8 @@ def test_a_sentence_keeps_the_capitals_it_has():
     ("share", "words"), [(0.05, "5 %"), (0.1234, "12.3 %"), (1.471, "147 %"), (12.345, "1,230 %"), (0.0, "0 %")]
 )
 def test_a_share_is_in_percent(share, words):
-    assert wording.percent(share) == words
-    assert wording.percent(share, signed=True).lstrip("+") == words
+    assert percent(share) == words
+    assert percent(share, signed=True).lstrip("+") == words
 
 
 def significant_digits(number: str) -> int:
@@ -81,7 +81,7 @@ def test_no_figure_has_more_than_three_significant_digits(values, margin):
     low, middle, high = values
     found = Comparison(ratio=middle, low=low, high=high, margin=margin)
     texts = [
-        figure(middle), figure(-middle), wording.times(middle), wording.percent(middle), wording.percent(-middle, signed=True), wording.with_interval(found),
+        figure(middle), figure(-middle), wording.times(middle), percent(middle), percent(-middle, signed=True), wording.with_interval(found),
         wording.from_to(found), wording.mean_with_interval(Interval(mean=middle, low=low, high=high, n=3), "J"), wording.smallest_effect(1 + middle),
     ]  # fmt: skip
     numbers = [number for text in texts for number in re.findall(r"\d[\d,]*(?:\.\d+)?", text.replace("95 %", ""))]

@@ -109,7 +109,7 @@ def test_where_runs_of_the_unpruned_width_were_left_out_both_reductions_are_said
         (0.2, 1 - 0.9 / 1.6 ** (2 / 3)), abs=0.02
     )
     [said] = [line for line in own.because if "no run left out" in line]
-    assert "The published means say 10.1% there" in said
+    assert "The published means say 10.1 % there" in said
     assert "they take 3 of 3 runs of that width and 1 of the unpruned one" in said
     [cell] = [c for c in found.facts.cells if (c.width, c.workload) == (4096, "short_b1")]
     assert cell.kept_in_words == "3 of 3, unpruned 1"
