@@ -120,3 +120,15 @@ def test_without_what_draws_it_is_one_line(run, monkeypatch):
     monkeypatch.setattr("reports.card.can_draw", lambda: False)
     with pytest.raises(ReportError, match="--card: charts need matplotlib"):
         build_card(run, price_kwh=None, gpu_hour=None)
+
+
+def test_its_smallest_print_has_six_pixels_where_the_card_is_400_wide(analysis):
+    with our_settings():
+        figure = lay_out(card_of(analysis))
+        charts = [
+            text
+            for axes in figure.axes
+            for text in (*axes.get_yticklabels(), *axes.get_xticklabels(), axes.xaxis.label)
+        ]
+    sizes = [text.get_fontsize() * figure.dpi / 72 for text in (*figure.texts, *charts) if text.get_text()]
+    assert min(sizes) * 400 / SIZE[0] > 6
