@@ -83,7 +83,9 @@ class Runner:
             answered = executor.ask(self._console)
             executor.close()  # the models that are compared next take its servers' memory
             compare_next_tokens(self._experiment.quality, self._configurations, self._update, self._console)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                print_line("interrupted: ending the servers; one that is loading takes a moment", self._console)
             with contextlib.suppress(OSError):  # a full disk is already reported by the exception under way
                 self._save("interrupted")
             raise

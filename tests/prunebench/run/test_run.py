@@ -326,6 +326,7 @@ def test_records_of_a_trial_cut_short_stay_until_it_is_measured_again(started, e
     out, err = interrupted.communicate(timeout=60)
     assert interrupted.returncode == 130, err
     assert err.endswith("prunebench: interrupted\n")
+    assert "interrupted: ending the servers" in out
     assert f"note: {kept.name.removesuffix('.records.arrows')} was cut short; it is measured again" in out
     assert f"records of the requests that ended (loadgen.results.recorder.read_stream): {kept}" in out
     assert min(record.sent_ns for record in read_stream(kept)) > max(record.sent_ns for record in left)
