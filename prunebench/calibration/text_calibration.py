@@ -8,7 +8,6 @@ over the whole text.
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -94,9 +93,9 @@ class TextCalibration:
         from prunebench.calibration.depth import choose_layers
 
         model = self._model
-        estimate = _Estimate(count * len(model.layers), self._progress, "choosing layers to remove, layer run")
-        removed = choose_layers(model, self._sequences.used, count, work / "depth", partial(estimate.reach, 0))
-        estimate.reach(estimate.total, 0)
+        layers = _Layers(count * len(model.layers), self._progress, "choosing layers to remove, layer run")
+        removed = choose_layers(model, self._sequences.used, count, work / "depth", partial(layers.reach, 0))
+        layers.reach(layers.total, 0)
         return LayerChoice(removed, model.per_layer)
 
     def activities(
@@ -117,7 +116,7 @@ class TextCalibration:
         slopes = {
             removed: self._slopes(anatomy, removed, work) for removed in dict.fromkeys(map(tuple, outputs.values()))
         }
-        estimate = _Estimate(len(passes) * len(model.layers), self._progress, "calibrating, layer")
+        layers = _Layers(len(passes) * len(model.layers), self._progress, "calibrating, layer")
         for number, names in enumerate(passes):
             one = LayerwisePass(
                 model,
@@ -131,10 +130,10 @@ class TextCalibration:
                 sequential=sequential,
                 slopes=slopes[tuple(outputs[names[0]])],
             )
-            yield from one.run(partial(estimate.reach, number * len(model.layers)))
+            yield from one.run(partial(layers.reach, number * len(model.layers)))
             self._whole_loss = one.losses["whole"]
             self._losses |= {name: one.losses[name] for name in names}
-        estimate.reach(estimate.total, 0)
+        layers.reach(layers.total, 0)
 
     def _slopes(self, anatomy: Anatomy, removed: tuple[int, ...], work: Path) -> Slopes | None:
         """If a criterion asks for them; of the model without these layers."""
@@ -144,9 +143,9 @@ class TextCalibration:
 
         folder = work / "-".join(["slopes", *map(str, removed)])
         one = SlopePass(self._model, anatomy, self._sequences.used, folder, removed)
-        estimate = _Estimate(one.steps, self._progress, "following the loss through the layers, layer run")
-        slopes = one.run(partial(estimate.reach, 0))
-        estimate.reach(estimate.total, 0)
+        layers = _Layers(one.steps, self._progress, "following the loss through the layers, layer run")
+        slopes = one.run(partial(layers.reach, 0))
+        layers.reach(layers.total, 0)
         return slopes
 
     @cached_property
@@ -169,20 +168,12 @@ class TextCalibration:
         return HeldOut(tokens=scored, perplexity_before=before, perplexity_after=after, reason=without)
 
 
-class _Estimate:
-    """Layers done, with the time that is left at the mean rate so far."""
+class _Layers:
+    """Layers done, told with what is done to them."""
 
     def __init__(self, total: int, progress: Progress, what: str) -> None:
         self.total, self._progress, self._what = total, progress, what
-        self._start: tuple[float, int] | None = None
 
     def reach(self, before: int, more: int) -> None:
-        done, now = before + more, time.monotonic()
-        if self._start is None:
-            self._start = now, done
-        started, first = self._start
-        left = ""
-        if first < done < self.total:
-            seconds = (now - started) / (done - first) * (self.total - done)
-            left = f", about {seconds / 60:.0f} min left" if seconds >= 90 else f", about {seconds:.0f} s left"
-        self._progress(done, self.total, f"{self._what} {done} of {self.total}{left}")
+        done = before + more
+        self._progress(done, self.total, f"{self._what} {done} of {self.total}")

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from prunebench.terminal.console import print_line
 from reports.document.console import Console
+from reports.document.wording import duration
 
 Progress = Callable[[int, int, str], None]  # how many of how many of what are done; 0 of 0: no end is known
 
@@ -47,6 +48,23 @@ class _Remaining(TimeRemainingColumn):
 
     def render(self, task: Task) -> Text:
         return Text() if task.fields.get("is_aim") else super().render(task)
+
+
+class _Pace:
+    """The mean rate of a count, since it was last begun anew."""
+
+    def __init__(self) -> None:
+        self._began, self._first, self._last, self._total = 0.0, 0, -1, -1
+
+    def left(self, done: int, total: int) -> str:
+        """The time that is left, in words; empty where there is no telling."""
+        now = time.monotonic()
+        if total != self._total or done < self._last:
+            self._began, self._first = now, done
+        self._last, self._total = done, total
+        if not self._first < done < total:
+            return ""
+        return f", about {duration((now - self._began) / (done - self._first) * (total - done))} left"
 
 
 class Steps:
@@ -75,6 +93,7 @@ class Steps:
         self._part: TaskID | None = None
         self._aim: TaskID | None = None
         self._part_at = (0, 0)
+        self._pace, self._part_pace = _Pace(), _Pace()
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -118,7 +137,8 @@ class Steps:
         self._end_part()
         self._done, self._total = done, total
         self._bar.update(self._task, completed=done, total=total, description=f"{self._title}: {what}")
-        self._log(f"{self._title}: {100 * done // max(1, total)} %, {what}", always=done == total)
+        left = self._pace.left(done, total)
+        self._log(f"{self._title}: {100 * done // max(1, total)} %, {what}{left}", always=done == total)
 
     def part(self, done: int, total: int, what: str) -> None:
         """Show in a line below, until `done` is `total`, how far the step under way is; 0 of 0: only how long it takes."""
@@ -130,7 +150,9 @@ class Steps:
             self._part = self._bar.add_task(what, total=total or None)
         self._part_at = done, total
         self._bar.update(self._part, completed=done, description=what)
-        self._log(f"{self._title}: {what}" + (f", {done} of {total}" if total else ""))
+        self._log(
+            f"{self._title}: {what}" + (f", {done} of {total}{self._part_pace.left(done, total)}" if total else "")
+        )
 
     def _end_part(self) -> None:
         if self._part is not None:

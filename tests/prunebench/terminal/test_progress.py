@@ -51,6 +51,27 @@ def test_a_rate_of_bytes_does_not_count_the_time_of_other_work(monkeypatch):
     assert file.getvalue().endswith("4.0 MB of 4.0 MB, 1.5 MB/s\n")
 
 
+def test_a_line_of_a_log_says_how_much_time_is_left(monkeypatch):
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(progress, "time", clock)
+    file = io.StringIO()
+    with Steps(Console(file=file, width=150), "pruning", 2) as steps:
+        for layer in range(4):
+            steps.reach(layer, 30, f"layer {layer} of 30")
+            clock.now += 10
+        for asked in (0, 5):
+            steps.part(asked, 10, "requests answered")
+            clock.now += 10
+        steps.reach(0, 30, "another pass")
+    assert file.getvalue().splitlines()[1:] == [
+        "pruning: 6 %, layer 2 of 30, about 0:04:40 left",
+        "pruning: 10 %, layer 3 of 30, about 0:04:30 left",
+        "pruning: requests answered, 0 of 10",
+        "pruning: requests answered, 5 of 10, about 0:00:10 left",
+        "pruning: 0 %, another pass",
+    ]
+
+
 def test_the_step_under_way_has_a_line_of_its_own_until_it_is_done():
     file = io.StringIO()
     with Steps(Console(file=file, force_terminal=True, width=80), "measuring", 10) as steps:
