@@ -36,6 +36,10 @@ class Target:
     kind: TargetKind
     value: float
 
+    def __post_init__(self) -> None:
+        if isinstance(self.value, int) and abs(self.value) > _FAR:  # which may be beyond floats
+            object.__setattr__(self, "value", math.inf if self.value > 0 else -math.inf)
+
     def __str__(self) -> str:
         return f"{self.kind} {self.value:.12g}"
 

@@ -112,6 +112,7 @@ def test_a_disk_that_runs_full_while_the_model_runs_is_one_line_and_leaves_nothi
         (["--intermediate-size", "0"], "--intermediate-size 0: gives width 0, this checkpoint allows 1 to 1024"),
         (["--intermediate-size", "-8"], "--intermediate-size -8: gives width -8"),
         (["--expansion-ratio", "nan"], "--expansion-ratio nan: must be a finite number"),
+        (["--intermediate-size", "9" * 400], "--intermediate-size inf: must be a finite number"),
         (["--criterion", "act"], "--criterion act: needs a text, --calibration FILE"),
         (
             ["--calibration", "text.txt"],
