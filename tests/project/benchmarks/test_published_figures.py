@@ -77,6 +77,13 @@ def widths() -> Iterator[Found]:
         yield act_answers, score(f"act-refit-{width}", "gsm8k_answers")
 
 
+def tasks() -> Iterator[Found]:
+    for asked, followed in table("| | followed |"):
+        removed, _, criterion = asked.partition(" removed, ")
+        label = f"{criterion.replace(' and ', '-')}-{WIDTHS[removed]}" if criterion else asked
+        yield followed, score(label, "ifeval")
+
+
 def criteria() -> Iterator[Found]:
     for removed, maw, act, maw_batch, act_batch in table("| neurons removed | one request, E2E, maw |"):
         for workload, cells in {"single-request": (maw, act), "batch-8": (maw_batch, act_batch)}.items():
@@ -91,7 +98,7 @@ def agrees(printed: str, value: float) -> bool:
     return abs(float(printed.replace(",", "")) - value) <= unit * 0.501
 
 
-@pytest.mark.parametrize(("found", "cells"), [(integers, 12), (widths, 36), (criteria, 24)])
+@pytest.mark.parametrize(("found", "cells"), [(integers, 12), (widths, 36), (tasks, 4), (criteria, 24)])
 def test_every_cell_has_the_figures_of_the_run(found, cells: int) -> None:
     rows = [(printed, _FIGURE.findall(printed), values) for printed, values in found()]
     assert len(rows) == cells
